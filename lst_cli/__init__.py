@@ -1,0 +1,3 @@
+"""Learning long-tailed instance segmentation phase by phase."""
+
+__version__ = "0.1.0"

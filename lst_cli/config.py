@@ -1,0 +1,325 @@
+"""Every number of a run: frozen models, checked all at once, before any weight is loaded.
+
+The defaults are the paper's (section 4 of "Learning to Segment the Tail"); where the paper
+is silent they are the reference code's. Presets change values only, see `lst_cli.presets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lst_cli.errors import LstError
+from lst_cli.presets import PRESETS
+
+Replay = Literal["none", "balanced", "all"]
+NewRows = Literal["random", "mean-feature"]
+
+
+class Section(BaseModel):
+    """A table of settings that refuses unknown keys and cannot change once made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(Section):
+    """How images reach the network."""
+
+    min_size: tuple[int, ...] = Field(
+        (800,), description="shorter edge in training, pixels; one of these is drawn per image"
+    )
+    max_size: int = Field(1333, gt=0, description="longer edge at most, pixels")
+    min_size_test: int = Field(800, gt=0, description="shorter edge in evaluation, pixels")
+    max_size_test: int = Field(1333, gt=0, description="longer edge at most in evaluation, pixels")
+    flip: float = Field(0.5, ge=0, le=1, description="chance of a horizontal flip")
+    workers: int = Field(2, ge=0, description="processes that read images; 0 reads in the main one")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> DataSettings:
+        if not self.min_size or min(self.min_size) <= 0:
+            raise ValueError("min_size needs one or more sizes above 0")
+        if max(self.min_size) > self.max_size or self.min_size_test > self.max_size_test:
+            raise ValueError("max_size is smaller than min_size")
+        return self
+
+
+class ModelSettings(Section):
+    """The network (section 3.2)."""
+
+    config: str = Field(
+        "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+        description="detectron2 model-zoo config the network starts from",
+    )
+    cosine_scale: float = Field(10.0, gt=0, description="initial scale of the cosine classifier")
+    learn_scale: bool = Field(True, description="whether the scale is trained")
+    class_agnostic_boxes: bool = Field(False, description="one box regressor for all classes")
+    mask_mlp: Literal["deconv", "conv", "none"] = Field(
+        "deconv",
+        description="what the class-agnostic MLP mask reads: the upsampled features (reference "
+        "code), the convolved ones (Mask^X R-CNN), or no MLP",
+    )
+    mask_mlp_hidden: int = Field(
+        0, ge=0, description="width of a hidden layer in that MLP; 0 is the single linear layer"
+    )
+    canonical_box_size: int = Field(
+        224, gt=0, description="box edge in pixels that is pooled from FPN level p4"
+    )
+
+
+class ScheduleSettings(Section):
+    """What the base phase and the later phases both have."""
+
+    epochs: float = Field(10.0, gt=0, description="passes over the phase's entries")
+    decay_epochs: tuple[float, ...] = Field(
+        (6.0, 8.0), description="epochs after which the learning rate is divided by 10"
+    )
+    lr: float = Field(0.01, gt=0, description="learning rate")
+    batch_size: int = Field(8, gt=0, description="images in an iteration")
+    rois_per_image: int = Field(512, gt=0, description="regions an image that train the heads")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    bias_lr_factor: float = Field(2.0, gt=0, description="learning rate of biases, times lr")
+    bias_weight_decay: float = Field(0.0, ge=0, description="weight decay of biases")
+    backbone_lr_factor: float = Field(
+        1.0, gt=0, description="learning rate of the bottom-up network, times lr"
+    )
+    warmup_iterations: int = Field(500, ge=0, description="iterations of linear warm-up")
+    warmup_factor: float = Field(
+        1 / 3, gt=0, le=1, description="learning rate at the first iteration, times lr"
+    )
+    clip_gradients: float = Field(
+        0.0, ge=0, description="largest gradient norm, over all weights; 0 does not clip"
+    )
+    amp: bool = Field(False, description="mixed precision (CUDA only)")
+    save_every: int = Field(1000, gt=0, description="iterations between resumable states")
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> ScheduleSettings:
+        decays = self.decay_epochs
+        if any(not 0 < epoch < self.epochs for epoch in decays) or list(decays) != sorted(decays):
+            raise ValueError(
+                f"decay_epochs {list(decays)} must rise and lie between 0 and epochs "
+                f"({self.epochs:g})"
+            )
+        return self
+
+
+class BaseSettings(ScheduleSettings):
+    """Phase 0: the b most frequent classes."""
+
+
+class StepSettings(ScheduleSettings):
+    """Phases 1 to T."""
+
+    decay_epochs: tuple[float, ...] = Field(
+        (6.0,), description="epochs after which the learning rate is divided by 10"
+    )
+    lr: float = Field(0.002, gt=0, description="learning rate")
+    rois_per_image: int = Field(100, gt=0, description="regions an image that train the heads")
+    replay: Replay = Field(
+        "balanced",
+        description="replay of old classes: balanced by instances (section 3.3), none, or all data",
+    )
+    distill_weight: float = Field(
+        1.0, ge=0, description="weight of the distillation loss (Eq. 2); 0 switches it off"
+    )
+    new_rows: NewRows = Field(
+        "random",
+        description="first classifier rows of new classes: random (paper) or the class's mean "
+        "box feature",
+    )
+    new_row_samples: int = Field(
+        64, gt=0, description="boxes a class at most for new_rows = mean-feature"
+    )
+    freeze: tuple[str, ...] = Field(
+        ("backbone.bottom_up",), description="parameters whose names begin so are not trained"
+    )
+
+
+class EvalSettings(Section):
+    """The test setting of section 4, and the table's bins."""
+
+    detections: int = Field(300, gt=0, description="detections an image at most")
+    score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
+    nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
+    bins: str = Field(
+        "=1, <5, <10, 10-99, 100-999, >=1000",
+        description="bins of the AP table, by training instances of a class",
+    )
+
+
+class Settings(Section):
+    """All settings of a workspace."""
+
+    preset: str = Field("paper-r50", description="named values: " + ", ".join(PRESETS))
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, replay, order and sampling")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
+    data: DataSettings = Field(default_factory=lambda: DataSettings())
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings())
+    base: BaseSettings = Field(default_factory=lambda: BaseSettings())
+    step: StepSettings = Field(default_factory=lambda: StepSettings())
+    eval: EvalSettings = Field(default_factory=lambda: EvalSettings())
+    detectron2: dict[str, Any] = Field(
+        default_factory=dict,
+        description='further detectron2 keys, for instance "MODEL.RPN.NMS_THRESH" = 0.7',
+    )
+
+    def schedule(self, phase: int) -> ScheduleSettings:
+        """Return the settings that train a phase."""
+        return self.base if phase == 0 else self.step
+
+
+# Keys that a setting of ours already decides: overriding them would make two truths.
+OWNED_DETECTRON2_KEYS = {
+    "MODEL.ROI_HEADS.NUM_CLASSES": "the split",
+    "MODEL.WEIGHTS": "--weights",
+    "MODEL.DEVICE": "device",
+    "MODEL.META_ARCHITECTURE": "the method",
+    "MODEL.ROI_HEADS.NAME": "the method",
+    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.class_agnostic_boxes",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "base.rois_per_image and step.rois_per_image",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "eval.score_threshold",
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "eval.nms_threshold",
+    "TEST.DETECTIONS_PER_IMAGE": "eval.detections",
+}
+
+
+def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
+
+    Args:
+        file: A TOML file, or None for none.
+        overrides: `key=value` words such as `base.lr=0.02`; the value is TOML, or a plain string.
+
+    Raises:
+        LstError: If the file is no TOML or any value is refused; all problems at once, each
+            with its file and key.
+    """
+    table = read_toml(file) if file is not None else {}
+    sources: dict[str, str] = dict.fromkeys(_leaves(table), file.name if file else "")
+    for word in overrides:
+        key, value = _parse_override(word)
+        _assign(table, key, value, word)
+        sources[".".join(key)] = "--set"
+    return build_settings(table, sources)
+
+
+def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
+    """Check a nested table of values and fill it up from its preset and the defaults.
+
+    Args:
+        table: Values that differ from the preset, nested as in `lst.toml`.
+        sources: Where a dotted key was given, for the error lines.
+
+    Raises:
+        LstError: If anything is refused.
+    """
+    name = table.get("preset", "paper-r50")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise LstError(
+            f"preset: {name!r} is not one of {', '.join(PRESETS)}", "set preset in lst.toml"
+        )
+    merged = merge(merge({"preset": name}, PRESETS[name]), table)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = [_describe(problem, sources or {}) for problem in error.errors()]
+        raise LstError(
+            f"{len(lines)} setting(s) refused: " + "; ".join(lines),
+            "correct them; `lst init --print` shows every setting with its default",
+        ) from error
+    taken = [
+        f"detectron2.{key!r} is decided by {owner}"
+        for key, owner in OWNED_DETECTRON2_KEYS.items()
+        if key in settings.detectron2
+    ]
+    taken += [
+        f"detectron2.{key!r} has no effect: the schedule is in [base] and [step]"
+        for key in settings.detectron2
+        if key.startswith(("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT."))
+    ]
+    if taken:
+        raise LstError("; ".join(taken), "remove these keys")
+    return settings
+
+
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested table over another; neither is changed."""
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = merge(below, value) if both and below is not None else value
+    return merged
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        LstError: If it is missing, unreadable or no TOML.
+    """
+    try:
+        return _loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LstError(f"{file}: no such file", "lst init") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LstError(f"{file}: cannot be read: {error}") from error
+    except ValueError as error:
+        raise LstError(f"{file}: not valid TOML: {error}", f"correct {file}") from error
+
+
+def _loads(text: str) -> dict[str, Any]:
+    import sys
+
+    # tomllib came with Python 3.11; tomli is the same parser for 3.10.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def _parse_override(word: str) -> tuple[list[str], Any]:
+    key, equals, text = word.partition("=")
+    if not equals or not key.strip():
+        raise LstError(f"--set {word}: expected key=value", "for instance --set base.lr=0.02")
+    path = key.strip().split(".")
+    if path[0] == "detectron2" and len(path) > 1:
+        path = ["detectron2", ".".join(path[1:])]
+    try:
+        return path, _loads(f"value = {text}")["value"]
+    except ValueError:
+        return path, text.strip()
+
+
+def _assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) -> None:
+    for name in path[:-1]:
+        child = table.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise LstError(f"--set {word}: {name} is not a table of settings", "lst init --print")
+        table = child
+    table[path[-1]] = value
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in table.items():
+        dotted = f"{prefix}{key}"
+        names += _leaves(value, f"{dotted}.") if isinstance(value, Mapping) else [dotted]
+    return names
+
+
+def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    source = next((name for dotted, name in sources.items() if dotted.startswith(key)), "")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown setting"
+    elif not isinstance(problem["input"], Mapping):
+        message += f", got {problem['input']!r}"
+    return f"{source + ': ' if source else ''}{key}: {message}"

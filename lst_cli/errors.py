@@ -1,0 +1,21 @@
+"""The one exception a user meets."""
+
+from __future__ import annotations
+
+
+class LstError(Exception):
+    """A problem the user can mend, told in one line.
+
+    The command line turns it into a red line, its hint into a second one, and
+    exits with a code that is not 0. Everything else is a bug and keeps its
+    traceback.
+
+    Args:
+        message: What is wrong, naming the offending file, class or value.
+        hint: What mends it, preferably a command to paste.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint

@@ -1,0 +1,225 @@
+"""What a phase trains on: new entries and instance-balanced replay (section 3.3).
+
+The unit is the entry: an image and the one class whose annotations count in it. An image can
+be in D_t several times, with different classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.config import Replay
+
+IntArray = npt.NDArray[np.int64]
+
+ALL_CLASSES = -1
+"""Label of an entry in which every seen class counts: the base phase has no other."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Images with the class that counts in each.
+
+    Attributes:
+        images: Rows of the image table, shape (E,).
+        labels: The class that counts, shape (E,); `ALL_CLASSES` where all do.
+    """
+
+    images: IntArray
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: IntArray) -> Entries:
+        return Entries(self.images[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """In which images each class occurs, and how often.
+
+    Attributes:
+        images: Images of each class, ascending; one array a label.
+        counts: Instances of the class in each of these images; same shapes.
+    """
+
+    images: tuple[IntArray, ...]
+    counts: tuple[IntArray, ...]
+
+    @classmethod
+    def of(cls, image_rows: IntArray, labels: IntArray, classes: int) -> Occurrences:
+        """Collect the occurrences from one (image, label) pair an instance.
+
+        Args:
+            image_rows: Image of each instance, shape (M,).
+            labels: Label of each instance, shape (M,); instances with a label outside
+                0 ... classes - 1 are passed over.
+            classes: K.
+        """
+        known = (labels >= 0) & (labels < classes)
+        pairs = np.stack([labels[known], image_rows[known]], axis=1).astype(np.int64)
+        unique, counts = np.unique(pairs, axis=0, return_counts=True)
+        borders = np.searchsorted(unique[:, 0], np.arange(1, classes))
+        return cls(
+            tuple(np.split(unique[:, 1], borders)),
+            tuple(np.split(counts.astype(np.int64), borders)),
+        )
+
+    def instance_counts(self) -> IntArray:
+        """Instances of each class, shape (K,)."""
+        return np.array([counts.sum() for counts in self.counts], dtype=np.int64)
+
+    def image_counts(self) -> IntArray:
+        """Images of each class, shape (K,)."""
+        return np.array([len(images) for images in self.images], dtype=np.int64)
+
+
+def replay_counts(
+    instances: IntArray, images: IntArray, new: range, replay: Replay = "balanced"
+) -> IntArray:
+    """How many images of each old class a phase replays.
+
+    Balanced: ceil(n̄_C / n̄_k) with n̄_C the mean number of instances over the new classes and
+    n̄_k the instances an image of old class k holds on average. Exact arithmetic: a ratio that
+    is a whole number is not rounded up by a float's last bit.
+
+    Args:
+        instances: Training instances by label, shape (K,).
+        images: Training images by label, shape (K,).
+        new: Labels of the new classes; the old ones are all below `new.start`.
+        replay: `balanced`, `all` images of every old class, or `none`.
+
+    Returns:
+        Entries an epoch of each old class, shape (new.start,).
+
+    Example:
+        >>> replay_counts(np.array([90, 10, 3, 2]), np.array([30, 5, 2, 2]), range(2, 4)).tolist()
+        [1, 2]
+    """
+    if replay == "none":
+        return np.zeros(new.start, dtype=np.int64)
+    if replay == "all":
+        return images[: new.start].copy()
+    mean_new = mean_new_instances(instances, new)
+    needed = [
+        ceil(mean_new * int(images[label]) / int(instances[label])) for label in range(new.start)
+    ]
+    # A class can be rarer than the new ones (added by the user later): it then comes up whole.
+    return np.minimum(np.array(needed, dtype=np.int64), images[: new.start])
+
+
+def mean_new_instances(instances: IntArray, new: range) -> Fraction:
+    """n̄_C: mean number of training instances over the new classes, exact."""
+    return Fraction(int(instances[new.start : new.stop].sum()), len(new))
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """D_t of a phase, epoch by epoch.
+
+    Attributes:
+        fixed: Entries that are in every epoch: G_t, one for each new class and its image.
+        occurrences: Where the classes occur, for replay.
+        replayed: Replayed entries an epoch for each old class, shape (old,).
+        seed: Seed of replay and order.
+        phase: t.
+    """
+
+    fixed: Entries
+    occurrences: Occurrences
+    replayed: IntArray
+    seed: int
+    phase: int
+
+    def __len__(self) -> int:
+        """Entries in an epoch; the same in all."""
+        return len(self.fixed) + int(self.replayed.sum())
+
+    def draw_replay(self, epoch: int) -> Entries:
+        """Replayed entries of an epoch.
+
+        Each class keeps one shuffled cycle of its images; an epoch takes the next ones, so
+        that all come up before any comes twice.
+        """
+        images: list[IntArray] = []
+        labels: list[IntArray] = []
+        for label, count in enumerate(self.replayed):
+            if count == 0:
+                continue
+            rng = np.random.default_rng([self.seed, self.phase, 1, label])
+            cycle = rng.permutation(self.occurrences.images[label])
+            places = (epoch * int(count) + np.arange(count)) % len(cycle)
+            images.append(cycle[places])
+            labels.append(np.full(count, label, dtype=np.int64))
+        if not images:
+            return Entries(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        return Entries(np.concatenate(images), np.concatenate(labels))
+
+    def epoch_entries(self, epoch: int) -> Entries:
+        """All entries of an epoch in the order of training, a function of seed and epoch alone."""
+        drawn = self.draw_replay(epoch)
+        images = np.concatenate([self.fixed.images, drawn.images])
+        labels = np.concatenate([self.fixed.labels, drawn.labels])
+        order = np.random.default_rng([self.seed, self.phase, 2, epoch]).permutation(len(images))
+        return Entries(images[order], labels[order])
+
+
+def base_data(occurrences: Occurrences, base: range, seed: int) -> PhaseData:
+    """D_0: every image with an instance of a base class, all base classes counting in it."""
+    images = [occurrences.images[label] for label in base]
+    unique = np.unique(np.concatenate(images)) if images else np.zeros(0, dtype=np.int64)
+    fixed = Entries(unique, np.full(len(unique), ALL_CLASSES, dtype=np.int64))
+    return PhaseData(fixed, occurrences, np.zeros(0, dtype=np.int64), seed, 0)
+
+
+def step_data(
+    occurrences: Occurrences, new: range, phase: int, seed: int, replay: Replay = "balanced"
+) -> PhaseData:
+    """D_t = R_t ∪ G_t for t >= 1.
+
+    Args:
+        occurrences: Where the classes occur, of all labels up to `new.stop` at least.
+        new: Labels of the phase's new classes.
+        phase: t.
+        seed: Seed of replay and order.
+        replay: Which old data is replayed.
+    """
+    fixed = Entries(
+        np.concatenate([occurrences.images[label] for label in new]),
+        np.concatenate(
+            [np.full(len(occurrences.images[label]), label, dtype=np.int64) for label in new]
+        ),
+    )
+    replayed = replay_counts(occurrences.instance_counts(), occurrences.image_counts(), new, replay)
+    return PhaseData(fixed, occurrences, replayed, seed, phase)
+
+
+def iterations_of(epochs: float, entries: int, batch_size: int) -> int:
+    """Iterations that make up a number of epochs; at least one.
+
+    The nearest whole number, halves to even: this gives the published counts.
+    """
+    return max(1, round(epochs * entries / batch_size))
+
+
+def instances_per_class(entries: Entries, occurrences: Occurrences, classes: int) -> IntArray:
+    """Instances of each class that count in the given entries, shape (classes,).
+
+    This is the quantity balanced replay balances (Fig. 3).
+    """
+    totals = np.zeros(classes, dtype=np.int64)
+    everywhere = entries.images[entries.labels == ALL_CLASSES]
+    for label in range(classes):
+        images, counts = occurrences.images[label], occurrences.counts[label]
+        chosen = np.concatenate([everywhere, entries.images[entries.labels == label]])
+        place = np.searchsorted(images, chosen)
+        place = np.minimum(place, max(len(images) - 1, 0))
+        if len(images):
+            totals[label] = int(counts[place][images[place] == chosen].sum())
+    return totals

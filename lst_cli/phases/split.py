@@ -1,0 +1,50 @@
+"""Base classes first, then evenly spaced groups (section 3.1)."""
+
+from __future__ import annotations
+
+from lst_cli.errors import LstError
+
+
+def split_classes(classes: int, base: int, phases: int) -> list[range]:
+    """Cut the class order into the base group and the groups of later phases.
+
+    Sizes of the later groups differ by at most one, the larger first.
+
+    Args:
+        classes: K, the number of classes with training instances.
+        base: b, classes of phase 0.
+        phases: T, the number of phases after the base phase.
+
+    Returns:
+        T + 1 ranges of labels; they partition 0 ... K - 1.
+
+    Raises:
+        LstError: If the classes cannot be cut so.
+
+    Example:
+        >>> split_classes(10, 4, 4)
+        [range(0, 4), range(4, 6), range(6, 8), range(8, 9), range(9, 10)]
+    """
+    if classes < 2:
+        raise LstError(
+            f"the training file has {classes} class(es) with instances; a split needs two or more",
+            "check the file with: lst check --train FILE",
+        )
+    if not 1 <= base < classes:
+        raise LstError(
+            f"--b {base}: the base needs at least 1 and fewer than all {classes} classes "
+            "that have training instances",
+            f"choose --b between 1 and {classes - 1}",
+        )
+    rest = classes - base
+    if not 1 <= phases <= rest:
+        raise LstError(
+            f"--phases {phases}: {rest} class(es) are left after the base of {base}, "
+            f"which makes 1 to {rest} phases",
+            f"choose --phases between 1 and {rest}",
+        )
+    size, larger = divmod(rest, phases)
+    borders = [base]
+    for phase in range(phases):
+        borders.append(borders[-1] + size + (phase < larger))
+    return [range(base), *(range(a, z) for a, z in zip(borders, borders[1:], strict=False))]

@@ -1,0 +1,94 @@
+"""Files that are either the old one or the new one, never half of each."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lst_cli.errors import LstError
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space, then run the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose another workspace with -w DIR"),
+    errno.EACCES: ("permission denied", "choose another workspace with -w DIR"),
+    errno.EPERM: ("permission denied", "choose another workspace with -w DIR"),
+}
+
+
+@contextmanager
+def explain_os_error(path: Path) -> Iterator[None]:
+    """Turn a failed write below this line into one clear sentence.
+
+    Args:
+        path: The file or directory the user should read about.
+
+    Raises:
+        LstError: Instead of any `OSError`, naming the path and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), None))
+        raise LstError(f"cannot write {path}: {reason}", hint) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place on success.
+
+    The new content is flushed to disk before the rename, so that a crash or
+    a full disk leaves the old file (or none) and never a cut one.
+
+    Args:
+        path: The file to write or replace; its directory is made if missing.
+
+    Yields:
+        A path in the same directory, to be written by the caller.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    with explain_os_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file atomically.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _umask() -> int:
+    # mkstemp makes private files; a workspace is often shared by a group.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lst_cli.phases.order import order_classes
+from lst_cli.phases.replay import (
+    ALL_CLASSES,
+    Occurrences,
+    base_data,
+    instances_per_class,
+    iterations_of,
+    mean_new_instances,
+    replay_counts,
+    step_data,
+)
+from lst_cli.phases.split import split_classes
+
+SHARED = Path(os.environ.get("LST_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
+
+
+def occurrences_of(*rows: dict[int, int]) -> Occurrences:
+    """One {image: instances} dict a class."""
+    pairs = [(i, k) for k, row in enumerate(rows) for i, n in row.items() for _ in range(n)]
+    images, labels = (np.array(column) for column in zip(*pairs, strict=True))
+    return Occurrences.of(images, labels, len(rows))
+
+
+FREQUENT = {image: 3 for image in range(8)}  # 24 instances, 3 an image
+MIDDLE = {0: 2, 2: 2, 4: 1}  # 5 instances in 3 images
+RARE = {1: 1, 2: 3}  # 4 instances
+
+
+def test_replay_takes_the_ceiling():
+    assert replay_counts(np.array([24, 5, 4]), np.array([8, 3, 2]), range(2, 3)).tolist() == [
+        ceil(4 / 3),
+        ceil(4 / (5 / 3)),
+    ]
+
+
+def test_a_whole_ratio_is_not_rounded_up():
+    # 49 / (49 / 3) is 3.0000000000000004 in floating point.
+    assert replay_counts(np.array([147, 49]), np.array([9, 7]), range(1, 2)).tolist() == [3]
+
+
+def test_replay_never_asks_for_more_images_than_a_class_has():
+    assert replay_counts(np.array([2, 100]), np.array([2, 50]), range(1, 2)).tolist() == [2]
+
+
+def test_replay_can_be_switched_off_or_be_everything():
+    instances, images = np.array([24, 5, 4]), np.array([8, 3, 2])
+    assert replay_counts(instances, images, range(2, 3), "none").tolist() == [0, 0]
+    assert replay_counts(instances, images, range(2, 3), "all").tolist() == [8, 3]
+
+
+def test_an_entry_is_an_image_and_one_class():
+    data = step_data(occurrences_of(FREQUENT, MIDDLE, RARE), range(1, 3), 1, seed=0)
+    pairs = sorted(zip(data.fixed.labels.tolist(), data.fixed.images.tolist(), strict=True))
+    # Image 2 holds both new classes and is in twice.
+    assert pairs == [(1, 0), (1, 2), (1, 4), (2, 1), (2, 2)]
+
+
+def test_base_entries_are_images_in_which_all_classes_count():
+    data = base_data(occurrences_of(FREQUENT, MIDDLE, RARE), range(2), seed=0)
+    assert data.fixed.images.tolist() == list(range(8))
+    assert set(data.fixed.labels.tolist()) == {ALL_CLASSES}
+    assert len(data) == 8
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 12))
+def test_all_images_of_a_class_come_up_before_any_comes_twice(seed, epochs):
+    data = step_data(occurrences_of(FREQUENT, MIDDLE, RARE), range(2, 3), 2, seed)
+    uses: dict[int, Counter[int]] = {0: Counter(), 1: Counter()}
+    for epoch in range(epochs):
+        drawn = data.draw_replay(epoch)
+        for image, label in zip(drawn.images.tolist(), drawn.labels.tolist(), strict=True):
+            uses[label][image] += 1
+        for label, images in ((0, FREQUENT), (1, MIDDLE)):
+            counts = [uses[label][image] for image in images]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    def draw(seed: int) -> list[int]:
+        data = step_data(occurrences_of(FREQUENT, MIDDLE, RARE), range(2, 3), 2, seed)
+        return data.epoch_entries(3).images.tolist()
+
+    assert draw(1) == draw(1)
+    assert any(draw(1) != draw(seed) for seed in range(2, 6))
+
+
+def test_every_epoch_has_the_same_number_of_entries():
+    data = step_data(occurrences_of(FREQUENT, MIDDLE, RARE), range(2, 3), 2, seed=0)
+    assert {len(data.epoch_entries(epoch)) for epoch in range(5)} == {len(data)} == {7}
+
+
+def test_instances_are_counted_for_the_class_of_the_entry_only():
+    occurrences = occurrences_of(FREQUENT, MIDDLE, RARE)
+    data = step_data(occurrences, range(2, 3), 2, seed=0)
+    totals = instances_per_class(data.epoch_entries(0), occurrences, 3)
+    assert totals[0] == 6  # two images with three each
+    assert totals[2] == 4
+    base = instances_per_class(base_data(occurrences, range(2), 0).fixed, occurrences, 3)
+    assert base.tolist() == [24, 5, 4]
+
+
+def test_published_iterations_round_halves_to_even():
+    assert [iterations_of(10, n, 8) for n in (41626, 20834, 8022, 1911)] == [
+        52032,
+        26042,
+        10028,
+        2389,
+    ]
+
+
+def test_the_numbers_of_lvis_come_out():
+    file = SHARED / "lvis_v0.5_train_category_counts.csv"
+    if not file.exists():
+        pytest.skip(f"the counts of LVIS v0.5 are not here ({file.name})")
+    with file.open() as stream:
+        rows = list(csv.DictReader(stream))
+    column = {
+        name: np.array([int(row[name]) for row in rows])
+        for name in (
+            "category_id",
+            "train_instance_count",
+            "train_image_count",
+            "lst_phase",
+            "sorted_rank",
+        )
+    }
+    order = order_classes(column["category_id"], column["train_instance_count"])
+    rank = np.argsort(order)
+    first = int(column["sorted_rank"].min())
+    assert (rank + first == column["sorted_rank"]).all()
+    groups = split_classes(len(order), 270, 6)
+    for phase, group in enumerate(groups):
+        assert (column["lst_phase"][order[group.start : group.stop]] == phase).all()
+    instances = column["train_instance_count"][order]
+    images = column["train_image_count"][order]
+    table = []
+    for group in groups[1:]:
+        new = int(images[group.start : group.stop].sum())
+        replayed = int(replay_counts(instances, images, group).sum())
+        mean = round(float(mean_new_instances(instances, group)), 1)
+        table.append((mean, new, replayed, iterations_of(10, new + replayed, 8)))
+    assert table == [
+        (254.8, 16352, 25274, 52032),
+        (86.5, 6514, 14320, 26042),
+        (38.5, 3283, 9478, 15951),
+        (18.3, 1688, 6334, 10028),
+        (7.0, 744, 3397, 5176),
+        (2.1, 263, 1648, 2389),
+    ]
