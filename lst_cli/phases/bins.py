@@ -1,0 +1,121 @@
+"""Classes by how many training instances they have.
+
+The paper's Table 1 has six bins. They are half-open, whatever its headings say, and the
+first three overlap on purpose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lst_cli.errors import LstError
+
+_SPELLING = re.compile(
+    r"(?P<sign>=|<|>=)(?P<bound>[0-9]{1,12})|(?P<first>[0-9]{1,12})-(?P<last>[0-9]{1,12})"
+)
+_HINT = "write bins as in '=1,<5,<10,10-99,100-999,>=1000'"
+
+
+class Bin(BaseModel):
+    """Classes with at least `low` and fewer than `high` training instances.
+
+    Attributes:
+        name: What tables call it.
+        low: Fewest instances that are inside, 1 or more: a class without any is never
+            learned.
+        high: Fewest instances that are outside again; None for no bound.
+
+    Example:
+        >>> Bin(name="<5", low=1, high=5).contains(4)
+        True
+        >>> Bin(name="<5", low=1, high=5).contains(5)
+        False
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    low: int = Field(ge=1)
+    high: int | None = None
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Bin:
+        if self.high is not None and self.high <= self.low:
+            raise ValueError(f"bin {self.name!r} is empty: high {self.high} <= low {self.low}")
+        return self
+
+    def contains(self, instances: int) -> bool:
+        """Tell whether a class with that many training instances is in the bin."""
+        return self.low <= instances and (self.high is None or instances < self.high)
+
+
+def parse_bins(text: str) -> tuple[Bin, ...]:
+    """Read bins as they are written on the command line.
+
+    `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included.
+
+    Args:
+        text: Bins separated by commas. They may overlap and leave gaps.
+
+    Returns:
+        The bins in the order they were written, each named by its one plain spelling.
+
+    Raises:
+        LstError: If a bin cannot be read, is empty, or is written twice.
+
+    Example:
+        >>> [(b.low, b.high) for b in parse_bins("=1, <5, 10-99, >=1000")]
+        [(1, 2), (1, 5), (10, 100), (1000, None)]
+    """
+    bins: list[Bin] = []
+    for item in text.split(","):
+        parsed = _parse_bin(item.strip())
+        if parsed in bins:
+            raise LstError(f"bins {text!r}: {item.strip()!r} is written twice", _HINT)
+        bins.append(parsed)
+    return tuple(bins)
+
+
+def format_bins(bins: Sequence[Bin]) -> str:
+    """Write bins so that `parse_bins` reads the same bounds again.
+
+    Example:
+        >>> format_bins(DEFAULT_BINS)
+        '=1,<5,<10,10-99,100-999,>=1000'
+    """
+    return ",".join(_spell(each.low, each.high) for each in bins)
+
+
+def _parse_bin(item: str) -> Bin:
+    match = _SPELLING.fullmatch(item)
+    if match is None:
+        raise LstError(f"cannot read the bin {item!r}", _HINT)
+    low, high = _bounds(match)
+    if low < 1 or high in (0, 1):
+        raise LstError(
+            f"cannot use the bin {item!r}: classes have 1 training instance or more", _HINT
+        )
+    if high is not None and high <= low:
+        raise LstError(f"cannot use the bin {item!r}: it is empty", _HINT)
+    return Bin(name=_spell(low, high), low=low, high=high)
+
+
+def _bounds(match: re.Match[str]) -> tuple[int, int | None]:
+    if match["sign"] is None:
+        return int(match["first"]), int(match["last"]) + 1
+    bound = int(match["bound"])
+    return {"=": (bound, bound + 1), "<": (1, bound), ">=": (bound, None)}[match["sign"]]
+
+
+def _spell(low: int, high: int | None) -> str:
+    if high is None:
+        return f">={low}"
+    if high == low + 1:
+        return f"={low}"
+    return f"<{high}" if low == 1 else f"{low}-{high - 1}"
+
+
+DEFAULT_BINS = parse_bins("=1,<5,<10,10-99,100-999,>=1000")
