@@ -238,9 +238,10 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
         if key in settings.detectron2
     ]
     taken += [
-        f"detectron2.{key!r} has no effect: the schedule is in [base] and [step]"
+        f"detectron2.{key!r} has no effect: see [data], [base] and [step]"
         for key in settings.detectron2
         if key.startswith(("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT."))
+        and key != "INPUT.FORMAT"
     ]
     if taken:
         raise LstError("; ".join(taken), "remove these keys")
@@ -281,7 +282,8 @@ def _loads(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    return tomllib.loads(text)
+    table: dict[str, Any] = tomllib.loads(text)
+    return table
 
 
 def _parse_override(word: str) -> tuple[list[str], Any]:

@@ -55,8 +55,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "MODEL.BACKBONE.FREEZE_AT": 4,
             "MODEL.FPN.IN_FEATURES": ["stride8", "stride16", "stride32"],
             "MODEL.FPN.OUT_CHANNELS": 64,
-            "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
-            "MODEL.PIXEL_STD": [57.375, 57.12, 58.395],
+            # What its ImageNet weights were trained with.
+            "INPUT.FORMAT": "RGB",
+            "MODEL.PIXEL_MEAN": [127.0, 127.0, 127.0],
+            "MODEL.PIXEL_STD": [128.0, 128.0, 128.0],
             "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [56], [96]],
             "MODEL.RPN.IN_FEATURES": ["p3", "p4", "p5"],
             "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 500,

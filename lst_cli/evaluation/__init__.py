@@ -1,0 +1,1 @@
+"""Detections and AP."""

@@ -1,0 +1,1 @@
+"""Phase arithmetic: numpy and the standard library, no images, no network."""

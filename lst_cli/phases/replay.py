@@ -105,13 +105,15 @@ def replay_counts(
     if replay == "none":
         return np.zeros(new.start, dtype=np.int64)
     if replay == "all":
-        return images[: new.start].copy()
+        return images[: new.start].astype(np.int64)
     mean_new = mean_new_instances(instances, new)
     needed = [
         ceil(mean_new * int(images[label]) / int(instances[label])) for label in range(new.start)
     ]
     # A class can be rarer than the new ones (added by the user later): it then comes up whole.
-    return np.minimum(np.array(needed, dtype=np.int64), images[: new.start])
+    at_most = images[: new.start].astype(np.int64)
+    counts: IntArray = np.minimum(np.array(needed, dtype=np.int64), at_most)
+    return counts
 
 
 def mean_new_instances(instances: IntArray, new: range) -> Fraction:
@@ -181,7 +183,7 @@ def base_data(occurrences: Occurrences, base: range, seed: int) -> PhaseData:
 def step_data(
     occurrences: Occurrences, new: range, phase: int, seed: int, replay: Replay = "balanced"
 ) -> PhaseData:
-    """D_t = R_t ∪ G_t for t >= 1.
+    """D_t for t >= 1: the replayed entries R_t together with the new ones, G_t.
 
     Args:
         occurrences: Where the classes occur, of all labels up to `new.stop` at least.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from lst_cli.errors import LstError
 
 
@@ -47,4 +49,4 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
     borders = [base]
     for phase in range(phases):
         borders.append(borders[-1] + size + (phase < larger))
-    return [range(base), *(range(a, z) for a, z in zip(borders, borders[1:], strict=False))]
+    return [range(base), *(range(a, z) for a, z in pairwise(borders))]

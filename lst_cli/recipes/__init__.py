@@ -1,0 +1,1 @@
+"""One flat function a command; a script can call the same."""

@@ -34,7 +34,7 @@ def occurrences_of(*rows: dict[int, int]) -> Occurrences:
     return Occurrences.of(images, labels, len(rows))
 
 
-FREQUENT = {image: 3 for image in range(8)}  # 24 instances, 3 an image
+FREQUENT = dict.fromkeys(range(8), 3)  # 24 instances, 3 an image
 MIDDLE = {0: 2, 2: 2, 4: 1}  # 5 instances in 3 images
 RARE = {1: 1, 2: 3}  # 4 instances
 

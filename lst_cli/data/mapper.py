@@ -1,0 +1,105 @@
+"""A sample to the tensors that detectron2 trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import (
+    annotations_to_instances,
+    transform_instance_annotations,
+)
+from detectron2.structures import BoxMode
+
+from lst_cli.config import DataSettings
+from lst_cli.data.images import read_image
+from lst_cli.data.phase_dataset import Sample
+from lst_cli.data.segmentations import Segmentation, parse_segmentation, usable_polygons
+
+
+class Mapper:
+    """Reads, resizes and flips an image, and its annotations with it.
+
+    Args:
+        find: Path of an image, by its row in the image table.
+        data: Sizes and flip.
+        channels: `BGR` or `RGB`, as the network wants it.
+        seed: Seed of size and flip; together with a sample's position it decides both.
+    """
+
+    def __init__(
+        self, find: Callable[[int], Any], data: DataSettings, *, channels: str, seed: int
+    ) -> None:
+        self._find = find
+        self._data = data
+        self._bgr = channels == "BGR"
+        self._seed = seed
+
+    def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
+        """Map a sample.
+
+        Args:
+            sample: What to read.
+            augment: Whether size and flip are drawn; otherwise the test size, unflipped.
+
+        Returns:
+            detectron2's dict: `image`, float32 (3, H, W), and `instances` with `gt_boxes`
+            (absolute XYXY), `gt_classes` and `gt_masks`.
+
+        Raises:
+            LstError: If the image is missing, unreadable, or of another size than stated.
+        """
+        image = read_image(self._find(sample.image), sample.height, sample.width)
+        if self._bgr:
+            image = image[:, :, ::-1]
+        transforms = self._transforms(sample, augment)
+        image = transforms.apply_image(np.ascontiguousarray(image))
+        size = (image.shape[0], image.shape[1])
+        annotations = [
+            transform_instance_annotations(
+                {
+                    "bbox": box.tolist(),
+                    "bbox_mode": BoxMode.XYWH_ABS,
+                    "category_id": int(label),
+                    "segmentation": _usable(parse_segmentation(raw)),
+                },
+                transforms,
+                size,
+            )
+            for box, label, raw in zip(
+                sample.boxes, sample.labels, sample.segmentations, strict=True
+            )
+        ]
+        # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
+        polygons = all(isinstance(a["segmentation"], list) for a in annotations)
+        instances = annotations_to_instances(
+            annotations, size, mask_format="polygon" if polygons else "bitmask"
+        )
+        return {
+            "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
+            "instances": instances,
+            "height": sample.height,
+            "width": sample.width,
+        }
+
+    def _transforms(self, sample: Sample, augment: bool) -> T.TransformList:
+        height, width = sample.height, sample.width
+        short, longest = self._data.min_size_test, self._data.max_size_test
+        flip = False
+        if augment:
+            rng = np.random.default_rng([self._seed, 3, sample.position])
+            short, longest = int(rng.choice(self._data.min_size)), self._data.max_size
+            flip = bool(rng.random() < self._data.flip)
+        new_height, new_width = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)
+        chosen: list[T.Transform] = [T.ResizeTransform(height, width, new_height, new_width)]
+        if flip:
+            chosen.append(T.HFlipTransform(new_width))
+        return T.TransformList(chosen)
+
+
+def _usable(segmentation: Segmentation) -> Segmentation:
+    # A scrap of one or two points beside a whole polygon marks nothing.
+    return usable_polygons(segmentation) if isinstance(segmentation, list) else segmentation

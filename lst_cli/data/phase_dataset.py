@@ -1,0 +1,126 @@
+"""The training set of a phase as a sequence: position in training to image and annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.data.lvis import Dataset, read_segmentations
+from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
+
+IntArray = npt.NDArray[np.int64]
+
+DOES_NOT_COUNT = -1
+"""Label of an annotated object of a seen class that is not the entry's class."""
+
+
+class SegmentationStore:
+    """Raw segmentations of many annotations in one block of memory.
+
+    One block, because worker processes would each copy a list of small objects.
+
+    Args:
+        path: Annotation file.
+        rows: Annotations to hold: positions in the file's list, ascending.
+    """
+
+    def __init__(self, path: Path, rows: IntArray) -> None:
+        raw = read_segmentations(path, rows)
+        self.rows = rows
+        self._ends = np.cumsum([len(text) for text in raw], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(raw), dtype=np.uint8)
+
+    def __getitem__(self, row: int) -> bytes:
+        place = int(np.searchsorted(self.rows, row))
+        if place >= len(self.rows) or self.rows[place] != row:
+            raise KeyError(row)
+        start = int(self._ends[place - 1]) if place else 0
+        return self._bytes[start : int(self._ends[place])].tobytes()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of the training set with the objects annotated in it.
+
+    Attributes:
+        position: Place in the order of training, from 0.
+        image: Row of the image table.
+        height: Pixels, as stated.
+        width: Pixels, as stated.
+        boxes: Boxes of all objects of seen classes, x, y, width, height, shape (M, 4).
+        labels: Label of each, or `DOES_NOT_COUNT`, shape (M,).
+        segmentations: Raw JSON of each one's segmentation.
+    """
+
+    position: int
+    image: int
+    height: int
+    width: int
+    boxes: npt.NDArray[np.float64]
+    labels: IntArray
+    segmentations: list[bytes]
+
+
+class PhaseDataset:
+    """D_t in the order of training: one entry after the other, epoch after epoch.
+
+    A sample is a function of its position alone, so that a run can continue anywhere.
+
+    Args:
+        dataset: The training annotations.
+        labels: Label of each annotation, shape (M,); below 0 or from `seen` on it does not exist.
+        seen: Number of classes seen so far, this phase's included.
+        data: Entries of each epoch.
+    """
+
+    def __init__(self, dataset: Dataset, labels: IntArray, seen: int, data: PhaseData) -> None:
+        self.data = data
+        self._images = dataset.images
+        self._boxes = dataset.instances.boxes
+        self._labels = labels
+        usable = (labels >= 0) & (labels < seen)
+        wanted = np.zeros(len(dataset.images.ids), dtype=bool)
+        wanted[data.fixed.images] = True
+        for label, count in enumerate(data.replayed):
+            if count:
+                wanted[data.occurrences.images[label]] = True
+        usable &= wanted[dataset.instances.image_index]
+        rows = np.flatnonzero(usable)
+        by_image = rows[np.argsort(dataset.instances.image_index[rows], kind="stable")]
+        self._rows = by_image
+        self._starts = np.searchsorted(
+            dataset.instances.image_index[by_image], np.arange(len(dataset.images.ids) + 1)
+        )
+        self.wanted_images: IntArray = np.flatnonzero(wanted)
+        self.segmentations = SegmentationStore(dataset.path, rows)
+        self._epoch = lru_cache(maxsize=2)(data.epoch_entries)
+
+    def entry(self, position: int) -> tuple[int, int]:
+        """Image row and label of the entry at a position."""
+        epoch, place = divmod(position, len(self.data))
+        entries: Entries = self._epoch(epoch)
+        return int(entries.images[place]), int(entries.labels[place])
+
+    def __getitem__(self, position: int) -> Sample:
+        image, label = self.entry(position)
+        return self.sample(image, label, position)
+
+    def sample(self, image: int, label: int, position: int = 0) -> Sample:
+        """The sample of an image in which one class counts, or all (`ALL_CLASSES`)."""
+        rows = self._rows[self._starts[image] : self._starts[image + 1]]
+        labels = self._labels[rows]
+        if label != ALL_CLASSES:
+            labels = np.where(labels == label, labels, DOES_NOT_COUNT)
+        return Sample(
+            position=position,
+            image=image,
+            height=int(self._images.heights[image]),
+            width=int(self._images.widths[image]),
+            boxes=self._boxes[rows],
+            labels=labels,
+            segmentations=[self.segmentations[int(row)] for row in rows],
+        )

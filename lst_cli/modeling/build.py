@@ -1,0 +1,176 @@
+"""Settings to network: the only place that knows detectron2's config node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import detectron2
+from detectron2.config import CfgNode, get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    ROI_HEADS_REGISTRY,
+)
+from detectron2.modeling import build_model as build_from_registry
+from detectron2.modeling.backbone.fpn import FPN
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.roi_heads import (
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+    FastRCNNConvFCHead,
+    StandardROIHeads,
+)
+from torch import nn
+
+from lst_cli.config import Settings
+from lst_cli.errors import LstError
+from lst_cli.modeling.box_predictor import CosineBoxPredictor
+from lst_cli.modeling.mask_head import TransferMaskHead
+from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.roi_heads import LstROIHeads
+
+CONFIGS = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+
+
+def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
+    """Build the network for a number of classes, with its first weights random.
+
+    Args:
+        settings: What to build.
+        classes: K, without the background.
+        rois_per_image: Regions an image that train the heads.
+
+    Raises:
+        LstError: If detectron2 refuses a key or a value.
+    """
+    model: LstRCNN = build_from_registry(detectron2_config(settings, classes, rois_per_image))
+    return model
+
+
+def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:
+    """Translate settings to a detectron2 config.
+
+    Raises:
+        LstError: If the zoo config or one of the user's keys does not exist.
+    """
+    cfg = get_cfg()
+    file = CONFIGS / settings.model.config
+    if not file.is_file():
+        raise LstError(
+            f"model.config: detectron2 has no {settings.model.config}",
+            f"choose one of the files below {CONFIGS}",
+        )
+    cfg.merge_from_file(str(file), allow_unsafe=False)
+    model = cfg.MODEL
+    model.META_ARCHITECTURE = LstRCNN.__name__
+    model.WEIGHTS = ""
+    model.DEVICE = "cpu"
+    model.MASK_ON = True
+    # The reference code's losses; detectron2's own defaults are plain L1.
+    model.RPN.SMOOTH_L1_BETA = 1 / 9
+    model.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1.0
+    model.ROI_HEADS.NAME = build_lst_roi_heads.__name__
+    model.ROI_BOX_HEAD.NAME = build_lst_box_head.__name__
+    model.ROI_MASK_HEAD.NAME = build_lst_mask_head.__name__
+    model.ROI_HEADS.NUM_CLASSES = classes
+    model.ROI_HEADS.BATCH_SIZE_PER_IMAGE = rois_per_image
+    model.ROI_HEADS.SCORE_THRESH_TEST = settings.eval.score_threshold
+    model.ROI_HEADS.NMS_THRESH_TEST = settings.eval.nms_threshold
+    model.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = settings.model.class_agnostic_boxes
+    cfg.TEST.DETECTIONS_PER_IMAGE = settings.eval.detections
+    cfg.LST = CfgNode(
+        {
+            "COSINE_SCALE": settings.model.cosine_scale,
+            "LEARN_SCALE": settings.model.learn_scale,
+            "MASK_MLP": settings.model.mask_mlp,
+            "MASK_MLP_HIDDEN": settings.model.mask_mlp_hidden,
+            "CANONICAL_BOX_SIZE": settings.model.canonical_box_size,
+        }
+    )
+    for key, value in settings.detectron2.items():
+        try:
+            cfg.merge_from_list([key, value])
+        except (AssertionError, KeyError, ValueError) as error:
+            raise LstError(
+                f"detectron2.{key!r}: {str(error) or 'refused by detectron2'}",
+                "see detectron2/config/defaults.py for its keys",
+            ) from error
+    cfg.freeze()
+    return cfg
+
+
+def input_format(settings: Settings) -> str:
+    """Order of the image's channels, `BGR` or `RGB`."""
+    return str(detectron2_config(settings, 1, 1).INPUT.FORMAT)
+
+
+META_ARCH_REGISTRY.register(LstRCNN)
+
+
+@BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
+def build_lst_efficientnet_lite_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """EfficientNet-Lite0 under a feature pyramid."""
+    # timm is imported for those only who use it.
+    from lst_cli.modeling.efficientnet import EfficientNetLite
+
+    del input_shape
+    return FPN(
+        bottom_up=EfficientNetLite(freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+
+
+@ROI_BOX_HEAD_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
+def build_lst_box_head(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
+    """detectron2's box head without its last ReLU (section 3.2)."""
+    head: nn.Module = FastRCNNConvFCHead(cfg, input_shape)
+    last = f"fc_relu{cfg.MODEL.ROI_BOX_HEAD.NUM_FC}"
+    if not hasattr(head, last):
+        raise LstError(
+            "detectron2.'MODEL.ROI_BOX_HEAD.NUM_FC': the cosine classifier needs a linear layer",
+            "set it to 1 or more",
+        )
+    setattr(head, last, nn.Identity())
+    return head
+
+
+@ROI_MASK_HEAD_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
+def build_lst_mask_head(cfg: CfgNode, input_shape: ShapeSpec) -> TransferMaskHead:
+    """The weight-transfer mask branch."""
+    head = cfg.MODEL.ROI_MASK_HEAD
+    return TransferMaskHead(
+        input_shape,
+        row_features=cfg.MODEL.ROI_BOX_HEAD.FC_DIM,
+        mlp_input=cfg.LST.MASK_MLP,
+        mlp_hidden=cfg.LST.MASK_MLP_HIDDEN,
+        conv_dims=[head.CONV_DIM] * (head.NUM_CONV + 1),
+        conv_norm=head.NORM,
+    )
+
+
+@ROI_HEADS_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
+def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstROIHeads:
+    """Region heads with the cosine classifier."""
+    parts: dict[str, Any] = StandardROIHeads.from_config(cfg, input_shape)
+    for pooler in ("box_pooler", "mask_pooler"):
+        parts[pooler].canonical_box_size = cfg.LST.CANONICAL_BOX_SIZE
+    box = cfg.MODEL.ROI_BOX_HEAD
+    parts["box_predictor"] = CosineBoxPredictor(
+        parts["box_head"].output_shape,
+        classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        scale=cfg.LST.COSINE_SCALE,
+        learn_scale=cfg.LST.LEARN_SCALE,
+        box2box_transform=Box2BoxTransform(weights=box.BBOX_REG_WEIGHTS),
+        cls_agnostic_bbox_reg=box.CLS_AGNOSTIC_BBOX_REG,
+        smooth_l1_beta=box.SMOOTH_L1_BETA,
+        test_score_thresh=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+        test_nms_thresh=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        test_topk_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        loss_weight={"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
+    )
+    return LstROIHeads(**parts)

@@ -1,0 +1,68 @@
+"""The cosine classifier (Eq. 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def cosines(features: Tensor, weight: Tensor) -> Tensor:
+    """Cosine of the angle between each region and each class row.
+
+    Both sides lose their length, so a class seen in three images competes on equal terms with
+    one seen in three thousand.
+
+    Args:
+        features: Region features, shape (R, D).
+        weight: One row a class, shape (K, D).
+
+    Returns:
+        Cosines in [-1, 1], shape (R, K). A zero feature or row gives 0.
+
+    Example:
+        >>> cosines(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.5, 0.0], [0.0, 9.0]]))
+        tensor([[1., 0.]])
+    """
+    # Half precision would lose the small differences that the scale then multiplies.
+    directions = F.normalize(features.float(), dim=-1)  # (R, D)
+    rows = F.normalize(weight.float(), dim=-1)  # (K, D)
+    return directions @ rows.T  # (R, K)
+
+
+class CosineClassifier(nn.Module):
+    """Scores regions by cosine times a scale; the background is a row like any other, the last.
+
+    Attributes:
+        weight: One row a class, background last, shape (K + 1, D).
+        scale: Inverse temperature of the softmax.
+
+    Args:
+        features: D.
+        classes: K, without the background.
+        scale: Initial scale.
+        learn_scale: Whether the scale is trained.
+    """
+
+    def __init__(self, *, features: int, classes: int, scale: float, learn_scale: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes + 1, features))
+        self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
+        nn.init.normal_(self.weight, std=0.01)
+
+    @property
+    def class_rows(self) -> Tensor:
+        """Rows of the K classes, raw, without the background, shape (K, D)."""
+        return self.weight[:-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of regions.
+
+        Args:
+            features: Shape (R, D).
+
+        Returns:
+            Shape (R, K + 1), each in [-scale, scale].
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self.scale * cosines(features, self.weight)

@@ -1,0 +1,91 @@
+"""Room for new classes in a trained model, with nothing changed for the old ones.
+
+detectron2 keeps the background in the last row of the classifier, so new rows go before it.
+The label of an old class stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+BOX_WEIGHT = "roi_heads.box_predictor.bbox_pred.weight"
+BOX_BIAS = "roi_heads.box_predictor.bbox_pred.bias"
+
+BOX_DIMENSIONS = 4
+
+
+def random_rows(rows: int, features: int, std: float, generator: torch.Generator) -> Tensor:
+    """Rows drawn from N(0, std), shape (rows, features)."""
+    rows_of_noise: Tensor = torch.randn(rows, features, generator=generator) * std
+    return rows_of_noise
+
+
+def mean_feature_rows(sums: Tensor, counts: Tensor, old_rows: Tensor) -> Tensor:
+    """Rows that point at the mean feature of each new class.
+
+    The direction is all that matters to the cosine; the length is the mean length of the old
+    rows, because the mask branch reads rows unnormalised.
+
+    Args:
+        sums: Sum of the L2-normalised features of the boxes of each class, shape (C, D).
+        counts: Boxes of each class, shape (C,).
+        old_rows: Classifier rows of the old classes, shape (K, D).
+
+    Returns:
+        Rows, shape (C, D); zeros where a class has no box.
+    """
+    length = old_rows.norm(dim=-1).mean()
+    directions = F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1)
+    scaled: Tensor = directions * length
+    return scaled
+
+
+def grow_classifier(weight: Tensor, new_rows: Tensor) -> Tensor:
+    """Put the rows of new classes between the old classes and the background.
+
+    Args:
+        weight: Old classifier, background last, shape (K + 1, D).
+        new_rows: Shape (C, D).
+
+    Returns:
+        Shape (K + C + 1, D).
+
+    Example:
+        >>> grow_classifier(torch.tensor([[1.0], [9.0]]), torch.tensor([[2.0]])).flatten()
+        tensor([1., 2., 9.])
+    """
+    return torch.cat([weight[:-1], new_rows.to(weight), weight[-1:]])
+
+
+def grow_state(
+    state: Mapping[str, Tensor],
+    new_rows: Tensor,
+    generator: torch.Generator,
+    *,
+    class_agnostic_boxes: bool,
+) -> dict[str, Tensor]:
+    """Weights of a model with C more classes.
+
+    Args:
+        state: State dict of the model with K classes; not changed.
+        new_rows: First classifier rows of the new classes, shape (C, D).
+        generator: Source of the new box regressors, N(0, 0.001), where they are class-specific.
+        class_agnostic_boxes: Whether one box regressor serves all classes, and so need not grow.
+
+    Returns:
+        State dict of the model with K + C classes; every other tensor is the old one.
+    """
+    grown = dict(state)
+    grown[CLASSIFIER] = grow_classifier(state[CLASSIFIER], new_rows)
+    if class_agnostic_boxes:
+        return grown
+    weight = state[BOX_WEIGHT]
+    rows = random_rows(len(new_rows) * BOX_DIMENSIONS, weight.shape[1], 0.001, generator)
+    grown[BOX_WEIGHT] = torch.cat([weight, rows.to(weight)])
+    grown[BOX_BIAS] = torch.cat([state[BOX_BIAS], rows.new_zeros(len(rows)).to(weight)])
+    return grown

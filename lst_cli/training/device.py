@@ -1,0 +1,40 @@
+"""Where the network runs, and the random numbers it draws there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lst_cli.errors import LstError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to use.
+
+    Args:
+        wanted: `auto` takes a GPU where there is one; `cpu`; `cuda`.
+
+    Raises:
+        LstError: If CUDA is asked for and not there.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise LstError("device cuda: torch finds no usable GPU", "use --device cpu")
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """Name of the device, for manifests."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu, {torch.get_num_threads()} thread(s)"
+
+
+def seed_iteration(seed: int, phase: int, iteration: int) -> None:
+    """Seed torch for one iteration.
+
+    Sampling of regions is then a function of the iteration: a run that continues after a
+    crash draws what an uninterrupted one would have drawn, and no generator is stored.
+    """
+    state = np.random.SeedSequence([seed, phase, iteration]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]) % 2**63)

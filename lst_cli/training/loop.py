@@ -1,0 +1,148 @@
+"""The training loop: read it from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from detectron2.utils.events import EventStorage
+
+from lst_cli.config import ScheduleSettings
+from lst_cli.errors import LstError
+from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.teacher import Teacher
+from lst_cli.training.device import seed_iteration
+from lst_cli.training.interrupt import deferred_interrupt
+from lst_cli.training.optim import lr_factor, set_lr
+
+Batch = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """One iteration, as it went.
+
+    Attributes:
+        iteration: Iterations done, this one included.
+        iterations: Iterations of the phase.
+        losses: Each loss, and `total`.
+        lr: Learning rate, before the factors of biases and backbone.
+        seconds: Time since the phase began, interruptions left out.
+        details: Further numbers, such as regions sampled or the gradient norm.
+    """
+
+    iteration: int
+    iterations: int
+    losses: dict[str, float]
+    lr: float
+    seconds: float
+    details: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    model: LstRCNN,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    schedule: ScheduleSettings,
+    *,
+    phase: int,
+    start: int,
+    iterations: int,
+    seed: int,
+    seconds: float,
+    teacher: Teacher | None,
+    distill_weight: float,
+    on_iteration: Callable[[Report], None],
+    save: Callable[[int, float], None],
+) -> float:
+    """Train a model in place.
+
+    Args:
+        model: The network, on its device, with what is frozen frozen.
+        batches: One batch for each iteration from `start` on.
+        optimizer: From `build_optimizer`.
+        scaler: Gradient scaler; disabled without mixed precision.
+        schedule: Learning rate, clipping, and how often to save.
+        phase: t, for the seed of each iteration.
+        start: Iterations already done.
+        iterations: Iterations of the phase.
+        seed: The run's seed.
+        seconds: Time already spent.
+        teacher: The previous phase's model, for distillation; None in the base phase.
+        distill_weight: Weight of the distillation loss.
+        on_iteration: Called after each iteration.
+        save: Called with the iterations done and the time, whenever a state should be kept.
+
+    Returns:
+        Seconds of training, earlier runs included.
+
+    Raises:
+        LstError: If a loss is no finite number, or the user interrupted; the last state that
+            was saved is good.
+    """
+    device = model.device
+    model.train()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    began = time.perf_counter() - seconds
+    with EventStorage(start) as storage, deferred_interrupt() as stop:
+        for iteration, batch in zip(range(start, iterations), batches, strict=True):
+            seed_iteration(seed, phase, iteration)
+            factor = lr_factor(iteration, iterations, schedule)
+            set_lr(optimizer, factor)
+            with torch.autocast(device.type, enabled=scaler.is_enabled()):
+                losses = model.losses(batch, teacher, distill_weight)
+                total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            values = {name: loss.item() for name, loss in losses.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                raise _not_finite(values, iteration, phase)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            details = _latest(storage)
+            if schedule.clip_gradients:
+                scaler.unscale_(optimizer)
+                norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_gradients)
+                details["gradient_norm"] = norm.item()
+            scaler.step(optimizer)
+            scaler.update()
+            storage.step()
+
+            done, spent = iteration + 1, time.perf_counter() - began
+            on_iteration(
+                Report(
+                    done,
+                    iterations,
+                    {**values, "total": sum(values.values())},
+                    schedule.lr * factor,
+                    spent,
+                    details,
+                )
+            )
+            if done < iterations and (stop.requested or done % schedule.save_every == 0):
+                save(done, spent)
+            if stop.requested and done < iterations:
+                raise LstError(
+                    f"interrupted after iteration {done} of {iterations} of phase {phase}; "
+                    "the state is saved",
+                    "run the same command again to continue",
+                )
+    return time.perf_counter() - began
+
+
+def _not_finite(values: dict[str, float], iteration: int, phase: int) -> LstError:
+    bad = ", ".join(f"{name} = {v}" for name, v in values.items() if not math.isfinite(v))
+    section = "base" if phase == 0 else "step"
+    return LstError(
+        f"training diverged at iteration {iteration + 1} of phase {phase}: {bad}; "
+        "the last saved state is kept",
+        f"start the phase anew with --restart and a smaller {section}.lr, "
+        f"or with --set {section}.clip_gradients=10",
+    )
+
+
+def _latest(storage: EventStorage) -> dict[str, float]:
+    return {name: float(value) for name, (value, _) in storage.latest().items()}

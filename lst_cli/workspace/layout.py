@@ -1,0 +1,100 @@
+"""Where everything lies in a workspace: every file name, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTINGS = "lst.toml"
+SPLIT = "split.json"
+
+
+@dataclass(frozen=True)
+class PhaseDirectory:
+    """The files of one phase.
+
+    Attributes:
+        root: The phase's directory.
+    """
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What the phase did; it is done only when this says so."""
+        return self.root / "manifest.json"
+
+    @property
+    def model(self) -> Path:
+        """Weights of the finished phase."""
+        return self.root / "model.safetensors"
+
+    @property
+    def training_state(self) -> Path:
+        """Weights, optimizer and iteration of a phase that is under way."""
+        return self.root / "training-state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """Losses and rates, one JSON object a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def metrics(self) -> Path:
+        """AP of the phase's model."""
+        return self.root / "metrics.json"
+
+    @property
+    def detections(self) -> Path:
+        """Detections on the validation images, LVIS results format."""
+        return self.root / "detections.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a workspace.
+
+    Attributes:
+        root: The workspace directory.
+    """
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The user's settings."""
+        return self.root / SETTINGS
+
+    @property
+    def split(self) -> Path:
+        """Class order, groups and inputs."""
+        return self.root / SPLIT
+
+    @property
+    def balance_plot(self) -> Path:
+        """How balanced the phases' training sets are."""
+        return self.root / "split.png"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that writes."""
+        return self.root / ".lock"
+
+    @property
+    def phases(self) -> Path:
+        """Directory of all phases."""
+        return self.root / "phases"
+
+    @property
+    def report(self) -> Path:
+        """Directory of the report."""
+        return self.root / "report"
+
+    def phase(self, phase: int) -> PhaseDirectory:
+        """Files of phase t; phase 0 is the base."""
+        return PhaseDirectory(self.phases / ("00-base" if phase == 0 else f"{phase:02d}"))
