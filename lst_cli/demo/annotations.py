@@ -1,0 +1,141 @@
+"""The demo set's JSON: LVIS v1 layout, every image labelled exhaustively."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_tools
+
+from lst_cli.demo.glyphs import Glyph
+from lst_cli.demo.layout import Bools
+
+# LVIS calls a class rare up to 10 training images and common up to 100.
+_RARE_IMAGES = 10
+_COMMON_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """What the annotation file says of one image.
+
+    Args:
+        image_id: Unique over both files.
+        address: Path below the image directory, with slashes.
+        size: Side in pixels.
+        category_ids: Class of every object.
+        masks: Visible pixels of every object, shape (M, H, W).
+    """
+
+    image_id: int
+    address: str
+    size: int
+    category_ids: Sequence[int]
+    masks: Bools
+
+
+def describe_categories(
+    glyphs: Sequence[Glyph], train: Sequence[LabelledImage]
+) -> list[dict[str, Any]]:
+    """List the classes as LVIS does, with their training counts in both files.
+
+    Args:
+        glyphs: Classes by category_id, which starts at 1.
+        train: The training images.
+
+    Returns:
+        One record per class, by ascending category_id.
+    """
+    instances = np.zeros(len(glyphs) + 1, np.int64)
+    images = np.zeros(len(glyphs) + 1, np.int64)
+    for image in train:
+        np.add.at(instances, list(image.category_ids), 1)
+        images[list(set(image.category_ids))] += 1
+    return [
+        {
+            "id": category_id,
+            "name": glyph.name,
+            "synset": f"{glyph.name.replace(' ', '_').lower()}.demo",
+            "synonyms": [glyph.name],
+            "def": glyph.definition,
+            "frequency": _name_frequency(int(images[category_id])),
+            "image_count": int(images[category_id]),
+            "instance_count": int(instances[category_id]),
+        }
+        for category_id, glyph in enumerate(glyphs, start=1)
+    ]
+
+
+def build_annotation_file(
+    images: Sequence[LabelledImage],
+    categories: Sequence[dict[str, Any]],
+    *,
+    split: str,
+    first_annotation_id: int,
+) -> dict[str, Any]:
+    """Put one split together as LVIS v1 lays it out.
+
+    All objects of an image are annotated, so the classes that it lacks are listed as
+    negative and none as labelled in part.
+
+    Args:
+        images: The split's images.
+        categories: What `describe_categories` gives.
+        split: "training" or "validation", for the description.
+        first_annotation_id: The ids count on from here.
+
+    Returns:
+        The JSON document.
+    """
+    everything = {category["id"] for category in categories}
+    annotations: list[dict[str, Any]] = []
+    for image in images:
+        annotations += _annotate(image, first_annotation_id + len(annotations))
+    return {
+        "info": {
+            "description": f"lst demo, {split}: glyphs drawn by a program, not photographs",
+            "version": "v1",
+        },
+        "licenses": [],
+        "images": [
+            {
+                "id": image.image_id,
+                "width": image.size,
+                "height": image.size,
+                "coco_url": image.address,
+                "neg_category_ids": sorted(everything.difference(image.category_ids)),
+                "not_exhaustive_category_ids": [],
+            }
+            for image in images
+        ],
+        "categories": list(categories),
+        "annotations": annotations,
+    }
+
+
+def _annotate(image: LabelledImage, first_id: int) -> list[dict[str, Any]]:
+    # pycocotools wants Fortran order, objects last.
+    codes = mask_tools.encode(np.asfortranarray(image.masks.transpose(1, 2, 0).astype(np.uint8)))
+    areas, boxes = mask_tools.area(codes), mask_tools.toBbox(codes)
+    return [
+        {
+            "id": first_id + row,
+            "image_id": image.image_id,
+            "category_id": int(category_id),
+            "bbox": [float(edge) for edge in boxes[row]],
+            "area": float(areas[row]),
+            "segmentation": {
+                "size": [image.size, image.size],
+                "counts": codes[row]["counts"].decode("ascii"),
+            },
+        }
+        for row, category_id in enumerate(image.category_ids)
+    ]
+
+
+def _name_frequency(images: int) -> str:
+    if images <= _RARE_IMAGES:
+        return "r"
+    return "c" if images <= _COMMON_IMAGES else "f"

@@ -1,0 +1,160 @@
+"""A report as files: Markdown, CSV, JSON, LaTeX, one HTML page, and the pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lst_cli.evaluation.metrics import Metrics
+from lst_cli.reporting.artwork import Artwork, draw_artwork
+from lst_cli.reporting.data import ReportData, read_metrics
+from lst_cli.reporting.html import render_html
+from lst_cli.reporting.markup import escape_markdown, render_csv, render_latex, render_markdown
+from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting
+from lst_cli.reporting.tables import (
+    binned_table,
+    groups_table,
+    sizes_table,
+)
+from lst_cli.reporting.training_tables import balance_table, training_table
+from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
+
+FORMAT = 1
+"""Version of report.json."""
+
+
+def write_report(
+    data: ReportData,
+    directory: Path,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> dict[str, Path]:
+    """Write a report in every format, each file atomically.
+
+    The same data gives the same bytes. Nothing is written before everything is
+    drawn, so that an unreadable image leaves an older report as it is.
+
+    Args:
+        data: The report.
+        directory: Where to; made if missing.
+        progress: Told how many pictures are drawn, and of how many.
+
+    Returns:
+        The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one
+        ``plot:NAME`` for each plot and one ``panel:NUMBER`` for each panel.
+
+    Raises:
+        LstError: If no phase has been evaluated, an image cannot be read, or a
+            file cannot be written.
+    """
+    metrics = read_metrics(data)
+    artwork = draw_artwork(data, progress)
+    texts = {
+        "markdown": ("report.md", report_markdown(data, metrics, artwork)),
+        "csv": ("report.csv", render_csv(binned_table(metrics))),
+        "json": ("report.json", json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
+        "latex": ("report.tex", report_latex(metrics)),
+        "html": ("report.html", render_html(data, artwork)),
+    }
+    files: dict[str, Path] = {}
+    for plot in artwork.plots:
+        files[f"plot:{plot.name}"] = directory / "plots" / f"{plot.name}.png"
+        write_bytes(files[f"plot:{plot.name}"], plot.light)
+    for number, image in enumerate(artwork.panels, start=1):
+        files[f"panel:{number}"] = directory / "panels" / f"{number:02d}.jpg"
+        write_bytes(files[f"panel:{number}"], image)
+    for key, (name, text) in texts.items():
+        files[key] = directory / name
+        write_text(files[key], text)
+    _remove_leftovers(directory, set(files.values()))
+    return files
+
+
+def report_json(data: ReportData) -> dict[str, Any]:
+    """Give the report for programs: AP as fractions, null where there is no ground truth.
+
+    Raises:
+        LstError: If no phase has been evaluated.
+    """
+    metrics = read_metrics(data)
+    forgotten = mean_forgetting(metrics)
+    return {
+        "format": FORMAT,
+        "title": data.title,
+        "demo": data.demo,
+        "federated": data.federated,
+        "notes": all_notes(data, metrics),
+        "settings": dict(data.settings),
+        "environment": dict(data.environment),
+        "rows": [dict(row) for row in binned_table(metrics).rows],
+        "forgetting": None
+        if forgotten is None
+        else {"AP": forgotten[0], "with_ground_truth": forgotten[1]},
+        "phases": [asdict(phase) for phase in data.phases],
+        "metrics": [metric.model_dump(mode="json") for metric in metrics],
+        "classes": [asdict(record) for record in data.classes],
+    }
+
+
+def report_latex(metrics: Sequence[Metrics]) -> str:
+    r"""Give the tables for a paper, to be read in by ``\input``."""
+    tables = [render_latex(binned_table(metrics), "tab:lst-bins")]
+    if len(metrics) > 1:
+        tables.append(render_latex(groups_table(metrics), "tab:lst-groups"))
+    return "% Needs \\usepackage{booktabs}.\n\n" + "\n".join(tables)
+
+
+def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwork) -> str:
+    """Give the report as Markdown that refers to the pictures beside it."""
+    lines = [f"# {escape_markdown(data.title)}", ""]
+    lines += [
+        f"- **{escape_markdown(one.name)}: {escape_markdown(one.value)}** "
+        f"({escape_markdown(one.remark)})"
+        for one in headlines(metrics)
+    ]
+    lines.append("")
+    for note in all_notes(data, metrics):
+        lines += [f"> {escape_markdown(note)}", ""]
+    tables = [binned_table(metrics)]
+    if len(metrics) > 1:
+        tables.append(groups_table(metrics))
+    tables.append(sizes_table(metrics))
+    if data.phases:
+        tables.append(training_table(data.phases))
+    if data.replay:
+        tables.append(balance_table(data.replay))
+    for table in tables:
+        lines += [f"## {escape_markdown(table.title)}", "", render_markdown(table)]
+        if table.remark:
+            lines += [escape_markdown(table.remark), ""]
+    lines += ["## Plots", ""]
+    for plot in artwork.plots:
+        caption = escape_markdown(plot.caption)
+        lines += [f"![{caption}](plots/{plot.name}.png)", "", caption, ""]
+    if data.panels:
+        lines += ["## Validation images", "", "Ground truth left, predictions right.", ""]
+        if data.panel_note:
+            lines += [f"Predictions shown: {escape_markdown(data.panel_note)}.", ""]
+        for number, panel in enumerate(data.panels, start=1):
+            lines += [f"![{escape_markdown(panel.title)}](panels/{number:02d}.jpg)", ""]
+    for title, pairs in (("Settings", data.settings), ("Environment", data.environment)):
+        if pairs:
+            lines += [f"## {title}", "", "| name | value |", "| :--- | :--- |"]
+            lines += [
+                f"| {escape_markdown(name)} | {escape_markdown(value)} |"
+                for name, value in pairs.items()
+            ]
+            lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _remove_leftovers(directory: Path, written: set[Path]) -> None:
+    """Remove pictures of an earlier report that this one has not; nothing else."""
+    patterns = (("plots", "replay_balance.png"), ("panels", "[0-9][0-9].jpg"))
+    for folder, pattern in patterns:
+        for path in (directory / folder).glob(pattern):
+            if path not in written:
+                with explain_os_error(path):
+                    path.unlink()

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lst_cli.demo.textures import BACKGROUNDS, SURFACES, color_distance, color_field
+
+
+@pytest.mark.parametrize("draw", [*BACKGROUNDS], ids=lambda draw: draw.__name__)
+def test_a_field_has_the_asked_shape_lies_between_0_and_1_and_is_not_flat(draw) -> None:
+    for seed in range(5):
+        field = draw(np.random.default_rng(seed), 40, 56, 12.0)
+
+        assert field.shape == (40, 56)
+        assert field.dtype == np.float32
+        assert field.min() >= 0
+        assert field.max() <= 1
+        assert field.std() > 0.05
+
+
+def test_surfaces_are_backgrounds_too() -> None:
+    assert set(SURFACES) < set(BACKGROUNDS)
+
+
+def test_a_field_takes_the_first_colour_at_0_and_the_last_at_1() -> None:
+    black, white, red = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.628, 0.2577, 29.23 / 360)
+    field = np.array([[0.0, 1.0]], np.float32)
+
+    np.testing.assert_allclose(color_field(field, [black, white])[0], [[0] * 3, [1] * 3], atol=0.01)
+    np.testing.assert_allclose(color_field(field, [white, red])[0, 1], [1, 0, 0], atol=0.02)
+
+
+def test_black_and_white_are_one_apart() -> None:
+    assert color_distance((0.0, 0.0, 0.3), (1.0, 0.0, 0.7)) == pytest.approx(1.0)
+    assert color_distance((0.5, 0.1, 0.25), (0.5, 0.1, 1.25)) == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from lst_cli.errors import LstError
+from lst_cli.reporting.data import Panel, PanelObject
+from lst_cli.reporting.panels import GAP, decode_mask, display_size, draw_panel
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "JPEG"
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((128, 128), (320, 320)),
+        ((400, 300), (400, 300)),
+        ((640, 480), (560, 420)),
+        ((300, 900), (187, 560)),
+        ((1, 2000), (1, 560)),
+    ],
+)
+def test_small_images_are_enlarged_and_large_ones_reduced(size, shown):
+    assert display_size(size) == shown
+
+
+def test_a_panel_shows_ground_truth_left_and_predictions_right(panel):
+    pixels = _pixels(draw_panel(replace(panel, predictions=())))
+    assert pixels.shape == (240, 2 * 320 + GAP, 3)
+    left, right = pixels[:, :320], pixels[:, 320 + GAP :]
+    inside = left[100, 100]  # (20, 20) of the image, in the middle of the square
+    assert inside[2] > inside[0] + 30
+    assert np.abs(right[20:220, 20:300] - 128).max() <= 4
+
+
+def test_what_lies_outside_a_mask_keeps_its_colour(panel):
+    pixels = _pixels(draw_panel(panel))
+    assert np.abs(pixels[200:, :320] - 128).max() <= 4
+
+
+def test_a_class_has_the_same_colour_on_both_sides(panel):
+    other = PanelObject("dog", (40.0, 10.0, 10.0, 10.0), [[40, 10, 50, 10, 50, 20, 40, 20]], 0.8)
+    pixels = _pixels(draw_panel(replace(panel, predictions=[other, *panel.predictions])))
+    assert np.abs(pixels[120, 100] - pixels[120, 320 + GAP + 100]).max() <= 6
+
+
+def test_an_image_without_objects_is_drawn_too(panel):
+    assert draw_panel(replace(panel, ground_truth=(), predictions=()))
+
+
+def test_an_object_without_a_mask_is_drawn_as_its_box(panel):
+    boxed = [replace(panel.ground_truth[0], segmentation=None)]
+    pixels = _pixels(draw_panel(replace(panel, ground_truth=boxed)))
+    assert pixels[100, 50, 2] > pixels[100, 50, 0] + 60  # left edge, x = 10
+    assert np.abs(pixels[100, 100] - 128).max() <= 4
+
+
+def test_the_three_ways_to_write_a_mask_give_the_same_mask():
+    mask = np.zeros((6, 8), dtype=np.uint8)
+    mask[1:4, 2:6] = 1
+    packed = coco_mask.encode(np.asfortranarray(mask))
+    text = {"size": packed["size"], "counts": packed["counts"].decode("ascii")}
+    runs = {"size": [6, 8], "counts": [13, 3, 3, 3, 3, 3, 3, 3, 14]}
+    polygon = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
+    for segmentation in (packed, text, runs, polygon):
+        assert np.array_equal(decode_mask(segmentation, (8, 6)), mask.astype(bool))
+
+
+def test_a_mask_of_another_image_size_is_named(panel):
+    mask = {"size": [5, 5], "counts": [25]}
+    wrong = [PanelObject("cat", (0, 0, 5, 5), mask)]
+    with pytest.raises(LstError, match=r"cat on one\.jpg.*\[5, 5\] on \[48, 64\]"):
+        draw_panel(replace(panel, ground_truth=wrong))
+
+
+def test_a_segmentation_without_counts_is_named(panel):
+    wrong = [PanelObject("cat", (0, 0, 5, 5), {"size": [48, 64]})]
+    with pytest.raises(LstError, match="not a segmentation"):
+        draw_panel(replace(panel, ground_truth=wrong))
+
+
+def test_an_unreadable_image_is_named_with_a_way_to_find_the_others(tmp_path, panel):
+    missing = tmp_path / "gone.jpg"
+    with pytest.raises(LstError, match=r"gone\.jpg") as caught:
+        draw_panel(replace(panel, image=missing))
+    assert caught.value.hint == "lst check"
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(LstError, match=r"broken\.png"):
+        draw_panel(replace(panel, image=broken))
+
+
+def test_an_image_with_an_exif_turn_is_drawn_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (80, 40), (200, 30, 30)).save(path, exif=exif)
+    pixels = _pixels(draw_panel(Panel(path, "turned.jpg")))
+    assert pixels.shape == (320, 2 * 160 + GAP, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P"])
+def test_every_colour_mode_is_drawn(tmp_path, mode):
+    path = tmp_path / f"image.{'jpg' if mode in ('L', 'CMYK') else 'png'}"
+    Image.new(mode, (40, 40)).save(path)
+    assert draw_panel(Panel(path, "image"))
+
+
+def test_many_objects_in_one_place_do_not_fail_for_want_of_room(panel):
+    crowd = [
+        PanelObject(f"class {n} " + "x" * n, (30.0, 20.0, 4.0, 4.0), None, 0.5) for n in range(60)
+    ]
+    assert draw_panel(replace(panel, predictions=crowd))
+
+
+def test_the_same_panel_gives_the_same_bytes(panel):
+    assert draw_panel(panel) == draw_panel(panel)
