@@ -35,7 +35,12 @@ class DataSettings(Section):
     min_size_test: int = Field(800, gt=0, description="shorter edge in evaluation, pixels")
     max_size_test: int = Field(1333, gt=0, description="longer edge at most in evaluation, pixels")
     flip: float = Field(0.5, ge=0, le=1, description="chance of a horizontal flip")
-    workers: int = Field(2, ge=0, description="processes that read images; 0 reads in the main one")
+    workers: int = Field(
+        -1,
+        ge=-1,
+        description="processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose "
+        "cores the network needs",
+    )
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DataSettings:
@@ -206,6 +211,19 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
         _assign(table, key, value, word)
         sources[".".join(key)] = "--set"
     return build_settings(table, sources)
+
+
+def override_table(overrides: Sequence[str]) -> dict[str, Any]:
+    """The nested table that `key=value` words stand for.
+
+    Raises:
+        LstError: If a word is none of these.
+    """
+    table: dict[str, Any] = {}
+    for word in overrides:
+        key, value = _parse_override(word)
+        _assign(table, key, value, word)
+    return table
 
 
 def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:

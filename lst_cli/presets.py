@@ -31,7 +31,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "max_size": 320,
             "min_size_test": 192,
             "max_size_test": 320,
-            "workers": 1,
         },
         "model": {
             "config": "Base-RCNN-FPN.yaml",

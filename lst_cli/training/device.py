@@ -23,6 +23,13 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
 
 
+def choose_workers(wanted: int, device: torch.device) -> int:
+    """Processes that read images: as wanted, or for -1 what suits the device."""
+    if wanted >= 0:
+        return wanted
+    return 4 if device.type == "cuda" else 0
+
+
 def describe_device(device: torch.device) -> str:
     """Name of the device, for manifests."""
     if device.type == "cuda":

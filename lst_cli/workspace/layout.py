@@ -76,9 +76,14 @@ class Layout:
         return self.root / SPLIT
 
     @property
+    def class_plot(self) -> Path:
+        """Training counts along the class order."""
+        return self.root / "split-classes.png"
+
+    @property
     def balance_plot(self) -> Path:
         """How balanced the phases' training sets are."""
-        return self.root / "split.png"
+        return self.root / "split-balance.png"
 
     @property
     def lock(self) -> Path:

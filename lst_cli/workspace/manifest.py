@@ -58,7 +58,7 @@ class Split(Record):
 
     format: int = FORMAT
     train: InputFile
-    val: InputFile | None
+    val: InputFile
     image_dirs: tuple[str, ...]
     federated: bool
     base_classes: int

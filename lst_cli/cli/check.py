@@ -1,0 +1,73 @@
+"""`lst check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lst_cli.cli.console import meter, note, print_json
+from lst_cli.cli.options import image_dirs_option, json_option, with_options, workspace_option
+from lst_cli.errors import LstError
+from lst_cli.workspace.store import Workspace
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+@click.command("check")
+@with_options(workspace_option)
+@click.option("--train", metavar="FILE", type=click.Path(path_type=Path), help="Training file.")
+@click.option("--val", metavar="FILE", type=click.Path(path_type=Path), help="Validation file.")
+@with_options(image_dirs_option)
+@click.option("--decode", is_flag=True, help="Decode every image, which finds those cut short.")
+@with_options(json_option)
+def command(
+    workspace: Workspace,
+    train: Path | None,
+    val: Path | None,
+    image_dirs: tuple[Path, ...],
+    decode: bool,
+    as_json: bool,
+) -> None:
+    r"""Look for everything that could spoil a training.
+
+    Checks the files of the workspace's split, or those given. Training runs the same checks
+    before it starts.
+
+    \b
+    lst check
+    lst check --train train.json --val val.json --images coco --decode
+    """
+    from lst_cli.recipes.check import check
+
+    if (train is None) != (val is None):
+        raise LstError("--train and --val go together", "give both, or none for the split's files")
+    if train is None or val is None:
+        split = workspace.split
+        train, val = Path(split.train.path), Path(split.val.path)
+        image_dirs = image_dirs or tuple(Path(directory) for directory in split.image_dirs)
+    with meter() as tell:
+        report = check(
+            train,
+            val,
+            image_dirs,
+            decode=decode,
+            progress=lambda done, total: tell("checking", done, total),
+        )
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        for problem in report.problems:
+            click.secho(f"{problem.severity}: ", fg=_COLOURS[problem.severity], nl=False)
+            click.echo(f"{problem.where}: {problem.message}" if problem.where else problem.message)
+            for example in problem.examples:
+                click.echo(f"    {example}")
+            if problem.hint:
+                click.echo(f"  try: {problem.hint}")
+        images = f", {report.images_checked:,} images" if report.images_checked else ""
+        if report.ok:
+            note(f"no errors in {train} and {val}{images}")
+    if not report.ok:
+        raise LstError(
+            f"{len(report.errors)} kind(s) of error found", "mend the files, then: lst check"
+        )

@@ -1,0 +1,53 @@
+"""`lst demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from lst_cli.cli.console import meter, note, print_table
+from lst_cli.cli.options import set_option, with_options
+from lst_cli.workspace.store import Workspace
+
+
+@click.command("demo")
+@click.option(
+    "-w",
+    "--workspace",
+    "directory",
+    metavar="DIR",
+    default="lst-demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything goes, the drawn images included.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the drawing and of training.")
+@with_options(set_option)
+def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
+    r"""See the whole method work, in minutes and without any data.
+
+    Draws a small long-tailed set, learns it phase by phase with the lite preset, and writes a
+    report. An interrupted demo continues with the same command.
+
+    \b
+    lst demo
+    """
+    from lst_cli.cli.training import training_events
+    from lst_cli.recipes.demo import DemoEvents, prepare_demo, run_demo
+    from lst_cli.reporting.tables import binned_table, format_seconds
+
+    workspace = Workspace(directory)
+    began = time.monotonic()
+    with meter() as tell:
+        events = DemoEvents(
+            stage=lambda name: note(f"[{format_seconds(time.monotonic() - began)}] {name}"),
+            progress=tell,
+            training=training_events(tell),
+        )
+        settings = prepare_demo(workspace, seed, overrides, events)
+        metrics, files = run_demo(workspace, settings, events)
+    print_table(binned_table(metrics))
+    note(f"took {format_seconds(time.monotonic() - began)}")
+    click.echo(f"report: {files['html']}")

@@ -1,0 +1,88 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lst_cli.workspace.store import Workspace, find_workspace
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
+    del ctx, param
+    return Workspace(find_workspace(value))
+
+
+workspace_option = click.option(
+    "-w",
+    "--workspace",
+    metavar="DIR",
+    envvar="LST_WORKSPACE",
+    show_envvar=True,
+    callback=_open_workspace,
+    help="Workspace directory.  [default: the current one if it is a workspace, else "
+    "./lst-workspace]",
+)
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a setting, for instance --set base.lr=0.02; may be repeated. "
+    "`lst init --print` shows all keys.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs."
+)
+
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print classes, entries, replay, iterations and an estimate of time; train nothing.",
+)
+
+restart_option = click.option(
+    "--restart", is_flag=True, help="Throw away a phase that is under way and start it anew."
+)
+
+image_dirs_option = click.option(
+    "--images",
+    "image_dirs",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory of the images, in whichever layout; may be repeated.",
+)
+
+
+def with_options(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Compose options into one decorator, the first on top of the help."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def words(overrides: tuple[str, ...], **chosen: object) -> tuple[str, ...]:
+    """`key=value` words of `--set` and of the options that stand for one setting.
+
+    Args:
+        overrides: From `--set`.
+        chosen: Setting to value, `__` for a dot; None is left out.
+    """
+    named = tuple(
+        f"{key.replace('__', '.')}={value}" for key, value in chosen.items() if value is not None
+    )
+    return (*overrides, *named)

@@ -1,0 +1,72 @@
+"""Write the page of all commands from their own help, so that the two cannot drift apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from lst_cli.workspace.atomic import write_text
+
+_WIDTH = 88  # the page must not depend on the terminal that `make docs` ran in
+_HEAD = """\
+# Every command and its options
+
+The help of each command, as `lst COMMAND --help` prints it. `make docs` writes this page.
+"""
+
+
+def walk_commands(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Visit a command and everything below it, in the order of its help.
+
+    Args:
+        command: The command or group to start from.
+        name: What the user types to reach it from its parent.
+        parent: The context of the group above it, if any.
+
+    Yields:
+        The words that call a command, the command, and a context to ask for its help.
+        Hidden commands are left out.
+    """
+    context = click.Context(
+        command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH
+    )
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
+            if child is not None and not child.hidden:
+                yield from walk_commands(child, child_name, context)
+
+
+def render_reference(command: click.Command, name: str = "lst") -> str:
+    """Put the help of a command and of all below it on one Markdown page.
+
+    Args:
+        command: The command or group at the top.
+        name: What the user types to reach it.
+
+    Returns:
+        The page, the same on every machine.
+    """
+    sections = [
+        f"## {path}\n\n```text\n{click.unstyle(context.get_help()).rstrip()}\n```\n"
+        for path, _, context in walk_commands(command, name)
+    ]
+    return "\n".join([_HEAD, *sections])
+
+
+def main() -> None:
+    """Write the page to the path given: `python -m lst_cli.cli.reference PAGE`."""
+    from lst_cli.cli.main import cli
+
+    (page,) = sys.argv[1:]
+    write_text(Path(page), render_reference(cli))
+
+
+if __name__ == "__main__":
+    main()

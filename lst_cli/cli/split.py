@@ -1,0 +1,145 @@
+"""`lst split`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lst_cli.cli.console import note, print_json, print_rows, print_table
+from lst_cli.cli.options import (
+    image_dirs_option,
+    json_option,
+    set_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.presets import PRESETS
+from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.manifest import Split
+
+
+@click.command("split")
+@with_options(workspace_option)
+@click.option(
+    "--train",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
+)
+@click.option(
+    "--val",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Validation annotations of the same release.",
+)
+@with_options(image_dirs_option)
+@click.option("--b", "base", default=270, show_default=True, help="Classes of the base phase.")
+@click.option("--phases", default=6, show_default=True, help="Phases after the base phase.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="Preset of a new lst.toml.")
+@click.option("--force", is_flag=True, help="Remove phases that were trained on another split.")
+@with_options(set_option, json_option)
+def command(
+    workspace: Workspace,
+    train: Path,
+    val: Path,
+    image_dirs: tuple[Path, ...],
+    base: int,
+    phases: int,
+    preset: str | None,
+    force: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    r"""Order the classes by frequency and cut them into phases.
+
+    Reads the annotation files alone, and writes the workspace: split.json, two plots, and
+    lst.toml if there is none (with --preset and --set in it).
+
+    \b
+    lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco --b 270 --phases 6
+    """
+    from lst_cli.recipes.init import write_settings
+    from lst_cli.recipes.split import split_dataset
+    from lst_cli.reporting.training_tables import balance_table
+
+    chosen = words(overrides, preset=preset)
+    settings = workspace.settings(chosen)
+    split, balances = split_dataset(
+        workspace,
+        train=train,
+        val=val,
+        image_dirs=image_dirs or (Path(),),
+        base=base,
+        phases=phases,
+        settings=settings,
+        force=force,
+    )
+    if not workspace.layout.settings.exists():
+        write_settings(workspace.layout.settings, chosen)
+    if as_json:
+        print_json(split_summary(split))
+        return
+    print_rows(
+        f"{len(split.classes)} classes, {split.train.instances:,} instances, "
+        f"{split.train.images:,} images ({split.train.layout})",
+        ["phase", "classes", "instances a class", "mean", "new entries", "replay", "iterations"],
+        _phase_rows(split),
+    )
+    print_table(balance_table(balances))
+    _print_remarks(split)
+    note(f"wrote {workspace.layout.split} and two plots beside it; next: lst train-base")
+
+
+def split_summary(split: Split) -> dict[str, Any]:
+    """What `lst split --json` prints."""
+    return {
+        "class_order": split.class_order,
+        "groups": [list(group) for group in split.groups],
+        "phases": [plan.model_dump() for plan in split.phases],
+        "excluded": [record.category_id for record in split.excluded],
+        "left_out_instances": split.left_out_instances,
+        "federated": split.federated,
+    }
+
+
+def _phase_rows(split: Split) -> list[list[str]]:
+    rows = []
+    for phase in range(len(split.groups)):
+        records = [split.classes[label] for label in split.labels_of(phase)]
+        counts = [record.instances for record in records]
+        mean = sum(counts) / len(counts)
+        row = [
+            "base" if phase == 0 else str(phase),
+            f"{len(counts):,}",
+            f"{max(counts):,} to {min(counts):,}",
+            f"{mean:,.1f}",
+        ]
+        if phase == 0:
+            rows.append([*row, "", "", ""])
+        else:
+            plan = split.phases[phase - 1]
+            rows.append(
+                [
+                    *row,
+                    *(f"{n:,}" for n in (plan.new_entries, plan.replay_entries, plan.iterations)),
+                ]
+            )
+    return rows
+
+
+def _print_remarks(split: Split) -> None:
+    if split.excluded:
+        names = ", ".join(record.name for record in split.excluded[:5])
+        more = f" and {len(split.excluded) - 5} more" if len(split.excluded) > 5 else ""
+        note(f"left out, no training instance: {names}{more}")
+    if split.left_out_instances:
+        note(f"{split.left_out_instances:,} annotations left out: crowds, or boxes without area")
+    if not split.federated:
+        note("no federated labels: every image counts as exhaustively labelled")

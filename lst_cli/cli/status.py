@@ -1,0 +1,58 @@
+"""`lst status`."""
+
+from __future__ import annotations
+
+import click
+
+from lst_cli.cli.console import print_json, print_rows
+from lst_cli.cli.options import json_option, with_options, workspace_option
+from lst_cli.workspace.store import Workspace
+
+
+@click.command("status")
+@with_options(workspace_option, json_option)
+def command(workspace: Workspace, as_json: bool) -> None:
+    r"""Show the phases: what is done, what is next, sizes, and AP so far.
+
+    \b
+    lst status
+    """
+    from lst_cli.recipes.status import read_status
+    from lst_cli.reporting.tables import format_seconds, format_value
+
+    status = read_status(workspace)
+    if as_json:
+        print_json(status.as_dict())
+        return
+    rows = [
+        [
+            "base" if one.phase == 0 else str(one.phase),
+            one.state,
+            f"{one.classes:,}",
+            f"{one.instances[1]:,} to {one.instances[0]:,}",
+            format_value("integer", one.entries),
+            format_value("integer", one.iterations),
+            "–" if one.seconds is None else format_seconds(one.seconds),  # noqa: RUF001
+            f"{one.megabytes:,.0f} MB",
+            format_value("ap", one.ap),
+            format_value("ap", one.ap_new),
+        ]
+        for one in status.phases
+    ]
+    print_rows(
+        f"{status.workspace}: {status.classes:,} classes",
+        [
+            "phase",
+            "state",
+            "classes",
+            "instances",
+            "entries",
+            "iterations",
+            "time",
+            "size",
+            "AP",
+            "AP new",
+        ],
+        rows,
+    )
+    click.echo(f"next: {status.next_command}")

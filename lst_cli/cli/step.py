@@ -1,0 +1,70 @@
+"""`lst step`."""
+
+from __future__ import annotations
+
+import click
+
+from lst_cli.cli.options import (
+    device_option,
+    dry_run_option,
+    json_option,
+    restart_option,
+    set_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.errors import LstError
+from lst_cli.workspace.store import Workspace
+
+
+@click.command("step")
+@with_options(workspace_option)
+@click.option("--all", "everything", is_flag=True, help="All phases that are left.")
+@click.option(
+    "--replay",
+    type=click.Choice(["balanced", "none", "all"]),
+    help="Replay of old classes: balanced by instances (paper), none, or all their data.",
+)
+@click.option(
+    "--new-rows",
+    type=click.Choice(["random", "mean-feature"]),
+    help="First classifier rows of new classes.",
+)
+@with_options(device_option, set_option, restart_option, dry_run_option, json_option)
+def command(
+    workspace: Workspace,
+    everything: bool,
+    replay: str | None,
+    new_rows: str | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    r"""Train the next phase: the next, rarer group of classes.
+
+    An interrupted run continues with the same command.
+
+    \b
+    lst step
+    lst step --all
+    """
+    from lst_cli.cli.training import run_training, show_dry_run
+
+    chosen = words(overrides, device=device, step__replay=replay, step__new_rows=new_rows)
+    settings = workspace.settings(chosen)
+    phase = workspace.next_phase()
+    if phase == 0:
+        raise LstError("the base phase comes first", "lst train-base")
+    if phase is None:
+        raise LstError(f"all {workspace.last_phase + 1} phases are done", "lst eval")
+    if dry_run:
+        show_dry_run(workspace, phase, settings, as_json)
+        return
+    while phase is not None:
+        run_training(workspace, phase, settings, weights=None, restart=restart)
+        phase = workspace.next_phase() if everything else None
+        restart = False
+    click.echo("next: " + ("lst step" if workspace.next_phase() is not None else "lst eval"))

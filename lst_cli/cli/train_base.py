@@ -1,0 +1,53 @@
+"""`lst train-base`."""
+
+from __future__ import annotations
+
+import click
+
+from lst_cli.cli.options import (
+    device_option,
+    dry_run_option,
+    json_option,
+    restart_option,
+    set_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.workspace.store import Workspace
+
+
+@click.command("train-base")
+@with_options(workspace_option)
+@click.option(
+    "--weights",
+    metavar="FILE|URL",
+    help="Initial weights, as a rule a COCO-trained Mask R-CNN of detectron2's model zoo; "
+    "class-specific predictors are dropped.",
+)
+@with_options(device_option, set_option, restart_option, dry_run_option, json_option)
+def command(
+    workspace: Workspace,
+    weights: str | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    r"""Train the base phase: the most frequent classes.
+
+    An interrupted run continues with the same command.
+
+    \b
+    lst train-base --weights model_final_f10217.pkl
+    lst train-base --dry-run
+    """
+    from lst_cli.cli.training import run_training, show_dry_run
+
+    settings = workspace.settings(words(overrides, device=device))
+    if dry_run:
+        show_dry_run(workspace, 0, settings, as_json)
+        return
+    run_training(workspace, 0, settings, weights=weights, restart=restart)
+    click.echo("next: lst step")

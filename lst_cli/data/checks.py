@@ -1,0 +1,315 @@
+"""What an annotation file that can be read may still have wrong with it.
+
+`lst_cli.data.lvis.read_dataset` refuses what makes a file meaningless. Here is
+what leaves a meaning: it is counted and shown, and `usable_instances` says which
+annotations training may see.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.data.image_checks import check_images
+from lst_cli.data.lvis import Dataset
+from lst_cli.data.problems import Problem, Severity, count_of, examples
+from lst_cli.data.segmentation_checks import check_segmentations, find_segmentation_faults
+
+__all__ = [
+    "Problem",
+    "check_dataset",
+    "check_images",
+    "check_same_classes",
+    "check_segmentations",
+    "find_segmentation_faults",
+    "usable_instances",
+]
+
+_OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
+_FREQUENCIES = frozenset(("r", "c", "f"))
+
+
+def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Tell which annotations count: those that mark one object somewhere in the image.
+
+    Left out are crowds, which stand for several objects; boxes with a number
+    that is not finite; and boxes without area, or without any inside the image.
+    The class order, the counts, replay and training all use this one mask.
+    (LVIS counts all its annotations. It has no crowds, and is not known to have
+    boxes without area, so that for it both counts agree.)
+
+    Args:
+        dataset: A file with M annotations.
+
+    Returns:
+        Boolean mask, shape (M,).
+    """
+    instances = dataset.instances
+    finite = np.isfinite(instances.boxes).all(axis=1)
+    return ~instances.crowd & finite & _has_area(dataset)
+
+
+def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
+    """Check what can be checked without segmentations and images.
+
+    Args:
+        dataset: The file.
+        training: Whether classes are learned from it. If so, classes without
+            instances are worth a warning; in a validation file they are normal.
+
+    Returns:
+        The problems, errors first; empty if there are none.
+    """
+    found = [
+        *_check_empty(dataset),
+        *_check_names(dataset),
+        *_check_boxes(dataset),
+        *_check_federated(dataset),
+    ]
+    if training:
+        found += _check_unused_classes(dataset)
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(found, key=lambda problem: order[problem.severity])
+
+
+def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
+    """Check that both files are of one release and mean the same classes.
+
+    LVIS v0.5 and v1 number other classes with the same ids, so that a model of
+    one evaluated on the other gives wrong numbers without any complaint.
+
+    Args:
+        train: The training file.
+        val: The validation file.
+
+    Returns:
+        At most one error about layouts and one about classes.
+    """
+    found: list[Problem] = []
+    if train.layout != val.layout:
+        found.append(
+            Problem(
+                "error",
+                "layouts-differ",
+                f"the training file has the layout {train.layout}, "
+                f"the validation file {val.layout}",
+                hint="take both files from one release; if they are, give the images of both "
+                "the same fields (file_name in both or in neither)",
+            )
+        )
+    ours = dict(zip(train.categories.ids.tolist(), train.categories.names, strict=True))
+    theirs = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
+    different = [
+        number for number in sorted(ours | theirs) if ours.get(number) != theirs.get(number)
+    ]
+    if different:
+        found.append(
+            Problem(
+                "error",
+                "classes-differ",
+                f"{count_of(len(different), 'category_id has', 'category_ids have')} another name "
+                "in the validation file than in the training file, or "
+                f"{'is' if len(different) == 1 else 'are'} in only one of them",
+                len(different),
+                examples(
+                    f"category {number}: {_quoted(ours.get(number))} in training, "
+                    f"{_quoted(theirs.get(number))} in validation"
+                    for number in different
+                ),
+                "take both files from one release (LVIS v0.5 and v1 have different classes)",
+            )
+        )
+    return found
+
+
+def _check_empty(dataset: Dataset) -> Iterator[Problem]:
+    for kind, length in (
+        ("images", len(dataset.images)),
+        ("annotations", len(dataset.instances)),
+        ("categories", len(dataset.categories)),
+    ):
+        if not length:
+            yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
+
+
+def _check_names(dataset: Dataset) -> Iterator[Problem]:
+    categories = dataset.categories
+    ids_of: dict[str, list[int]] = defaultdict(list)
+    for number, name in zip(categories.ids.tolist(), categories.names, strict=True):
+        ids_of[name].append(number)
+    twice = {name: ids for name, ids in ids_of.items() if len(ids) > 1}
+    if twice:
+        yield Problem(
+            "warning",
+            "duplicate-class-name",
+            f"{count_of(len(twice), 'class name is', 'class names are')} used more than once",
+            len(twice),
+            examples(
+                f"{_quoted(name)}: categories {', '.join(map(str, ids))}"
+                for name, ids in twice.items()
+            ),
+        )
+    images = dataset.images
+    nameless = [
+        row
+        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True))
+        if not any(names)
+    ]
+    if nameless:
+        yield Problem(
+            "error",
+            "nameless-image",
+            f"{count_of(len(nameless), 'image has', 'images have')} neither file_name nor coco_url",
+            len(nameless),
+            examples(f"image {images.ids[row]}" for row in nameless),
+        )
+    odd = [row for row, letter in enumerate(categories.frequencies) if letter not in _FREQUENCIES]
+    if dataset.federated and odd:
+        yield Problem(
+            "warning",
+            "no-frequency",
+            f"{count_of(len(odd), 'class has', 'classes have')} no frequency r, c or f and "
+            f"{'is' if len(odd) == 1 else 'are'} in none of APr, APc and APf",
+            len(odd),
+            _class_examples(dataset, odd),
+        )
+
+
+def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
+    instances, images = dataset.instances, dataset.images
+    boxes, single = instances.boxes, ~instances.crowd
+    sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
+    with np.errstate(invalid="ignore"):
+        ends = boxes[:, :2] + boxes[:, 2:]
+    finite = np.isfinite(boxes).all(axis=1)
+    positive = (boxes[:, 2:] > 0).all(axis=1)
+    inside = _has_area(dataset)
+    over = (boxes[:, :2] < -_OUTSIDE).any(axis=1) | (ends > sizes + _OUTSIDE).any(axis=1)
+    no_area = ~(instances.areas > 0)
+    kinds: tuple[tuple[Severity, str, str, npt.NDArray[np.bool_]], ...] = (
+        ("error", "box-not-finite", "with NaN or infinity in the box", single & ~finite),
+        ("error", "box-no-area", "with a box of no area", single & finite & ~positive),
+        (
+            "error",
+            "box-outside",
+            "with a box that has no area inside the image",
+            single & finite & positive & ~inside,
+        ),
+        (
+            "warning",
+            "box-over-border",
+            "with a box that reaches out of the image",
+            single & finite & inside & over,
+        ),
+        (
+            "warning",
+            "area-zero",
+            "with a box but an area of 0, which evaluation leaves out",
+            single & finite & inside & no_area,
+        ),
+        ("info", "crowd", "with iscrowd, left out of training", ~single),
+    )
+    for severity, kind, what, mask in kinds:
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            yield Problem(
+                severity,
+                kind,
+                f"{count_of(len(rows), 'annotation', 'annotations')} {what}",
+                len(rows),
+                examples(_annotation_name(dataset, row) for row in rows.tolist()),
+            )
+
+
+def _check_federated(dataset: Dataset) -> Iterator[Problem]:
+    if not dataset.federated:
+        yield Problem(
+            "info",
+            "not-federated",
+            "no image has neg_category_ids: every image is taken to be labelled exhaustively",
+        )
+        return
+    images, categories, instances = dataset.images, dataset.categories, dataset.instances
+    lengths = [len(ids) for ids in images.neg_category_ids]
+    image_rows = np.repeat(np.arange(len(images)), lengths)
+    numbers = list(chain.from_iterable(images.neg_category_ids))
+    row_of = {number: row for row, number in enumerate(categories.ids.tolist())}
+    class_rows = np.fromiter(
+        (row_of.get(number, -1) for number in numbers), dtype=np.int64, count=len(numbers)
+    )
+    unknown = np.flatnonzero(class_rows < 0)
+    if len(unknown):
+        yield Problem(
+            "warning",
+            "unknown-negative",
+            f"{count_of(len(unknown), 'entry', 'entries')} of neg_category_ids "
+            f"{'names' if len(unknown) == 1 else 'name'} no class of the file",
+            len(unknown),
+            examples(
+                f"image {images.ids[image_rows[at]]}: category {numbers[at]}" for at in unknown
+            ),
+        )
+    width = max(len(categories), 1)
+    present = np.unique(instances.image_index.astype(np.int64) * width + instances.category_index)
+    absent = np.unique((image_rows * width + class_rows)[class_rows >= 0])
+    both = np.intersect1d(present, absent, assume_unique=True)
+    if len(both):
+        yield Problem(
+            "warning",
+            "negative-annotated",
+            f"{count_of(len(both), 'class is', 'classes are')} said to be absent from an image "
+            "that has annotations of it",
+            len(both),
+            examples(
+                f"image {images.ids[pair // width]}: category {categories.ids[pair % width]} "
+                f"({categories.names[pair % width]})"
+                for pair in both
+            ),
+        )
+
+
+def _check_unused_classes(dataset: Dataset) -> Iterator[Problem]:
+    used = dataset.instances.category_index[usable_instances(dataset)]
+    counts = np.bincount(used, minlength=len(dataset.categories))
+    unused = np.flatnonzero(counts == 0)
+    if len(unused):
+        yield Problem(
+            "warning",
+            "class-without-instances",
+            f"{count_of(len(unused), 'class has', 'classes have')} no training instance and "
+            f"{'stays' if len(unused) == 1 else 'stay'} out of the phases",
+            len(unused),
+            _class_examples(dataset, unused),
+        )
+
+
+def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Tell which boxes cover some of their image, shape (M,)."""
+    instances, images = dataset.instances, dataset.images
+    sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
+    with np.errstate(invalid="ignore"):  # infinity minus infinity; NaN compares as False
+        begins = np.maximum(instances.boxes[:, :2], 0)
+        ends = np.minimum(instances.boxes[:, :2] + instances.boxes[:, 2:], sizes)
+    # The box itself too: tiny widths vanish in the sum.
+    inside: npt.NDArray[np.bool_] = (ends > begins) & (instances.boxes[:, 2:] > 0)
+    return np.logical_and(inside[:, 0], inside[:, 1])
+
+
+def _annotation_name(dataset: Dataset, row: int) -> str:
+    instances = dataset.instances
+    image = dataset.images.ids[instances.image_index[row]]
+    return f"annotation {instances.ids[row]} of image {image}: {instances.boxes[row].tolist()}"
+
+
+def _class_examples(dataset: Dataset, rows: Iterable[Any]) -> tuple[str, ...]:
+    categories = dataset.categories
+    return examples(f"category {categories.ids[row]} ({categories.names[row]})" for row in rows)
+
+
+def _quoted(name: str | None) -> str:
+    return "nothing" if name is None else f'"{name}"'

@@ -1,0 +1,371 @@
+"""Annotation files of LVIS v0.5, LVIS v1 and COCO as columns of numbers.
+
+A full LVIS training file has 57,000 images and 694,000 instances in half a
+gigabyte, of which the segmentations are nearly all. Splitting and replaying need
+none of them, so they are skipped here and fetched by row when a phase needs its
+own (`read_segmentations`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.data.json_stream import BLOCK_SIZE, ListStream, Progress
+from lst_cli.data.lvis_records import (
+    ANNOTATIONS,
+    CATEGORIES,
+    IMAGES,
+    SEGMENTATIONS,
+    AnnotationColumns,
+    CategoryColumns,
+    ImageColumns,
+    RawSegmentation,
+)
+from lst_cli.data.segmentations import parse_segmentation
+from lst_cli.errors import LstError
+
+__all__ = [
+    "Categories",
+    "Dataset",
+    "Images",
+    "Instances",
+    "Layout",
+    "RawSegmentation",
+    "iter_segmentations",
+    "parse_segmentation",
+    "read_dataset",
+    "read_segmentations",
+]
+
+Layout = Literal["lvis-v0.5", "lvis-v1", "coco"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a file, N rows in the file's order.
+
+    Attributes:
+        ids: Image ids, int64, shape (N,).
+        heights: Stated heights in pixels, int32, shape (N,).
+        widths: Stated widths in pixels, int32, shape (N,).
+        file_names: As in the file; empty where it gives none (LVIS v1).
+        coco_urls: As in the file; empty where it gives none.
+        neg_category_ids: Classes verified to be absent, by category_id.
+        not_exhaustive_category_ids: Classes of which some objects may lack an annotation.
+    """
+
+    ids: npt.NDArray[np.int64]
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+    file_names: list[str]
+    coco_urls: list[str]
+    neg_category_ids: list[tuple[int, ...]]
+    not_exhaustive_category_ids: list[tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Categories:
+    """The classes of a file, C rows in the file's order.
+
+    Attributes:
+        ids: category_ids, int64, shape (C,).
+        names: Names.
+        frequencies: LVIS's bins: "r", "c" or "f"; empty where the file gives none.
+    """
+
+    ids: npt.NDArray[np.int64]
+    names: list[str]
+    frequencies: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The annotations of a file, M rows in the file's order.
+
+    Attributes:
+        ids: Annotation ids, int64, shape (M,).
+        image_index: Row in `Images`, int32, shape (M,).
+        category_index: Row in `Categories`, int32, shape (M,).
+        boxes: Left, top, width and height in pixels, float64, shape (M, 4).
+        areas: Areas of the masks as stated, in square pixels, float64, shape (M,).
+        crowd: Whether the annotation stands for a group (COCO's iscrowd), shape (M,).
+    """
+
+    ids: npt.NDArray[np.int64]
+    image_index: npt.NDArray[np.int32]
+    category_index: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.float64]
+    areas: npt.NDArray[np.float64]
+    crowd: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One annotation file without its segmentations.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes, in hexadecimal.
+        layout: "coco" when no image has neg_category_ids or
+            not_exhaustive_category_ids; otherwise "lvis-v0.5" when any image
+            has a file_name, which LVIS v1 gave up, and "lvis-v1" when none has.
+        federated: Whether only some classes are annotated in an image, as in
+            both LVIS layouts. Without it every image is labelled exhaustively.
+        images: The images.
+        categories: The classes.
+        instances: The annotations.
+    """
+
+    path: Path
+    sha256: str
+    layout: Layout
+    federated: bool
+    images: Images
+    categories: Categories
+    instances: Instances
+
+
+def read_dataset(
+    path: Path | str, *, progress: Progress | None = None, block_size: int = BLOCK_SIZE
+) -> Dataset:
+    """Read an annotation file in one pass, leaving its segmentations out.
+
+    What would make the columns meaningless is refused here: other things than
+    numbers where numbers belong, ids that stand twice, annotations of images
+    or classes that are not there, images without a size. What training can
+    live with is left to `lst_cli.data.checks`.
+
+    Args:
+        path: An LVIS v0.5, LVIS v1 or COCO annotation file, UTF-8 JSON.
+        progress: Called with bytes read and bytes in the file.
+        block_size: Bytes read at once.
+
+    Returns:
+        The file's images, classes and annotations.
+
+    Raises:
+        LstError: Naming the file, the record and the field that is wrong.
+    """
+    path = Path(path)
+    images, categories, annotations = ImageColumns(), CategoryColumns(), AnnotationColumns()
+    columns: dict[str, ImageColumns | CategoryColumns | AnnotationColumns] = {
+        "images": images,
+        "categories": categories,
+        "annotations": annotations,
+    }
+    decoders = {"images": IMAGES, "categories": CATEGORIES, "annotations": ANNOTATIONS}
+    stream = ListStream(path, decoders, block_size=block_size, progress=progress, digest=True)
+    for key, first_row, records in stream:
+        try:
+            columns[key].extend(records)
+        except OverflowError as error:
+            raise LstError(
+                f"{path}: a number in {key} rows {first_row} to {first_row + len(records) - 1} "
+                "has more than 64 bits",
+                "repair the file: ids and sizes are whole numbers below 2^63",
+            ) from error
+    image_ids = _int64(images.ids)
+    category_ids = _int64(categories.ids)
+    annotation_ids = _int64(annotations.ids)
+    _refuse_duplicates(path, "image", image_ids)
+    _refuse_duplicates(path, "category", category_ids)
+    _refuse_duplicates(path, "annotation", annotation_ids)
+    heights, widths = _int64(images.heights), _int64(images.widths)
+    _refuse_sizes(path, image_ids, heights, widths)
+    return Dataset(
+        path=path,
+        sha256=stream.sha256,
+        layout=_layout(images),
+        federated=images.federated,
+        images=Images(
+            ids=image_ids,
+            heights=heights.astype(np.int32),
+            widths=widths.astype(np.int32),
+            file_names=images.file_names,
+            coco_urls=images.coco_urls,
+            neg_category_ids=images.neg_category_ids,
+            not_exhaustive_category_ids=images.not_exhaustive_category_ids,
+        ),
+        categories=Categories(category_ids, categories.names, categories.frequencies),
+        instances=Instances(
+            ids=annotation_ids,
+            image_index=_rows_of(
+                path, "image", image_ids, _int64(annotations.image_ids), annotation_ids
+            ),
+            category_index=_rows_of(
+                path, "category", category_ids, _int64(annotations.category_ids), annotation_ids
+            ),
+            boxes=np.array(annotations.boxes, dtype=np.float64).reshape(-1, 4),
+            areas=np.array(annotations.areas, dtype=np.float64),
+            crowd=np.array(annotations.crowd, dtype=np.bool_),
+        ),
+    )
+
+
+def read_segmentations(
+    path: Path | str,
+    rows: npt.NDArray[np.int64] | Sequence[int],
+    *,
+    progress: Progress | None = None,
+    block_size: int = BLOCK_SIZE,
+) -> list[bytes]:
+    """Fetch the segmentations of some annotations, as they stand in the file.
+
+    Args:
+        path: The file that `read_dataset` read.
+        rows: Rows of `Instances`, in any order, repeated or not.
+        progress: Called with bytes read and bytes in the file; reading stops
+            behind the last wanted row.
+        block_size: Bytes read at once.
+
+    Returns:
+        For each row the JSON text of its segmentation, for `parse_segmentation`.
+
+    Raises:
+        LstError: If the file cannot be read, has fewer annotations than a row
+            says, or has none of segmentation there.
+    """
+    path = Path(path)
+    wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+    order = np.unique(wanted)
+    if not len(order):
+        return []
+    if order[0] < 0:
+        raise ValueError(f"rows begin at 0, got {order[0]}")
+    found: list[bytes] = []
+    for first_row, records in iter_segmentations(path, progress=progress, block_size=block_size):
+        low, high = np.searchsorted(order, (first_row, first_row + len(records)))
+        for row in order[low:high].tolist():
+            record = records[row - first_row]
+            raw = bytes(record.segmentation)
+            if not raw:
+                raise LstError(
+                    f"{path}: annotation {record.id} has no segmentation",
+                    "give a file with instance masks, or remove the annotation",
+                )
+            found.append(raw)
+        if len(found) == len(order):
+            break
+    if len(found) < len(order):
+        raise LstError(
+            f"{path} has no annotation in row {order[len(found)]}",
+            "the file is not the one that was split; put the old file back or split anew",
+        )
+    return [found[index] for index in np.searchsorted(order, wanted).tolist()]
+
+
+def iter_segmentations(
+    path: Path, *, progress: Progress | None = None, block_size: int = BLOCK_SIZE
+) -> Iterator[tuple[int, list[RawSegmentation]]]:
+    """Stream the ids and raw segmentations of all annotations.
+
+    Yields:
+        The first row and its records, each with `id` and `segmentation`, the
+        latter empty where the file has none. The records are valid until the
+        next ones are asked for.
+
+    Raises:
+        LstError: If the file cannot be read.
+    """
+    stream = ListStream(
+        path, {"annotations": SEGMENTATIONS}, block_size=block_size, progress=progress
+    )
+    for _, first_row, records in stream:
+        yield first_row, records
+
+
+def _int64(column: array[int]) -> npt.NDArray[np.int64]:
+    return np.array(column, dtype=np.int64)
+
+
+def _layout(images: ImageColumns) -> Layout:
+    # The one difference every file of the two releases shows. Federated fields
+    # are in both, and so are frequency and image_count.
+    if not images.federated:
+        return "coco"
+    return "lvis-v0.5" if any(images.file_names) else "lvis-v1"
+
+
+def _refuse_duplicates(path: Path, kind: str, ids: npt.NDArray[np.int64]) -> None:
+    unique, counts = np.unique(ids, return_counts=True)
+    twice = unique[counts > 1]
+    if len(twice):
+        raise LstError(
+            f"{path}: {len(twice)} {kind} id{'s stand' if len(twice) > 1 else ' stands'} more than "
+            f"once: {_some(twice)}",
+            f"give every {kind} an id of its own",
+        )
+
+
+def _refuse_sizes(
+    path: Path,
+    ids: npt.NDArray[np.int64],
+    heights: npt.NDArray[np.int64],
+    widths: npt.NDArray[np.int64],
+) -> None:
+    limit = np.iinfo(np.int32).max
+    wrong = np.flatnonzero((heights < 1) | (widths < 1) | (heights > limit) | (widths > limit))
+    if len(wrong):
+        row = wrong[0]
+        raise LstError(
+            f"{path}: image {ids[row]} is said to be {widths[row]} wide and {heights[row]} high",
+            "state the size of every image in pixels",
+        )
+
+
+def _rows_of(
+    path: Path,
+    kind: str,
+    ids: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.int64],
+    annotation_ids: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int32]:
+    """Turn ids into rows.
+
+    Raises:
+        LstError: If an annotation names an id that is not there.
+    """
+    order = np.argsort(ids, kind="stable")
+    if len(ids):
+        place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
+        rows = order[place]
+        unknown = np.flatnonzero(ids[rows] != wanted)
+    else:
+        rows = np.zeros(len(wanted), dtype=np.int64)
+        unknown = np.arange(len(wanted))
+    if len(unknown):
+        _refuse_unknown(path, kind, wanted[unknown], annotation_ids[unknown])
+    return rows.astype(np.int32)
+
+
+def _refuse_unknown(
+    path: Path, kind: str, ids: npt.NDArray[np.int64], annotation_ids: npt.NDArray[np.int64]
+) -> NoReturn:
+    what = "images" if kind == "image" else "categories"
+    raise LstError(
+        f"{path}: {len(ids)} annotation{'s name' if len(ids) > 1 else ' names'} {what} that are "
+        f"not in the file, the first: annotation {annotation_ids[0]} names {kind} {ids[0]}",
+        f"remove these annotations or add the {what}",
+    )
+
+
+def _some(ids: npt.NDArray[np.int64], most: int = 5) -> str:
+    return ", ".join(str(number) for number in ids[:most].tolist()) + (
+        ", ..." if len(ids) > most else ""
+    )

@@ -1,0 +1,59 @@
+"""What a check found: how bad, what, how often, and a few places to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "info"]
+
+EXAMPLES = 5
+"""How many places a problem names."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem with all places where it was met.
+
+    Attributes:
+        severity: "error" must be mended before training; "warning" may be what
+            the user wants; "info" only tells what will be done.
+        kind: A short name that scripts can rely on, such as "box-no-area".
+        message: One sentence with the count.
+        count: How many records or files it concerns.
+        examples: At most `EXAMPLES` of them.
+        hint: What mends it, if one thing does.
+        where: The file or files it was found in.
+    """
+
+    severity: Severity
+    kind: str
+    message: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+    hint: str | None = None
+    where: str = ""
+
+    def at(self, where: object) -> Problem:
+        """Return the same problem, found in a file or files."""
+        return replace(self, where=str(where))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self) | {"examples": list(self.examples)}
+
+
+def examples(places: Iterable[str]) -> tuple[str, ...]:
+    """Take the first few of many places without making the others."""
+    return tuple(place for place, _ in zip(places, range(EXAMPLES), strict=False))
+
+
+def count_of(count: int, one: str, many: str) -> str:
+    """Write a count with its noun.
+
+    Example:
+        >>> count_of(1, "box", "boxes"), count_of(1204, "box", "boxes")
+        ('1 box', '1,204 boxes')
+    """
+    return f"{count:,} {one if count == 1 else many}"

@@ -1,0 +1,116 @@
+"""What the masks of an annotation file have wrong with them.
+
+This reads the file a second time, now for the segmentations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lst_cli.data.json_stream import Progress
+from lst_cli.data.lvis import Dataset, iter_segmentations
+from lst_cli.data.problems import Problem, Severity, count_of, examples
+from lst_cli.data.segmentations import find_fault, parse_segmentation
+from lst_cli.errors import LstError
+
+_KINDS: dict[str, tuple[Severity, str]] = {
+    "no-segmentation": ("error", "without a segmentation"),
+    "unreadable-segmentation": (
+        "error",
+        "whose segmentation is neither polygons nor an RLE",
+    ),
+    "no-polygon": ("error", "with an empty list of polygons"),
+    "short-polygon": ("error", "with no polygon of three points or more"),
+    "far-polygon": ("error", "with a polygon far outside the image"),
+    "rle-size": ("error", "with an RLE of another size than the image"),
+    "rle-counts": ("error", "with an RLE whose runs do not fill the image"),
+    "empty-mask": ("error", "with an RLE that marks no pixel"),
+    "some-short-polygons": (
+        "warning",
+        "with some polygons of fewer than three points, which are ignored",
+    ),
+}
+
+
+def find_segmentation_faults(
+    path: Path | str, dataset: Dataset, *, progress: Progress | None = None
+) -> dict[str, list[int]]:
+    """Find the annotations whose segmentation cannot be used as it stands.
+
+    Crowds are passed over: training does not see them.
+
+    Args:
+        path: The annotation file.
+        dataset: What `read_dataset` made of it.
+        progress: Called with bytes read and bytes in the file.
+
+    Returns:
+        Rows of `dataset.instances` by kind of fault; kinds that do not occur
+        are left out. "some-short-polygons" leaves a usable mask, the others
+        leave none.
+
+    Raises:
+        LstError: If the file cannot be read or is not the one of the dataset.
+    """
+    instances, images = dataset.instances, dataset.images
+    heights = images.heights[instances.image_index].tolist()
+    widths = images.widths[instances.image_index].tolist()
+    crowd = instances.crowd.tolist()
+    found: dict[str, list[int]] = {}
+    row = 0
+    for first_row, records in iter_segmentations(Path(path), progress=progress):
+        if first_row + len(records) > len(instances):
+            break
+        for row, record in enumerate(records, first_row):
+            if crowd[row]:
+                continue
+            raw = bytes(record.segmentation)
+            if not raw:
+                found.setdefault("no-segmentation", []).append(row)
+                continue
+            try:
+                segmentation = parse_segmentation(raw)
+            except LstError:
+                found.setdefault("unreadable-segmentation", []).append(row)
+                continue
+            fault = find_fault(segmentation, heights[row], widths[row])
+            if fault is not None:
+                found.setdefault(fault, []).append(row)
+        row = first_row + len(records)
+    if row != len(instances):
+        raise LstError(f"{path} changed while it was read", "run the same command again")
+    return found
+
+
+def check_segmentations(
+    path: Path | str, dataset: Dataset, *, progress: Progress | None = None
+) -> list[Problem]:
+    """Check the polygons and run-length encodings of a file.
+
+    Args:
+        path: The annotation file.
+        dataset: What `read_dataset` made of it.
+        progress: Called with bytes read and bytes in the file.
+
+    Returns:
+        The problems, errors first; empty if there are none.
+
+    Raises:
+        LstError: If the file cannot be read or is not the one of the dataset.
+    """
+    faults = find_segmentation_faults(path, dataset, progress=progress)
+    instances, images = dataset.instances, dataset.images
+    return [
+        Problem(
+            severity,
+            kind,
+            f"{count_of(len(rows), 'annotation', 'annotations')} {what}",
+            len(rows),
+            examples(
+                f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
+                for row in rows
+            ),
+        )
+        for kind, (severity, what) in _KINDS.items()
+        if (rows := faults.get(kind))
+    ]

@@ -1,0 +1,155 @@
+"""`lst eval`: a phase's model on the validation images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lst_cli.config import Settings
+from lst_cli.data.lvis import Dataset
+from lst_cli.errors import LstError
+from lst_cli.evaluation.ground_truth import read_ground_truth
+from lst_cli.evaluation.lvis_ap import lvis_ap
+from lst_cli.evaluation.metrics import Metrics, build_metrics
+from lst_cli.phases.bins import parse_bins
+from lst_cli.recipes.inputs import image_finder, read_unchanged
+from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.store import Workspace
+
+Progress = Callable[[str, int, int | None], None]
+
+
+def evaluate_phase(
+    workspace: Workspace, phase: int, settings: Settings, *, progress: Progress | None = None
+) -> Metrics:
+    """Run the model of a finished phase and compute its AP over the classes seen so far.
+
+    All validation images are used, also those without any object of these classes.
+
+    Args:
+        workspace: With the finished phase.
+        phase: t.
+        settings: Device, workers, test setting and bins; the network is built as it was trained.
+        progress: What is done, how much of it, of how much.
+
+    Returns:
+        The metrics, also written beside the phase together with its detections.
+
+    Raises:
+        LstError: If the phase is not finished, or an input is missing or changed.
+    """
+    tell = progress or (lambda what, done, total: None)
+    manifest = workspace.require_done(phase)
+    split = workspace.split
+    val = read_unchanged(split.val, workspace)
+    bins = parse_bins(settings.eval.bins)
+    with workspace.locked():
+        began = time.perf_counter()
+        detections = run_model(workspace, manifest, settings, val, progress=tell)
+        metrics = measure(
+            split,
+            phase,
+            detections,
+            bins=bins,
+            images=len(val.images.ids),
+            max_detections=settings.eval.detections,
+            began=began,
+            progress=tell,
+        )
+        directory = workspace.phase(phase)
+        write_text(directory.detections, json.dumps(detections, separators=(",", ":")))
+        write_text(directory.metrics, metrics.model_dump_json(indent=1) + "\n")
+    return metrics
+
+
+def measure(
+    split: Split,
+    phase: int,
+    detections: Sequence[dict[str, Any]],
+    *,
+    bins: Sequence[Any],
+    images: int,
+    max_detections: int,
+    began: float,
+    progress: Progress,
+) -> Metrics:
+    """AP of detections over the classes seen up to a phase; nothing is written."""
+    seen = split.class_order[: split.seen_classes(phase)]
+    records = split.classes[: len(seen)]
+    truth = read_ground_truth(
+        Path(split.val.path), seen, {record.category_id: record.images for record in records}
+    )
+    results = {}
+    for iou_type, name in (("segm", "mask AP"), ("bbox", "box AP")):
+        results[iou_type] = lvis_ap(
+            truth,
+            detections,
+            iou_type=iou_type,  # type: ignore[arg-type]
+            category_ids=seen,
+            max_detections=max_detections,
+            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+        )
+    return build_metrics(
+        phase=phase,
+        segm=results["segm"],
+        bbox=results["bbox"],
+        groups=split.groups,
+        train_instances={record.category_id: record.instances for record in records},
+        bins=bins,
+        images=images,
+        detections=len(detections),
+        seconds=time.perf_counter() - began,
+        federated=truth["federated"],
+    )
+
+
+def run_model(
+    workspace: Workspace,
+    manifest: PhaseManifest,
+    settings: Settings,
+    val: Dataset,
+    *,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Detections of a phase's model on the validation images, LVIS results format."""
+    # torch and detectron2 take seconds to import: not before the inputs are known to be good.
+    from lst_cli.recipes.inference import detect
+
+    split = workspace.split
+    finder = image_finder(split)
+    images = val.images
+
+    def find(row: int) -> Path:
+        return finder.find(
+            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
+        )
+
+    return detect(
+        workspace.phase(manifest.phase).model,
+        Settings.model_validate(manifest.settings),
+        settings,
+        images,
+        find,
+        split.class_order[: manifest.seen_classes],
+        progress=lambda done, total: progress("images", done, total),
+    )
+
+
+def load_metrics(workspace: Workspace, phase: int) -> dict[str, Any] | None:
+    """The stored metrics of a phase, or None if it was not evaluated.
+
+    Raises:
+        LstError: If the file is damaged.
+    """
+    path = workspace.phase(phase).metrics
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LstError(f"{path}: not valid JSON: {error}", f"lst eval --phase {phase}") from error
+    return record

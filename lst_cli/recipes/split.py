@@ -1,0 +1,202 @@
+"""`lst split`: class order, groups and a first look at balance."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.config import Settings
+from lst_cli.data.checks import check_same_classes, usable_instances
+from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.errors import LstError
+from lst_cli.evaluation.ground_truth import frequency_of
+from lst_cli.phases.labels import LabelMap
+from lst_cli.phases.order import order_classes
+from lst_cli.phases.replay import (
+    Occurrences,
+    instances_per_class,
+    iterations_of,
+    mean_new_instances,
+    step_data,
+)
+from lst_cli.phases.split import split_classes
+from lst_cli.recipes.checking import refuse_errors
+from lst_cli.recipes.inputs import label_instances
+from lst_cli.reporting.data import ReplayBalance, ReportClass
+from lst_cli.reporting.plots import plot_class_counts, plot_replay_balance
+from lst_cli.workspace.atomic import write_bytes
+from lst_cli.workspace.manifest import ClassRecord, InputFile, PhasePlan, Split, save_record
+from lst_cli.workspace.store import Workspace
+
+IntArray = npt.NDArray[np.int64]
+
+
+def split_dataset(
+    workspace: Workspace,
+    *,
+    train: Path,
+    val: Path,
+    image_dirs: Sequence[Path],
+    base: int,
+    phases: int,
+    settings: Settings,
+    force: bool = False,
+) -> tuple[Split, list[ReplayBalance]]:
+    """Order the classes, cut them into phases, and write the workspace.
+
+    Args:
+        workspace: Where to write.
+        train: Training annotations.
+        val: Validation annotations, for `lst eval`.
+        image_dirs: Where the images lie; they are not looked at here.
+        base: b, classes of phase 0.
+        phases: T, phases after it.
+        settings: For the seed and the lengths of the phases.
+        force: Whether phases trained on another split may be removed.
+
+    Returns:
+        The split, and how balanced each later phase's training set is.
+
+    Raises:
+        LstError: If a file or a number is refused, or phases of another split would be lost.
+    """
+    train_set = read_dataset(train)
+    val_set = read_dataset(val)
+    refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
+    split = make_split(train_set, val_set, image_dirs, base, phases, settings)
+    inputs = label_instances(train_set, LabelMap(split.class_order))
+    balances = measure_balance(inputs.occurrences, split, settings)
+    with workspace.locked():
+        _keep_trained_phases(workspace, split, force)
+        write_bytes(workspace.layout.class_plot, plot_class_counts(report_classes(split)))
+        write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
+        save_record(split, workspace.layout.split)
+    return split, balances
+
+
+def make_split(
+    train: Dataset,
+    val: Dataset,
+    image_dirs: Sequence[Path],
+    base: int,
+    phases: int,
+    settings: Settings,
+) -> Split:
+    """Decide the split from annotations alone; nothing is written."""
+    usable = usable_instances(train)
+    rows = train.instances.category_index[usable]
+    counts = np.bincount(rows, minlength=len(train.categories.ids)).astype(np.int64)
+    order = order_classes(train.categories.ids, counts)
+    groups = split_classes(len(order), base, phases)
+    inputs = label_instances(train, LabelMap(train.categories.ids[order].tolist()))
+    records = _records(train, val, counts)
+    excluded = np.setdiff1d(np.arange(len(counts)), order)
+    return Split(
+        train=_input_file(train, int(usable.sum())),
+        val=_input_file(val, int(usable_instances(val).sum())),
+        image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
+        federated=val.federated,
+        base_classes=base,
+        classes=tuple(records[row] for row in order),
+        groups=tuple(
+            tuple(int(train.categories.ids[order[label]]) for label in group) for group in groups
+        ),
+        excluded=tuple(records[row] for row in excluded),
+        left_out_instances=int((~usable).sum()),
+        phases=tuple(
+            plan_phase(inputs.occurrences, group, phase, settings)
+            for phase, group in enumerate(groups)
+            if phase > 0
+        ),
+    )
+
+
+def plan_phase(occurrences: Occurrences, new: range, phase: int, settings: Settings) -> PhasePlan:
+    """Count what a phase trains on."""
+    data = step_data(occurrences, new, phase, settings.seed, settings.step.replay)
+    return PhasePlan(
+        phase=phase,
+        classes=len(new),
+        new_entries=len(data.fixed),
+        replay_entries=len(data) - len(data.fixed),
+        mean_new_instances=float(mean_new_instances(occurrences.instance_counts(), new)),
+        iterations=iterations_of(settings.step.epochs, len(data), settings.step.batch_size),
+    )
+
+
+def measure_balance(
+    occurrences: Occurrences, split: Split, settings: Settings
+) -> list[ReplayBalance]:
+    """Instances a class before and after balancing, for each phase t >= 1."""
+    balances = []
+    for phase in range(1, len(split.groups)):
+        new = split.labels_of(phase)
+        data = step_data(occurrences, new, phase, settings.seed, settings.step.replay)
+        after = instances_per_class(data.epoch_entries(0), occurrences, new.stop)
+        before = occurrences.instance_counts()[: new.stop]
+        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start))
+    return balances
+
+
+def report_classes(split: Split) -> list[ReportClass]:
+    """The classes of a split in class order, each with its phase."""
+    return [
+        ReportClass(record.category_id, record.name, record.instances, record.images, phase)
+        for phase in range(len(split.groups))
+        for record in (split.classes[label] for label in split.labels_of(phase))
+    ]
+
+
+def _records(train: Dataset, val: Dataset, counts: IntArray) -> list[ClassRecord]:
+    classes = len(train.categories.ids)
+    usable = usable_instances(train)
+    pairs = np.unique(
+        np.stack(
+            [train.instances.category_index[usable], train.instances.image_index[usable]], axis=1
+        ),
+        axis=0,
+    )
+    images = np.bincount(pairs[:, 0], minlength=classes)
+    rows = LabelMap(train.categories.ids.tolist()).to_labels(
+        val.categories.ids[val.instances.category_index[usable_instances(val)]]
+    )
+    in_val = np.bincount(rows[rows >= 0], minlength=classes)
+    return [
+        ClassRecord(
+            category_id=int(train.categories.ids[row]),
+            name=train.categories.names[row],
+            instances=int(counts[row]),
+            images=int(images[row]),
+            frequency=train.categories.frequencies[row] or frequency_of(int(images[row])),
+            val_instances=int(in_val[row]),
+        )
+        for row in range(classes)
+    ]
+
+
+def _input_file(dataset: Dataset, instances: int) -> InputFile:
+    return InputFile(
+        path=str(dataset.path.resolve()),
+        sha256=dataset.sha256,
+        layout=dataset.layout,
+        images=len(dataset.images.ids),
+        instances=instances,
+    )
+
+
+def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> None:
+    layout = workspace.layout
+    if not layout.phases.exists() or not any(layout.phases.iterdir()):
+        return
+    if layout.split.exists() and workspace.split == split:
+        return
+    if not force:
+        raise LstError(
+            f"{workspace.root} holds phases trained on another split",
+            "choose a new workspace with -w DIR, or remove these phases with --force",
+        )
+    shutil.rmtree(layout.phases)

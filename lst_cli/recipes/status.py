@@ -1,0 +1,120 @@
+"""`lst status`: what is done, what is next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lst_cli.recipes.evaluate import load_metrics
+from lst_cli.workspace.store import Workspace
+
+State = Literal["done", "under way", "next", "waiting"]
+
+
+@dataclass(frozen=True)
+class PhaseStatus:
+    """One phase of a workspace.
+
+    Attributes:
+        phase: t; 0 is the base.
+        state: What became of it.
+        classes: Classes that arrive in it.
+        instances: (fewest, most) training instances of these.
+        entries: Entries an epoch, replay included; None for a base not begun.
+        iterations: Optimizer updates, planned or done.
+        seconds: Training time.
+        megabytes: Size of its directory.
+        ap: Mask AP over all classes seen, a fraction; None if not evaluated.
+        ap_new: Mask AP over its own classes when it was learned.
+    """
+
+    phase: int
+    state: State
+    classes: int
+    instances: tuple[int, int]
+    entries: int | None
+    iterations: int | None
+    seconds: float | None
+    megabytes: float
+    ap: float | None
+    ap_new: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """A workspace at a glance.
+
+    Attributes:
+        workspace: Its directory.
+        classes: K.
+        next_command: What to type next.
+        phases: All phases of the split.
+    """
+
+    workspace: str
+    classes: int
+    next_command: str
+    phases: tuple[PhaseStatus, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The status for `--json`."""
+        return asdict(self)
+
+
+def read_status(workspace: Workspace) -> Status:
+    """Look at a workspace.
+
+    Raises:
+        LstError: If it holds no split, or a manifest is damaged.
+    """
+    split = workspace.split
+    upcoming = workspace.next_phase()
+    phases = tuple(_phase_status(workspace, phase, upcoming) for phase in range(len(split.groups)))
+    return Status(
+        workspace=str(workspace.root),
+        classes=len(split.classes),
+        next_command=_next_command(workspace, upcoming, phases),
+        phases=phases,
+    )
+
+
+def _next_command(
+    workspace: Workspace, upcoming: int | None, phases: tuple[PhaseStatus, ...]
+) -> str:
+    if upcoming is not None:
+        return "lst train-base" if upcoming == 0 else "lst step"
+    if phases[-1].ap is None:
+        return "lst eval"
+    return "lst report"
+
+
+def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
+    split = workspace.split
+    manifest = workspace.manifest(phase)
+    counts = [split.classes[label].instances for label in split.labels_of(phase)]
+    metrics = load_metrics(workspace, phase)
+    state: State = "waiting"
+    if manifest is not None and manifest.done:
+        state = "done"
+    elif phase == upcoming:
+        state = "next" if manifest is None else "under way"
+    plan = split.phases[phase - 1] if phase > 0 else None
+    entries = plan.new_entries + plan.replay_entries if plan else None
+    iterations = plan.iterations if plan else None
+    if manifest is not None:
+        entries = manifest.new_entries + manifest.replay_entries
+        iterations = manifest.iterations
+    root = workspace.phase(phase).root
+    size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
+    return PhaseStatus(
+        phase=phase,
+        state=state,
+        classes=len(counts),
+        instances=(min(counts), max(counts)),
+        entries=entries,
+        iterations=iterations,
+        seconds=manifest.seconds if manifest else None,
+        megabytes=size / 1e6,
+        ap=metrics["segm"]["AP"] if metrics else None,
+        ap_new=metrics["segm"]["new"] if metrics else None,
+    )

@@ -1,0 +1,287 @@
+"""`lst train-base` and `lst step`: train one phase, or continue it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lst_cli import __version__
+from lst_cli.config import Settings
+from lst_cli.errors import LstError
+from lst_cli.recipes.checking import check_before_training
+from lst_cli.recipes.inputs import TrainingInput, image_finder, read_training_input
+from lst_cli.recipes.plan import TrainingPlan, phase_data, plan_training, require_trainable
+from lst_cli.workspace.atomic import explain_os_error
+from lst_cli.workspace.layout import PhaseDirectory
+from lst_cli.workspace.manifest import PhaseManifest, save_record
+from lst_cli.workspace.store import Workspace, sha256_of
+
+# Settings that change how fast or where a phase runs, or how it is judged, but not its weights.
+FREE_TO_CHANGE = ("device", "data.workers", "base.save_every", "step.save_every", "eval")
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a caller may want to hear of.
+
+    Attributes:
+        plan: The phase is about to start: the plan, and the iterations already done.
+        note: A sentence worth reading, such as what became of the initial weights.
+        iteration: A `training.loop.Report` after each iteration.
+        prepare: Work before the first iteration: what, how much is done, of how much.
+    """
+
+    plan: Callable[[TrainingPlan, int], None] = lambda plan, start: None
+    note: Callable[[str], None] = lambda text: None
+    iteration: Callable[[Any], None] = lambda report: None
+    prepare: Callable[[str, int, int | None], None] = lambda what, done, total: None
+
+
+def dry_run(workspace: Workspace, phase: int, settings: Settings) -> TrainingPlan:
+    """What training a phase would mean, without torch and without writing.
+
+    Raises:
+        LstError: If the phase cannot be trained now.
+    """
+    require_trainable(workspace, phase)
+    inputs = read_training_input(workspace)
+    return plan_training(workspace, phase, settings, phase_data(workspace, inputs, phase, settings))
+
+
+def train_phase(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    weights: str | None = None,
+    restart: bool = False,
+    events: Events | None = None,
+) -> PhaseManifest:
+    """Train a phase to its end, from its start or from where it stopped.
+
+    Args:
+        workspace: With a split.
+        phase: The next phase.
+        settings: What to train with; kept in the phase's manifest.
+        weights: Initial weights of the base phase.
+        restart: Whether a phase under way is thrown away.
+        events: Whom to tell.
+
+    Returns:
+        The manifest of the finished phase.
+
+    Raises:
+        LstError: If the phase is not the next one, an input changed, or training stopped.
+    """
+    events = events or Events()
+    require_trainable(workspace, phase)
+    if weights is not None and phase > 0:
+        raise LstError("--weights: only the base phase takes initial weights", "lst step")
+    with workspace.locked():
+        require_trainable(workspace, phase)
+        directory = workspace.phase(phase)
+        if restart and directory.root.exists():
+            shutil.rmtree(directory.root)
+        inputs = read_training_input(workspace)
+        data = phase_data(workspace, inputs, phase, settings)
+        plan = plan_training(workspace, phase, settings, data)
+        manifest = _begin(workspace, plan, settings, weights, events)
+        return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
+
+
+def _begin(
+    workspace: Workspace,
+    plan: TrainingPlan,
+    settings: Settings,
+    weights: str | None,
+    events: Events,
+) -> PhaseManifest:
+    directory = workspace.phase(plan.phase)
+    before = workspace.manifest(plan.phase)
+    if before is not None:
+        _refuse_other_settings(before, settings, weights, plan)
+        if before.previous_sha256 != _previous_sha256(workspace, plan.phase):
+            raise LstError(
+                f"phase {plan.phase} was begun on another model of phase {plan.phase - 1}",
+                "start it anew with --restart",
+            )
+        return before
+    if plan.phase == 0:
+        # Later phases use the same files, whose digests are compared instead.
+        check_before_training(workspace.split, events.prepare)
+    manifest = PhaseManifest(
+        phase=plan.phase,
+        done=False,
+        split_sha256=workspace.split_sha256,
+        previous_sha256=_previous_sha256(workspace, plan.phase),
+        new_classes=plan.new_classes,
+        seen_classes=plan.seen_classes,
+        new_entries=plan.new_entries,
+        replay_entries=plan.replay_entries,
+        replay_counts=plan.replay_counts,
+        iterations=plan.iterations,
+        seed=settings.seed,
+        settings=settings.model_dump(mode="json"),
+        weights={"source": weights} if weights else None,
+        versions=versions(),
+        device="",
+        started=_now(),
+    )
+    save_record(manifest, directory.manifest)
+    return manifest
+
+
+def _run(
+    workspace: Workspace,
+    plan: TrainingPlan,
+    manifest: PhaseManifest,
+    settings: Settings,
+    inputs: TrainingInput,
+    data: Any,
+    weights: str | None,
+    events: Events,
+) -> PhaseManifest:
+    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
+    from lst_cli.recipes.phase_run import PhaseRun
+
+    run = PhaseRun(
+        workspace=workspace,
+        plan=plan,
+        settings=settings,
+        inputs=inputs,
+        data=data,
+        find=_finder_of(workspace, inputs),
+    )
+    start = run.prepare(weights, events)
+    events.plan(plan, start)
+    directory = workspace.phase(plan.phase)
+    if run.weight_report is not None:
+        manifest = manifest.model_copy(update={"weights": run.weight_report})
+    manifest = manifest.model_copy(update={"device": run.device_name})
+    save_record(manifest, directory.manifest)
+    with _log(directory, start) as write:
+
+        def on_iteration(report: Any) -> None:
+            write(report)
+            events.iteration(report)
+
+        seconds = run.train(on_iteration)
+    run.save_model()
+    done = manifest.model_copy(
+        update={
+            "done": True,
+            "finished": _now(),
+            "seconds": seconds,
+            "model_sha256": sha256_of(directory.model),
+        }
+    )
+    save_record(done, directory.manifest)
+    directory.training_state.unlink(missing_ok=True)
+    return done
+
+
+def _finder_of(workspace: Workspace, inputs: TrainingInput) -> Callable[[int], Any]:
+    finder = image_finder(workspace.split)
+    images = inputs.dataset.images
+
+    def find(row: int) -> Any:
+        return finder.find(
+            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
+        )
+
+    return find
+
+
+@contextmanager
+def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None]]:
+    """Open the JSON-lines log, cut back to the iteration that training continues from."""
+    with explain_os_error(directory.log):
+        kept = []
+        if directory.log.exists():
+            for line in directory.log.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    break
+                if entry["iteration"] > start:
+                    break
+                kept.append(line)
+        directory.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    with directory.log.open("a", encoding="utf-8", buffering=1) as file:
+
+        def write(report: Any) -> None:
+            entry = {
+                "iteration": report.iteration,
+                "seconds": round(report.seconds, 3),
+                "lr": report.lr,
+                **{name: round(value, 6) for name, value in report.losses.items()},
+                **{name: round(value, 6) for name, value in report.details.items()},
+            }
+            with explain_os_error(directory.log):
+                file.write(json.dumps(entry) + "\n")
+
+        yield write
+
+
+def _refuse_other_settings(
+    before: PhaseManifest, settings: Settings, weights: str | None, plan: TrainingPlan
+) -> None:
+    now = settings.model_dump(mode="json")
+    section = "step" if plan.phase == 0 else "base"
+    changed = [
+        f"{key} was {_get(before.settings, key)!r}, is now {_get(now, key)!r}"
+        for key in sorted(_keys(now) | _keys(before.settings))
+        if not key.startswith((*FREE_TO_CHANGE, f"{section}."))
+        and _get(before.settings, key) != _get(now, key)
+    ]
+    source = before.weights["source"] if before.weights else None
+    if weights is not None and weights != source:
+        changed.append(f"--weights was {source}, is now {weights}")
+    if changed:
+        raise LstError(
+            f"phase {plan.phase} was begun with other settings: " + "; ".join(changed),
+            "put them back to continue, or start the phase anew with --restart",
+        )
+
+
+def _keys(table: dict[str, Any], prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key, value in table.items():
+        if isinstance(value, dict) and key != "detectron2":
+            keys |= _keys(value, f"{prefix}{key}.")
+        else:
+            keys.add(prefix + key)
+    return keys
+
+
+def _get(table: dict[str, Any], dotted: str) -> Any:
+    value: Any = table
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _previous_sha256(workspace: Workspace, phase: int) -> str | None:
+    return workspace.require_done(phase - 1).model_sha256 if phase > 0 else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"lst": __version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "detectron2", "sal-detectron2", "numpy", "timm"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
