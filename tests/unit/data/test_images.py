@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lst_cli.data.images import ImageSizeError, check_image_size, read_image
+from lst_cli.errors import LstError
+
+# Two rows of three pixels: red, green, blue; black, grey, white.
+PIXELS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 128, 128], [255, 255, 255]]],
+    dtype=np.uint8,
+)
+GREYS = np.array([[0, 50, 100], [150, 200, 250]], dtype=np.uint8)
+EXIF_ORIENTATION = 0x0112
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A picture that JPEG keeps nearly as it is, different in its four corners."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    red, green = rows * 255 / (height - 1), columns * 255 / (width - 1)
+    return np.stack((red, green, np.full_like(red, 40)), axis=2).astype(np.uint8)
+
+
+def save(image: Image.Image, path: Path, orientation: int | None = None, **options: object) -> Path:
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[EXIF_ORIENTATION] = orientation
+        options["exif"] = exif
+    image.save(path, **options)
+    return path
+
+
+def close(read: np.ndarray, expected: np.ndarray) -> bool:
+    difference = np.abs(read.astype(int) - expected.astype(int))
+    return read.shape == expected.shape and bool(difference.max() <= 6)
+
+
+def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png")
+    pixels = read_image(path, 2, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.tolist() == PIXELS.tolist()
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    expected = np.repeat(GREYS[:, :, None], 3, axis=2).tolist()
+    path = save(Image.fromarray(GREYS), tmp_path / "grey.png")
+    assert read_image(path, 2, 3).tolist() == expected
+    alpha = Image.fromarray(GREYS).convert("LA")
+    assert read_image(save(alpha, tmp_path / "la.png"), 2, 3).tolist() == expected
+
+
+def test_one_bit_becomes_black_and_white(tmp_path: Path) -> None:
+    path = save(Image.fromarray(GREYS > 120), tmp_path / "bits.png")
+    assert read_image(path, 2, 3)[:, :, 0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path: Path) -> None:
+    deep = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
+    path = save(Image.fromarray(deep), tmp_path / "deep.png")
+    assert read_image(path, 2, 3)[:, :, 1].tolist() == [[0, 0, 1], [128, 254, 255]]
+    path = save(Image.fromarray(deep), tmp_path / "deep.tif")
+    assert read_image(path, 2, 3)[:, :, 1].tolist() == [[0, 0, 1], [128, 254, 255]]
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2], [3, 3, 0]], dtype=np.uint8), mode="P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7])
+    expected = [
+        [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
+        [[9, 8, 7], [9, 8, 7], [255, 0, 0]],
+    ]
+    assert read_image(save(image, tmp_path / "p.png"), 2, 3).tolist() == expected
+    path = save(image, tmp_path / "t.png", transparency=bytes([0, 10, 255, 255]))
+    assert read_image(path, 2, 3).tolist() == expected
+
+
+def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
+    alpha = np.full((2, 3, 1), 7, dtype=np.uint8)
+    image = Image.fromarray(np.concatenate((PIXELS, alpha), axis=2))
+    assert read_image(save(image, tmp_path / "a.png"), 2, 3).tolist() == PIXELS.tolist()
+
+
+def test_cmyk_is_converted(tmp_path: Path) -> None:
+    path = save(Image.fromarray(smooth(40, 60)).convert("CMYK"), tmp_path / "a.jpg", quality=100)
+    assert Image.open(path).mode == "CMYK"
+    assert close(read_image(path, 40, 60), smooth(40, 60))
+
+
+def test_floating_point_is_refused(tmp_path: Path) -> None:
+    path = save(Image.fromarray(GREYS.astype(np.float32)), tmp_path / "a.tif")
+    with pytest.raises(LstError, match="floating-point"):
+        read_image(path, 2, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_every_orientation_is_undone_when_the_turned_size_is_stated(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
+    upright = smooth(40, 60)
+    stored = {  # how a camera stores what it should show upright
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    path = save(image, tmp_path / f"a.{suffix}", orientation, quality=100)
+    assert close(read_image(path, 40, 60), upright)
+    check_image_size(path, 40, 60)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_annotated_as_stored_stays_as_stored(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
+    stored = smooth(40, 60)
+    path = save(Image.fromarray(stored), tmp_path / f"a.{suffix}", orientation, quality=100)
+    assert close(read_image(path, 40, 60), stored)
+    check_image_size(path, 40, 60)
+    assert read_image(path, 60, 40).shape == (60, 40, 3)
+    check_image_size(path, 60, 40)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 700])
+def test_an_orientation_that_means_nothing_is_ignored(tmp_path: Path, orientation: int) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation, quality=100)
+    assert close(read_image(path, 40, 60), smooth(40, 60))
+
+
+@pytest.mark.parametrize("look", [read_image, check_image_size])
+def test_another_size_is_refused_with_both_sizes(tmp_path: Path, look: object) -> None:
+    assert callable(look)
+    plain = save(Image.fromarray(smooth(40, 60)), tmp_path / "plain.jpg")
+    turned = save(Image.fromarray(smooth(40, 60)), tmp_path / "turned.jpg", 6)
+    with pytest.raises(ImageSizeError, match=r"plain.jpg is 60 wide and 40 high, .* 40 and 60"):
+        look(plain, 60, 40)
+    with pytest.raises(ImageSizeError, match=r"turned.jpg is 40 wide and 60 high, .* 61 and 41"):
+        look(turned, 41, 61)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(Image.fromarray(noise), tmp_path / f"a.{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    check_image_size(path, 64, 64)
+    with pytest.raises(LstError, match=f"cannot decode the image .*a.{suffix}: "):
+        read_image(path, 64, 64)
+    for end in range(0, 40):
+        path.write_bytes(whole[:end])
+        with pytest.raises(LstError):
+            read_image(path, 64, 64)
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with pytest.raises(LstError, match="no such image"):
+        read_image(path, 1, 1)
+    path.write_text("not an image")
+    with pytest.raises(LstError, match="cannot identify image file"):
+        read_image(path, 1, 1)
+    path.write_bytes(b"")
+    with pytest.raises(LstError, match="the file is empty"):
+        check_image_size(path, 1, 1)
+    with pytest.raises(LstError, match="is a directory"):
+        read_image(tmp_path, 1, 1)
