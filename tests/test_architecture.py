@@ -1,0 +1,348 @@
+"""The shape of the package: what may import what, what stays light, what is documented.
+
+Each guard is followed by a test that the guard bites.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from lst_cli.cli.main import cli
+from lst_cli.cli.reference import render_reference, walk_commands
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = list(walk_commands(cli, "lst"))
+
+# Imports point down, never up. Rooms on one floor may see each other as long as no two need
+# each other, except that the workspace is apart: nobody beside it may know the directory.
+FLOORS = {
+    "cli": 5,
+    "recipes": 4,
+    "workspace": 3,
+    "data": 3,
+    "modeling": 3,
+    "training": 3,
+    "evaluation": 3,
+    "reporting": 3,
+    "demo": 3,
+    "phases": 2,
+    "config": 1,
+    "presets": 0,
+    "errors": 0,
+}
+ANYONE_MAY_IMPORT = {"lst_cli", "lst_cli.errors", "lst_cli.workspace.atomic"}
+ONLY_CLI = {"click", "rich"}
+TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
+LIGHT = (
+    "lst_cli.cli",
+    "lst_cli.config",
+    "lst_cli.errors",
+    "lst_cli.presets",
+    "lst_cli.phases",
+    "lst_cli.workspace",
+    "lst_cli.reporting",
+    "lst_cli.demo",
+    "lst_cli.data.lvis",
+    "lst_cli.data.images",
+    "lst_cli.data.checks",
+    "lst_cli.evaluation.metrics",
+    "lst_cli.evaluation.lvis_ap",
+)
+# Loaded once before the modules are, each in its own fork: what is tried is whether a module of
+# ours stands alone, not whether numpy does, and torch takes seconds.
+LIGHT_LIBRARIES = ("click", "matplotlib.figure", "msgspec", "numpy", "PIL.Image", "pydantic")
+HEAVY_LIBRARIES = (*LIGHT_LIBRARIES, "torch", "torchvision", "detectron2.modeling", "timm")
+
+
+# --- what imports what -----------------------------------------------------------------------
+
+
+class Import(NamedTuple):
+    """One import statement, in a function or not."""
+
+    importer: str
+    line: int
+    imported: str
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def read_package(root: Path) -> dict[str, str]:
+    """The source of every module below `root`/lst_cli, by its dotted name."""
+    sources = {}
+    for path in sorted((root / "lst_cli").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        sources[name] = path.read_text(encoding="utf-8")
+    return sources
+
+
+def find_imports(sources: Mapping[str, str]) -> Iterator[Import]:
+    for importer, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(importer, node.lineno, alias.name)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{importer}:{node.lineno}: relative import"
+                assert node.module is not None
+                for alias in node.names:
+                    # `from package import name`: a module of ours, or a name in one
+                    inner = f"{node.module}.{alias.name}"
+                    yield Import(importer, node.lineno, inner if inner in sources else node.module)
+
+
+def room(module: str) -> str:
+    """`lst_cli.data.lvis` lies in `data`; `lst_cli` itself in `lst_cli`."""
+    return module.split(".")[1] if "." in module else module
+
+
+def find_violations(imports: Iterable[Import]) -> list[str]:
+    """Every import that the layers forbid."""
+    found = []
+    neighbours: dict[str, set[str]] = {}
+    for one in imports:
+        if one.importer in ("lst_cli", "lst_cli.__main__"):
+            continue
+        here, library = room(one.importer), one.imported.split(".")[0]
+        if library != "lst_cli":
+            if library in ONLY_CLI and here != "cli":
+                found.append(f"{one}: only cli talks to the terminal")
+            if library in TORCH and here == "workspace":
+                found.append(f"{one}: the workspace is read without torch")
+            continue
+        there = room(one.imported)
+        if here == there or one.imported in ANYONE_MAY_IMPORT:
+            continue
+        if FLOORS[there] > FLOORS[here]:
+            found.append(f"{one}: imports point down")
+        elif FLOORS[there] == FLOORS[here] and "workspace" in (here, there):
+            found.append(f"{one}: the workspace is apart")
+        else:
+            neighbours.setdefault(here, set()).add(there)
+    try:
+        TopologicalSorter(neighbours).prepare()
+    except CycleError as error:
+        found.append(f"rooms that need each other: {' -> '.join(error.args[1])}")
+    return found
+
+
+def test_imports_point_down() -> None:
+    assert find_violations(find_imports(read_package(ROOT))) == []
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room(module) for module in read_package(ROOT)} - {"lst_cli", "__main__"}
+    assert rooms <= FLOORS.keys()
+
+
+@pytest.mark.parametrize(
+    ("importer", "statement", "reason"),
+    [
+        ("lst_cli.phases.order", "from lst_cli.data.lvis import Images", "imports point down"),
+        ("lst_cli.config", "from lst_cli import recipes", "imports point down"),
+        ("lst_cli.training.loop", "import lst_cli.cli.main", "imports point down"),
+        ("lst_cli.data.lvis", "def f():\n import lst_cli.workspace.layout", "workspace is apart"),
+        ("lst_cli.workspace.store", "from lst_cli.data import lvis", "workspace is apart"),
+        ("lst_cli.workspace.store", "def f():\n import torch.nn", "without torch"),
+        ("lst_cli.recipes.step", "from rich.table import Table", "only cli"),
+        ("lst_cli.evaluation.metrics", "import click", "only cli"),
+    ],
+)
+def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str) -> None:
+    package = dict.fromkeys(read_package(ROOT), "")
+    package |= {"lst_cli.data.lvis": "", "lst_cli.recipes": "", importer: statement}
+    (violation,) = find_violations(find_imports(package))
+    assert importer in violation
+    assert reason in violation
+
+
+def test_rooms_that_need_each_other_are_found() -> None:
+    package = {
+        "lst_cli.data.lvis": "import lst_cli.modeling.build",
+        "lst_cli.modeling.build": "from lst_cli.data.lvis import Images",
+    }
+    (violation,) = find_violations(find_imports(package))
+    assert "data -> modeling -> data" in violation or "modeling -> data -> modeling" in violation
+
+
+# --- every module stands alone; the light ones without torch ---------------------------------
+
+IMPORT_EACH_ALONE = """
+import importlib, os, sys, traceback
+
+libraries, light, modules = (argument.split(",") for argument in sys.argv[1:])
+for library in libraries:
+    importlib.import_module(library)
+if light == ["light"]:
+    assert "torch" not in sys.modules, "a library that was thought light imports torch"
+failed = []
+for module in modules:
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            importlib.import_module(module)
+            code = 2 if light == ["light"] and "torch" in sys.modules else 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        failed.append(module + (" imports torch" if code == 2 else " does not import alone"))
+print("\\n".join(failed))
+"""
+
+
+def run_python(
+    code: str, *arguments: str, path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that finds modules in `path` before all others."""
+    environment = dict(os.environ)
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        timeout=120,
+    )
+
+
+def import_each_alone(
+    modules: Iterable[str], *, light: bool, path: Path | None = None, libraries: str = ""
+) -> list[str]:
+    """Import each module in a process of its own; what failed, and why."""
+    names = ",".join(modules)
+    done = run_python(
+        IMPORT_EACH_ALONE, libraries or "os", "light" if light else "", names, path=path
+    )
+    assert done.returncode == 0, done.stderr
+    failed = done.stdout.split("\n")
+    return [f"{line}\n{done.stderr}" for line in failed if line]
+
+
+def is_light(module: str) -> bool:
+    return any(module == light or module.startswith(f"{light}.") for light in LIGHT)
+
+
+def test_light_modules_import_alone_and_without_torch() -> None:
+    modules = {module for module in read_package(ROOT) if is_light(module)} | set(LIGHT)
+    libraries = ",".join(LIGHT_LIBRARIES)
+    assert import_each_alone(sorted(modules), light=True, libraries=libraries) == []
+
+
+@pytest.mark.engine
+def test_heavy_modules_import_alone() -> None:
+    modules = [module for module in read_package(ROOT) if not is_light(module)]
+    libraries = ",".join(HEAVY_LIBRARIES)
+    assert import_each_alone(modules, light=False, libraries=libraries) == []
+
+
+@pytest.mark.engine
+def test_an_opencv_that_lacks_its_libraries_does_no_harm(tmp_path: Path) -> None:
+    # lvis brings OpenCV, which raises this on a server without a display; detectron2 tries it.
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object')")
+    assert import_each_alone(["lst_cli.modeling.build"], light=False, path=tmp_path) == []
+
+
+def test_a_module_that_does_not_stand_alone_is_found(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").touch()
+    (tmp_path / "ring_one.py").write_text("from ring_two import b\na = 1\n")
+    (tmp_path / "ring_two.py").write_text("from ring_one import a\nb = 2\n")
+    (tmp_path / "loads_torch.py").write_text("import torch\n")
+    (tmp_path / "fine.py").touch()
+    names = ["fine", "ring_one", "loads_torch"]
+    ring, torch = import_each_alone(names, light=True, path=tmp_path)
+    assert ring.startswith("ring_one does not import alone")
+    assert "circular import" in ring
+    assert torch.startswith("loads_torch imports torch")
+    assert len(import_each_alone(names, light=False, path=tmp_path)) == 1
+
+
+# --- what a user waits for -------------------------------------------------------------------
+
+RUN_WORDS = """
+import sys
+from {module} import {function}
+
+sys.argv = ["lst", *sys.argv[1:]]
+try:
+    {function}()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+sys.exit("torch was imported" if "torch" in sys.modules else 0)
+"""
+
+
+@pytest.mark.parametrize("words", ["--help", "split --help", "report --help", "--version"])
+def test_help_comes_without_torch(words: str) -> None:
+    done = run_python(RUN_WORDS.format(module="lst_cli.cli.main", function="main"), *words.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_a_command_that_imports_torch_is_found(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").touch()
+    (tmp_path / "heavy.py").write_text("def main():\n    import torch\n    raise SystemExit(0)\n")
+    done = run_python(RUN_WORDS.format(module="heavy", function="main"), "--help", path=tmp_path)
+    assert done.returncode == 1
+    assert "torch was imported" in done.stderr
+
+
+# --- what a user reads -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [command for _, command, _ in COMMANDS], ids=[path for path, _, _ in COMMANDS]
+)
+def test_every_command_and_option_has_help(command: click.Command) -> None:
+    assert command.help
+    assert r"\b" not in command.help, "the mark that keeps lines apart is one character"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{parameter.opts} has no help"
+
+
+def test_the_reference_page_is_current() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert page == render_reference(cli), "run `make docs`"
+
+
+def test_the_reference_page_shows_every_command_once_and_no_hidden_one() -> None:
+    @click.group()
+    def top() -> None:
+        """The top."""
+
+    @top.command()
+    @click.option("--size", help="How large.")
+    def child(size: str) -> None:
+        """A child."""
+
+    @top.command(hidden=True)
+    def secret() -> None:
+        """Not for the page."""
+
+    page = render_reference(top, "top")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## top",
+        "## top child",
+    ]
+    assert "How large." in page
+    assert "secret" not in page

@@ -1,0 +1,202 @@
+"""`make setup` and the installation of detectron2, with pip and Python played by small fakes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Answers as an interpreter of version $VERSION would, makes a .venv of itself, and notes what
+# it was asked; `pip install` of the project fails while a file called `no-network` is there.
+FAKE_PYTHON = """\
+#!/usr/bin/env bash
+echo "$*" >>asked
+case "$*" in
+  -c*) echo "$VERSION" ;;
+  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m pip install"*--editable*) [ ! -e no-network ] ;;
+  -) cat >/dev/null ;;
+esac
+"""
+
+
+class Checkout:
+    """A directory with what `make setup` reads, and a fake interpreter."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / ".ci", folder / ".ci", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "python").write_text(FAKE_PYTHON)
+        (folder / "python").chmod(0o755)
+
+    def setup(self, version: str = "3.12", **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "CONSTRAINTS")}
+        environment |= {"VERSION": version, "PYTHON": str(self.folder / "python"), **variables}
+        return subprocess.run(
+            ["bash", str(self.folder / ".ci" / "setup")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=60,
+        )
+
+    def installs(self) -> list[str]:
+        """The installations of the project that pip was asked for."""
+        asked = self.folder / "asked"
+        lines = asked.read_text().splitlines() if asked.exists() else []
+        return [line for line in lines if "--editable" in line]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_a_second_setup_installs_nothing(checkout: Checkout) -> None:
+    assert checkout.setup().returncode == 0
+    second = checkout.setup()
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert len(checkout.installs()) == 1
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", ".ci/constraints.txt", ".ci/detectron2.py"])
+def test_setup_installs_again_when_what_it_reads_changed(checkout: Checkout, changed: str) -> None:
+    checkout.setup()
+    with (checkout.folder / changed).open("a") as file:
+        file.write("# changed\n")
+    assert checkout.setup().returncode == 0
+    assert len(checkout.installs()) == 2
+
+
+def test_a_setup_that_failed_goes_on_when_run_again(checkout: Checkout) -> None:
+    (checkout.folder / "no-network").touch()
+    failed = checkout.setup()
+    assert failed.returncode != 0
+    assert "run it again" in failed.stderr
+    (checkout.folder / "no-network").unlink()
+    assert checkout.setup().returncode == 0
+    assert len(checkout.installs()) == 2
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.9", "3.14"])
+def test_setup_refuses_other_pythons_in_one_line(checkout: Checkout, version: str) -> None:
+    refused = checkout.setup(version)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"is Python {version}, and 3.10 to 3.13 are supported" in line
+    assert "PYTHON=python3.12" in line
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_setup_names_an_interpreter_that_does_not_run(checkout: Checkout) -> None:
+    refused = checkout.setup(PYTHON="python-of-nowhere")
+    (line,) = refused.stderr.splitlines()
+    assert "python-of-nowhere does not run" in line
+
+
+def test_setup_holds_to_the_constraints_this_environment_was_made_with(checkout: Checkout) -> None:
+    checkout.setup()
+    assert "--constraint .ci/constraints.txt" in checkout.installs()[0]
+    checkout.setup(CONSTRAINTS="")
+    assert "--constraint" not in checkout.installs()[1]
+    checkout.setup()
+    assert len(checkout.installs()) == 2
+
+
+# --- detectron2 ------------------------------------------------------------------------------
+
+
+def load_installer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "detectron2.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class FakePip:
+    """Plays every command: what the probes answer, what pip downloads, what it installed."""
+
+    def __init__(self, probes: Sequence[int], wheel: bytes | None = b"a wheel") -> None:
+        self.probes = list(probes)
+        self.wheel = wheel
+        self.installed: dict[str, bytes] = {}
+        self.options: Sequence[str] = ()
+
+    def __call__(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        if "download" in command:
+            if self.wheel is None:
+                return subprocess.CompletedProcess(command, 1, "", "no route to the index")
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "sal_detectron2-0.7.2-cp310-none-any.whl").write_bytes(self.wheel)
+        elif "install" in command:
+            path = Path(command[-1])
+            self.installed[path.name] = path.read_bytes()
+            self.options = command
+        else:
+            code = self.probes.pop(0)
+            return subprocess.CompletedProcess(command, code, "here/detectron2\n", "its error")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def installer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = load_installer()
+    monkeypatch.setattr(module, "SHA256", hashlib.sha256(b"a wheel").hexdigest())
+    monkeypatch.setattr(module, "has_upstream", lambda: False)
+    return module
+
+
+def test_a_detectron2_that_imports_is_left_alone(installer: ModuleType) -> None:
+    pip = FakePip([0])
+    assert "here/detectron2" in installer.install(pip)
+    assert pip.installed == {}
+
+
+@pytest.mark.parametrize("probe", [3, 1], ids=["absent", "cut short"])
+def test_detectron2_is_installed_under_a_name_that_fits_every_python(
+    installer: ModuleType, probe: int
+) -> None:
+    pip = FakePip([probe, 0])
+    assert "installed" in installer.install(pip)
+    assert pip.installed == {"sal_detectron2-0.7.2-py3-none-any.whl": b"a wheel"}
+    assert "--no-deps" in pip.options
+
+
+def test_a_wheel_with_other_content_is_not_installed(installer: ModuleType) -> None:
+    pip = FakePip([3], wheel=b"something else")
+    with pytest.raises(SystemExit, match="sha256"):
+        installer.install(pip)
+    assert pip.installed == {}
+
+
+def test_somebody_elses_broken_detectron2_is_not_overwritten(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer, "has_upstream", lambda: True)
+    pip = FakePip([1])
+    with pytest.raises(SystemExit, match=r"its error\n.*does not import"):
+        installer.install(pip)
+    assert pip.installed == {}
+
+
+def test_a_download_that_fails_shows_what_pip_said(installer: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="no route to the index"):
+        installer.install(FakePip([3], wheel=None))
+
+
+def test_a_detectron2_that_does_not_import_afterwards_is_an_error(installer: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="does not import"):
+        installer.install(FakePip([3, 1]))
