@@ -6,7 +6,9 @@ is silent they are the reference code's. Presets change values only, see `lst_cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,6 +195,9 @@ OWNED_DETECTRON2_KEYS = {
 }
 
 
+_UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
+
+
 def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
 
@@ -236,34 +241,65 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     Raises:
         LstError: If anything is refused.
     """
+    sources = sources or {}
+    table = _with_flat_detectron2(table)
     name = table.get("preset", "paper-r50")
     if not isinstance(name, str) or name not in PRESETS:
+        source = sources.get("preset")
         raise LstError(
-            f"preset: {name!r} is not one of {', '.join(PRESETS)}", "set preset in lst.toml"
+            f"{source + ': ' if source else ''}preset: {name!r} is not one of {', '.join(PRESETS)}",
+            "choose one of these",
         )
     merged = merge(merge({"preset": name}, PRESETS[name]), table)
+    lines = [
+        f"{_source(('detectron2', key), sources)}detectron2.{key}: {reason}"
+        for key, reason in _refused_detectron2_keys(merged.get("detectron2"))
+    ]
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [_describe(problem, sources or {}) for problem in error.errors()]
+        lines = [_describe(problem, sources) for problem in error.errors()] + lines
+    if lines:
+        count = f"{len(lines)} settings refused: " if len(lines) > 1 else ""
         raise LstError(
-            f"{len(lines)} setting(s) refused: " + "; ".join(lines),
+            count + "; ".join(lines),
             "correct them; `lst init --print` shows every setting with its default",
-        ) from error
-    taken = [
-        f"detectron2.{key!r} is decided by {owner}"
-        for key, owner in OWNED_DETECTRON2_KEYS.items()
-        if key in settings.detectron2
-    ]
-    taken += [
-        f"detectron2.{key!r} has no effect: see [data], [base] and [step]"
-        for key in settings.detectron2
-        if key.startswith(("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT."))
-        and key != "INPUT.FORMAT"
-    ]
-    if taken:
-        raise LstError("; ".join(taken), "remove these keys")
+        )
     return settings
+
+
+def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Join keys of `[detectron2]` that were written without quotes, hence as nested tables."""
+    keys = table.get("detectron2")
+    if not isinstance(keys, Mapping):
+        return table
+    return {**table, "detectron2": dict(_flatten(keys))}
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
+    for key, value in keys.items() if isinstance(keys, Mapping) else ():
+        if key in OWNED_DETECTRON2_KEYS:
+            yield key, f"is decided by {OWNED_DETECTRON2_KEYS[key]}"
+        elif key.startswith(_UNREAD_DETECTRON2_KEYS) and key != "INPUT.FORMAT":
+            yield key, "has no effect; see [data], [base] and [step]"
+        elif not _is_plain(value):
+            yield key, f"should be a number, text, true, false or a list of these, got {value!r}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, bool | int | str) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,7 +346,8 @@ def _parse_override(word: str) -> tuple[list[str], Any]:
         raise LstError(f"--set {word}: expected key=value", "for instance --set base.lr=0.02")
     path = key.strip().split(".")
     if path[0] == "detectron2" and len(path) > 1:
-        path = ["detectron2", ".".join(path[1:])]
+        # `lst init --print` shows these keys in quotes.
+        path = ["detectron2", ".".join(path[1:]).strip("\"'")]
     try:
         return path, _loads(f"value = {text}")["value"]
     except ValueError:
@@ -327,19 +364,28 @@ def _assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) -
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in table.items():
-        dotted = f"{prefix}{key}"
-        names += _leaves(value, f"{dotted}.") if isinstance(value, Mapping) else [dotted]
-    return names
+    return [key for key, _ in _flatten(table, prefix)]
 
 
 def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    source = next((name for dotted, name in sources.items() if dotted.startswith(key)), "")
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
         message = "unknown setting"
-    elif not isinstance(problem["input"], Mapping):
+        close = difflib.get_close_matches(key, _leaves(Settings().model_dump()), n=1)
+        if close:
+            message += f"; did you mean {close[0]}?"
+    elif problem["type"] in {"model_type", "dict_type"}:
+        message = f"should be a table of settings, got {problem['input']!r}"
+    elif problem["type"] != "value_error":  # those tell the value themselves
         message += f", got {problem['input']!r}"
-    return f"{source + ': ' if source else ''}{key}: {message}"
+    return f"{_source(problem['loc'], sources)}{key}: {message}"
+
+
+def _source(loc: Sequence[Any], sources: Mapping[str, str]) -> str:
+    """Where the value at a key, inside it (a table) or around it (a list's item) was given."""
+    key = ".".join(str(part) for part in loc)
+    for dotted, name in sources.items():
+        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}."):
+            return f"{name}: "
+    return ""

@@ -7,14 +7,25 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_json
-from lst_cli.cli.options import image_dirs_option, json_option, with_options, workspace_option
+from lst_cli.cli.options import (
+    examples,
+    image_dirs_option,
+    json_option,
+    with_options,
+    workspace_option,
+)
 from lst_cli.errors import LstError
 from lst_cli.workspace.store import Workspace
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
-@click.command("check")
+@click.command(
+    "check",
+    epilog=examples(
+        "lst check", "lst check --train train.json --val val.json --images coco --decode"
+    ),
+)
 @with_options(workspace_option)
 @click.option("--train", metavar="FILE", type=click.Path(path_type=Path), help="Training file.")
 @click.option("--val", metavar="FILE", type=click.Path(path_type=Path), help="Validation file.")
@@ -29,14 +40,10 @@ def command(
     decode: bool,
     as_json: bool,
 ) -> None:
-    r"""Look for everything that could spoil a training.
+    """Look for everything that could spoil a training.
 
     Checks the files of the workspace's split, or those given. Training runs the same checks
     before it starts.
-
-    \b
-    lst check
-    lst check --train train.json --val val.json --images coco --decode
     """
     from lst_cli.recipes.check import check
 
@@ -59,7 +66,8 @@ def command(
     else:
         for problem in report.problems:
             click.secho(f"{problem.severity}: ", fg=_COLOURS[problem.severity], nl=False)
-            click.echo(f"{problem.where}: {problem.message}" if problem.where else problem.message)
+            named = not problem.where or problem.where in problem.message
+            click.echo(problem.message if named else f"{problem.where}: {problem.message}")
             for example in problem.examples:
                 click.echo(f"    {example}")
             if problem.hint:
@@ -68,6 +76,8 @@ def command(
         if report.ok:
             note(f"no errors in {train} and {val}{images}")
     if not report.ok:
+        kinds = len(report.errors)
         raise LstError(
-            f"{len(report.errors)} kind(s) of error found", "mend the files, then: lst check"
+            f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {train} and {val}",
+            "mend the files, then run lst check again",
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -49,29 +50,68 @@ def warn(text: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a report table."""
-    shown = RichTable(title=Text(table.title), title_justify="left", title_style="bold")
-    counts = table.class_line()
-    for column, classes in zip(table.columns, counts, strict=True):
-        textual = column.kind in {"text", "phase"}
+    columns = []
+    for column, classes in zip(table.columns, table.class_line(), strict=True):
         # An AP over five classes must look like one.
-        heading = f"{column.heading}\n{classes}" if table.counts_classes else column.heading
-        shown.add_column(Text(heading), justify="left" if textual else "right")
-    for texts in table.texts():
-        shown.add_row(*map(Text, texts))
-    console = out()
-    console.print(shown)
+        columns.append(f"{column.heading}\n{classes}" if table.counts_classes else column.heading)
+    textual = [column.kind in {"text", "phase"} for column in table.columns]
+    _print_grid(table.title, columns, table.texts(), textual)
     if table.remark:
-        console.print(Text(table.remark, style="dim"))
+        out().print(Text(table.remark, style="dim"))
 
 
-def print_rows(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a small table: the first column is text, the others are numbers."""
-    shown = RichTable(title=Text(title), title_justify="left", title_style="bold")
-    for place, column in enumerate(columns):
-        shown.add_column(Text(column), justify="right" if place else "left")
+def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: int = 1) -> None:
+    """Print a small table.
+
+    Args:
+        title: What it shows.
+        columns: Headings; without any the table has none.
+        rows: Cells.
+        text: How many columns, from the left, hold text; the others hold numbers.
+    """
+    width = max(len(row) for row in [columns, *rows])
+    _print_grid(title, columns, rows, [place < text for place in range(width)])
+
+
+def _print_grid(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool]
+) -> None:
+    console = out()
+    # Columns move together where the terminal is narrow.
+    for padding in (1, 0):
+        shown = _grid(columns, rows, textual, padding)
+        wanted = shown.__rich_measure__(console, console.options.update_width(10_000)).minimum
+        if wanted <= console.width:
+            break
+    else:
+        # Let the terminal wrap lines that are too long for it, rather than lose digits.
+        console = Console(highlight=False, width=wanted, soft_wrap=True)
+    console.print(Text(f"\n{title}", style="bold"))
+    console.print(shown)
+
+
+def _grid(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool], padding: int
+) -> RichTable:
+    shown = RichTable(
+        box=SIMPLE_HEAD,
+        show_header=bool(columns),
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, padding),
+        collapse_padding=True,
+    )
+    for place, left in enumerate(textual):
+        heading = columns[place] if columns else ""
+        # Headings may wrap between words; numbers are never cut.
+        widest = max((len(row[place]) for row in rows), default=0)
+        words = max((len(word) for word in heading.split()), default=0)
+        shown.add_column(
+            Text(heading), justify="left" if left else "right", min_width=max(widest, words)
+        )
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    out().print(shown)
+        shown.add_row(*map(Text, row))
+    return shown
 
 
 class Meter:
@@ -82,38 +122,46 @@ class Meter:
         self._task: TaskID | None = None
         self._what = ""
         self._began = self._told = 0.0
+        self._first = 0
 
     def __call__(self, what: str, done: int, total: int | None, detail: str = "") -> None:
         """Tell how far a piece of work is."""
+        now = time.monotonic()
+        new = what != self._what
+        if new:
+            # A phase that continues begins with what an earlier run has done.
+            self._what, self._began, self._told, self._first = what, now, now, done
+        spent = now - self._began
+        rate = (done - self._first) / spent if spent > 0 and done > self._first else 0.0
         if self._progress is None:
-            self._print_line(what, done, total, detail)
+            if now - self._told >= _PLAIN_EVERY:
+                self._told = now
+                self._print_line(done, total, rate, detail)
             return
-        if what != self._what or self._task is None:
+        if new or self._task is None:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(what, total=total, detail="", rate="")
-            self._what, self._began = what, time.monotonic()
-        rate = done / max(time.monotonic() - self._began, 1e-6)
+            self._task = self._progress.add_task(
+                what, total=total, completed=done, detail=detail, rate=""
+            )
+            return
         self._progress.update(
-            self._task,
-            completed=done,
-            total=total,
-            detail=detail,
-            rate=f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each",
+            self._task, completed=done, total=total, detail=detail, rate=_rate_text(rate)
         )
 
-    def _print_line(self, what: str, done: int, total: int | None, detail: str) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what, self._began, self._told = what, now, now
-            return
-        if now - self._told < _PLAIN_EVERY:
-            return
-        self._told = now
-        spent = now - self._began
-        left = f", {format_seconds(spent / done * (total - done))} left" if total and done else ""
-        of = f"/{total}" if total else ""
-        note(f"{what}: {done}{of}, {done / spent:.2f}/s{left}{'  ' if detail else ''}{detail}")
+    def _print_line(self, done: int, total: int | None, rate: float, detail: str) -> None:
+        parts = [f"{self._what}: {done:,}" + (f" of {total:,}" if total else "")]
+        if rate:
+            parts.append(_rate_text(rate))
+            if total:
+                parts.append(f"{format_seconds((total - done) / rate)} left")
+        note(", ".join(parts) + (f"  {detail}" if detail else ""))
+
+
+def _rate_text(rate: float) -> str:
+    if not rate:
+        return ""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_table
-from lst_cli.cli.options import set_option, with_options
+from lst_cli.cli.options import examples, set_option, with_options
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("demo")
+@click.command("demo", epilog=examples("lst demo"))
 @click.option(
     "-w",
     "--workspace",
@@ -26,13 +26,10 @@ from lst_cli.workspace.store import Workspace
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing and of training.")
 @with_options(set_option)
 def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
-    r"""See the whole method work, in minutes and without any data.
+    """See the whole method work, in minutes and without any data.
 
     Draws a small long-tailed set, learns it phase by phase with the lite preset, and writes a
     report. An interrupted demo continues with the same command.
-
-    \b
-    lst demo
     """
     from lst_cli.cli.training import training_events
     from lst_cli.recipes.demo import DemoEvents, prepare_demo, run_demo

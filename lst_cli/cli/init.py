@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from lst_cli.cli.console import note
-from lst_cli.cli.options import set_option, with_options, words, workspace_option
+from lst_cli.cli.options import examples, set_option, with_options, words, workspace_option
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("init")
+@click.command("init", epilog=examples("lst init --preset lite", "lst init --print | less"))
 @with_options(workspace_option, set_option)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Named values to start from.")
 @click.option("--print", "to_stdout", is_flag=True, help="Print the file instead of writing it.")
@@ -22,12 +22,7 @@ def command(
     to_stdout: bool,
     force: bool,
 ) -> None:
-    r"""Write a commented lst.toml with every setting and its default.
-
-    \b
-    lst init --preset lite
-    lst init --print | less
-    """
+    """Write a commented lst.toml with every setting and its default."""
     from lst_cli.recipes.init import render_settings, write_settings
 
     chosen = words(overrides, preset=preset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from lst_cli import __version__
+from lst_cli.cli.options import examples
 from lst_cli.errors import LstError
 
 # Commands are imported when they are called, so that `lst --help` stays quick.
@@ -38,10 +40,15 @@ class ShownError(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print the error on stderr."""
         del file
-        # One line, even if a library put line breaks into its message.
-        click.secho(f"error: {' '.join(self.message.split())}", fg="red", err=True)
-        if self.hint:
-            click.secho(f"  try: {self.hint}", err=True)
+        show_error(self.message, self.hint)
+
+
+def show_error(message: str, hint: str | None) -> None:
+    """Print an error and what mends it, one line each."""
+    # One line, even if a library put line breaks into its message.
+    click.secho(f"error: {' '.join(message.split())}", fg="red", err=True)
+    if hint:
+        click.secho(f"  try: {hint}", err=True)
 
 
 class LstGroup(click.Group):
@@ -59,56 +66,110 @@ class LstGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of a slip of the fingers, guess what was meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; known problems become one line."""
         try:
             return super().invoke(ctx)
         except LstError as error:
             raise ShownError(error) from error
-        except MemoryError as error:
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = error.filename or "reading or writing failed"
+            raise ShownError(LstError(f"{where}: {error.strerror or error}")) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             raise ShownError(
                 LstError("not enough memory", "use a smaller batch_size or image size")
             ) from error
 
 
-@click.group(cls=LstGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's own errors are told by their names and words: importing it here would take seconds.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+@click.group(
+    cls=LstGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "lst split --train train.json --val val.json --images DIR --b 270 --phases 6",
+        "lst train-base",
+        "lst step --all",
+        "lst eval --all-phases",
+        "lst report",
+    ),
+)
 @click.version_option(__version__, prog_name="lst")
 def cli() -> None:
-    r"""Learn long-tailed instance segmentation phase by phase.
+    """Learn long-tailed instance segmentation phase by phase.
 
     Frequent classes first, then rarer and rarer groups without forgetting, to one Mask R-CNN
     over all classes.
-
-    \b
-    lst split --train train.json --val val.json --images DIR --b 270 --phases 6
-    lst train-base
-    lst step --all
-    lst eval
-    lst report
     """
 
 
 def main() -> NoReturn:
     """Run `lst`; the entry point of the package."""
+    share_cores()
     quieten_libraries()
     try:
-        code = cli(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = cli(prog_name="lst", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
-        click.secho("interrupted", fg="red", err=True)
-        sys.exit(130)
+        show_error("interrupted", "run the same command again")
+        code = 130
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later
+            error.show()
+        else:
+            context = error.ctx.command_path if error.ctx else "lst"
+            show_error(error.format_message(), f"{context} --help")
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except BrokenPipeError:
-        # The reader (head, a pager) has seen enough.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-        sys.exit(0)
+        _drop_output()  # the reader (head, a pager) has seen enough
+        code = 0
+    except OSError as error:
+        show_error(f"cannot write the output: {error.strerror or error}", None)
+        _drop_output()
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output() -> None:
+    """Spare Python's second complaint about the same output when it ends."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
+def share_cores() -> None:
+    """Let the threads of the network sleep rather than spin while they wait for each other.
+
+    libgomp's default suits a machine of one's own. With one other process on two cores an
+    iteration took ten times as long by it, and a twentieth longer without it on idle cores.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def quieten_libraries() -> None:
     """Keep the remarks of libraries about each other from the user's screen."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for name in ("torch", "fvcore", "detectron2", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)

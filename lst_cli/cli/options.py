@@ -64,6 +64,12 @@ image_dirs_option = click.option(
 )
 
 
+def examples(*lines: str) -> str:
+    """Commands to paste, shown below the options in a command's help."""
+    # click joins and wraps lines, except in a paragraph that begins with this character.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 def with_options(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
     """Compose options into one decorator, the first on top of the help."""
 

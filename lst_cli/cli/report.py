@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_table
-from lst_cli.cli.options import json_option, with_options, workspace_option
+from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("report")
+@click.command("report", epilog=examples("lst report", "lst report --json"))
 @with_options(workspace_option)
 @click.option(
     "-o",
@@ -22,13 +22,9 @@ from lst_cli.workspace.store import Workspace
 )
 @with_options(json_option)
 def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
-    r"""Write the report: binned AP tables, plots, images with predictions.
+    """Write the report: AP tables, plots, pictures, one HTML page.
 
     Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it.
-
-    \b
-    lst report
-    lst report --json
     """
     from lst_cli.recipes.report import gather, make_report
     from lst_cli.reporting.data import read_metrics
@@ -45,5 +41,12 @@ def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
     metrics = read_metrics(gather(workspace, pictures=False))
     print_table(binned_table(metrics))
     print_table(groups_table(metrics))
+    without = [
+        str(phase)
+        for phase in workspace.done_phases()
+        if phase not in {record.phase for record in metrics}
+    ]
+    if without:
+        note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")
     note("wrote Markdown, CSV, JSON, LaTeX and plots beside the page:")
     click.echo(str(files["html"]))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import note, print_json, print_rows, print_table
+from lst_cli.cli.console import note, print_json, print_rows, print_table, warn
 from lst_cli.cli.options import (
+    examples,
     image_dirs_option,
     json_option,
     set_option,
@@ -16,6 +17,7 @@ from lst_cli.cli.options import (
     words,
     workspace_option,
 )
+from lst_cli.data.problems import count_of
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
     from lst_cli.workspace.manifest import Split
 
 
-@click.command("split")
+@click.command(
+    "split",
+    epilog=examples(
+        "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
+        "lst split --train train.json --val val.json --images DIR --b 20 --phases 3 --preset lite",
+    ),
+)
 @with_options(workspace_option)
 @click.option(
     "--train",
@@ -57,16 +65,14 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Order the classes by frequency and cut them into phases.
+    """Order the classes by frequency and cut them into phases.
 
     Reads the annotation files alone, and writes the workspace: split.json, two plots, and
     lst.toml if there is none (with --preset and --set in it).
-
-    \b
-    lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco --b 270 --phases 6
     """
     from lst_cli.recipes.init import write_settings
     from lst_cli.recipes.split import split_dataset
+    from lst_cli.recipes.status import next_command
     from lst_cli.reporting.training_tables import balance_table
 
     chosen = words(overrides, preset=preset)
@@ -83,6 +89,11 @@ def command(
     )
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)
+    elif settings != workspace.settings():
+        warn(
+            f"{workspace.layout.settings} stays as it is: --preset and --set counted for this "
+            "command only"
+        )
     if as_json:
         print_json(split_summary(split))
         return
@@ -94,7 +105,8 @@ def command(
     )
     print_table(balance_table(balances))
     _print_remarks(split)
-    note(f"wrote {workspace.layout.split} and two plots beside it; next: lst train-base")
+    note(f"wrote {workspace.layout.split} and two plots beside it")
+    click.echo(f"next: {next_command(workspace)}")
 
 
 def split_summary(split: Split) -> dict[str, Any]:
@@ -140,6 +152,7 @@ def _print_remarks(split: Split) -> None:
         more = f" and {len(split.excluded) - 5} more" if len(split.excluded) > 5 else ""
         note(f"left out, no training instance: {names}{more}")
     if split.left_out_instances:
-        note(f"{split.left_out_instances:,} annotations left out: crowds, or boxes without area")
+        count = count_of(split.left_out_instances, "annotation", "annotations")
+        note(f"{count} left out: crowds, which stand for several objects")
     if not split.federated:
         note("no federated labels: every image counts as exhaustively labelled")

@@ -5,18 +5,14 @@ from __future__ import annotations
 import click
 
 from lst_cli.cli.console import print_json, print_rows
-from lst_cli.cli.options import json_option, with_options, workspace_option
+from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("status")
+@click.command("status", epilog=examples("lst status"))
 @with_options(workspace_option, json_option)
 def command(workspace: Workspace, as_json: bool) -> None:
-    r"""Show the phases: what is done, what is next, sizes, and AP so far.
-
-    \b
-    lst status
-    """
+    """Show what is done, what is next, sizes, and AP so far."""
     from lst_cli.recipes.status import read_status
     from lst_cli.reporting.tables import format_seconds, format_value
 
@@ -54,5 +50,6 @@ def command(workspace: Workspace, as_json: bool) -> None:
             "AP new",
         ],
         rows,
+        text=2,
     )
     click.echo(f"next: {status.next_command}")

@@ -7,6 +7,7 @@ import click
 from lst_cli.cli.options import (
     device_option,
     dry_run_option,
+    examples,
     json_option,
     restart_option,
     set_option,
@@ -18,7 +19,7 @@ from lst_cli.errors import LstError
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("step")
+@click.command("step", epilog=examples("lst step", "lst step --all"))
 @with_options(workspace_option)
 @click.option("--all", "everything", is_flag=True, help="All phases that are left.")
 @click.option(
@@ -43,15 +44,11 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Train the next phase: the next, rarer group of classes.
+    """Train the next phase: the next, rarer group of classes.
 
     An interrupted run continues with the same command.
-
-    \b
-    lst step
-    lst step --all
     """
-    from lst_cli.cli.training import run_training, show_dry_run
+    from lst_cli.cli.training import run_training, show_done, show_dry_run
 
     chosen = words(overrides, device=device, step__replay=replay, step__new_rows=new_rows)
     settings = workspace.settings(chosen)
@@ -63,8 +60,9 @@ def command(
     if dry_run:
         show_dry_run(workspace, phase, settings, as_json)
         return
+    manifests = []
     while phase is not None:
-        run_training(workspace, phase, settings, weights=None, restart=restart)
+        manifests.append(run_training(workspace, phase, settings, weights=None, restart=restart))
         phase = workspace.next_phase() if everything else None
         restart = False
-    click.echo("next: " + ("lst step" if workspace.next_phase() is not None else "lst eval"))
+    show_done(workspace, manifests, as_json)

@@ -7,6 +7,7 @@ import click
 from lst_cli.cli.options import (
     device_option,
     dry_run_option,
+    examples,
     json_option,
     restart_option,
     set_option,
@@ -17,7 +18,10 @@ from lst_cli.cli.options import (
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("train-base")
+@click.command(
+    "train-base",
+    epilog=examples("lst train-base --weights model_final_f10217.pkl", "lst train-base --dry-run"),
+)
 @with_options(workspace_option)
 @click.option(
     "--weights",
@@ -35,19 +39,15 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Train the base phase: the most frequent classes.
+    """Train the base phase: the most frequent classes.
 
     An interrupted run continues with the same command.
-
-    \b
-    lst train-base --weights model_final_f10217.pkl
-    lst train-base --dry-run
     """
-    from lst_cli.cli.training import run_training, show_dry_run
+    from lst_cli.cli.training import run_training, show_done, show_dry_run
 
     settings = workspace.settings(words(overrides, device=device))
     if dry_run:
         show_dry_run(workspace, 0, settings, as_json)
         return
-    run_training(workspace, 0, settings, weights=weights, restart=restart)
-    click.echo("next: lst step")
+    manifest = run_training(workspace, 0, settings, weights=weights, restart=restart)
+    show_done(workspace, [manifest], as_json)

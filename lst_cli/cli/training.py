@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, warn
 from lst_cli.recipes.plan import TrainingPlan
+from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import Events, dry_run, train_phase
 from lst_cli.reporting.tables import format_seconds
 from lst_cli.workspace.store import Workspace
@@ -53,6 +55,14 @@ def run_training(
     return manifest
 
 
+def show_done(workspace: Workspace, manifests: Sequence[PhaseManifest], as_json: bool) -> None:
+    """Say what comes next, or print what was done: one manifest a phase."""
+    if as_json:
+        print_json([manifest.model_dump(mode="json") for manifest in manifests])
+    else:
+        click.echo(f"next: {next_command(workspace)}")
+
+
 def training_events(tell: Meter, phase: int | None = None) -> Events:
     """Show a training on a meter."""
     name = {"now": phase_name(phase) if phase is not None else ""}
@@ -60,11 +70,7 @@ def training_events(tell: Meter, phase: int | None = None) -> Events:
     def on_plan(plan: TrainingPlan, start: int) -> None:
         name["now"] = phase_name(plan.phase)
         begins = f"continued after iteration {start:,}" if start else "begun"
-        note(
-            f"{name['now']} {begins}: {plan.new_classes} new classes, "
-            f"{plan.new_entries:,} + {plan.replay_entries:,} replayed entries, "
-            f"{plan.iterations:,} iterations"
-        )
+        note(f"{name['now']} {begins}: {_material(plan)}, {plan.iterations:,} iterations")
 
     def on_iteration(report: Any) -> None:
         losses = "  ".join(
@@ -77,6 +83,15 @@ def training_events(tell: Meter, phase: int | None = None) -> Events:
         note=lambda text: (warn if text.startswith("no --weights") else note)(text),
         iteration=on_iteration,
         prepare=tell,
+    )
+
+
+def _material(plan: TrainingPlan) -> str:
+    if plan.phase == 0:
+        return f"{plan.new_classes:,} classes, {plan.new_entries:,} images"
+    return (
+        f"{plan.new_classes:,} new classes, {plan.new_entries:,} new + "
+        f"{plan.replay_entries:,} replayed entries"
     )
 
 
@@ -98,5 +113,5 @@ def show_dry_run(workspace: Workspace, phase: int, settings: Settings, as_json: 
     if replayed:
         spread = f"{replayed[0]} to {replayed[-1]}"
         rows.insert(4, ["replayed images a class", spread])
-    print_rows(f"{phase_name(phase)} would be trained on", ["", ""], rows)
-    click.echo("nothing was trained (--dry-run)")
+    print_rows(f"{phase_name(phase)}: what training would mean", [], rows, text=2)
+    note("nothing was trained (--dry-run)")

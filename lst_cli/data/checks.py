@@ -30,6 +30,7 @@ __all__ = [
     "usable_instances",
 ]
 
+_THINNEST = 1e-3  # pixels; a side as thin as this is no side
 _OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
 _FREQUENCIES = frozenset(("r", "c", "f"))
 
@@ -295,8 +296,10 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):  # infinity minus infinity; NaN compares as False
         begins = np.maximum(instances.boxes[:, :2], 0)
         ends = np.minimum(instances.boxes[:, :2] + instances.boxes[:, 2:], sizes)
-    # The box itself too: tiny widths vanish in the sum.
-    inside: npt.NDArray[np.bool_] = (ends > begins) & (instances.boxes[:, 2:] > 0)
+    # Thinner ones vanish in single precision, and their logarithm with them.
+    inside: npt.NDArray[np.bool_] = (ends - begins > _THINNEST) & (
+        instances.boxes[:, 2:] > _THINNEST
+    )
     return np.logical_and(inside[:, 0], inside[:, 1])
 
 

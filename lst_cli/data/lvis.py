@@ -351,7 +351,8 @@ def _rows_of(
         unknown = np.arange(len(wanted))
     if len(unknown):
         _refuse_unknown(path, kind, wanted[unknown], annotation_ids[unknown])
-    return rows.astype(np.int32)
+    narrow: npt.NDArray[np.int32] = rows.astype(np.int32)
+    return narrow
 
 
 def _refuse_unknown(

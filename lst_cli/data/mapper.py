@@ -13,6 +13,7 @@ from detectron2.data.detection_utils import (
     transform_instance_annotations,
 )
 from detectron2.structures import BoxMode
+from pycocotools import mask as mask_api
 
 from lst_cli.config import DataSettings
 from lst_cli.data.images import read_image
@@ -73,6 +74,10 @@ class Mapper:
                 sample.boxes, sample.labels, sample.segmentations, strict=True
             )
         ]
+        for annotation in annotations:
+            if isinstance(annotation["segmentation"], np.ndarray):
+                # Pillow's arrays are read-only, of which torch warns.
+                annotation["segmentation"] = annotation["segmentation"].copy()
         # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
         polygons = all(isinstance(a["segmentation"], list) for a in annotations)
         instances = annotations_to_instances(
@@ -101,5 +106,11 @@ class Mapper:
 
 
 def _usable(segmentation: Segmentation) -> Segmentation:
-    # A scrap of one or two points beside a whole polygon marks nothing.
-    return usable_polygons(segmentation) if isinstance(segmentation, list) else segmentation
+    if isinstance(segmentation, list):
+        # A scrap of one or two points beside a whole polygon marks nothing.
+        return usable_polygons(segmentation)
+    if isinstance(segmentation["counts"], list):
+        # detectron2 hands run lengths to pycocotools, which decodes compressed ones only.
+        compressed: Segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
+        return compressed
+    return segmentation

@@ -92,7 +92,7 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     for key, value in settings.detectron2.items():
         try:
             cfg.merge_from_list([key, value])
-        except (AssertionError, KeyError, ValueError) as error:
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise LstError(
                 f"detectron2.{key!r}: {str(error) or 'refused by detectron2'}",
                 "see detectron2/config/defaults.py for its keys",
@@ -128,14 +128,14 @@ def build_lst_efficientnet_lite_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpe
 @ROI_BOX_HEAD_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
 def build_lst_box_head(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
     """detectron2's box head without its last ReLU (section 3.2)."""
-    head: nn.Module = FastRCNNConvFCHead(cfg, input_shape)
-    last = f"fc_relu{cfg.MODEL.ROI_BOX_HEAD.NUM_FC}"
-    if not hasattr(head, last):
+    layers = cfg.MODEL.ROI_BOX_HEAD.NUM_FC
+    if layers < 1:
         raise LstError(
             "detectron2.'MODEL.ROI_BOX_HEAD.NUM_FC': the cosine classifier needs a linear layer",
             "set it to 1 or more",
         )
-    setattr(head, last, nn.Identity())
+    head: nn.Module = FastRCNNConvFCHead(cfg, input_shape)
+    setattr(head, f"fc_relu{layers}", nn.Identity())
     return head
 
 
@@ -171,6 +171,7 @@ def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstR
         test_score_thresh=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
         test_nms_thresh=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
         test_topk_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        box_reg_loss_type=box.BBOX_REG_LOSS_TYPE,
         loss_weight={"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
     )
     return LstROIHeads(**parts)

@@ -25,9 +25,10 @@ def cosines(features: Tensor, weight: Tensor) -> Tensor:
         tensor([[1., 0.]])
     """
     # Half precision would lose the small differences that the scale then multiplies.
-    directions = F.normalize(features.float(), dim=-1)  # (R, D)
-    rows = F.normalize(weight.float(), dim=-1)  # (K, D)
-    return directions @ rows.T  # (R, K)
+    with torch.autocast(features.device.type, enabled=False):
+        directions = F.normalize(features.float(), dim=-1)  # (R, D)
+        rows = F.normalize(weight.float(), dim=-1)  # (K, D)
+        return directions @ rows.T  # (R, K)
 
 
 class CosineClassifier(nn.Module):
@@ -64,5 +65,4 @@ class CosineClassifier(nn.Module):
         Returns:
             Shape (R, K + 1), each in [-scale, scale].
         """
-        with torch.autocast(features.device.type, enabled=False):
-            return self.scale * cosines(features, self.weight)
+        return self.scale * cosines(features, self.weight)

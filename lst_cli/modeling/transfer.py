@@ -18,12 +18,12 @@ class WeightTransfer(nn.Sequential):
     """
 
     def __init__(self, *, features: int, channels: int) -> None:
-        first, second = nn.Linear(features, features), nn.Linear(features, channels)
-        super().__init__(first, nn.LeakyReLU(0.01), second, nn.LeakyReLU(0.01))
-        for layer in (first, second):
-            # Uniform in +-sqrt(3 / fan_in), the reference code's initial linear layer.
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+        super().__init__(
+            nn.Linear(features, features),
+            nn.LeakyReLU(0.01),
+            nn.Linear(features, channels),
+            nn.LeakyReLU(0.01),
+        )
 
 
 def class_mask_logits(features: Tensor, weights: Tensor) -> Tensor:

@@ -28,4 +28,5 @@ def order_classes(category_ids: IntArray, instances: IntArray) -> IntArray:
         [1, 3, 0]
     """
     order = np.lexsort((category_ids, -instances))
-    return order[instances[order] > 0].astype(np.int64)
+    present: IntArray = order[instances[order] > 0].astype(np.int64)
+    return present

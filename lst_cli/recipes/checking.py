@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lst_cli.data.problems import Problem
@@ -23,15 +24,24 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         [Path(directory) for directory in split.image_dirs],
         progress=lambda done, total: prepare("checking files and images", done, total),
     )
-    refuse_errors(report.problems)
+    problems = report.problems
+    if split.image_dirs:
+        # The directories come from the split, not from an option of the command that trains.
+        again = "make the same split again with the right --images DIR; what is trained stays"
+        problems = tuple(
+            replace(problem, hint=again) if problem.kind == "image-missing" else problem
+            for problem in problems
+        )
+    refuse_errors(problems)
 
 
-def refuse_errors(problems: Sequence[Problem], where: str = "") -> None:
+def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst check") -> None:
     """Stop if a check found an error.
 
     Args:
         problems: What a check found.
         where: The files, for problems that do not say it themselves.
+        look: The command that shows all problems.
 
     Raises:
         LstError: Naming the first one with an example, and how many more there are.
@@ -44,4 +54,4 @@ def refuse_errors(problems: Sequence[Problem], where: str = "") -> None:
     more = f" (and {len(errors) - 1} more kind(s) of error)" if len(errors) > 1 else ""
     place = first.where or where
     prefix = f"{place}: " if place and place not in first.message else ""
-    raise LstError(f"{prefix}{first.message}{example}{more}", first.hint or "lst check")
+    raise LstError(f"{prefix}{first.message}{example}{more}", first.hint or look)

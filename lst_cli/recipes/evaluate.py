@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
@@ -43,7 +45,7 @@ def evaluate_phase(
         LstError: If the phase is not finished, or an input is missing or changed.
     """
     tell = progress or (lambda what, done, total: None)
-    manifest = workspace.require_done(phase)
+    manifest = workspace.require_model(phase)
     split = workspace.split
     val = read_unchanged(split.val, workspace)
     bins = parse_bins(settings.eval.bins)
@@ -130,7 +132,7 @@ def run_model(
 
     return detect(
         workspace.phase(manifest.phase).model,
-        Settings.model_validate(manifest.settings),
+        workspace.trained_settings(manifest.phase),
         settings,
         images,
         find,
@@ -149,7 +151,14 @@ def load_metrics(workspace: Workspace, phase: int) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LstError(f"{path}: not valid JSON: {error}", f"lst eval --phase {phase}") from error
+        metrics = Metrics.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise LstError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise LstError(
+            f"{path}: {key + ': ' if key else ''}{first['msg']}", f"lst eval --phase {phase}"
+        ) from error
+    record: dict[str, Any] = metrics.model_dump(mode="json")
     return record

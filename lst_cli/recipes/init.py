@@ -86,5 +86,7 @@ def _description(model: BaseModel, name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    # JSON's numbers, strings, booleans and lists are TOML too.
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    # JSON's numbers, strings, booleans and lists are TOML too; not so its surrogate escapes, nor
+    # the one control character that it leaves as it is.
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

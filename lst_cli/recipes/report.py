@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
 from lst_cli.errors import LstError
 from lst_cli.recipes.evaluate import load_metrics
@@ -153,7 +152,7 @@ def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
 
 
 def _balance(workspace: Workspace, newest: PhaseManifest) -> list[ReplayBalance]:
-    settings = Settings.model_validate(newest.settings)
+    settings = workspace.trained_settings(newest.phase)
     inputs = read_training_input(workspace)
     balances = measure_balance(inputs.occurrences, workspace.split, settings)
     return [balance for balance in balances if balance.phase <= newest.phase]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.config import Settings
-from lst_cli.data.checks import check_same_classes, usable_instances
+from lst_cli.data.checks import check_dataset, check_same_classes, usable_instances
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.errors import LstError
 from lst_cli.evaluation.ground_truth import frequency_of
@@ -28,8 +28,16 @@ from lst_cli.recipes.checking import refuse_errors
 from lst_cli.recipes.inputs import label_instances
 from lst_cli.reporting.data import ReplayBalance, ReportClass
 from lst_cli.reporting.plots import plot_class_counts, plot_replay_balance
-from lst_cli.workspace.atomic import write_bytes
-from lst_cli.workspace.manifest import ClassRecord, InputFile, PhasePlan, Split, save_record
+from lst_cli.workspace.atomic import explain_os_error, write_bytes
+from lst_cli.workspace.layout import MANIFEST
+from lst_cli.workspace.manifest import (
+    ClassRecord,
+    InputFile,
+    PhaseManifest,
+    PhasePlan,
+    Split,
+    load_record,
+)
 from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]
@@ -66,6 +74,9 @@ def split_dataset(
     """
     train_set = read_dataset(train)
     val_set = read_dataset(val)
+    look = f"lst check --train {train} --val {val}"
+    for dataset, training in ((train_set, True), (val_set, False)):
+        refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
     split = make_split(train_set, val_set, image_dirs, base, phases, settings)
     inputs = label_instances(train_set, LabelMap(split.class_order))
@@ -74,7 +85,7 @@ def split_dataset(
         _keep_trained_phases(workspace, split, force)
         write_bytes(workspace.layout.class_plot, plot_class_counts(report_classes(split)))
         write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
-        save_record(split, workspace.layout.split)
+        workspace.save_split(split)
     return split, balances
 
 
@@ -189,14 +200,28 @@ def _input_file(dataset: Dataset, instances: int) -> InputFile:
 
 
 def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> None:
-    layout = workspace.layout
-    if not layout.phases.exists() or not any(layout.phases.iterdir()):
-        return
-    if layout.split.exists() and workspace.split == split:
+    """See that no phase of another split is lost by accident.
+
+    The manifests of the phases are asked, so that a split that was moved, damaged or removed can
+    be made again.
+    """
+    phases = workspace.layout.phases
+    others = [path for path in sorted(phases.glob(f"*/{MANIFEST}")) if not _rests_on(split, path)]
+    if not others:
         return
     if not force:
         raise LstError(
             f"{workspace.root} holds phases trained on another split",
             "choose a new workspace with -w DIR, or remove these phases with --force",
         )
-    shutil.rmtree(layout.phases)
+    with explain_os_error(phases):
+        for path in others:
+            path.unlink()  # first, so that a removal cut short leaves no phase of another split
+        shutil.rmtree(phases)
+
+
+def _rests_on(split: Split, manifest: Path) -> bool:
+    try:
+        return load_record(PhaseManifest, manifest, "").split_sha256 == split.digest
+    except LstError:
+        return False

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.workspace.store import Workspace
 
-State = Literal["done", "under way", "next", "waiting"]
+State = Literal["done", "under way", "next", "waiting", "outdated"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class PhaseStatus:
 
     Attributes:
         phase: t; 0 is the base.
-        state: What became of it.
+        state: What became of it; outdated if the phase before it was trained anew.
         classes: Classes that arrive in it.
         instances: (fewest, most) training instances of these.
         entries: Entries an epoch, replay included; None for a base not begun.
@@ -73,19 +73,22 @@ def read_status(workspace: Workspace) -> Status:
     return Status(
         workspace=str(workspace.root),
         classes=len(split.classes),
-        next_command=_next_command(workspace, upcoming, phases),
+        next_command=next_command(workspace),
         phases=phases,
     )
 
 
-def _next_command(
-    workspace: Workspace, upcoming: int | None, phases: tuple[PhaseStatus, ...]
-) -> str:
+def next_command(workspace: Workspace) -> str:
+    """What to type next."""
+    upcoming = workspace.next_phase()
     if upcoming is not None:
-        return "lst train-base" if upcoming == 0 else "lst step"
-    if phases[-1].ap is None:
-        return "lst eval"
-    return "lst report"
+        manifest = workspace.manifest(upcoming)
+        command = "lst train-base" if upcoming == 0 else "lst step"
+        return f"{command} --restart" if manifest is not None and manifest.done else command
+    evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
+    if all(evaluated):
+        return "lst report"
+    return "lst eval --all-phases" if not any(evaluated) else "lst eval"
 
 
 def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
@@ -95,7 +98,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
     metrics = load_metrics(workspace, phase)
     state: State = "waiting"
     if manifest is not None and manifest.done:
-        state = "done"
+        state = "done" if phase in workspace.done_phases() else "outdated"
     elif phase == upcoming:
         state = "next" if manifest is None else "under way"
     plan = split.phases[phase - 1] if phase > 0 else None

@@ -18,7 +18,7 @@ from lst_cli.errors import LstError
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.inputs import TrainingInput, image_finder, read_training_input
 from lst_cli.recipes.plan import TrainingPlan, phase_data, plan_training, require_trainable
-from lst_cli.workspace.atomic import explain_os_error
+from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
 from lst_cli.workspace.store import Workspace, sha256_of
@@ -86,12 +86,11 @@ def train_phase(
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
     with workspace.locked():
         require_trainable(workspace, phase)
-        directory = workspace.phase(phase)
-        if restart and directory.root.exists():
-            shutil.rmtree(directory.root)
         inputs = read_training_input(workspace)
         data = phase_data(workspace, inputs, phase, settings)
         plan = plan_training(workspace, phase, settings, data)
+        if restart:
+            _throw_away(workspace.phase(phase))
         manifest = _begin(workspace, plan, settings, weights, events)
         return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
 
@@ -103,24 +102,31 @@ def _begin(
     weights: str | None,
     events: Events,
 ) -> PhaseManifest:
-    directory = workspace.phase(plan.phase)
+    """The manifest of a phase, as it was begun or as it begins now; nothing is written."""
     before = workspace.manifest(plan.phase)
+    previous = None
+    if plan.phase > 0:
+        previous = workspace.require_model(plan.phase - 1)
+        _refuse_another_network(workspace, plan.phase, previous, settings)
+    previous_sha256 = previous.model_sha256 if previous else None
     if before is not None:
-        _refuse_other_settings(before, settings, weights, plan)
-        if before.previous_sha256 != _previous_sha256(workspace, plan.phase):
+        if before.previous_sha256 != previous_sha256:
             raise LstError(
                 f"phase {plan.phase} was begun on another model of phase {plan.phase - 1}",
                 "start it anew with --restart",
             )
+        _refuse_other_settings(before, settings, weights, plan)
         return before
+    # What a phase leaves that never got a manifest belongs to nobody.
+    _throw_away(workspace.phase(plan.phase))
     if plan.phase == 0:
         # Later phases use the same files, whose digests are compared instead.
         check_before_training(workspace.split, events.prepare)
-    manifest = PhaseManifest(
+    return PhaseManifest(
         phase=plan.phase,
         done=False,
-        split_sha256=workspace.split_sha256,
-        previous_sha256=_previous_sha256(workspace, plan.phase),
+        split_sha256=workspace.split.digest,
+        previous_sha256=previous_sha256,
         new_classes=plan.new_classes,
         seen_classes=plan.seen_classes,
         new_entries=plan.new_entries,
@@ -134,8 +140,6 @@ def _begin(
         device="",
         started=_now(),
     )
-    save_record(manifest, directory.manifest)
-    return manifest
 
 
 def _run(
@@ -159,8 +163,9 @@ def _run(
         data=data,
         find=_finder_of(workspace, inputs),
     )
-    start = run.prepare(weights, events)
+    start = run.prepare(weights or _weights_file(manifest), events)
     events.plan(plan, start)
+    # Only now has the phase begun: weights that could not be read must not bind the next try.
     directory = workspace.phase(plan.phase)
     if run.weight_report is not None:
         manifest = manifest.model_copy(update={"weights": run.weight_report})
@@ -205,15 +210,15 @@ def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None
     with explain_os_error(directory.log):
         kept = []
         if directory.log.exists():
-            for line in directory.log.read_text(encoding="utf-8").splitlines():
+            for line in directory.log.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break
-                if entry["iteration"] > start:
+                    iteration = int(json.loads(line)["iteration"])
+                except (ValueError, KeyError, TypeError):
+                    break  # the line that a crash cut short
+                if iteration > start:
                     break
                 kept.append(line)
-        directory.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(directory.log, "".join(f"{line}\n" for line in kept))
     with directory.log.open("a", encoding="utf-8", buffering=1) as file:
 
         def write(report: Any) -> None:
@@ -233,15 +238,15 @@ def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None
 def _refuse_other_settings(
     before: PhaseManifest, settings: Settings, weights: str | None, plan: TrainingPlan
 ) -> None:
-    now = settings.model_dump(mode="json")
+    """See that a phase under way continues as it was begun."""
     section = "step" if plan.phase == 0 else "base"
+    free = {*FREE_TO_CHANGE, section}
     changed = [
-        f"{key} was {_get(before.settings, key)!r}, is now {_get(now, key)!r}"
-        for key in sorted(_keys(now) | _keys(before.settings))
-        if not key.startswith((*FREE_TO_CHANGE, f"{section}."))
-        and _get(before.settings, key) != _get(now, key)
+        line
+        for path, line in _differences(before.settings, settings.model_dump(mode="json"))
+        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free))
     ]
-    source = before.weights["source"] if before.weights else None
+    source = before.weights["source"] if before.weights else "not given"
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
     if changed:
@@ -251,25 +256,57 @@ def _refuse_other_settings(
         )
 
 
-def _keys(table: dict[str, Any], prefix: str = "") -> set[str]:
-    keys: set[str] = set()
+def _refuse_another_network(
+    workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
+) -> None:
+    """See that a phase grows the network it finds: weights fit a network of one make only."""
+    changed = [
+        line
+        for path, line in _differences(previous.settings, settings.model_dump(mode="json"))
+        if path[0] in ("model", "detectron2")
+    ]
+    if changed:
+        raise LstError(
+            f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),
+            f"give the same settings to all phases, in {workspace.layout.settings}",
+        )
+
+
+def _differences(
+    before: dict[str, Any], now: dict[str, Any]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path of each setting that differs, and a line that tells how."""
+    old, new = dict(_settings_of(before)), dict(_settings_of(now))
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path):
+            was, value = (
+                repr(table[path]) if path in table else "not given" for table in (old, new)
+            )
+            yield path, f"{'.'.join(path)} was {was}, is now {value}"
+
+
+def _settings_of(
+    table: dict[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in table.items():
-        if isinstance(value, dict) and key != "detectron2":
-            keys |= _keys(value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            yield from _settings_of(value, (*prefix, key))
         else:
-            keys.add(prefix + key)
-    return keys
+            yield (*prefix, key), value
 
 
-def _get(table: dict[str, Any], dotted: str) -> Any:
-    value: Any = table
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def _weights_file(manifest: PhaseManifest) -> str | None:
+    """The `--weights` a phase was begun with; its own ImageNet weights are no file."""
+    found = manifest.weights or {}
+    return str(found["source"]) if "matched" in found else None
 
 
-def _previous_sha256(workspace: Workspace, phase: int) -> str | None:
-    return workspace.require_done(phase - 1).model_sha256 if phase > 0 else None
+def _throw_away(directory: PhaseDirectory) -> None:
+    if directory.root.exists():
+        with explain_os_error(directory.root):
+            # First, so that a removal cut short is no phase under way.
+            directory.manifest.unlink(missing_ok=True)
+            shutil.rmtree(directory.root)
 
 
 def versions() -> dict[str, str]:

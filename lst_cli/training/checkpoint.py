@@ -99,11 +99,13 @@ def load_training_state(path: Path, mend: str) -> TrainingState:
     """Read the state of an interrupted phase.
 
     Raises:
-        LstError: If it is cut short.
+        LstError: If it is cut short, or is no training state.
     """
     tensors = load_model(path, mend)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
+    if not {"iteration", "seconds", "scaler"} <= set(metadata):
+        raise LstError(f"{path}: holds weights, but no training state", mend)
     return TrainingState(
         iteration=int(metadata["iteration"]),
         seconds=float(metadata["seconds"]),

@@ -21,6 +21,9 @@ from lst_cli.training.optim import lr_factor, set_lr
 
 Batch = list[dict[str, Any]]
 
+MOST_OVERFLOWS = 50
+"""Updates in a row that mixed precision may pass over: its scale is then 2^-50 of the first."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -82,31 +85,41 @@ def train(
         Seconds of training, earlier runs included.
 
     Raises:
-        LstError: If a loss is no finite number, or the user interrupted; the last state that
-            was saved is good.
+        LstError: If a loss or the gradient is no finite number, or the user interrupted; the
+            last state that was saved is good.
     """
     device = model.device
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     began = time.perf_counter() - seconds
+    overflows = 0
     with EventStorage(start) as storage, deferred_interrupt() as stop:
         for iteration, batch in zip(range(start, iterations), batches, strict=True):
             seed_iteration(seed, phase, iteration)
             factor = lr_factor(iteration, iterations, schedule)
             set_lr(optimizer, factor)
-            with torch.autocast(device.type, enabled=scaler.is_enabled()):
-                losses = model.losses(batch, teacher, distill_weight)
-                total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            try:
+                with torch.autocast(device.type, enabled=scaler.is_enabled()):
+                    losses = model.losses(batch, teacher, distill_weight)
+                    total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            except FloatingPointError as error:
+                # detectron2's word for proposals that are no numbers.
+                raise _diverged("proposals are not finite", iteration, phase) from error
             values = {name: loss.item() for name, loss in losses.items()}
-            if not all(math.isfinite(value) for value in values.values()):
-                raise _not_finite(values, iteration, phase)
+            bad = [f"{name} = {v}" for name, v in values.items() if not math.isfinite(v)]
+            if bad:
+                raise _diverged(", ".join(bad), iteration, phase)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(total).backward()  # type: ignore[no-untyped-call]
             details = _latest(storage)
-            if schedule.clip_gradients:
-                scaler.unscale_(optimizer)
-                norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_gradients)
-                details["gradient_norm"] = norm.item()
+            scaler.unscale_(optimizer)
+            clip = schedule.clip_gradients or math.inf
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()
+            details["gradient_norm"] = norm
+            # Mixed precision passes over such an update and goes on with a smaller scale.
+            overflows = 0 if math.isfinite(norm) else overflows + 1
+            if overflows > (MOST_OVERFLOWS if scaler.is_enabled() else 0):
+                raise _diverged(f"gradient norm = {norm}", iteration, phase)
             scaler.step(optimizer)
             scaler.update()
             storage.step()
@@ -133,11 +146,10 @@ def train(
     return time.perf_counter() - began
 
 
-def _not_finite(values: dict[str, float], iteration: int, phase: int) -> LstError:
-    bad = ", ".join(f"{name} = {v}" for name, v in values.items() if not math.isfinite(v))
+def _diverged(what: str, iteration: int, phase: int) -> LstError:
     section = "base" if phase == 0 else "step"
     return LstError(
-        f"training diverged at iteration {iteration + 1} of phase {phase}: {bad}; "
+        f"training diverged at iteration {iteration + 1} of phase {phase}: {what}; "
         "the last saved state is kept",
         f"start the phase anew with --restart and a smaller {section}.lr, "
         f"or with --set {section}.clip_gradients=10",

@@ -40,11 +40,8 @@ def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim
         model,
         base_lr=settings.lr,
         weight_decay=settings.weight_decay,
-        bias_lr_factor=settings.bias_lr_factor,
         weight_decay_bias=settings.bias_weight_decay,
-        lr_factor_func=lambda name: (
-            settings.backbone_lr_factor if name.startswith("backbone.bottom_up.") else 1.0
-        ),
+        lr_factor_func=lambda name: _factor(name, settings),
     )
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
@@ -54,6 +51,13 @@ def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def _factor(name: str, settings: ScheduleSettings) -> float:
+    # detectron2's own factor for biases would replace the backbone's instead of multiplying it.
+    backbone = settings.backbone_lr_factor if name.startswith("backbone.bottom_up.") else 1.0
+    bias = settings.bias_lr_factor if name.rpartition(".")[2] == "bias" else 1.0
+    return backbone * bias
 
 
 def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> float:

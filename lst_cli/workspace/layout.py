@@ -7,6 +7,7 @@ from pathlib import Path
 
 SETTINGS = "lst.toml"
 SPLIT = "split.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class PhaseDirectory:
     @property
     def manifest(self) -> Path:
         """What the phase did; it is done only when this says so."""
-        return self.root / "manifest.json"
+        return self.root / MANIFEST
 
     @property
     def model(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -72,6 +73,19 @@ class Split(Record):
     def class_order(self) -> list[int]:
         """Category ids in class order; the position of a class is its label."""
         return [record.category_id for record in self.classes]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what a phase's training rests on: the classes and the content of the inputs.
+
+        Where the inputs lie does not count, so that a data set can be moved; nor do the counted
+        plans, which follow the settings.
+        """
+        moving = {"path"}
+        meaning = self.model_dump_json(
+            exclude={"train": moving, "val": moving, "image_dirs": True, "phases": True}
+        )
+        return hashlib.sha256(meaning.encode()).hexdigest()
 
     def labels_of(self, phase: int) -> range:
         """Labels of the classes that arrive in a phase."""

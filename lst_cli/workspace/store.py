@@ -14,12 +14,14 @@ from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from lst_cli.config import Settings, load_settings
 from lst_cli.errors import LstError
+from lst_cli.phases.bins import parse_bins
 from lst_cli.workspace.atomic import explain_os_error
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest, Split, load_record
+from lst_cli.workspace.manifest import PhaseManifest, Split, load_record, save_record
 
 DEFAULT_DIRECTORY = "lst-workspace"
 
@@ -78,7 +80,9 @@ class Workspace:
             LstError: If any setting is refused.
         """
         file = self.layout.settings
-        return load_settings(file if file.exists() else None, overrides)
+        settings = load_settings(file if file.exists() else None, overrides)
+        parse_bins(settings.eval.bins)  # a slip here must not wait until training is over
+        return settings
 
     @cached_property
     def split(self) -> Split:
@@ -87,15 +91,15 @@ class Workspace:
         Raises:
             LstError: If there is none or it cannot be read.
         """
-        mend = f"lst split --train TRAIN.json --images DIR -w {self.root}"
+        mend = f"lst split --train TRAIN.json --val VAL.json --images DIR -w {self.root}"
         if not self.layout.split.exists():
             raise LstError(f"{self.root} holds no split yet", mend)
         return load_record(Split, self.layout.split, mend)
 
-    @cached_property
-    def split_sha256(self) -> str:
-        """Digest of the split file: phases trained on another split are refused."""
-        return sha256_of(self.layout.split)
+    def save_split(self, split: Split) -> None:
+        """Write the split."""
+        save_record(split, self.layout.split)
+        self.__dict__.pop("split", None)  # what was read before
 
     @property
     def last_phase(self) -> int:
@@ -114,7 +118,7 @@ class Workspace:
         manifest = load_record(
             PhaseManifest, directory.manifest, f"remove {directory.root} and train the phase anew"
         )
-        if manifest.split_sha256 != self.split_sha256:
+        if manifest.split_sha256 != self.split.digest:
             raise LstError(
                 f"{self.layout.split} changed after phase {phase} was begun",
                 f"put the old split back, or remove {self.layout.phases} and train anew",
@@ -127,12 +131,15 @@ class Workspace:
         return manifest is not None and manifest.done
 
     def done_phases(self) -> list[int]:
-        """Finished phases without a gap, from the base on."""
+        """Finished phases from the base on, each grown from the model of the one before."""
         done: list[int] = []
+        model = None
         for phase in range(self.last_phase + 1):
-            if not self.is_done(phase):
+            manifest = self.manifest(phase)
+            if manifest is None or not manifest.done or manifest.previous_sha256 != model:
                 break
             done.append(phase)
+            model = manifest.model_sha256
         return done
 
     def next_phase(self) -> int | None:
@@ -169,6 +176,44 @@ class Workspace:
             command = "lst train-base" if upcoming == 0 else "lst step"
             raise LstError(f"phase {phase} is not finished", command)
         return manifest
+
+    def require_model(self, phase: int) -> PhaseManifest:
+        """The manifest of a finished phase whose weights are whole and its own.
+
+        Raises:
+            LstError: As `require_done`, and if the weights are missing or changed.
+        """
+        manifest = self.require_done(phase)
+        model = self.phase(phase).model
+        mend = f"put the file back, or remove {self.phase(phase).root} and train the phase anew"
+        try:
+            whole = sha256_of(model) == manifest.model_sha256
+        except FileNotFoundError as error:
+            raise LstError(f"{model}: missing", mend) from error
+        except OSError as error:
+            raise LstError(f"{model}: cannot be read: {error.strerror}", mend) from error
+        if not whole:
+            raise LstError(f"{model}: cut short or changed since phase {phase} was trained", mend)
+        return manifest
+
+    def trained_settings(self, phase: int) -> Settings:
+        """Settings that a phase was trained with.
+
+        Raises:
+            LstError: If the phase was never begun, or its manifest was written by an `lst` with
+                other settings.
+        """
+        manifest = self.manifest(phase)
+        if manifest is None:
+            raise LstError(f"phase {phase} was not begun", "lst status")
+        try:
+            return Settings.model_validate(manifest.settings)
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise LstError(
+                f"{self.phase(phase).manifest}: settings.{key}: {error.errors()[0]['msg']}",
+                "use the lst that trained the phase",
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import lst_cli
+from lst_cli.cli.main import COMMANDS, cli
+
+Lst = Callable[..., Any]
+ROOT = Path(lst_cli.__file__).parents[1]
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_an_example_to_paste(lst: Lst, command: str) -> None:
+    outcome = lst(command, "--help")
+    assert outcome.code == 0
+    examples = outcome.out.split("Examples:\n")[1].splitlines()
+    assert examples
+    for example in examples:
+        assert re.match(rf" *lst {command}( |$)", example), example
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_example_is_made_of_options_the_command_has(lst: Lst, command: str) -> None:
+    context = click.Context(cli)
+    found = cli.get_command(context, command)
+    assert found is not None
+    known = {word for parameter in found.params for word in parameter.opts}
+    examples = lst(command, "--help").out.split("Examples:\n")[1]
+    assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", examples)) <= known
+
+
+def test_the_help_shows_the_five_commands_line_by_line(lst: Lst) -> None:
+    outcome = lst("--help")
+    words = re.findall(r"^ *lst ([a-z-]+)", outcome.out, re.MULTILINE)
+    assert words == ["split", "train-base", "step", "eval", "report"]
+    assert "\b" not in outcome.out
+    assert "\\b" not in outcome.out
+
+
+def test_no_summary_is_cut_off(lst: Lst) -> None:
+    assert "..." not in lst("--help").out.split("Commands:")[1].split("Examples:")[0]
+
+
+def test_no_words_at_all_show_the_help(lst: Lst) -> None:
+    outcome = lst()
+    assert "train-base" in outcome.out + outcome.err
+    assert "error" not in outcome.err
+
+
+def test_help_is_there_in_a_moment() -> None:
+    """0.6 s on a free machine; the best of some tries, because others may be at work on it."""
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "lst_cli", "--help"], check=True, capture_output=True, cwd=ROOT
+        )
+        best = min(best, time.perf_counter() - began)
+        if best < 0.6:
+            break
+    assert best < 0.6
+
+
+@pytest.mark.parametrize("words", [("--version",), ("-h",), ("split", "-h")])
+def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
+    outcome = lst(*words)
+    assert outcome.code == 0
+    assert outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (("stepp",), "there is no command 'stepp'; did you mean step?", "lst --help"),
+        (("qqqq",), "there is no command 'qqqq'", "lst --help"),
+        (("split", "--b", "x"), "Invalid value for '--b'", "lst split --help"),
+        (("split", "--val", "v.json"), "Missing option '--train'", "lst split --help"),
+        (("step", "--weights", "x"), "No such option '--weights'", "lst step --help"),
+        (("step", "--replay", "some"), "'some' is not one of", "lst step --help"),
+        (("eval", "--phase", "two"), "Invalid value for '--phase'", "lst eval --help"),
+        (("report", "extra"), "Got unexpected extra argument (extra)", "lst report --help"),
+        (("init", "--preset", "huge"), "'huge' is not one of", "lst init --help"),
+    ],
+)
+def test_a_slip_is_one_line_and_a_hint(
+    lst: Lst, words: tuple[str, ...], error: str, hint: str
+) -> None:
+    outcome = lst(*words)
+    assert outcome.code == 2
+    assert error in outcome.error
+    assert outcome.hint == hint
+    assert len(outcome.err.splitlines()) == 2

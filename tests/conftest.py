@@ -1,0 +1,246 @@
+"""Fixtures for tests of several rooms: a small LVIS set drawn in code, `lst` as a user calls it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lst_cli.cli.main import main
+
+WIDTH, HEIGHT = 80, 60
+# Training instances of the categories with ids 1 to 12; the last has none.
+COUNTS = (2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0)
+
+
+def _annotations(counts: tuple[int, ...], images: int, start: int) -> list[dict[str, Any]]:
+    """Boxes on a grid, no two alike in an image, dealt over the images one by one."""
+    dealt = [category for category, count in enumerate(counts, 1) for _ in range(count)]
+    found = []
+    for place, category in enumerate(dealt):
+        image, slot = place % images, place // images
+        x, y = 2.0 + 13 * (slot % 6), 2.0 + 14 * (slot // 6)
+        w, h = 8.0 + category % 3, 9.0 + category % 4
+        found.append(
+            {
+                "id": start + place,
+                "image_id": image + 1 + (1000 if start > 1 else 0),
+                "category_id": category,
+                "bbox": [x, y, w, h],
+                "area": w * h,
+                "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+            }
+        )
+    return found
+
+
+def _document(counts: tuple[int, ...], images: int, split: str, start: int) -> dict[str, Any]:
+    annotations = _annotations(counts, images, start)
+    first = 1 if split == "train" else 1001
+    held: dict[int, set[int]] = {}
+    for annotation in annotations:
+        held.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
+    return {
+        "info": {"description": "twelve categories of rectangles"},
+        "licenses": [],
+        "categories": [
+            {"id": number, "name": f"class {number}", "synset": f"class_{number}.n.01",
+             "frequency": "f" if count > 10 else "c" if count > 2 else "r"}
+            for number, count in enumerate(COUNTS, 1)
+        ],
+        "images": [
+            {
+                "id": number,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "coco_url": f"http://images.invalid/{split}/{number:06d}.png",
+                "neg_category_ids": sorted({3, 5, 8} - held.get(number, set())),
+                "not_exhaustive_category_ids": [7] if number % 5 == 0 else [],
+            }
+            for number in range(first, first + images)
+        ],
+        "annotations": annotations,
+    }  # fmt: skip
+
+
+@dataclass
+class SmallLvis:
+    """A drawn LVIS v1-format set on disk; `train` and `val` may be edited and saved again."""
+
+    folder: Path
+    train: dict[str, Any]
+    val: dict[str, Any]
+
+    @property
+    def train_json(self) -> Path:
+        return self.folder / "train.json"
+
+    @property
+    def val_json(self) -> Path:
+        return self.folder / "val.json"
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    def save(self) -> None:
+        self.train_json.write_text(json.dumps(self.train))
+        self.val_json.write_text(json.dumps(self.val))
+
+    def split_words(self, base: int = 5, phases: int = 3) -> list[str]:
+        """What follows `lst` to split it."""
+        files = ["--train", self.train_json, "--val", self.val_json, "--images", self.images]
+        return ["split", *map(str, files), "--b", str(base), "--phases", str(phases)]
+
+
+@pytest.fixture(scope="session")
+def small_lvis_content() -> tuple[dict[str, Any], dict[str, Any]]:
+    val_counts = tuple(2 if number not in (8, 10) else 0 for number in range(1, 13))
+    return _document(COUNTS, 24, "train", 1), _document(val_counts, 8, "val", 5001)
+
+
+@pytest.fixture
+def small_lvis(
+    tmp_path: Path, small_lvis_content: tuple[dict[str, Any], dict[str, Any]]
+) -> SmallLvis:
+    train, val = copy.deepcopy(small_lvis_content)
+    lvis = SmallLvis(tmp_path / "small-lvis", train, val)
+    for split, document in (("train", train), ("val", val)):
+        (lvis.images / split).mkdir(parents=True)
+        for image in document["images"]:
+            name = image["coco_url"].rsplit("/", 1)[1]
+            shade = Image.new("RGB", (WIDTH, HEIGHT), (image["id"] % 256, 90, 160))
+            shade.save(lvis.images / split / name)
+    lvis.save()
+    return lvis
+
+
+@dataclass
+class Outcome:
+    """What a call of `lst` came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one error line, after seeing that the rest is as it should be."""
+        lines = self.err.splitlines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        assert self.code != 0, f"no failure: {self.out}{self.err}"
+        assert len(errors) == 1, self.err
+        assert lines[-1].startswith("  try: "), f"no hint: {self.err}"
+        assert "Traceback" not in self.out + self.err
+        assert "DEBUG" not in self.err
+        assert "WARNING" not in self.err
+        return errors[0]
+
+    @property
+    def hint(self) -> str:
+        return self.err.splitlines()[-1].removeprefix("  try: ")
+
+
+@pytest.fixture
+def lst(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Call `lst` in this process as the console script does."""
+    monkeypatch.delenv("LST_WORKSPACE", raising=False)
+
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["lst", *map(str, words)])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        finally:
+            logging.disable(logging.NOTSET)
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@dataclass
+class FakeTrainer:
+    """Plays the part of training that needs torch: counts iterations, writes a few bytes.
+
+    Attributes:
+        runs: (phase, first iteration, weights) of every run so far.
+        stop_after: Interrupt the next run after so many iterations.
+        fail_in_prepare: What the next run raises before it begins.
+    """
+
+    runs: list[tuple[int, int, str | None]] = field(default_factory=list)
+    stop_after: int | None = None
+    fail_in_prepare: Exception | None = None
+
+    def module(self) -> types.ModuleType:
+        trainer = self
+
+        class PhaseRun:
+            def __init__(self, **parts: Any) -> None:
+                self.plan = parts["plan"]
+                self.directory = parts["workspace"].phase(self.plan.phase)
+                self.seed = parts["settings"].seed
+                self.device_name = "a fake device"
+                self.weight_report: dict[str, Any] | None = None
+                self.start = 0
+
+            def prepare(self, weights: str | None, events: Any) -> int:
+                if trainer.fail_in_prepare is not None:
+                    error, trainer.fail_in_prepare = trainer.fail_in_prepare, None
+                    raise error
+                if self.directory.training_state.exists():
+                    self.start = int(self.directory.training_state.read_text())
+                elif weights is not None:
+                    self.weight_report = {"source": weights, "matched": ["all"]}
+                trainer.runs.append((self.plan.phase, self.start, weights))
+                return self.start
+
+            def train(self, on_iteration: Callable[[Any], None]) -> float:
+                for done in range(self.start + 1, self.plan.iterations + 1):
+                    on_iteration(
+                        types.SimpleNamespace(
+                            iteration=done,
+                            iterations=self.plan.iterations,
+                            losses={"total": 1 / done},
+                            details={},
+                            lr=0.1,
+                            seconds=done / 4,
+                        )
+                    )
+                    if trainer.stop_after == done - self.start:
+                        trainer.stop_after = None
+                        self.directory.training_state.write_text(str(done))
+                        raise KeyboardInterrupt
+                return self.plan.iterations / 4
+
+            def save_model(self) -> None:
+                text = f"weights of phase {self.plan.phase}, seed {self.seed}"
+                self.directory.model.write_text(text)
+
+        module = types.ModuleType("lst_cli.recipes.phase_run")
+        module.PhaseRun = PhaseRun  # type: ignore[attr-defined]
+        return module
+
+
+@pytest.fixture
+def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
+    trainer = FakeTrainer()
+    monkeypatch.setitem(sys.modules, "lst_cli.recipes.phase_run", trainer.module())
+    return trainer

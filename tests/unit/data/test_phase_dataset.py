@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.data.lvis import Dataset
+from lst_cli.data.phase_dataset import DOES_NOT_COUNT, PhaseDataset, SegmentationStore
+from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data, step_data
+
+# (image row, label) of each annotation, images and classes mixed up as in real files.
+OBJECTS = [(1, 0), (0, 0), (1, 1), (0, 2), (2, 0), (1, 3), (0, 0), (2, 3), (0, 1), (3, 4)]
+IMAGES = 5  # the last one has no annotation
+
+
+@pytest.fixture
+def dataset(read: Callable[..., Dataset]) -> Dataset:
+    content: dict[str, Any] = {
+        "images": [
+            {"id": 100 + row, "height": 20 + row, "width": 40 + row, "file_name": f"{row}.png"}
+            for row in range(IMAGES)
+        ],
+        "annotations": [
+            {
+                "id": 1 + row,
+                "image_id": 100 + image,
+                "category_id": 50 + label,
+                "bbox": [row, 1, 4, 4],
+                "area": 16.0,
+                "segmentation": [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]],
+            }
+            for row, (image, label) in enumerate(OBJECTS)
+        ],
+        "categories": [{"id": 50 + label, "name": f"class {label}"} for label in range(5)],
+    }
+    return read(content)
+
+
+LABELS = np.array([label for _, label in OBJECTS])
+OCCURRENCES = Occurrences.of(np.array([image for image, _ in OBJECTS]), LABELS, 5)
+
+
+def make(dataset: Dataset, phase: int) -> PhaseDataset:
+    """Phase 0 has labels 0 and 1, phase 1 label 2, phase 2 labels 3 and 4."""
+    if phase == 0:
+        return PhaseDataset(dataset, LABELS, 2, base_data(OCCURRENCES, range(2), seed=0))
+    new = [range(2, 3), range(3, 5)][phase - 1]
+    data = step_data(OCCURRENCES, new, phase, seed=0)
+    return PhaseDataset(dataset, LABELS, new.stop, data)
+
+
+def rows_of(sample: Any) -> list[int]:
+    """Annotation rows, which the boxes carry in x."""
+    return [int(x) for x in sample.boxes[:, 0]]
+
+
+def expected_rows(image: int, seen: int) -> list[int]:
+    return [r for r, (i, label) in enumerate(OBJECTS) if i == image and label < seen]
+
+
+def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset: Dataset) -> None:
+    phase = make(dataset, 0)
+    assert sorted(phase.wanted_images.tolist()) == [0, 1, 2]
+    for position in range(9):
+        sample = phase[position]
+        assert phase.entry(position) == (sample.image, ALL_CLASSES)
+        assert rows_of(sample) == expected_rows(sample.image, 2)
+        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
+
+
+@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
+def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
+    phase: int, seen: int, dataset: Dataset
+) -> None:
+    entries = make(dataset, phase)
+    classes = set()
+    for position in range(5 * len(entries.data)):
+        image, label = entries.entry(position)
+        sample = entries[position]
+        assert (sample.image, sample.position) == (image, position)
+        assert rows_of(sample) == expected_rows(image, seen)
+        found = [OBJECTS[row][1] for row in rows_of(sample)]
+        assert sample.labels.tolist() == [k if k == label else DOES_NOT_COUNT for k in found]
+        assert label in sample.labels
+        assert max(found) < seen
+        classes.add(label)
+    assert classes == set(range(seen))
+
+
+def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: Dataset) -> None:
+    for phase in range(3):
+        entries = make(dataset, phase)
+        for position in range(len(entries.data)):
+            sample = entries[position]
+            assert (sample.height, sample.width) == (20 + sample.image, 40 + sample.image)
+            assert sample.boxes[:, 1:].tolist() == [[1, 4, 4]] * len(sample.boxes)
+            for row, raw in zip(rows_of(sample), sample.segmentations, strict=True):
+                assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
+
+
+def test_every_epoch_has_the_entries_of_the_phase(dataset: Dataset) -> None:
+    entries = make(dataset, 2)
+    size = len(entries.data)
+    for epoch in (0, 1, 3):
+        wanted = entries.data.epoch_entries(epoch)
+        found = [entries.entry(epoch * size + place) for place in range(size)]
+        assert found == list(zip(wanted.images.tolist(), wanted.labels.tolist(), strict=True))
+    assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
+
+
+def test_a_sample_is_a_function_of_its_position(dataset: Dataset) -> None:
+    entries, fresh = make(dataset, 2), make(dataset, 2)
+    positions = list(range(3 * len(entries.data)))
+    forwards = [entries[position] for position in positions]
+    for position in reversed(positions):
+        again, sample = fresh[position], forwards[position]
+        assert (again.image, again.labels.tolist()) == (sample.image, sample.labels.tolist())
+
+
+def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset: Dataset) -> None:
+    assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
+    # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.
+    assert make(dataset, 1).segmentations.rows.tolist() == [0, 1, 2, 3, 4, 6, 8]
+    nothing_replayed = step_data(OCCURRENCES, range(4, 5), 1, seed=0, replay="none")
+    alone = PhaseDataset(dataset, LABELS, 5, nothing_replayed)
+    assert alone.segmentations.rows.tolist() == [9]
+    assert alone.wanted_images.tolist() == [3]
+
+
+def test_annotations_without_a_label_do_not_exist(dataset: Dataset) -> None:
+    labels = LABELS.copy()
+    labels[6] = -1  # as of a crowd
+    entries = PhaseDataset(dataset, labels, 2, base_data(OCCURRENCES, range(2), seed=0))
+    assert rows_of(entries.sample(0, ALL_CLASSES)) == [1, 8]
+
+
+def test_an_image_without_usable_objects_is_an_empty_sample(dataset: Dataset) -> None:
+    sample = make(dataset, 0).sample(4, ALL_CLASSES)
+    assert sample.boxes.shape == (0, 4)
+    assert sample.labels.shape == (0,)
+    assert sample.segmentations == []
+
+
+def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: Dataset) -> None:
+    store = SegmentationStore(dataset.path, np.array([2, 5, 9]))
+    assert [json.loads(store[row])[0][0] for row in (9, 2, 5)] == [9, 2, 5]
+    for row in (0, 3, 10, -1):
+        with pytest.raises(KeyError):
+            store[row]
+    with pytest.raises(KeyError):
+        SegmentationStore(dataset.path, np.zeros(0, dtype=np.int64))[0]

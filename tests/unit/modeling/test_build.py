@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from lst_cli.config import Settings, build_settings
+from lst_cli.errors import LstError
+from lst_cli.modeling.build import build_model, detectron2_config, input_format
+
+pytestmark = pytest.mark.engine
+
+
+def config_of(**changes: Any) -> Any:
+    return detectron2_config(build_settings(changes), 1230, 100)
+
+
+def test_the_papers_numbers_reach_detectron2() -> None:
+    cfg = config_of()
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1230
+    assert cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE == 100
+    assert cfg.MODEL.ROI_HEADS.POSITIVE_FRACTION == 0.25
+    assert cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST == 0.0
+    assert cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST == 0.5
+    assert cfg.TEST.DETECTIONS_PER_IMAGE == 300
+    assert cfg.MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA == 1.0
+    assert cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG is False
+    assert cfg.MODEL.ROI_BOX_HEAD.FC_DIM == 1024
+    assert cfg.MODEL.RESNETS.DEPTH == 50
+    assert config_of(preset="paper-x101").MODEL.RESNETS.DEPTH == 101
+    assert config_of(preset="paper-x101").MODEL.RESNETS.NUM_GROUPS == 32
+
+
+@pytest.mark.parametrize(
+    ("preset", "channels"), [("paper-r50", "BGR"), ("paper-x101", "BGR"), ("lite", "RGB")]
+)
+def test_the_order_of_channels_is_the_backbones(preset: str, channels: str) -> None:
+    assert input_format(build_settings({"preset": preset})) == channels
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"model": {"config": "COCO-InstanceSegmentation/nothing.yaml"}}, "nothing.yaml"),
+        ({"detectron2": {"MODEL.NO_SUCH_KEY": 1}}, "MODEL.NO_SUCH_KEY"),
+        ({"detectron2": {"MODEL.NO_SUCH.KEY": 1}}, "MODEL.NO_SUCH.KEY"),
+        ({"detectron2": {"MODEL.MASK_ON.KEY": 1}}, "MODEL.MASK_ON.KEY"),
+        ({"detectron2": {"MODEL.RPN.NMS_THRESH": "high"}}, "MODEL.RPN.NMS_THRESH"),
+        ({"detectron2": {"MODEL.ROI_BOX_HEAD.NUM_FC": 0}}, "MODEL.ROI_BOX_HEAD.NUM_FC"),
+    ],
+)
+def test_what_detectron2_refuses_is_named(
+    table: dict[str, Any], named: str, make_settings: Callable[..., Settings]
+) -> None:
+    with pytest.raises(LstError) as caught:
+        build_model(make_settings(**table), 5)
+    assert named in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_settings_reach_the_parts_of_the_network(make_model: Callable[..., Any]) -> None:
+    model = make_model(
+        5,
+        rois=77,
+        model={
+            "cosine_scale": 4.0,
+            "learn_scale": False,
+            "canonical_box_size": 99,
+            "class_agnostic_boxes": False,
+            "mask_mlp": "none",
+        },
+        eval={"score_threshold": 0.25, "nms_threshold": 0.75, "detections": 11},
+        detectron2={
+            "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "giou",
+            "MODEL.RPN.NMS_THRESH": 0.625,
+        },
+    )
+    heads = model.roi_heads
+    predictor = heads.box_predictor
+    assert model.classes == heads.num_classes == predictor.num_classes == 5
+    assert heads.batch_size_per_image == 77
+    assert predictor.cls_score.scale.item() == 4.0
+    assert predictor.cls_score.scale.requires_grad is False
+    assert heads.box_pooler.canonical_box_size == heads.mask_pooler.canonical_box_size == 99
+    assert predictor.bbox_pred.weight.shape == (20, 32)
+    assert heads.mask_head.mlp_input == "none"
+    assert (predictor.test_score_thresh, predictor.test_nms_thresh) == (0.25, 0.75)
+    assert predictor.test_topk_per_image == 11
+    assert predictor.box_reg_loss_type == "giou"
+    assert model.proposal_generator.nms_thresh == 0.625
+
+
+def test_every_box_finds_its_mask_from_the_same_rows(five: Any) -> None:
+    rows = five.roi_heads.box_predictor.cls_score.weight
+    assert five.roi_heads.mask_head.transfer[0].in_features == rows.shape[1] == 32
+
+
+@torch.no_grad()
+def test_an_image_without_detections_comes_through(five: Any) -> None:
+    five.eval()
+    five.roi_heads.box_predictor.test_score_thresh = 0.999
+    [result] = five([{"image": torch.zeros(3, 64, 64), "height": 50, "width": 40}])
+    assert len(result["instances"]) == 0
+    assert result["instances"].pred_masks.shape[1:] == (50, 40)

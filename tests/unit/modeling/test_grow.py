@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from lst_cli.modeling.grow import (
+    BOX_BIAS,
+    BOX_WEIGHT,
+    CLASSIFIER,
+    grow_classifier,
+    grow_state,
+    mean_feature_rows,
+    random_rows,
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small_state(boxes: int) -> dict[str, torch.Tensor]:
+    return {
+        CLASSIFIER: torch.arange(6.0).view(3, 2),  # two classes and the background
+        BOX_WEIGHT: torch.ones(boxes, 2),
+        BOX_BIAS: torch.ones(boxes),
+        "backbone.weight": torch.ones(1),
+    }
+
+
+def test_new_rows_go_between_the_old_classes_and_the_background() -> None:
+    grown = grow_classifier(torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([[3.0], [4.0]]))
+    assert grown.flatten().tolist() == [1, 2, 3, 4, 9]
+
+
+def test_growing_by_no_class_changes_nothing() -> None:
+    weight = torch.randn(4, 3)
+    assert torch.equal(grow_classifier(weight, torch.zeros(0, 3)), weight)
+
+
+def test_box_regressors_of_new_classes_go_last() -> None:
+    state = small_state(8)
+    grown = grow_state(state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=False)
+    assert grown[CLASSIFIER].tolist() == [[0, 1], [2, 3], [0, 0], [0, 0], [0, 0], [4, 5]]
+    assert grown[BOX_WEIGHT].shape == (20, 2)
+    assert torch.equal(grown[BOX_WEIGHT][:8], state[BOX_WEIGHT])
+    assert grown[BOX_BIAS].tolist() == [1.0] * 8 + [0.0] * 12
+    assert grown["backbone.weight"] is state["backbone.weight"]
+    assert len(state[CLASSIFIER]) == 3  # the given state is as it was
+
+
+def test_one_regressor_for_all_classes_does_not_grow() -> None:
+    state = small_state(4)
+    grown = grow_state(state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=True)
+    assert grown[BOX_WEIGHT] is state[BOX_WEIGHT]
+    assert len(grown[CLASSIFIER]) == 6
+
+
+def test_new_rows_are_drawn_from_the_seed_with_the_given_deviation() -> None:
+    rows = random_rows(200, 100, 0.01, seeded(3))
+    assert rows.mean().abs().item() < 3e-4
+    assert rows.std().item() == pytest.approx(0.01, rel=0.03)
+    assert torch.equal(rows, random_rows(200, 100, 0.01, seeded(3)))
+    assert not torch.equal(rows, random_rows(200, 100, 0.01, seeded(4)))
+
+
+def test_new_box_regressors_are_drawn_from_the_seed_a_tenth_as_wide() -> None:
+    state = {**small_state(8), BOX_WEIGHT: torch.zeros(8, 100)}
+    new = torch.zeros(50, 2)
+    once, again, other = (
+        grow_state(state, new, seeded(seed), class_agnostic_boxes=False)[BOX_WEIGHT][8:]
+        for seed in (3, 3, 4)
+    )
+    assert once.std().item() == pytest.approx(0.001, rel=0.03)
+    assert once.mean().abs().item() < 3e-5
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+
+
+def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones() -> None:
+    old = torch.tensor([[3.0, 4.0], [0.0, 1.0]])  # lengths 5 and 1, mean 3
+    sums = torch.tensor([[2.0, 0.0], [3.0, 3.0], [0.0, 0.0]])
+    rows = mean_feature_rows(sums, torch.tensor([2, 5, 0]), old)
+    half = 3 / 2**0.5
+    torch.testing.assert_close(rows, torch.tensor([[3.0, 0.0], [half, half], [0.0, 0.0]]))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("agnostic", [True, False])
+@torch.no_grad()
+def test_growing_keeps_every_old_output_of_a_real_network(
+    agnostic: bool, make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    from detectron2.structures import Boxes
+
+    kind = {"class_agnostic_boxes": agnostic}
+    before = make_model(5, seed=1, model=kind).eval()
+    after = make_model(8, seed=2, model=kind).eval()
+    before.roi_heads.box_predictor.cls_score.scale.fill_(7.0)  # as if it had been trained
+    rows = random_rows(3, 32, 0.01, seeded())
+    state = grow_state(before.state_dict(), rows, seeded(), class_agnostic_boxes=agnostic)
+    after.load_state_dict(state)
+
+    batch = make_batch((0, 1), (2, 3))
+    boxes = [Boxes(torch.tensor([[2.0, 3.0, 30.0, 40.0], [10, 10, 60, 50]])) for _ in batch]
+    classes = torch.tensor([0, 1, 3, 4])
+
+    def outputs(model: Any) -> tuple[torch.Tensor, ...]:
+        features = model.backbone(model.preprocess_image(batch).tensor)
+        region = model.roi_heads.box_features(features, boxes)
+        logits, deltas = model.roi_heads.box_predictor(region)
+        maps = [features[name] for name in model.roi_heads.mask_in_features]
+        pooled = model.roi_heads.mask_pooler(maps, boxes)
+        rows = model.roi_heads.box_predictor.cls_score.class_rows
+        masks = model.roi_heads.mask_head.mask_logits(pooled, rows[classes])
+        return logits, deltas, masks, model.roi_heads.box_predictor.cls_score.scale
+
+    old_logits, old_deltas, old_masks, old_scale = outputs(before)
+    logits, deltas, masks, scale = outputs(after)
+    same = {"atol": 1e-6, "rtol": 0.0}
+    kept = [0, 1, 2, 3, 4, 8]  # labels stay, the background is last again
+    torch.testing.assert_close(logits[:, kept], old_logits, **same)
+    torch.testing.assert_close(logits[:, kept] / scale, old_logits / old_scale, **same)
+    torch.testing.assert_close(deltas[:, : old_deltas.shape[1]], old_deltas, **same)
+    assert deltas.shape[1] == (4 if agnostic else 32)
+    torch.testing.assert_close(masks, old_masks, **same)
+    assert old_masks.std() > 0
+    assert after.roi_heads.num_classes == after.roi_heads.box_predictor.num_classes == 8

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+from lst_cli.modeling.cosine import cosines
+from lst_cli.modeling.roi_heads import IGNORED
+from lst_cli.modeling.teacher import Teacher
+
+pytestmark = pytest.mark.engine
+
+
+def losses_of(call: Callable[[], Any]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    with EventStorage():
+        losses: dict[str, torch.Tensor] = call()
+    return losses
+
+
+def test_without_a_teacher_the_losses_are_detectron2s(
+    five: Any, make_batch: Callable[..., Any]
+) -> None:
+    batch = make_batch((0, 1), (2, 3))
+    ours = losses_of(lambda: five.losses(batch))
+    theirs = losses_of(lambda: five(batch))
+    assert ours.keys() == theirs.keys()
+    assert {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"} == set(ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_distillation_looks_at_the_boxes_of_new_classes_only(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    student, previous = make_model(5, seed=1), make_model(3, seed=2)
+    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    # Labels 3 and 4 are new; one box is of an old class and one does not count.
+    batch = make_batch((3, 1), (IGNORED, 4))
+    losses = losses_of(lambda: student.losses(batch, teacher, distill_weight=0.5))
+
+    chosen = [batch[0]["instances"].gt_boxes[:1], batch[1]["instances"].gt_boxes[1:]]
+
+    def score(model: Any) -> torch.Tensor:
+        features = model.backbone(model.preprocess_image(batch).tensor)
+        rows = model.roi_heads.box_predictor.cls_score.weight[:3]
+        return cosines(model.roi_heads.box_features(features, chosen), rows)
+
+    expected = 0.5 * (score(student) - score(previous)).square().sum() / 2
+    torch.testing.assert_close(losses["loss_distill"], expected)
+    without = losses_of(lambda: student.losses(batch))
+    assert all(torch.equal(losses[name], without[name]) for name in without)
+
+
+def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    student, previous = make_model(5, seed=1), make_model(3, seed=2)
+    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    losses = losses_of(lambda: student.losses(make_batch((3, 1)), teacher))
+    losses["loss_distill"].backward()
+    gradient = student.roi_heads.box_predictor.cls_score.weight.grad
+    assert (gradient.abs().sum(1) > 0).tolist() == [True, True, True, False, False, False]
+    assert student.roi_heads.box_predictor.cls_score.scale.grad is None
+
+
+def test_a_batch_without_new_classes_distils_nothing_and_trains(
+    five: Any, make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    teacher = Teacher(make_model(3), student_trains_bottom_up=True, student_trains_backbone=True)
+    losses = losses_of(lambda: five.losses(make_batch((0, IGNORED), (2, 1)), teacher))
+    assert losses["loss_distill"].item() == 0.0
+    torch.stack(list(losses.values())).sum().backward()
+
+
+def test_an_image_without_any_object_trains(five: Any, make_batch: Callable[..., Any]) -> None:
+    batch = make_batch((0, 1))
+    empty = batch[0]["instances"][torch.zeros(2, dtype=torch.bool)]
+    empty.remove("gt_masks")  # as the mapper makes it
+    losses = losses_of(lambda: five.losses([{**batch[0], "instances": empty}]))
+    assert losses["loss_mask"].item() == losses["loss_box_reg"].item() == 0.0
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in five.parameters() if p.grad is not None)
+
+
+def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(
+    five: Any, make_batch: Callable[..., Any]
+) -> None:
+    losses = losses_of(lambda: five.losses(make_batch((IGNORED, IGNORED))))
+    assert losses["loss_mask"].item() == losses["loss_box_reg"].item() == 0.0
+    assert losses["loss_rpn_loc"].item() > 0
+
+
+def test_classes_are_counted_without_the_background(five: Any) -> None:
+    assert five.classes == 5

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+from lst_cli.modeling.cosine import cosines
+from lst_cli.modeling.grow import grow_state, random_rows
+from lst_cli.modeling.teacher import Teacher, recorded
+from lst_cli.training.optim import freeze
+
+pytestmark = pytest.mark.engine
+
+FROZEN = {
+    "whole backbone shared": ("backbone",),
+    "bottom-up shared": ("backbone.bottom_up",),
+    "nothing shared": (),
+}
+
+
+@pytest.fixture(params=FROZEN)
+def pair(
+    request: pytest.FixtureRequest, five: Any, make_model: Callable[..., Any]
+) -> tuple[Any, Any, Teacher, str]:
+    """A previous model, its grown student, and the teacher between them."""
+    generator = torch.Generator().manual_seed(0)
+    student = make_model(8, seed=9)
+    rows = random_rows(3, 32, 0.01, generator)
+    student.load_state_dict(
+        grow_state(five.state_dict(), rows, generator, class_agnostic_boxes=True)
+    )
+    freeze(student, FROZEN[request.param])
+    backbone = student.backbone
+    teacher = Teacher(
+        five,
+        student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
+        student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
+    )
+    return five, student, teacher, request.param
+
+
+@torch.no_grad()
+def of_previous(previous: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
+    features = previous.backbone(previous.preprocess_image(batch).tensor)
+    region = previous.roi_heads.box_features(features, [b["instances"].gt_boxes for b in batch])
+    return cosines(region, previous.roi_heads.box_predictor.cls_score.weight[:-1])
+
+
+@torch.no_grad()
+def of_teacher(teacher: Teacher, student: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
+    images = student.preprocess_image(batch).tensor
+    with recorded(student.backbone.bottom_up) as bottom_up:
+        features = student.backbone(images)
+    return teacher(images, bottom_up, features, [b["instances"].gt_boxes for b in batch])
+
+
+def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_learns(
+    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
+) -> None:
+    previous, student, teacher, kind = pair
+    batch = make_batch((5, 1), (2, 7))
+    expected = of_previous(previous, batch)
+    assert torch.equal(of_teacher(teacher, student, batch), expected)
+
+    features = student.backbone(student.preprocess_image(batch).tensor)["p4"].detach()
+    optimizer = torch.optim.SGD([p for p in student.parameters() if p.requires_grad], lr=0.01)
+    with EventStorage():
+        for _ in range(3):
+            optimizer.zero_grad()
+            sum(student.losses(batch, teacher).values()).backward()
+            optimizer.step()
+    moved = student.backbone(student.preprocess_image(batch).tensor)["p4"]
+    assert torch.equal(features, moved) is (kind == "whole backbone shared")
+    assert not torch.equal(of_previous(student, batch)[:, :5], expected)  # it did learn
+
+    assert torch.equal(of_teacher(teacher, student, batch), expected)
+
+
+def test_the_teacher_keeps_nothing_of_the_models_that_may_change(
+    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
+) -> None:
+    previous, student, teacher, _ = pair
+    batch = make_batch((5, 1))
+    expected = of_previous(previous, batch)
+    with torch.no_grad():
+        for parameter in previous.parameters():
+            parameter.zero_()
+    assert torch.equal(of_teacher(teacher, student, batch), expected)
+
+
+def test_only_what_the_student_trains_is_copied(pair: tuple[Any, Any, Teacher, str]) -> None:
+    _, _, teacher, kind = pair
+    names = [name for name, _ in teacher.named_parameters()]
+    assert any("backbone.fpn" in name for name in names) is (kind != "whole backbone shared")
+    assert any("backbone.bottom_up" in name for name in names) is (kind == "nothing shared")
+
+
+def test_the_teacher_is_not_trained_and_no_part_of_the_student(
+    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
+) -> None:
+    _, student, teacher, _ = pair
+    before = list(student.state_dict())
+    with EventStorage():
+        sum(student.losses(make_batch((5, 1)), teacher).values()).backward()
+    assert list(student.state_dict()) == before
+    own = {id(parameter) for parameter in student.parameters()}
+    for parameter in teacher.parameters():
+        assert not parameter.requires_grad
+        assert parameter.grad is None
+        assert id(parameter) not in own
+    assert not teacher.training
+    assert not teacher.class_rows.requires_grad
+
+
+def test_making_a_teacher_leaves_the_previous_model_as_it_was(five: Any) -> None:
+    before = deepcopy(five.state_dict())
+    trained = [parameter.requires_grad for parameter in five.parameters()]
+    Teacher(five, student_trains_bottom_up=False, student_trains_backbone=True)
+    assert [parameter.requires_grad for parameter in five.parameters()] == trained
+    assert all(torch.equal(before[name], tensor) for name, tensor in five.state_dict().items())
+    assert type(five.backbone.bottom_up).__name__ == "EfficientNetLite"
+    assert five.training
+
+
+def test_recording_hands_on_the_outputs_and_leaves_no_hook_behind(five: Any) -> None:
+    network = five.backbone.bottom_up
+    with recorded(network) as outputs:
+        given = network(torch.zeros(1, 3, 32, 32))
+    assert outputs.keys() == given.keys()
+    assert all(outputs[name] is given[name] for name in given)
+    with pytest.raises(ZeroDivisionError), recorded(network):
+        _ = 1 / 0
+    assert not network._forward_hooks
+    network(torch.ones(1, 3, 32, 32))
+    assert outputs["stride32"] is given["stride32"]

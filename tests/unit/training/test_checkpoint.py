@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from lst_cli.errors import LstError
+from lst_cli.training import checkpoint
+from lst_cli.training.checkpoint import (
+    load_model,
+    load_training_state,
+    restore_optimizer,
+    save_model,
+    save_training_state,
+)
+
+NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
+
+def network(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def optimizer_of(kind: str, model: nn.Module) -> torch.optim.Optimizer:
+    if kind == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return torch.optim.AdamW(model.parameters(), lr=0.1)
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    model(x).square().sum().backward()
+    optimizer.step()
+
+
+def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    model, path = network(0), tmp_path / "phases" / "model.safetensors"
+    save_model(path, model)
+    tensors = load_model(path, "mend")
+    assert tensors.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensors[n], t) for n, t in model.state_dict().items())
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_transposed_and_empty_tensors_come_back(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    model.register_buffer("none", torch.zeros(0, 4))
+    model.register_buffer("scale", torch.tensor(10.0))
+    save_model(tmp_path / "model", model)
+    tensors = load_model(tmp_path / "model", "mend")
+    assert tensors["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert tensors["none"].shape == (0, 4)
+    assert tensors["scale"].item() == 10.0
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "state"
+    model = network(0)
+    model[0].bias.requires_grad_(False)  # without optimizer state
+    optimizer = optimizer_of(kind, model)
+    for seed in range(3):
+        update(model, optimizer, seed)
+    save_training_state(path, model, optimizer, NO_SCALER, 3, 12.5)
+    for seed in range(3, 6):
+        update(model, optimizer, seed)
+
+    state = load_training_state(path, "mend")
+    assert (state.iteration, state.seconds, state.scaler) == (3, 12.5, {})
+    other = network(1)
+    other[0].bias.requires_grad_(False)
+    other.load_state_dict(state.model)
+    resumed = optimizer_of(kind, other)
+    restore_optimizer(other, resumed, state.optimizer)
+    for seed in range(3, 6):
+        update(other, resumed, seed)
+    for (name, expected), found in zip(
+        model.state_dict().items(), other.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+
+
+def test_a_state_before_the_first_update_has_no_momenta(tmp_path: Path) -> None:
+    model = network(0)
+    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), NO_SCALER, 0, 0.0)
+    assert load_training_state(tmp_path / "s", "mend").optimizer == {}
+
+
+def test_the_scaler_of_mixed_precision_is_kept(tmp_path: Path) -> None:
+    model = network(0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), scaler, 1, 0.0)
+    fresh = torch.amp.GradScaler("cpu")
+    fresh.load_state_dict(load_training_state(tmp_path / "s", "mend").scaler)
+    assert fresh.get_scale() == 128.0
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.99])
+def test_a_file_cut_short_is_named_with_what_mends_it(part: float, tmp_path: Path) -> None:
+    model, path = network(0), tmp_path / "state"
+    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 3, 1.0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    for load in (load_model, load_training_state):
+        with pytest.raises(LstError, match="not a whole checkpoint") as caught:
+            load(path, "lst step --restart")
+        assert str(path) in caught.value.message
+        assert "\n" not in caught.value.message
+        assert caught.value.hint == "lst step --restart"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match=r"nothing: missing") as caught:
+        load_model(tmp_path / "nothing", "lst step")
+    assert caught.value.hint == "lst step"
+
+
+def test_weights_alone_are_no_training_state(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", network(0))
+    with pytest.raises(LstError, match="no training state"):
+        load_training_state(tmp_path / "model", "lst step --restart")
+
+
+def save(path: Path) -> None:
+    model = network(1)
+    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 9, 9.0)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    model = network(0)
+    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 3, 1.0)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(LstError, match=r"cannot write .*state"):
+            save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+    save(path)
+    assert load_training_state(path, "mend").iteration == 9
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_a_full_disk_is_called_that(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: Any, path: Path, metadata: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise error
+
+    save_model(tmp_path / "model", network(0))
+    before = (tmp_path / "model").read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(LstError, match="the disk is full") as caught:
+        save_model(tmp_path / "model", network(1))
+    assert caught.value.hint is not None
+    assert "free some space" in caught.value.hint
+    assert (tmp_path / "model").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

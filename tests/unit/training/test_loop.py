@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lst_cli.config import BaseSettings, Settings, StepSettings, build_settings
+from lst_cli.data.loading import iterate_batches
+from lst_cli.data.lvis import read_dataset
+from lst_cli.data.mapper import Mapper
+from lst_cli.data.phase_dataset import PhaseDataset
+from lst_cli.demo.draw import draw_demo
+from lst_cli.errors import LstError
+from lst_cli.modeling.build import build_model
+from lst_cli.modeling.grow import grow_state, random_rows
+from lst_cli.modeling.teacher import Teacher
+from lst_cli.phases.replay import Occurrences, base_data, step_data
+from lst_cli.training.checkpoint import (
+    load_training_state,
+    restore_optimizer,
+    save_training_state,
+)
+from lst_cli.training.loop import Report, train
+from lst_cli.training.optim import build_optimizer, freeze
+
+pytestmark = pytest.mark.engine
+
+NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
+
+class Line(nn.Module):
+    """Stands for the network: one weight, whose loss is given batch by batch."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.device = torch.device("cpu")
+        self.seen: list[tuple[float, Any, float]] = []
+        self.noise: list[float] = []
+
+    def losses(self, batch: Any, teacher: Any, distill_weight: float) -> dict[str, torch.Tensor]:
+        self.seen.append((batch, teacher, distill_weight))
+        self.noise.append(torch.rand(()).item())
+        return {"loss_slope": self.weight * batch, "loss_same": self.weight * 0 + 2.0}
+
+
+def run(model: Any, batches: Any, schedule: Any, **changes: Any) -> tuple[list[Report], list[int]]:
+    """Train; give the reports and when the state was saved."""
+    batches = list(batches)
+    reports: list[Report] = []
+    saved: list[int] = []
+    start = changes.pop("start", 0)
+    arguments: dict[str, Any] = {
+        "phase": 0,
+        "start": start,
+        "iterations": start + len(batches),
+        "seed": 5,
+        "seconds": 0.0,
+        "teacher": None,
+        "distill_weight": 1.0,
+        "on_iteration": reports.append,
+        "save": lambda done, seconds: saved.append(done),
+        **changes,
+    }
+    optimizer = build_optimizer(model, schedule)
+    train(model, batches, optimizer, NO_SCALER, schedule, **arguments)
+    return reports, saved
+
+
+def plain(**changes: Any) -> BaseSettings:
+    values = {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "warmup_iterations": 0}
+    return BaseSettings(**{**values, "epochs": 10, "decay_epochs": (5.0,), **changes})
+
+
+def test_each_batch_is_one_update_at_the_scheduled_rate() -> None:
+    model = Line()
+    reports, _ = run(model, [1.0, 1.0, 2.0, 2.0], plain())
+    assert model.weight.item() == pytest.approx(1 - 0.5 - 0.5 - 0.1 - 0.1)
+    assert [report.lr for report in reports] == pytest.approx([0.5, 0.5, 0.05, 0.05])
+    assert [report.iteration for report in reports] == [1, 2, 3, 4]
+    assert reports[0].iterations == 4
+    assert reports[0].losses == {"loss_slope": 1.0, "loss_same": 2.0, "total": 3.0}
+    assert reports[1].losses["loss_slope"] == 0.5
+    assert [batch for batch, _, _ in model.seen] == [1.0, 1.0, 2.0, 2.0]
+    assert model.training
+
+
+def test_gradients_are_clipped_to_the_largest_norm() -> None:
+    model = Line()
+    reports, _ = run(model, [40.0], plain(decay_epochs=(), clip_gradients=2.0))
+    assert model.weight.item() == pytest.approx(1 - 0.5 * 2)
+    assert reports[0].details["gradient_norm"] == pytest.approx(40)
+    unclipped = Line()
+    reports, _ = run(unclipped, [40.0], plain(decay_epochs=()))
+    assert unclipped.weight.item() == pytest.approx(1 - 0.5 * 40)
+    assert reports[0].details["gradient_norm"] == pytest.approx(40)
+
+
+def test_states_are_saved_between_iterations_and_not_after_the_last() -> None:
+    assert run(Line(), [1.0] * 7, plain(save_every=3))[1] == [3, 6]
+    assert run(Line(), [1.0] * 6, plain(save_every=3))[1] == [3]
+    assert run(Line(), [1.0] * 4, plain(save_every=3), start=2)[1] == [3]
+
+
+def test_sampling_is_a_function_of_seed_phase_and_iteration() -> None:
+    whole, rest, other = Line(), Line(), Line()
+    run(whole, [1.0] * 4, plain())
+    torch.manual_seed(99)
+    run(rest, [1.0] * 2, plain(), start=2)
+    run(other, [1.0] * 4, plain(), phase=1)
+    assert whole.noise[2:] == rest.noise
+    assert len({*whole.noise, *other.noise}) == 8
+
+
+def test_teacher_and_weight_reach_the_losses() -> None:
+    model, teacher = Line(), object()
+    run(model, [1.0], plain(), teacher=teacher, distill_weight=0.25)
+    assert model.seen == [(1.0, teacher, 0.25)]
+
+
+def test_time_goes_on_from_what_was_spent() -> None:
+    reports, _ = run(Line(), [1.0], plain(), seconds=1000.0)
+    assert 1000 < reports[0].seconds < 1100
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_the_update(value: float) -> None:
+    model = Line()
+    saved: list[int] = []
+    with pytest.raises(LstError, match="iteration 3 of phase 1: loss_slope = ") as caught:
+        run(
+            model,
+            [1.0, 1.0, value, 1.0],
+            StepSettings(lr=0.5, save_every=1, warmup_iterations=0),
+            phase=1,
+            save=lambda done, seconds: saved.append(done),
+        )
+    assert saved == [1, 2]
+    assert "loss_same" not in caught.value.message
+    assert caught.value.hint is not None
+    assert "step.lr" in caught.value.hint
+    assert model.weight.isfinite()
+
+
+class Cliff(Line):
+    """A finite loss with an infinite gradient."""
+
+    def losses(self, batch: Any, teacher: Any, distill_weight: float) -> dict[str, torch.Tensor]:
+        return {"loss": (self.weight - 1).abs().sqrt() * batch}
+
+
+@pytest.mark.parametrize("clip", [0.0, 5.0])
+def test_a_gradient_that_is_no_number_stops_before_the_update(clip: float) -> None:
+    model = Cliff()
+    saved: list[int] = []
+    with pytest.raises(LstError, match="gradient norm = "):
+        run(
+            model,
+            [1.0, 1.0],
+            plain(clip_gradients=clip, save_every=1),
+            save=lambda done, seconds: saved.append(done),
+        )
+    assert saved == []
+    assert model.weight.item() == 1.0
+
+
+def test_proposals_that_are_no_numbers_are_told_in_one_line() -> None:
+    class Broken(Line):
+        def losses(self, *arguments: Any) -> dict[str, torch.Tensor]:
+            raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
+
+    with pytest.raises(LstError, match="proposals are not finite"):
+        run(Broken(), [1.0], plain())
+
+
+def test_an_interrupt_waits_for_the_iteration_saves_and_stops() -> None:
+    model = Line()
+    reports: list[Report] = []
+    saved: list[int] = []
+
+    def on_iteration(report: Report) -> None:
+        reports.append(report)
+        if report.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(LstError, match="interrupted after iteration 2 of 5") as caught:
+        run(
+            model,
+            [1.0] * 5,
+            plain(),
+            on_iteration=on_iteration,
+            save=lambda done, seconds: saved.append(done),
+        )
+    assert saved == [2]
+    assert len(reports) == 2
+    assert caught.value.hint == "run the same command again to continue"
+
+
+def test_an_interrupt_in_the_last_iteration_lets_the_phase_finish() -> None:
+    def on_iteration(report: Report) -> None:
+        if report.iteration == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run(Line(), [1.0, 1.0], plain(), on_iteration=on_iteration)
+
+
+def test_too_few_batches_are_a_bug() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        run(Line(), [1.0], plain(), iterations=2)
+
+
+# On a drawn set, with real networks: 4 classes, 3 in the base, 1 new.
+OLD, SEEN, ITERATIONS, STOP = 3, 4, 6, 4
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    schedule = {"batch_size": 2, "rois_per_image": 16, "save_every": STOP, "lr": 1e-3}
+    return build_settings(
+        {
+            "preset": "lite",
+            "model": {"mask_mlp_hidden": 8},
+            "data": {"min_size": [56, 64], "max_size": 96, "min_size_test": 64},
+            "base": schedule,
+            # The pyramid is trained, so that the teacher needs its own.
+            "step": {**schedule, "optimizer": "sgd", "freeze": ["backbone.bottom_up"]},
+            "detectron2": {
+                "MODEL.FPN.OUT_CHANNELS": 16,
+                "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
+                "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+                "MODEL.ROI_MASK_HEAD.NUM_CONV": 1,
+                "MODEL.ANCHOR_GENERATOR.SIZES": [[16], [24], [48]],
+                "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def start_phase(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int, int], tuple[Any, Any, Callable[[int], Iterator[Any]]]]:
+    """Network, teacher and batches of a phase, all made anew."""
+    folder = tmp_path_factory.mktemp("loop") / "set"
+    drawn = draw_demo(folder, classes=SEEN, size=64, head=10, val_per_class=1)
+    dataset = read_dataset(drawn.train_json)
+    counts = np.bincount(dataset.instances.category_index)
+    rank = np.empty_like(counts)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(SEEN)
+    labels = rank[dataset.instances.category_index].astype(np.int64)
+    occurrences = Occurrences.of(dataset.instances.image_index.astype(np.int64), labels, SEEN)
+
+    def find(row: int) -> Path:
+        name = dataset.images.file_names[row] or dataset.images.coco_urls[row]
+        return next(folder.rglob(Path(name).name))
+
+    def start(phase: int, seed: int) -> tuple[Any, Any, Callable[[int], Iterator[Any]]]:
+        torch.manual_seed(seed)
+        seen = OLD if phase == 0 else SEEN
+        model = build_model(settings, seen, rois_per_image=16)
+        teacher = None
+        if phase == 0:
+            data = base_data(occurrences, range(OLD), seed=0)
+            model.backbone.bottom_up.load_imagenet()
+        else:
+            data = step_data(occurrences, range(OLD, SEEN), phase=1, seed=0)
+            torch.manual_seed(0)
+            previous = build_model(settings, OLD, rois_per_image=16)
+            generator = torch.Generator().manual_seed(0)
+            rows = random_rows(SEEN - OLD, 32, 0.01, generator)
+            state = previous.state_dict()
+            model.load_state_dict(grow_state(state, rows, generator, class_agnostic_boxes=True))
+            freeze(model, settings.step.freeze)
+            teacher = Teacher(
+                previous, student_trains_bottom_up=False, student_trains_backbone=True
+            )
+        entries = PhaseDataset(dataset, labels, seen, data)
+        mapper = Mapper(find, settings.data, channels="RGB", seed=0)
+
+        def batches(first: int) -> Iterator[Any]:
+            return iterate_batches(
+                entries, mapper, start=first, iterations=ITERATIONS, batch_size=2, workers=0
+            )
+
+        return model, teacher, batches
+
+    return start
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_resumed_training_gives_the_very_weights_of_an_uninterrupted_run(
+    phase: int, settings: Settings, start_phase: Callable[..., Any], tmp_path: Path
+) -> None:
+    schedule = settings.schedule(phase)
+    path = tmp_path / "state"
+    losses: list[dict[str, float]] = []
+
+    def go(seed: int, state: Any, save: Callable[..., None]) -> dict[str, torch.Tensor]:
+        model, teacher, batches = start_phase(phase, seed)
+        if state is not None:
+            model.load_state_dict(state.model)
+        optimizer = build_optimizer(model, schedule)
+        first = 0
+        if state is not None:
+            restore_optimizer(model, optimizer, state.optimizer)
+            first = state.iteration
+        train(
+            model,
+            batches(first),
+            optimizer,
+            NO_SCALER,
+            schedule,
+            phase=phase,
+            start=first,
+            iterations=ITERATIONS,
+            seed=0,
+            seconds=0.0,
+            teacher=teacher,
+            distill_weight=1.0,
+            on_iteration=lambda report: losses.append(report.losses),
+            save=lambda done, seconds: save(model, optimizer, done, seconds),
+        )
+        tensors: dict[str, torch.Tensor] = model.state_dict()
+        return tensors
+
+    def store(model: Any, optimizer: Any, done: int, seconds: float) -> None:
+        save_training_state(path, model, optimizer, NO_SCALER, done, seconds)
+
+    whole = go(0, None, store)
+    state = load_training_state(path, "mend")
+    assert state.iteration == STOP
+    assert any(not torch.equal(whole[name], tensor) for name, tensor in state.model.items())
+
+    # Other first weights and another stand of torch's generator: all comes from the state.
+    resumed = go(77, state, lambda *arguments: None)
+    assert losses[STOP:ITERATIONS] == losses[ITERATIONS:]
+    assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    assert ("loss_distill" in losses[0]) is (phase == 1)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.workspace.manifest import ClassRecord, InputFile, PhaseManifest, Split, save_record
+from lst_cli.workspace.store import Workspace
+
+
+@pytest.fixture
+def split() -> Split:
+    """Five classes in groups of two, two and one."""
+    file = InputFile(path="t.json", sha256="aa", layout="coco", images=4, instances=9)
+    classes = tuple(
+        ClassRecord(
+            category_id=number, name=f"class {number}", instances=9 - number, images=1,
+            frequency="r", val_instances=1,
+        )
+        for number in (4, 2, 5, 1, 3)
+    )  # fmt: skip
+    return Split(
+        train=file,
+        val=file,
+        image_dirs=("images",),
+        federated=False,
+        base_classes=2,
+        classes=classes,
+        groups=((4, 2), (5, 1), (3,)),
+        excluded=(),
+        left_out_instances=0,
+        phases=(),
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, split: Split) -> Workspace:
+    found = Workspace(tmp_path / "work")
+    found.save_split(split)
+    return found
+
+
+@pytest.fixture
+def begin(workspace: Workspace) -> Callable[..., PhaseManifest]:
+    """Write the manifest of a phase by hand; its model is what `model` says."""
+
+    def write(phase: int, *, done: bool = True, model: str = "", **others: Any) -> PhaseManifest:
+        fields: dict[str, Any] = {
+            "phase": phase,
+            "done": done,
+            "split_sha256": workspace.split.digest,
+            "previous_sha256": f"model {phase - 1}" if phase else None,
+            "new_classes": 2,
+            "seen_classes": 4,
+            "new_entries": 3,
+            "replay_entries": 1,
+            "replay_counts": {"4": 1},
+            "iterations": 10,
+            "seed": 0,
+            "settings": {},
+            "weights": None,
+            "versions": {},
+            "device": "cpu",
+            "started": "2026-01-01",
+            "model_sha256": (model or f"model {phase}") if done else None,
+        }
+        manifest = PhaseManifest(**{**fields, **others})
+        save_record(manifest, workspace.phase(phase).manifest)
+        return manifest
+
+    return write

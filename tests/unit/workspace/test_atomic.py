@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.workspace import atomic
+from lst_cli.workspace.atomic import explain_os_error, replacing, write_bytes, write_text
+from lst_cli.workspace.store import Workspace
+
+
+def test_text_is_written_as_utf8_and_directories_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "file", "naïve ≥\n")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == "naïve ≥\n".encode()
+
+
+def test_an_empty_file_can_be_written(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "file", b"")
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lst_cli.workspace.atomic import replacing
+
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("ne")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)],
+        check=False,
+        cwd=Path(atomic.__file__).parents[2],
+    )
+    assert killed.returncode == -9
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_the_content_is_on_disk_before_it_takes_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (order.append("fsync"), fsync(number)))
+    monkeypatch.setattr(
+        Path, "replace", lambda self, target: (order.append("replace"), replace(self, target))
+    )
+    write_text(tmp_path / "file", "content")
+    assert order == ["fsync", "replace"]
+
+
+def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "file", "content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "hint"),
+    [
+        (errno.ENOSPC, "the disk is full", "free some space"),
+        (errno.EDQUOT, "the disk quota is used up", "free some space"),
+        (errno.EROFS, "the file system is read-only", "-w DIR"),
+        (errno.EACCES, "permission denied", "-w DIR"),
+        (errno.EIO, os.strerror(errno.EIO), None),
+    ],
+)
+def test_the_systems_errors_become_one_sentence(
+    tmp_path: Path, number: int, reason: str, hint: str | None
+) -> None:
+    def fail() -> None:
+        with explain_os_error(tmp_path / "file"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(LstError) as caught:
+        fail()
+    assert caught.value.message == f"cannot write {tmp_path / 'file'}: {reason}"
+    assert hint is None if caught.value.hint is None else hint in caught.value.hint  # type: ignore[operator]
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LstError, match="the disk is full"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- real disks ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("mounting a small file system needs rights that are not given here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+
+
+def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=64k"):
+        write_bytes(disk / "file", b"old" * 1000)
+        with pytest.raises(LstError, match=r"cannot write .*file: the disk is full"):
+            write_bytes(disk / "file", b"new" * 100_000)
+        assert (disk / "file").read_bytes() == b"old" * 1000
+        assert [path.name for path in disk.iterdir()] == ["file"]
+
+
+def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=64k,ro"):
+        with pytest.raises(LstError, match=r"file: the file system is read-only"):
+            write_text(disk / "file", "content")
+        with pytest.raises(LstError, match="read-only"), Workspace(disk).locked():
+            pass
+        with pytest.raises(LstError, match="read-only"), Workspace(disk / "below").locked():
+            pass

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.workspace.manifest import (
+    FORMAT,
+    ClassRecord,
+    PhaseManifest,
+    Split,
+    load_record,
+    save_record,
+)
+from lst_cli.workspace.store import Workspace
+
+
+def test_a_split_comes_back_as_it_was_written(tmp_path: Path, split: Split) -> None:
+    save_record(split, tmp_path / "split.json")
+    assert load_record(Split, tmp_path / "split.json", "") == split
+
+
+def test_labels_are_ranks_in_the_class_order(split: Split) -> None:
+    assert split.class_order == [4, 2, 5, 1, 3]
+    assert [split.labels_of(phase) for phase in range(3)] == [range(2), range(2, 4), range(4, 5)]
+    assert [split.seen_classes(phase) for phase in range(3)] == [2, 4, 5]
+
+
+def test_every_group_is_that_stretch_of_the_class_order(split: Split) -> None:
+    for phase, group in enumerate(split.groups):
+        assert tuple(split.class_order[label] for label in split.labels_of(phase)) == group
+
+
+def test_moving_the_data_set_leaves_the_digest(split: Split) -> None:
+    moved = split.model_copy(
+        update={
+            "train": split.train.model_copy(update={"path": "/elsewhere/t.json"}),
+            "val": split.val.model_copy(update={"path": "/elsewhere/v.json"}),
+            "image_dirs": ("/elsewhere",),
+        }
+    )
+    assert moved.digest == split.digest
+
+
+def test_other_classes_or_other_content_change_the_digest(split: Split) -> None:
+    record = ClassRecord(
+        category_id=9, name="x", instances=1, images=1, frequency="r", val_instances=0
+    )
+    others = [
+        split.model_copy(update={"groups": ((4, 2, 5), (1,), (3,))}),
+        split.model_copy(update={"classes": (*split.classes[:-1], record)}),
+        split.model_copy(update={"train": split.train.model_copy(update={"sha256": "bb"})}),
+        split.model_copy(update={"val": split.val.model_copy(update={"sha256": "bb"})}),
+    ]
+    assert len({split.digest, *(other.digest for other in others)}) == 5
+
+
+def test_the_digest_survives_writing(tmp_path: Path, split: Split) -> None:
+    save_record(split, tmp_path / "split.json")
+    assert load_record(Split, tmp_path / "split.json", "").digest == split.digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "not valid JSON, perhaps cut short"),
+        (lambda text: "", "not valid JSON, perhaps cut short"),
+        (lambda text: "[1, 2]", f"format version None, but this lst reads version {FORMAT}"),
+        (lambda text: text.replace('"format": 1', '"format": 99'), "format version 99"),
+        (lambda text: text.replace('"base_classes"', '"bass_classes"'), "base_classes: Field req"),
+        (lambda text: text.replace('"coco"', '"voc"'), "train.layout"),
+    ],
+)
+def test_a_damaged_manifest_is_named_with_what_is_wrong(
+    tmp_path: Path, split: Split, damage: Callable[[str], str], message: str
+) -> None:
+    path = tmp_path / "split.json"
+    text = json.dumps(json.loads(split.model_dump_json()))
+    path.write_text(damage(text))
+    with pytest.raises(LstError) as caught:
+        load_record(Split, path, "lst split ...")
+    assert caught.value.message.startswith(str(path))
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_another_format_version_says_so_before_its_other_fields(
+    workspace: Workspace, begin: Callable[..., PhaseManifest]
+) -> None:
+    begin(0)
+    path = workspace.phase(0).manifest
+    path.write_text('{"format": 2, "of": "a later lst"}')
+    with pytest.raises(LstError, match="format version 2, but this lst reads version 1") as caught:
+        workspace.manifest(0)
+    assert "use the lst that wrote the workspace" in str(caught.value.hint)

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lst_cli.config import Settings
+from lst_cli.errors import LstError
+from lst_cli.workspace import store
+from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.store import Workspace, find_workspace, sha256_of
+
+Begin = Callable[..., PhaseManifest]
+
+# --- which directory -----------------------------------------------------------------------------
+
+
+def test_what_the_user_says_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "split.json").touch()
+    assert find_workspace("there", tmp_path) == Path("there")
+
+
+@pytest.mark.parametrize("file", ["split.json", "lst.toml"])
+def test_the_current_directory_counts_if_it_is_a_workspace(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).touch()
+    assert find_workspace(None, tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_else_it_is_a_directory_of_its_own(tmp_path: Path, given: str | None) -> None:
+    assert find_workspace(given, tmp_path) == tmp_path / "lst-workspace"
+
+
+def test_the_current_directory_is_asked_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_workspace(None) == tmp_path / "lst-workspace"
+    (tmp_path / "split.json").touch()
+    assert find_workspace(None) == tmp_path
+
+
+# --- which phase ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("done", "begun", "done_phases", "upcoming"),
+    [
+        ([], [], [], 0),
+        ([], [0], [], 0),
+        ([0], [], [0], 1),
+        ([0], [1], [0], 1),
+        ([0, 1], [], [0, 1], 2),
+        ([0, 1, 2], [], [0, 1, 2], None),
+        ([1], [], [], 0),  # a gap: the base was removed
+        ([0, 2], [], [0], 1),
+        ([0, 2], [1], [0], 1),
+    ],
+)
+def test_the_next_phase_is_decided_from_manifests_alone(
+    workspace: Workspace,
+    begin: Begin,
+    done: list[int],
+    begun: list[int],
+    done_phases: list[int],
+    upcoming: int | None,
+) -> None:
+    for phase in done:
+        begin(phase)
+    for phase in begun:
+        begin(phase, done=False)
+    assert workspace.done_phases() == done_phases
+    assert workspace.next_phase() == upcoming
+    assert workspace.last_phase == 2
+
+
+def test_weights_without_a_manifest_are_no_finished_phase(workspace: Workspace) -> None:
+    workspace.phase(0).root.mkdir(parents=True)
+    workspace.phase(0).model.write_text("weights")
+    assert workspace.next_phase() == 0
+    assert not workspace.is_done(0)
+
+
+def test_a_phase_grown_from_a_model_that_was_trained_anew_is_due_again(
+    workspace: Workspace, begin: Begin
+) -> None:
+    begin(0)
+    begin(1, model="another model 1")
+    begin(2)
+    assert workspace.done_phases() == [0, 1]
+    assert workspace.next_phase() == 2
+
+
+def test_the_newest_phase_needs_one_that_is_finished(workspace: Workspace, begin: Begin) -> None:
+    with pytest.raises(LstError, match=r"no phase of .* is finished yet") as caught:
+        workspace.newest_phase()
+    assert caught.value.hint == "lst train-base"
+    begin(0)
+    begin(1)
+    assert workspace.newest_phase() == 1
+
+
+@pytest.mark.parametrize("phase", [-1, 3])
+def test_a_phase_that_does_not_exist_is_refused(workspace: Workspace, phase: int) -> None:
+    with pytest.raises(LstError, match="the split has phases 0 to 2"):
+        workspace.require_done(phase)
+
+
+@pytest.mark.parametrize(
+    ("done", "asked", "command"), [([], 0, "lst train-base"), ([], 2, "lst train-base"),
+                                  ([0], 1, "lst step"), ([0], 2, "lst step")],
+)  # fmt: skip
+def test_a_phase_that_is_not_finished_names_the_command_that_comes_next(
+    workspace: Workspace, begin: Begin, done: list[int], asked: int, command: str
+) -> None:
+    for phase in done:
+        begin(phase)
+    with pytest.raises(LstError, match=f"phase {asked} is not finished") as caught:
+        workspace.require_done(asked)
+    assert caught.value.hint == command
+
+
+def test_a_split_changed_after_training_began_is_refused(
+    workspace: Workspace, begin: Begin, split: Split
+) -> None:
+    begin(0)
+    workspace.save_split(split.model_copy(update={"groups": ((4,), (2, 5, 1), (3,))}))
+    for ask in (workspace.next_phase, lambda: workspace.is_done(0)):
+        with pytest.raises(LstError, match=r"split\.json changed after phase 0 was begun"):
+            ask()
+
+
+def test_a_split_whose_files_were_moved_keeps_its_phases(
+    workspace: Workspace, begin: Begin, split: Split
+) -> None:
+    begin(0)
+    workspace.save_split(split.model_copy(update={"image_dirs": ("elsewhere",)}))
+    assert workspace.split.image_dirs == ("elsewhere",)
+    assert workspace.next_phase() == 1
+
+
+def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match="holds no split yet") as caught:
+        _ = Workspace(tmp_path).split
+    assert str(caught.value.hint).startswith("lst split --train")
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+def write_model(workspace: Workspace, begin: Begin, content: bytes = b"the weights") -> Path:
+    begin(0, model=hashlib.sha256(content).hexdigest())
+    workspace.phase(0).model.write_bytes(content)
+    return workspace.phase(0).model
+
+
+def test_whole_weights_are_accepted(workspace: Workspace, begin: Begin) -> None:
+    write_model(workspace, begin)
+    assert workspace.require_model(0).phase == 0
+
+
+@pytest.mark.parametrize("content", [b"the wei", b"the weightz", b""])
+def test_weights_cut_short_or_changed_are_refused(
+    workspace: Workspace, begin: Begin, content: bytes
+) -> None:
+    write_model(workspace, begin).write_bytes(content)
+    with pytest.raises(LstError, match=r"model\.safetensors: cut short or changed"):
+        workspace.require_model(0)
+
+
+def test_missing_weights_are_refused(workspace: Workspace, begin: Begin) -> None:
+    write_model(workspace, begin).unlink()
+    with pytest.raises(LstError, match=r"model\.safetensors: missing"):
+        workspace.require_model(0)
+
+
+def test_the_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000  # more than one block
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_the_workspace_if_it_has_any(workspace: Workspace) -> None:
+    assert workspace.settings() == Settings()
+    workspace.layout.settings.write_text("seed = 3\n")
+    assert workspace.settings().seed == 3
+    assert workspace.settings(["seed=4"]).seed == 4
+
+
+def test_bins_that_cannot_be_read_are_refused_before_anything_is_trained(
+    workspace: Workspace,
+) -> None:
+    with pytest.raises(LstError, match="cannot read the bin 'ten'"):
+        workspace.settings(["eval.bins=<5,ten"])
+
+
+def test_settings_a_phase_was_trained_with_come_back(workspace: Workspace, begin: Begin) -> None:
+    begin(0, settings=Settings(seed=8).model_dump(mode="json"))
+    assert workspace.trained_settings(0) == Settings(seed=8)
+
+
+def test_settings_of_another_lst_are_refused_by_key(workspace: Workspace, begin: Begin) -> None:
+    begin(0, settings={"base": {"tempo": 3}})
+    with pytest.raises(LstError, match=r"manifest\.json: settings\.base\.tempo"):
+        workspace.trained_settings(0)
+    with pytest.raises(LstError, match="phase 1 was not begun"):
+        workspace.trained_settings(1)
+
+
+# --- one writer ----------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from pathlib import Path
+from lst_cli.workspace.store import Workspace
+
+with Workspace(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_ends(workspace: Workspace) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(workspace.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(store.__file__).parents[2],
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        message = f"another lst is writing to {workspace.root}"
+        with pytest.raises(LstError, match=message) as caught, workspace.locked():
+            pass
+        assert "wait until it has finished" in str(caught.value.hint)
+        other.kill()  # the system lets go of the lock, whatever became of the process
+    with workspace.locked():
+        pass
+
+
+def test_the_lock_is_let_go_of_after_an_error(workspace: Workspace) -> None:
+    def fail() -> None:
+        with workspace.locked():
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
+    with workspace.locked():
+        pass
+
+
+def test_locking_makes_the_directory(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "new" / "deep").locked():
+        assert (tmp_path / "new" / "deep").is_dir()
