@@ -19,6 +19,7 @@ from lst_cli.config import DataSettings
 from lst_cli.data.images import read_image
 from lst_cli.data.phase_dataset import Sample
 from lst_cli.data.segmentations import Segmentation, parse_segmentation, usable_polygons
+from lst_cli.modeling.roi_heads import IGNORED
 
 
 class Mapper:
@@ -48,7 +49,8 @@ class Mapper:
 
         Returns:
             detectron2's dict: `image`, float32 (3, H, W), and `instances` with `gt_boxes`
-            (absolute XYXY), `gt_classes` and `gt_masks`.
+            (absolute XYXY), `gt_masks`, `gt_labels`, and `gt_classes`, which is the label or
+            `IGNORED` where the object does not count.
 
         Raises:
             LstError: If the image is missing, unreadable, or of another size than stated.
@@ -64,15 +66,13 @@ class Mapper:
                 {
                     "bbox": box.tolist(),
                     "bbox_mode": BoxMode.XYWH_ABS,
-                    "category_id": int(label),
+                    "category_id": 0,  # replaced below
                     "segmentation": _usable(parse_segmentation(raw)),
                 },
                 transforms,
                 size,
             )
-            for box, label, raw in zip(
-                sample.boxes, sample.labels, sample.segmentations, strict=True
-            )
+            for box, raw in zip(sample.boxes, sample.segmentations, strict=True)
         ]
         for annotation in annotations:
             if isinstance(annotation["segmentation"], np.ndarray):
@@ -83,6 +83,9 @@ class Mapper:
         instances = annotations_to_instances(
             annotations, size, mask_format="polygon" if polygons else "bitmask"
         )
+        labels, counts = torch.from_numpy(sample.labels), torch.from_numpy(sample.counts)
+        instances.gt_labels = labels
+        instances.gt_classes = torch.where(counts, labels, IGNORED)
         return {
             "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
             "instances": instances,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,6 @@ from lst_cli.data.lvis import Dataset, read_segmentations
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
 
 IntArray = npt.NDArray[np.int64]
-
-DOES_NOT_COUNT = -1
-"""Label of an annotated object of a seen class that is not the entry's class."""
 
 
 class SegmentationStore:
@@ -51,8 +47,10 @@ class Sample:
         image: Row of the image table.
         height: Pixels, as stated.
         width: Pixels, as stated.
-        boxes: Boxes of all objects of seen classes, x, y, width, height, shape (M, 4).
-        labels: Label of each, or `DOES_NOT_COUNT`, shape (M,).
+        boxes: Boxes of all objects of seen classes, x, y, width, height, shape (M, 4); those
+            that count come first.
+        labels: Label of each, shape (M,).
+        counts: Whether it counts in the entry, shape (M,).
         segmentations: Raw JSON of each one's segmentation.
     """
 
@@ -62,6 +60,7 @@ class Sample:
     width: int
     boxes: npt.NDArray[np.float64]
     labels: IntArray
+    counts: npt.NDArray[np.bool_]
     segmentations: list[bytes]
 
 
@@ -97,12 +96,16 @@ class PhaseDataset:
         )
         self.wanted_images: IntArray = np.flatnonzero(wanted)
         self.segmentations = SegmentationStore(dataset.path, rows)
-        self._epoch = lru_cache(maxsize=2)(data.epoch_entries)
+        self._drawn: dict[int, Entries] = {}
 
     def entry(self, position: int) -> tuple[int, int]:
         """Image row and label of the entry at a position."""
         epoch, place = divmod(position, len(self.data))
-        entries: Entries = self._epoch(epoch)
+        if epoch not in self._drawn:
+            # A batch may reach into the next epoch; older ones do not come back.
+            self._drawn = {e: kept for e, kept in self._drawn.items() if e == epoch - 1}
+            self._drawn[epoch] = self.data.epoch_entries(epoch)
+        entries = self._drawn[epoch]
         return int(entries.images[place]), int(entries.labels[place])
 
     def __getitem__(self, position: int) -> Sample:
@@ -112,15 +115,18 @@ class PhaseDataset:
     def sample(self, image: int, label: int, position: int = 0) -> Sample:
         """The sample of an image in which one class counts, or all (`ALL_CLASSES`)."""
         rows = self._rows[self._starts[image] : self._starts[image + 1]]
-        labels = self._labels[rows]
-        if label != ALL_CLASSES:
-            labels = np.where(labels == label, labels, DOES_NOT_COUNT)
+        counts = (self._labels[rows] == label) | (label == ALL_CLASSES)
+        # Of two annotations with the very same box, a region matches the first: one that does
+        # not count must not hide the one that does.
+        order = np.argsort(~counts, kind="stable")
+        rows, counts = rows[order], counts[order]
         return Sample(
             position=position,
             image=image,
             height=int(self._images.heights[image]),
             width=int(self._images.widths[image]),
             boxes=self._boxes[rows],
-            labels=labels,
+            labels=self._labels[rows],
+            counts=counts,
             segmentations=[self.segmentations[int(row)] for row in rows],
         )

@@ -65,6 +65,7 @@ class _EvaluationImages(Dataset[Any]):
             width=int(self._images.widths[row]),
             boxes=np.zeros((0, 4)),
             labels=np.zeros(0, dtype=np.int64),
+            counts=np.zeros(0, dtype=bool),
             segmentations=[],
         )
         try:

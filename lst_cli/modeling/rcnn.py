@@ -33,7 +33,8 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
 
         Args:
             batch: detectron2's dicts: `image`, shape (3, H, W), and `instances` with `gt_boxes`,
-                `gt_masks` and `gt_classes`, which is `IGNORED` where an object does not count.
+                `gt_masks`, `gt_labels`, and `gt_classes`, which is `IGNORED` where an object
+                does not count.
             teacher: The previous phase's model; without it there is no `loss_distill`.
             distill_weight: Weight of `loss_distill`.
         """
@@ -49,7 +50,8 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         losses = {**losses, **of_heads}
         if teacher is not None:
             old = len(teacher.class_rows)
-            boxes: list[Boxes] = [t.gt_boxes[t.gt_classes >= old] for t in targets]
+            # All objects of new classes, also those that do not count in their entry.
+            boxes: list[Boxes] = [t.gt_boxes[t.gt_labels >= old] for t in targets]
             student = cosines(
                 self.roi_heads.box_features(features, boxes),
                 self.roi_heads.box_predictor.cls_score.weight[:old],

@@ -53,6 +53,7 @@ def sample(*segmentations: Any, position: int = 0, **changes: Any) -> Sample:
         "width": WIDTH,
         "boxes": np.array([BOX] * len(segmentations)).reshape(-1, 4),
         "labels": np.arange(len(segmentations)),
+        "counts": np.ones(len(segmentations), dtype=bool),
         "segmentations": [json.dumps(segmentation).encode() for segmentation in segmentations],
     }
     return Sample(**{**values, **changes})
@@ -85,13 +86,14 @@ def bitmaps(instances: Any) -> np.ndarray:
 
 
 def test_nothing_is_changed_where_nothing_is_asked(make: Make, pixels: np.ndarray) -> None:
-    item = make()(sample(RECTANGLE, labels=np.array([-1])))
+    item = make()(sample(RECTANGLE, labels=np.array([4]), counts=np.array([False])))
     assert torch.equal(item["image"], torch.from_numpy(pixels).permute(2, 0, 1).float())
     assert (item["height"], item["width"]) == (HEIGHT, WIDTH)
     instances = item["instances"]
     assert instances.image_size == (HEIGHT, WIDTH)
     assert instances.gt_boxes.tensor.tolist() == [[2, 1, 7, 5]]
     assert instances.gt_classes.tolist() == [-1]
+    assert instances.gt_labels.tolist() == [4]
     np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lst_cli.data.lvis import Dataset
-from lst_cli.data.phase_dataset import DOES_NOT_COUNT, PhaseDataset, SegmentationStore
+from lst_cli.data.phase_dataset import PhaseDataset, SegmentationStore
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data, step_data
 
 # (image row, label) of each annotation, images and classes mixed up as in real files.
@@ -69,6 +69,7 @@ def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset: D
         assert phase.entry(position) == (sample.image, ALL_CLASSES)
         assert rows_of(sample) == expected_rows(sample.image, 2)
         assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
+        assert sample.counts.all()
 
 
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
@@ -81,10 +82,13 @@ def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
         image, label = entries.entry(position)
         sample = entries[position]
         assert (sample.image, sample.position) == (image, position)
-        assert rows_of(sample) == expected_rows(image, seen)
         found = [OBJECTS[row][1] for row in rows_of(sample)]
-        assert sample.labels.tolist() == [k if k == label else DOES_NOT_COUNT for k in found]
-        assert label in sample.labels
+        assert sorted(rows_of(sample)) == expected_rows(image, seen)
+        assert sample.labels.tolist() == found
+        assert sample.counts.tolist() == [k == label for k in found]
+        # Those that count come first, so that an identical box of another class hides none.
+        assert sample.counts.any()
+        assert sample.counts.tolist() == sorted(sample.counts.tolist(), reverse=True)
         assert max(found) < seen
         classes.add(label)
     assert classes == set(range(seen))

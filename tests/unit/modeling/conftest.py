@@ -70,7 +70,9 @@ def make_batch() -> Callable[..., list[dict[str, Any]]]:
     """Images of noise with two overlapping boxes each, as detectron2's dicts."""
     from detectron2.structures import Boxes, Instances, PolygonMasks
 
-    def make(*classes: tuple[int, int], side: int = 64) -> list[dict[str, Any]]:
+    def make(
+        *classes: tuple[int, int], side: int = 64, labels: tuple[int, int] | None = None
+    ) -> list[dict[str, Any]]:
         generator = torch.Generator().manual_seed(7)
         batch = []
         for pair in classes:
@@ -78,6 +80,7 @@ def make_batch() -> Callable[..., list[dict[str, Any]]]:
             boxes = [[4.0, 6.0, 40.0, 42.0], [24.0, 10.0, 60.0, 46.0]]
             instances.gt_boxes = Boxes(torch.tensor(boxes))
             instances.gt_classes = torch.tensor(pair)
+            instances.gt_labels = torch.tensor(labels or pair)
             instances.gt_masks = PolygonMasks(
                 [[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in boxes]
             )

@@ -54,6 +54,20 @@ def test_distillation_looks_at_the_boxes_of_new_classes_only(
     assert all(torch.equal(losses[name], without[name]) for name in without)
 
 
+def test_distillation_looks_at_new_objects_that_do_not_count_too(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    student, previous = make_model(5, seed=1), make_model(3, seed=2)
+    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+
+    def distil(classes: tuple[int, int]) -> torch.Tensor:
+        batch = make_batch(classes, labels=(3, 4))
+        return losses_of(lambda: student.losses(batch, teacher))["loss_distill"]
+
+    # An entry of class 3, and one of an old class: the boxes of labels 3 and 4 are the same.
+    assert distil((3, IGNORED)) == distil((IGNORED, IGNORED)) == distil((3, 4)) > 0
+
+
 def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
     make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:

@@ -9,7 +9,6 @@ import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from lst_cli.data.phase_dataset import DOES_NOT_COUNT
 from lst_cli.modeling.roi_heads import IGNORED
 
 pytestmark = pytest.mark.engine
@@ -64,10 +63,6 @@ def sample(make_model: Callable[..., Any], regions: np.ndarray) -> Callable[...,
 
 def as_set(boxes: np.ndarray) -> set[tuple[float, ...]]:
     return {tuple(box) for box in boxes.tolist()}
-
-
-def test_both_names_of_the_label_agree() -> None:
-    assert IGNORED == DOES_NOT_COUNT
 
 
 def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_background(

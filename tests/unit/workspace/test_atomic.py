@@ -12,7 +12,13 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.workspace import atomic
-from lst_cli.workspace.atomic import explain_os_error, replacing, write_bytes, write_text
+from lst_cli.workspace.atomic import (
+    explain_os_error,
+    remove_leftovers,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from lst_cli.workspace.store import Workspace
 
 
@@ -62,8 +68,29 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     )
     assert killed.returncode == -9
     assert path.read_text() == "old"
-    write_text(path, "new")
-    assert path.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    names = [
+        "file",
+        ".file",
+        ".gitignore",
+        ".model.v2.safetensors",
+        ".file.Abcdefgh",
+        "file.ab_defg1",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".file.ab_defg1").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_the_content_is_on_disk_before_it_takes_the_name(

@@ -260,3 +260,14 @@ def test_the_lock_is_let_go_of_after_an_error(workspace: Workspace) -> None:
 def test_locking_makes_the_directory(tmp_path: Path) -> None:
     with Workspace(tmp_path / "new" / "deep").locked():
         assert (tmp_path / "new" / "deep").is_dir()
+
+
+def test_locking_clears_away_what_a_killed_writer_left(workspace: Workspace) -> None:
+    left = workspace.phase(0).root / ".model.safetensors.a1b2c3d4"
+    kept = workspace.root / ".lst.toml.a1b2c3d4"  # `lst init` writes without the lock
+    left.parent.mkdir(parents=True)
+    left.touch()
+    kept.touch()
+    with workspace.locked():
+        assert not left.exists()
+    assert kept.exists()
