@@ -83,7 +83,8 @@ class LstGroup(click.Group):
         except LstError as error:
             raise ShownError(error) from error
         except BrokenPipeError:
-            raise
+            _drop_output()  # the reader (head, a pager) has seen enough
+            ctx.exit(0)
         except OSError as error:
             where = error.filename or "reading or writing failed"
             raise ShownError(LstError(f"{where}: {error.strerror or error}")) from error
@@ -145,7 +146,7 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except BrokenPipeError:
-        _drop_output()  # the reader (head, a pager) has seen enough
+        _drop_output()
         code = 0
     except OSError as error:
         show_error(f"cannot write the output: {error.strerror or error}", None)

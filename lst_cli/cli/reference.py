@@ -32,8 +32,16 @@ def walk_commands(
         The words that call a command, the command, and a context to ask for its help.
         Hidden commands are left out.
     """
+    # With the command's own settings: click keeps the help option that it makes here.
     context = click.Context(
-        command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH
+        command,
+        info_name=name,
+        parent=parent,
+        **{
+            **command.context_settings,
+            "terminal_width": _WIDTH,
+            "max_content_width": _WIDTH,
+        },
     )
     yield context.command_path, command, context
     if isinstance(command, click.Group):

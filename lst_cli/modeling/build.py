@@ -45,7 +45,17 @@ def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) 
     Raises:
         LstError: If detectron2 refuses a key or a value.
     """
-    model: LstRCNN = build_from_registry(detectron2_config(settings, classes, rois_per_image))
+    cfg = detectron2_config(settings, classes, rois_per_image)
+    try:
+        model: LstRCNN = build_from_registry(cfg)
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if not settings.detectron2:
+            raise  # no key of the user's: a fault of ours
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LstError(
+            f"detectron2 cannot build the network: {reason}",
+            "check the keys of [detectron2]: " + ", ".join(settings.detectron2),
+        ) from error
     return model
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lst_cli.config import Settings
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
+from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.recipes.evaluate import evaluate_phase, load_metrics
 from lst_cli.recipes.init import write_settings
@@ -24,16 +25,16 @@ DEMO_SETTINGS = (
     "base.epochs=6",
     "base.decay_epochs=[4.5]",
     "base.lr=0.002",
-    "step.epochs=4",
-    "step.decay_epochs=[3]",
+    "step.epochs=6",
+    "step.decay_epochs=[4.5]",
     "step.lr=0.001",
+    "eval.detections=100",
     "eval.bins==1,<5,<10,10-39,40-149,>=150",
 )
 TITLE = "lst demo"
 NOTE = (
-    "The images of this report were drawn by `lst demo` itself. Training and validation show "
-    "the same glyphs in other poses, colours and surroundings: the numbers show that the method "
-    "runs, and mean nothing beyond this set."
+    "Training and validation show the same glyphs in other poses, colours and surroundings, so "
+    "that a class seen once can be found again."
 )
 
 
@@ -94,8 +95,16 @@ def prepare_demo(
 
     Returns:
         The demo's settings.
+
+    Raises:
+        LstError: If the workspace holds a demo of another seed.
     """
     words = (*DEMO_SETTINGS, f"seed={seed}", *overrides)
+    if workspace.layout.settings.exists() and workspace.settings().seed != seed:
+        raise LstError(
+            f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
+            f"lst demo --seed {seed} -w ANOTHER_DIR",
+        )
     events.stage("drawing the set")
     drawn = draw_demo(
         workspace.root / "data",

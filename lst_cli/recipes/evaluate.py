@@ -17,7 +17,7 @@ from lst_cli.evaluation.ground_truth import read_ground_truth
 from lst_cli.evaluation.lvis_ap import lvis_ap
 from lst_cli.evaluation.metrics import Metrics, build_metrics
 from lst_cli.phases.bins import parse_bins
-from lst_cli.recipes.inputs import image_finder, read_unchanged
+from lst_cli.recipes.inputs import ImagePaths, read_unchanged
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
@@ -122,20 +122,12 @@ def run_model(
     from lst_cli.recipes.inference import detect
 
     split = workspace.split
-    finder = image_finder(split)
-    images = val.images
-
-    def find(row: int) -> Path:
-        return finder.find(
-            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
-        )
-
     return detect(
         workspace.phase(manifest.phase).model,
         workspace.trained_settings(manifest.phase),
         settings,
-        images,
-        find,
+        val.images,
+        ImagePaths.of(split, val),
         split.class_order[: manifest.seen_classes],
         progress=lambda done, total: progress("images", done, total),
     )

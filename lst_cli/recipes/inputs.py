@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lst_cli.data.checks import usable_instances
 from lst_cli.data.images import ImageFinder
-from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.lvis import Dataset, Images, read_dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.labels import NO_LABEL, LabelMap
 from lst_cli.phases.replay import Occurrences
@@ -76,6 +76,31 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
     return dataset
 
 
-def image_finder(split: Split) -> ImageFinder:
-    """Finder of the split's images."""
-    return ImageFinder([Path(directory) for directory in split.image_dirs])
+@dataclass(frozen=True)
+class ImagePaths:
+    """Where the images of a file lie, by their row; a worker process can be handed it.
+
+    Attributes:
+        finder: Looks in the split's directories.
+        images: The image table.
+    """
+
+    finder: ImageFinder
+    images: Images
+
+    @classmethod
+    def of(cls, split: Split, dataset: Dataset) -> ImagePaths:
+        """Paths of a dataset's images in the directories of its split."""
+        directories = [Path(directory) for directory in split.image_dirs]
+        return cls(ImageFinder(directories), dataset.images)
+
+    def __call__(self, row: int) -> Path:
+        """Path of an image.
+
+        Raises:
+            LstError: If it is not found.
+        """
+        images = self.images
+        return self.finder.find(
+            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
+        )

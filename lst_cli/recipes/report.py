@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
+from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
 from lst_cli.recipes.evaluate import load_metrics
-from lst_cli.recipes.inputs import image_finder, read_training_input, read_unchanged
+from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_unchanged
 from lst_cli.recipes.split import measure_balance, report_classes
 from lst_cli.reporting.data import (
     Panel,
@@ -145,7 +146,10 @@ def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
     notes = []
     excluded = len(workspace.split.excluded)
     if excluded:
-        notes.append(f"{excluded} class(es) without training instances are left out.")
+        count = count_of(excluded, "class has", "classes have")
+        notes.append(
+            f"{count} no training instance and {'is' if excluded == 1 else 'are'} left out."
+        )
     if base.weights is None:
         notes.append("The backbone started from random values: no --weights were given.")
     return notes
@@ -173,12 +177,12 @@ def _panels(workspace: Workspace, phase: int) -> list[Panel]:
     seen = split.class_order[: split.seen_classes(phase)]
     rows = _choose_images(val, seen)
     found = _detections_of(workspace, phase, {int(val.images.ids[row]) for row in rows})
-    finder = image_finder(split)
+    find = ImagePaths.of(split, val)
     names = {record.category_id: record.name for record in split.classes}
     panels = []
     for row in rows:
         image_id = int(val.images.ids[row])
-        path = finder.find(val.images.file_names[row], val.images.coco_urls[row], image_id=image_id)
+        path = find(row)
         panels.append(
             Panel(
                 image=path,

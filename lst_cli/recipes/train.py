@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from lst_cli import __version__
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.checking import check_before_training
-from lst_cli.recipes.inputs import TrainingInput, image_finder, read_training_input
+from lst_cli.recipes.inputs import ImagePaths, TrainingInput, read_training_input
 from lst_cli.recipes.plan import TrainingPlan, phase_data, plan_training, require_trainable
 from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.layout import PhaseDirectory
@@ -161,7 +162,7 @@ def _run(
         settings=settings,
         inputs=inputs,
         data=data,
-        find=_finder_of(workspace, inputs),
+        find=ImagePaths.of(workspace.split, inputs.dataset),
     )
     start = run.prepare(weights or _weights_file(manifest), events)
     events.plan(plan, start)
@@ -192,18 +193,6 @@ def _run(
     return done
 
 
-def _finder_of(workspace: Workspace, inputs: TrainingInput) -> Callable[[int], Any]:
-    finder = image_finder(workspace.split)
-    images = inputs.dataset.images
-
-    def find(row: int) -> Any:
-        return finder.find(
-            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
-        )
-
-    return find
-
-
 @contextmanager
 def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None]]:
     """Open the JSON-lines log, cut back to the iteration that training continues from."""
@@ -222,13 +211,14 @@ def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None
     with directory.log.open("a", encoding="utf-8", buffering=1) as file:
 
         def write(report: Any) -> None:
-            entry = {
+            entry: dict[str, float | None] = {
                 "iteration": report.iteration,
                 "seconds": round(report.seconds, 3),
                 "lr": report.lr,
-                **{name: round(value, 6) for name, value in report.losses.items()},
-                **{name: round(value, 6) for name, value in report.details.items()},
             }
+            for name, value in {**report.losses, **report.details}.items():
+                # JSON has no infinity, which a gradient of mixed precision may be.
+                entry[name] = round(value, 6) if math.isfinite(value) else None
             with explain_os_error(directory.log):
                 file.write(json.dumps(entry) + "\n")
 

@@ -94,7 +94,16 @@ def train(
     began = time.perf_counter() - seconds
     overflows = 0
     with EventStorage(start) as storage, deferred_interrupt() as stop:
-        for iteration, batch in zip(range(start, iterations), batches, strict=True):
+        reader = iter(batches)
+        for iteration in range(start, iterations):
+            try:
+                batch = next(reader, None)
+            except LstError:  # an image went missing: what was trained so far is good
+                if iteration > start:
+                    save(iteration, time.perf_counter() - began)
+                raise
+            if batch is None:
+                raise ValueError(f"batches end before iteration {iteration}")
             seed_iteration(seed, phase, iteration)
             factor = lr_factor(iteration, iterations, schedule)
             set_lr(optimizer, factor)

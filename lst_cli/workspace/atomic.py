@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,12 @@ _REASONS = {
     errno.EROFS: ("the file system is read-only", "choose another workspace with -w DIR"),
     errno.EACCES: ("permission denied", "choose another workspace with -w DIR"),
     errno.EPERM: ("permission denied", "choose another workspace with -w DIR"),
+    errno.EEXIST: ("a file is in the way", "choose another workspace with -w DIR"),
+    errno.ENOTDIR: ("a file is in the way", "choose another workspace with -w DIR"),
 }
+
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # what `replacing` calls its files
 
 
 @contextmanager
@@ -33,7 +39,8 @@ def explain_os_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), None))
+        unknown = (error.strerror or str(error), "see that the disk is there and can be written")
+        reason, hint = _REASONS.get(error.errno or 0, unknown)
         raise LstError(f"cannot write {path}: {reason}", hint) from error
 
 
@@ -85,6 +92,16 @@ def write_text(path: Path, text: str) -> None:
         LstError: If the file cannot be written.
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a write that was killed left in a directory: up to a whole checkpoint.
+
+    Nobody else may be writing there.
+    """
+    for path in directory.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from lst_cli.config import Settings, load_settings
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import parse_bins
-from lst_cli.workspace.atomic import explain_os_error
+from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, Split, load_record, save_record
 
@@ -219,7 +219,8 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace for writing.
 
-        The operating system lets go of the lock when the process ends, however it ends.
+        The operating system lets go of the lock when the process ends, however it ends. What a
+        killed writer left half-written is cleared away first.
 
         Raises:
             LstError: If another process holds it, or the directory cannot be written.
@@ -235,6 +236,9 @@ class Workspace:
                     "wait until it has finished, or choose another workspace with -w DIR",
                 ) from None
         try:
+            with explain_os_error(self.root):
+                for directory in (self.layout.report, *self.layout.phases.glob("*")):
+                    remove_leftovers(directory)
             yield
         finally:
             lock.release()

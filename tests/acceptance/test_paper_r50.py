@@ -8,10 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,26 +81,19 @@ def make_weights(path: Path) -> Path:
     return path
 
 
-def run(*words: str | Path) -> tuple[float, float]:
-    """Run `lst` and return its seconds and its peak memory in GiB."""
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "lst_cli", *map(str, words)])
-    _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    return time.perf_counter() - began, usage.ru_maxrss / 2**20
-
-
-def test_the_papers_network_trains_on_a_cpu(tmp_path: Path) -> None:
+def test_the_papers_network_trains_on_a_cpu(
+    lst: Callable[..., tuple[float, float]], tmp_path: Path
+) -> None:
     # ~10 objects an image, as LVIS has; 180 images.
     train = draw_set(tmp_path / "train", images=180, repeats=3)
     val = draw_set(tmp_path / "val", images=2, repeats=1, first_id=1001)
     workspace = tmp_path / "workspace"
     weights = make_weights(tmp_path / "weights.pkl")
     where = ("-w", workspace)
-    run("split", *where, "--train", train, "--val", val, "--images", train.parent,
+    lst("split", *where, "--train", train, "--val", val, "--images", train.parent,
         "--images", val.parent, "--b", str(BASE), "--phases", str(PHASES))  # fmt: skip
     one = "epochs=0.0001", "decay_epochs=[]"
-    base = run(
+    base = lst(
         "train-base",
         *where,
         "--weights",
@@ -112,12 +102,11 @@ def test_the_papers_network_trains_on_a_cpu(tmp_path: Path) -> None:
     )
     rows = [("train-base, one iteration of 8 images", 270, *base)]
     for phase in range(1, PHASES + 1):
-        step = run("step", *where, *(w for o in one for w in ("--set", f"step.{o}")))
+        step = lst("step", *where, *(w for o in one for w in ("--set", f"step.{o}")))
         rows.append((f"step, phase {phase}, one iteration of 8 images", CLASSES, *step))
-    rows.append(("eval, 2 images", CLASSES, *run("eval", *where)))
+    rows.append(("eval, 2 images", CLASSES, *lst("eval", *where)))
     print(f"\n| command | classes | s | peak GiB |\n|---|---|---|---|  (cores: {os.cpu_count()})")
     for name, classes, seconds, memory in rows:
         print(f"| {name} | {classes} | {seconds:.0f} | {memory:.1f} |")
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     assert max(memory for *_, memory in rows) < physical
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 < 2

@@ -269,3 +269,16 @@ def test_problems_know_their_file_and_go_to_json() -> None:
     assert examples([]) == ()
     assert examples(str(number) for number in range(100)) == ("0", "1", "2", "3", "4")
     assert count_of(0, "box", "boxes") == "0 boxes"
+
+
+def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(
+    read: Read, two_classes: Any
+) -> None:
+    for image in two_classes["images"]:
+        image.pop("neg_category_ids")
+        image.pop("not_exhaustive_category_ids", None)
+    two_classes["annotations"][0]["bbox"] = [1, 2, 3, 0]
+    dataset = read(two_classes)
+    assert dataset.layout == "coco"
+    assert only(check_dataset(dataset), "box-no-area").severity == "warning"
+    assert usable_instances(dataset).tolist() == [False, True, True]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lst_cli.config import Settings, build_settings
+from lst_cli.config import Settings, build_settings, load_settings
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, detectron2_config, input_format
 
@@ -105,3 +105,18 @@ def test_an_image_without_detections_comes_through(five: Any) -> None:
     [result] = five([{"image": torch.zeros(3, 64, 64), "height": 50, "width": 40}])
     assert len(result["instances"]) == 0
     assert result["instances"].pred_masks.shape[1:] == (50, 40)
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ('detectron2.MODEL.RPN.IN_FEATURES=["p9"]', "p9"),
+        ('detectron2.MODEL.BACKBONE.NAME="nope"', "nope"),
+    ],
+)
+def test_keys_that_detectron2_cannot_build_are_one_line(key: str, named: str) -> None:
+    with pytest.raises(LstError) as caught:
+        build_model(load_settings(None, ["preset=lite", key]), 3)
+    assert named in caught.value.message
+    assert "\n" not in caught.value.message
+    assert key.split("=")[0].removeprefix("detectron2.") in (caught.value.hint or "")

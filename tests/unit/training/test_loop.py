@@ -212,7 +212,7 @@ def test_an_interrupt_in_the_last_iteration_lets_the_phase_finish() -> None:
 
 
 def test_too_few_batches_are_a_bug() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="batches end before iteration 1"):
         run(Line(), [1.0], plain(), iterations=2)
 
 
@@ -344,3 +344,20 @@ def test_resumed_training_gives_the_very_weights_of_an_uninterrupted_run(
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
     assert ("loss_distill" in losses[0]) is (phase == 1)
+
+
+def test_an_image_that_cannot_be_read_saves_what_was_trained() -> None:
+    def broken() -> Iterator[float]:
+        yield from (1.0, 1.0)
+        raise LstError("image 7 is gone", "lst check")
+
+    saved: list[int] = []
+    schedule = plain()
+    model = Line()
+    with pytest.raises(LstError, match="image 7 is gone"):
+        train(
+            model, broken(), build_optimizer(model, schedule), NO_SCALER, schedule, phase=0,
+            start=0, iterations=5, seed=0, seconds=0.0, teacher=None, distill_weight=1.0,
+            on_iteration=lambda report: None, save=lambda done, seconds: saved.append(done),
+        )  # fmt: skip
+    assert saved == [2]

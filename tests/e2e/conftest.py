@@ -1,0 +1,181 @@
+"""Runs of `lst` in processes of their own that share one import of torch, and may be killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from lst_cli.demo.draw import draw_demo
+from lst_cli.workspace.store import Workspace
+
+# Small enough for a second or two a phase: a thin network on images of 64 pixels.
+TINY = (
+    "preset=lite",
+    "device=cpu",
+    "data.workers=0",
+    "data.min_size=[64]",
+    "data.min_size_test=64",
+    "base.epochs=2",
+    "base.decay_epochs=[1.5]",
+    "base.batch_size=2",
+    "base.save_every=2",
+    "base.warmup_iterations=2",
+    "step.epochs=3",
+    "step.decay_epochs=[]",
+    "step.batch_size=2",
+    "step.save_every=2",
+    "detectron2.MODEL.FPN.OUT_CHANNELS=16",
+    "detectron2.MODEL.ROI_BOX_HEAD.FC_DIM=32",
+    "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16",
+    "model.mask_mlp_hidden=8",
+    "eval.detections=20",
+)
+
+RUN = """
+import os, signal, sys
+
+for number, path in ((1, {out!r}), (2, {err!r})):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+import torch
+torch.set_num_threads(1)
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{first}
+
+sys.argv = ["lst", *{words!r}]
+from lst_cli.cli.main import main
+main()
+"""
+
+
+@dataclass
+class Run:
+    """What a run came to; a code below 0 is the signal that ended it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Run `lst` in another process; `first` is Python to run there before."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["lst_cli.recipes.phase_run", "lst_cli.recipes.inference"])
+
+    def call(*words: object, first: str = "") -> Run:
+        folder = tmp_path_factory.mktemp("run")
+        out, err = folder / "out", folder / "err"
+        source = RUN.format(
+            out=str(out), err=str(err), first=first, words=[str(word) for word in words]
+        )
+        process = processes.Process(target=exec, args=(source, {}))
+        process.start()
+        process.join(timeout=100)
+        assert process.exitcode is not None, "the run hangs"
+        return Run(process.exitcode, out.read_text(), err.read_text())
+
+    return call
+
+
+@dataclass
+class Tiny:
+    """A drawn set of six classes."""
+
+    train_json: Path
+    val_json: Path
+    images: Path
+
+    def split_words(self, workspace: Path, *more: str) -> list[object]:
+        settings = [word for one in (*TINY, *more) for word in ("--set", one)]
+        return [
+            "split", "--train", self.train_json, "--val", self.val_json, "--images", self.images,
+            "--b", 3, "--phases", 2, "-w", workspace, *settings,
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for all test processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "e2e-shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(shared: Path) -> Tiny:
+    with FileLock(shared / "tiny.lock"):
+        drawn = draw_demo(
+            shared / "tiny", classes=6, size=64, head=7, val_per_class=1, per_image=2.5
+        )
+    return Tiny(drawn.train_json, drawn.val_json, drawn.images_dir)
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Make a directory once for all test processes."""
+    with FileLock(f"{folder}.lock"):
+        done = folder.with_name(f"{folder.name}.done")
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of another process that failed
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Run]) -> Path:
+    def make(folder: Path) -> None:
+        for words in (tiny.split_words(folder), ["train-base", "-w", folder]):
+            outcome = run(*words)
+            assert outcome.code == 0, outcome.err
+
+    return _made_once(shared / "base", make)
+
+
+@pytest.fixture(scope="session")
+def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Run]) -> Path:
+    def make(folder: Path) -> None:
+        shutil.copytree(base_folder, folder)
+        for words in (["step", "--all"], ["eval", "--all-phases"], ["report"]):
+            outcome = run(*words, "-w", folder)
+            assert outcome.code == 0, outcome.err
+            (folder / f"{words[0]}.out").write_text(outcome.out)
+            (folder / f"{words[0]}.err").write_text(outcome.err)
+
+    return _made_once(shared / "finished", make)
+
+
+@pytest.fixture
+def based(base_folder: Path, tmp_path: Path) -> Workspace:
+    """A copy of a workspace whose base phase is done."""
+    return Workspace(shutil.copytree(base_folder, tmp_path / "based"))
+
+
+@pytest.fixture
+def finished(finished_folder: Path, tmp_path: Path) -> Workspace:
+    """A copy of a workspace in which all five commands have run."""
+    return Workspace(shutil.copytree(finished_folder, tmp_path / "finished"))
+
+
+@pytest.fixture
+def fresh(tiny: Tiny, run: Callable[..., Run], tmp_path: Path) -> Workspace:
+    """A workspace that was split as the one whose base is done, and no more."""
+    outcome = run(*tiny.split_words(tmp_path / "fresh"))
+    assert outcome.code == 0, outcome.err
+    return Workspace(tmp_path / "fresh")

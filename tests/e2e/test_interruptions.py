@@ -1,0 +1,128 @@
+"""A run that is killed, at whatever moment, ends with the very weights of one that is not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lst_cli.workspace.store import Workspace
+
+pytestmark = pytest.mark.engine
+Run = Callable[..., Any]
+
+DURING_CHECKS = "import lst_cli.recipes.train as t; t.check_before_training = kill"
+WHILE_BUILDING = "import lst_cli.recipes.phase_run as p; p.build_optimizer = kill"
+BEFORE_ITERATION = """
+import lst_cli.training.loop as loop
+seed_iteration = loop.seed_iteration
+def seed_or_kill(seed, phase, iteration):
+    if iteration == {iteration}:
+        os.kill(os.getpid(), signal.{signal})
+    seed_iteration(seed, phase, iteration)
+loop.seed_iteration = seed_or_kill
+"""
+WHILE_WRITING = """
+import lst_cli.training.checkpoint as c
+save_file = c.save_file
+def write_half(tensors, path, metadata):
+    save_file(tensors, path, metadata)
+    if bool(metadata) == {state}:  # weights have no metadata, states have
+        data = open(path, "rb").read()
+        open(path, "wb").write(data[: len(data) // 2])
+        kill()
+c.save_file = write_half
+"""
+BEFORE_THE_MANIFEST = "import lst_cli.recipes.train as t; t.sha256_of = kill"
+
+MOMENTS = {
+    "during the checks": DURING_CHECKS,
+    "while the network is built": WHILE_BUILDING,
+    "before the first iteration": BEFORE_ITERATION.format(iteration=0, signal="SIGKILL"),
+    "before the first state": BEFORE_ITERATION.format(iteration=1, signal="SIGKILL"),
+    "while a state is written": WHILE_WRITING.format(state=True),
+    "after a state": BEFORE_ITERATION.format(iteration=3, signal="SIGKILL"),
+    "while weights are written": WHILE_WRITING.format(state=False),
+    "between the last iteration and the manifest": BEFORE_THE_MANIFEST,
+}
+
+
+def losses(workspace: Workspace, phase: int) -> list[dict[str, float]]:
+    lines = workspace.phase(phase).log.read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def assert_same(workspace: Workspace, other: Workspace, phase: int) -> None:
+    """The same weights to the last bit, and the same losses on the way."""
+    ours, theirs = workspace.phase(phase), other.phase(phase)
+    assert ours.model.read_bytes() == theirs.model.read_bytes()
+    assert losses(workspace, phase) == losses(other, phase)
+    assert workspace.is_done(phase)
+    assert not ours.training_state.exists()
+    assert not list(ours.root.glob(".*")), "something half-written was left behind"
+
+
+def test_a_base_killed_again_and_again_comes_to_the_same_weights(
+    fresh: Workspace, based: Workspace, run: Run
+) -> None:
+    for moment, first in MOMENTS.items():
+        killed = run("train-base", "-w", fresh.root, first=first)
+        assert killed.code == -signal.SIGKILL, f"{moment}: {killed.err}"
+        assert not fresh.is_done(0), moment
+    outcome = run("train-base", "-w", fresh.root)
+    assert outcome.code == 0, outcome.err
+    assert "base phase continued after iteration" in outcome.err
+    assert_same(fresh, based, 0)
+
+
+@pytest.mark.parametrize(
+    "moment", ["before the first state", "after a state", "while weights are written"]
+)
+def test_a_later_phase_that_was_killed_comes_to_the_same_weights(
+    based: Workspace, finished: Workspace, run: Run, moment: str
+) -> None:
+    killed = run("step", "-w", based.root, first=MOMENTS[moment])
+    assert killed.code == -signal.SIGKILL, killed.err
+    assert based.next_phase() == 1
+    outcome = run("step", "-w", based.root)
+    assert outcome.code == 0, outcome.err
+    assert_same(based, finished, 1)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_asked_to_stop_saves_and_continues(
+    based: Workspace, finished: Workspace, run: Run, name: str
+) -> None:
+    stopped = run("step", "-w", based.root, first=BEFORE_ITERATION.format(iteration=2, signal=name))
+    assert stopped.code == 1
+    last = based.split.phases[0].iterations
+    assert f"error: interrupted after iteration 3 of {last} of phase 1" in stopped.err
+    assert "try: run the same command again" in stopped.err
+    outcome = run("step", "-w", based.root)
+    assert "phase 1 continued after iteration 3" in outcome.err
+    assert_same(based, finished, 1)
+
+
+def test_ctrl_c_before_training_is_one_line(fresh: Workspace, run: Run) -> None:
+    outcome = run(
+        "train-base", "-w", fresh.root,
+        first=DURING_CHECKS.replace("kill", "lambda *_: os.kill(os.getpid(), signal.SIGINT)"),
+    )  # fmt: skip
+    assert outcome.code == 130
+    assert "error: interrupted" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert fresh.manifest(0) is None
+
+
+def test_a_state_cut_short_is_told_with_what_mends_it(based: Workspace, run: Run) -> None:
+    run("step", "-w", based.root, first=MOMENTS["after a state"])
+    state = based.phase(1).training_state
+    state.write_bytes(state.read_bytes()[:1000])
+    outcome = run("step", "-w", based.root)
+    assert outcome.code == 1
+    assert "training-state.safetensors: not a whole checkpoint" in outcome.err
+    assert "lst step --restart" in outcome.err
+    assert run("step", "-w", based.root, "--restart").code == 0

@@ -1,0 +1,108 @@
+"""The split manifest and the report of one small LVIS set, compared as text.
+
+`make golden` writes the expected files anew; review reads their difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from lst_cli.phases.bins import parse_bins
+from lst_cli.recipes import split as split_recipe
+from lst_cli.recipes import train as train_recipe
+from lst_cli.recipes.evaluate import measure
+from lst_cli.workspace.store import Workspace
+
+HERE = Path(__file__).parent
+
+
+def compare(name: str, text: str) -> None:
+    """Hold a text against the expected one, or write that anew."""
+    expected = HERE / name
+    if os.environ.get("LST_UPDATE_GOLDEN") == "1":
+        expected.write_text(text, encoding="utf-8")
+    assert expected.exists(), f"no {name}: make golden"
+    assert text == expected.read_text(encoding="utf-8"), f"{name} differs: see `make golden`"
+
+
+def draw_detections(small_lvis: Any, seen: set[int], phase: int) -> list[dict[str, Any]]:
+    """The validation objects with boxes a little off: rarer classes more, and with each phase."""
+    rank = {record["id"]: place for place, record in enumerate(small_lvis.train["categories"])}
+    found = []
+    for annotation in small_lvis.val["annotations"]:
+        if annotation["category_id"] not in seen:
+            continue
+        rng = np.random.default_rng([phase, annotation["id"]])
+        x, y, w, h = annotation["bbox"]
+        shift = 0.1 * phase + 0.12 * rank[annotation["category_id"]] * float(rng.random())
+        x, y = round(x + shift, 3), round(y + shift, 3)
+        (rle,) = mask_utils.frPyObjects([[x, y, x + w, y, x + w, y + h, x, y + h]], 60, 80)
+        found.append(
+            {
+                "image_id": annotation["image_id"],
+                "category_id": annotation["category_id"],
+                "bbox": [x, y, w, h],
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                "score": round(0.5 + float(rng.random()) / 2, 3),
+            }
+        )
+    return found
+
+
+@pytest.fixture
+def workspace(
+    small_lvis: Any,
+    lst: Callable[..., Any],
+    fake_trainer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Workspace:
+    """All phases trained by the fake trainer, and measured on drawn detections."""
+    for plot in ("plot_class_counts", "plot_replay_balance"):
+        monkeypatch.setattr(split_recipe, plot, lambda _: b"a plot")
+    monkeypatch.setattr(train_recipe, "versions", lambda: {"lst": "0", "python": "3"})
+    workspace = Workspace(tmp_path / "work")
+    assert lst(*small_lvis.split_words(), "-w", workspace.root).code == 0
+    assert lst("train-base", "-w", workspace.root).code == 0
+    assert lst("step", "--all", "-w", workspace.root).code == 0
+    split = workspace.split
+    for phase in range(4):
+        detections = draw_detections(
+            small_lvis, set(split.class_order[: split.seen_classes(phase)]), phase
+        )
+        metrics = measure(
+            split,
+            phase,
+            detections,
+            bins=parse_bins("=1,<5,<10,10-99"),
+            images=8,
+            max_detections=300,
+            began=time.perf_counter(),
+            progress=lambda what, done, total: None,
+        )
+        steady = metrics.model_copy(update={"seconds": 2.5})
+        workspace.phase(phase).metrics.write_text(steady.model_dump_json())
+        workspace.phase(phase).detections.write_text("[]")
+    return workspace
+
+
+def test_the_split_manifest_is_as_expected(workspace: Workspace, small_lvis: Any) -> None:
+    text = workspace.layout.split.read_text(encoding="utf-8")
+    compare("split.json", text.replace(str(small_lvis.folder), "DATA"))
+
+
+def test_the_report_is_as_expected(workspace: Workspace, lst: Callable[..., Any]) -> None:
+    outcome = lst("report", "-w", workspace.root)
+    assert outcome.code == 0, outcome.err
+    text = (workspace.layout.report / "report.md").read_text(encoding="utf-8")
+    text = text.replace(str(workspace.root.parent), "DIR")
+    compare("report.md", re.sub(r"\d{4}-\d\d-\d\d[ T0-9:+]*", "DATE", text))
