@@ -29,7 +29,7 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         # The directories come from the split, not from an option of the command that trains.
         again = "make the same split again with the right --images DIR; what is trained stays"
         problems = tuple(
-            replace(problem, hint=again) if problem.kind == "image-missing" else problem
+            replace(problem, hint=again) if problem.kind == "missing-image" else problem
             for problem in problems
         )
     refuse_errors(problems)

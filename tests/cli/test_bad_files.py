@@ -259,6 +259,7 @@ def test_training_does_not_begin_with_a_bad_image(
     outcome = lst("train-base", "-w", workspace.root)
     assert part in outcome.error
     assert name.split("/")[1] in outcome.error or "image 5" in outcome.error
+    assert ("make the same split again" in outcome.err) == (how == "missing")
     assert fake_trainer.runs == []
     assert not workspace.layout.phases.exists()
 
