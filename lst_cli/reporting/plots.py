@@ -173,9 +173,10 @@ def _edges(count: int) -> list[float]:
 
 
 def _log_axis(axes: Any, count: int, highest: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     axes.set_xlim(0.5, max(count, 1) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_ylim(0.5, max(highest, 10) * 2)
