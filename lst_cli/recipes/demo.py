@@ -22,6 +22,10 @@ DEMO_SETTINGS = (
     "preset=lite",
     "data.min_size=[160]",
     "data.min_size_test=160",
+    # Glyphs are thin: masks from features at stride 4 follow them, at stride 8 they do not.
+    'detectron2.MODEL.FPN.IN_FEATURES=["stride4", "stride8", "stride16", "stride32"]',
+    'detectron2.MODEL.ROI_HEADS.IN_FEATURES=["p2", "p3", "p4", "p5"]',
+    "model.canonical_box_size=112",
     "base.epochs=6",
     "base.decay_epochs=[4.5]",
     "base.lr=0.002",
