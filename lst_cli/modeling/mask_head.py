@@ -68,10 +68,13 @@ class TransferMaskHead(MaskRCNNConvUpsampleHead):  # type: ignore[misc]
         """
         if self.training:
             classes = cat([i.gt_classes for i in instances])
-            logits = self.mask_logits(x, class_rows[classes])
+            # Not class_rows[classes]: its gradient adds up in whatever order threads come, and
+            # no run on a CPU would repeat.
+            logits = self.mask_logits(x, class_rows.index_select(0, classes))
             return {"loss_mask": mask_rcnn_loss(logits, instances) * self.loss_weight}
         classes = cat([i.pred_classes for i in instances])
-        mask_rcnn_inference(self.mask_logits(x, class_rows[classes]), instances)
+        rows = class_rows.index_select(0, classes)
+        mask_rcnn_inference(self.mask_logits(x, rows), instances)
         return instances
 
     def mask_logits(self, x: Tensor, rows: Tensor) -> Tensor:

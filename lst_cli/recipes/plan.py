@@ -14,10 +14,10 @@ from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
 from lst_cli.recipes.inputs import TrainingInput
 from lst_cli.workspace.store import Workspace
 
-# Seconds an image of 800 x 1067 pixels, forward and backward, on two CPU cores; see
+# Seconds a megapixel of images takes, forward and backward, on two CPU cores; from
 # docs/benchmarks/paper-r50-cpu.md and docs/benchmarks/demo.md. Used only until a phase of
 # this very workspace has been timed.
-NOMINAL_SECONDS_PER_MEGAPIXEL = {"resnet": 12.0, "lite": 2.0}
+NOMINAL_SECONDS_PER_MEGAPIXEL = {"resnet": 8.0, "lite": 1.5}
 
 
 @dataclass(frozen=True)

@@ -155,3 +155,23 @@ def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own
     names = set(make("none").state_dict())
     assert {"mask_fcn1.weight", "mask_fcn2.bias", "deconv.weight"} <= names
     assert not any(name.startswith("predictor") for name in names)
+
+
+def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_threads() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        head = make("none").train()
+        rows = torch.randn(8, FEATURES, requires_grad=True)
+        x, classes = torch.randn(4000, 6, SIDE, SIDE), torch.randint(0, 8, (4000,))
+        proposals = regions(*classes.tolist())
+        gradients = set()
+        for _ in range(4):
+            rows.grad = None
+            with EventStorage():
+                head(x, [proposals], rows)["loss_mask"].backward()
+            assert rows.grad is not None
+            gradients.add(rows.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(gradients) == 1
