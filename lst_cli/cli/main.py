@@ -163,8 +163,8 @@ def _drop_output() -> None:
 def share_cores() -> None:
     """Let the threads of the network sleep rather than spin while they wait for each other.
 
-    libgomp's default suits a machine of one's own. With one other process on two cores an
-    iteration took ten times as long by it, and a twentieth longer without it on idle cores.
+    libgomp's default suits a machine of one's own; beside other work a spinning thread keeps the
+    one it waits for from running. `make bench ARGS='-k threads'` measures it.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
