@@ -11,10 +11,7 @@ from pycocotools import mask as mask_tools
 
 from lst_cli.demo.glyphs import Glyph
 from lst_cli.demo.layout import Bools
-
-# LVIS calls a class rare up to 10 training images and common up to 100.
-_RARE_IMAGES = 10
-_COMMON_IMAGES = 100
+from lst_cli.phases.bins import frequency_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def describe_categories(
             "synset": f"{glyph.name.replace(' ', '_').lower()}.demo",
             "synonyms": [glyph.name],
             "def": glyph.definition,
-            "frequency": _name_frequency(int(images[category_id])),
+            "frequency": frequency_of(int(images[category_id])),
             "image_count": int(images[category_id]),
             "instance_count": int(instances[category_id]),
         }
@@ -133,9 +130,3 @@ def _annotate(image: LabelledImage, first_id: int) -> list[dict[str, Any]]:
         }
         for row, category_id in enumerate(image.category_ids)
     ]
-
-
-def _name_frequency(images: int) -> str:
-    if images <= _RARE_IMAGES:
-        return "r"
-    return "c" if images <= _COMMON_IMAGES else "f"

@@ -15,9 +15,9 @@ from typing import Any, TypedDict
 import msgspec
 
 from lst_cli.errors import LstError
+from lst_cli.phases.bins import frequency_of
 
 _CHECK_HINT = "run `lst check` to see everything that is wrong with the annotations"
-_RARE, _COMMON = 10, 100  # most training images of a rare and of a common class (LVIS)
 
 
 class GroundTruth(TypedDict):
@@ -121,18 +121,6 @@ def read_ground_truth(
         federated=federated,
         notes=_notes(federated, len(crowds), missing),
     )
-
-
-def frequency_of(images: int) -> str:
-    """Give LVIS's letter for a class: rare, common or frequent, by training images.
-
-    Example:
-        >>> [frequency_of(images) for images in (1, 10, 11, 100, 101)]
-        ['r', 'r', 'c', 'c', 'f']
-    """
-    if images <= _RARE:
-        return "r"
-    return "c" if images <= _COMMON else "f"
 
 
 def _decode(path: Path) -> _File:

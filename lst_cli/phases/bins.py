@@ -16,6 +16,7 @@ from lst_cli.errors import LstError
 _SPELLING = re.compile(
     r"(?P<sign>=|<|>=)(?P<bound>[0-9]{1,12})|(?P<first>[0-9]{1,12})-(?P<last>[0-9]{1,12})"
 )
+_RARE, _COMMON = 10, 100  # most training images of a rare and of a common class (LVIS)
 _HINT = "write bins as in '=1,<5,<10,10-99,100-999,>=1000'"
 
 
@@ -87,6 +88,18 @@ def format_bins(bins: Sequence[Bin]) -> str:
         '=1,<5,<10,10-99,100-999,>=1000'
     """
     return ",".join(_spell(each.low, each.high) for each in bins)
+
+
+def frequency_of(images: int) -> str:
+    """Give LVIS's letter for a class: rare, common or frequent, by training images.
+
+    Example:
+        >>> [frequency_of(images) for images in (1, 10, 11, 100, 101)]
+        ['r', 'r', 'c', 'c', 'f']
+    """
+    if images <= _RARE:
+        return "r"
+    return "c" if images <= _COMMON else "f"
 
 
 def _parse_bin(item: str) -> Bin:

@@ -179,6 +179,7 @@ def _panels(workspace: Workspace, phase: int) -> list[Panel]:
     found = _detections_of(workspace, phase, {int(val.images.ids[row]) for row in rows})
     find = ImagePaths.of(split, val)
     names = {record.category_id: record.name for record in split.classes}
+    truth = _truth(val, rows, set(seen), names)
     panels = []
     for row in rows:
         image_id = int(val.images.ids[row])
@@ -187,7 +188,7 @@ def _panels(workspace: Workspace, phase: int) -> list[Panel]:
             Panel(
                 image=path,
                 title=path.name,
-                ground_truth=_truth(val, row, set(seen), names),
+                ground_truth=truth[row],
                 predictions=[
                     PanelObject(names[one.category_id], one.bbox, one.segmentation, one.score)
                     for one in found
@@ -214,21 +215,23 @@ def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
     return rows
 
 
-def _truth(val: Dataset, row: int, seen: set[int], names: dict[int, str]) -> list[PanelObject]:
-    instances = np.flatnonzero(val.instances.image_index == row)
-    category_ids = val.categories.ids[val.instances.category_index[instances]]
-    wanted = np.array([int(category_id) in seen for category_id in category_ids], dtype=bool)
-    raw = read_segmentations(val.path, instances[wanted].astype(np.int64))
-    return [
-        PanelObject(
-            names[int(category_id)],
-            tuple(float(value) for value in val.instances.boxes[instance]),  # type: ignore[arg-type]
-            parse_segmentation(text),
+def _truth(
+    val: Dataset, rows: Sequence[int], seen: set[int], names: dict[int, str]
+) -> dict[int, list[PanelObject]]:
+    """Annotated objects of seen classes by image row; the file is read once for all of them."""
+    category_ids = val.categories.ids[val.instances.category_index]
+    known = np.isin(category_ids, list(seen)) & np.isin(val.instances.image_index, rows)
+    instances = np.flatnonzero(known).astype(np.int64)
+    truth: dict[int, list[PanelObject]] = {row: [] for row in rows}
+    for instance, text in zip(instances, read_segmentations(val.path, instances), strict=True):
+        truth[int(val.instances.image_index[instance])].append(
+            PanelObject(
+                names[int(category_ids[instance])],
+                tuple(float(value) for value in val.instances.boxes[instance]),  # type: ignore[arg-type]
+                parse_segmentation(text),
+            )
         )
-        for instance, category_id, text in zip(
-            instances[wanted], category_ids[wanted], raw, strict=True
-        )
-    ]
+    return truth
 
 
 def _detections_of(workspace: Workspace, phase: int, image_ids: set[int]) -> list[_Found]:

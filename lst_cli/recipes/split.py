@@ -13,7 +13,7 @@ from lst_cli.config import Settings
 from lst_cli.data.checks import check_dataset, check_same_classes, usable_instances
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.errors import LstError
-from lst_cli.evaluation.ground_truth import frequency_of
+from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.labels import LabelMap
 from lst_cli.phases.order import order_classes
 from lst_cli.phases.replay import (
@@ -25,7 +25,7 @@ from lst_cli.phases.replay import (
 )
 from lst_cli.phases.split import split_classes
 from lst_cli.recipes.checking import refuse_errors
-from lst_cli.recipes.inputs import label_instances
+from lst_cli.recipes.inputs import TrainingInput, label_instances
 from lst_cli.reporting.data import ReplayBalance, ReportClass
 from lst_cli.reporting.plots import plot_class_counts, plot_replay_balance
 from lst_cli.workspace.atomic import explain_os_error, write_bytes
@@ -78,8 +78,7 @@ def split_dataset(
     for dataset, training in ((train_set, True), (val_set, False)):
         refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
-    split = make_split(train_set, val_set, image_dirs, base, phases, settings)
-    inputs = label_instances(train_set, LabelMap(split.class_order))
+    split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
         _keep_trained_phases(workspace, split, force)
@@ -96,17 +95,23 @@ def make_split(
     base: int,
     phases: int,
     settings: Settings,
-) -> Split:
-    """Decide the split from annotations alone; nothing is written."""
+) -> tuple[Split, TrainingInput]:
+    """Decide the split from annotations alone; nothing is written.
+
+    Returns:
+        The split, and the training annotations in its terms.
+    """
     usable = usable_instances(train)
     rows = train.instances.category_index[usable]
     counts = np.bincount(rows, minlength=len(train.categories.ids)).astype(np.int64)
     order = order_classes(train.categories.ids, counts)
     groups = split_classes(len(order), base, phases)
     inputs = label_instances(train, LabelMap(train.categories.ids[order].tolist()))
-    records = _records(train, val, counts)
+    images = np.zeros(len(counts), dtype=np.int64)
+    images[order] = inputs.occurrences.image_counts()
+    records = _records(train, val, counts, images)
     excluded = np.setdiff1d(np.arange(len(counts)), order)
-    return Split(
+    split = Split(
         train=_input_file(train, int(usable.sum())),
         val=_input_file(val, int(usable_instances(val).sum())),
         image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
@@ -124,6 +129,7 @@ def make_split(
             if phase > 0
         ),
     )
+    return split, inputs
 
 
 def plan_phase(occurrences: Occurrences, new: range, phase: int, settings: Settings) -> PhasePlan:
@@ -162,16 +168,8 @@ def report_classes(split: Split) -> list[ReportClass]:
     ]
 
 
-def _records(train: Dataset, val: Dataset, counts: IntArray) -> list[ClassRecord]:
+def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -> list[ClassRecord]:
     classes = len(train.categories.ids)
-    usable = usable_instances(train)
-    pairs = np.unique(
-        np.stack(
-            [train.instances.category_index[usable], train.instances.image_index[usable]], axis=1
-        ),
-        axis=0,
-    )
-    images = np.bincount(pairs[:, 0], minlength=classes)
     rows = LabelMap(train.categories.ids.tolist()).to_labels(
         val.categories.ids[val.instances.category_index[usable_instances(val)]]
     )

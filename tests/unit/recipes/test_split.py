@@ -196,7 +196,7 @@ def test_the_replay_table_of_lvis_comes_out_exactly(tmp_path: Path) -> None:
         out.write("]}")
     dataset = read_dataset(path)
     assert len(dataset.instances) == 693_958
-    split = make_split(dataset, dataset, [], 270, 6, Settings())
+    split, _ = make_split(dataset, dataset, [], 270, 6, Settings())
     assert [len(group) for group in split.groups] == [270, 160, 160, 160, 160, 160, 160]
     by_rank = sorted(rows, key=lambda row: int(row["sorted_rank"]))
     assert split.class_order == [int(row["category_id"]) for row in by_rank]
