@@ -145,6 +145,43 @@ class StepSettings(ScheduleSettings):
     freeze: tuple[str, ...] = Field(
         ("backbone.bottom_up",), description="parameters whose names begin so are not trained"
     )
+    mwg: bool = Field(
+        False,
+        description="whether the meta weight generator writes the rows of new classes "
+        "(section 3.4; see [mwg])",
+    )
+
+
+class GeneratorSettings(Section):
+    """The meta weight generator (section 3.4), where `step.mwg` asks for it."""
+
+    form: Literal["vectors", "matrices"] = Field(
+        "vectors", description="a and b of Eq. (3): vectors (paper) or full matrices (reference)"
+    )
+    attention_scale: float = Field(
+        10.0, gt=0, description="initial scale of the attention over base classes; it is trained"
+    )
+    support: Literal["kept", "exact"] = Field(
+        "kept",
+        description="support features: kept and refreshed, or every episode's images anew, whose "
+        "memory grows with the phase (paper)",
+    )
+    shots: int = Field(
+        1, gt=0, description="boxes (exact support: images) of a class in each episode"
+    )
+    kept: int = Field(4, gt=0, description="boxes a class whose pooled features are kept")
+    boxes: Literal["ground-truth", "jittered", "proposals"] = Field(
+        "ground-truth", description="support boxes: as annotated, shaken, or positive proposals"
+    )
+    background_share: float = Field(
+        0.0,
+        ge=0,
+        description="how much of a support feature along the background's row is taken out at "
+        "first; it is trained. 0 takes out nothing, ever (paper)",
+    )
+    learn_offsets: bool = Field(
+        False, description="learn an offset of each new class on top of its generated row"
+    )
 
 
 class EvalSettings(Section):
@@ -169,6 +206,7 @@ class Settings(Section):
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     base: BaseSettings = Field(default_factory=lambda: BaseSettings())
     step: StepSettings = Field(default_factory=lambda: StepSettings())
+    mwg: GeneratorSettings = Field(default_factory=lambda: GeneratorSettings())
     eval: EvalSettings = Field(default_factory=lambda: EvalSettings())
     detectron2: dict[str, Any] = Field(
         default_factory=dict,

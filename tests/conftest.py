@@ -230,7 +230,7 @@ class FakeTrainer:
                         raise KeyboardInterrupt
                 return self.plan.iterations / 4
 
-            def save_model(self) -> None:
+            def save_model(self, events: Any) -> None:
                 text = f"weights of phase {self.plan.phase}, seed {self.seed}"
                 self.directory.model.write_text(text)
 
@@ -244,3 +244,106 @@ def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
     trainer = FakeTrainer()
     monkeypatch.setitem(sys.modules, "lst_cli.recipes.phase_run", trainer.module())
     return trainer
+
+
+@dataclass
+class FewImages:
+    """A COCO-format file of classes that nobody planned; `document` may be edited and saved."""
+
+    folder: Path
+    document: dict[str, Any]
+
+    @property
+    def train_json(self) -> Path:
+        return self.folder / "few.json"
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "few-images"
+
+    def add(self, image_id: int, category_id: int) -> dict[str, Any]:
+        """One more annotation, returned to be edited."""
+        found = self.document["annotations"]
+        x = 2.0 + 12 * (len(found) % 6)
+        annotation = {
+            "id": len(found) + 1,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": [x, 3.0, 9.0, 11.0],
+            "area": 99.0,
+            "iscrowd": 0,
+            "segmentation": [[x, 3.0, x + 9, 3.0, x + 9, 14.0]],
+        }
+        found.append(annotation)
+        return annotation
+
+    def save(self) -> None:
+        self.train_json.write_text(json.dumps(self.document))
+
+    def words(self, *more: object) -> list[object]:
+        """What follows `lst` to add the classes."""
+        return ["extend", "--train", self.train_json, "--images", self.images, *more]
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> FewImages:
+    """Three images with 2 zebras, 1 yak and 3 of class 12, whose ids mean others elsewhere."""
+    names = {3: "zebra", 40: "yak", 7: "class 12"}
+    document: dict[str, Any] = {
+        "images": [
+            {"id": number, "height": HEIGHT, "width": WIDTH, "file_name": f"few-{number}.png"}
+            for number in (1, 2, 3)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in names.items()],
+        "annotations": [],
+    }
+    drawn = FewImages(tmp_path / "few", document)
+    for image, category in ((1, 3), (2, 3), (2, 40), (1, 7), (1, 7), (3, 7)):
+        drawn.add(image, category)
+    drawn.images.mkdir(parents=True)
+    for image in document["images"]:
+        shade = Image.new("RGB", (WIDTH, HEIGHT), (10, image["id"], 200))
+        shade.save(drawn.images / image["file_name"])
+    drawn.save()
+    return drawn
+
+
+@dataclass
+class FakeInstant:
+    """Plays the part of instant learning that needs torch.
+
+    Attributes:
+        calls: (phase, new labels, entries of new classes) of every call so far.
+        new_rows: How the rows are said to be made.
+        stop: Raise this instead of returning, after the model was written.
+    """
+
+    calls: list[tuple[int, range, int]] = field(default_factory=list)
+    new_rows: str = "generated"
+    stop: BaseException | None = None
+
+    def write(
+        self, workspace: Any, phase: int, split: Any, settings: Any, inputs: Any, *, events: Any
+    ) -> str:
+        new = split.labels_of(phase)
+        images = inputs.occurrences.image_counts()[new.start : new.stop]
+        self.calls.append((phase, new, int(images.sum())))
+        directory = workspace.phase(phase)
+        directory.root.mkdir(parents=True)
+        directory.model.write_text(f"instant weights of phase {phase}")
+        if self.stop is not None:
+            stop, self.stop = self.stop, None
+            raise stop
+        return self.new_rows
+
+
+@pytest.fixture
+def fake_instant(monkeypatch: pytest.MonkeyPatch) -> FakeInstant:
+    from lst_cli.recipes import extend
+
+    instant = FakeInstant()
+    module = types.ModuleType("lst_cli.recipes.instant")
+    module.write_instant_model = instant.write  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lst_cli.recipes.instant", module)
+    monkeypatch.setattr(extend, "_device_name", lambda settings: f"a fake {settings.device}")
+    return instant

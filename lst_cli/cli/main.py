@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "lst_cli.cli.check",
     "train-base": "lst_cli.cli.train_base",
     "step": "lst_cli.cli.step",
+    "extend": "lst_cli.cli.extend",
     "eval": "lst_cli.cli.evaluate",
     "report": "lst_cli.cli.report",
     "status": "lst_cli.cli.status",

@@ -115,7 +115,7 @@ def split_summary(split: Split) -> dict[str, Any]:
         "class_order": split.class_order,
         "groups": [list(group) for group in split.groups],
         "phases": [plan.model_dump() for plan in split.phases],
-        "excluded": [record.category_id for record in split.excluded],
+        "excluded": [record.category_id for record in split.left_out],
         "left_out_instances": split.left_out_instances,
         "federated": split.federated,
     }
@@ -147,9 +147,9 @@ def _phase_rows(split: Split) -> list[list[str]]:
 
 
 def _print_remarks(split: Split) -> None:
-    if split.excluded:
-        names = ", ".join(record.name for record in split.excluded[:5])
-        more = f" and {len(split.excluded) - 5} more" if len(split.excluded) > 5 else ""
+    if left_out := split.left_out:
+        names = ", ".join(record.name for record in left_out[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         note(f"left out, no training instance: {names}{more}")
     if split.left_out_instances:
         count = count_of(split.left_out_instances, "annotation", "annotations")

@@ -22,7 +22,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
         return
     rows = [
         [
-            "base" if one.phase == 0 else str(one.phase),
+            "base" if one.phase == 0 else f"{one.phase} added" if one.added else str(one.phase),
             one.state,
             f"{one.classes:,}",
             f"{one.instances[1]:,} to {one.instances[0]:,}",

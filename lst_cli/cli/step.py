@@ -19,7 +19,7 @@ from lst_cli.errors import LstError
 from lst_cli.workspace.store import Workspace
 
 
-@click.command("step", epilog=examples("lst step", "lst step --all"))
+@click.command("step", epilog=examples("lst step", "lst step --all", "lst step --all --mwg"))
 @with_options(workspace_option)
 @click.option("--all", "everything", is_flag=True, help="All phases that are left.")
 @click.option(
@@ -32,12 +32,18 @@ from lst_cli.workspace.store import Workspace
     type=click.Choice(["random", "mean-feature"]),
     help="First classifier rows of new classes.",
 )
+@click.option(
+    "--mwg/--no-mwg",
+    default=None,
+    help="Let the meta weight generator write the rows of new classes.",
+)
 @with_options(device_option, set_option, restart_option, dry_run_option, json_option)
 def command(
     workspace: Workspace,
     everything: bool,
     replay: str | None,
     new_rows: str | None,
+    mwg: bool | None,
     device: str | None,
     overrides: tuple[str, ...],
     restart: bool,
@@ -50,7 +56,13 @@ def command(
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
 
-    chosen = words(overrides, device=device, step__replay=replay, step__new_rows=new_rows)
+    chosen = words(
+        overrides,
+        device=device,
+        step__replay=replay,
+        step__new_rows=new_rows,
+        step__mwg=None if mwg is None else str(mwg).lower(),
+    )
     settings = workspace.settings(chosen)
     phase = workspace.next_phase()
     if phase == 0:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.data.lvis import Dataset, read_segmentations
+from lst_cli.data.joined import JoinedDataset
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
 
 IntArray = npt.NDArray[np.int64]
@@ -20,12 +19,12 @@ class SegmentationStore:
     One block, because worker processes would each copy a list of small objects.
 
     Args:
-        path: Annotation file.
-        rows: Annotations to hold: positions in the file's list, ascending.
+        dataset: The annotations.
+        rows: Those to hold, ascending.
     """
 
-    def __init__(self, path: Path, rows: IntArray) -> None:
-        raw = read_segmentations(path, rows)
+    def __init__(self, dataset: JoinedDataset, rows: IntArray) -> None:
+        raw = dataset.read_segmentations(rows)
         self.rows = rows
         self._ends = np.cumsum([len(text) for text in raw], dtype=np.int64)
         self._bytes = np.frombuffer(b"".join(raw), dtype=np.uint8)
@@ -76,7 +75,9 @@ class PhaseDataset:
         data: Entries of each epoch.
     """
 
-    def __init__(self, dataset: Dataset, labels: IntArray, seen: int, data: PhaseData) -> None:
+    def __init__(
+        self, dataset: JoinedDataset, labels: IntArray, seen: int, data: PhaseData
+    ) -> None:
         self.data = data
         self._images = dataset.images
         self._boxes = dataset.instances.boxes
@@ -95,7 +96,7 @@ class PhaseDataset:
             dataset.instances.image_index[by_image], np.arange(len(dataset.images.ids) + 1)
         )
         self.wanted_images: IntArray = np.flatnonzero(wanted)
-        self.segmentations = SegmentationStore(dataset.path, rows)
+        self.segmentations = SegmentationStore(dataset, rows)
         self._drawn: dict[int, Entries] = {}
 
     def entry(self, position: int) -> tuple[int, int]:

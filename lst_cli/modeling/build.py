@@ -184,4 +184,7 @@ def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstR
         box_reg_loss_type=box.BBOX_REG_LOSS_TYPE,
         loss_weight={"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
     )
-    return LstROIHeads(**parts)
+    heads = LstROIHeads(**parts)
+    side = box.POOLER_RESOLUTION
+    heads.pooled_shape = (input_shape[heads.box_in_features[0]].channels, side, side)
+    return heads

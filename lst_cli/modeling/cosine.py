@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,12 +52,36 @@ class CosineClassifier(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(classes + 1, features))
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
+        self._new_rows: Tensor | None = None
         nn.init.normal_(self.weight, std=0.01)
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows that score: as stored, or with those of the new classes written anew."""
+        if self._new_rows is None:
+            return self.weight
+        old = self.weight[: -1 - len(self._new_rows)]
+        return torch.cat([old, self._new_rows, self.weight[-1:]])
 
     @property
     def class_rows(self) -> Tensor:
         """Rows of the K classes, raw, without the background, shape (K, D)."""
-        return self.weight[:-1]
+        return self.rows[:-1]
+
+    @contextmanager
+    def new_rows(self, rows: Tensor) -> Iterator[None]:
+        """Score with other rows for the newest classes, while it lasts; nothing is stored.
+
+        Gradients flow into the given rows, and none into the stored ones that they stand for.
+
+        Args:
+            rows: Rows of the last C classes before the background, shape (C, D).
+        """
+        self._new_rows = rows.to(self.weight.dtype)
+        try:
+            yield
+        finally:
+            self._new_rows = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of regions.
@@ -65,4 +92,4 @@ class CosineClassifier(nn.Module):
         Returns:
             Shape (R, K + 1), each in [-scale, scale].
         """
-        return self.scale * cosines(features, self.weight)
+        return self.scale * cosines(features, self.rows)

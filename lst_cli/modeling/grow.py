@@ -68,6 +68,7 @@ def grow_state(
     generator: torch.Generator,
     *,
     class_agnostic_boxes: bool,
+    average_boxes: bool = False,
 ) -> dict[str, Tensor]:
     """Weights of a model with C more classes.
 
@@ -76,6 +77,8 @@ def grow_state(
         new_rows: First classifier rows of the new classes, shape (C, D).
         generator: Source of the new box regressors, N(0, 0.001), where they are class-specific.
         class_agnostic_boxes: Whether one box regressor serves all classes, and so need not grow.
+        average_boxes: Whether the new box regressors are the average of the old ones instead:
+            without training, random ones would leave proposals as they are.
 
     Returns:
         State dict of the model with K + C classes; every other tensor is the old one.
@@ -84,8 +87,19 @@ def grow_state(
     grown[CLASSIFIER] = grow_classifier(state[CLASSIFIER], new_rows)
     if class_agnostic_boxes:
         return grown
-    weight = state[BOX_WEIGHT]
+    weight, bias = state[BOX_WEIGHT], state[BOX_BIAS]
+    if average_boxes:
+        grown[BOX_WEIGHT] = torch.cat([weight, _average_boxes(weight, len(new_rows))])
+        grown[BOX_BIAS] = torch.cat([bias, _average_boxes(bias, len(new_rows))])
+        return grown
     rows = random_rows(len(new_rows) * BOX_DIMENSIONS, weight.shape[1], 0.001, generator)
     grown[BOX_WEIGHT] = torch.cat([weight, rows.to(weight)])
-    grown[BOX_BIAS] = torch.cat([state[BOX_BIAS], rows.new_zeros(len(rows)).to(weight)])
+    grown[BOX_BIAS] = torch.cat([bias, rows.new_zeros(len(rows)).to(weight)])
     return grown
+
+
+def _average_boxes(regressors: Tensor, classes: int) -> Tensor:
+    """The average class's four regressors, once for each of some classes."""
+    each = regressors.reshape(-1, BOX_DIMENSIONS, *regressors.shape[1:])  # (K, 4, ...)
+    average: Tensor = each.mean(dim=0).repeat(classes, *[1] * (regressors.ndim - 1))
+    return average

@@ -12,11 +12,23 @@ from lst_cli.modeling.cosine import cosines
 from lst_cli.modeling.distillation import distillation_loss
 
 if TYPE_CHECKING:
+    from lst_cli.modeling.episodes import Episodes
     from lst_cli.modeling.teacher import Teacher
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
-    """Mask R-CNN with a cosine classifier and masks made from its rows."""
+    """Mask R-CNN with a cosine classifier and masks made from its rows.
+
+    Attributes:
+        episodes: Who writes the rows of new classes while a phase with the meta weight
+            generator is trained; None otherwise, and in every finished model.
+    """
+
+    episodes: Episodes | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_module("episodes", None)
 
     @property
     def classes(self) -> int:
@@ -28,8 +40,12 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         batch: list[dict[str, Any]],
         teacher: Teacher | None = None,
         distill_weight: float = 1.0,
+        support: list[dict[str, Any]] | None = None,
     ) -> dict[str, Tensor]:
         """All losses of a batch.
+
+        With `episodes`, the batch is the query, scored with the old rows and with rows that are
+        written from a support set.
 
         Args:
             batch: detectron2's dicts: `image`, shape (3, H, W), and `instances` with `gt_boxes`,
@@ -37,6 +53,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
                 does not count.
             teacher: The previous phase's model; without it there is no `loss_distill`.
             distill_weight: Weight of `loss_distill`.
+            support: Support images, if `episodes` wants them anew in every iteration.
         """
         # Only here: teacher imports this module for its type.
         from lst_cli.modeling.teacher import recorded
@@ -46,7 +63,13 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         with recorded(self.backbone.bottom_up) as bottom_up:
             features = self.backbone(images.tensor)
         proposals, losses = self.proposal_generator(images, features, targets)
-        _, of_heads = self.roi_heads(images, features, proposals, targets)
+        if self.episodes is None:
+            _, of_heads = self.roi_heads(images, features, proposals, targets)
+        else:
+            with self.episodes.rows_of(self, support):
+                _, of_heads = self.roi_heads(images, features, proposals, targets)
+            regions = [found.proposal_boxes for found in proposals]
+            self.episodes.refresh(self.roi_heads, features, targets, regions)
         losses = {**losses, **of_heads}
         if teacher is not None:
             old = len(teacher.class_rows)

@@ -16,7 +16,13 @@ that there is an object.
 
 
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
-    """detectron2's heads; masks are made from classifier rows."""
+    """detectron2's heads; masks are made from classifier rows.
+
+    Attributes:
+        pooled_shape: Shape of what the box head reads of a box: (channels, 7, 7).
+    """
+
+    pooled_shape: tuple[int, int, int]
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """Feature of each box: fc7 before its ReLU.
@@ -28,9 +34,22 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
         Returns:
             Shape (R, D).
         """
-        maps = [features[name] for name in self.box_in_features]
-        region: Tensor = self.box_head(self.box_pooler(maps, boxes))
+        region: Tensor = self.box_head(self.pooled_boxes(features, boxes))
         return region
+
+    def pooled_boxes(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
+        """What the box head reads of each box.
+
+        Args:
+            features: Maps of the feature pyramid.
+            boxes: Boxes, image by image.
+
+        Returns:
+            Shape (R, channels, 7, 7), in the order of the images.
+        """
+        maps = [features[name] for name in self.box_in_features]
+        pooled: Tensor = self.box_pooler(maps, boxes)
+        return pooled
 
     def _forward_mask(
         self, features: dict[str, Tensor], instances: list[Instances]

@@ -14,10 +14,11 @@ from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.evaluation.ground_truth import read_ground_truth
+from lst_cli.evaluation.instant import InstantMetrics
 from lst_cli.evaluation.lvis_ap import lvis_ap
 from lst_cli.evaluation.metrics import Metrics, build_metrics
 from lst_cli.phases.bins import parse_bins
-from lst_cli.recipes.inputs import ImagePaths, read_unchanged
+from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
@@ -47,11 +48,11 @@ def evaluate_phase(
     tell = progress or (lambda what, done, total: None)
     manifest = workspace.require_model(phase)
     split = workspace.split
-    val = read_unchanged(split.val, workspace)
+    val, paths = read_validation(workspace, phase)
     bins = parse_bins(settings.eval.bins)
     with workspace.locked():
         began = time.perf_counter()
-        detections = run_model(workspace, manifest, settings, val, progress=tell)
+        detections = run_model(workspace, manifest, settings, val, paths, progress=tell)
         metrics = measure(
             split,
             phase,
@@ -65,6 +66,69 @@ def evaluate_phase(
         directory = workspace.phase(phase)
         write_text(directory.detections, json.dumps(detections, separators=(",", ":")))
         write_text(directory.metrics, metrics.model_dump_json(indent=1) + "\n")
+    return metrics
+
+
+def evaluate_instant(
+    workspace: Workspace, phase: int, settings: Settings, *, progress: Progress | None = None
+) -> InstantMetrics:
+    """AP of a phase's model as it would be before its first iteration.
+
+    The model of the phase before is grown by rows that nobody trained: random ones, the mean
+    feature of each class, and those of the meta weight generator where that phase left one.
+
+    Args:
+        workspace: With the finished phase.
+        phase: t, from 1 on.
+        settings: Device, workers, test setting and bins.
+        progress: What is done, how much of it, of how much.
+
+    Returns:
+        The metrics of each kind of rows, also written beside the phase.
+
+    Raises:
+        LstError: If the phase is not finished, or an input is missing or changed.
+    """
+    tell = progress or (lambda what, done, total: None)
+    if phase == 0:
+        raise LstError("the base phase has no classes to add instantly", "lst step")
+    workspace.require_done(phase)
+    workspace.require_model(phase - 1)
+    split = workspace.split
+    val, paths = read_validation(workspace, phase)
+    bins = parse_bins(settings.eval.bins)
+    inputs = read_training_input(workspace)
+    with workspace.locked():
+        # torch and detectron2 take seconds to import.
+        from lst_cli.recipes.inference import detect_with
+        from lst_cli.recipes.instant import InstantClasses
+        from lst_cli.recipes.train import Events
+
+        classes = InstantClasses(workspace, phase, split, settings, inputs, Events(prepare=tell))
+        found: dict[str, Metrics] = {}
+        for way in classes.ways:
+            began = time.perf_counter()
+            detections = detect_with(
+                classes.grown(classes.rows(way)),
+                classes.trained,
+                settings,
+                val.images,
+                paths,
+                split.class_order[: split.seen_classes(phase)],
+                lambda done, total, way=way: tell(f"images, {way} rows", done, total),  # type: ignore[misc]
+            )
+            found[way] = measure(
+                split,
+                phase,
+                detections,
+                bins=bins,
+                images=len(val.images.ids),
+                max_detections=settings.eval.detections,
+                began=began,
+                progress=tell,
+            )
+        metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
+        write_text(workspace.phase(phase).instant, metrics.model_dump_json(indent=1) + "\n")
     return metrics
 
 
@@ -83,7 +147,9 @@ def measure(
     seen = split.class_order[: split.seen_classes(phase)]
     records = split.classes[: len(seen)]
     truth = read_ground_truth(
-        Path(split.val.path), seen, {record.category_id: record.images for record in records}
+        Path(split.val_at(phase).path),
+        seen,
+        {record.category_id: record.images for record in records},
     )
     results = {}
     for iou_type, name in (("segm", "mask AP"), ("bbox", "box AP")):
@@ -114,6 +180,7 @@ def run_model(
     manifest: PhaseManifest,
     settings: Settings,
     val: Dataset,
+    paths: ImagePaths,
     *,
     progress: Progress,
 ) -> list[dict[str, Any]]:
@@ -127,7 +194,7 @@ def run_model(
         workspace.trained_settings(manifest.phase),
         settings,
         val.images,
-        ImagePaths.of(split, val),
+        paths,
         split.class_order[: manifest.seen_classes],
         progress=lambda done, total: progress("images", done, total),
     )

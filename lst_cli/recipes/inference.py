@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Images
@@ -42,16 +43,44 @@ def detect(
     Raises:
         LstError: If the weights are missing or cut short, or an image cannot be used.
     """
+    mend = f"remove {weights.parent} and train that phase anew"
+    try:
+        return detect_with(
+            load_model(weights, mend), trained, settings, images, find, category_ids, progress
+        )
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise LstError(f"{weights} does not fit the network of its manifest", mend) from error
+
+
+def detect_with(
+    tensors: Mapping[str, Tensor],
+    trained: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    progress: Callable[[int, int | None], None],
+) -> list[dict[str, Any]]:
+    """Detections of a model whose weights are in memory; as `detect`.
+
+    Args:
+        tensors: Its state dict.
+        trained: Settings it was trained with.
+        settings: Settings of today.
+        images: The images.
+        find: Path of an image by its row.
+        category_ids: Category ids in class order.
+        progress: Images done, and their number.
+
+    Raises:
+        LstError: If an image cannot be used.
+        RuntimeError: If the weights do not fit the settings.
+    """
     use = trained.model_copy(update={"eval": settings.eval, "data": settings.data})
     model = build_model(use, len(category_ids))
-    tensors = load_model(weights, f"remove {weights.parent} and train that phase anew")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise LstError(
-            f"{weights} does not fit the network of its manifest",
-            f"remove {weights.parent} and train that phase anew",
-        ) from error
+    model.load_state_dict(tensors)
     device = choose_device(settings.device)
     model.to(device)
     mapper = Mapper(find, settings.data, channels=input_format(use), seed=settings.seed)

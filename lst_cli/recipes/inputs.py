@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from lst_cli.data.checks import usable_instances
 from lst_cli.data.images import ImageFinder
+from lst_cli.data.joined import JoinedDataset, join_datasets
 from lst_cli.data.lvis import Dataset, Images, read_dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.labels import NO_LABEL, LabelMap
@@ -17,82 +20,27 @@ from lst_cli.phases.replay import Occurrences
 from lst_cli.workspace.manifest import InputFile, Split
 from lst_cli.workspace.store import Workspace
 
-
-@dataclass(frozen=True)
-class TrainingInput:
-    """The training annotations in the terms of the method.
-
-    Attributes:
-        dataset: The file.
-        labels: Label of each annotation, shape (M,); `NO_LABEL` where it is not usable.
-        occurrences: Where each class occurs, over all K classes.
-    """
-
-    dataset: Dataset
-    labels: npt.NDArray[np.int64]
-    occurrences: Occurrences
-
-
-def label_instances(dataset: Dataset, label_map: LabelMap) -> TrainingInput:
-    """Give every usable annotation its label."""
-    category_ids = dataset.categories.ids[dataset.instances.category_index]
-    labels = np.where(usable_instances(dataset), label_map.to_labels(category_ids), NO_LABEL)
-    occurrences = Occurrences.of(
-        dataset.instances.image_index.astype(np.int64), labels, len(label_map)
-    )
-    return TrainingInput(dataset, labels, occurrences)
-
-
-def read_training_input(workspace: Workspace) -> TrainingInput:
-    """Read the training file of a workspace.
-
-    Raises:
-        LstError: If it is missing or is not the file that was split.
-    """
-    split = workspace.split
-    dataset = read_unchanged(split.train, workspace)
-    return label_instances(dataset, LabelMap(split.class_order))
-
-
-def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
-    """Read an annotation file and see that it is the one that was split.
-
-    Raises:
-        LstError: If it is missing or has changed.
-    """
-    path = Path(file.path)
-    if not path.exists():
-        raise LstError(
-            f"{path}: missing since the split was made",
-            f"put it back, or make the same split again from where it is now: "
-            f"lst split -w {workspace.root} --train TRAIN.json --val VAL.json --images DIR",
-        )
-    dataset = read_dataset(path)
-    if dataset.sha256 != file.sha256:
-        raise LstError(
-            f"{path} changed after the split was made",
-            "put the old file back, or split it into a new workspace with -w DIR",
-        )
-    return dataset
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ImagePaths:
-    """Where the images of a file lie, by their row; a worker process can be handed it.
+    """Where images lie, by their row; a worker process can be handed it.
 
     Attributes:
-        finder: Looks in the split's directories.
         images: The image table.
+        finders: One for each file that the table is made of.
+        starts: Row of each file's first image.
     """
 
-    finder: ImageFinder
     images: Images
+    finders: tuple[ImageFinder, ...]
+    starts: tuple[int, ...] = (0,)
 
     @classmethod
-    def of(cls, split: Split, dataset: Dataset) -> ImagePaths:
-        """Paths of a dataset's images in the directories of its split."""
-        directories = [Path(directory) for directory in split.image_dirs]
-        return cls(ImageFinder(directories), dataset.images)
+    def of(cls, images: Images, directories: Sequence[str | Path]) -> ImagePaths:
+        """Paths of one file's images."""
+        return cls(images, (ImageFinder(directories),))
 
     def __call__(self, row: int) -> Path:
         """Path of an image.
@@ -101,6 +49,153 @@ class ImagePaths:
             LstError: If it is not found.
         """
         images = self.images
-        return self.finder.find(
+        finder = self.finders[bisect_right(self.starts, row) - 1]
+        return finder.find(
             images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
         )
+
+
+@dataclass(frozen=True)
+class TrainingInput:
+    """The training annotations in the terms of the method.
+
+    Attributes:
+        dataset: The file of the split and behind it those of its extensions.
+        labels: Label of each annotation, shape (M,); `NO_LABEL` where it is not usable.
+        occurrences: Where each class is learned from, over all K classes: the file it came with.
+            Its objects in other files have their label, so that nobody takes them for
+            background, and count nowhere.
+        paths: Where the images lie.
+    """
+
+    dataset: JoinedDataset
+    labels: IntArray
+    occurrences: Occurrences
+    paths: ImagePaths
+
+
+def label_instances(
+    dataset: Dataset, label_map: LabelMap, directories: Sequence[str | Path] = ()
+) -> TrainingInput:
+    """Give every usable annotation of the split's own file its label.
+
+    Args:
+        dataset: The file.
+        label_map: Its category ids and their labels.
+        directories: Where its images lie.
+    """
+    labels = _labels_by_id(dataset, label_map)
+    return _gather([dataset], [labels], [labels], [directories], len(label_map))
+
+
+def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
+    """Give every usable annotation of a split's training files its label.
+
+    Args:
+        split: The split.
+        files: Its own training file, then that of each extension.
+    """
+    label_map = LabelMap(split.class_order)
+    labels = [_labels_by_id(files[0], label_map)]
+    learned = [labels[0]]
+    directories: list[Sequence[str | Path]] = [split.image_dirs]
+    names = [record.name for record in split.classes]
+    for extension, file in zip(split.extensions, files[1:], strict=True):
+        found = _labels_by_name(file, names)
+        new = label_map.to_labels(np.asarray(extension.classes))
+        labels.append(found)
+        learned.append(np.where(np.isin(found, new), found, NO_LABEL))
+        directories.append((*extension.image_dirs, *split.image_dirs))
+    return _gather(files, labels, learned, directories, len(label_map))
+
+
+def read_training_input(workspace: Workspace) -> TrainingInput:
+    """Read the training files of a workspace.
+
+    Raises:
+        LstError: If one is missing or is not the file that was split or added.
+    """
+    return label_files(workspace.split, read_training_files(workspace, workspace.split))
+
+
+def read_training_files(workspace: Workspace, split: Split) -> list[Dataset]:
+    """Read the training file of a split and those of its extensions.
+
+    Raises:
+        LstError: If one is missing or is not the file that was split or added.
+    """
+    files = [split.train, *(extension.train for extension in split.extensions)]
+    return [read_unchanged(file, workspace) for file in files]
+
+
+def read_validation(workspace: Workspace, phase: int) -> tuple[Dataset, ImagePaths]:
+    """Read the file that a phase is evaluated on.
+
+    Raises:
+        LstError: If it is missing or has changed.
+    """
+    split = workspace.split
+    val = read_unchanged(split.val_at(phase), workspace)
+    return val, ImagePaths.of(val.images, split.val_image_dirs_at(phase))
+
+
+def _labels_by_id(dataset: Dataset, label_map: LabelMap) -> IntArray:
+    category_ids = dataset.categories.ids[dataset.instances.category_index]
+    return np.where(usable_instances(dataset), label_map.to_labels(category_ids), NO_LABEL)
+
+
+def _labels_by_name(dataset: Dataset, names: Sequence[str]) -> IntArray:
+    # A file that came later may number its classes as it likes.
+    label_of: dict[str, int] = {}
+    for label, name in enumerate(names):
+        label_of.setdefault(name, label)
+    rows = [label_of.get(name, NO_LABEL) for name in dataset.categories.names]
+    labels = np.asarray(rows, dtype=np.int64)[dataset.instances.category_index]
+    return np.where(usable_instances(dataset), labels, NO_LABEL)
+
+
+def _gather(
+    files: Sequence[Dataset],
+    labels: Sequence[IntArray],
+    learned: Sequence[IntArray],
+    directories: Sequence[Sequence[str | Path]],
+    classes: int,
+) -> TrainingInput:
+    dataset = join_datasets(files)
+    return TrainingInput(
+        dataset,
+        np.concatenate(labels),
+        Occurrences.of(
+            dataset.instances.image_index.astype(np.int64), np.concatenate(learned), classes
+        ),
+        ImagePaths(
+            dataset.images,
+            tuple(ImageFinder([Path(one) for one in places]) for places in directories),
+            dataset.image_starts,
+        ),
+    )
+
+
+def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
+    """Read an annotation file and see that it is the one that was split or added.
+
+    Raises:
+        LstError: If it is missing or has changed.
+    """
+    path, split = Path(file.path), workspace.split
+    added = file not in (split.train, split.val)
+    when = "its classes were added" if added else "the split was made"
+    if not path.exists():
+        again = (
+            f", or make the same split again from where it is now: "
+            f"lst split -w {workspace.root} --train TRAIN.json --val VAL.json --images DIR"
+        )
+        raise LstError(f"{path}: missing since {when}", f"put it back{'' if added else again}")
+    dataset = read_dataset(path)
+    if dataset.sha256 != file.sha256:
+        raise LstError(
+            f"{path} changed after {when}",
+            "put the old file back"
+            + ("" if added else ", or split it into a new workspace with -w DIR"),
+        )
+    return dataset

@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from lst_cli.config import Settings
-from lst_cli.data.loading import iterate_batches
+from lst_cli.data.loading import iterate_batches, iterate_support
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
-from lst_cli.modeling.grow import CLASSIFIER, grow_state, mean_feature_rows, random_rows
+from lst_cli.modeling.episodes import Episodes, KeptFeatures
+from lst_cli.modeling.grow import grow_state
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weights import load_weights
 from lst_cli.phases.replay import PhaseData
 from lst_cli.recipes.inputs import TrainingInput
+from lst_cli.recipes.new_rows import build_generator, draw_rows, imprint_rows, load_generator
 from lst_cli.recipes.plan import TrainingPlan
+from lst_cli.recipes.support import Support, save_attention
 from lst_cli.training.checkpoint import (
     load_model,
     load_training_state,
@@ -77,6 +79,14 @@ class PhaseRun:
         self.mapper = Mapper(
             find, settings.data, channels=input_format(settings), seed=settings.seed
         )
+        self.support = Support(
+            self.dataset,
+            self.mapper,
+            range(plan.seen_classes - plan.new_classes, plan.seen_classes),
+            choose_workers(settings.data.workers, self.device),
+        )
+        self.base_classes = workspace.split.base_classes
+        self.with_generator = plan.phase > 0 and settings.step.mwg
         self.model: LstRCNN
         self.teacher: Teacher | None = None
         self.start = 0
@@ -92,17 +102,22 @@ class PhaseRun:
         seed_iteration(self.settings.seed, self.plan.phase, 2**31)
         previous = self._previous_model() if self.previous else None
         self.model = self._build(self.plan.seen_classes)
+        if self.with_generator:
+            self.model.episodes = self._build_episodes()
         state = self._saved_state()
         if state is not None:
             self.model.load_state_dict(state.model)
             self.start, self.seconds = state.iteration, state.seconds
         elif previous is not None:
-            self.model.load_state_dict(self._grown(previous, events))
+            # The generator is no part of the model that is grown.
+            self.model.load_state_dict(self._grown(previous, events), strict=False)
         else:
             self._initialise(weights, events)
         if self.plan.phase:
             freeze(self.model, self.settings.step.freeze)
         self.model.to(self.device)
+        if self.model.episodes is not None and state is None:
+            self._fill(self.model.episodes, events)
         if previous is not None and self.settings.step.distill_weight > 0:
             self.teacher = self._make_teacher(previous)
         self.optimizer = build_optimizer(self.model, self.schedule)
@@ -130,13 +145,14 @@ class PhaseRun:
             workers=choose_workers(self.settings.data.workers, self.device),
             pin_memory=self.device.type == "cuda",
         )
+        anew = self.model.episodes is not None and self.model.episodes.kept is None
         with self._tensorboard() as write:
 
             def report(result: Report) -> None:
                 write(result)
                 on_iteration(result)
 
-            return train(
+            seconds = train(
                 self.model,
                 batches,
                 self.optimizer,
@@ -151,11 +167,83 @@ class PhaseRun:
                 distill_weight=self.settings.step.distill_weight,
                 on_iteration=report,
                 save=self._save_state,
+                support=self._read_support() if anew else None,
             )
+        if self.model.episodes is not None:
+            # Writing the rows passes over all images once more: a crash there loses no training.
+            self._save_state(self.plan.iterations, seconds)
+        return seconds
 
-    def save_model(self) -> None:
-        """Write the finished weights."""
+    def save_model(self, events: Events) -> None:
+        """Write the finished weights; a generator is detached from them."""
+        if self.model.episodes is not None:
+            self._detach(self.model.episodes, events)
         save_model(self.directory.model, self.model)
+
+    def _build_episodes(self) -> Episodes:
+        """What writes rows in this phase; its generator goes on from the phase before."""
+        assert self.previous is not None
+        settings = self.settings.mwg
+        features = self.model.roi_heads.box_predictor.cls_score.weight.shape[1]
+        if self.previous.generator.exists():
+            generator = load_generator(
+                self.previous.generator, settings, features, self.base_classes
+            )
+        else:
+            seed = torch.Generator().manual_seed(self.settings.seed)
+            generator = build_generator(settings, features, self.base_classes, seed)
+        kept = None
+        if settings.support == "kept":
+            kept = KeptFeatures(
+                classes=self.plan.new_classes,
+                places=settings.kept,
+                shape=self.model.roi_heads.pooled_shape,
+            )
+        return Episodes(
+            generator,
+            new=self.support.new,
+            shots=settings.shots,
+            boxes=settings.boxes,
+            kept=kept,
+            learn_offsets=settings.learn_offsets,
+        )
+
+    def _fill(self, episodes: Episodes, events: Events) -> None:
+        if episodes.kept is None:
+            return
+        boxes = self.support.pooled(
+            self.model,
+            "support features of new classes",
+            events.prepare,
+            most=self.settings.mwg.kept,
+            boxes=episodes.boxes,
+        )
+        for labels, pooled in boxes:
+            episodes.kept.add(labels, pooled)
+
+    def _read_support(self) -> Iterator[list[dict[str, Any]]]:
+        return iterate_support(
+            self.dataset,
+            self.mapper,
+            self.support.new,
+            shots=self.settings.mwg.shots,
+            seed=self.settings.seed,
+            start=self.start,
+            iterations=self.plan.iterations,
+            workers=self.support.workers,
+        )
+
+    @torch.no_grad()
+    def _detach(self, episodes: Episodes, events: Events) -> None:
+        """Put the rows into the model: averages over all boxes of a class in D_t."""
+        rows, attention = self.support.generated(self.model, episodes.generator, events.prepare)
+        if episodes.offsets is not None:
+            rows += episodes.offsets.cpu()
+        weight = self.model.roi_heads.box_predictor.cls_score.weight
+        weight[self.support.new.start : self.support.new.stop] = rows.to(weight)
+        save_model(self.directory.generator, episodes.generator)
+        save_attention(self.directory.attention, attention)
+        self.model.episodes = None
 
     def _build(self, classes: int) -> LstRCNN:
         return build_model(self.settings, classes, rois_per_image=self.schedule.rois_per_image)
@@ -216,46 +304,19 @@ class PhaseRun:
 
     def _grown(self, previous: LstRCNN, events: Events) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(self.settings.seed * 1000 + self.plan.phase)
-        state = {name: tensor.cpu() for name, tensor in previous.state_dict().items()}
-        old = state[CLASSIFIER][:-1]
-        rows = random_rows(self.plan.new_classes, old.shape[1], 0.01, generator)
-        if self.settings.step.new_rows == "mean-feature":
-            sums, counts = self._class_features(previous, events)
-            # A class whose boxes could not be used keeps its random row.
-            rows = torch.where((counts > 0)[:, None], mean_feature_rows(sums, counts, old), rows)
+        step = self.settings.step
+        if step.new_rows == "mean-feature" and not step.mwg:
+            new = imprint_rows(
+                previous, self.support, step.new_row_samples, generator, events.prepare
+            )
+        else:
+            new = draw_rows(previous, self.plan.new_classes, generator)
         return grow_state(
-            state,
-            rows,
+            {name: tensor.cpu() for name, tensor in previous.state_dict().items()},
+            new.rows,
             generator,
             class_agnostic_boxes=self.settings.model.class_agnostic_boxes,
         )
-
-    @torch.no_grad()
-    def _class_features(self, model: LstRCNN, events: Events) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum of normalised box features and number of boxes of each new class."""
-        first = self.plan.seen_classes - self.plan.new_classes
-        most = self.settings.step.new_row_samples
-        entries = self.dataset.data.fixed
-        model.eval()
-        sums: list[torch.Tensor] = []
-        counts = np.zeros(self.plan.new_classes, dtype=np.int64)
-        for new in range(self.plan.new_classes):
-            total = torch.zeros(model.roi_heads.box_predictor.cls_score.weight.shape[1])
-            for image in entries.images[entries.labels == first + new]:
-                if counts[new] >= most:
-                    break
-                sample = self.dataset.sample(int(image), first + new)
-                item = self.mapper(sample, augment=False)
-                targets = item["instances"].to(self.device)
-                boxes = targets.gt_boxes[targets.gt_classes == first + new]
-                boxes = boxes[: most - int(counts[new])]
-                images = model.preprocess_image([item])
-                features = model.roi_heads.box_features(model.backbone(images.tensor), [boxes])
-                total += torch.nn.functional.normalize(features, dim=-1).sum(0).cpu()
-                counts[new] += len(boxes)
-            sums.append(total)
-            events.prepare("mean features of new classes", new + 1, self.plan.new_classes)
-        return torch.stack(sums), torch.from_numpy(counts)
 
     def _make_teacher(self, previous: LstRCNN) -> Teacher:
         backbone = self.model.backbone

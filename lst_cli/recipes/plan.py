@@ -112,7 +112,8 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
 def _seconds_per_iteration(
     workspace: Workspace, phase: int, settings: Settings
 ) -> tuple[float, str]:
-    done = workspace.done_phases()
+    # A phase that was added instantly has no rate.
+    done = [p for p in workspace.done_phases() if workspace.require_done(p).iterations]
     same_kind = [p for p in done if (p == 0) == (phase == 0)] or done
     if same_kind:
         manifest = workspace.manifest(same_kind[-1])

@@ -12,9 +12,12 @@ import numpy as np
 from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
+from lst_cli.evaluation.instant import InstantMetrics, load_instant
 from lst_cli.recipes.evaluate import load_metrics
-from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_unchanged
+from lst_cli.recipes.figures import newest_attention
+from lst_cli.recipes.inputs import read_training_input, read_validation
 from lst_cli.recipes.split import measure_balance, report_classes
+from lst_cli.reporting.attention import Attention, can_lay_out
 from lst_cli.reporting.data import (
     Panel,
     PanelObject,
@@ -23,7 +26,7 @@ from lst_cli.reporting.data import (
     ReportPhase,
 )
 from lst_cli.reporting.write import write_report
-from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
 
 PANELS = 6
@@ -105,23 +108,26 @@ def gather(
     if not evaluated:
         raise LstError(f"no phase of {workspace.root} has been evaluated", "lst eval")
     newest = manifests[-1]
+    attention, lacking = _attention(workspace) if pictures else (None, [])
     return ReportData(
         title=title,
         settings=_settings(newest),
         classes=report_classes(split),
         metrics=[record for _, record in evaluated],
-        phases=[_phase(manifest) for manifest in manifests],
-        federated=split.federated,
+        phases=[_phase(manifest, split) for manifest in manifests],
+        federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
-        notes=[*notes, *_notes(workspace, manifests[0])],
+        notes=[*notes, *_notes(workspace, manifests[0]), *lacking],
         panels=_panels(workspace, evaluated[-1][0]) if pictures else (),
         replay=_balance(workspace, newest) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
         environment={**newest.versions, "device": newest.device},
+        instant=_instant(workspace, done),
+        attention=attention,
     )
 
 
-def _phase(manifest: PhaseManifest) -> ReportPhase:
+def _phase(manifest: PhaseManifest, split: Split) -> ReportPhase:
     return ReportPhase(
         phase=manifest.phase,
         classes=manifest.new_classes,
@@ -129,7 +135,18 @@ def _phase(manifest: PhaseManifest) -> ReportPhase:
         replay_entries=manifest.replay_entries,
         iterations=manifest.iterations,
         seconds=manifest.seconds,
+        note=_extension_note(manifest, split),
+        new_rows=manifest.new_rows,
     )
+
+
+def _extension_note(manifest: PhaseManifest, split: Split) -> str:
+    if split.extension_at(manifest.phase) is None:
+        return ""
+    if manifest.iterations:
+        return "added"
+    rows = "mean features" if manifest.new_rows == "mean-feature" else "generated"
+    return f"added instantly: no training, rows {rows}"
 
 
 def _settings(manifest: PhaseManifest) -> dict[str, str]:
@@ -144,7 +161,7 @@ def _settings(manifest: PhaseManifest) -> dict[str, str]:
 
 def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
     notes = []
-    excluded = len(workspace.split.excluded)
+    excluded = len(workspace.split.left_out)
     if excluded:
         count = count_of(excluded, "class has", "classes have")
         notes.append(
@@ -159,7 +176,26 @@ def _balance(workspace: Workspace, newest: PhaseManifest) -> list[ReplayBalance]
     settings = workspace.trained_settings(newest.phase)
     inputs = read_training_input(workspace)
     balances = measure_balance(inputs.occurrences, workspace.split, settings)
-    return [balance for balance in balances if balance.phase <= newest.phase]
+    trained = {
+        phase for phase in workspace.done_phases() if workspace.require_done(phase).iterations
+    }
+    return [balance for balance in balances if balance.phase in trained]
+
+
+def _instant(workspace: Workspace, done: Sequence[int]) -> list[InstantMetrics]:
+    found = [load_instant(workspace.phase(phase).instant, phase) for phase in done]
+    return [one for one in found if one is not None]
+
+
+def _attention(workspace: Workspace) -> tuple[Attention | None, list[str]]:
+    """What the newest classes attend to, and what a reader should know if it is not drawn."""
+    attention = newest_attention(workspace)
+    if attention is None or can_lay_out(attention):
+        return attention, []
+    return None, [
+        f"The attention of phase {attention.phase}'s classes is not drawn: that takes "
+        "scikit-learn (pip install scikit-learn)."
+    ]
 
 
 class _Found(msgspec.Struct):
@@ -173,11 +209,10 @@ class _Found(msgspec.Struct):
 def _panels(workspace: Workspace, phase: int) -> list[Panel]:
     """Some validation images: those that hold the rarest classes seen."""
     split = workspace.split
-    val = read_unchanged(split.val, workspace)
+    val, find = read_validation(workspace, phase)
     seen = split.class_order[: split.seen_classes(phase)]
     rows = _choose_images(val, seen)
     found = _detections_of(workspace, phase, {int(val.images.ids[row]) for row in rows})
-    find = ImagePaths.of(split, val)
     names = {record.category_id: record.name for record in split.classes}
     truth = _truth(val, rows, set(seen), names)
     panels = []

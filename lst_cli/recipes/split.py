@@ -21,11 +21,17 @@ from lst_cli.phases.replay import (
     instances_per_class,
     iterations_of,
     mean_new_instances,
+    replay_counts,
     step_data,
 )
 from lst_cli.phases.split import split_classes
 from lst_cli.recipes.checking import refuse_errors
-from lst_cli.recipes.inputs import TrainingInput, label_instances
+from lst_cli.recipes.inputs import (
+    TrainingInput,
+    label_files,
+    label_instances,
+    read_training_files,
+)
 from lst_cli.reporting.data import ReplayBalance, ReportClass
 from lst_cli.reporting.plots import plot_class_counts, plot_replay_balance
 from lst_cli.workspace.atomic import explain_os_error, write_bytes
@@ -79,6 +85,10 @@ def split_dataset(
         refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
     split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
+    extended = _with_extensions(workspace, split)
+    if extended is not split:
+        inputs = label_files(extended, read_training_files(workspace, extended))
+        split = extended.model_copy(update={"phases": plan_phases(extended, settings)})
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
         _keep_trained_phases(workspace, split, force)
@@ -112,8 +122,8 @@ def make_split(
     records = _records(train, val, counts, images)
     excluded = np.setdiff1d(np.arange(len(counts)), order)
     split = Split(
-        train=_input_file(train, int(usable.sum())),
-        val=_input_file(val, int(usable_instances(val).sum())),
+        train=input_file(train, int(usable.sum())),
+        val=input_file(val, int(usable_instances(val).sum())),
         image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
         federated=val.federated,
         base_classes=base,
@@ -123,26 +133,34 @@ def make_split(
         ),
         excluded=tuple(records[row] for row in excluded),
         left_out_instances=int((~usable).sum()),
-        phases=tuple(
-            plan_phase(inputs.occurrences, group, phase, settings)
-            for phase, group in enumerate(groups)
-            if phase > 0
-        ),
+        phases=(),
     )
+    split = split.model_copy(update={"phases": plan_phases(split, settings)})
     return split, inputs
 
 
-def plan_phase(occurrences: Occurrences, new: range, phase: int, settings: Settings) -> PhasePlan:
-    """Count what a phase trains on."""
-    data = step_data(occurrences, new, phase, settings.seed, settings.step.replay)
-    return PhasePlan(
-        phase=phase,
-        classes=len(new),
-        new_entries=len(data.fixed),
-        replay_entries=len(data) - len(data.fixed),
-        mean_new_instances=float(mean_new_instances(occurrences.instance_counts(), new)),
-        iterations=iterations_of(settings.step.epochs, len(data), settings.step.batch_size),
-    )
+def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
+    """Count what each phase t >= 1 trains on."""
+    instances = np.array([record.instances for record in split.classes], dtype=np.int64)
+    images = np.array([record.images for record in split.classes], dtype=np.int64)
+    plans = []
+    for phase in range(1, len(split.groups)):
+        new = split.labels_of(phase)
+        entries = int(images[new.start : new.stop].sum())
+        replayed = int(replay_counts(instances, images, new, settings.step.replay).sum())
+        plans.append(
+            PhasePlan(
+                phase=phase,
+                classes=len(new),
+                new_entries=entries,
+                replay_entries=replayed,
+                mean_new_instances=float(mean_new_instances(instances, new)),
+                iterations=iterations_of(
+                    settings.step.epochs, entries + replayed, settings.step.batch_size
+                ),
+            )
+        )
+    return tuple(plans)
 
 
 def measure_balance(
@@ -187,7 +205,13 @@ def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -
     ]
 
 
-def _input_file(dataset: Dataset, instances: int) -> InputFile:
+def input_file(dataset: Dataset, instances: int) -> InputFile:
+    """How a file is remembered.
+
+    Args:
+        dataset: The file.
+        instances: How many of its annotations are usable.
+    """
     return InputFile(
         path=str(dataset.path.resolve()),
         sha256=dataset.sha256,
@@ -195,6 +219,25 @@ def _input_file(dataset: Dataset, instances: int) -> InputFile:
         images=len(dataset.images.ids),
         instances=instances,
     )
+
+
+def _with_extensions(workspace: Workspace, made: Split) -> Split:
+    """A split that was made again, with what `lst extend` added to it since.
+
+    A split of other classes or files gets nothing: `_keep_trained_phases` speaks of the loss.
+    """
+    before = _split_before(workspace)
+    if before is None or not before.extensions or before.up_to(-1).digest != made.digest:
+        return made
+    moved = ("train", "val", "image_dirs")
+    return before.model_copy(update={name: getattr(made, name) for name in moved})
+
+
+def _split_before(workspace: Workspace) -> Split | None:
+    try:
+        return workspace.split
+    except LstError:  # none, or damaged
+        return None
 
 
 def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> None:
@@ -205,13 +248,16 @@ def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> Non
     """
     phases = workspace.layout.phases
     others = [path for path in sorted(phases.glob(f"*/{MANIFEST}")) if not _rests_on(split, path)]
+    before = _split_before(workspace)
+    unlike = before is not None and bool(before.extensions) and split.extensions == ()
+    lost = "phases trained on" if others else "classes added to"
+    if (others or unlike) and not force:
+        raise LstError(
+            f"{workspace.root} holds {lost} another split",
+            "choose a new workspace with -w DIR, or remove these with --force",
+        )
     if not others:
         return
-    if not force:
-        raise LstError(
-            f"{workspace.root} holds phases trained on another split",
-            "choose a new workspace with -w DIR, or remove these phases with --force",
-        )
     with explain_os_error(phases):
         for path in others:
             path.unlink()  # first, so that a removal cut short leaves no phase of another split
@@ -220,6 +266,7 @@ def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> Non
 
 def _rests_on(split: Split, manifest: Path) -> bool:
     try:
-        return load_record(PhaseManifest, manifest, "").split_sha256 == split.digest
+        record = load_record(PhaseManifest, manifest, "")
+        return record.split_sha256 == split.digest_at(record.phase)
     except LstError:
         return False

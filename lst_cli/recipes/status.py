@@ -26,6 +26,7 @@ class PhaseStatus:
         megabytes: Size of its directory.
         ap: Mask AP over all classes seen, a fraction; None if not evaluated.
         ap_new: Mask AP over its own classes when it was learned.
+        added: Whether `lst extend` added it.
     """
 
     phase: int
@@ -38,6 +39,7 @@ class PhaseStatus:
     megabytes: float
     ap: float | None
     ap_new: float | None
+    added: bool
 
 
 @dataclass(frozen=True)
@@ -120,4 +122,5 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         megabytes=size / 1e6,
         ap=metrics["segm"]["AP"] if metrics else None,
         ap_new=metrics["segm"]["new"] if metrics else None,
+        added=split.extension_at(phase) is not None,
     )

@@ -11,13 +11,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lst_cli import __version__
-from lst_cli.config import Settings
+from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.checking import check_before_training
-from lst_cli.recipes.inputs import ImagePaths, TrainingInput, read_training_input
+from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import TrainingPlan, phase_data, plan_training, require_trainable
 from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.layout import PhaseDirectory
@@ -26,6 +26,10 @@ from lst_cli.workspace.store import Workspace, sha256_of
 
 # Settings that change how fast or where a phase runs, or how it is judged, but not its weights.
 FREE_TO_CHANGE = ("device", "data.workers", "base.save_every", "step.save_every", "eval")
+
+
+# The smallest base of the paper's Table 3.
+USEFUL_BASE_CLASSES = 110
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def train_phase(
         data = phase_data(workspace, inputs, phase, settings)
         plan = plan_training(workspace, phase, settings, data)
         if restart:
-            _throw_away(workspace.phase(phase))
+            throw_away(workspace.phase(phase))
         manifest = _begin(workspace, plan, settings, weights, events)
         return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
 
@@ -108,7 +112,7 @@ def _begin(
     previous = None
     if plan.phase > 0:
         previous = workspace.require_model(plan.phase - 1)
-        _refuse_another_network(workspace, plan.phase, previous, settings)
+        refuse_another_network(workspace, plan.phase, previous, settings)
     previous_sha256 = previous.model_sha256 if previous else None
     if before is not None:
         if before.previous_sha256 != previous_sha256:
@@ -118,15 +122,17 @@ def _begin(
             )
         _refuse_other_settings(before, settings, weights, plan)
         return before
+    if plan.phase > 0 and settings.step.mwg:
+        _tell_of_few_base_classes(workspace.split.base_classes, events)
     # What a phase leaves that never got a manifest belongs to nobody.
-    _throw_away(workspace.phase(plan.phase))
+    throw_away(workspace.phase(plan.phase))
     if plan.phase == 0:
         # Later phases use the same files, whose digests are compared instead.
         check_before_training(workspace.split, events.prepare)
     return PhaseManifest(
         phase=plan.phase,
         done=False,
-        split_sha256=workspace.split.digest,
+        split_sha256=workspace.split.digest_at(plan.phase),
         previous_sha256=previous_sha256,
         new_classes=plan.new_classes,
         seen_classes=plan.seen_classes,
@@ -139,7 +145,8 @@ def _begin(
         weights={"source": weights} if weights else None,
         versions=versions(),
         device="",
-        started=_now(),
+        started=now(),
+        new_rows=_first_rows(plan.phase, settings),
     )
 
 
@@ -162,7 +169,7 @@ def _run(
         settings=settings,
         inputs=inputs,
         data=data,
-        find=ImagePaths.of(workspace.split, inputs.dataset),
+        find=inputs.paths,
     )
     start = run.prepare(weights or _weights_file(manifest), events)
     events.plan(plan, start)
@@ -179,11 +186,11 @@ def _run(
             events.iteration(report)
 
         seconds = run.train(on_iteration)
-    run.save_model()
+    run.save_model(events)
     done = manifest.model_copy(
         update={
             "done": True,
-            "finished": _now(),
+            "finished": now(),
             "seconds": seconds,
             "model_sha256": sha256_of(directory.model),
         }
@@ -231,6 +238,8 @@ def _refuse_other_settings(
     """See that a phase under way continues as it was begun."""
     section = "step" if plan.phase == 0 else "base"
     free = {*FREE_TO_CHANGE, section}
+    if not (plan.phase > 0 and settings.step.mwg):
+        free.add("mwg")
     changed = [
         line
         for path, line in _differences(before.settings, settings.model_dump(mode="json"))
@@ -246,7 +255,7 @@ def _refuse_other_settings(
         )
 
 
-def _refuse_another_network(
+def refuse_another_network(
     workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
 ) -> None:
     """See that a phase grows the network it finds: weights fit a network of one make only."""
@@ -291,12 +300,27 @@ def _weights_file(manifest: PhaseManifest) -> str | None:
     return str(found["source"]) if "matched" in found else None
 
 
-def _throw_away(directory: PhaseDirectory) -> None:
+def throw_away(directory: PhaseDirectory) -> None:
+    """Remove a phase that nobody counts on."""
     if directory.root.exists():
         with explain_os_error(directory.root):
             # First, so that a removal cut short is no phase under way.
             directory.manifest.unlink(missing_ok=True)
             shutil.rmtree(directory.root)
+
+
+def _tell_of_few_base_classes(classes: int, events: Events) -> None:
+    if classes < USEFUL_BASE_CLASSES:
+        events.note(
+            f"the generator attends over {classes} base classes, the paper's over "
+            f"{USEFUL_BASE_CLASSES} and more: with so few, expect rows close to mean features"
+        )
+
+
+def _first_rows(phase: int, settings: Settings) -> NewRows | Literal["generated"] | None:
+    if phase == 0:
+        return None
+    return "generated" if settings.step.mwg else settings.step.new_rows
 
 
 def versions() -> dict[str, str]:
@@ -310,5 +334,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, for a manifest."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -12,6 +12,8 @@ from lst_cli.reporting.ap_plots import (
     plot_class_ap,
     plot_old_new,
 )
+from lst_cli.reporting.attention import lay_out
+from lst_cli.reporting.attention_plot import attention_caption, attention_size, plot_attention
 from lst_cli.reporting.canvas import DARK, LIGHT, Theme
 from lst_cli.reporting.data import ReportData, read_metrics
 from lst_cli.reporting.panels import draw_panel
@@ -62,7 +64,8 @@ def draw_artwork(
         progress: Told how many pictures are done, and of how many.
 
     Raises:
-        LstError: If no phase has been evaluated or an image cannot be read.
+        LstError: If no phase has been evaluated, an image cannot be read, or there is attention
+            to draw and scikit-learn is not installed.
     """
     metrics = read_metrics(data)
     jobs: list[tuple[str, str, tuple[int, int], bool, Callable[[Theme], bytes]]] = [
@@ -108,6 +111,17 @@ def draw_artwork(
                 replay_size(len(data.replay)),
                 True,
                 lambda theme: plot_replay_balance(data.replay, theme),
+            )
+        )
+    if data.attention is not None:
+        attention, layout = data.attention, lay_out(data.attention)
+        jobs.append(
+            (
+                "attention",
+                attention_caption(attention, layout),
+                attention_size(len(attention.classes)),
+                True,
+                lambda theme: plot_attention(attention, layout, theme),
             )
         )
     total = len(jobs) + len(data.panels)

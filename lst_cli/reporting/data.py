@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
+from lst_cli.evaluation.instant import InstantMetrics, Way
 from lst_cli.evaluation.metrics import Metrics
+from lst_cli.reporting.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class ReportPhase:
         iterations: Optimizer updates.
         seconds: Training time, or None where it was not kept.
         note: Anything a reader of its numbers should know, in a few words.
+        new_rows: How the first classifier rows of its classes came about; None in the base
+            phase, and where it was not kept.
     """
 
     phase: int
@@ -56,6 +60,7 @@ class ReportPhase:
     iterations: int
     seconds: float | None = None
     note: str = ""
+    new_rows: Way | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,9 @@ class ReportData:
         panel_note: Which predictions the panels show, for instance
             "scores of 0.3 and more".
         environment: What the run ran on: versions, device.
+        instant: Evaluations of new classes before any training, in order of phase.
+        attention: What the newest classes that a generator wrote rows for attend to; None
+            where there is nothing to draw, or not what it takes.
     """
 
     title: str
@@ -144,6 +152,8 @@ class ReportData:
     replay: Sequence[ReplayBalance] = ()
     panel_note: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    instant: Sequence[InstantMetrics] = ()
+    attention: Attention | None = None
 
 
 def read_metrics(data: ReportData) -> list[Metrics]:

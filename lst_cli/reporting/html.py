@@ -9,6 +9,7 @@ from html import escape
 import lst_cli
 from lst_cli.reporting.artwork import Artwork, Plot
 from lst_cli.reporting.data import Panel, ReportData, read_metrics
+from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.page_style import style_sheet
 from lst_cli.reporting.summary import Headline, all_notes, headlines
 from lst_cli.reporting.tables import (
@@ -46,6 +47,8 @@ def render_html(data: ReportData, artwork: Artwork) -> str:
     ]
     if len(metrics) > 1:
         parts.append(_section(groups_table(metrics), result=True))
+    if data.instant:
+        parts.append(_section(instant_table(data.instant, metrics, data.phases)))
     if data.phases:
         parts.append(_section(training_table(data.phases)))
     if data.replay:

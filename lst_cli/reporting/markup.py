@@ -92,15 +92,14 @@ def _csv_value(column: Column | None, value: Cell) -> str:
     return str(value)
 
 
-def render_latex(table: Table, label: str) -> str:
-    """Render a table as a LaTeX float over both columns in booktabs style, last row bold.
-
-    The last row is the result; the rows above score fewer classes, so the best
-    value of a column would not be a finding.
+def render_latex(table: Table, label: str, *, result: bool = True) -> str:
+    """Render a table as a LaTeX float over both columns in booktabs style.
 
     Args:
         table: What to render.
         label: The label to refer to it by, in plain letters.
+        result: Whether the last row is the outcome, and bold. The rows above score fewer
+            classes, so the best value of a column would not be a finding.
     """
     lines = [
         r"\begin{table*}[t]",
@@ -120,7 +119,7 @@ def render_latex(table: Table, label: str) -> str:
     texts = table.texts()
     for index, row in enumerate(texts):
         cells = [escape_latex(text) for text in row]
-        if index == len(texts) - 1 and len(texts) > 1:
+        if result and index == len(texts) - 1 and len(texts) > 1:
             cells = [f"\\textbf{{{text}}}" for text in cells]
         lines.append("    " + " & ".join(cells) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table*}"]

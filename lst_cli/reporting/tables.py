@@ -15,7 +15,7 @@ MISSING = "\N{EN DASH}"
 Cell = str | int | float | None
 """A raw value of a table: AP stays a fraction until it is formatted."""
 
-Kind = Literal["text", "phase", "id", "integer", "number", "ap", "change", "seconds"]
+Kind = Literal["text", "phase", "id", "integer", "number", "ap", "change", "share", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Column:
         kind: How its values are formatted; ``ap`` and ``change`` are fractions
             printed times 100 with one decimal, ``change`` with its sign;
             ``phase`` 0 is printed as "base"; an ``id`` has no commas; a
-            ``number`` has one decimal.
+            ``number`` has one decimal, a ``share`` of 1 has two.
         classes: How many classes with ground truth its numbers rest on in the
             last row, to be printed beside the heading; None where the question
             does not arise.
@@ -119,6 +119,8 @@ def format_value(kind: Kind, value: Cell) -> str:
         return format_seconds(value)
     if kind == "number":
         return f"{value:,.1f}"
+    if kind == "share":
+        return f"{value:.2f}"
     if kind == "phase":
         return phase_name(int(value))
     if kind == "id":

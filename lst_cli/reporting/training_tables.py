@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lst_cli.evaluation.instant import WAYS
 from lst_cli.reporting.data import ReplayBalance, ReportPhase
 from lst_cli.reporting.tables import Cell, Column, Table
 
@@ -18,6 +19,8 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
         Column("iterations", "iterations", "integer"),
         Column("seconds", "time", "seconds"),
     ]
+    if any(phase.new_rows for phase in phases):
+        columns.append(Column("first rows", "first rows", "text", description="of the new classes"))
     if any(phase.note for phase in phases):
         columns.append(Column("note", "note", "text"))
     rows: list[dict[str, Cell]] = [
@@ -28,6 +31,7 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
             "replay": phase.replay_entries,
             "iterations": phase.iterations,
             "seconds": phase.seconds,
+            "first rows": None if phase.new_rows is None else WAYS[phase.new_rows],
             "note": phase.note,
         }
         for phase in phases

@@ -12,6 +12,7 @@ from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.artwork import Artwork, draw_artwork
 from lst_cli.reporting.data import ReportData, read_metrics
 from lst_cli.reporting.html import render_html
+from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.markup import escape_markdown, render_csv, render_latex, render_markdown
 from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting
 from lst_cli.reporting.tables import (
@@ -55,7 +56,7 @@ def write_report(
         "markdown": ("report.md", report_markdown(data, metrics, artwork)),
         "csv": ("report.csv", render_csv(binned_table(metrics))),
         "json": ("report.json", json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
-        "latex": ("report.tex", report_latex(metrics)),
+        "latex": ("report.tex", report_latex(data, metrics)),
         "html": ("report.html", render_html(data, artwork)),
     }
     files: dict[str, Path] = {}
@@ -92,17 +93,21 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "forgetting": None
         if forgotten is None
         else {"AP": forgotten[0], "with_ground_truth": forgotten[1]},
+        "instant": [dict(row) for row in instant_table(data.instant, metrics, data.phases).rows],
         "phases": [asdict(phase) for phase in data.phases],
         "metrics": [metric.model_dump(mode="json") for metric in metrics],
         "classes": [asdict(record) for record in data.classes],
     }
 
 
-def report_latex(metrics: Sequence[Metrics]) -> str:
+def report_latex(data: ReportData, metrics: Sequence[Metrics]) -> str:
     r"""Give the tables for a paper, to be read in by ``\input``."""
     tables = [render_latex(binned_table(metrics), "tab:lst-bins")]
     if len(metrics) > 1:
         tables.append(render_latex(groups_table(metrics), "tab:lst-groups"))
+    if data.instant:
+        table = instant_table(data.instant, metrics, data.phases)
+        tables.append(render_latex(table, "tab:lst-instant", result=False))
     return "% Needs \\usepackage{booktabs}.\n\n" + "\n".join(tables)
 
 
@@ -121,6 +126,8 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
     if len(metrics) > 1:
         tables.append(groups_table(metrics))
     tables.append(sizes_table(metrics))
+    if data.instant:
+        tables.append(instant_table(data.instant, metrics, data.phases))
     if data.phases:
         tables.append(training_table(data.phases))
     if data.replay:
@@ -152,7 +159,11 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
 
 def _remove_leftovers(directory: Path, written: set[Path]) -> None:
     """Remove pictures of an earlier report that this one has not; nothing else."""
-    patterns = (("plots", "replay_balance.png"), ("panels", "[0-9][0-9].jpg"))
+    patterns = (
+        ("plots", "replay_balance.png"),
+        ("plots", "attention.png"),
+        ("panels", "[0-9][0-9].jpg"),
+    )
     for folder, pattern in patterns:
         for path in (directory / folder).glob(pattern):
             if path not in written:

@@ -26,7 +26,16 @@ def save_model(path: Path, model: nn.Module) -> None:
     Raises:
         LstError: If the file cannot be written.
     """
-    _save(path, _contiguous(model.state_dict()), {})
+    save_tensors(path, model.state_dict())
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors atomically.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    _save(path, _contiguous(tensors), {})
 
 
 def load_model(path: Path, mend: str) -> dict[str, Tensor]:

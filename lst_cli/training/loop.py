@@ -62,6 +62,7 @@ def train(
     distill_weight: float,
     on_iteration: Callable[[Report], None],
     save: Callable[[int, float], None],
+    support: Iterable[Batch] | None = None,
 ) -> float:
     """Train a model in place.
 
@@ -80,6 +81,7 @@ def train(
         distill_weight: Weight of the distillation loss.
         on_iteration: Called after each iteration.
         save: Called with the iterations done and the time, whenever a state should be kept.
+        support: Support images of each iteration's episode, where features are not kept.
 
     Returns:
         Seconds of training, earlier runs included.
@@ -95,9 +97,11 @@ def train(
     overflows = 0
     with EventStorage(start) as storage, deferred_interrupt() as stop:
         reader = iter(batches)
+        supporter = iter(support) if support is not None else None
         for iteration in range(start, iterations):
             try:
                 batch = next(reader, None)
+                supporting = next(supporter) if supporter is not None else None
             except LstError:  # an image went missing: what was trained so far is good
                 if iteration > start:
                     save(iteration, time.perf_counter() - began)
@@ -109,7 +113,7 @@ def train(
             set_lr(optimizer, factor)
             try:
                 with torch.autocast(device.type, enabled=scaler.is_enabled()):
-                    losses = model.losses(batch, teacher, distill_weight)
+                    losses = model.losses(batch, teacher, distill_weight, supporting)
                     total = torch.stack([loss.float() for loss in losses.values()]).sum()
             except FloatingPointError as error:
                 # detectron2's word for proposals that are no numbers.

@@ -51,6 +51,21 @@ class PhaseDirectory:
         return self.root / "metrics.json"
 
     @property
+    def generator(self) -> Path:
+        """Weights of the meta weight generator, detached from the model."""
+        return self.root / "generator.safetensors"
+
+    @property
+    def attention(self) -> Path:
+        """What the generator's attention made of the phase's classes, float32 (C, b)."""
+        return self.root / "attention.npy"
+
+    @property
+    def instant(self) -> Path:
+        """AP of the phase's classes before its first iteration."""
+        return self.root / "instant.json"
+
+    @property
     def detections(self) -> Path:
         """Detections on the validation images, LVIS results format."""
         return self.root / "detections.json"

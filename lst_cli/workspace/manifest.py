@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from lst_cli.errors import LstError
 from lst_cli.workspace.atomic import write_text
@@ -54,8 +61,26 @@ class PhasePlan(Record):
     iterations: int
 
 
+class Extension(Record):
+    """Classes that `lst extend` added, a phase of their own, from a file of their own."""
+
+    phase: int
+    train: InputFile
+    image_dirs: tuple[str, ...]
+    """Where its images are looked for before the split's directories are."""
+    classes: tuple[int, ...]
+    """Category ids in class order: the group of the phase. The file may call them otherwise; its
+    classes are known by name."""
+    val: InputFile | None = None
+    """What the phase and those after it are evaluated on, if not on what came before."""
+
+
 class Split(Record):
-    """The class order and its groups; written once, before anything is trained."""
+    """The class order and its groups, those of added phases among them.
+
+    What `lst split` wrote stays: an extension adds its classes, its group and its own record,
+    which `up_to` can take away again.
+    """
 
     format: int = FORMAT
     train: InputFile
@@ -68,6 +93,15 @@ class Split(Record):
     excluded: tuple[ClassRecord, ...]
     left_out_instances: int
     phases: tuple[PhasePlan, ...]
+    extensions: tuple[Extension, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_extensions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without extensions a split is written, and digested, as before there were any.
+        record: dict[str, Any] = dump(self)
+        if not self.extensions:
+            record.pop("extensions", None)
+        return record
 
     @property
     def class_order(self) -> list[int]:
@@ -75,17 +109,82 @@ class Split(Record):
         return [record.category_id for record in self.classes]
 
     @property
+    def left_out(self) -> list[ClassRecord]:
+        """Classes without a training instance that no extension has brought any of either."""
+        return [one for one in self.excluded if one.category_id not in self.class_order]
+
+    @property
     def digest(self) -> str:
-        """Digest of what a phase's training rests on: the classes and the content of the inputs.
+        """Digest of what training rests on: the classes and the content of the inputs.
 
         Where the inputs lie does not count, so that a data set can be moved; nor do the counted
         plans, which follow the settings.
         """
         moving = {"path"}
+        inputs: dict[str, Any] = {"train": moving, "val": moving, "image_dirs": True}
         meaning = self.model_dump_json(
-            exclude={"train": moving, "val": moving, "image_dirs": True, "phases": True}
+            exclude={**inputs, "phases": True, "extensions": {"__all__": inputs}}
         )
         return hashlib.sha256(meaning.encode()).hexdigest()
+
+    def digest_at(self, phase: int) -> str:
+        """Digest of what a phase's training rests on; what was added after it does not count."""
+        return self.up_to(phase).digest
+
+    def up_to(self, phase: int) -> Split:
+        """The split without what was added after a phase; with -1, as `lst split` made it.
+
+        Its `phases` keep the counts they were last given.
+        """
+        later = {added.phase for added in self.extensions if added.phase > phase}
+        if not later:
+            return self
+        kept = [place for place in range(len(self.groups)) if place not in later]
+        groups = tuple(self.groups[place] for place in kept)
+        ids = {category_id for group in groups for category_id in group}
+        plans = [plan for plan in self.phases if plan.phase not in later]
+        renumbered = [plan.model_copy(update={"phase": t}) for t, plan in enumerate(plans, 1)]
+        return self.model_copy(
+            update={
+                "classes": tuple(one for one in self.classes if one.category_id in ids),
+                "groups": groups,
+                "phases": tuple(renumbered),
+                "extensions": tuple(one for one in self.extensions if one.phase not in later),
+            }
+        )
+
+    def extended(self, extension: Extension, records: Sequence[ClassRecord]) -> Split:
+        """The split with one more phase; planned phases from its place on move up by one.
+
+        What its phases train on is left to be counted anew.
+
+        Args:
+            extension: What is added; its phase comes after those of all earlier extensions.
+            records: Its classes in class order.
+        """
+        first = sum(len(group) for group in self.groups[: extension.phase])
+        place = extension.phase
+        return self.model_copy(
+            update={
+                "classes": (*self.classes[:first], *records, *self.classes[first:]),
+                "groups": (*self.groups[:place], extension.classes, *self.groups[place:]),
+                "extensions": (*self.extensions, extension),
+            }
+        )
+
+    def extension_at(self, phase: int) -> Extension | None:
+        """What was added as a phase, or None for a phase of `lst split`."""
+        return next((one for one in self.extensions if one.phase == phase), None)
+
+    def val_at(self, phase: int) -> InputFile:
+        """The validation file of a phase: the newest one given up to it."""
+        given = [one.val for one in self.up_to(phase).extensions if one.val is not None]
+        return given[-1] if given else self.val
+
+    def val_image_dirs_at(self, phase: int) -> tuple[str, ...]:
+        """Where the images of a phase's validation file are looked for."""
+        given = [one for one in self.up_to(phase).extensions if one.val is not None]
+        return (*given[-1].image_dirs, *self.image_dirs) if given else self.image_dirs
 
     def labels_of(self, phase: int) -> range:
         """Labels of the classes that arrive in a phase."""
@@ -95,6 +194,10 @@ class Split(Record):
     def seen_classes(self, phase: int) -> int:
         """Number of classes seen up to and including a phase."""
         return self.labels_of(phase).stop
+
+    def phase_of(self, label: int) -> int:
+        """The phase in which a class arrives."""
+        return next(t for t in range(len(self.groups)) if label < self.seen_classes(t))
 
 
 class PhaseManifest(Record):
@@ -120,6 +223,8 @@ class PhaseManifest(Record):
     finished: str | None = None
     seconds: float | None = None
     model_sha256: str | None = None
+    new_rows: Literal["random", "mean-feature", "generated"] | None = None
+    """How the first classifier rows of the new classes came about; None in the base phase."""
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

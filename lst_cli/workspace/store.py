@@ -99,6 +99,9 @@ class Workspace:
     def save_split(self, split: Split) -> None:
         """Write the split."""
         save_record(split, self.layout.split)
+        self._forget()
+
+    def _forget(self) -> None:
         self.__dict__.pop("split", None)  # what was read before
 
     @property
@@ -118,7 +121,7 @@ class Workspace:
         manifest = load_record(
             PhaseManifest, directory.manifest, f"remove {directory.root} and train the phase anew"
         )
-        if manifest.split_sha256 != self.split.digest:
+        if manifest.split_sha256 != self.split.digest_at(phase):
             raise LstError(
                 f"{self.layout.split} changed after phase {phase} was begun",
                 f"put the old split back, or remove {self.layout.phases} and train anew",
@@ -239,6 +242,7 @@ class Workspace:
             with explain_os_error(self.root):
                 for directory in (self.layout.report, *self.layout.phases.glob("*")):
                     remove_leftovers(directory)
+            self._forget()  # whoever held the lock before may have written
             yield
         finally:
             lock.release()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lst_cli.data.joined import JoinedDataset, join_datasets
 from lst_cli.data.lvis import Dataset
 from lst_cli.data.phase_dataset import PhaseDataset, SegmentationStore
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data, step_data
@@ -17,7 +18,7 @@ IMAGES = 5  # the last one has no annotation
 
 
 @pytest.fixture
-def dataset(read: Callable[..., Dataset]) -> Dataset:
+def dataset(read: Callable[..., Dataset]) -> JoinedDataset:
     content: dict[str, Any] = {
         "images": [
             {"id": 100 + row, "height": 20 + row, "width": 40 + row, "file_name": f"{row}.png"}
@@ -36,14 +37,14 @@ def dataset(read: Callable[..., Dataset]) -> Dataset:
         ],
         "categories": [{"id": 50 + label, "name": f"class {label}"} for label in range(5)],
     }
-    return read(content)
+    return join_datasets([read(content)])
 
 
 LABELS = np.array([label for _, label in OBJECTS])
 OCCURRENCES = Occurrences.of(np.array([image for image, _ in OBJECTS]), LABELS, 5)
 
 
-def make(dataset: Dataset, phase: int) -> PhaseDataset:
+def make(dataset: JoinedDataset, phase: int) -> PhaseDataset:
     """Phase 0 has labels 0 and 1, phase 1 label 2, phase 2 labels 3 and 4."""
     if phase == 0:
         return PhaseDataset(dataset, LABELS, 2, base_data(OCCURRENCES, range(2), seed=0))
@@ -61,7 +62,9 @@ def expected_rows(image: int, seen: int) -> list[int]:
     return [r for r, (i, label) in enumerate(OBJECTS) if i == image and label < seen]
 
 
-def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset: Dataset) -> None:
+def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(
+    dataset: JoinedDataset,
+) -> None:
     phase = make(dataset, 0)
     assert sorted(phase.wanted_images.tolist()) == [0, 1, 2]
     for position in range(9):
@@ -74,7 +77,7 @@ def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset: D
 
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
 def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
-    phase: int, seen: int, dataset: Dataset
+    phase: int, seen: int, dataset: JoinedDataset
 ) -> None:
     entries = make(dataset, phase)
     classes = set()
@@ -94,7 +97,7 @@ def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
     assert classes == set(range(seen))
 
 
-def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: Dataset) -> None:
+def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: JoinedDataset) -> None:
     for phase in range(3):
         entries = make(dataset, phase)
         for position in range(len(entries.data)):
@@ -105,7 +108,7 @@ def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: Datase
                 assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
 
 
-def test_every_epoch_has_the_entries_of_the_phase(dataset: Dataset) -> None:
+def test_every_epoch_has_the_entries_of_the_phase(dataset: JoinedDataset) -> None:
     entries = make(dataset, 2)
     size = len(entries.data)
     for epoch in (0, 1, 3):
@@ -115,7 +118,7 @@ def test_every_epoch_has_the_entries_of_the_phase(dataset: Dataset) -> None:
     assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
 
 
-def test_a_sample_is_a_function_of_its_position(dataset: Dataset) -> None:
+def test_a_sample_is_a_function_of_its_position(dataset: JoinedDataset) -> None:
     entries, fresh = make(dataset, 2), make(dataset, 2)
     positions = list(range(3 * len(entries.data)))
     forwards = [entries[position] for position in positions]
@@ -124,7 +127,9 @@ def test_a_sample_is_a_function_of_its_position(dataset: Dataset) -> None:
         assert (again.image, again.labels.tolist()) == (sample.image, sample.labels.tolist())
 
 
-def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset: Dataset) -> None:
+def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(
+    dataset: JoinedDataset,
+) -> None:
     assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
     # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.
     assert make(dataset, 1).segmentations.rows.tolist() == [0, 1, 2, 3, 4, 6, 8]
@@ -134,25 +139,25 @@ def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset:
     assert alone.wanted_images.tolist() == [3]
 
 
-def test_annotations_without_a_label_do_not_exist(dataset: Dataset) -> None:
+def test_annotations_without_a_label_do_not_exist(dataset: JoinedDataset) -> None:
     labels = LABELS.copy()
     labels[6] = -1  # as of a crowd
     entries = PhaseDataset(dataset, labels, 2, base_data(OCCURRENCES, range(2), seed=0))
     assert rows_of(entries.sample(0, ALL_CLASSES)) == [1, 8]
 
 
-def test_an_image_without_usable_objects_is_an_empty_sample(dataset: Dataset) -> None:
+def test_an_image_without_usable_objects_is_an_empty_sample(dataset: JoinedDataset) -> None:
     sample = make(dataset, 0).sample(4, ALL_CLASSES)
     assert sample.boxes.shape == (0, 4)
     assert sample.labels.shape == (0,)
     assert sample.segmentations == []
 
 
-def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: Dataset) -> None:
-    store = SegmentationStore(dataset.path, np.array([2, 5, 9]))
+def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: JoinedDataset) -> None:
+    store = SegmentationStore(dataset, np.array([2, 5, 9]))
     assert [json.loads(store[row])[0][0] for row in (9, 2, 5)] == [9, 2, 5]
     for row in (0, 3, 10, -1):
         with pytest.raises(KeyError):
             store[row]
     with pytest.raises(KeyError):
-        SegmentationStore(dataset.path, np.zeros(0, dtype=np.int64))[0]
+        SegmentationStore(dataset, np.zeros(0, dtype=np.int64))[0]

@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 
 from lst_cli.config import DataSettings
-from lst_cli.data.images import ImageFinder
 from lst_cli.data.lvis import read_dataset
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
 from lst_cli.demo.draw import draw_demo
 from lst_cli.phases.labels import LabelMap
 from lst_cli.phases.replay import base_data
-from lst_cli.recipes.inputs import ImagePaths, label_instances
+from lst_cli.recipes.inputs import label_instances
 
 pytestmark = pytest.mark.engine
 
 
 def test_what_worker_processes_need_can_be_handed_to_them(tmp_path: Path) -> None:
     drawn = draw_demo(tmp_path, classes=4, size=64, head=4, val_per_class=1)
-    inputs = label_instances(read_dataset(drawn.train_json), LabelMap([1, 2, 3, 4]))
+    inputs = label_instances(
+        read_dataset(drawn.train_json), LabelMap([1, 2, 3, 4]), [drawn.images_dir]
+    )
     data = base_data(inputs.occurrences, range(4), seed=0)
     dataset = PhaseDataset(inputs.dataset, inputs.labels, 4, data)
-    paths = ImagePaths(ImageFinder([drawn.images_dir]), inputs.dataset.images)
-    mapper = Mapper(paths, DataSettings(min_size=(64,)), channels="RGB", seed=0)
+    mapper = Mapper(inputs.paths, DataSettings(min_size=(64,)), channels="RGB", seed=0)
     again, mapped = pickle.loads(pickle.dumps((dataset, mapper)))
     assert mapped(again[3])["image"].equal(mapper(dataset[3])["image"])

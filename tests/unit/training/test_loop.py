@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lst_cli.config import BaseSettings, Settings, StepSettings, build_settings
+from lst_cli.data.joined import join_datasets
 from lst_cli.data.loading import iterate_batches
 from lst_cli.data.lvis import read_dataset
 from lst_cli.data.mapper import Mapper
@@ -281,7 +282,7 @@ def start_phase(
             teacher = Teacher(
                 previous, student_trains_bottom_up=False, student_trains_backbone=True
             )
-        entries = PhaseDataset(dataset, labels, seen, data)
+        entries = PhaseDataset(join_datasets([dataset]), labels, seen, data)
         mapper = Mapper(find, settings.data, channels="RGB", seed=0)
 
         def batches(first: int) -> Iterator[Any]:

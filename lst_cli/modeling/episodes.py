@@ -1,0 +1,235 @@
+"""Episodes: every iteration, rows of the new classes are written from a support set (3.4).
+
+The paper's way computes the support images anew in each iteration and keeps their graph, whose
+memory grows with the phase. What the box head reads of a support box does not change while the
+backbone is frozen, so it can be kept: then an episode costs one more pass of the box head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from torch import Tensor, nn
+
+from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
+
+if TYPE_CHECKING:
+    from lst_cli.modeling.rcnn import LstRCNN
+    from lst_cli.modeling.roi_heads import LstROIHeads
+
+SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
+
+JITTER = 0.1
+"""Edges of a jittered box move by up to this share of its size: IoU 0.64 at the least."""
+
+POSITIVE_IOU = 0.5
+
+
+class KeptFeatures(nn.Module):
+    """The newest pooled features of each new class, in a ring of a few places.
+
+    Its buffers travel with the state of a phase under way, so that a run that continues draws
+    what it would have drawn.
+
+    Args:
+        classes: C.
+        places: Boxes a class that are kept.
+        shape: Shape of a pooled feature.
+    """
+
+    def __init__(self, *, classes: int, places: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.pooled: Tensor
+        self.added: Tensor
+        self.register_buffer("pooled", torch.zeros(classes, places, *shape))
+        self.register_buffer("added", torch.zeros(classes, dtype=torch.int64))
+
+    @torch.no_grad()
+    def add(self, labels: Tensor, pooled: Tensor) -> None:
+        """Keep boxes, each in place of the oldest of its class.
+
+        Args:
+            labels: Class of each box, 0 ... C - 1, shape (R,).
+            pooled: Shape (R, ...).
+        """
+        places = self.pooled.shape[1]
+        added = self.added.tolist()
+        newest: dict[tuple[int, int], int] = {}
+        for box, label in enumerate(labels.tolist()):
+            newest[label, added[label] % places] = box
+            added[label] += 1
+        rows, columns = zip(*newest, strict=True) if newest else ((), ())
+        self.pooled[list(rows), list(columns)] = pooled[list(newest.values())].to(self.pooled)
+        self.added.copy_(torch.tensor(added))
+
+    def draw(self, shots: int) -> tuple[Tensor, Tensor]:
+        """Draw boxes of every class, none twice.
+
+        Args:
+            shots: Boxes a class; all there are, where there are fewer.
+
+        Returns:
+            Class of each box, shape (R,); pooled features, shape (R, ...).
+        """
+        classes, places = self.pooled.shape[:2]
+        filled = self.added.clamp(max=places).cpu()  # (C,)
+        # Drawn on the CPU, whose numbers are the same on every machine.
+        lots = torch.rand(classes, places)
+        lots[torch.arange(places) >= filled[:, None]] = 2.0  # empty places come last
+        chosen = lots.argsort(dim=1)[:, :shots]  # (C, shots)
+        labels, shot = torch.nonzero(torch.arange(chosen.shape[1]) < filled[:, None], as_tuple=True)
+        places_drawn = chosen[labels, shot]
+        device = self.pooled.device
+        labels = labels.to(device)
+        return labels, self.pooled[labels, places_drawn.to(device)]
+
+
+class Episodes(nn.Module):
+    """Writes the rows of the new classes during a phase.
+
+    Attributes:
+        generator: The meta weight generator.
+        offsets: What is learned for each new class on top of its generated row, shape (C, D);
+            None for the paper's generated rows alone.
+        kept: Features of support boxes; None where every episode computes them anew.
+
+    Args:
+        generator: The meta weight generator.
+        new: Labels of the phase's new classes.
+        shots: Boxes a class and episode.
+        boxes: Which boxes stand for an object.
+        kept: Where features are kept.
+        learn_offsets: Whether to learn offsets.
+    """
+
+    def __init__(
+        self,
+        generator: WeightGenerator,
+        *,
+        new: range,
+        shots: int,
+        boxes: SupportBoxes,
+        kept: KeptFeatures | None,
+        learn_offsets: bool,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.new, self.shots, self.boxes = new, shots, boxes
+        self.kept = kept
+        offsets = torch.zeros(len(new), generator.features)
+        self.offsets = nn.Parameter(offsets) if learn_offsets else None
+
+    @contextmanager
+    def rows_of(self, model: LstRCNN, support: list[dict[str, Any]] | None) -> Iterator[None]:
+        """Let a model score with freshly written rows.
+
+        Args:
+            model: The model in training.
+            support: Support images, where features are not kept.
+        """
+        heads = model.roi_heads
+        if self.kept is not None:
+            labels, pooled = self.kept.draw(self.shots)
+        else:
+            assert support is not None
+            labels, pooled = self._compute(model, support)
+        weight = heads.box_predictor.cls_score.weight
+        written = self.generator(
+            heads.box_head(pooled), weight[: self.generator.base_classes], weight[-1]
+        )
+        rows = average_by_class(written, labels, len(self.new))
+        if self.offsets is not None:
+            rows = rows + self.offsets
+        with heads.box_predictor.cls_score.new_rows(rows):
+            yield
+
+    @torch.no_grad()
+    def refresh(
+        self,
+        heads: LstROIHeads,
+        features: dict[str, Tensor],
+        targets: list[Instances],
+        proposals: list[Boxes],
+    ) -> None:
+        """Keep what the query batch shows of new classes.
+
+        Args:
+            heads: The model's heads.
+            features: Pyramid of the batch.
+            targets: Annotated objects, with `gt_boxes` and `gt_labels`.
+            proposals: Regions of the proposal network, image by image.
+        """
+        if self.kept is None:
+            return
+        labels, boxes = self.choose(targets, proposals)
+        if len(labels):
+            self.kept.add(labels, heads.pooled_boxes(features, boxes))
+
+    def choose(
+        self, targets: list[Instances], proposals: list[Boxes]
+    ) -> tuple[Tensor, list[Boxes]]:
+        """Choose support boxes of the new classes in a batch.
+
+        Returns:
+            Class of each box, 0 ... C - 1, shape (R,); boxes, image by image.
+        """
+        labels, boxes = [], []
+        for target, regions in zip(targets, proposals, strict=True):
+            mine = (target.gt_labels >= self.new.start) & (target.gt_labels < self.new.stop)
+            target = target[mine]
+            labels.append(target.gt_labels - self.new.start)
+            boxes.append(support_boxes(target.gt_boxes, regions, self.boxes))
+        return torch.cat(labels), boxes
+
+    def _compute(self, model: LstRCNN, support: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """Pool the support boxes of images, with gradients wherever something is trained."""
+        images = model.preprocess_image(support)
+        targets = [item["instances"].to(model.device) for item in support]
+        # Only the class that an entry stands for: others have their own entries.
+        targets = [target[target.gt_classes >= self.new.start] for target in targets]
+        features = model.backbone(images.tensor)
+        proposals = regions_of(model, images, features)
+        labels, boxes = self.choose(targets, proposals)
+        return labels, model.roi_heads.pooled_boxes(features, boxes)
+
+
+@torch.no_grad()
+def regions_of(model: LstRCNN, images: ImageList, features: dict[str, Tensor]) -> list[Boxes]:
+    """Regions of the proposal network, image by image, as in evaluation."""
+    network = model.proposal_generator
+    training = network.training
+    network.eval()
+    regions, _ = network(images, features, None)
+    network.train(training)
+    return [region.proposal_boxes for region in regions]
+
+
+def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:
+    """One box for each annotated object.
+
+    Args:
+        truth: Annotated boxes, R of them.
+        proposals: Regions of the proposal network.
+        choice: The annotated box; the same with shaken edges; or, drawn among the proposals that
+            overlap it by half, one of these (the annotated box where there is none).
+
+    Returns:
+        R boxes.
+    """
+    if choice == "ground-truth" or not len(truth):
+        return truth
+    boxes = truth.tensor
+    if choice == "jittered":
+        size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)  # (R, 4)
+        shake = torch.rand(boxes.shape).to(boxes) * 2 - 1
+        return Boxes(boxes + JITTER * size * shake)
+    overlap = pairwise_iou(truth, proposals)  # (R, P)
+    lots = torch.rand(overlap.shape).to(overlap) * (overlap >= POSITIVE_IOU)
+    if not overlap.shape[1]:
+        return truth
+    best, chosen = lots.max(dim=1)
+    return Boxes(torch.where((best > 0)[:, None], proposals.tensor[chosen], boxes))

@@ -1,0 +1,200 @@
+"""What new classes have of the base classes: the generator's attention, laid out in the plane.
+
+The attention m of a class (section 3.4) is a distribution over the base classes. How far two
+classes are apart is the Hellinger distance of their distributions: the Euclidean distance of the
+square roots. It is a metric, which Kullback-Leibler is not; base classes that only one of the two
+attends to give no infinities; and it hears the small coefficients too, where the Euclidean
+distance of m itself would be that of the largest one alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.errors import LstError
+
+TOP = 3
+"""How many base classes are named for each class."""
+
+_FEWEST = 4  # t-SNE needs more points than its perplexity, and a perplexity of 2
+_MOST_EXACT = 300  # beyond, the exact gradient takes its time and Barnes-Hut is good enough
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention coefficients of one phase's classes.
+
+    Attributes:
+        phase: The phase that brought the classes.
+        classes: Their names in class order, C of them.
+        base_classes: Names of the base classes in class order, b of them.
+        weights: m, shape (C, b); rows sum to 1.
+        left_out: Classes of the phase that no box could be used of, and that have no m.
+    """
+
+    phase: int
+    classes: tuple[str, ...]
+    base_classes: tuple[str, ...]
+    weights: NDArray[np.float64]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def needs_tsne(self) -> bool:
+        """Whether there are classes enough for t-SNE."""
+        return len(self.classes) >= _FEWEST
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Classes in the plane.
+
+    Attributes:
+        points: Shape (C, 2); centred, the longest extent along x.
+        perplexity: Of the t-SNE; None where there were too few classes for one, and the points
+            are principal components instead.
+    """
+
+    points: NDArray[np.float64]
+    perplexity: float | None
+
+
+def load_attention(
+    path: Path, phase: int, classes: Sequence[str], base_classes: Sequence[str], mend: str
+) -> Attention:
+    """Read and check the attention of a phase.
+
+    Args:
+        path: `attention.npy`, shape (C, b).
+        phase: The phase.
+        classes: Names of its classes in class order.
+        base_classes: Names of the base classes in class order.
+        mend: What writes the file anew, for the error.
+
+    Raises:
+        LstError: If the file is damaged, or is not of these classes.
+    """
+    try:
+        # Mapped, so that a damaged head that promises terabytes allocates nothing.
+        mapped = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(mapped, np.ndarray):
+            raise ValueError("it holds several arrays")
+        shape, wanted = mapped.shape, (len(classes), len(base_classes))
+        if shape != wanted:
+            raise ValueError(f"its shape is {shape}, and the split has {wanted}")
+        if mapped.dtype.kind != "f":
+            raise ValueError(f"it holds {mapped.dtype}, not floating-point numbers")
+        weights = np.array(mapped, dtype=np.float64)
+        sums = weights.sum(axis=1)
+        known = (weights != 0).any(axis=1)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("not every number is 0 or more")
+        if (np.abs(sums[known] - 1) > _TOLERANCE).any():
+            raise ValueError("not every row sums to 1")
+        if not known.any():
+            raise ValueError("every row is zero")
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LstError(f"{path}: no attention of phase {phase}: {reason}", mend) from error
+    return Attention(
+        phase,
+        tuple(name for name, use in zip(classes, known, strict=True) if use),
+        tuple(base_classes),
+        weights[known] / sums[known, None],
+        tuple(name for name, use in zip(classes, known, strict=True) if not use),
+    )
+
+
+def can_lay_out(attention: Attention) -> bool:
+    """Tell whether what `lay_out` needs is installed."""
+    return not attention.needs_tsne or importlib.util.find_spec("sklearn") is not None
+
+
+def lay_out(attention: Attention) -> Layout:
+    """Lay classes out so that those with similar attention lie together.
+
+    The same attention always gives the same layout.
+
+    Args:
+        attention: Of at least one class.
+
+    Raises:
+        LstError: If scikit-learn is needed and not installed.
+    """
+    roots = np.sqrt(attention.weights)  # (C, b), Hellinger distance
+    plane = _principal(roots)  # (C, 2)
+    if not attention.needs_tsne:
+        return Layout(plane, None)
+    perplexity = choose_perplexity(len(roots))
+    return Layout(_principal(_tsne(roots, plane, perplexity)), perplexity)
+
+
+def choose_perplexity(classes: int) -> float:
+    """Choose how many neighbours a class has, roughly.
+
+    A third of the classes at most, since with more of them all are neighbours of all; 30 where
+    there are plenty, which is scikit-learn's own; never below 2.
+
+    Example:
+        >>> [choose_perplexity(classes) for classes in (4, 22, 40, 1000)]
+        [2.0, 7.0, 13.0, 30.0]
+    """
+    return float(min(max((classes - 1) / 3, 2.0), 30.0))
+
+
+def top_base_classes(attention: Attention, count: int = TOP) -> list[list[tuple[str, float]]]:
+    """Name what each class attends to most.
+
+    Args:
+        attention: Of C classes.
+        count: How many base classes; fewer where there are no more.
+
+    Returns:
+        For each class, base classes and their coefficients, largest first, ties in class order.
+    """
+    order = np.argsort(-attention.weights, axis=1, kind="stable")[:, :count]
+    return [
+        [(attention.base_classes[base], float(weights[base])) for base in bases]
+        for bases, weights in zip(order, attention.weights, strict=True)
+    ]
+
+
+def _tsne(
+    roots: NDArray[np.float64], plane: NDArray[np.float64], perplexity: float
+) -> NDArray[np.float64]:
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise LstError(
+            f"the attention figure needs scikit-learn: {error}", "pip install scikit-learn"
+        ) from error
+    # scikit-learn's own start from principal components divides by zero where all classes are
+    # alike. The noise lets points apart that start at one place, or on one line.
+    noise = np.random.default_rng(0).standard_normal(plane.shape)
+    spread = plane[:, 0].std()
+    start = 1e-4 * (plane / spread if spread > 1e-9 else noise) + 1e-6 * noise
+    found: NDArray[np.float64] = TSNE(
+        perplexity=perplexity,
+        init=start.astype(np.float32),
+        method="exact" if len(roots) <= _MOST_EXACT else "barnes_hut",
+        random_state=0,
+        n_jobs=1,
+    ).fit_transform(roots)
+    return found.astype(np.float64)
+
+
+def _principal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first two principal components; a direction's largest value is above 0."""
+    centred = values - values.mean(axis=0)  # (C, D)
+    left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+    found = np.zeros((len(values), 2))
+    kept = min(2, len(lengths))
+    found[:, :kept] = left[:, :kept] * lengths[:kept]
+    largest = np.abs(found).argmax(axis=0)
+    return np.asarray(found * np.where(found[largest, [0, 1]] < 0, -1.0, 1.0))

@@ -1,0 +1,122 @@
+"""Single figures, each a picture with its numbers: what `lst report --figure` draws."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from lst_cli.reporting.attention import TOP, Attention, Layout, lay_out, top_base_classes
+from lst_cli.reporting.attention_plot import PAPER_WIDTH, attention_caption, plot_attention
+from lst_cli.reporting.tables import Cell, Column, Table
+
+FigureName = Literal["attention"]
+FIGURES: tuple[FigureName, ...] = get_args(FigureName)
+
+_SCALE = 4.0  # 400 dots per inch, for print
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure for a paper.
+
+    Attributes:
+        name: Its file name without suffix.
+        caption: What it shows.
+        png: The picture.
+        csv: Its numbers.
+        numbers: The same for JSON.
+        table: What a reader of the terminal should see of them.
+    """
+
+    name: FigureName
+    caption: str
+    png: bytes
+    csv: str
+    numbers: dict[str, Any]
+    table: Table
+
+
+def attention_figure(attention: Attention) -> Figure:
+    """Draw the paper's Fig. 6.
+
+    Args:
+        attention: Of a phase's classes.
+
+    Raises:
+        LstError: If scikit-learn is needed and not installed.
+    """
+    layout = lay_out(attention)
+    return Figure(
+        name="attention",
+        caption=attention_caption(attention, layout),
+        png=plot_attention(attention, layout, scale=_SCALE, width=PAPER_WIDTH),
+        csv=_attention_csv(attention, layout),
+        numbers=_attention_numbers(attention, layout),
+        table=attention_table(attention),
+    )
+
+
+def attention_table(attention: Attention) -> Table:
+    """Make the table of the base classes that each class attends to most.
+
+    Returns:
+        Rows with keys ``class``, and from 1 on ``base 1`` and ``m 1``.
+    """
+    base = len(attention.base_classes)
+    columns = [Column("class", "class", "text")]
+    for place in range(1, min(TOP, base) + 1):
+        columns.append(Column(f"base {place}", "attends to" if place == 1 else "then", "text"))
+        columns.append(Column(f"m {place}", "m", "share"))
+    rows: list[dict[str, Cell]] = []
+    for name, top in zip(attention.classes, top_base_classes(attention), strict=True):
+        row: dict[str, Cell] = {"class": name}
+        for place, (other, weight) in enumerate(top, start=1):
+            row |= {f"base {place}": other, f"m {place}": weight}
+        rows.append(row)
+    remark = (
+        f"m of a class sums to 1 over the {base:,} base classes; without any preference each has "
+        f"{1 / base:.2g}."
+    )
+    if attention.left_out:
+        remark += f" Without a box that could be used: {', '.join(attention.left_out)}."
+    return Table(
+        f"What the classes of phase {attention.phase} attend to",
+        tuple(columns),
+        tuple(rows),
+        remark,
+    )
+
+
+def _attention_csv(attention: Attention, layout: Layout) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    places = range(1, min(TOP, len(attention.base_classes)) + 1)
+    writer.writerow(["class", "x", "y", *(f"{what}_{n}" for n in places for what in ("base", "m"))])
+    rows = zip(attention.classes, layout.points, top_base_classes(attention), strict=True)
+    for name, (x, y), top in rows:
+        cells = [cell for other, weight in top for cell in (other, f"{weight:.6g}")]
+        writer.writerow([name, f"{x:.6g}", f"{y:.6g}", *cells])
+    return file.getvalue()
+
+
+def _attention_numbers(attention: Attention, layout: Layout) -> dict[str, Any]:
+    rows = zip(attention.classes, layout.points, top_base_classes(attention), strict=True)
+    return {
+        "phase": attention.phase,
+        "base_classes": len(attention.base_classes),
+        "method": "principal components" if layout.perplexity is None else "t-SNE",
+        "distance": "Hellinger",
+        "perplexity": layout.perplexity,
+        "classes": [
+            {
+                "class": name,
+                "x": float(x),
+                "y": float(y),
+                "top": [{"class": other, "m": weight} for other, weight in top],
+            }
+            for name, (x, y), top in rows
+        ],
+        "left_out": list(attention.left_out),
+    }

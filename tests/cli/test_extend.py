@@ -1,0 +1,219 @@
+"""`lst extend` as a user meets it: what it prints, and what it refuses in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.recipes import evaluate
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def trained(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_instant: Any) -> Workspace:
+    """The base and the first of three phases."""
+    for command in ("train-base", "step"):
+        assert lst(command, "-w", workspace.root).code == 0
+    return workspace
+
+
+def test_new_classes_are_shown_with_what_is_known_of_them(
+    lst: Lst, trained: Workspace, few: Any
+) -> None:
+    outcome = lst(*few.words("-w", trained.root))
+    assert outcome.code == 0, outcome.err
+    assert "phase 2: 3 new classes" in outcome.out
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert ["zebra", "41", "2", "2", "0"] in rows
+    assert ["class", "12", "12", "3", "2", "2"] in rows
+    assert outcome.out.endswith("next: lst eval\n")
+    assert 'category ids that differ from few.json: "class 12" 7 -> 12' in outcome.err
+    assert "without training, rows made by the generator" in outcome.err
+
+
+def test_a_script_gets_the_classes_and_the_manifest(
+    lst: Lst, trained: Workspace, few: Any, fake_instant: Any
+) -> None:
+    fake_instant.new_rows = "mean-feature"
+    outcome = lst(*few.words("-w", trained.root, "--json"))
+    found = outcome.json
+    assert found["phase"] == 2
+    assert [one["category_id"] for one in found["classes"]] == [12, 41, 40]
+    assert found["new_rows"] == found["manifest"]["new_rows"] == "mean-feature"
+    assert found["seconds"] >= 0
+    assert "no trained generator in the workspace" in outcome.err
+
+
+def test_status_and_further_steps_know_the_added_phase(
+    lst: Lst, trained: Workspace, few: Any
+) -> None:
+    lst(*few.words("-w", trained.root))
+    lines = [line.split() for line in lst("status", "-w", trained.root).out.splitlines()]
+    assert ["2", "added", "done", "3"] in [line[:4] for line in lines]
+    outcome = lst("step", "--all", "-w", trained.root)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == "next: lst eval --all-phases\n"
+    assert trained.done_phases() == [0, 1, 2, 3, 4]
+
+
+def test_finetuning_shows_a_training(lst: Lst, trained: Workspace, few: Any) -> None:
+    outcome = lst(*few.words("-w", trained.root, "--finetune", "--mwg"))
+    assert outcome.code == 0, outcome.err
+    assert "phase 2 begun: 3 new classes, 5 new + " in outcome.err
+    assert "trained for " in outcome.err
+    manifest = trained.manifest(2)
+    assert manifest is not None
+    assert manifest.settings["step"]["mwg"] is True
+
+
+def test_an_added_phase_is_evaluated_and_reported(
+    lst: Lst,
+    trained: Workspace,
+    few: Any,
+    small_lvis: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
+    small_lvis.val["annotations"][0]["category_id"] = 77
+    new_val = small_lvis.folder / "new-val.json"
+    new_val.write_text(json.dumps(small_lvis.val))
+    lst(*few.words("-w", trained.root, "--val", new_val))
+    used = []
+
+    def detect(
+        workspace: Any, manifest: Any, settings: Any, val: Any, *rest: Any, **more: Any
+    ) -> Any:
+        used.append((manifest.phase, val.path.name))
+        return []
+
+    monkeypatch.setattr(evaluate, "run_model", detect)
+    outcome = lst("eval", "-w", trained.root, "--all-phases", "--json")
+    assert outcome.code == 0, outcome.err
+    assert used == [(0, "val.json"), (1, "val.json"), (2, "new-val.json")]
+    group = outcome.json[2]["segm"]["groups"][2]
+    assert (group["phase"], group["classes"], group["with_ground_truth"]) == (2, 3, 2)
+    assert "77" in outcome.json[2]["segm"]["per_class"]
+    outcome = lst("report", "-w", trained.root)
+    assert outcome.code == 0, outcome.err
+    page = (trained.layout.report / "report.md").read_text()
+    assert "added instantly: no training, rows generated" in page
+    assert "left out" not in page  # class 12 had no instance, and has some now
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_added_before_the_base(
+    lst: Lst, workspace: Workspace, few: Any, tmp_path: Path
+) -> None:
+    outcome = lst(*few.words("-w", workspace.root))
+    assert "the base phase comes first" in outcome.error
+    assert outcome.hint == "lst train-base"
+    assert "holds no split yet" in lst(*few.words("-w", tmp_path / "none")).error
+    assert not (tmp_path / "none").exists()
+
+
+def rename(document: dict[str, Any], **names: str) -> None:
+    for category in document["categories"]:
+        category["name"] = names.get(category["name"], category["name"])
+
+
+# what is done to the file, and what the error has to name
+BAD_FILES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = {
+    "no annotations": (lambda d: d["annotations"].clear(), ("no annotations",)),
+    "an old class": (
+        lambda d: rename(d, zebra="class 7", yak="class 8"),
+        ('2 classes are in the workspace already: "class 7" (base phase), "class 8" (phase 3)',),
+    ),
+    "no usable box": (
+        lambda d: d["annotations"][2].update(iscrowd=1),
+        ('class "yak" has 1 annotation but no usable box',),
+    ),
+    "two ids": (lambda d: rename(d, yak="zebra"), ('"zebra" has more than one', "3, 40")),
+    "no image": (
+        lambda d: d["images"][0].update(file_name="gone.png"),
+        ("1 image not found", "gone.png"),
+    ),
+    "another size": (lambda d: d["images"][1].update(width=100), ("of another size", "few-2.png")),
+    "box outside": (
+        lambda d: d["annotations"][0].update(bbox=[500, 1, 5, 5]),
+        ("no area inside the image", "annotation 1"),
+    ),
+    "no mask": (
+        lambda d: d["annotations"][0].pop("segmentation"),
+        ("without a segmentation", "annotation 1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+@pytest.mark.parametrize("words", [[], ["--finetune"]])
+def test_a_bad_file_is_one_line_and_nothing_is_written(
+    lst: Lst, trained: Workspace, few: Any, kind: str, words: list[str]
+) -> None:
+    damage, named = BAD_FILES[kind]
+    damage(few.document)
+    few.save()
+    before = files_below(trained.root)
+    outcome = lst(*few.words("-w", trained.root, *words))
+    for word in ("few.json", *named):
+        assert word in outcome.error
+    assert files_below(trained.root) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["--class", "zebu"], '"zebu": ', 'choose of "class 12", "yak", "zebra"'),
+        (["--class", "class 7"], '"class 7": in the workspace already (base phase)', "lst status"),
+        (["--mwg"], "--mwg trains a generator", "--finetune"),
+        (["--set", "step.lr=1"], "--set step.lr=1: without --finetune", "--finetune"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(
+    lst: Lst, trained: Workspace, few: Any, words: list[str], error: str, hint: str
+) -> None:
+    before = files_below(trained.root)
+    outcome = lst(*few.words("-w", trained.root, *words))
+    assert error in outcome.error
+    assert hint in outcome.hint
+    assert files_below(trained.root) == before
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"images": []}'])
+def test_what_is_no_annotation_file_is_named(
+    lst: Lst, trained: Workspace, few: Any, text: str | None
+) -> None:
+    if text is None:
+        few.train_json.unlink()
+    else:
+        few.train_json.write_text(text)
+    assert "few.json" in lst(*few.words("-w", trained.root)).error
+
+
+def test_a_validation_file_of_other_classes_is_refused(
+    lst: Lst, trained: Workspace, few: Any, small_lvis: Any
+) -> None:
+    outcome = lst(*few.words("-w", trained.root, "--val", few.train_json))
+    assert 'category 7 is "class 7" in the workspace, "class 12" in this file' in outcome.error
+    assert "all classes of the workspace" in outcome.hint
+
+
+def test_classes_are_added_once(lst: Lst, trained: Workspace, few: Any) -> None:
+    lst(*few.words("-w", trained.root))
+    outcome = lst(*few.words("-w", trained.root, "--finetune"))
+    assert '"zebra" (phase 2)' in outcome.error

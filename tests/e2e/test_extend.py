@@ -1,0 +1,117 @@
+"""`lst extend` with the real network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lst_cli.workspace.store import Workspace
+
+pytestmark = pytest.mark.engine
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def few_json(tiny: Any, tmp_path: Path) -> Callable[..., Path]:
+    """Files of classes with names that nobody has: the objects of a known one, called anew."""
+    document = json.loads(tiny.train_json.read_text())
+
+    def write(boxes: int = 2, **names: int) -> Path:
+        found = [
+            one
+            for category_id in names.values()
+            for one in [a for a in document["annotations"] if a["category_id"] == category_id][
+                :boxes
+            ]
+        ]
+        images = {one["image_id"] for one in found}
+        path = tmp_path / f"{'-'.join(names)}.json"
+        path.write_text(
+            json.dumps(
+                {
+                    "images": [one for one in document["images"] if one["id"] in images],
+                    "annotations": found,
+                    "categories": [{"id": number, "name": name} for name, number in names.items()],
+                }
+            )
+        )
+        return path
+
+    return write
+
+
+def extend(run: Run, workspace: Workspace, tiny: Any, file: Path, *more: str) -> Any:
+    words = ["extend", "--train", file, "--images", tiny.images, "-w", workspace.root, *more]
+    outcome = run(*words)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_classes_are_added_instantly_trained_and_evaluated(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path]
+) -> None:
+    instant = extend(run, based, tiny, few_json(zebra=1), "--json").json
+    assert (instant["phase"], instant["new_rows"]) == (1, "mean-feature")
+    before, after = (load_file(based.phase(phase).model) for phase in (0, 1))
+    row = "roi_heads.box_predictor.cls_score.weight"
+    assert after[row].shape[0] == before[row].shape[0] + 1
+    assert (after[row][:3] == before[row][:3]).all()
+    assert (after[row][-1] == before[row][-1]).all()
+    tuned = extend(run, based, tiny, few_json(yak=2), "--finetune", "--json").json
+    assert (tuned["phase"], tuned["manifest"]["iterations"] > 0) == (2, True)
+    for words in (["step"], ["eval", "--all-phases"], ["report"]):
+        outcome = run(*words, "-w", based.root)
+        assert outcome.code == 0, outcome.err
+    assert based.done_phases() == [0, 1, 2, 3]
+    assert "added instantly" in (based.layout.report / "report.md").read_text()
+
+
+def test_a_generator_writes_the_rows_and_is_handed_on(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path]
+) -> None:
+    outcome = run("step", "--mwg", "-w", based.root)
+    assert outcome.code == 0, outcome.err
+    for phase, name in ((2, "zebra"), (3, "yak")):
+        found = extend(run, based, tiny, few_json(**{name: phase}), "--json").json
+        assert (found["phase"], found["new_rows"]) == (phase, "generated")
+    handed = [based.phase(phase).generator.read_bytes() for phase in (1, 2, 3)]
+    assert handed[0] == handed[1] == handed[2]
+
+
+def test_a_kill_before_the_manifest_is_mended_by_the_same_command(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path]
+) -> None:
+    file = few_json(zebra=1)
+    words = ["extend", "--train", file, "--images", tiny.images, "-w", based.root]
+    killed = run(*words, first="import lst_cli.recipes.extend as e; e.save_record = kill")
+    assert killed.code < 0
+    assert run("status", "-w", based.root).code == 0
+    assert run(*words).code == 0
+    assert Workspace(based.root).done_phases() == [0, 1]
+    assert len(Workspace(based.root).split.extensions) == 1
+
+
+@pytest.mark.parametrize("rows", ["mean-feature", "generated"])
+def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path, rows: str
+) -> None:
+    if rows == "generated":
+        assert run("step", "--mwg", "-w", based.root).code == 0
+    other = Workspace(shutil.copytree(based.root, tmp_path / "other"))
+    zebra, yak = few_json(zebra=1), few_json(yak=2)
+    extend(run, based, tiny, zebra)
+    extend(run, based, tiny, yak)
+    extend(run, other, tiny, few_json(zebra=1, yak=2))
+    ours, theirs = (load_file(one.phase(one.newest_phase()).model) for one in (based, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(tensor, theirs[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert [one.name for one in based.split.classes] == [one.name for one in other.split.classes]

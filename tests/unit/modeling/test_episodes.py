@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from lst_cli.modeling.episodes import Episodes, KeptFeatures, support_boxes
+from lst_cli.modeling.weight_generator import WeightGenerator
+
+NEW = range(3, 5)
+
+
+def make_kept() -> KeptFeatures:
+    return KeptFeatures(classes=3, places=2, shape=(1,))
+
+
+def make_episodes(model: Any, **options: Any) -> Episodes:
+    chosen: dict[str, Any] = {"shots": 1, "boxes": "ground-truth", "learn_offsets": False}
+    chosen |= options
+    places = chosen.pop("places", 2)
+    heads = model.roi_heads
+    kept = KeptFeatures(classes=len(NEW), places=places, shape=heads.pooled_shape)
+    generator = WeightGenerator(
+        features=heads.box_predictor.cls_score.weight.shape[1],
+        base_classes=2,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return Episodes(generator, new=NEW, kept=kept if places else None, **chosen)
+
+
+def targets(labels: list[int], boxes: list[list[float]]) -> Instances:
+    one = Instances((64, 64))
+    one.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+    one.gt_labels = torch.tensor(labels, dtype=torch.int64)
+    return one
+
+
+def test_the_newest_features_of_a_class_push_out_the_oldest() -> None:
+    kept = make_kept()
+    kept.add(torch.tensor([0, 1, 0]), torch.tensor([[1.0], [2.0], [3.0]]))
+    kept.add(torch.tensor([0]), torch.tensor([[4.0]]))
+    assert kept.pooled[:, :, 0].tolist() == [[4.0, 3.0], [2.0, 0.0], [0.0, 0.0]]
+    assert kept.added.tolist() == [3, 1, 0]
+
+
+def test_of_more_boxes_than_places_the_last_stay() -> None:
+    kept = make_kept()
+    kept.add(torch.tensor([2] * 5), torch.arange(5.0)[:, None])
+    assert sorted(kept.pooled[2, :, 0].tolist()) == [3.0, 4.0]
+
+
+def test_adding_nothing_changes_nothing() -> None:
+    kept = make_kept()
+    kept.add(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 1))
+    assert kept.added.tolist() == [0, 0, 0]
+
+
+def test_a_draw_takes_each_box_once_and_no_empty_place() -> None:
+    kept = make_kept()
+    kept.add(torch.tensor([0, 0, 2]), torch.tensor([[1.0], [2.0], [3.0]]))
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        labels, pooled = kept.draw(1)
+        assert labels.tolist() == [0, 2]
+        seen.add(pooled[0].item())
+        assert pooled[1].item() == 3.0
+    assert seen == {1.0, 2.0}
+    labels, pooled = kept.draw(5)
+    assert labels.tolist() == [0, 0, 2]
+    assert sorted(pooled[:, 0].tolist()) == [1.0, 2.0, 3.0]
+
+
+def test_the_same_seed_draws_the_same_shots() -> None:
+    kept = KeptFeatures(classes=8, places=4, shape=(1,))
+    kept.add(torch.arange(8).repeat(4), torch.arange(32.0)[:, None])
+    draws = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        draws.append(kept.draw(2)[1].flatten().tolist())
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_new_rows_score_in_the_place_of_the_stored_ones_and_are_not_stored(five: Any) -> None:
+    classifier = five.roi_heads.box_predictor.cls_score
+    stored = classifier.weight.detach().clone()
+    written = torch.randn(2, stored.shape[1], requires_grad=True)
+    with classifier.new_rows(written):
+        assert torch.equal(classifier.rows[3:5], written)
+        assert torch.equal(classifier.rows[:3], stored[:3])
+        assert torch.equal(classifier.rows[5], stored[5])
+        assert torch.equal(classifier.class_rows, classifier.rows[:5])
+        classifier(torch.randn(4, stored.shape[1])).square().sum().backward()
+    assert classifier.rows is classifier.weight
+    assert torch.equal(classifier.weight, stored)
+    assert written.grad is not None
+    assert classifier.weight.grad[3:5].abs().sum() == 0
+    assert classifier.weight.grad[:3].abs().sum() > 0
+
+
+def test_an_episode_trains_the_generator_and_the_box_head_through_the_rows(
+    five: Any, make_batch: Callable[..., list[dict[str, Any]]]
+) -> None:
+    five.episodes = make_episodes(five)
+    kept = five.episodes.kept
+    kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
+    from detectron2.utils.events import EventStorage
+
+    with EventStorage():
+        losses = five.losses(make_batch((3, 4), (0, 3)))
+    losses["loss_cls"].backward()
+    generator = five.episodes.generator
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    assert five.roi_heads.box_predictor.cls_score.weight.grad[3:5].abs().sum() == 0
+    # The batch showed objects of both new classes: three boxes joined the two that were there.
+    assert kept.added.tolist() == [3, 2]
+
+
+def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(
+    five: Any, make_batch: Callable[..., list[dict[str, Any]]]
+) -> None:
+    five.backbone.requires_grad_(False)
+    batch = make_batch((3, 4))
+    episodes = make_episodes(five)
+    exact = make_episodes(five, places=0)
+    exact.load_state_dict(episodes.generator.state_dict(prefix="generator."))
+    with torch.no_grad():
+        images = five.preprocess_image(batch)
+        found = [item["instances"] for item in batch]
+        features = five.backbone(images.tensor)
+        none = [Boxes(torch.zeros(0, 4))]
+        episodes.refresh(five.roi_heads, features, found, none)
+    classifier = five.roi_heads.box_predictor.cls_score
+    rows = []
+    for one in (episodes, exact):
+        with one.rows_of(five, batch):
+            rows.append(classifier.rows[3:5].clone())
+    torch.testing.assert_close(rows[0], rows[1])
+
+
+def test_offsets_are_added_to_the_written_rows(five: Any) -> None:
+    episodes = make_episodes(five, learn_offsets=True)
+    assert episodes.kept is not None
+    episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
+    classifier = five.roi_heads.box_predictor.cls_score
+    with episodes.rows_of(five, None):
+        without = classifier.rows[3:5].detach().clone()
+    with torch.no_grad():
+        episodes.offsets[1] += 0.25
+    with episodes.rows_of(five, None):
+        change = classifier.rows[3:5].detach() - without
+    torch.testing.assert_close(change[0], torch.zeros_like(change[0]))
+    torch.testing.assert_close(change[1], torch.full_like(change[1], 0.25))
+
+
+def test_only_objects_of_new_classes_are_support(five: Any) -> None:
+    episodes = make_episodes(five)
+    found = [
+        targets([0, 4, 3], [[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]]),
+        targets([], []),
+        targets([5, 4], [[0, 0, 5, 5], [3, 3, 6, 6]]),
+    ]
+    labels, boxes = episodes.choose(found, [Boxes(torch.zeros(0, 4))] * 3)
+    assert labels.tolist() == [1, 0, 1]
+    assert [box.tensor.tolist() for box in boxes] == [
+        [[1, 1, 8, 8], [2, 2, 7, 7]],
+        [],
+        [[3, 3, 6, 6]],
+    ]
+
+
+def test_jittered_boxes_stay_near_the_annotated_ones() -> None:
+    truth = Boxes(torch.tensor([[10.0, 20.0, 30.0, 60.0]] * 200))
+    shaken = support_boxes(truth, Boxes(torch.zeros(0, 4)), "jittered").tensor
+    off = (shaken - truth.tensor).abs()
+    assert off[:, [0, 2]].max() <= 2.0
+    assert off[:, [1, 3]].max() <= 4.0
+    assert off.max() > 3.0
+
+
+@pytest.mark.parametrize("regions", [[], [[100.0, 100.0, 120.0, 120.0]]])
+def test_without_a_positive_proposal_the_annotated_box_is_taken(regions: list[Any]) -> None:
+    truth = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
+    proposals = Boxes(torch.tensor(regions).reshape(-1, 4))
+    assert torch.equal(support_boxes(truth, proposals, "proposals").tensor, truth.tensor)
+
+
+def test_positive_proposals_are_drawn_among_those_that_overlap_by_half() -> None:
+    truth = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
+    good = [[0.0, 0.0, 10.0, 9.0], [1.0, 0.0, 10.0, 10.0]]
+    proposals = Boxes(torch.tensor([*good, [0.0, 0.0, 4.0, 4.0]]))
+    drawn = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        [box] = support_boxes(truth, proposals, "proposals").tensor.tolist()
+        drawn.add(tuple(box))
+    assert drawn == {tuple(box) for box in good}
+
+
+def test_no_objects_need_no_boxes() -> None:
+    none = Boxes(torch.zeros(0, 4))
+    for choice in ("ground-truth", "jittered", "proposals"):
+        assert len(support_boxes(none, none, choice)) == 0  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
+from lst_cli.training.checkpoint import load_model, save_model
+
+BASE_ROWS = torch.tensor([[5.0, 0.0], [0.0, 0.1]])
+BACKGROUND = torch.tensor([0.0, 3.0])
+
+
+def make(
+    *, form: str = "vectors", features: int = 4, base_classes: int = 3, share: float = 0.0
+) -> WeightGenerator:
+    return WeightGenerator(
+        features=features,
+        base_classes=base_classes,
+        form=form,  # type: ignore[arg-type]
+        background_share=share,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def by_hand(share: float = 0.0) -> WeightGenerator:
+    """V swaps the coordinates, K are the axes, the scale is ln 3 / 0.2."""
+    generator = make(features=2, base_classes=2, share=share)
+    with torch.no_grad():
+        generator.query.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        generator.keys.copy_(torch.tensor([[2.0, 0.0], [0.0, 7.0]]))
+        generator.attention_scale.fill_(math.log(3) / 0.2)
+        generator.feature_gain.copy_(torch.tensor([1.0, 2.0]))
+        generator.attention_gain.copy_(torch.tensor([4.0, -1.0]))
+    return generator
+
+
+def test_attention_by_hand() -> None:
+    # x = (0.6, 0.8), Vx = (0.8, 0.6): cosines differ by 0.2, which the scale makes odds of 3:1.
+    torch.testing.assert_close(
+        by_hand().attention(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.75, 0.25]])
+    )
+
+
+def test_a_row_by_hand() -> None:
+    # W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
+    row = by_hand()(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
+    torch.testing.assert_close(row, torch.tensor([[3.6, 1.35]]))
+
+
+def test_a_share_of_the_background_is_taken_out_of_the_feature_alone() -> None:
+    # Along the background's row (0, 1) x has 0.8, of which half goes: (0.6, 0.4).
+    row = by_hand(share=0.5)(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
+    torch.testing.assert_close(row, torch.tensor([[3.6, 0.55]]))
+
+
+def test_full_matrices_by_hand() -> None:
+    generator = make(form="matrices", features=2, base_classes=2)
+    with torch.no_grad():
+        generator.query.copy_(torch.eye(2))
+        generator.keys.copy_(torch.eye(2))
+        generator.attention_scale.fill_(0.0)  # m = (1/2, 1/2)
+        generator.feature_gain.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        generator.attention_gain.copy_(torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+    row = generator(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
+    torch.testing.assert_close(row, torch.tensor([[1.8, 0.6]]))
+
+
+def test_first_values_are_those_of_gidaris_and_komodakis() -> None:
+    generator = make(features=300, base_classes=200)
+    assert generator.feature_gain.tolist() == [1.0] * 300
+    assert generator.attention_gain.tolist() == [1.0] * 300
+    assert generator.attention_scale.item() == 10.0
+    off_the_identity = generator.query.detach() - torch.eye(300)
+    assert off_the_identity.std().item() == pytest.approx(0.001, rel=0.02)
+    assert generator.keys.detach().std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
+    assert generator.background_share is None
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20), st.integers(1, 12), st.integers(0, 2**31))
+def test_attention_rows_sum_to_one(boxes: int, base_classes: int, seed: int) -> None:
+    features = torch.randn(boxes, 4, generator=torch.Generator().manual_seed(seed))
+    attention = make(base_classes=base_classes).attention(features)
+    assert attention.shape == (boxes, base_classes)
+    assert attention.min() >= 0
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(boxes))
+
+
+@settings(deadline=None)
+@given(st.permutations(range(5)), st.permutations(range(10)))
+def test_rows_follow_the_classes_and_not_the_order_of_the_shots(
+    classes: list[int], shots: list[int]
+) -> None:
+    features = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(5).repeat(2)
+    generator = make()
+    base, background = torch.randn(3, 4), torch.randn(4)
+
+    def rows(of: Tensor, labels: Tensor) -> Tensor:
+        return average_by_class(generator(of, base, background), labels, 5)
+
+    expected = rows(features, labels)
+    torch.testing.assert_close(rows(features[shots], labels[shots]), expected)
+    renamed = torch.tensor(classes)[labels]  # class k is now called classes[k]
+    torch.testing.assert_close(rows(features, renamed)[classes], expected)
+
+
+@pytest.mark.parametrize("form", ["vectors", "matrices"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_gradients_reach_every_part(form: str, share: float) -> None:
+    generator = make(form=form, share=share)
+    features = torch.randn(6, 4, requires_grad=True)
+    base, background = torch.randn(3, 4, requires_grad=True), torch.randn(4)
+    generator(features, base, background).square().sum().backward()
+    parts = dict(generator.named_parameters())
+    assert {"query", "keys", "attention_scale", "feature_gain", "attention_gain"} <= set(parts)
+    assert ("background_share" in parts) == (share > 0)
+    for name, tensor in {**parts, "features": features, "base rows": base}.items():
+        assert tensor.grad is not None, name
+        assert tensor.grad.abs().sum() > 0, name
+
+
+def test_the_length_of_features_does_not_matter() -> None:
+    generator, feature = make(), torch.randn(2, 4)
+    base = torch.randn(3, 4)
+    torch.testing.assert_close(
+        generator(feature * 500, base, base[0]), generator(feature, base, base[0])
+    )
+
+
+def test_no_boxes_give_no_rows() -> None:
+    assert make()(torch.zeros(0, 4), torch.randn(3, 4), torch.randn(4)).shape == (0, 4)
+    assert (
+        average_by_class(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2).tolist()
+        == [[0.0] * 4] * 2
+    )
+
+
+def test_a_generator_comes_back_from_its_file(tmp_path: Path) -> None:
+    generator = make(share=0.5)
+    save_model(tmp_path / "generator.safetensors", generator)
+    other = make(share=0.25)
+    other.load_state_dict(load_model(tmp_path / "generator.safetensors", ""))
+    features, base = torch.randn(2, 4), torch.randn(3, 4)
+    assert other(features, base, base[0]).tolist() == generator(features, base, base[0]).tolist()
