@@ -196,5 +196,6 @@ def _principal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     found = np.zeros((len(values), 2))
     kept = min(2, len(lengths))
     found[:, :kept] = left[:, :kept] * lengths[:kept]
-    largest = np.abs(found).argmax(axis=0)
+    sizes = np.abs(found)
+    largest = (sizes >= (1 - 1e-6) * sizes.max(axis=0)).argmax(axis=0)  # the first of equals
     return np.asarray(found * np.where(found[largest, [0, 1]] < 0, -1.0, 1.0))

@@ -12,13 +12,16 @@ Floats = NDArray[np.float64]
 
 _GAPS = (0.0, 0.5, 1.1, 1.9, 2.9, 4.1, 5.6)  # from a point to its name, in heights of a line
 _DIRECTIONS = 16
-_SWEEPS = 12
-_SWEEPS_OF_MANY = 4  # a sweep over a thousand names takes a second
+_SWEEPS = 30
+_SWEEPS_OF_MANY = 6  # a sweep over a thousand names takes a second
+_QUIET_SWEEPS = 4  # the last ones, in which a name goes where it is best and nowhere else
+_UNREST = 6.0  # of the first sweep, in what a place costs
 _SAMPLES = np.linspace(0.1, 0.9, 8)  # places along the line from a point to its name
 
 # What a place costs, in heights of a line that a name would rather move away.
 _ON_NAME = 40.0
 _ON_POINT = 12.0
+_NEAR_POINT = 2.5
 _LINE_ON_NAME = 8.0
 _LINE_ON_POINT = 9.0
 _CROSSING = 4.0
@@ -93,16 +96,20 @@ class _Crowd:
         self.near = [np.flatnonzero(row) for row in near]
 
     def settle(self) -> None:
-        """Move names in turn until none wants to move any more, then leave out those in the way."""
+        """Move names in turn to where they disturb least, then leave out those in the way.
+
+        At first chance has a say, less and less (annealing): a name that could only move if
+        another did first gets its turn.
+        """
         rng = np.random.default_rng(0)
-        for _ in range(_SWEEPS if len(self.points) <= 300 else _SWEEPS_OF_MANY):
-            moved = False
+        sweeps = _SWEEPS if len(self.points) <= 300 else _SWEEPS_OF_MANY
+        loud = sweeps - _QUIET_SWEEPS
+        for sweep in range(sweeps):
+            unrest = _UNREST * (1 - sweep / loud) ** 2 if sweep < loud else 0.0
             for one in rng.permutation(np.flatnonzero(self.shown)).tolist():
-                best = int(self._total(one).argmin())
-                moved |= best != self.chosen[one]
-                self.chosen[one] = best
-            if not moved:
-                break
+                total = self._total(one)
+                chance = rng.gumbel(size=total.shape)
+                self.chosen[one] = int((total - unrest * chance).argmin())
         self._leave_out()
         # What was left out may fit where another was.
         for one in np.flatnonzero(~self.shown).tolist():
@@ -164,14 +171,18 @@ class _Crowd:
     def _on_points(self) -> Floats:
         """What it costs that points lie under a name or its line, shape (N, K)."""
         found = np.empty(self.boxes.shape[:2])
-        grown = self.boxes + 0.6 * self.radius * np.array([-1.0, -1.0, 1.0, 1.0])
+        outward = self.radius * np.array([-1.0, -1.0, 1.0, 1.0])
         for one, point in enumerate(self.points):
-            under = _inside(self.points[None], grown[one][:, None])  # (K, N)
+            rest = np.delete(self.points, one, axis=0)
+            boxes = self.boxes[one][:, None]  # (K, 1, 4)
+            under = _inside(rest, boxes + 0.6 * outward).sum(axis=1)
+            # Two points as near to a name leave a reader in doubt.
+            near = _inside(rest, boxes + 2.0 * outward).sum(axis=1)
             # A point that touches this one is in the way of every line, and of none.
-            others = self.points[np.abs(self.points - point).max(axis=1) > 2.2 * self.radius]
+            others = rest[np.abs(rest - point).max(axis=1) > 2.2 * self.radius]
             apart = _distances(others, point, self.ends[one])  # (K, others)
             hit = (apart < 1.4 * self.radius).sum(axis=1)
-            found[one] = _ON_POINT * under.sum(axis=1)
+            found[one] = _ON_POINT * under + _NEAR_POINT * near
             found[one] += np.where(self.far[one], _LINE_ON_POINT * hit, 0)
         return found
 

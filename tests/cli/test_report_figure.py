@@ -1,0 +1,169 @@
+"""`lst report --figure`, with phases that a trainer without torch has made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from lst_cli.recipes import figures as recipe
+from lst_cli.recipes.report import gather
+from lst_cli.reporting.figures import FIGURES, FigureName
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+ROWS = [[0.5, 0.3, 0.1, 0.1, 0.0], [0.0, 0.0, 0.2, 0.2, 0.6]]
+
+
+@pytest.fixture
+def trained(workspace: Workspace, lst: Lst, fake_trainer: Any) -> Workspace:
+    """Base, phases 1 and 2 of two classes each; the base has five."""
+    for words in (("train-base",), ("step",), ("step",)):
+        assert lst(*words, "-w", workspace.root).code == 0
+    return workspace
+
+
+def save(workspace: Workspace, phase: int, rows: Any) -> Path:
+    path = workspace.phase(phase).attention
+    np.save(path, np.array(rows, dtype=np.float32))
+    return path
+
+
+def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
+    lst: Lst, trained: Workspace
+) -> None:
+    save(trained, 1, ROWS)
+    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    assert outcome.code == 0, outcome.err
+    folder = trained.layout.report / "figures"
+    assert outcome.out.splitlines()[-1] == str(folder / "attention.png")
+    names = sorted(path.name for path in trained.layout.report.rglob("*") if path.is_file())
+    assert names == ["attention.csv", "attention.png"]
+    with (folder / "attention.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Class order: 7, 9, 4, 2, 5 are the base, 11 and 6 phase 1.
+    assert [row["class"] for row in rows] == ["class 11", "class 6"]
+    assert [rows[1][key] for key in ("base_1", "m_1", "base_2")] == ["class 5", "0.6", "class 4"]
+    assert "What the classes of phase 1 attend to" in outcome.out
+    assert "class 7" in outcome.out
+    assert "Principal components" in outcome.err
+
+
+def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) -> None:
+    save(trained, 1, ROWS)
+    save(trained, 2, ROWS[::-1])
+    words = ("report", "--figure", "attention", "--figure", "attention", "--json")
+    outcome = lst(*words, "-w", trained.root)
+    assert outcome.code == 0, outcome.err
+    found = outcome.json["attention"]
+    assert found["phase"] == 2
+    assert [one["class"] for one in found["classes"]] == ["class 1", "class 10"]
+    assert found["classes"][0]["top"][0] == {"class": "class 5", "m": pytest.approx(0.6)}
+    assert not trained.layout.report.exists()
+
+
+def test_the_figure_goes_where_the_user_says(lst: Lst, trained: Workspace, tmp_path: Path) -> None:
+    save(trained, 1, ROWS)
+    where = tmp_path / "paper"
+    assert lst("report", "--figure", "attention", "-o", where, "-w", trained.root).code == 0
+    assert (where / "figures" / "attention.png").is_file()
+    assert not trained.layout.report.exists()
+
+
+def test_without_a_generator_the_user_hears_how_to_train_one(lst: Lst, trained: Workspace) -> None:
+    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    assert outcome.error == "error: no phase was trained with the meta weight generator"
+    assert outcome.hint == "lst step --mwg"
+
+
+def test_attention_of_other_classes_is_refused(lst: Lst, trained: Workspace) -> None:
+    path = save(trained, 1, ROWS[:1])
+    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    assert f"{path}: no attention of phase 1: its shape is (1, 5)" in outcome.error
+    assert "lst step --mwg" in outcome.hint
+
+
+def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
+    outcome = lst("report", "--figure", "seven", "-w", trained.root)
+    assert outcome.code == 2
+    assert "'seven' is not" in outcome.error
+
+
+def test_every_figure_the_option_offers_can_be_drawn() -> None:
+    assert set(recipe._DRAW) == set(FIGURES) == set(get_args(FigureName))
+
+
+def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = gather_notes(trained, monkeypatch, missing=True)
+    assert not any("scikit-learn" in note for note in notes)
+    save(trained, 1, ROWS)
+    notes = gather_notes(trained, monkeypatch, missing=True)
+    assert any("pip install scikit-learn" in note for note in notes)
+    notes = gather_notes(trained, monkeypatch, missing=False)
+    assert not any("scikit-learn" in note for note in notes)
+
+
+def gather_notes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, missing: bool
+) -> list[str]:
+    from lst_cli.recipes import report
+
+    record = {"phase": 0}
+    monkeypatch.setattr(report, "load_metrics", lambda workspace, phase: record)
+    for name in ("_panels", "_balance"):
+        monkeypatch.setattr(report, name, lambda *_: [])
+    monkeypatch.setattr(report, "can_lay_out", lambda attention: not missing)
+    data = gather(workspace)
+    assert (data.attention is not None) == (
+        not missing and any(workspace.phase(1).root.glob("attention.npy"))
+    )
+    return list(data.notes)
+
+
+def test_the_report_holds_what_instant_evaluations_found(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch, lst: Lst
+) -> None:
+    numbers = {
+        **dict.fromkeys(
+            ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "old", "all"),
+            0.5,
+        ),
+        "new": 0.25,
+        "bins": [],
+        "groups": [
+            {"phase": t, "classes": size, "with_ground_truth": 1, "AP": 0.5}
+            for t, size in enumerate((5, 2))
+        ],
+        "per_class": {},
+    }
+    record = {
+        "format": 1,
+        "phase": 1,
+        "images": 8,
+        "detections": 9,
+        "seconds": 1.0,
+        "federated": True,
+        "segm": numbers,
+        "bbox": numbers,
+    }
+    trained.phase(1).metrics.write_text(json.dumps(record))
+    trained.phase(1).instant.write_text(
+        json.dumps({"format": 1, "phase": 1, "rows": {"generated": record}})
+    )
+    outcome = lst("report", "--json", "-w", trained.root)
+    assert outcome.code == 0, outcome.err
+    [row] = outcome.json["instant"]
+    assert (row["phase"], row["generated"], row["random"], row["trained"]) == (1, 0.25, None, 0.25)
+    assert [one["new_rows"] for one in outcome.json["phases"]] == [None, "random", "random"]
+    trained.phase(1).instant.write_text("{")
+    outcome = lst("report", "--json", "-w", trained.root)
+    assert "instant.json: " in outcome.error
+    assert outcome.hint == "lst eval --instant --phase 1"
