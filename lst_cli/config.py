@@ -183,6 +183,14 @@ class GeneratorSettings(Section):
         False, description="learn an offset of each new class on top of its generated row"
     )
 
+    @model_validator(mode="after")
+    def _check_shots(self) -> GeneratorSettings:
+        if self.support == "kept" and self.shots > self.kept:
+            raise ValueError(
+                f"shots = {self.shots} boxes a class cannot be drawn from kept = {self.kept}"
+            )
+        return self
+
 
 class EvalSettings(Section):
     """The test setting of section 4, and the table's bins."""

@@ -89,7 +89,9 @@ def _show_instant(
     if as_json:
         print_json([one.model_dump(mode="json") for one in instant])
         return
-    ends = [load_metrics(workspace, one) for one in phases]
+    # A phase that lst extend added without training has no end that differs from its beginning.
+    trained_phases = [one for one in phases if workspace.require_done(one).iterations]
+    ends = [load_metrics(workspace, one) for one in trained_phases]
     trained = [Metrics.model_validate(end) for end in ends if end is not None]
     print_table(instant_table(instant, trained))
     for one in phases:

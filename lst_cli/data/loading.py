@@ -57,7 +57,7 @@ def iterate_batches(
     positions = [
         list(range(i * batch_size, (i + 1) * batch_size)) for i in range(start, iterations)
     ]
-    return _read(_Positions(dataset, mapper), positions, workers, pin_memory)
+    return _read(_Positions(dataset, mapper), positions, workers, ahead=2, pin_memory=pin_memory)
 
 
 def iterate_support(
@@ -98,7 +98,12 @@ def iterate_support(
         return keys
 
     return _read(
-        _Positions(dataset, mapper), _Lazy(episode, start, iterations), workers, pin_memory=False
+        _Positions(dataset, mapper),
+        _Lazy(episode, start, iterations),
+        # One at most, and one ahead: a support set of many classes fills gigabytes.
+        min(workers, 1),
+        ahead=1,
+        pin_memory=False,
     )
 
 
@@ -115,13 +120,16 @@ class _Lazy:
         return map(self._batch, self._iterations)
 
 
-def _read(samples: _Positions, batches: Any, workers: int, pin_memory: bool) -> Iterator[Batch]:
+def _read(
+    samples: _Positions, batches: Any, workers: int, *, ahead: int, pin_memory: bool
+) -> Iterator[Batch]:
     loader: DataLoader[Any] = DataLoader(
         samples,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_as_list,
         pin_memory=pin_memory,
+        prefetch_factor=ahead if workers else None,
     )
     for batch in loader:
         for item in batch:

@@ -2,7 +2,9 @@
 
 The paper's way computes the support images anew in each iteration and keeps their graph, whose
 memory grows with the phase. What the box head reads of a support box does not change while the
-backbone is frozen, so it can be kept: then an episode costs one more pass of the box head.
+backbone is frozen, so it can be kept: then an episode costs one more pass of the box head. Where
+the feature pyramid is trained, what is kept is as old as the class's last appearance in a batch,
+and support does not train the pyramid.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class KeptFeatures(nn.Module):
 
     def __init__(self, *, classes: int, places: int, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.places = places
         self.pooled: Tensor
         self.added: Tensor
         self.register_buffer("pooled", torch.zeros(classes, places, *shape))
@@ -56,7 +59,7 @@ class KeptFeatures(nn.Module):
             labels: Class of each box, 0 ... C - 1, shape (R,).
             pooled: Shape (R, ...).
         """
-        places = self.pooled.shape[1]
+        places = self.places
         added = self.added.tolist()
         newest: dict[tuple[int, int], int] = {}
         for box, label in enumerate(labels.tolist()):
@@ -75,7 +78,7 @@ class KeptFeatures(nn.Module):
         Returns:
             Class of each box, shape (R,); pooled features, shape (R, ...).
         """
-        classes, places = self.pooled.shape[:2]
+        classes, places = len(self.pooled), self.places
         filled = self.added.clamp(max=places).cpu()  # (C,)
         # Drawn on the CPU, whose numbers are the same on every machine.
         lots = torch.rand(classes, places)
@@ -157,6 +160,8 @@ class Episodes(nn.Module):
     ) -> None:
         """Keep what the query batch shows of new classes.
 
+        Every annotated object of theirs serves, also one that does not count in its entry.
+
         Args:
             heads: The model's heads.
             features: Pyramid of the batch.
@@ -165,6 +170,9 @@ class Episodes(nn.Module):
         """
         if self.kept is None:
             return
+        # A crowd of one class in one image must not push out what other images showed.
+        most = max(1, self.kept.places // 2)
+        targets = [target[_some_of_each(target.gt_labels, most)] for target in targets]
         labels, boxes = self.choose(targets, proposals)
         if len(labels):
             self.kept.add(labels, heads.pooled_boxes(features, boxes))
@@ -192,7 +200,9 @@ class Episodes(nn.Module):
         # Only the class that an entry stands for: others have their own entries.
         targets = [target[target.gt_classes >= self.new.start] for target in targets]
         features = model.backbone(images.tensor)
-        proposals = regions_of(model, images, features)
+        proposals = [target.gt_boxes for target in targets]
+        if self.boxes == "proposals":
+            proposals = regions_of(model, images, features)
         labels, boxes = self.choose(targets, proposals)
         return labels, model.roi_heads.pooled_boxes(features, boxes)
 
@@ -206,6 +216,19 @@ def regions_of(model: LstRCNN, images: ImageList, features: dict[str, Tensor]) -
     regions, _ = network(images, features, None)
     network.train(training)
     return [region.proposal_boxes for region in regions]
+
+
+def _some_of_each(labels: Tensor, most: int) -> Tensor:
+    """Positions of a few objects of each label, drawn by lot, in their order, shape (R,)."""
+    order = torch.randperm(len(labels)).tolist()
+    found = labels.tolist()
+    counts: dict[int, int] = {}
+    chosen = []
+    for place in order:
+        counts[found[place]] = counts.get(found[place], 0) + 1
+        if counts[found[place]] <= most:
+            chosen.append(place)
+    return torch.tensor(sorted(chosen), dtype=torch.int64, device=labels.device)
 
 
 def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:

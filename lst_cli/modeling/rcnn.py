@@ -35,6 +35,11 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """K, classes without the background."""
         return int(self.roi_heads.num_classes)
 
+    @property
+    def row_features(self) -> int:
+        """D, length of a box feature and of a classifier row."""
+        return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
+
     def losses(
         self,
         batch: list[dict[str, Any]],

@@ -74,8 +74,9 @@ class WeightGenerator(nn.Module):
         Returns:
             m, shape (R, b); rows sum to 1.
         """
-        queries = F.normalize(features.float(), dim=-1) @ self.query.T  # (R, D)
-        return (self.attention_scale * cosines(queries, self.keys)).softmax(dim=-1)
+        with _single_precision(features):
+            queries = F.normalize(features.float(), dim=-1) @ self.query.T  # (R, D)
+            return (self.attention_scale * cosines(queries, self.keys)).softmax(dim=-1)
 
     def forward(self, features: Tensor, base_rows: Tensor, background_row: Tensor) -> Tensor:
         """Write one row a box (Eq. 3).
@@ -88,13 +89,14 @@ class WeightGenerator(nn.Module):
         Returns:
             Rows, shape (R, D), at the length Eq. (3) gives them.
         """
-        seen = F.normalize(features.float(), dim=-1)  # (R, D)
-        resembled = self.attention(features) @ F.normalize(base_rows.float(), dim=-1)  # (R, D)
-        if self.background_share is not None:
-            background = F.normalize(background_row.float(), dim=-1)  # (D,)
-            along = (seen @ background)[:, None] * background  # (R, D)
-            seen = seen - self.background_share * along
-        return _gained(self.feature_gain, seen) + _gained(self.attention_gain, resembled)
+        with _single_precision(features):
+            seen = F.normalize(features.float(), dim=-1)  # (R, D)
+            resembled = self.attention(features) @ F.normalize(base_rows.float(), dim=-1)  # (R, D)
+            if self.background_share is not None:
+                background = F.normalize(background_row.float(), dim=-1)  # (D,)
+                along = (seen @ background)[:, None] * background  # (R, D)
+                seen = seen - self.background_share * along
+            return _gained(self.feature_gain, seen) + _gained(self.attention_gain, resembled)
 
 
 def average_by_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -115,9 +117,15 @@ def average_by_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
         tensor([[8.],
                 [2.]])
     """
-    membership = F.one_hot(labels, classes).T.to(values.dtype)  # (C, R)
-    totals: Tensor = membership @ values
-    return totals / membership.sum(dim=1, keepdim=True).clamp(min=1)
+    with _single_precision(values):
+        membership = F.one_hot(labels, classes).T.to(values.dtype)  # (C, R)
+        totals: Tensor = membership @ values
+        return totals / membership.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _single_precision(values: Tensor) -> torch.autocast:
+    """Mixed precision would write other rows in training than those that are delivered."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def _gained(gain: Tensor, values: Tensor) -> Tensor:

@@ -72,10 +72,10 @@ def evaluate_phase(
 def evaluate_instant(
     workspace: Workspace, phase: int, settings: Settings, *, progress: Progress | None = None
 ) -> InstantMetrics:
-    """AP of a phase's model as it would be before its first iteration.
+    """AP of a phase's classes in the model of the phase before, without any training.
 
-    The model of the phase before is grown by rows that nobody trained: random ones, the mean
-    feature of each class, and those of the meta weight generator where that phase left one.
+    It is grown by rows that nobody trained: random ones, the mean feature of each class, and
+    those of the meta weight generator where that phase left one.
 
     Args:
         workspace: With the finished phase.
@@ -93,6 +93,8 @@ def evaluate_instant(
     if phase == 0:
         raise LstError("the base phase has no classes to add instantly", "lst step")
     workspace.require_done(phase)
+    if phase not in workspace.done_phases():
+        raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
     workspace.require_model(phase - 1)
     split = workspace.split
     val, paths = read_validation(workspace, phase)
@@ -108,9 +110,10 @@ def evaluate_instant(
         found: dict[str, Metrics] = {}
         for way in classes.ways:
             began = time.perf_counter()
+            use = classes.trained.model_copy(update={"eval": settings.eval, "data": settings.data})
             detections = detect_with(
-                classes.grown(classes.rows(way)),
-                classes.trained,
+                classes.network(classes.rows(way), use),
+                use,
                 settings,
                 val.images,
                 paths,

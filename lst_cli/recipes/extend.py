@@ -211,7 +211,7 @@ def _learn_instantly(
     seconds = time.perf_counter() - began
     if new_rows == "mean-feature":
         events.note(
-            "no trained generator in the workspace: the rows of the new classes are their mean "
+            f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "
             "features (imprinting); `lst step --mwg` trains a generator"
         )
     manifest = PhaseManifest(

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from lst_cli.config import NewRows as Untrained
 from lst_cli.config import Settings
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
-from lst_cli.errors import LstError
+from lst_cli.evaluation.instant import Way
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.grow import grow_state
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.phases.replay import step_data
 from lst_cli.recipes.inputs import TrainingInput
+from lst_cli.recipes.network import load_network
 from lst_cli.recipes.new_rows import (
-    NewRows,
+    WrittenRows,
     draw_rows,
     generate_rows,
     imprint_rows,
@@ -28,14 +28,11 @@ from lst_cli.recipes.new_rows import (
 from lst_cli.recipes.support import Support, save_attention
 from lst_cli.training.checkpoint import load_model, save_tensors
 from lst_cli.training.device import choose_device, choose_workers
-from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.recipes.train import Events
-
-Way = Untrained | Literal["generated"]
 
 
 class InstantClasses:
@@ -66,7 +63,7 @@ class InstantClasses:
         self.base_classes = split.base_classes
         new = split.labels_of(phase)
         device = choose_device(settings.device)
-        self.model = _load(self.before, self.trained, new.start, device)
+        self.model = load_network(self.before.model, self.trained, new.start).to(device).eval()
         data = step_data(inputs.occurrences, new, phase, settings.seed, "none")
         mapper = Mapper(
             inputs.paths,
@@ -87,7 +84,7 @@ class InstantClasses:
         known: list[Way] = ["random", "mean-feature"]
         return [*known, "generated"] if self.before.generator.exists() else known
 
-    def rows(self, way: Way) -> NewRows:
+    def rows(self, way: Way) -> WrittenRows:
         """Rows of the new classes.
 
         Args:
@@ -102,15 +99,25 @@ class InstantClasses:
             return draw_rows(model, len(self.support.new), generator)
         if way == "mean-feature":
             most = self.trained.step.new_row_samples
-            return imprint_rows(model, self.support, most, generator, tell)
-        features = model.roi_heads.box_predictor.cls_score.weight.shape[1]
+            return imprint_rows(model, self.support, most, tell)
         writer = load_generator(
-            self.before.generator, self.trained.mwg, features, self.base_classes
+            self.before.generator, self.trained.mwg, model.row_features, self.base_classes
         )
         return generate_rows(model, self.support, writer.to(model.device), tell)
 
-    def grown(self, rows: NewRows) -> dict[str, Tensor]:
-        """Weights of the model with the new classes, on the CPU."""
+    def network(self, rows: WrittenRows, settings: Settings) -> LstRCNN:
+        """The model with the new classes, on the CPU.
+
+        Args:
+            rows: Their rows.
+            settings: What to build: those it was trained with, but for the test setting.
+        """
+        model = build_model(settings, self.support.new.stop)
+        model.load_state_dict(self.grown(rows))
+        return model
+
+    def grown(self, rows: WrittenRows) -> dict[str, Tensor]:
+        """Its weights, on the CPU; class-specific box regressors are the average of the old."""
         state = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
         return grow_state(
             state,
@@ -161,15 +168,3 @@ def write_instant_model(
         save_tensors(directory.generator, load_model(classes.before.generator, "lst step --mwg"))
     save_tensors(directory.model, classes.grown(rows))
     return way
-
-
-def _load(before: PhaseDirectory, trained: Settings, classes: int, device: torch.device) -> LstRCNN:
-    model = build_model(trained, classes)
-    mend = f"remove {before.root} and train that phase anew"
-    try:
-        model.load_state_dict(load_model(before.model, mend))
-    except RuntimeError as error:
-        raise LstError(f"{before.model} does not fit its manifest", mend) from error
-    model.to(device)
-    model.eval()
-    return model

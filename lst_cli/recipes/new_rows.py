@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +13,12 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.grow import mean_feature_rows, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.weight_generator import WeightGenerator
-from lst_cli.recipes.support import Support
+from lst_cli.recipes.support import Support, Tell
 from lst_cli.training.checkpoint import load_model
-
-Tell = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
-class NewRows:
+class WrittenRows:
     """First classifier rows of new classes.
 
     Attributes:
@@ -34,28 +31,23 @@ class NewRows:
     attention: Tensor | None = None
 
 
-def draw_rows(model: LstRCNN, classes: int, generator: torch.Generator) -> NewRows:
+def draw_rows(model: LstRCNN, classes: int, generator: torch.Generator) -> WrittenRows:
     """Random rows, N(0, 0.01) (paper)."""
-    features = model.roi_heads.box_predictor.cls_score.weight.shape[1]
-    return NewRows(random_rows(classes, features, 0.01, generator))
+    return WrittenRows(random_rows(classes, model.row_features, 0.01, generator))
 
 
-def imprint_rows(
-    model: LstRCNN, support: Support, most: int, generator: torch.Generator, tell: Tell
-) -> NewRows:
-    """Mean feature of each class; a class whose boxes could not be used gets a random row."""
-    drawn = draw_rows(model, len(support.new), generator).rows
+def imprint_rows(model: LstRCNN, support: Support, most: int, tell: Tell) -> WrittenRows:
+    """Mean feature of each class (imprinting)."""
     old = model.roi_heads.box_predictor.cls_score.class_rows.detach().cpu()
     sums, counts = support.mean_features(model, tell, most=most)
-    rows = torch.where((counts > 0)[:, None], mean_feature_rows(sums, counts, old), drawn)
-    return NewRows(rows)
+    return WrittenRows(mean_feature_rows(sums, counts, old))
 
 
 def generate_rows(
     model: LstRCNN, support: Support, weight_generator: WeightGenerator, tell: Tell
-) -> NewRows:
+) -> WrittenRows:
     """Rows that a trained generator writes, averaged over all boxes of a class (section 3.4)."""
-    return NewRows(*support.generated(model, weight_generator, tell))
+    return WrittenRows(*support.generated(model, weight_generator, tell))
 
 
 def build_generator(
@@ -93,8 +85,8 @@ def load_generator(
         built.load_state_dict(state)
     except RuntimeError as error:
         raise LstError(
-            f"{path} does not fit the settings: mwg.form and mwg.background_share must stay as "
-            "they were",
+            f"{path} does not fit the settings: it was trained with another mwg.form, or with "
+            "mwg.background_share = 0 where it is not 0 now, or the other way round",
             f"put them back, or {mend}",
         ) from error
     return built

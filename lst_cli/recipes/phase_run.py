@@ -12,7 +12,6 @@ from lst_cli.config import Settings
 from lst_cli.data.loading import iterate_batches, iterate_support
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
-from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
 from lst_cli.modeling.grow import grow_state
@@ -21,11 +20,11 @@ from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weights import load_weights
 from lst_cli.phases.replay import PhaseData
 from lst_cli.recipes.inputs import TrainingInput
+from lst_cli.recipes.network import load_network
 from lst_cli.recipes.new_rows import build_generator, draw_rows, imprint_rows, load_generator
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.support import Support, save_attention
 from lst_cli.training.checkpoint import (
-    load_model,
     load_training_state,
     restore_optimizer,
     save_model,
@@ -100,17 +99,26 @@ class PhaseRun:
             Iterations already done.
         """
         seed_iteration(self.settings.seed, self.plan.phase, 2**31)
-        previous = self._previous_model() if self.previous else None
-        self.model = self._build(self.plan.seen_classes)
-        if self.with_generator:
-            self.model.episodes = self._build_episodes()
+        previous = None
+        if self.previous is not None:
+            previous = load_network(
+                self.previous.model,
+                self.settings,
+                self.plan.seen_classes - self.plan.new_classes,
+            ).to(self.device)
+        self.model = build_model(
+            self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
+        )
         state = self._saved_state()
         if state is not None:
+            if self.with_generator:
+                self.model.episodes = self._build_episodes()
             self.model.load_state_dict(state.model)
             self.start, self.seconds = state.iteration, state.seconds
         elif previous is not None:
-            # The generator is no part of the model that is grown.
-            self.model.load_state_dict(self._grown(previous, events), strict=False)
+            self.model.load_state_dict(self._grown(previous, events))
+            if self.with_generator:
+                self.model.episodes = self._build_episodes()
         else:
             self._initialise(weights, events)
         if self.plan.phase:
@@ -169,7 +177,7 @@ class PhaseRun:
                 save=self._save_state,
                 support=self._read_support() if anew else None,
             )
-        if self.model.episodes is not None:
+        if self.model.episodes is not None and self.start < self.plan.iterations:
             # Writing the rows passes over all images once more: a crash there loses no training.
             self._save_state(self.plan.iterations, seconds)
         return seconds
@@ -184,7 +192,7 @@ class PhaseRun:
         """What writes rows in this phase; its generator goes on from the phase before."""
         assert self.previous is not None
         settings = self.settings.mwg
-        features = self.model.roi_heads.box_predictor.cls_score.weight.shape[1]
+        features = self.model.row_features
         if self.previous.generator.exists():
             generator = load_generator(
                 self.previous.generator, settings, features, self.base_classes
@@ -220,6 +228,8 @@ class PhaseRun:
         )
         for labels, pooled in boxes:
             episodes.kept.add(labels, pooled)
+        # A split holds classes with usable boxes only, and they were looked for.
+        assert episodes.kept.added.min() > 0
 
     def _read_support(self) -> Iterator[list[dict[str, Any]]]:
         return iterate_support(
@@ -245,9 +255,6 @@ class PhaseRun:
         save_attention(self.directory.attention, attention)
         self.model.episodes = None
 
-    def _build(self, classes: int) -> LstRCNN:
-        return build_model(self.settings, classes, rois_per_image=self.schedule.rois_per_image)
-
     def _saved_state(self) -> Any:
         path = self.directory.training_state
         if not path.exists():
@@ -264,22 +271,6 @@ class PhaseRun:
             iteration,
             seconds,
         )
-
-    def _previous_model(self) -> LstRCNN:
-        assert self.previous is not None
-        model = self._build(self.plan.seen_classes - self.plan.new_classes)
-        state = load_model(
-            self.previous.model, f"remove {self.previous.root} and train that phase anew"
-        )
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            raise LstError(
-                f"{self.previous.model} does not fit the settings: {_first_mismatch(error)}",
-                "use the [model] and [detectron2] settings of the base phase",
-            ) from error
-        model.to(self.device)
-        return model
 
     def _initialise(self, weights: str | None, events: Events) -> None:
         if weights is not None:
@@ -306,9 +297,7 @@ class PhaseRun:
         generator = torch.Generator().manual_seed(self.settings.seed * 1000 + self.plan.phase)
         step = self.settings.step
         if step.new_rows == "mean-feature" and not step.mwg:
-            new = imprint_rows(
-                previous, self.support, step.new_row_samples, generator, events.prepare
-            )
+            new = imprint_rows(previous, self.support, step.new_row_samples, events.prepare)
         else:
             new = draw_rows(previous, self.plan.new_classes, generator)
         return grow_state(
@@ -343,8 +332,3 @@ class PhaseRun:
             yield write
         finally:
             writer.close()
-
-
-def _first_mismatch(error: RuntimeError) -> str:
-    lines = str(error).splitlines()
-    return lines[1].strip() if len(lines) > 1 else lines[0]

@@ -56,7 +56,7 @@ class Support:
 
     Attributes:
         dataset: The phase's data.
-        mapper: Reads the images, at the test size.
+        mapper: Reads the images; here at the test size and unflipped.
         new: Labels of the new classes.
         workers: Processes that read.
     """
@@ -115,9 +115,11 @@ class Support:
                 images = model.preprocess_image([item])
                 features = model.backbone(images.tensor)
                 regions = targets.gt_boxes
-                if boxes != "ground-truth":
+                if boxes == "proposals":
                     [proposals] = regions_of(model, images, features)
-                    regions = support_boxes(regions, proposals, boxes)
+                else:
+                    proposals = regions
+                regions = support_boxes(regions, proposals, boxes)
                 yield (
                     targets.gt_labels - self.new.start,
                     model.roi_heads.pooled_boxes(features, [regions]),
@@ -135,7 +137,7 @@ class Support:
         Returns:
             Shapes (C, D) and (C,), on the CPU.
         """
-        sums = torch.zeros(len(self.new), _feature_length(model))
+        sums = torch.zeros(len(self.new), model.row_features)
         counts = torch.zeros(len(self.new), dtype=torch.int64)
         for labels, pooled in self.pooled(model, "mean features", tell, most=most):
             features = F.normalize(model.roi_heads.box_head(pooled), dim=-1).cpu()
@@ -190,7 +192,3 @@ class _Images(Dataset[Any]):
             return self._mapper(sample, augment=False)
         except LstError as error:
             return error
-
-
-def _feature_length(model: LstRCNN) -> int:
-    return int(model.roi_heads.box_predictor.cls_score.weight.shape[1])

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
@@ -123,7 +125,7 @@ def _begin(
         _refuse_other_settings(before, settings, weights, plan)
         return before
     if plan.phase > 0 and settings.step.mwg:
-        _tell_of_few_base_classes(workspace.split.base_classes, events)
+        _tell_of_generator(workspace, plan.phase, events)
     # What a phase leaves that never got a manifest belongs to nobody.
     throw_away(workspace.phase(plan.phase))
     if plan.phase == 0:
@@ -242,7 +244,7 @@ def _refuse_other_settings(
         free.add("mwg")
     changed = [
         line
-        for path, line in _differences(before.settings, settings.model_dump(mode="json"))
+        for path, line in _differences(_completed(before), settings.model_dump(mode="json"))
         if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free))
     ]
     source = before.weights["source"] if before.weights else "not given"
@@ -261,7 +263,7 @@ def refuse_another_network(
     """See that a phase grows the network it finds: weights fit a network of one make only."""
     changed = [
         line
-        for path, line in _differences(previous.settings, settings.model_dump(mode="json"))
+        for path, line in _differences(_completed(previous), settings.model_dump(mode="json"))
         if path[0] in ("model", "detectron2")
     ]
     if changed:
@@ -269,6 +271,14 @@ def refuse_another_network(
             f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),
             f"give the same settings to all phases, in {workspace.layout.settings}",
         )
+
+
+def _completed(manifest: PhaseManifest) -> dict[str, Any]:
+    """Settings of a phase, with today's defaults for those that came up since."""
+    try:
+        return Settings.model_validate(manifest.settings).model_dump(mode="json")
+    except ValidationError:  # a setting that is gone: it differs, and is named
+        return manifest.settings
 
 
 def _differences(
@@ -309,12 +319,17 @@ def throw_away(directory: PhaseDirectory) -> None:
             shutil.rmtree(directory.root)
 
 
-def _tell_of_few_base_classes(classes: int, events: Events) -> None:
+def _tell_of_generator(workspace: Workspace, phase: int, events: Events) -> None:
+    """Say what a user of the generator may not expect."""
+    classes = workspace.split.base_classes
     if classes < USEFUL_BASE_CLASSES:
         events.note(
             f"the generator attends over {classes} base classes, the paper's over "
-            f"{USEFUL_BASE_CLASSES} and more: with so few, expect rows close to mean features"
+            f"{USEFUL_BASE_CLASSES} and more: with so few, expect little of the attention"
         )
+    missing = workspace.missing_generator(phase)
+    if phase > 1 and missing is not None:
+        events.note(f"{missing}: a fresh one is trained")
 
 
 def _first_rows(phase: int, settings: Settings) -> NewRows | Literal["generated"] | None:

@@ -128,6 +128,18 @@ class Workspace:
             )
         return manifest
 
+    def missing_generator(self, phase: int) -> str | None:
+        """Why a phase cannot go on with a trained generator, or None if the one before left one."""
+        left = [p for p in range(1, phase) if self.phase(p).generator.exists()]
+        if phase - 1 in left:
+            return None
+        if not left:
+            return "no trained generator in the workspace"
+        return (
+            f"phase {phase - 1} left no generator, and that of phase {left[-1]} is of another "
+            "box head"
+        )
+
     def is_done(self, phase: int) -> bool:
         """Whether a phase is finished: its manifest says so."""
         manifest = self.manifest(phase)

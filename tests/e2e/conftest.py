@@ -179,3 +179,32 @@ def fresh(tiny: Tiny, run: Callable[..., Run], tmp_path: Path) -> Workspace:
     outcome = run(*tiny.split_words(tmp_path / "fresh"))
     assert outcome.code == 0, outcome.err
     return Workspace(tmp_path / "fresh")
+
+
+@pytest.fixture
+def few_json(tiny: Tiny, tmp_path: Path) -> Callable[..., Path]:
+    """Files of classes with names that nobody has: the objects of a known one, called anew."""
+    document = json.loads(tiny.train_json.read_text())
+
+    def write(boxes: int = 2, **names: int) -> Path:
+        found = [
+            one
+            for category_id in names.values()
+            for one in [a for a in document["annotations"] if a["category_id"] == category_id][
+                :boxes
+            ]
+        ]
+        images = {one["image_id"] for one in found}
+        path = tmp_path / f"{'-'.join(names)}.json"
+        path.write_text(
+            json.dumps(
+                {
+                    "images": [one for one in document["images"] if one["id"] in images],
+                    "annotations": found,
+                    "categories": [{"id": number, "name": name} for name, number in names.items()],
+                }
+            )
+        )
+        return path
+
+    return write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,33 +18,8 @@ pytestmark = pytest.mark.engine
 Run = Callable[..., Any]
 
 
-@pytest.fixture
-def few_json(tiny: Any, tmp_path: Path) -> Callable[..., Path]:
-    """Files of classes with names that nobody has: the objects of a known one, called anew."""
-    document = json.loads(tiny.train_json.read_text())
-
-    def write(boxes: int = 2, **names: int) -> Path:
-        found = [
-            one
-            for category_id in names.values()
-            for one in [a for a in document["annotations"] if a["category_id"] == category_id][
-                :boxes
-            ]
-        ]
-        images = {one["image_id"] for one in found}
-        path = tmp_path / f"{'-'.join(names)}.json"
-        path.write_text(
-            json.dumps(
-                {
-                    "images": [one for one in document["images"] if one["id"] in images],
-                    "annotations": found,
-                    "categories": [{"id": number, "name": name} for name, number in names.items()],
-                }
-            )
-        )
-        return path
-
-    return write
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
 
 
 def extend(run: Run, workspace: Workspace, tiny: Any, file: Path, *more: str) -> Any:
@@ -86,6 +60,30 @@ def test_a_generator_writes_the_rows_and_is_handed_on(
     assert handed[0] == handed[1] == handed[2]
 
 
+def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_starts_afresh(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path
+) -> None:
+    for words in (["step", "--mwg"], ["step"]):
+        outcome = run(*words, "-w", based.root)
+        assert outcome.code == 0, outcome.err
+        assert "left no generator" not in outcome.err
+    assert not based.phase(2).generator.exists()
+    tuned = Workspace(shutil.copytree(based.root, tmp_path / "tuned"))
+    why = "phase 2 left no generator, and that of phase 1 is of another box head: "
+
+    instant = extend(run, based, tiny, few_json(zebra=1), "--json")
+    assert instant.json["new_rows"] == "mean-feature"
+    assert why + "the rows of the new classes are their mean features" in unwrapped(instant.err)
+    assert not based.phase(3).generator.exists()
+
+    trained = extend(run, tuned, tiny, few_json(zebra=1), "--finetune", "--mwg", "--json")
+    assert trained.json["new_rows"] == "generated"
+    assert why + "a fresh one is trained" in unwrapped(trained.err)
+    # Phase 1's has an attention scale that was trained, and so has a fresh one, in its own way.
+    first, third = (load_file(tuned.phase(phase).generator) for phase in (1, 3))
+    assert not np.array_equal(first["feature_gain"], third["feature_gain"])
+
+
 def test_a_kill_before_the_manifest_is_mended_by_the_same_command(
     run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path]
 ) -> None:
@@ -107,9 +105,9 @@ def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
         assert run("step", "--mwg", "-w", based.root).code == 0
     other = Workspace(shutil.copytree(based.root, tmp_path / "other"))
     zebra, yak = few_json(zebra=1), few_json(yak=2)
-    extend(run, based, tiny, zebra)
-    extend(run, based, tiny, yak)
-    extend(run, other, tiny, few_json(zebra=1, yak=2))
+    both = few_json(zebra=1, yak=2)
+    for workspace, file in ((based, zebra), (based, yak), (other, both)):
+        assert extend(run, workspace, tiny, file, "--json").json["new_rows"] == rows
     ours, theirs = (load_file(one.phase(one.newest_phase()).model) for one in (based, other))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():

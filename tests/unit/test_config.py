@@ -240,6 +240,16 @@ def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
     assert part in refusal(word)
 
 
+def test_more_shots_than_are_kept_are_refused_unless_every_image_is_read_anew() -> None:
+    assert refusal("mwg.shots=5") == (
+        "--set: mwg: shots = 5 boxes a class cannot be drawn from kept = 4"
+    )
+    assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.kept=2")
+    assert load_settings(None, ["mwg.shots=4"]).mwg.shots == 4
+    assert load_settings(None, ["mwg.shots=5", "mwg.kept=5"]).mwg.kept == 5
+    assert load_settings(None, ["mwg.shots=5", "mwg.support=exact"]).mwg.shots == 5
+
+
 @pytest.mark.parametrize("key", list(OWNED_DETECTRON2_KEYS))
 def test_detectron2_keys_with_a_setting_of_their_own_are_refused(key: str) -> None:
     assert f"detectron2.{key}: is decided by {OWNED_DETECTRON2_KEYS[key]}" in refusal(

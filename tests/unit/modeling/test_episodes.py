@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.episodes import Episodes, KeptFeatures, support_boxes
 from lst_cli.modeling.weight_generator import WeightGenerator
@@ -20,15 +23,15 @@ def make_kept() -> KeptFeatures:
 def make_episodes(model: Any, **options: Any) -> Episodes:
     chosen: dict[str, Any] = {"shots": 1, "boxes": "ground-truth", "learn_offsets": False}
     chosen |= options
-    places = chosen.pop("places", 2)
+    places, new = chosen.pop("places", 2), chosen.pop("new", NEW)
     heads = model.roi_heads
-    kept = KeptFeatures(classes=len(NEW), places=places, shape=heads.pooled_shape)
+    kept = KeptFeatures(classes=len(new), places=places, shape=heads.pooled_shape)
     generator = WeightGenerator(
         features=heads.box_predictor.cls_score.weight.shape[1],
         base_classes=2,
         generator=torch.Generator().manual_seed(0),
     )
-    return Episodes(generator, new=NEW, kept=kept if places else None, **chosen)
+    return Episodes(generator, new=new, kept=kept if places else None, **chosen)
 
 
 def targets(labels: list[int], boxes: list[list[float]]) -> Instances:
@@ -101,24 +104,79 @@ def test_new_rows_score_in_the_place_of_the_stored_ones_and_are_not_stored(five:
     assert classifier.weight.grad[:3].abs().sum() > 0
 
 
-def test_an_episode_trains_the_generator_and_the_box_head_through_the_rows(
-    five: Any, make_batch: Callable[..., list[dict[str, Any]]]
+def gradients(module: Any) -> dict[str, float]:
+    """Sum of the absolute gradient of each parameter; 0 where none arrived."""
+    return {
+        name: 0.0 if parameter.grad is None else parameter.grad.abs().sum().item()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def test_the_rows_train_the_generator_the_box_head_and_the_base_rows(five: Any) -> None:
+    episodes = make_episodes(five)
+    assert episodes.kept is not None
+    episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
+    classifier = five.roi_heads.box_predictor.cls_score
+    with episodes.rows_of(five, None):
+        # Nothing but the written rows: whatever a loss does with regions is not in it.
+        classifier.rows[3:5].sum().backward()
+    for module in (episodes.generator, five.roi_heads.box_head):
+        assert all(gradients(module).values()), gradients(module)
+    # Base rows are attended to; the third old class is none of them.
+    touched = classifier.weight.grad.abs().sum(dim=1) > 0
+    assert touched.tolist() == [True, True, False, False, False, False]
+    assert not any(gradients(five.backbone).values())
+
+
+@pytest.mark.parametrize("loss", ["loss_cls", "loss_mask"])
+def test_an_episode_trains_the_generator_by_classes_and_by_masks(
+    five: Any, make_batch: Callable[..., list[dict[str, Any]]], loss: str
 ) -> None:
     five.episodes = make_episodes(five)
     kept = five.episodes.kept
     kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
-    from detectron2.utils.events import EventStorage
-
+    torch.manual_seed(0)
     with EventStorage():
         losses = five.losses(make_batch((3, 4), (0, 3)))
-    losses["loss_cls"].backward()
-    generator = five.episodes.generator
-    for name, parameter in generator.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    losses[loss].backward()
+    found = gradients(five.episodes.generator)
+    assert all(found.values()), found
+    # The stored rows of new classes, which the written ones stand for, play no part.
     assert five.roi_heads.box_predictor.cls_score.weight.grad[3:5].abs().sum() == 0
     # The batch showed objects of both new classes: three boxes joined the two that were there.
     assert kept.added.tolist() == [3, 2]
+
+
+def test_the_order_in_which_boxes_came_does_not_change_the_rows(five: Any) -> None:
+    labels = torch.tensor([0, 1, 1, 1])
+    pooled = torch.rand(4, *five.roi_heads.pooled_shape)
+    rows = []
+    for order in permutations(range(4)):
+        episodes = make_episodes(five, shots=3, places=3)
+        assert episodes.kept is not None
+        for box in order:
+            episodes.kept.add(labels[[box]], pooled[[box]])
+        with episodes.rows_of(five, None), torch.no_grad():
+            rows.append(five.roi_heads.box_predictor.cls_score.rows[3:5].clone())
+    assert len(rows) == 24
+    for other in rows:
+        torch.testing.assert_close(other, rows[0])
+    assert (rows[0][0] - rows[0][1]).abs().max() > 0.01
+
+
+def test_rows_go_with_the_classes_they_were_written_for(five: Any) -> None:
+    labels = torch.tensor([0, 1, 1, 2])
+    pooled = torch.rand(4, *five.roi_heads.pooled_shape)
+    rows = {}
+    for names in permutations(range(3)):  # class k is now called names[k]
+        episodes = make_episodes(five, new=range(2, 5), shots=2)
+        assert episodes.kept is not None
+        episodes.kept.add(torch.tensor(names)[labels], pooled)
+        with episodes.rows_of(five, None), torch.no_grad():
+            rows[names] = five.roi_heads.box_predictor.cls_score.rows[2:5].clone()
+    for names, found in rows.items():
+        torch.testing.assert_close(found[list(names)], rows[0, 1, 2])
+    assert (rows[0, 1, 2] - rows[2, 1, 0]).abs().max() > 0.01
 
 
 def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(
@@ -172,6 +230,66 @@ def test_only_objects_of_new_classes_are_support(five: Any) -> None:
         [],
         [[3, 3, 6, 6]],
     ]
+
+
+def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[Any, Any]:
+    """Refresh kept features that other images filled with -1; a box is known by its left edge."""
+    kept = KeptFeatures(classes=len(NEW), places=places, shape=(1,))
+    kept.add(torch.tensor([0, 1]).repeat(places), torch.full((2 * places, 1), -1.0))
+    episodes = Episodes(
+        WeightGenerator(features=2, base_classes=2),
+        new=NEW,
+        shots=1,
+        boxes="ground-truth",
+        kept=kept,
+        learn_offsets=False,
+    )
+    heads: Any = SimpleNamespace(
+        pooled_boxes=lambda _, boxes: torch.cat([one.tensor[:, :1] for one in boxes])
+    )
+    torch.manual_seed(seed)
+    episodes.refresh(heads, {}, found, [one.gt_boxes for one in found])
+    return tuple(sorted(of_class) for of_class in kept.pooled[:, :, 0].tolist())
+
+
+def crowd(labels: list[int], first: int = 0) -> Instances:
+    boxes = [[first + i, 0, first + i + 9, 9] for i in range(len(labels))]
+    return targets(labels, boxes)
+
+
+def test_a_crowd_in_one_image_leaves_half_of_the_places_to_other_images() -> None:
+    drawn = set()
+    for seed in range(30):
+        # Six of class 3, one of class 4, and nine of an old class.
+        first, second = refreshed([crowd([3] * 6 + [4] + [0] * 9)], places=4, seed=seed)
+        assert first[:2] == [-1.0, -1.0]
+        assert set(first[2:]) <= set(range(6))
+        assert len(set(first[2:])) == 2
+        assert second == [-1.0, -1.0, -1.0, 6.0]
+        drawn.add(tuple(first[2:]))
+    assert {box for pair in drawn for box in pair} == set(range(6))
+    assert len(drawn) > 5
+
+
+def test_equal_seeds_keep_the_same_of_a_crowd() -> None:
+    found = [crowd([3] * 20)]
+    once, again, other = (refreshed(found, places=8, seed=seed) for seed in (5, 5, 6))
+    assert once == again != other
+
+
+@pytest.mark.parametrize(("places", "left"), [(1, 0), (2, 1), (3, 2), (5, 3)])
+def test_half_of_the_places_are_rounded_down_to_one_at_the_least(places: int, left: int) -> None:
+    first, second = refreshed([crowd([3] * 9)], places=places)
+    assert first.count(-1.0) == left
+    assert second == [-1.0] * places
+
+
+def test_each_image_has_its_own_half_and_few_objects_are_all_kept() -> None:
+    first, _ = refreshed([crowd([3, 3]), crowd([]), crowd([3], first=50)], places=4)
+    assert first == [-1.0, 0.0, 1.0, 50.0]
+    first, _ = refreshed([crowd([3] * 9), crowd([3] * 9, first=50)], places=4)
+    assert [value >= 50 for value in first] == [False, False, True, True]
+    assert first[0] >= 0
 
 
 def test_jittered_boxes_stay_near_the_annotated_ones() -> None:

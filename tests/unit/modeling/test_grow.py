@@ -51,10 +51,30 @@ def test_box_regressors_of_new_classes_go_last() -> None:
     assert len(state[CLASSIFIER]) == 3  # the given state is as it was
 
 
-def test_one_regressor_for_all_classes_does_not_grow() -> None:
+def test_box_regressors_may_be_the_average_of_the_old_classes() -> None:
+    state = {
+        **small_state(8),
+        BOX_WEIGHT: torch.arange(16.0).view(8, 2),  # four rows each of two classes
+        BOX_BIAS: torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0, 21.0, 32.0, 43.0]),
+    }
+    grown = grow_state(
+        state, torch.zeros(2, 2), seeded(), class_agnostic_boxes=False, average_boxes=True
+    )
+    assert torch.equal(grown[BOX_WEIGHT][:8], state[BOX_WEIGHT])
+    assert grown[BOX_WEIGHT][8:].tolist() == [[4, 5], [6, 7], [8, 9], [10, 11]] * 2
+    assert torch.equal(grown[BOX_BIAS][:8], state[BOX_BIAS])
+    assert grown[BOX_BIAS][8:].tolist() == [5.0, 11.0, 17.0, 23.0] * 2
+    assert len(grown[CLASSIFIER]) == 5
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_one_regressor_for_all_classes_does_not_grow(average: bool) -> None:
     state = small_state(4)
-    grown = grow_state(state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=True)
+    grown = grow_state(
+        state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=True, average_boxes=average
+    )
     assert grown[BOX_WEIGHT] is state[BOX_WEIGHT]
+    assert grown[BOX_BIAS] is state[BOX_BIAS]
     assert len(grown[CLASSIFIER]) == 6
 
 

@@ -142,6 +142,25 @@ def test_no_boxes_give_no_rows() -> None:
     )
 
 
+@pytest.mark.parametrize("form", ["vectors", "matrices"])
+def test_rows_stay_exact_under_mixed_precision(form: str) -> None:
+    generator = make(form=form, features=64, share=0.5)
+    features, base, background = torch.randn(6, 64), torch.randn(3, 64), torch.randn(64)
+    labels = torch.tensor([0, 2, 2, 0, 0, 2])
+
+    def written() -> tuple[Tensor, Tensor, Tensor]:
+        rows = generator(features, base, background)
+        return generator.attention(features), rows, average_by_class(rows, labels, 3)
+
+    exact = written()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (features @ base.T).dtype == torch.bfloat16  # what a plain product would be
+        for ours, expected in zip(written(), exact, strict=True):
+            assert torch.equal(ours, expected)
+        # The box head's features, which are of half precision there.
+        assert generator(features.bfloat16(), base, background).dtype == torch.float32
+
+
 def test_a_generator_comes_back_from_its_file(tmp_path: Path) -> None:
     generator = make(share=0.5)
     save_model(tmp_path / "generator.safetensors", generator)
