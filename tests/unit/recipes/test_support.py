@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 from lst_cli.errors import LstError
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.recipes import support
 from lst_cli.recipes.support import Support, support_images
 
 pytestmark = pytest.mark.engine
@@ -94,8 +95,8 @@ def quiet(what: str, done: int, total: int | None) -> None:
     pass
 
 
-def pooled(support: Any, model: Any = None, **options: Any) -> list[tuple[list[int], list[float]]]:
-    stream = support.pooled(model or Network(), "work", quiet, **options)
+def pooled(classes: Any, model: Any = None, **options: Any) -> list[tuple[list[int], list[float]]]:
+    stream = classes.pooled(model or Network(), "work", quiet, **options)
     return [(labels.tolist(), boxes[:, 0].tolist()) for labels, boxes in stream]
 
 
@@ -157,6 +158,26 @@ def test_the_first_boxes_of_each_class_are_pooled_and_no_more_than_wanted(
     assert pooled(make(), most=most) == expected
 
 
+def test_shaken_boxes_and_proposals_stand_for_objects_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def regions_of(model: Any, images: Any, features: Any) -> list[Boxes]:
+        asked.append(model)
+        return [Boxes(torch.tensor([[31.0, 0, 36, 5], [85.0, 0, 88, 5]]))]
+
+    asked: list[Any] = []
+    monkeypatch.setattr(support, "regions_of", regions_of)
+    torch.manual_seed(0)
+    shaken = pooled(make(), boxes="jittered", most=1)
+    assert asked == []
+    for (_, [ours]), annotated in zip(shaken, (30, 50, 81), strict=True):
+        assert 0 < abs(ours - annotated) <= 0.5
+    # The first overlaps the object of image 3 by 4/6, and no other object by half.
+    drawn = pooled(make(), boxes="proposals", most=1)
+    assert drawn == [([0], [31]), ([1], [50]), ([2], [81])]
+    assert len(asked) == 3
+
+
 def test_the_network_is_in_evaluation_mode_while_it_lasts() -> None:
     model = Network()
     pooled(make(), model)
@@ -169,10 +190,10 @@ def test_the_network_is_in_evaluation_mode_while_it_lasts() -> None:
 
 def test_what_is_done_is_told_of_how_much() -> None:
     told: list[tuple[str, int, int | None]] = []
-    support = make()
-    list(support.pooled(Network(), "work", lambda *done: told.append(done), most=1))
+    classes = make()
+    list(classes.pooled(Network(), "work", lambda *done: told.append(done), most=1))
     assert told == [("work", 1, 3), ("work", 2, 3), ("work", 3, 3)]
-    assert support.dataset.read == [3, 5, 8]
+    assert classes.dataset.read == [3, 5, 8]
 
 
 # --- what becomes of them ------------------------------------------------------------------------
