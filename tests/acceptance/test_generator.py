@@ -219,7 +219,7 @@ def _extend(
         few = workspace / "few.json"
         few.write_text(json.dumps(_few(files / "train.json", names, shots)))
         chosen = [word for name in names for word in ("--class", name)]
-        more = ("--finetune", "--mwg") if way == "finetuned" else ()
+        more = ("--finetune", *ARMS["bg5"]) if way == "finetuned" else ()
         spent, _ = runs.lst("extend", "-w", workspace, "--train", few, *chosen, *more)
         seconds.write_text(str(spent))
     metrics = runs.evaluate(workspace, 4)

@@ -104,28 +104,28 @@ def measure(*arguments: str | int) -> tuple[float, float]:
 
 
 def test_kept_support_against_no_generator() -> None:
-    print("\nan iteration of 8 images with teacher; medians of 3 pairs of runs")
-    print(
-        "| preset | new classes | without, s | with, s | ratio | without, GiB | with, GiB | ratio |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for preset, height, width, timed in (("lite", 192, 192, 9), ("paper-r50", 800, 1088, 3)):
-        pairs = [
-            [
-                measure(preset, support, 270, 960, height, width, timed)
-                for support in ("none", "kept")
-            ]
-            for _ in range(3)
-        ]
+    print("\n960 new classes, an iteration of 8 images with teacher; medians")
+    print("| preset | without, s | with, s | ratio | without, GiB | with, GiB | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for preset, height, width, timed, pairs in (
+        ("lite", 192, 192, 9, 3),
+        ("paper-r50", 800, 1088, 3, 1),
+    ):
+        found: dict[str, list[tuple[float, float]]] = {"none": [], "kept": []}
+        for _ in range(pairs):
+            for support, of_support in found.items():
+                of_support.append(measure(preset, support, 270, 960, height, width, timed))
         (s0, m0), (s1, m1) = (
-            [statistics.median(pair[which][part] for pair in pairs) for part in (0, 1)]
-            for which in (0, 1)
+            [statistics.median(column) for column in zip(*one, strict=True)]
+            for one in found.values()
         )
         print(
-            f"| {preset} | 960 | {s0:.2f} | {s1:.2f} | {s1 / s0:.2f} "
+            f"| {preset} | {s0:.2f} | {s1:.2f} | {s1 / s0:.2f} "
             f"| {m0:.2f} | {m1:.2f} | {m1 / m0:.2f} |",
             flush=True,
         )
+        # Memory does not depend on what else the machine does; time does, and is only shown.
+        assert m1 <= 1.15 * m0
 
 
 def test_memory_of_exact_episodes_grows_with_the_phase() -> None:
