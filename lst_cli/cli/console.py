@@ -107,7 +107,11 @@ def _grid(
         widest = max((len(row[place]) for row in rows), default=0)
         words = max((len(word) for word in heading.split()), default=0)
         shown.add_column(
-            Text(heading), justify="left" if left else "right", min_width=max(widest, words)
+            Text(heading),
+            justify="left" if left else "right",
+            min_width=max(widest, words),
+            # Else rich takes the room from long text, and crops what stands to its right.
+            no_wrap=widest >= len(heading),
         )
     for row in rows:
         shown.add_row(*map(Text, row))

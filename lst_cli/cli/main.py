@@ -25,6 +25,7 @@ COMMANDS = {
     "step": "lst_cli.cli.step",
     "extend": "lst_cli.cli.extend",
     "eval": "lst_cli.cli.evaluate",
+    "predict": "lst_cli.cli.predict",
     "report": "lst_cli.cli.report",
     "status": "lst_cli.cli.status",
     "demo": "lst_cli.cli.demo",

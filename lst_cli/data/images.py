@@ -18,7 +18,14 @@ from PIL import Image
 from lst_cli.data.image_finder import ImageFinder, find_image
 from lst_cli.errors import LstError
 
-__all__ = ["ImageFinder", "ImageSizeError", "check_image_size", "find_image", "read_image"]
+__all__ = [
+    "ImageFinder",
+    "ImageSizeError",
+    "check_image_size",
+    "find_image",
+    "read_image",
+    "upright_size",
+]
 
 _ORIENTATION = 0x0112
 # How each EXIF orientation is undone. 5 to 8 swap height and width.
@@ -81,6 +88,19 @@ def check_image_size(path: Path, expected_height: int, expected_width: int) -> N
         if image.size == (expected_width, expected_height):
             return  # as stored, or turned by 180 degrees; asking EXIF may decode a PNG
         _turn(path, image.size, _orientation(image), expected_height, expected_width)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as a viewer shows it, from its header.
+
+    `read_image` turns an image upright when these are stated.
+
+    Raises:
+        LstError: If the header cannot be read.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 @contextmanager

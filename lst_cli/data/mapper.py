@@ -102,6 +102,8 @@ class Mapper:
             short, longest = int(rng.choice(self._data.min_size)), self._data.max_size
             flip = bool(rng.random() < self._data.flip)
         new_height, new_width = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)
+        # A strip that is a thousand times as long as wide would shrink to nothing.
+        new_height, new_width = max(new_height, 1), max(new_width, 1)
         chosen: list[T.Transform] = [T.ResizeTransform(height, width, new_height, new_width)]
         if flip:
             chosen.append(T.HFlipTransform(new_width))

@@ -82,6 +82,7 @@ def predict(
     *,
     workers: int = 0,
     progress: Progress | None = None,
+    skip: Callable[[int, LstError], None] | None = None,
 ) -> Iterator[Detection]:
     """Run a model over images.
 
@@ -92,12 +93,14 @@ def predict(
         category_ids: Category id of each label, shape (K,).
         workers: Processes that read images.
         progress: Called with images done and their number.
+        skip: Called with the row of an image that cannot be used, and why; the others are still
+            predicted.
 
     Yields:
         Detections, image by image, the best first.
 
     Raises:
-        LstError: If an image cannot be used.
+        LstError: If an image cannot be used, and there is no `skip`.
     """
     loader: DataLoader[Any] = DataLoader(
         _EvaluationImages(images, mapper), batch_size=None, num_workers=workers
@@ -106,11 +109,14 @@ def predict(
     model.eval()
     try:
         for row, item in enumerate(loader):
-            if isinstance(item, LstError):
+            if not isinstance(item, LstError):
+                with torch.inference_mode():
+                    found = model([item])[0]["instances"].to("cpu")
+                yield from _detections(found, int(images.ids[row]), category_ids)
+            elif skip is not None:
+                skip(row, item)
+            else:
                 raise item
-            with torch.inference_mode():
-                found = model([item])[0]["instances"].to("cpu")
-            yield from _detections(found, int(images.ids[row]), category_ids)
             if progress is not None:
                 progress(row + 1, len(images.ids))
     finally:

@@ -11,6 +11,7 @@ import numpy as np
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Images
 from lst_cli.data.mapper import Mapper
+from lst_cli.errors import LstError
 from lst_cli.evaluation.predict import predict
 from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
@@ -27,6 +28,7 @@ def detect(
     category_ids: Sequence[int],
     *,
     progress: Callable[[int, int | None], None],
+    skip: Callable[[int, LstError], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of a model on images.
 
@@ -38,13 +40,14 @@ def detect(
         find: Path of an image by its row.
         category_ids: Category ids in class order, as many as the model has classes.
         progress: Images done, and their number.
+        skip: Told the row of an image that cannot be used, and why; see `predict`.
 
     Raises:
         LstError: If the weights are missing or cut short, or an image cannot be used.
     """
     use = trained.model_copy(update={"eval": settings.eval, "data": settings.data})
     model = load_network(weights, use, len(category_ids))
-    return detect_with(model, use, settings, images, find, category_ids, progress)
+    return detect_with(model, use, settings, images, find, category_ids, progress, skip)
 
 
 def detect_with(
@@ -55,6 +58,7 @@ def detect_with(
     find: Callable[[int], Path],
     category_ids: Sequence[int],
     progress: Callable[[int, int | None], None],
+    skip: Callable[[int, LstError], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of a model that is in memory; as `detect`.
 
@@ -66,6 +70,7 @@ def detect_with(
         find: Path of an image by its row.
         category_ids: Category ids in class order.
         progress: Images done, and their number.
+        skip: Told the row of an image that cannot be used, and why; see `predict`.
 
     Raises:
         LstError: If an image cannot be used.
@@ -80,5 +85,6 @@ def detect_with(
         np.asarray(category_ids, dtype=np.int64),
         workers=choose_workers(settings.data.workers, device),
         progress=progress,
+        skip=skip,
     )
     return [detection.as_dict() for detection in found]

@@ -23,7 +23,7 @@ def attention_size(classes: int, width: int = PAGE_WIDTH) -> tuple[int, int]:
 
     Example:
         >>> attention_size(21), attention_size(160), attention_size(1000)
-        ((1080, 594), (1080, 714), (1080, 1350))
+        ((1080, 594), (1080, 668), (1080, 1350))
     """
     wanted = 90 + 3900 * classes / width
     return width, round(min(max(wanted, 0.55 * width), 1.25 * width))

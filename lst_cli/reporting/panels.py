@@ -1,4 +1,4 @@
-"""Validation images with what is there beside what was found.
+"""Images with what was found in them, for a report beside what is there.
 
 Drawn with Pillow and numpy alone. Small images are enlarged until masks and
 labels can be read, large ones reduced until a page can hold a dozen of them.
@@ -28,10 +28,15 @@ SMALLEST_SIDE = 320
 LARGEST_SIDE = 560
 """The longer side of an image is reduced to at most this many pixels."""
 
+SMALLEST_PICTURE = 640
+LARGEST_PICTURE = 1280
+"""The same for an image that is looked at by itself."""
+
 GAP = 8  # between the two halves of a panel, in pixels
 
 _FILL = 0.42  # how much of a mask's colour covers the image
 _FONT_SHARE = 1 / 26  # of an image's width: legible with two panels in a row on a page
+_PICTURE_FONT_SHARE = 1 / 50  # a picture has a screen to itself
 _SMALLEST_FONT = 12
 
 # Bright enough to stand out on photographs and apart from each other. Labels are
@@ -69,23 +74,73 @@ def draw_panel(panel: Panel) -> bytes:
 
     picture = _open_image(panel)
     size = display_size(picture.size)
-    factor = size[0] / picture.size[0]
+    font_size = max(_SMALLEST_FONT, round(size[0] * _FONT_SHARE))
     canvas = picture.resize(size, Image.Resampling.LANCZOS)
     colours = _choose_colours([*panel.ground_truth, *panel.predictions])
     halves = [
-        _draw_objects(canvas, objects, picture.size, factor, colours, panel.title)
+        _draw_objects(canvas, objects, picture.size, colours, font_size, panel.title)
         for objects in (panel.ground_truth, panel.predictions)
     ]
     # Mid grey is quiet on a light page and on a dark one; JPEG has no transparency.
     both = Image.new("RGB", (2 * size[0] + GAP, size[1]), (128, 134, 144))
     both.paste(halves[0], (0, 0))
     both.paste(halves[1], (size[0] + GAP, 0))
+    return _jpeg(both)
+
+
+def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
+    """Draw predictions alone, in the manner of `draw_panel` but larger and with boxes.
+
+    Args:
+        panel: The image and its predictions.
+        comment: Kept in the file; `read_comment` finds it again.
+
+    Returns:
+        A JPEG.
+
+    Raises:
+        LstError: If the image cannot be read or a mask cannot be decoded.
+    """
+    from PIL import Image
+
+    picture = _open_image(panel)
+    size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
+    canvas = picture.resize(size, Image.Resampling.LANCZOS)
+    drawn = _draw_objects(
+        canvas,
+        panel.predictions,
+        picture.size,
+        _choose_colours(panel.predictions),
+        max(_SMALLEST_FONT, round(max(size) * _PICTURE_FONT_SHARE)),
+        panel.title,
+        boxes=True,
+    )
+    return _jpeg(drawn, comment)
+
+
+def read_comment(path: Path) -> str:
+    """Give the comment in a picture; "" for any other file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            comment = file.info.get("comment", b"")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""
+    return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+
+
+def _jpeg(image: Image, comment: str = "") -> bytes:
     file = io.BytesIO()
-    both.save(file, format="JPEG", quality=90, subsampling=0, optimize=True)
+    image.save(
+        file, format="JPEG", quality=90, subsampling=0, optimize=True, comment=comment.encode()
+    )
     return file.getvalue()
 
 
-def display_size(size: tuple[int, int]) -> tuple[int, int]:
+def display_size(
+    size: tuple[int, int], smallest: int = SMALLEST_SIDE, largest: int = LARGEST_SIDE
+) -> tuple[int, int]:
     """Give the size an image is shown at, with its shape kept.
 
     Example:
@@ -93,7 +148,7 @@ def display_size(size: tuple[int, int]) -> tuple[int, int]:
         (320, 240)
     """
     longest = max(size)
-    target = min(max(longest, SMALLEST_SIDE), LARGEST_SIDE)
+    target = min(max(longest, smallest), largest)
     return (
         max(1, round(size[0] * target / longest)),
         max(1, round(size[1] * target / longest)),
@@ -158,12 +213,15 @@ def _draw_objects(
     canvas: Image,
     objects: Sequence[PanelObject],
     size: tuple[int, int],
-    factor: float,
     colours: Mapping[str, tuple[int, int, int]],
+    font_size: int,
     title: str,
+    *,
+    boxes: bool = False,
 ) -> Image:
     from PIL import Image, ImageDraw
 
+    factor = canvas.size[0] / size[0]
     pixels = np.asarray(canvas, dtype=np.float32).copy()  # (H, W, 3)
     # Large objects first: what lies on them stays visible.
     by_size = sorted(objects, key=lambda one: -one.box[2] * one.box[3])
@@ -186,9 +244,11 @@ def _draw_objects(
     image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for one in by_size:
-        if one.segmentation is None:
-            draw.rectangle(_scale_box(one.box, factor), outline=colours[one.label], width=2)
-    _draw_labels(draw, image.size, objects, factor, colours)
+        if boxes or one.segmentation is None:
+            # Where there is a mask the box is the lesser news.
+            width = 1 if one.segmentation else 2
+            draw.rectangle(_scale_box(one.box, factor), outline=colours[one.label], width=width)
+    _draw_labels(draw, image.size, objects, factor, colours, font_size)
     return image
 
 
@@ -224,8 +284,8 @@ def _draw_labels(
     objects: Sequence[PanelObject],
     factor: float,
     colours: Mapping[str, tuple[int, int, int]],
+    font_size: int,
 ) -> None:
-    font_size = max(_SMALLEST_FONT, round(size[0] * _FONT_SHARE))
     font = _load_font(font_size)
     taken: list[tuple[float, float, float, float]] = []
     # The surest predictions first, then the largest objects: they get the room.

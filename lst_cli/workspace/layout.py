@@ -118,4 +118,12 @@ class Layout:
 
     def phase(self, phase: int) -> PhaseDirectory:
         """Files of phase t; phase 0 is the base."""
-        return PhaseDirectory(self.phases / ("00-base" if phase == 0 else f"{phase:02d}"))
+        return PhaseDirectory(self.phases / _directory_name(phase))
+
+    def predictions(self, phase: int) -> Path:
+        """Directory of what the model of phase t finds in any images."""
+        return self.root / "predictions" / _directory_name(phase)
+
+
+def _directory_name(phase: int) -> str:
+    return "00-base" if phase == 0 else f"{phase:02d}"

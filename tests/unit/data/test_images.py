@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from lst_cli.data.images import ImageSizeError, check_image_size, read_image
+from lst_cli.data.images import ImageSizeError, check_image_size, read_image, upright_size
 from lst_cli.errors import LstError
 
 # Two rows of three pixels: red, green, blue; black, grey, white.
@@ -178,3 +178,21 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         check_image_size(path, 1, 1)
     with pytest.raises(LstError, match="is a directory"):
         read_image(tmp_path, 1, 1)
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 5, 6, 8])
+def test_the_upright_size_is_the_one_that_makes_reading_turn(
+    tmp_path: Path, orientation: int | None
+) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation)
+    size = upright_size(path)
+    assert size == ((60, 40) if orientation in (5, 6, 8) else (40, 60))
+    with Image.open(path) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_image(path, *size), shown)
+
+
+def test_the_size_of_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("not an image")
+    with pytest.raises(LstError, match=r"cannot decode the image .*a\.jpg"):
+        upright_size(tmp_path / "a.jpg")

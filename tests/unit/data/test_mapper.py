@@ -140,6 +140,15 @@ def test_the_longer_edge_is_limited(make: Make) -> None:
     assert make(min_size=(20,), max_size=30)(sample())["image"].shape == (3, 15, 30)
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_thin_strip_keeps_a_pixel(make: Make, tmp_path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    mapper = make(max_size_test=100)
+    Image.new("RGB", (width, height)).save(tmp_path / "image.png")
+    shape = mapper(sample(height=height, width=width), augment=False)["image"].shape
+    assert sorted(shape) == [1, 3, 100]
+
+
 def test_boxes_are_cut_at_the_image(make: Make) -> None:
     boxes = np.array([[-3.0, 8.0, 30.0, 5.0]])
     item = make()(sample(RECTANGLE, boxes=boxes))

@@ -182,3 +182,23 @@ def test_an_image_that_cannot_be_used_is_named(
     lost = Mapper(lambda row: folder / f"{row + 2}.png", SETTINGS.data, channels="RGB", seed=0)
     with pytest.raises(LstError, match=r"2\.png|3\.png"):
         list(predict(model, images, lost, CATEGORY_IDS, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_used_is_passed_over_where_that_is_asked(
+    workers: int, model: Any, images: Images, folder: Path
+) -> None:
+    files = {0: "0.png", 1: "gone.png", 2: "2.png"}
+    mapper = Mapper(lambda row: folder / files[row], SETTINGS.data, channels="RGB", seed=0)
+    skipped: list[tuple[int, str]] = []
+    done: list[tuple[int, int | None]] = []
+    found = list(
+        predict(
+            model, images, mapper, CATEGORY_IDS, workers=workers,
+            progress=lambda *step: done.append(step),
+            skip=lambda row, error: skipped.append((row, error.message)),
+        )
+    )  # fmt: skip
+    assert {one.image_id for one in found} == {31, 19}
+    assert skipped == [(1, f"no such image: {folder / 'gone.png'}")]
+    assert done == [(1, 3), (2, 3), (3, 3)]

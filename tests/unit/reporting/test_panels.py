@@ -10,7 +10,14 @@ from pycocotools import mask as coco_mask
 
 from lst_cli.errors import LstError
 from lst_cli.reporting.data import Panel, PanelObject
-from lst_cli.reporting.panels import GAP, decode_mask, display_size, draw_panel
+from lst_cli.reporting.panels import (
+    GAP,
+    decode_mask,
+    display_size,
+    draw_panel,
+    draw_predictions,
+    read_comment,
+)
 
 
 def _pixels(data: bytes) -> np.ndarray:
@@ -124,3 +131,41 @@ def test_many_objects_in_one_place_do_not_fail_for_want_of_room(panel):
 
 def test_the_same_panel_gives_the_same_bytes(panel):
     assert draw_panel(panel) == draw_panel(panel)
+
+
+def test_predictions_alone_have_a_picture_to_themselves(panel):
+    pixels = _pixels(draw_predictions(replace(panel, ground_truth=())))
+    assert pixels.shape == (480, 640, 3)
+    assert np.abs(pixels[200, 200] - 128).max() > 30  # (20, 20) of the image, in the mask
+    assert np.array_equal(pixels, _pixels(draw_predictions(panel)))  # what is there is not drawn
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((3000, 2000), (1280, 853)), ((800, 900), (800, 900)), ((1, 1), (640, 640))]
+)
+def test_a_picture_is_as_large_as_a_screen_holds(size, shown):
+    pixels = _pixels(draw_predictions(Panel(np.zeros((*size[::-1], 3), np.uint8), "image")))
+    assert pixels.shape[1::-1] == shown
+
+
+def test_an_object_in_a_picture_has_its_box_beside_its_mask():
+    mask = [[10, 10, 30, 10, 10, 30]]  # a triangle: the lower right corner is the box's alone
+    found = PanelObject("cat", (10.0, 10.0, 20.0, 20.0), mask, 0.9)
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    pixels = _pixels(draw_predictions(Panel(grey, "image", predictions=[found])))
+    corner = pixels[270:303, 270:303]
+    assert corner[-4:, -4:, 2].max() > corner[-4:, -4:, 0].min() + 40
+    assert np.abs(corner[:20, :20] - 128).max() <= 4
+    boxless = _pixels(draw_panel(Panel(grey, "image", predictions=[found])))[:, 320 + GAP :]
+    assert np.abs(boxless[145:, 145:] - 128).max() <= 6
+
+
+def test_a_comment_is_found_again_and_nothing_where_there_is_none(tmp_path, panel):
+    files = {name: tmp_path / name for name in ("ours.jpg", "other.jpg", "text.jpg", "a.png")}
+    files["ours.jpg"].write_bytes(draw_predictions(panel, comment="made here"))
+    files["other.jpg"].write_bytes(draw_panel(panel))
+    files["text.jpg"].write_text("not an image")
+    Image.new("RGB", (4, 4)).save(files["a.png"])
+    found = {name: read_comment(path) for name, path in files.items()}
+    assert found == {"ours.jpg": "made here", "other.jpg": "", "text.jpg": "", "a.png": ""}
+    assert read_comment(tmp_path / "gone.jpg") == read_comment(tmp_path) == ""

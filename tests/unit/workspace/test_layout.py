@@ -12,6 +12,12 @@ def test_phases_lie_beside_each_other_in_order() -> None:
     assert sorted(roots) == roots
 
 
+def test_predictions_lie_beside_the_phases_under_the_same_names() -> None:
+    layout = Layout(Path("w"))
+    for phase in (0, 3):
+        assert layout.predictions(phase) == Path("w/predictions") / layout.phase(phase).root.name
+
+
 def test_no_two_files_share_a_name() -> None:
     layout = Layout(Path("w"))
     files = [layout.settings, layout.split, layout.class_plot, layout.balance_plot, layout.lock]

@@ -1,0 +1,67 @@
+"""`lst predict` with the real network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lst_cli.workspace.store import Workspace
+
+pytestmark = pytest.mark.engine
+Run = Callable[..., Any]
+
+
+def test_any_image_is_predicted_as_it_is_when_evaluated(
+    finished: Workspace, tiny: Any, run: Run
+) -> None:
+    evaluated = json.loads(finished.phase(2).detections.read_text())
+    images = {one["id"]: one for one in json.loads(tiny.val_json.read_text())["images"]}
+    chosen = sorted({one["image_id"] for one in evaluated})[:2]
+    names = [Path(images[one]["coco_url"]).name for one in chosen]
+    paths = [next(tiny.images.rglob(name)) for name in names]
+    scores = sorted(one["score"] for one in evaluated if one["image_id"] in chosen)
+    score = (scores[-6] + scores[-5]) / 2  # the five best of both images
+
+    outcome = run("predict", *paths, "-w", finished.root, "--score", score)
+    assert outcome.code == 0, outcome.err
+    folder = finished.layout.predictions(2)
+    assert outcome.out.endswith(f"{folder}\n")
+    found = json.loads((folder / "predictions.json").read_text())
+    assert sum(len(one["objects"]) for one in found["images"]) == 5
+    for image_id, image in zip(chosen, found["images"], strict=True):
+        expected = [
+            one for one in evaluated if one["image_id"] == image_id and one["score"] >= score
+        ]
+        keys = ("category_id", "bbox", "segmentation")
+        assert [[one[key] for key in keys] for one in image["objects"]] == [
+            [pytest.approx(one["bbox"], abs=1e-3) if key == "bbox" else one[key] for key in keys]
+            for one in expected
+        ]
+        with Image.open(folder / image["picture"]) as picture:
+            assert picture.size == (640, 640)
+
+
+def test_an_instantly_added_class_is_looked_for(
+    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "-w", based.root]
+    assert run(*words).code == 0
+    image = next(iter(sorted(tiny.images.rglob("*.*"))))
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    with Image.open(image) as file:
+        file.convert("L").resize((90, 50)).save(turned, exif=exif)
+    outcome = run("predict", image, turned, "-w", based.root, "--score", 0, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["phase"] == 1
+    names = {one["class"] for found in outcome.json["images"] for one in found["objects"]}
+    assert names <= {record.name for record in based.split.classes[:4]}
+    assert "zebra" in names
+    assert [(one["width"], one["height"]) for one in outcome.json["images"]][1] == (50, 90)
+    assert not (based.root / "predictions").exists()
