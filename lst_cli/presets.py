@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "new_rows": "mean-feature",
             "freeze": ("backbone",),
         },
-        "mwg": {"background_share": 0.5},
+        "mwg": {"background_share": 0.5, "learn_offsets": True},
         "detectron2": {
             "MODEL.MASK_ON": True,
             "MODEL.BACKBONE.NAME": "build_lst_efficientnet_lite_fpn_backbone",

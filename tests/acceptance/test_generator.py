@@ -27,21 +27,23 @@ Run = Callable[..., tuple[float, float]]
 SEEDS = [int(seed) for seed in os.environ.get("LST_SEEDS", "0,1,2").split(",")]
 SPLITS = {"cutouts": (16, 3), "emblems": (44, 4)}
 SETS = os.environ.get("LST_SETS", "cutouts,emblems").split(",")
-CHOSEN = os.environ.get("LST_ARMS", "random,mean,mwg,bg5").split(",")
+CHOSEN = os.environ.get("LST_ARMS", "random,mean,mwg,bg5,off").split(",")
 EVAL = (
     "--set", "eval.detections=100", "--set", "eval.bins==1, <5, <10, 10-39, 40-149, >=150",
 )  # fmt: skip
 ARMS = {
     "random": ("--new-rows", "random"),
     "mean": ("--new-rows", "mean-feature"),
-    "mwg": ("--mwg", "--set", "mwg.background_share=0"),
-    "bg5": ("--mwg", "--set", "mwg.background_share=0.5"),
+    "mwg": ("--mwg", "--set", "mwg.background_share=0", "--set", "mwg.learn_offsets=false"),
+    "bg5": ("--mwg", "--set", "mwg.background_share=0.5", "--set", "mwg.learn_offsets=false"),
+    "off": ("--mwg", "--set", "mwg.background_share=0.5", "--set", "mwg.learn_offsets=true"),
 }
 NAMES = {
     "random": "random rows",
     "mean": "mean features",
     "mwg": "MWG, Eq. (3)",
     "bg5": "MWG, background share 0.5",
+    "off": "MWG, the same and offsets",
 }
 
 HELD_OUT = (40, 47, 54)
@@ -159,7 +161,7 @@ def test_classes_before_any_training_of_the_generator_phase(runs: Runs, name: st
     for phase in range(1, last + 1):
         instants, ends = [], []
         for seed in SEEDS:
-            workspace = runs.arm(name, seed, "bg5")
+            workspace = runs.arm(name, seed, "off")
             instants.append(runs.instant(workspace, phase))
             ends.append(runs.evaluate(workspace, phase)["new"])
         ways = ("random", "mean-feature", "generated")
