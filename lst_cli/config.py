@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
+from lst_cli.tables import assign, flatten, leaves, merge, parse_override, read_toml
 
 Replay = Literal["none", "balanced", "all"]
 NewRows = Literal["random", "mean-feature"]
@@ -259,25 +260,12 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
             with its file and key.
     """
     table = read_toml(file) if file is not None else {}
-    sources: dict[str, str] = dict.fromkeys(_leaves(table), file.name if file else "")
+    sources: dict[str, str] = dict.fromkeys(leaves(table), file.name if file else "")
     for word in overrides:
-        key, value = _parse_override(word)
-        _assign(table, key, value, word)
+        key, value = parse_override(word)
+        assign(table, key, value, word)
         sources[".".join(key)] = "--set"
     return build_settings(table, sources)
-
-
-def override_table(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested table that `key=value` words stand for.
-
-    Raises:
-        LstError: If a word is none of these.
-    """
-    table: dict[str, Any] = {}
-    for word in overrides:
-        key, value = _parse_override(word)
-        _assign(table, key, value, word)
-    return table
 
 
 def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
@@ -322,15 +310,7 @@ def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
     keys = table.get("detectron2")
     if not isinstance(keys, Mapping):
         return table
-    return {**table, "detectron2": dict(_flatten(keys))}
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return {**table, "detectron2": dict(flatten(keys))}
 
 
 def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
@@ -351,77 +331,12 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one nested table over another; neither is changed."""
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = merge(below, value) if both and below is not None else value
-    return merged
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        LstError: If it is missing, unreadable or no TOML.
-    """
-    try:
-        return _loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise LstError(f"{file}: no such file", "lst init") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise LstError(f"{file}: cannot be read: {error}") from error
-    except ValueError as error:
-        raise LstError(f"{file}: not valid TOML: {error}", f"correct {file}") from error
-
-
-def _loads(text: str) -> dict[str, Any]:
-    import sys
-
-    # tomllib came with Python 3.11; tomli is the same parser for 3.10.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    table: dict[str, Any] = tomllib.loads(text)
-    return table
-
-
-def _parse_override(word: str) -> tuple[list[str], Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not key.strip():
-        raise LstError(f"--set {word}: expected key=value", "for instance --set base.lr=0.02")
-    path = key.strip().split(".")
-    if path[0] == "detectron2" and len(path) > 1:
-        # `lst init --print` shows these keys in quotes.
-        path = ["detectron2", ".".join(path[1:]).strip("\"'")]
-    try:
-        return path, _loads(f"value = {text}")["value"]
-    except ValueError:
-        return path, text.strip()
-
-
-def _assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) -> None:
-    for name in path[:-1]:
-        child = table.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise LstError(f"--set {word}: {name} is not a table of settings", "lst init --print")
-        table = child
-    table[path[-1]] = value
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    return [key for key, _ in _flatten(table, prefix)]
-
-
 def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
         message = "unknown setting"
-        close = difflib.get_close_matches(key, _leaves(Settings().model_dump()), n=1)
+        close = difflib.get_close_matches(key, leaves(Settings().model_dump()), n=1)
         if close:
             message += f"; did you mean {close[0]}?"
     elif problem["type"] in {"model_type", "dict_type"}:

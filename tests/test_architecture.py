@@ -37,6 +37,7 @@ FLOORS = {
     "demo": 3,
     "phases": 2,
     "config": 1,
+    "tables": 0,
     "presets": 0,
     "errors": 0,
 }
@@ -48,6 +49,7 @@ LIGHT = (
     "lst_cli.config",
     "lst_cli.errors",
     "lst_cli.presets",
+    "lst_cli.tables",
     "lst_cli.phases",
     "lst_cli.workspace",
     "lst_cli.reporting",

@@ -18,11 +18,10 @@ from lst_cli.config import (
     Settings,
     build_settings,
     load_settings,
-    merge,
-    override_table,
 )
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
+from lst_cli.tables import merge, override_table
 
 
 def refusal(*words: str, file: Path | None = None) -> str:

@@ -46,7 +46,9 @@ class Line(nn.Module):
         self.seen: list[tuple[float, Any, float]] = []
         self.noise: list[float] = []
 
-    def losses(self, batch: Any, teacher: Any, distill_weight: float) -> dict[str, torch.Tensor]:
+    def losses(
+        self, batch: Any, teacher: Any, distill_weight: float, support: Any = None
+    ) -> dict[str, torch.Tensor]:
         self.seen.append((batch, teacher, distill_weight))
         self.noise.append(torch.rand(()).item())
         return {"loss_slope": self.weight * batch, "loss_same": self.weight * 0 + 2.0}
@@ -153,7 +155,9 @@ def test_a_loss_that_is_no_number_stops_before_the_update(value: float) -> None:
 class Cliff(Line):
     """A finite loss with an infinite gradient."""
 
-    def losses(self, batch: Any, teacher: Any, distill_weight: float) -> dict[str, torch.Tensor]:
+    def losses(
+        self, batch: Any, teacher: Any, distill_weight: float, support: Any = None
+    ) -> dict[str, torch.Tensor]:
         return {"loss": (self.weight - 1).abs().sqrt() * batch}
 
 
