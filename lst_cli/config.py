@@ -20,6 +20,9 @@ from lst_cli.tables import assign, flatten, leaves, merge, parse_override, read_
 
 Replay = Literal["none", "balanced", "all"]
 NewRows = Literal["random", "mean-feature"]
+Sampling = Literal["uniform", "class-aware", "repeat-factor"]
+Head = Literal["cosine", "softmax"]
+Mask = Literal["transfer", "fcn"]
 
 
 class Section(BaseModel):
@@ -60,6 +63,16 @@ class ModelSettings(Section):
     config: str = Field(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
         description="detectron2 model-zoo config the network starts from",
+    )
+    head: Head = Field(
+        "cosine",
+        description="classifier: cosine, on which phases after the base rest, or Mask R-CNN's "
+        "linear softmax, for joint training",
+    )
+    mask: Mask = Field(
+        "transfer",
+        description="mask branch: weights transferred from classifier rows, on which phases after "
+        "the base rest, or the class-specific one of Mask R-CNN, for joint training",
     )
     cosine_scale: float = Field(10.0, gt=0, description="initial scale of the cosine classifier")
     learn_scale: bool = Field(True, description="whether the scale is trained")
@@ -117,7 +130,19 @@ class ScheduleSettings(Section):
 
 
 class BaseSettings(ScheduleSettings):
-    """Phase 0: the b most frequent classes."""
+    """Phase 0: the b most frequent classes, or in joint training all."""
+
+    sampler: Sampling = Field(
+        "uniform",
+        description="images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by "
+        "the rarest class in them (repeat-factor, Gupta et al. 2019)",
+    )
+    repeat_threshold: float = Field(
+        0.001,
+        gt=0,
+        le=1,
+        description="repeat-factor: share of images below which a class is repeated",
+    )
 
 
 class StepSettings(ScheduleSettings):
@@ -197,8 +222,24 @@ class EvalSettings(Section):
     """The test setting of section 4, and the table's bins."""
 
     detections: int = Field(300, gt=0, description="detections an image at most")
+    fixed_detections: int = Field(
+        1000, gt=0, description="detections an image at most for AP_fixed (lst eval --fixed-ap)"
+    )
     score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
     nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
+    calibration: Literal["none", "norcal"] = Field(
+        "none",
+        description="scores corrected by how often each class was seen (NorCal, Pan et al. 2021)",
+    )
+    calibration_strength: float = Field(
+        -1.0,
+        ge=-1,
+        le=2,
+        description="exponent of the training instances; below 0 it is chosen on training images",
+    )
+    calibration_images: int = Field(
+        200, gt=0, description="training images that the strength is chosen on"
+    )
     bins: str = Field(
         "=1, <5, <10, 10-99, 100-999, >=1000",
         description="bins of the AP table, by training instances of a class",
@@ -237,7 +278,7 @@ OWNED_DETECTRON2_KEYS = {
     "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.class_agnostic_boxes",
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": "the method, whose loss is softmax cross-entropy",
     "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "the method, whose loss is softmax cross-entropy",
-    "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "the method, whose masks come from classifier rows",
+    "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "model.mask",
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "base.rois_per_image and step.rois_per_image",
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "eval.score_threshold",
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": "eval.nms_threshold",

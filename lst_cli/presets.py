@@ -5,6 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# The jointly trained rows of the paper's Table 1, as settings; its two other rows are
+# `lst step --all` without and with `--mwg`.
+JOINT_ROWS: Mapping[str, Mapping[str, str]] = {
+    "joint-softmax": {"base.sampler": "uniform", "model.head": "softmax", "model.mask": "fcn"},
+    "joint-cosine": {"base.sampler": "uniform", "model.head": "cosine", "model.mask": "transfer"},
+    "class-aware": {
+        "base.sampler": "class-aware",
+        "model.head": "cosine",
+        "model.mask": "transfer",
+    },
+    "repeat-factor": {
+        "base.sampler": "repeat-factor",
+        "model.head": "cosine",
+        "model.mask": "transfer",
+    },
+}
+
 _LITE_SCHEDULE: dict[str, Any] = {
     "optimizer": "adamw",
     "batch_size": 8,

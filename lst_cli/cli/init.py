@@ -22,7 +22,7 @@ def command(
     to_stdout: bool,
     force: bool,
 ) -> None:
-    """Write a commented lst.toml with every setting and its default."""
+    """Write a commented lst.toml: every setting and its default."""
     from lst_cli.recipes.init import render_settings, write_settings
 
     chosen = words(overrides, preset=preset)

@@ -44,6 +44,13 @@ device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs."
 )
 
+weights_option = click.option(
+    "--weights",
+    metavar="FILE|URL",
+    help="Initial weights, as a rule a COCO-trained Mask R-CNN of detectron2's model zoo; "
+    "class-specific predictors are dropped.",
+)
+
 dry_run_option = click.option(
     "--dry-run",
     is_flag=True,

@@ -18,6 +18,7 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.data.problems import count_of
+from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
         "lst split --train train.json --val val.json --images DIR --b 20 --phases 3 --preset lite",
+        "lst split --joint --train train.json --val val.json --images DIR -w joint",
     ),
 )
 @with_options(workspace_option)
@@ -50,16 +52,24 @@ if TYPE_CHECKING:
 @with_options(image_dirs_option)
 @click.option("--b", "base", default=270, show_default=True, help="Classes of the base phase.")
 @click.option("--phases", default=6, show_default=True, help="Phases after the base phase.")
+@click.option(
+    "--joint",
+    is_flag=True,
+    help="All classes in one phase, for lst train-joint; instead of --b and --phases.",
+)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Preset of a new lst.toml.")
 @click.option("--force", is_flag=True, help="Remove phases that were trained on another split.")
 @with_options(set_option, json_option)
+@click.pass_context
 def command(
+    ctx: click.Context,
     workspace: Workspace,
     train: Path,
     val: Path,
     image_dirs: tuple[Path, ...],
     base: int,
     phases: int,
+    joint: bool,
     preset: str | None,
     force: bool,
     overrides: tuple[str, ...],
@@ -75,6 +85,12 @@ def command(
     from lst_cli.recipes.status import next_command
     from lst_cli.reporting.training_tables import balance_table
 
+    if joint and (given := [name for name in ("base", "phases") if _is_given(ctx, name)]):
+        option = "--b" if given[0] == "base" else "--phases"
+        raise LstError(
+            f"--joint puts all classes into one phase; {option} cuts them into several",
+            f"leave --joint or {option} out",
+        )
     chosen = words(overrides, preset=preset)
     settings = workspace.settings(chosen)
     split, balances = split_dataset(
@@ -82,7 +98,7 @@ def command(
         train=train,
         val=val,
         image_dirs=image_dirs or (Path(),),
-        base=base,
+        base=None if joint else base,
         phases=phases,
         settings=settings,
         force=force,
@@ -103,10 +119,16 @@ def command(
         ["phase", "classes", "instances a class", "mean", "new entries", "replay", "iterations"],
         _phase_rows(split),
     )
-    print_table(balance_table(balances))
+    if balances:
+        print_table(balance_table(balances))
     _print_remarks(split)
-    note(f"wrote {workspace.layout.split} and two plots beside it")
+    plots = "two plots" if balances else "a plot"
+    note(f"wrote {workspace.layout.split} and {plots} beside it")
     click.echo(f"next: {next_command(workspace)}")
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
 def split_summary(split: Split) -> dict[str, Any]:
@@ -128,7 +150,7 @@ def _phase_rows(split: Split) -> list[list[str]]:
         counts = [record.instances for record in records]
         mean = sum(counts) / len(counts)
         row = [
-            "base" if phase == 0 else str(phase),
+            ("joint" if split.joint else "base") if phase == 0 else str(phase),
             f"{len(counts):,}",
             f"{max(counts):,} to {min(counts):,}",
             f"{mean:,.1f}",

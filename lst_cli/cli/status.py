@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lst_cli.cli.console import print_json, print_rows
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.recipes.status import PhaseStatus
 
 
 @click.command("status", epilog=examples("lst status"))
@@ -22,12 +27,13 @@ def command(workspace: Workspace, as_json: bool) -> None:
         return
     rows = [
         [
-            "base" if one.phase == 0 else f"{one.phase} added" if one.added else str(one.phase),
+            _name(one, status.joint),
             one.state,
             f"{one.classes:,}",
             f"{one.instances[1]:,} to {one.instances[0]:,}",
             format_value("integer", one.entries),
             format_value("integer", one.iterations),
+            format_value("integer", one.image_passes),
             "–" if one.seconds is None else format_seconds(one.seconds),  # noqa: RUF001
             f"{one.megabytes:,.0f} MB",
             format_value("ap", one.ap),
@@ -36,7 +42,8 @@ def command(workspace: Workspace, as_json: bool) -> None:
         for one in status.phases
     ]
     print_rows(
-        f"{status.workspace}: {status.classes:,} classes",
+        f"{status.workspace}: {status.classes:,} classes, {status.image_passes:,} image passes "
+        "so far",
         [
             "phase",
             "state",
@@ -44,6 +51,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
             "instances",
             "entries",
             "iterations",
+            "image passes",
             "time",
             "size",
             "AP",
@@ -53,3 +61,9 @@ def command(workspace: Workspace, as_json: bool) -> None:
         text=2,
     )
     click.echo(f"next: {status.next_command}")
+
+
+def _name(one: PhaseStatus, joint: bool) -> str:
+    if one.phase == 0:
+        return "joint" if joint else "base"
+    return f"{one.phase} added" if one.added else str(one.phase)

@@ -11,6 +11,7 @@ from lst_cli.cli.options import (
     json_option,
     restart_option,
     set_option,
+    weights_option,
     with_options,
     words,
     workspace_option,
@@ -22,13 +23,7 @@ from lst_cli.workspace.store import Workspace
     "train-base",
     epilog=examples("lst train-base --weights model_final_f10217.pkl", "lst train-base --dry-run"),
 )
-@with_options(workspace_option)
-@click.option(
-    "--weights",
-    metavar="FILE|URL",
-    help="Initial weights, as a rule a COCO-trained Mask R-CNN of detectron2's model zoo; "
-    "class-specific predictors are dropped.",
-)
+@with_options(workspace_option, weights_option)
 @with_options(device_option, set_option, restart_option, dry_run_option, json_option)
 def command(
     workspace: Workspace,
@@ -44,7 +39,9 @@ def command(
     An interrupted run continues with the same command.
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
+    from lst_cli.recipes.plan import require_joint
 
+    require_joint(workspace, joint=False)
     settings = workspace.settings(words(overrides, device=device))
     if dry_run:
         show_dry_run(workspace, 0, settings, as_json)

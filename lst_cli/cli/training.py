@@ -1,4 +1,4 @@
-"""What `lst train-base` and `lst step` share: showing a training."""
+"""What `lst train-base`, `lst train-joint` and `lst step` share: showing a training."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ _SHORT = {
 }
 
 
-def phase_name(phase: int) -> str:
+def phase_name(phase: int, *, joint: bool = False) -> str:
     """Name of a phase in sentences."""
-    return "base phase" if phase == 0 else f"phase {phase}"
+    if phase == 0:
+        return "joint training" if joint else "base phase"
+    return f"phase {phase}"
 
 
 def run_training(
@@ -39,8 +41,10 @@ def run_training(
     *,
     weights: str | None,
     restart: bool,
+    image_passes: int | None = None,
 ) -> PhaseManifest:
     """Train a phase with everything shown."""
+    joint = workspace.split.joint
     with meter() as tell:
         manifest = train_phase(
             workspace,
@@ -48,10 +52,14 @@ def run_training(
             settings,
             weights=weights,
             restart=restart,
-            events=training_events(tell, phase),
+            image_passes=image_passes,
+            events=training_events(tell, phase, joint=joint),
         )
     seconds = format_seconds(manifest.seconds or 0.0)
-    note(f"{phase_name(phase)} done: {manifest.iterations:,} iterations in {seconds}")
+    note(
+        f"{phase_name(phase, joint=joint)} done: {manifest.iterations:,} iterations, "
+        f"{manifest.image_passes:,} image passes in {seconds}"
+    )
     return manifest
 
 
@@ -63,12 +71,12 @@ def show_done(workspace: Workspace, manifests: Sequence[PhaseManifest], as_json:
         click.echo(f"next: {next_command(workspace)}")
 
 
-def training_events(tell: Meter, phase: int | None = None) -> Events:
+def training_events(tell: Meter, phase: int | None = None, *, joint: bool = False) -> Events:
     """Show a training on a meter."""
-    name = {"now": phase_name(phase) if phase is not None else ""}
+    name = {"now": phase_name(phase, joint=joint) if phase is not None else ""}
 
     def on_plan(plan: TrainingPlan, start: int) -> None:
-        name["now"] = phase_name(plan.phase)
+        name["now"] = phase_name(plan.phase, joint=joint)
         begins = f"continued after iteration {start:,}" if start else "begun"
         note(f"{name['now']} {begins}: {_material(plan)}, {plan.iterations:,} iterations")
 
@@ -88,16 +96,28 @@ def training_events(tell: Meter, phase: int | None = None) -> Events:
 
 def _material(plan: TrainingPlan) -> str:
     if plan.phase == 0:
-        return f"{plan.new_classes:,} classes, {plan.new_entries:,} images"
+        return f"{plan.new_classes:,} classes, {_images(plan)}"
     return (
         f"{plan.new_classes:,} new classes, {plan.new_entries:,} new + "
         f"{plan.replay_entries:,} replayed entries"
     )
 
 
-def show_dry_run(workspace: Workspace, phase: int, settings: Settings, as_json: bool) -> None:
+def _images(plan: TrainingPlan) -> str:
+    text = f"{plan.images:,} images"
+    return text if plan.new_entries == plan.images else f"{text} as {plan.new_entries:,} an epoch"
+
+
+def show_dry_run(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    as_json: bool,
+    *,
+    image_passes: int | None = None,
+) -> None:
     """Print what training a phase would mean."""
-    plan = dry_run(workspace, phase, settings)
+    plan = dry_run(workspace, phase, settings, image_passes=image_passes)
     if as_json:
         print_json(plan.as_dict())
         return
@@ -105,13 +125,15 @@ def show_dry_run(workspace: Workspace, phase: int, settings: Settings, as_json: 
     rows = [
         ["new classes", f"{plan.new_classes:,}"],
         ["classes seen", f"{plan.seen_classes:,}"],
-        ["entries of new classes" if phase else "images", f"{plan.new_entries:,}"],
+        ["entries of new classes" if phase else "images an epoch", f"{plan.new_entries:,}"],
         ["replayed entries an epoch", f"{plan.replay_entries:,}"],
         ["iterations", f"{plan.iterations:,} of {plan.batch_size} images"],
+        ["image passes", f"{plan.image_passes:,}"],
         ["time", f"about {format_seconds(plan.seconds)}, from {plan.seconds_from}"],
     ]
     if replayed:
         spread = f"{replayed[0]} to {replayed[-1]}"
         rows.insert(4, ["replayed images a class", spread])
-    print_rows(f"{phase_name(phase)}: what training would mean", [], rows, text=2)
+    name = phase_name(phase, joint=workspace.split.joint)
+    print_rows(f"{name}: what training would mean", [], rows, text=2)
     note("nothing was trained (--dry-run)")

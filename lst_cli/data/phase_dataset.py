@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,10 +99,15 @@ class PhaseDataset:
         self.wanted_images: IntArray = np.flatnonzero(wanted)
         self.segmentations = SegmentationStore(dataset, rows)
         self._drawn: dict[int, Entries] = {}
+        self._epochs = [0]  # position of the first entry of each epoch, as far as they were asked
 
     def entry(self, position: int) -> tuple[int, int]:
         """Image row and label of the entry at a position."""
-        epoch, place = divmod(position, len(self.data))
+        while self._epochs[-1] <= position:  # a sampler's epochs may differ in length
+            last = len(self._epochs) - 1
+            self._epochs.append(self._epochs[-1] + self.data.epoch_length(last))
+        epoch = bisect_right(self._epochs, position) - 1
+        place = position - self._epochs[epoch]
         if epoch not in self._drawn:
             # A batch may reach into the next epoch; older ones do not come back.
             self._drawn = {e: kept for e, kept in self._drawn.items() if e == epoch - 1}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from torch import Tensor
 from torch.nn import functional as F
 
 from lst_cli.modeling.cosine import CosineClassifier
+from lst_cli.modeling.detecting import DetectingOutputLayers
 
 
-class CosineBoxPredictor(FastRCNNOutputLayers):  # type: ignore[misc]
+class CosineBoxPredictor(DetectingOutputLayers):
     """Fast R-CNN's output layers with a cosine classifier.
 
     The features come without their last ReLU: a cosine between vectors that are nowhere

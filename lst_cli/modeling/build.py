@@ -27,9 +27,11 @@ from torch import nn
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.modeling.box_predictor import CosineBoxPredictor
+from lst_cli.modeling.fcn_mask_head import FcnMaskHead
 from lst_cli.modeling.mask_head import TransferMaskHead
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.roi_heads import LstROIHeads
+from lst_cli.modeling.softmax_predictor import SoftmaxBoxPredictor
 
 CONFIGS = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 
@@ -92,6 +94,8 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.eval.detections
     cfg.LST = CfgNode(
         {
+            "HEAD": settings.model.head,
+            "MASK": settings.model.mask,
             "COSINE_SCALE": settings.model.cosine_scale,
             "LEARN_SCALE": settings.model.learn_scale,
             "MASK_MLP": settings.model.mask_mlp,
@@ -137,53 +141,63 @@ def build_lst_efficientnet_lite_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpe
 
 @ROI_BOX_HEAD_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
 def build_lst_box_head(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
-    """detectron2's box head without its last ReLU (section 3.2)."""
+    """detectron2's box head; without its last ReLU for the cosine classifier (section 3.2)."""
     layers = cfg.MODEL.ROI_BOX_HEAD.NUM_FC
     if layers < 1:
         raise LstError(
-            "detectron2.'MODEL.ROI_BOX_HEAD.NUM_FC': the cosine classifier needs a linear layer",
+            "detectron2.'MODEL.ROI_BOX_HEAD.NUM_FC': the classifier reads a linear layer",
             "set it to 1 or more",
         )
     head: nn.Module = FastRCNNConvFCHead(cfg, input_shape)
-    setattr(head, f"fc_relu{layers}", nn.Identity())
+    if cfg.LST.HEAD == "cosine":
+        setattr(head, f"fc_relu{layers}", nn.Identity())
     return head
 
 
 @ROI_MASK_HEAD_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
-def build_lst_mask_head(cfg: CfgNode, input_shape: ShapeSpec) -> TransferMaskHead:
-    """The weight-transfer mask branch."""
+def build_lst_mask_head(cfg: CfgNode, input_shape: ShapeSpec) -> TransferMaskHead | FcnMaskHead:
+    """The weight-transfer mask branch, or Mask R-CNN's own."""
     head = cfg.MODEL.ROI_MASK_HEAD
+    layers: dict[str, Any] = {
+        "conv_dims": [head.CONV_DIM] * (head.NUM_CONV + 1),
+        "conv_norm": head.NORM,
+    }
+    if cfg.LST.MASK == "fcn":
+        return FcnMaskHead(input_shape, classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES, **layers)
     return TransferMaskHead(
         input_shape,
         row_features=cfg.MODEL.ROI_BOX_HEAD.FC_DIM,
         mlp_input=cfg.LST.MASK_MLP,
         mlp_hidden=cfg.LST.MASK_MLP_HIDDEN,
-        conv_dims=[head.CONV_DIM] * (head.NUM_CONV + 1),
-        conv_norm=head.NORM,
+        **layers,
     )
 
 
 @ROI_HEADS_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
 def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstROIHeads:
-    """Region heads with the cosine classifier."""
+    """Region heads with the cosine classifier, or Mask R-CNN's own."""
     parts: dict[str, Any] = StandardROIHeads.from_config(cfg, input_shape)
     for pooler in ("box_pooler", "mask_pooler"):
         parts[pooler].canonical_box_size = cfg.LST.CANONICAL_BOX_SIZE
     box = cfg.MODEL.ROI_BOX_HEAD
-    parts["box_predictor"] = CosineBoxPredictor(
-        parts["box_head"].output_shape,
-        classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-        scale=cfg.LST.COSINE_SCALE,
-        learn_scale=cfg.LST.LEARN_SCALE,
-        box2box_transform=Box2BoxTransform(weights=box.BBOX_REG_WEIGHTS),
-        cls_agnostic_bbox_reg=box.CLS_AGNOSTIC_BBOX_REG,
-        smooth_l1_beta=box.SMOOTH_L1_BETA,
-        test_score_thresh=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
-        test_nms_thresh=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
-        test_topk_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-        box_reg_loss_type=box.BBOX_REG_LOSS_TYPE,
-        loss_weight={"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
-    )
+    shape = parts["box_head"].output_shape
+    options: dict[str, Any] = {
+        "classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        "box2box_transform": Box2BoxTransform(weights=box.BBOX_REG_WEIGHTS),
+        "cls_agnostic_bbox_reg": box.CLS_AGNOSTIC_BBOX_REG,
+        "smooth_l1_beta": box.SMOOTH_L1_BETA,
+        "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+        "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        "box_reg_loss_type": box.BBOX_REG_LOSS_TYPE,
+        "loss_weight": {"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
+    }
+    if cfg.LST.HEAD == "softmax":
+        parts["box_predictor"] = SoftmaxBoxPredictor(shape, **options)
+    else:
+        parts["box_predictor"] = CosineBoxPredictor(
+            shape, scale=cfg.LST.COSINE_SCALE, learn_scale=cfg.LST.LEARN_SCALE, **options
+        )
     heads = LstROIHeads(**parts)
     side = box.POOLER_RESOLUTION
     heads.pooled_shape = (input_shape[heads.box_in_features[0]].channels, side, side)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.structures import Boxes
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from lst_cli.modeling.cosine import cosines
@@ -39,6 +41,61 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
     def row_features(self) -> int:
         """D, length of a box feature and of a classifier row."""
         return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
+
+    def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
+        """What the model finds, with masks as it makes them: small, inside their boxes.
+
+        Args:
+            batch: detectron2's dicts: `image`, shape (3, H, W), and the `height` and `width` of
+                the image as it is stored.
+
+        Returns:
+            For each image: `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`,
+            and `box_masks`, probabilities of shape (N, 28, 28); the best first.
+        """
+        found: list[Instances] = self.inference(batch, do_postprocess=False)
+        for instances in found:
+            # Under this name detectron2 does not draw them on full images.
+            instances.box_masks = instances.pred_masks[:, 0]
+            instances.remove("pred_masks")
+        return [
+            detector_postprocess(instances, one["height"], one["width"])
+            for instances, one in zip(found, batch, strict=True)
+        ]
+
+    def detect_boxes(
+        self, batch: list[dict[str, Any]], shifts: Sequence[Tensor]
+    ) -> list[list[Instances]]:
+        """What the model finds, without masks, under several corrections of its scores.
+
+        Args:
+            batch: As for `detect`.
+            shifts: What is taken from the logit of each class, shape (K,) each.
+
+        Returns:
+            For each correction, for each image: `pred_boxes` in pixels of the stored image,
+            `scores` and `pred_classes`, the best first.
+        """
+        images = self.preprocess_image(batch)
+        features = self.backbone(images.tensor)
+        proposals, _ = self.proposal_generator(images, features, None)
+        boxes = [one.proposal_boxes for one in proposals]
+        predictor = self.roi_heads.box_predictor
+        predictions = predictor(self.roi_heads.box_features(features, boxes))
+        before, found = predictor.shift, []
+        try:
+            for shift in shifts:
+                predictor.shift = shift
+                detected, _ = predictor.inference(predictions, proposals)
+                found.append(
+                    [
+                        detector_postprocess(instances, one["height"], one["width"])
+                        for instances, one in zip(detected, batch, strict=True)
+                    ]
+                )
+        finally:
+            predictor.shift = before
+        return found
 
     def losses(
         self,

@@ -13,7 +13,13 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.config import Replay
+from lst_cli.config import Replay, Sampling
+from lst_cli.phases.sampling import (
+    ClassAwareSampler,
+    ImageSampler,
+    RepeatFactorSampler,
+    repeat_factors,
+)
 
 IntArray = npt.NDArray[np.int64]
 
@@ -131,6 +137,8 @@ class PhaseData:
         replayed: Replayed entries an epoch for each old class, shape (old,).
         seed: Seed of replay and order.
         phase: t.
+        sampler: Draws the images of each epoch from the fixed ones, in which all classes then
+            count; None shows each once.
     """
 
     fixed: Entries
@@ -138,10 +146,17 @@ class PhaseData:
     replayed: IntArray
     seed: int
     phase: int
+    sampler: ImageSampler | None = None
 
     def __len__(self) -> int:
-        """Entries in an epoch; the same in all."""
+        """Entries in an epoch; the expected number where a sampler's epochs differ."""
+        if self.sampler is not None:
+            return len(self.sampler)
         return len(self.fixed) + int(self.replayed.sum())
+
+    def epoch_length(self, epoch: int) -> int:
+        """Entries of this very epoch."""
+        return len(self) if self.sampler is None else self.sampler.epoch_length(epoch)
 
     def draw_replay(self, epoch: int) -> Entries:
         """Replayed entries of an epoch.
@@ -165,6 +180,9 @@ class PhaseData:
 
     def epoch_entries(self, epoch: int) -> Entries:
         """All entries of an epoch in the order of training, a function of seed and epoch alone."""
+        if self.sampler is not None:
+            images = self.sampler.epoch_images(epoch)
+            return Entries(images, np.full(len(images), ALL_CLASSES, dtype=np.int64))
         drawn = self.draw_replay(epoch)
         images = np.concatenate([self.fixed.images, drawn.images])
         labels = np.concatenate([self.fixed.labels, drawn.labels])
@@ -172,12 +190,32 @@ class PhaseData:
         return Entries(images[order], labels[order])
 
 
-def base_data(occurrences: Occurrences, base: range, seed: int) -> PhaseData:
-    """D_0: every image with an instance of a base class, all base classes counting in it."""
-    images = [occurrences.images[label] for label in base]
+def base_data(
+    occurrences: Occurrences,
+    base: range,
+    seed: int,
+    sampling: Sampling = "uniform",
+    repeat_threshold: float = 0.001,
+) -> PhaseData:
+    """D_0: every image with an instance of a base class, all base classes counting in it.
+
+    Args:
+        occurrences: Where the classes occur, of all base labels at least.
+        base: Labels of the base classes.
+        seed: Seed of sampling and order.
+        sampling: Which images an epoch shows.
+        repeat_threshold: Share of images below which repeat-factor sampling repeats a class.
+    """
+    images = tuple(occurrences.images[label] for label in base)
     unique = np.unique(np.concatenate(images)) if images else np.zeros(0, dtype=np.int64)
     fixed = Entries(unique, np.full(len(unique), ALL_CLASSES, dtype=np.int64))
-    return PhaseData(fixed, occurrences, np.zeros(0, dtype=np.int64), seed, 0)
+    sampler: ImageSampler | None = None
+    if sampling == "class-aware":
+        sampler = ClassAwareSampler(images, len(unique), seed, 0)
+    elif sampling == "repeat-factor":
+        factors = repeat_factors(unique, images, repeat_threshold)
+        sampler = RepeatFactorSampler(unique, factors, seed, 0)
+    return PhaseData(fixed, occurrences, np.zeros(0, dtype=np.int64), seed, 0, sampler)
 
 
 def step_data(

@@ -14,7 +14,7 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
 
     Args:
         classes: K, the number of classes with training instances.
-        base: b, classes of phase 0.
+        base: b, classes of phase 0; all of them, where no phase comes after.
         phases: T, the number of phases after the base phase.
 
     Returns:
@@ -32,6 +32,8 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
             f"the training file has {classes} class(es) with instances; a split needs two or more",
             "check the file with: lst check --train FILE",
         )
+    if base == classes and phases == 0:
+        return [range(base)]
     if not 1 <= base < classes:
         raise LstError(
             f"--b {base}: the base needs at least 1 and fewer than all {classes} classes "

@@ -13,6 +13,7 @@ from lst_cli.data.lvis import read_dataset
 from lst_cli.errors import LstError
 from lst_cli.recipes.extension import Addition, add_phase, check_addition
 from lst_cli.recipes.inputs import TrainingInput, label_files, read_training_files, read_unchanged
+from lst_cli.recipes.plan import require_growable
 from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import (
     Events,
@@ -86,6 +87,7 @@ def extend_workspace(
     place_for_phase(workspace)  # before anything is read, or the workspace's directory made
     with workspace.locked():
         phase = place_for_phase(workspace)
+        require_growable(workspace.trained_settings(phase - 1))
         addition, inputs = _decide(
             workspace,
             phase,

@@ -71,6 +71,7 @@ class PhaseRun:
         self.plan, self.settings = plan, settings
         self.schedule = settings.schedule(plan.phase)
         self.directory = workspace.phase(plan.phase)
+        self.command = workspace.training_command(plan.phase)
         self.previous = workspace.phase(plan.phase - 1) if plan.phase else None
         self.device = choose_device(settings.device)
         self.device_name = describe_device(self.device)
@@ -259,8 +260,7 @@ class PhaseRun:
         path = self.directory.training_state
         if not path.exists():
             return None
-        command = "lst train-base" if self.plan.phase == 0 else "lst step"
-        return load_training_state(path, f"{command} --restart")
+        return load_training_state(path, f"{self.command} --restart")
 
     def _save_state(self, iteration: int, seconds: float) -> None:
         save_training_state(

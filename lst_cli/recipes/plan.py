@@ -8,16 +8,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
 from lst_cli.recipes.inputs import TrainingInput
+from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
 # Seconds a megapixel of images takes, forward and backward, on two CPU cores; from
 # docs/benchmarks/paper-r50-cpu.md and docs/benchmarks/demo.md. Used only until a phase of
 # this very workspace has been timed.
 NOMINAL_SECONDS_PER_MEGAPIXEL = {"resnet": 8.0, "lite": 1.5}
+NOMINAL_SOURCE = "a two-core CPU's rate; a GPU is far quicker"
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class TrainingPlan:
         phase: t.
         new_classes: Classes that arrive.
         seen_classes: Classes of the model, these included.
-        new_entries: Entries of new classes (base: images) an epoch.
+        new_entries: Entries of new classes (base: images, repeated ones as often) an epoch.
+        images: Different images among the entries of new classes (base: among all).
         replay_entries: Replayed entries an epoch.
         replay_counts: Entries an epoch of each replayed class, by category_id.
         iterations: Optimizer updates.
         batch_size: Images an update.
+        image_passes: Images that are shown in all, repeated ones as often.
         seconds: How long it may take.
         seconds_from: What this estimate rests on.
     """
@@ -41,10 +47,12 @@ class TrainingPlan:
     new_classes: int
     seen_classes: int
     new_entries: int
+    images: int
     replay_entries: int
     replay_counts: dict[str, int]
     iterations: int
     batch_size: int
+    image_passes: int
     seconds: float
     seconds_from: str
 
@@ -57,9 +65,17 @@ def phase_data(
     workspace: Workspace, inputs: TrainingInput, phase: int, settings: Settings
 ) -> PhaseData:
     """D_t of a phase."""
-    new = workspace.split.labels_of(phase)
+    return split_data(workspace.split, inputs, phase, settings)
+
+
+def split_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
+    """D_t of a phase of a split that no workspace need hold."""
+    new = split.labels_of(phase)
     if phase == 0:
-        return base_data(inputs.occurrences, new, settings.seed)
+        base = settings.base
+        return base_data(
+            inputs.occurrences, new, settings.seed, base.sampler, base.repeat_threshold
+        )
     return step_data(inputs.occurrences, new, phase, settings.seed, settings.step.replay)
 
 
@@ -75,8 +91,9 @@ def plan_training(
         phase=phase,
         new_classes=len(split.groups[phase]),
         seen_classes=split.seen_classes(phase),
-        new_entries=len(data.fixed),
-        replay_entries=len(data) - len(data.fixed),
+        new_entries=len(data) - int(data.replayed.sum()),
+        images=len(np.unique(data.fixed.images)),
+        replay_entries=int(data.replayed.sum()),
         replay_counts={
             str(split.class_order[label]): int(count)
             for label, count in enumerate(data.replayed)
@@ -84,6 +101,7 @@ def plan_training(
         },
         iterations=iterations,
         batch_size=schedule.batch_size,
+        image_passes=iterations * schedule.batch_size,
         seconds=iterations * rate,
         seconds_from=source,
     )
@@ -98,15 +116,60 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
     upcoming = workspace.next_phase()
     if upcoming is None:
         raise LstError(
-            f"all {workspace.last_phase + 1} phases of {workspace.root} are done", "lst report"
+            f"joint training of {workspace.root} is done"
+            if workspace.last_phase == 0
+            else f"all {workspace.last_phase + 1} phases of {workspace.root} are done",
+            "lst report",
         )
     if phase == upcoming:
         return
-    command = "lst train-base" if upcoming == 0 else "lst step"
+    command = workspace.training_command(upcoming)
     if phase < upcoming:
         name = "the base phase" if phase == 0 else f"phase {phase}"
         raise LstError(f"{name} is done already", command)
     raise LstError(f"phase {phase} needs phase {upcoming} first", command)
+
+
+def require_joint(workspace: Workspace, *, joint: bool) -> None:
+    """See that the first phase is trained by its own command.
+
+    Args:
+        workspace: With a split.
+        joint: Whether the command is the one for joint training.
+
+    Raises:
+        LstError: If it is the other one that trains this workspace.
+    """
+    if workspace.split.joint == joint:
+        return
+    if joint:
+        raise LstError(
+            f"the split of {workspace.root} has phases, and joint training has none",
+            "lst train-base, or a workspace of its own: lst split --joint -w DIR ...",
+        )
+    raise LstError(
+        f"the split of {workspace.root} is for joint training: all its classes are in one phase",
+        workspace.training_command(0),
+    )
+
+
+def require_growable(settings: Settings) -> None:
+    """See that later phases can grow the network of these settings.
+
+    Raises:
+        LstError: If its classifier or its masks are not those that phases grow.
+    """
+    model = settings.model
+    for key, value, needed in (
+        ("head", model.head, "cosine"),
+        ("mask", model.mask, "transfer"),
+    ):
+        if value != needed:
+            raise LstError(
+                f"model.{key} = {value}: new classes take model.{key} = {needed}; another is for "
+                "joint training",
+                f"set model.{key} = {needed}, or train all classes at once: lst split --joint",
+            )
 
 
 def _seconds_per_iteration(
@@ -120,10 +183,11 @@ def _seconds_per_iteration(
         if manifest is not None and manifest.seconds:
             name = "base phase" if same_kind[-1] == 0 else f"phase {same_kind[-1]}"
             return manifest.seconds / manifest.iterations, f"the rate of the {name}"
+    return nominal_seconds_per_image(settings) * settings.schedule(phase).batch_size, NOMINAL_SOURCE
+
+
+def nominal_seconds_per_image(settings: Settings) -> float:
+    """How long training takes for an image where nothing was timed yet."""
     kind = "lite" if settings.preset == "lite" else "resnet"
     megapixels = max(settings.data.min_size) ** 2 * 4 / 3 / 1e6
-    seconds = NOMINAL_SECONDS_PER_MEGAPIXEL[kind] * megapixels
-    return (
-        seconds * settings.schedule(phase).batch_size,
-        "a two-core CPU's rate; a GPU is far quicker",
-    )
+    return NOMINAL_SECONDS_PER_MEGAPIXEL[kind] * megapixels

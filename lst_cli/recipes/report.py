@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
+from lst_cli.config import Settings
+from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
 from lst_cli.evaluation.instant import InstantMetrics, load_instant
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.figures import newest_attention
 from lst_cli.recipes.inputs import read_training_input, read_validation
+from lst_cli.recipes.shown_objects import read_annotated, read_found
 from lst_cli.recipes.split import measure_balance, report_classes
 from lst_cli.reporting.attention import Attention, can_lay_out
 from lst_cli.reporting.data import (
@@ -26,6 +27,7 @@ from lst_cli.reporting.data import (
     ReportPhase,
 )
 from lst_cli.reporting.write import write_report
+from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
 
@@ -36,6 +38,10 @@ _SHOWN_SETTINGS = (
     "preset",
     "seed",
     "model.config",
+    "model.head",
+    "model.mask",
+    "base.sampler",
+    "base.repeat_threshold",
     "base.epochs",
     "base.lr",
     "step.epochs",
@@ -111,7 +117,7 @@ def gather(
     attention, lacking = _attention(workspace) if pictures else (None, [])
     return ReportData(
         title=title,
-        settings=_settings(newest),
+        settings=_settings(workspace.trained_settings(newest.phase), newest.phase),
         classes=report_classes(split),
         metrics=[record for _, record in evaluated],
         phases=[_phase(manifest, split) for manifest in manifests],
@@ -137,6 +143,7 @@ def _phase(manifest: PhaseManifest, split: Split) -> ReportPhase:
         seconds=manifest.seconds,
         note=_extension_note(manifest, split),
         new_rows=manifest.new_rows,
+        image_passes=manifest.image_passes,
     )
 
 
@@ -149,14 +156,20 @@ def _extension_note(manifest: PhaseManifest, split: Split) -> str:
     return f"added instantly: no training, rows {rows}"
 
 
-def _settings(manifest: PhaseManifest) -> dict[str, str]:
-    shown: dict[str, str] = {}
-    for dotted in _SHOWN_SETTINGS:
-        value: Any = manifest.settings
-        for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        shown[dotted] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return shown
+def _settings(settings: Settings, phase: int) -> dict[str, str]:
+    table = dict(flatten(settings.model_dump(mode="json")))
+    hidden = [] if phase else ["step."]  # not used yet
+    if settings.base.sampler != "repeat-factor":
+        hidden.append("base.repeat_threshold")
+    return {
+        name: _shown(table[name]) for name in _SHOWN_SETTINGS if not name.startswith(tuple(hidden))
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
@@ -198,21 +211,13 @@ def _attention(workspace: Workspace) -> tuple[Attention | None, list[str]]:
     ]
 
 
-class _Found(msgspec.Struct):
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    score: float
-    segmentation: dict[str, Any]
-
-
 def _panels(workspace: Workspace, phase: int) -> list[Panel]:
     """Some validation images: those that hold the rarest classes seen."""
     split = workspace.split
     val, find = read_validation(workspace, phase)
     seen = split.class_order[: split.seen_classes(phase)]
     rows = _choose_images(val, seen)
-    found = _detections_of(workspace, phase, {int(val.images.ids[row]) for row in rows})
+    found = read_found(workspace, phase, {int(val.images.ids[row]) for row in rows})
     names = {record.category_id: record.name for record in split.classes}
     truth = _truth(val, rows, set(seen), names)
     panels = []
@@ -253,26 +258,11 @@ def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
 def _truth(
     val: Dataset, rows: Sequence[int], seen: set[int], names: dict[int, str]
 ) -> dict[int, list[PanelObject]]:
-    """Annotated objects of seen classes by image row; the file is read once for all of them."""
+    """Annotated objects of seen classes by image row."""
     category_ids = val.categories.ids[val.instances.category_index]
     known = np.isin(category_ids, list(seen)) & np.isin(val.instances.image_index, rows)
     instances = np.flatnonzero(known).astype(np.int64)
     truth: dict[int, list[PanelObject]] = {row: [] for row in rows}
-    for instance, text in zip(instances, read_segmentations(val.path, instances), strict=True):
-        truth[int(val.instances.image_index[instance])].append(
-            PanelObject(
-                names[int(category_ids[instance])],
-                tuple(float(value) for value in val.instances.boxes[instance]),  # type: ignore[arg-type]
-                parse_segmentation(text),
-            )
-        )
+    for instance, one in zip(instances, read_annotated(val, instances, names), strict=True):
+        truth[int(val.instances.image_index[instance])].append(one)
     return truth
-
-
-def _detections_of(workspace: Workspace, phase: int, image_ids: set[int]) -> list[_Found]:
-    path = workspace.phase(phase).detections
-    try:
-        everything = msgspec.json.decode(path.read_bytes(), type=list[_Found])
-    except (OSError, msgspec.DecodeError) as error:
-        raise LstError(f"{path}: cannot be read: {error}", f"lst eval --phase {phase}") from error
-    return [found for found in everything if found.image_id in image_ids]

@@ -55,7 +55,7 @@ def split_dataset(
     train: Path,
     val: Path,
     image_dirs: Sequence[Path],
-    base: int,
+    base: int | None,
     phases: int,
     settings: Settings,
     force: bool = False,
@@ -67,7 +67,7 @@ def split_dataset(
         train: Training annotations.
         val: Validation annotations, for `lst eval`.
         image_dirs: Where the images lie; they are not looked at here.
-        base: b, classes of phase 0.
+        base: b, classes of phase 0; None for all, which leaves no later phase (joint training).
         phases: T, phases after it.
         settings: For the seed and the lengths of the phases.
         force: Whether phases trained on another split may be removed.
@@ -78,35 +78,75 @@ def split_dataset(
     Raises:
         LstError: If a file or a number is refused, or phases of another split would be lost.
     """
-    train_set = read_dataset(train)
-    val_set = read_dataset(val)
-    look = f"lst check --train {train} --val {val}"
-    for dataset, training in ((train_set, True), (val_set, False)):
-        refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
-    refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
+    train_set, val_set = read_datasets(train, val)
     split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
     extended = _with_extensions(workspace, split)
     if extended is not split:
         inputs = label_files(extended, read_training_files(workspace, extended))
         split = extended.model_copy(update={"phases": plan_phases(extended, settings)})
+    return split, write_split(workspace, split, inputs, settings, force=force)
+
+
+def read_datasets(train: Path, val: Path) -> tuple[Dataset, Dataset]:
+    """Read both annotation files and see that they can be split.
+
+    Raises:
+        LstError: If a file is refused, or the two do not go together.
+    """
+    train_set, val_set = read_dataset(train), read_dataset(val)
+    look = f"lst check --train {train} --val {val}"
+    for dataset, training in ((train_set, True), (val_set, False)):
+        refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
+    refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
+    return train_set, val_set
+
+
+def write_split(
+    workspace: Workspace,
+    split: Split,
+    inputs: TrainingInput,
+    settings: Settings,
+    *,
+    force: bool = False,
+) -> list[ReplayBalance]:
+    """Write a split that was decided on, with its plots.
+
+    Args:
+        workspace: Where to write.
+        split: As `make_split` gives it.
+        inputs: The training annotations in its terms.
+        settings: For the seed and the lengths of the phases.
+        force: Whether phases trained on another split may be removed.
+
+    Returns:
+        How balanced each later phase's training set is.
+
+    Raises:
+        LstError: If phases of another split would be lost.
+    """
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
         _keep_trained_phases(workspace, split, force)
         write_bytes(workspace.layout.class_plot, plot_class_counts(report_classes(split)))
-        write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
+        if balances:
+            write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
+        else:
+            workspace.layout.balance_plot.unlink(missing_ok=True)  # of an earlier split
         workspace.save_split(split)
-    return split, balances
+    return balances
 
 
 def make_split(
     train: Dataset,
     val: Dataset,
     image_dirs: Sequence[Path],
-    base: int,
+    base: int | None,
     phases: int,
     settings: Settings,
 ) -> tuple[Split, TrainingInput]:
     """Decide the split from annotations alone; nothing is written.
+
+    See `split_dataset` for the arguments.
 
     Returns:
         The split, and the training annotations in its terms.
@@ -115,6 +155,7 @@ def make_split(
     rows = train.instances.category_index[usable]
     counts = np.bincount(rows, minlength=len(train.categories.ids)).astype(np.int64)
     order = order_classes(train.categories.ids, counts)
+    base, phases = (len(order), 0) if base is None else (base, phases)
     groups = split_classes(len(order), base, phases)
     inputs = label_instances(train, LabelMap(train.categories.ids[order].tolist()))
     images = np.zeros(len(counts), dtype=np.int64)

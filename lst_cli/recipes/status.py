@@ -22,6 +22,7 @@ class PhaseStatus:
         instances: (fewest, most) training instances of these.
         entries: Entries an epoch, replay included; None for a base not begun.
         iterations: Optimizer updates, planned or done.
+        image_passes: Images shown by these, of a phase begun; one seen twice counts twice.
         seconds: Training time.
         megabytes: Size of its directory.
         ap: Mask AP over all classes seen, a fraction; None if not evaluated.
@@ -35,6 +36,7 @@ class PhaseStatus:
     instances: tuple[int, int]
     entries: int | None
     iterations: int | None
+    image_passes: int | None
     seconds: float | None
     megabytes: float
     ap: float | None
@@ -49,12 +51,16 @@ class Status:
     Attributes:
         workspace: Its directory.
         classes: K.
+        joint: Whether the split is for joint training.
+        image_passes: Images that the finished phases showed together.
         next_command: What to type next.
         phases: All phases of the split.
     """
 
     workspace: str
     classes: int
+    joint: bool
+    image_passes: int
     next_command: str
     phases: tuple[PhaseStatus, ...]
 
@@ -75,6 +81,8 @@ def read_status(workspace: Workspace) -> Status:
     return Status(
         workspace=str(workspace.root),
         classes=len(split.classes),
+        joint=split.joint,
+        image_passes=sum(one.image_passes or 0 for one in phases if one.state == "done"),
         next_command=next_command(workspace),
         phases=phases,
     )
@@ -85,12 +93,12 @@ def next_command(workspace: Workspace) -> str:
     upcoming = workspace.next_phase()
     if upcoming is not None:
         manifest = workspace.manifest(upcoming)
-        command = "lst train-base" if upcoming == 0 else "lst step"
+        command = workspace.training_command(upcoming)
         return f"{command} --restart" if manifest is not None and manifest.done else command
     evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
     if all(evaluated):
         return "lst report"
-    return "lst eval --all-phases" if not any(evaluated) else "lst eval"
+    return "lst eval --all-phases" if len(evaluated) > 1 and not any(evaluated) else "lst eval"
 
 
 def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
@@ -118,6 +126,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         instances=(min(counts), max(counts)),
         entries=entries,
         iterations=iterations,
+        image_passes=manifest.image_passes if manifest else None,
         seconds=manifest.seconds if manifest else None,
         megabytes=size / 1e6,
         ap=metrics["segm"]["AP"] if metrics else None,

@@ -1,4 +1,4 @@
-"""`lst train-base` and `lst step`: train one phase, or continue it."""
+"""`lst train-base`, `lst train-joint` and `lst step`: train one phase, or continue it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
+from lst_cli.recipes.budget import spend
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
-from lst_cli.recipes.plan import TrainingPlan, phase_data, plan_training, require_trainable
+from lst_cli.recipes.plan import (
+    TrainingPlan,
+    phase_data,
+    plan_training,
+    require_growable,
+    require_trainable,
+)
+from lst_cli.recipes.run_settings import completed
 from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
@@ -51,15 +57,26 @@ class Events:
     prepare: Callable[[str, int, int | None], None] = lambda what, done, total: None
 
 
-def dry_run(workspace: Workspace, phase: int, settings: Settings) -> TrainingPlan:
+def dry_run(
+    workspace: Workspace, phase: int, settings: Settings, *, image_passes: int | None = None
+) -> TrainingPlan:
     """What training a phase would mean, without torch and without writing.
+
+    Args:
+        workspace: With a split.
+        phase: The next phase.
+        settings: What to train with.
+        image_passes: Images to show, instead of so many epochs.
 
     Raises:
         LstError: If the phase cannot be trained now.
     """
-    require_trainable(workspace, phase)
+    _require_trainable(workspace, phase, settings)
     inputs = read_training_input(workspace)
-    return plan_training(workspace, phase, settings, phase_data(workspace, inputs, phase, settings))
+    data = phase_data(workspace, inputs, phase, settings)
+    if image_passes is not None:
+        settings = spend(settings, phase, len(data), image_passes)
+    return plan_training(workspace, phase, settings, data)
 
 
 def train_phase(
@@ -69,6 +86,7 @@ def train_phase(
     *,
     weights: str | None = None,
     restart: bool = False,
+    image_passes: int | None = None,
     events: Events | None = None,
 ) -> PhaseManifest:
     """Train a phase to its end, from its start or from where it stopped.
@@ -79,6 +97,7 @@ def train_phase(
         settings: What to train with; kept in the phase's manifest.
         weights: Initial weights of the base phase.
         restart: Whether a phase under way is thrown away.
+        image_passes: Images to show, instead of so many epochs.
         events: Whom to tell.
 
     Returns:
@@ -88,18 +107,26 @@ def train_phase(
         LstError: If the phase is not the next one, an input changed, or training stopped.
     """
     events = events or Events()
-    require_trainable(workspace, phase)
+    _require_trainable(workspace, phase, settings)
     if weights is not None and phase > 0:
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
     with workspace.locked():
         require_trainable(workspace, phase)
         inputs = read_training_input(workspace)
         data = phase_data(workspace, inputs, phase, settings)
+        if image_passes is not None:
+            settings = spend(settings, phase, len(data), image_passes)
         plan = plan_training(workspace, phase, settings, data)
         if restart:
             throw_away(workspace.phase(phase))
         manifest = _begin(workspace, plan, settings, weights, events)
         return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
+
+
+def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
+    require_trainable(workspace, phase)
+    if phase > 0 or not workspace.split.joint:
+        require_growable(settings)
 
 
 def _begin(
@@ -173,7 +200,7 @@ def _run(
         data=data,
         find=inputs.paths,
     )
-    start = run.prepare(weights or _weights_file(manifest), events)
+    start = run.prepare(weights or weights_file(manifest), events)
     events.plan(plan, start)
     # Only now has the phase begun: weights that could not be read must not bind the next try.
     directory = workspace.phase(plan.phase)
@@ -238,15 +265,7 @@ def _refuse_other_settings(
     before: PhaseManifest, settings: Settings, weights: str | None, plan: TrainingPlan
 ) -> None:
     """See that a phase under way continues as it was begun."""
-    section = "step" if plan.phase == 0 else "base"
-    free = {*FREE_TO_CHANGE, section}
-    if not (plan.phase > 0 and settings.step.mwg):
-        free.add("mwg")
-    changed = [
-        line
-        for path, line in _differences(_completed(before), settings.model_dump(mode="json"))
-        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free))
-    ]
+    changed = changed_settings(before, settings)
     source = before.weights["source"] if before.weights else "not given"
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
@@ -257,13 +276,25 @@ def _refuse_other_settings(
         )
 
 
+def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
+    """Settings that decide about a phase and are not those it was begun with, a line for each."""
+    free = {*FREE_TO_CHANGE, "step" if before.phase == 0 else "base"}
+    if not (before.phase > 0 and settings.step.mwg):
+        free.add("mwg")
+    return [
+        line
+        for path, line in _differences(completed(before), settings.model_dump(mode="json"))
+        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free))
+    ]
+
+
 def refuse_another_network(
     workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
 ) -> None:
     """See that a phase grows the network it finds: weights fit a network of one make only."""
     changed = [
         line
-        for path, line in _differences(_completed(previous), settings.model_dump(mode="json"))
+        for path, line in _differences(completed(previous), settings.model_dump(mode="json"))
         if path[0] in ("model", "detectron2")
     ]
     if changed:
@@ -271,14 +302,6 @@ def refuse_another_network(
             f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),
             f"give the same settings to all phases, in {workspace.layout.settings}",
         )
-
-
-def _completed(manifest: PhaseManifest) -> dict[str, Any]:
-    """Settings of a phase, with today's defaults for those that came up since."""
-    try:
-        return Settings.model_validate(manifest.settings).model_dump(mode="json")
-    except ValidationError:  # a setting that is gone: it differs, and is named
-        return manifest.settings
 
 
 def _differences(
@@ -304,8 +327,8 @@ def _settings_of(
             yield (*prefix, key), value
 
 
-def _weights_file(manifest: PhaseManifest) -> str | None:
-    """The `--weights` a phase was begun with; its own ImageNet weights are no file."""
+def weights_file(manifest: PhaseManifest) -> str | None:
+    """The `--weights` a phase was begun with; a network's own ImageNet weights are no file."""
     found = manifest.weights or {}
     return str(found["source"]) if "matched" in found else None
 

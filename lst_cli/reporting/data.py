@@ -51,6 +51,8 @@ class ReportPhase:
         note: Anything a reader of its numbers should know, in a few words.
         new_rows: How the first classifier rows of its classes came about; None in the base
             phase, and where it was not kept.
+        image_passes: Images that training showed, one seen twice counted twice; None where it
+            was not kept.
     """
 
     phase: int
@@ -61,6 +63,7 @@ class ReportPhase:
     seconds: float | None = None
     note: str = ""
     new_rows: Way | None = None
+    image_passes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ class ReportData:
     environment: Mapping[str, str] = field(default_factory=dict)
     instant: Sequence[InstantMetrics] = ()
     attention: Attention | None = None
+
+    @property
+    def joint(self) -> bool:
+        """Whether all classes are learned in one phase, jointly."""
+        return all(record.phase == 0 for record in self.classes)
 
 
 def read_metrics(data: ReportData) -> list[Metrics]:

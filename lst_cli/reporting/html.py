@@ -21,6 +21,7 @@ from lst_cli.reporting.tables import (
     format_value,
     groups_table,
     sizes_table,
+    with_joint,
 )
 from lst_cli.reporting.training_tables import balance_table, training_table
 
@@ -40,9 +41,9 @@ def render_html(data: ReportData, artwork: Artwork) -> str:
     """
     metrics = read_metrics(data)
     parts = [
-        _header(data, headlines(metrics)),
+        _header(data, headlines(metrics, joint=data.joint)),
         _notes(all_notes(data, metrics)),
-        _section(binned_table(metrics), result=len(metrics) > 1),
+        _section(with_joint(binned_table(metrics), data.joint), result=len(metrics) > 1),
         _plots(artwork.plots),
     ]
     if len(metrics) > 1:
@@ -50,13 +51,13 @@ def render_html(data: ReportData, artwork: Artwork) -> str:
     if data.instant:
         parts.append(_section(instant_table(data.instant, metrics, data.phases)))
     if data.phases:
-        parts.append(_section(training_table(data.phases)))
+        parts.append(_section(with_joint(training_table(data.phases), data.joint)))
     if data.replay:
         parts.append(_section(balance_table(data.replay)))
     parts += [
         _panels(data.panels, artwork.panels, data.panel_note),
-        _section(sizes_table(metrics), result=len(metrics) > 1),
-        _class_details(class_table(data.classes, metrics)),
+        _section(with_joint(sizes_table(metrics), data.joint), result=len(metrics) > 1),
+        _class_details(with_joint(class_table(data.classes, metrics), data.joint)),
         _pairs(data),
         f"<footer>Written by <code>lst report</code>, lst {escape(lst_cli.__version__)}. "
         "AP as lvis-api defines it, in percent.</footer>",
@@ -78,7 +79,9 @@ def _header(data: ReportData, figures: Sequence[Headline]) -> str:
         f"and {phases} more, from the most frequent classes to the rarest."
     )
     if phases == 0:
-        text = f"{len(data.classes):,} classes, {instances:,} training instances, one base phase."
+        text = (
+            f"{len(data.classes):,} classes, {instances:,} training instances, learned all at once."
+        )
     cards = "\n".join(
         f'<div class="headline"><div class="name">{escape(one.name)}</div>'
         f'<div class="value">{escape(one.value)}</div>'

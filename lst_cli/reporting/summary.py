@@ -33,20 +33,22 @@ class Headline:
     remark: str
 
 
-def headlines(metrics: Sequence[Metrics]) -> list[Headline]:
+def headlines(metrics: Sequence[Metrics], *, joint: bool = False) -> list[Headline]:
     """Give the final AP, the rarest bin, old and new, forgetting, and box AP.
 
     Args:
         metrics: At least one evaluated phase, in order.
+        joint: Whether all classes were learned at once: then none is old or forgotten.
     """
     last = metrics[-1]
     segm = last.segm
+    first = "joint training" if joint else "the base phase"
     found = [
         Headline(
             "Mask AP",
             format_value("ap", segm.AP),
             f"{_classes(classes_with_ground_truth(last))} after "
-            f"{'the base phase' if last.phase == 0 else f'phase {last.phase}'}",
+            f"{first if last.phase == 0 else f'phase {last.phase}'}",
         )
     ]
     rarest = rarest_bin(metrics)
@@ -58,7 +60,7 @@ def headlines(metrics: Sequence[Metrics]) -> list[Headline]:
                 _classes(rarest.with_ground_truth),
             )
         )
-    if segm.old is not None or segm.new is not None:
+    if not joint and (segm.old is not None or segm.new is not None):
         found.append(
             Headline(
                 "Old / new classes",
@@ -68,7 +70,8 @@ def headlines(metrics: Sequence[Metrics]) -> list[Headline]:
                 else f"phases before {last.phase} / phase {last.phase}",
             )
         )
-    found.append(_forgetting(metrics))
+    if not joint:
+        found.append(_forgetting(metrics))
     found.append(
         Headline("Box AP", format_value("ap", last.bbox.AP), f"mask AP50 {_ap(segm.AP50)}")
     )
@@ -125,7 +128,8 @@ def all_notes(data: ReportData, metrics: Sequence[Metrics]) -> list[str]:
         )
     evaluated = {metric.phase for metric in metrics}
     notes += [
-        f"{_phase(phase.phase)} is finished but not evaluated: lst eval --phase {phase.phase}"
+        f"{_phase(phase.phase, data.joint)} is finished but not evaluated: "
+        f"lst eval --phase {phase.phase}"
         for phase in data.phases
         if phase.phase not in evaluated
     ]
@@ -160,5 +164,7 @@ def _classes(count: int) -> str:
     return f"{format_integer(count)} class{'' if count == 1 else 'es'}"
 
 
-def _phase(phase: int) -> str:
-    return "The base phase" if phase == 0 else f"Phase {phase}"
+def _phase(phase: int, joint: bool) -> str:
+    if phase == 0:
+        return "Joint training" if joint else "The base phase"
+    return f"Phase {phase}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lst_cli.evaluation.metrics import BinMetrics, Metrics
@@ -181,6 +181,14 @@ def classes_with_ground_truth(metric: Metrics) -> int:
 def phase_name(phase: int) -> str:
     """Name a phase as tables and plots do; 0 is "base"."""
     return "base" if phase == 0 else str(phase)
+
+
+def with_joint(table: Table, joint: bool) -> Table:
+    """Call phase 0 "joint" where all classes are learned in it."""
+    if not joint:
+        return table
+    rows = tuple({**row, "phase": "joint"} if row.get("phase") == 0 else row for row in table.rows)
+    return replace(table, rows=rows)
 
 
 def binned_table(metrics: Sequence[Metrics]) -> Table:

@@ -17,6 +17,12 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
         Column("entries", "entries", "integer", description="images, or (image, class) pairs"),
         Column("replay", "of them replay", "integer"),
         Column("iterations", "iterations", "integer"),
+        Column(
+            "image passes",
+            "image passes",
+            "integer",
+            description="images that were shown, one seen twice counted twice",
+        ),
         Column("seconds", "time", "seconds"),
     ]
     if any(phase.new_rows for phase in phases):
@@ -30,13 +36,21 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
             "entries": phase.entries,
             "replay": phase.replay_entries,
             "iterations": phase.iterations,
+            "image passes": phase.image_passes,
             "seconds": phase.seconds,
             "first rows": None if phase.new_rows is None else WAYS[phase.new_rows],
             "note": phase.note,
         }
         for phase in phases
     ]
-    return Table("What each phase was trained on", tuple(columns), tuple(rows))
+    passes = [phase.image_passes for phase in phases if phase.image_passes is not None]
+    total = f"{sum(passes):,} image passes in all: images that were shown, one seen twice counted "
+    return Table(
+        "What each phase was trained on",
+        tuple(columns),
+        tuple(rows),
+        f"{total}twice." if phases and len(passes) == len(phases) else "",
+    )
 
 
 def balance_table(balances: Sequence[ReplayBalance]) -> Table:

@@ -19,6 +19,7 @@ from lst_cli.reporting.tables import (
     binned_table,
     groups_table,
     sizes_table,
+    with_joint,
 )
 from lst_cli.reporting.training_tables import balance_table, training_table
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
@@ -102,7 +103,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
 
 def report_latex(data: ReportData, metrics: Sequence[Metrics]) -> str:
     r"""Give the tables for a paper, to be read in by ``\input``."""
-    tables = [render_latex(binned_table(metrics), "tab:lst-bins")]
+    tables = [render_latex(with_joint(binned_table(metrics), data.joint), "tab:lst-bins")]
     if len(metrics) > 1:
         tables.append(render_latex(groups_table(metrics), "tab:lst-groups"))
     if data.instant:
@@ -117,7 +118,7 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
     lines += [
         f"- **{escape_markdown(one.name)}: {escape_markdown(one.value)}** "
         f"({escape_markdown(one.remark)})"
-        for one in headlines(metrics)
+        for one in headlines(metrics, joint=data.joint)
     ]
     lines.append("")
     for note in all_notes(data, metrics):
@@ -132,7 +133,7 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
         tables.append(training_table(data.phases))
     if data.replay:
         tables.append(balance_table(data.replay))
-    for table in tables:
+    for table in (with_joint(one, data.joint) for one in tables):
         lines += [f"## {escape_markdown(table.title)}", "", render_markdown(table)]
         if table.remark:
             lines += [escape_markdown(table.remark), ""]

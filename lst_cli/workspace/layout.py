@@ -51,6 +51,31 @@ class PhaseDirectory:
         return self.root / "metrics.json"
 
     @property
+    def fixed_detections(self) -> Path:
+        """Detections for AP_fixed: more an image."""
+        return self.root / "detections-fixed.json"
+
+    @property
+    def fixed_detections_part(self) -> Path:
+        """The same of images that an unfinished evaluation has done, a line each."""
+        return self.root / "detections-fixed.part.jsonl"
+
+    @property
+    def fixed_metrics(self) -> Path:
+        """AP_fixed of the phase's model."""
+        return self.root / "metrics-fixed.json"
+
+    @property
+    def calibration(self) -> Path:
+        """How strongly scores are corrected, and what that was chosen by."""
+        return self.root / "calibration.json"
+
+    @property
+    def errors(self) -> Path:
+        """Directory of what tells where AP is lost."""
+        return self.root / "errors"
+
+    @property
     def generator(self) -> Path:
         """Weights of the meta weight generator, detached from the model."""
         return self.root / "generator.safetensors"
@@ -69,6 +94,11 @@ class PhaseDirectory:
     def detections(self) -> Path:
         """Detections on the validation images, LVIS results format."""
         return self.root / "detections.json"
+
+    @property
+    def detections_part(self) -> Path:
+        """Detections of an evaluation that is under way, one image a line."""
+        return self.root / "detections.part.jsonl"
 
 
 @dataclass(frozen=True)
@@ -127,3 +157,42 @@ class Layout:
 
 def _directory_name(phase: int) -> str:
     return "00-base" if phase == 0 else f"{phase:02d}"
+
+
+@dataclass(frozen=True)
+class SweepLayout:
+    """The files of a sweep: a workspace for every run, and a table over them.
+
+    Attributes:
+        root: The sweep's directory.
+    """
+
+    root: Path
+
+    def run(self, name: str, seed: int) -> Path:
+        """Workspace of a run."""
+        return self.root / f"{name}-seed{seed}"
+
+    def base(self, digest: str, seed: int) -> Path:
+        """Workspace of a base phase that several runs may share."""
+        return self.root / "bases" / f"{digest}-seed{seed}"
+
+    @property
+    def markdown(self) -> Path:
+        """The table for reading."""
+        return self.root / "sweep.md"
+
+    @property
+    def csv(self) -> Path:
+        """The table for programs."""
+        return self.root / "sweep.csv"
+
+    @property
+    def json(self) -> Path:
+        """Everything the table rests on."""
+        return self.root / "sweep.json"
+
+
+def traceback_file(workspace: Path) -> Path:
+    """What a run of a sweep left that ended in no known problem."""
+    return workspace / "error.txt"

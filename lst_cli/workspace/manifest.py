@@ -104,6 +104,11 @@ class Split(Record):
         return record
 
     @property
+    def joint(self) -> bool:
+        """Whether `lst split` put all classes into one phase, for joint training."""
+        return len(self.up_to(-1).groups) == 1
+
+    @property
     def class_order(self) -> list[int]:
         """Category ids in class order; the position of a class is its label."""
         return [record.category_id for record in self.classes]
@@ -126,6 +131,21 @@ class Split(Record):
             exclude={**inputs, "phases": True, "extensions": {"__all__": inputs}}
         )
         return hashlib.sha256(meaning.encode()).hexdigest()
+
+    @property
+    def base_digest(self) -> str:
+        """Digest of what training of the base phase rests on.
+
+        That is the content of the training file and the base classes in their order: neither how
+        the classes after them are cut into phases nor the validation file plays a part in it.
+        """
+        base = len(self.groups[0])
+        meaning = [
+            self.train.model_dump(mode="json", exclude={"path"}),
+            self.left_out_instances,
+            [one.model_dump(mode="json", exclude={"val_instances"}) for one in self.classes[:base]],
+        ]
+        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
     def digest_at(self, phase: int) -> str:
         """Digest of what a phase's training rests on; what was added after it does not count."""
@@ -200,6 +220,14 @@ class Split(Record):
         return next(t for t in range(len(self.groups)) if label < self.seen_classes(t))
 
 
+class SharedFrom(Record):
+    """Where a phase was trained that another workspace took over."""
+
+    workspace: str
+    split_sha256: str
+    """The split that it was trained under there."""
+
+
 class PhaseManifest(Record):
     """What a phase used and did."""
 
@@ -225,6 +253,14 @@ class PhaseManifest(Record):
     model_sha256: str | None = None
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
     """How the first classifier rows of the new classes came about; None in the base phase."""
+    shared_from: SharedFrom | None = None
+    """Where the phase was trained, if not in this workspace."""
+
+    @property
+    def image_passes(self) -> int:
+        """Images that training shows from its begin to its end, repeated ones as often."""
+        section = "base" if self.phase == 0 else "step"
+        return self.iterations * int(self.settings[section]["batch_size"])
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -162,6 +162,12 @@ class Workspace:
         done = len(self.done_phases())
         return done if done <= self.last_phase else None
 
+    def training_command(self, phase: int) -> str:
+        """The command that trains a phase of the split."""
+        if phase > 0:
+            return "lst step"
+        return "lst train-joint" if self.split.joint else "lst train-base"
+
     def newest_phase(self) -> int:
         """The last finished phase.
 
@@ -170,7 +176,7 @@ class Workspace:
         """
         done = self.done_phases()
         if not done:
-            raise LstError(f"no phase of {self.root} is finished yet", "lst train-base")
+            raise LstError(f"no phase of {self.root} is finished yet", self.training_command(0))
         return done[-1]
 
     def require_done(self, phase: int) -> PhaseManifest:
@@ -187,9 +193,8 @@ class Workspace:
             )
         manifest = self.manifest(phase)
         if manifest is None or not manifest.done:
-            upcoming = self.next_phase()
-            command = "lst train-base" if upcoming == 0 else "lst step"
-            raise LstError(f"phase {phase} is not finished", command)
+            upcoming = self.next_phase() or 0
+            raise LstError(f"phase {phase} is not finished", self.training_command(upcoming))
         return manifest
 
     def require_model(self, phase: int) -> PhaseManifest:

@@ -128,8 +128,12 @@ def test_the_current_directory_is_the_workspace_if_it_is_one(
 
 
 @pytest.mark.parametrize(
-    "command", ["train-base", "step", "eval", "report", "status", "check", "train-base --dry-run"]
-)
+    "command",
+    [
+        "train-base", "train-joint", "step", "eval", "report", "status", "check",
+        "train-base --dry-run",
+    ],
+)  # fmt: skip
 def test_nothing_comes_before_the_split(lst: Lst, tmp_path: Path, command: str) -> None:
     outcome = lst(*command.split(), "-w", tmp_path / "work")
     assert "holds no split yet" in outcome.error
@@ -287,6 +291,7 @@ def test_status_shows_what_is_done_and_what_is_next(
     outcome = lst("status", "-w", workspace.root)
     lines = [line.split() for line in outcome.out.splitlines()]
     assert ["base", "done", "5"] in [line[:3] for line in lines]
+    assert "11 classes, 240 image passes so far" in outcome.out
     assert ["1", "next", "2"] in [line[:3] for line in lines]
     assert outcome.out.endswith("next: lst step\n")
 
@@ -363,6 +368,6 @@ def test_a_reader_that_has_seen_enough_hears_nothing_more(workspace: Workspace) 
 
 def test_every_command_the_group_lists_has_its_module() -> None:
     assert set(main.COMMANDS) == {
-        "init", "split", "check", "train-base", "step", "extend", "eval", "predict", "report",
-        "status", "demo",
+        "init", "split", "check", "train-base", "train-joint", "step", "extend", "eval", "predict",
+        "report", "sweep", "status", "demo",
     }  # fmt: skip

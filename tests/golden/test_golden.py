@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from lst_cli.phases.bins import parse_bins
+from lst_cli.config import load_settings
+from lst_cli.evaluation.sources import Records
 from lst_cli.recipes import split as split_recipe
 from lst_cli.recipes import train as train_recipe
-from lst_cli.recipes.evaluate import measure
+from lst_cli.recipes.evaluate import measure_phase
+from lst_cli.recipes.inputs import read_validation
 from lst_cli.workspace.store import Workspace
 
 HERE = Path(__file__).parent
@@ -79,13 +81,13 @@ def workspace(
         detections = draw_detections(
             small_lvis, set(split.class_order[: split.seen_classes(phase)]), phase
         )
-        metrics = measure(
+        val, _ = read_validation(workspace, phase)
+        metrics, _ = measure_phase(
             split,
             phase,
-            detections,
-            bins=parse_bins("=1,<5,<10,10-99"),
-            images=8,
-            max_detections=300,
+            val,
+            Records(detections),
+            load_settings(None, ["eval.bins==1,<5,<10,10-99"]),
             began=time.perf_counter(),
             progress=lambda what, done, total: None,
         )

@@ -161,3 +161,21 @@ def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: Joine
             store[row]
     with pytest.raises(KeyError):
         SegmentationStore(dataset, np.zeros(0, dtype=np.int64))[0]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])
+def test_positions_run_through_the_epochs_of_a_sampler(
+    dataset: JoinedDataset, sampling: Any
+) -> None:
+    data = base_data(OCCURRENCES, range(5), seed=0, sampling=sampling, repeat_threshold=0.9)
+    epochs = [data.epoch_entries(epoch) for epoch in range(12)]
+    if sampling == "repeat-factor":
+        assert len({len(one) for one in epochs}) > 1, "epochs of one length prove nothing"
+    expected = [int(image) for one in epochs for image in one.images]
+    entries = PhaseDataset(dataset, LABELS, 5, data)
+    found = [entries.entry(position) for position in range(len(expected))]
+    assert found == [(image, ALL_CLASSES) for image in expected]
+    # A run that continues asks for a late position first.
+    continued = PhaseDataset(dataset, LABELS, 5, data)
+    for position in (len(expected) - 1, 3, len(expected) // 2):
+        assert continued.entry(position) == found[position]

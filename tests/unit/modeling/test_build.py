@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.utils.events import EventStorage
 
 from lst_cli.config import Settings, build_settings, load_settings
 from lst_cli.errors import LstError
@@ -96,6 +97,45 @@ def test_settings_reach_the_parts_of_the_network(make_model: Callable[..., Any])
 def test_every_box_finds_its_mask_from_the_same_rows(five: Any) -> None:
     rows = five.roi_heads.box_predictor.cls_score.weight
     assert five.roi_heads.mask_head.transfer[0].in_features == rows.shape[1] == 32
+
+
+COMBINATIONS = [(head, mask) for head in ("cosine", "softmax") for mask in ("transfer", "fcn")]
+
+
+@pytest.mark.parametrize(("head", "mask"), COMBINATIONS)
+def test_either_classifier_goes_with_either_mask(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any], head: str, mask: str
+) -> None:
+    model = make_model(5, model={"head": head, "mask": mask})
+    heads = model.roi_heads
+    last = [module for name, module in heads.box_head.named_children() if "relu" in name][-1]
+    assert type(last).__name__ == {"cosine": "Identity", "softmax": "ReLU"}[head]
+    assert (getattr(heads.box_predictor.cls_score, "bias", None) is not None) == (head == "softmax")
+    assert model.row_features == 32
+    with EventStorage():
+        losses = model.losses(make_batch((0, 1), (2, 4)))
+    sum(losses.values()).backward()
+    made_of_rows = hasattr(heads.mask_head, "transfer")
+    assert made_of_rows == (mask == "transfer")
+    assert heads.box_predictor.cls_score.weight.grad.abs().sum() > 0
+    model.eval()
+    heads.box_predictor.test_topk_per_image = 4
+    with torch.no_grad():
+        [result] = model([{"image": torch.rand(3, 64, 64) * 255, "height": 50, "width": 40}])
+    assert len(result["instances"]) == 4
+    assert result["instances"].pred_masks.shape == (4, 50, 40)
+
+
+@pytest.mark.parametrize("head", ["cosine", "softmax"])
+def test_masks_by_transfer_teach_the_classifier_rows(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any], head: str
+) -> None:
+    model = make_model(5, model={"head": head})
+    with EventStorage():
+        losses = model.losses(make_batch((0, 1), (2, 2)))
+    losses["loss_mask"].backward()
+    taught = model.roi_heads.box_predictor.cls_score.weight.grad.abs().sum(1) > 0
+    assert taught.tolist() == [True, True, True, False, False, False]
 
 
 @torch.no_grad()

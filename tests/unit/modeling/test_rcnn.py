@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.layers import paste_masks_in_image
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.cosine import cosines
@@ -109,3 +110,25 @@ def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(
 
 def test_classes_are_counted_without_the_background(five: Any) -> None:
     assert five.classes == 5
+
+
+@torch.no_grad()
+def test_it_detects_what_detectron2_does_but_leaves_masks_small(
+    five: Any, make_batch: Callable[..., Any]
+) -> None:
+    batch = [{**one, "height": 90, "width": 70} for one in make_batch((0, 1), (2, 3))]
+    five.eval()
+    five.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
+    ours, theirs = five.detect(batch), [one["instances"] for one in five(batch)]
+    assert len(ours) == len(theirs) == 2
+    for one, other in zip(ours, theirs, strict=True):
+        assert 0 < len(one) == len(other)
+        assert one.image_size == other.image_size == (90, 70)
+        torch.testing.assert_close(one.pred_boxes.tensor, other.pred_boxes.tensor)
+        torch.testing.assert_close(one.scores, other.scores)
+        assert torch.equal(one.pred_classes, other.pred_classes)
+        assert one.box_masks.shape == (len(one), 28, 28)
+        assert not one.has("pred_masks")
+        drawn = paste_masks_in_image(one.box_masks, one.pred_boxes, (90, 70), threshold=0.5)
+        assert torch.equal(drawn, other.pred_masks)
+        assert drawn.any()

@@ -135,7 +135,7 @@ def check_coco(model: Any, arrays: dict[str, np.ndarray], source: str) -> Any:
     assert sorted(report.missing) == sorted(set(before) - set(shared))
     for name in report.missing:
         assert torch.equal(model.state_dict()[name], before[name])
-    assert all(name.startswith(OURS) for name in report.missing)
+    assert all(name.startswith((*OURS, *PREDICTORS)) for name in report.missing)
     return report
 
 
@@ -151,6 +151,16 @@ def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
     assert report.unused == ()
     assert report.source == source
     assert report.as_dict()["matched"]
+
+
+def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
+    make_model: Callable[..., Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
+) -> None:
+    settings = {"head": "softmax", "mask": "fcn"}
+    model = make_model(5, seed=2, model=settings, detectron2=THIN_R50)
+    report = check_coco(model, coco, pickled({"model": coco, "__author__": "x"}))
+    assert report.unused == ()
+    assert sorted(report.missing) == sorted(report.dropped)
 
 
 @pytest.mark.parametrize("home", [b"numpy.core.multiarray", b"numpy._core.multiarray"])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
-from lst_cli.phases.bins import DEFAULT_BINS, Bin, format_bins, parse_bins
+from lst_cli.phases.bins import DEFAULT_BINS, Bin, format_bins, frequency_of, parse_bins
 
 
 def test_the_default_bins_are_the_papers_six() -> None:
@@ -86,3 +86,7 @@ def test_a_bad_bin_is_named(text: str, message: str) -> None:
 def test_a_bin_that_holds_nothing_or_says_too_much_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Bin.model_validate(fields)
+
+
+def test_rare_common_and_frequent_are_lviss() -> None:
+    assert [frequency_of(n) for n in (0, 10, 11, 100, 101)] == ["r", "r", "c", "c", "f"]

@@ -25,6 +25,10 @@ def test_lvis_groups_have_the_papers_sizes():
     assert [len(group) for group in groups] == [270, 160, 160, 160, 160, 160, 160]
 
 
+def test_all_classes_may_be_one_phase_with_none_after_it():
+    assert split_classes(13, 13, 0) == [range(13)]
+
+
 def test_larger_groups_come_first():
     assert [len(group) for group in split_classes(13, 5, 3)] == [5, 3, 3, 2]
 
@@ -49,6 +53,8 @@ def test_phases_partition_the_classes_evenly(data):
         (10, 10, 1, "--b 10"),
         (10, 0, 1, "--b 0"),
         (10, 4, 0, "--phases 0"),
+        (10, 11, 0, "--b 11"),
+        (1, 1, 0, "1 class"),
         (10, 4, 7, "--phases 7"),
         (1, 1, 1, "1 class"),
     ],

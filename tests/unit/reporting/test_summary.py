@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lst_cli.reporting.data import read_metrics
@@ -25,6 +27,16 @@ def test_after_the_base_phase_there_is_nothing_to_forget(make_data):
     found = {one.name: one.value for one in headlines(metrics)}
     assert found["Forgetting"] == DASH
     assert found["Old / new classes"] == f"{DASH} / 40.0"
+
+
+def test_joint_training_has_no_old_classes_and_forgets_none(make_data):
+    data = make_data(phases=(0,))
+    data = replace(data, classes=[one for one in data.classes if one.phase == 0])
+    assert data.joint
+    found = {one.name: one.remark for one in headlines(read_metrics(data), joint=data.joint)}
+    assert found["Mask AP"] == "2 classes after joint training"
+    assert [name.split(",")[0] for name in found] == ["Mask AP", "Rarest bin", "Box AP"]
+    assert not make_data().joint
 
 
 def test_forgetting_weighs_every_old_class_the_same(make_data):

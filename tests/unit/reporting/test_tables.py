@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from lst_cli.reporting.tables import (
     format_value,
     groups_table,
     sizes_table,
+    with_joint,
 )
 from lst_cli.reporting.training_tables import balance_table, training_table
 
@@ -147,10 +150,26 @@ def test_a_class_learned_in_a_phase_that_was_not_evaluated_has_no_change(make_da
 
 def test_the_training_table_counts_entries_and_time(make_data):
     assert training_table(make_data().phases).texts() == [
-        ["base", "2", "290", "0", "100", "1 min 01 s"],
-        ["1", "2", "25", "6", "20", "1 h 02 min"],
-        ["2", "2", "9", "5", "10", DASH],
+        ["base", "2", "290", "0", "100", DASH, "1 min 01 s"],
+        ["1", "2", "25", "6", "20", DASH, "1 h 02 min"],
+        ["2", "2", "9", "5", "10", DASH, DASH],
     ]
+
+
+def test_the_training_table_adds_up_image_passes_where_all_are_known(make_data):
+    phases = make_data().phases
+    shown = [replace(one, image_passes=800 * (one.phase + 1)) for one in phases]
+    table = training_table(shown)
+    assert [row[5] for row in table.texts()] == ["800", "1,600", "2,400"]
+    assert table.remark.startswith("4,800 image passes in all")
+    assert training_table([*shown[:2], phases[2]]).remark == ""
+    assert training_table([]).remark == ""
+
+
+def test_phase_0_of_joint_training_is_called_so_and_keeps_its_numbers(make_data):
+    table = binned_table(read_metrics(make_data(phases=(0,))))
+    assert with_joint(table, joint=True).texts() == [["joint", *table.texts()[0][1:]]]
+    assert with_joint(table, joint=False) is table
 
 
 def test_a_note_gets_a_column_only_where_there_is_one(make_data):

@@ -1,0 +1,191 @@
+"""From the scores of all regions to an image's detections, without looking at all of them."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.layers import batched_nms
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+from torchvision.ops import nms
+
+_AT_ONCE = {"cpu": 1_000}
+_AT_ONCE_ELSEWHERE = 25_000
+"""Up to so many candidates torchvision suppresses all classes in one call, with the boxes of
+each class moved apart, which rounds them. So few are handed over as detectron2 does."""
+
+_FIRST = 8  # candidates looked at first, for each detection that is wanted
+_MORE = 4  # times as many, where too few of them survive
+
+
+class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
+    """Fast R-CNN's output layers whose inference keeps pace with a thousand classes.
+
+    A thousand regions and 1,230 classes make 1.2 million candidates, and with no lowest score
+    detectron2 decodes, sorts and suppresses them all. But only a higher-scored candidate of the
+    same class can suppress one, so that the fate of the best candidates does not depend on the
+    others: the best are looked at, and more of them only where too few survive. The detections
+    are detectron2's, in its order; of equal scores the earlier region, then the lower label,
+    comes first.
+
+    Attributes:
+        shift: What is taken from the logit of each class before the softmax, shape (K,); None for
+            nothing. See `lst_cli.evaluation.calibration`.
+    """
+
+    shift: Tensor | None = None
+
+    def predict_probs(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Scores of regions, shape (R, K + 1) for each image."""
+        logits, deltas = predictions
+        if self.shift is not None:
+            logits = torch.cat([logits[:, :-1] - self.shift.to(logits), logits[:, -1:]], dim=1)
+        probabilities: tuple[Tensor, ...] = super().predict_probs((logits, deltas), proposals)
+        return probabilities
+
+    def inference(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+    ) -> tuple[list[Instances], list[Tensor]]:
+        """Detections of images.
+
+        Args:
+            predictions: Logits, shape (R, K + 1), background last; box deltas, shape (R, 4K) or
+                (R, 4). Regions image by image.
+            proposals: The regions of each image, with `proposal_boxes`.
+
+        Returns:
+            For each image: instances with `pred_boxes`, clipped to it, `scores` and
+            `pred_classes`, the best first; and the region that each was made from.
+        """
+        if not proposals:
+            return [], []
+        counts = [len(one) for one in proposals]
+        found = [
+            self._detect(scores, deltas, one.proposal_boxes.tensor, one.image_size)
+            for scores, deltas, one in zip(
+                self.predict_probs(predictions, proposals),
+                torch.split(predictions[1], counts),
+                proposals,
+                strict=True,
+            )
+        ]
+        return [instances for instances, _ in found], [regions for _, regions in found]
+
+    def _detect(
+        self, scores: Tensor, deltas: Tensor, regions: Tensor, size: tuple[int, int]
+    ) -> tuple[Instances, Tensor]:
+        """Detections of one image.
+
+        Args:
+            scores: Shape (R, K + 1).
+            deltas: Shape (R, 4K) or (R, 4).
+            regions: Boxes, shape (R, 4).
+            size: Height and width of the image.
+        """
+        rows = None
+        usable = self._find_finite(scores, deltas, regions)
+        if not usable.all():
+            rows = usable.nonzero()[:, 0]
+            scores, deltas, regions = scores[rows], deltas[rows], regions[rows]
+        scores = scores[:, :-1]  # (R, K)
+        eligible = scores > self.test_score_thresh
+        candidates = int(eligible.count_nonzero())
+        wanted = self.test_topk_per_image
+        few = _AT_ONCE.get(scores.device.type, _AT_ONCE_ELSEWHERE)
+        limit = candidates if candidates <= few or wanted < 0 else max(few, _FIRST * wanted)
+        while True:
+            if limit < candidates:
+                # All that tie with the last are in: what is chosen then depends on no order.
+                least = torch.topk(scores.flatten(), limit, sorted=False).values.min()
+                chosen = (eligible & (scores >= least)).nonzero()
+            else:
+                chosen = eligible.nonzero()
+            boxes = self._decode(deltas, regions, chosen, size)
+            values = scores[chosen[:, 0], chosen[:, 1]]
+            suppress = batched_nms if candidates <= few else suppress_by_class
+            kept = suppress(boxes, values, chosen[:, 1], self.test_nms_thresh)
+            if len(chosen) == candidates or len(kept) >= wanted:
+                break
+            limit *= _MORE
+        if wanted >= 0:
+            kept = kept[:wanted]
+        instances = Instances(size)
+        instances.pred_boxes = Boxes(boxes[kept])
+        instances.scores = values[kept]
+        instances.pred_classes = chosen[kept, 1]
+        found = chosen[kept, 0]
+        return instances, found if rows is None else rows[found]
+
+    def _find_finite(self, scores: Tensor, deltas: Tensor, regions: Tensor) -> Tensor:
+        """Regions whose scores and boxes, of whatever class, are all finite numbers.
+
+        Returns:
+            Booleans, shape (R,).
+        """
+        # No box of a region reaches further than two that use its largest delta everywhere.
+        largest = deltas.abs().amax(dim=1, keepdim=True)  # (R, 1)
+        sign = largest.new_tensor([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0])
+        furthest = self.box2box_transform.apply_deltas(largest * sign, regions)
+        finite = furthest.isfinite().all(dim=1)
+        doubtful = (~finite).nonzero()[:, 0]
+        if len(doubtful):
+            boxes = self.box2box_transform.apply_deltas(deltas[doubtful], regions[doubtful])
+            finite[doubtful] = boxes.isfinite().all(dim=1)
+        # Probabilities cannot overflow: their sum is finite where each of them is.
+        usable: Tensor = finite & scores.sum(dim=1).isfinite()
+        return usable
+
+    def _decode(
+        self, deltas: Tensor, regions: Tensor, chosen: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """Boxes of candidates, clipped to the image.
+
+        Args:
+            deltas: Shape (R, 4K) or (R, 4).
+            regions: Shape (R, 4).
+            chosen: Region and label of each candidate, shape (M, 2).
+            size: Height and width of the image.
+
+        Returns:
+            Shape (M, 4).
+        """
+        rows, labels = chosen.unbind(dim=1)
+        by_class = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
+        own = by_class[rows, labels if by_class.shape[1] > 1 else 0]
+        boxes = Boxes(self.box2box_transform.apply_deltas(own, regions[rows]))
+        boxes.clip(size)
+        decoded: Tensor = boxes.tensor
+        return decoded
+
+
+def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """Class-wise non-maximum suppression, boxes compared as they are.
+
+    Args:
+        boxes: Shape (M, 4).
+        scores: Shape (M,).
+        labels: Shape (M,).
+        threshold: Highest IoU with a better box of the class.
+
+    Returns:
+        Places of what is kept, the best first, of equal scores the earlier first.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [0, 0, 4, 4]])
+        >>> suppress_by_class(boxes, torch.tensor([0.2, 0.9, 0.8]), torch.tensor([0, 0, 1]), 0.5)
+        tensor([1, 2])
+    """
+    # A GPU would be asked once a class for a handful of boxes.
+    device = scores.device
+    boxes, scores, labels = boxes.float().cpu(), scores.float().cpu(), labels.cpu()
+    best_first = scores.sort(descending=True, stable=True).indices
+    grouped = best_first[labels[best_first].sort(stable=True).indices]
+    _, counts = torch.unique_consecutive(labels[grouped], return_counts=True)
+    sizes: list[int] = counts.tolist()
+    kept = torch.zeros(len(scores), dtype=torch.bool)
+    groups = (torch.split(one, sizes) for one in (grouped, boxes[grouped], scores[grouped]))
+    for places, own_boxes, own_scores in zip(*groups, strict=True):
+        kept[places if len(places) == 1 else places[nms(own_boxes, own_scores, threshold)]] = True
+    return best_first[kept[best_first]].to(device)

@@ -1,0 +1,45 @@
+"""Equal budgets: how many images a training shows, counted over all its phases.
+
+Runs that differ in entries, batches and phases are comparable by the images that passed through
+the network, one seen twice counted twice.
+"""
+
+from __future__ import annotations
+
+from lst_cli.config import Settings
+from lst_cli.errors import LstError
+from lst_cli.workspace.store import Workspace
+
+
+def image_passes_of(workspace: Workspace) -> int:
+    """Images that all phases of a workspace showed together.
+
+    Raises:
+        LstError: If a phase of its split is not finished.
+    """
+    upcoming = workspace.next_phase()
+    if upcoming is not None:
+        name = "joint training" if workspace.split.joint and upcoming == 0 else f"phase {upcoming}"
+        raise LstError(
+            f"the image passes of {workspace.root} are not known yet: {name} is not finished",
+            f"{workspace.training_command(upcoming)} -w {workspace.root}",
+        )
+    return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
+
+
+def spend(settings: Settings, phase: int, entries: int, image_passes: int) -> Settings:
+    """Settings under which a phase shows a number of images.
+
+    Epochs become longer or shorter, and the places where the learning rate falls with them.
+
+    Args:
+        settings: How to train.
+        phase: t.
+        entries: Entries in an epoch.
+        image_passes: Images to show; iterations are rounded to whole batches.
+    """
+    schedule = settings.schedule(phase)
+    epochs = image_passes / entries
+    decays = tuple(epoch / schedule.epochs * epochs for epoch in schedule.decay_epochs)
+    changed = schedule.model_copy(update={"epochs": epochs, "decay_epochs": decays})
+    return settings.model_copy(update={"base" if phase == 0 else "step": changed})

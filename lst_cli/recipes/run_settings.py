@@ -1,0 +1,94 @@
+"""In what two finished phases differ: settings, data, weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lst_cli.config import Settings
+from lst_cli.evaluation.compare import Setting
+from lst_cli.tables import flatten
+from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.store import Workspace
+
+_NO_MATTER = frozenset(("device", "data.workers", "base.save_every", "step.save_every"))
+_OF_STEPS = ("step.", "mwg.")
+_ABSENT = "not recorded"
+
+
+def find_differences(
+    first: tuple[Workspace, int], this: tuple[Workspace, int]
+) -> tuple[Setting, ...]:
+    """Say in what a phase of one workspace differs from a phase of another.
+
+    The base phase's settings are those that it was trained with, the others those of the phase
+    itself; what changes no result, as the number of workers, is left out.
+
+    Args:
+        first: A workspace and a finished phase.
+        this: Another, or the same.
+    """
+    known = [_describe(*one) for one in (first, this)]
+    keys = dict.fromkeys(key for table in known for key in table)
+    sections = [{key.split(".")[0] for key in table} for table in known]
+    return tuple(
+        Setting(key=key, first=values[0], this=values[1])
+        for key in keys
+        # A section that one run has no use for is no difference.
+        if all(key.split(".")[0] in names for names in sections)
+        and (values := [table.get(key, _ABSENT) for table in known])[0] != values[1]
+    )
+
+
+def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
+    split = workspace.split
+    base = workspace.require_done(0)
+    table = {
+        "phase": str(phase),
+        "training annotations": _file(split.train.path, split.train.sha256),
+        "classes of the phases": _groups(split.groups[: phase + 1]),
+        "initial weights": str((base.weights or {}).get("source", "none")),
+    }
+    for key, value in flatten(completed(base)):
+        if not key.startswith(_OF_STEPS):
+            table[key] = _shown(value)
+    if phase:
+        for key, value in flatten(completed(workspace.require_done(phase))):
+            if not key.startswith("base."):
+                table[key] = _shown(value)
+    return {
+        key: value
+        for key, value in table.items()
+        # Those of [eval] are chosen anew with each evaluation.
+        if key not in _NO_MATTER and not key.startswith("eval.")
+    }
+
+
+def completed(manifest: PhaseManifest) -> dict[str, Any]:
+    """Settings of a phase, with today's defaults for those that came up since."""
+    try:
+        return Settings.model_validate(manifest.settings).model_dump(mode="json")
+    except ValidationError:  # a setting that is gone: it differs, and is named
+        return manifest.settings
+
+
+def _file(path: str, sha256: str) -> str:
+    # The same file may lie in two places, and two files may have one name.
+    return f"{Path(path).name} ({sha256[:8]})"
+
+
+def _groups(groups: Sequence[Sequence[int]]) -> str:
+    digest = hashlib.sha256(str([list(group) for group in groups]).encode()).hexdigest()
+    return f"{' + '.join(str(len(group)) for group in groups)} ({digest[:8]})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,206 @@
+"""Joint training from the command line, with a trainer that needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.presets import JOINT_ROWS
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+def joint_words(small_lvis: Any) -> list[str]:
+    return [*small_lvis.split_words()[:-4], "--joint"]
+
+
+@pytest.fixture
+def joint(tmp_path: Path, small_lvis: Any, lst: Lst) -> Workspace:
+    """The small LVIS set with all eleven classes in one phase."""
+    outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
+    assert outcome.code == 0, outcome.err
+    return Workspace(tmp_path / "joint")
+
+
+# --- split ---------------------------------------------------------------------------------------
+
+
+def test_a_joint_split_has_one_phase(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+    outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
+    assert ["joint", "11", "30"] in [line.split()[:3] for line in outcome.out.splitlines()]
+    assert "old, before" not in outcome.out
+    assert "and a plot beside it" in outcome.err
+    assert outcome.out.endswith("next: lst train-joint\n")
+    split = Workspace(tmp_path / "joint").split
+    assert split.joint
+    assert split.groups == (tuple(split.class_order),)
+    assert (split.base_classes, split.phases) == (11, ())
+
+
+@pytest.mark.parametrize("option", ["--b", "--phases"])
+def test_a_joint_split_cannot_be_cut(
+    lst: Lst, small_lvis: Any, tmp_path: Path, option: str
+) -> None:
+    outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
+    assert f"{option} cuts them" in outcome.error
+    assert not (tmp_path / "joint").exists()
+
+
+def test_a_joint_split_leaves_no_plot_of_an_earlier_one(
+    lst: Lst, workspace: Workspace, small_lvis: Any
+) -> None:
+    assert workspace.layout.balance_plot.exists()
+    lst(*joint_words(small_lvis), "-w", workspace.root)
+    assert not workspace.layout.balance_plot.exists()
+
+
+def test_a_joint_split_does_not_lose_trained_phases_silently(
+    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any
+) -> None:
+    lst("train-base", "-w", workspace.root)
+    outcome = lst(*joint_words(small_lvis), "-w", workspace.root)
+    assert "holds phases trained on another split" in outcome.error
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_joint_training_learns_all_classes_and_evaluation_comes_next(
+    lst: Lst, joint: Workspace, fake_trainer: Any
+) -> None:
+    outcome = lst("train-joint", "-w", joint.root)
+    assert "joint training begun: 11 classes, 24 images, 30 iterations" in outcome.err
+    assert "joint training done: 30 iterations, 240 image passes" in outcome.err
+    assert outcome.out == "next: lst eval\n"
+    again = lst("train-joint", "-w", joint.root)
+    assert "joint training of" in again.error
+    assert again.hint == "lst report"
+    status = lst("status", "-w", joint.root)
+    assert ["joint", "done", "11"] in [line.split()[:3] for line in status.out.splitlines()]
+
+
+def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
+    lst: Lst, joint: Workspace, fake_trainer: Any
+) -> None:
+    words = ("train-joint", "-w", joint.root, "--row", "repeat-factor", "--image-passes", 80)
+    fake_trainer.stop_after = 4
+    assert lst(*words).code == 130
+    outcome = lst(*words)
+    assert outcome.code == 0
+    assert "joint training continued after iteration 4" in outcome.err
+    assert joint.require_done(0).image_passes == 80
+
+
+@pytest.mark.parametrize("row", JOINT_ROWS)
+def test_a_row_of_the_table_is_short_for_its_settings(
+    lst: Lst, joint: Workspace, fake_trainer: Any, row: str
+) -> None:
+    (manifest,) = lst("train-joint", "-w", joint.root, "--row", row, "--json").json
+    for key, value in JOINT_ROWS[row].items():
+        section, name = key.split(".")
+        assert manifest["settings"][section][name] == value
+
+
+def test_options_count_more_than_the_row(lst: Lst, joint: Workspace, fake_trainer: Any) -> None:
+    words = ["--row", "class-aware", "--head", "softmax", "--mask", "fcn"]
+    (manifest,) = lst("train-joint", "-w", joint.root, *words, "--json").json
+    assert manifest["settings"]["base"]["sampler"] == "class-aware"
+    assert manifest["settings"]["model"]["head"] == "softmax"
+    assert manifest["settings"]["model"]["mask"] == "fcn"
+
+
+def test_repeated_images_make_an_epoch_longer_and_a_budget_does_not(
+    lst: Lst, joint: Workspace
+) -> None:
+    words = ["--sampler", "repeat-factor", "--set", "base.repeat_threshold=0.5", "--dry-run"]
+    plan = lst("train-joint", "-w", joint.root, *words, "--json").json
+    assert plan["images"] == 24
+    assert plan["new_entries"] > 30
+    assert plan["image_passes"] == 8 * plan["iterations"] > 300
+    plan = lst("train-joint", "-w", joint.root, *words, "--image-passes", 80, "--json").json
+    assert (plan["iterations"], plan["image_passes"]) == (10, 80)
+
+
+def test_the_budget_of_another_workspace_is_met(
+    lst: Lst, workspace: Workspace, joint: Workspace, fake_trainer: Any
+) -> None:
+    words = ["train-joint", "-w", joint.root, "--budget-of", workspace.root]
+    outcome = lst(*words)
+    assert f"the image passes of {workspace.root} are not known yet" in outcome.error
+    lst("train-base", "-w", workspace.root)
+    lst("step", "--all", "-w", workspace.root)
+    total = lst("status", "-w", workspace.root, "--json").json["image_passes"]
+    (manifest,) = lst(*words, "--json").json
+    assert 8 * manifest["iterations"] == total == 784
+
+
+def test_two_budgets_are_one_too_many(lst: Lst, workspace: Workspace, joint: Workspace) -> None:
+    words = ["--image-passes", 80, "--budget-of", workspace.root]
+    outcome = lst("train-joint", "-w", joint.root, *words)
+    assert "--image-passes and --budget-of: two budgets" in outcome.error
+
+
+# --- what goes with which workspace --------------------------------------------------------------
+
+
+def test_each_kind_of_workspace_names_its_own_command(
+    lst: Lst, workspace: Workspace, joint: Workspace
+) -> None:
+    outcome = lst("train-joint", "-w", workspace.root)
+    assert "has phases" in outcome.error
+    assert outcome.hint.startswith("lst train-base")
+    for words in (["train-base"], ["train-base", "--dry-run"]):
+        outcome = lst(*words, "-w", joint.root)
+        assert "all its classes are in one phase" in outcome.error
+        assert outcome.hint == "lst train-joint"
+    assert lst("eval", "-w", joint.root).hint == "lst train-joint"
+
+
+def test_no_step_is_left_after_joint_training(
+    lst: Lst, joint: Workspace, fake_trainer: Any
+) -> None:
+    outcome = lst("step", "-w", joint.root)
+    assert "learns all classes at once" in outcome.error
+    assert outcome.hint == "lst train-joint"
+    lst("train-joint", "-w", joint.root)
+    assert lst("step", "--all", "-w", joint.root).hint == "lst eval"
+
+
+@pytest.mark.parametrize("setting", ["model.head=softmax", "model.mask=fcn"])
+def test_phases_do_not_begin_with_a_network_that_cannot_grow(
+    lst: Lst, workspace: Workspace, fake_trainer: Any, setting: str
+) -> None:
+    key, value = setting.split("=")
+    for words in (["train-base"], ["train-base", "--dry-run"]):
+        outcome = lst(*words, "-w", workspace.root, "--set", setting)
+        assert f"{key} = {value}: new classes take" in outcome.error
+        assert "lst split --joint" in outcome.hint
+    lst("train-base", "-w", workspace.root)
+    assert f"{key} = {value}" in lst("step", "-w", workspace.root, "--set", setting).error
+    assert [run[0] for run in fake_trainer.runs] == [0]
+
+
+def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
+    lst: Lst, joint: Workspace, few: Any, fake_trainer: Any, fake_instant: Any
+) -> None:
+    lst("train-joint", "-w", joint.root)
+    outcome = lst(*few.words("--class", "zebra"), "-w", joint.root)
+    assert outcome.code == 0, outcome.err
+    split = Workspace(joint.root).split
+    assert split.joint
+    assert [len(group) for group in split.groups] == [11, 1]
+
+
+@pytest.mark.parametrize("more", [[], ["--finetune"]])
+def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
+    lst: Lst, joint: Workspace, few: Any, fake_trainer: Any, fake_instant: Any, more: list[str]
+) -> None:
+    lst("train-joint", "-w", joint.root, "--row", "joint-softmax")
+    before = joint.layout.split.read_bytes()
+    outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
+    assert "model.head = softmax: new classes take model.head = cosine" in outcome.error
+    assert joint.layout.split.read_bytes() == before

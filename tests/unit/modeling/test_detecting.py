@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Boxes, Instances
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lst_cli.modeling import detecting
+from lst_cli.modeling.box_predictor import CosineBoxPredictor
+from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_by_class
+
+pytestmark = pytest.mark.engine
+
+SIZE = (120, 160)  # height, width
+
+
+def make_layers(classes: int, *, agnostic: bool = False, **options: Any) -> DetectingOutputLayers:
+    chosen = {"test_score_thresh": 0.0, "test_nms_thresh": 0.5, "test_topk_per_image": 30}
+    return DetectingOutputLayers(
+        ShapeSpec(channels=4),
+        box2box_transform=Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
+        num_classes=classes,
+        cls_agnostic_bbox_reg=agnostic,
+        **{**chosen, **options},
+    )
+
+
+def make_input(
+    layers: DetectingOutputLayers, *counts: int, seed: int = 0, confidence: float = 2.0
+) -> tuple[tuple[torch.Tensor, torch.Tensor], list[Instances]]:
+    """Regions in heaps, as they lie around objects, some of which leave the image."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    regions = sum(counts)
+    heap = torch.randint(0, 6, (regions,), generator=generator)
+    centres = (torch.rand(6, 2, generator=generator) * torch.tensor([160.0, 120.0]))[heap]
+    sides = (torch.rand(6, 2, generator=generator) * 60 + 10)[heap] * (normal(regions, 2) / 8).exp()
+    centres = centres + normal(regions, 2) * sides / 8
+    boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+    columns = layers.cls_score.out_features
+    logits = confidence * (normal(6, columns)[heap] + normal(regions, columns) / 4)
+    deltas = normal(regions, layers.bbox_pred.out_features)
+    proposals = []
+    for own in boxes.split(list(counts)):
+        one = Instances(SIZE)
+        one.proposal_boxes = Boxes(own)
+        proposals.append(one)
+    return (logits, deltas), proposals
+
+
+def detectron2s(
+    layers: DetectingOutputLayers, predictions: Any, proposals: list[Instances]
+) -> tuple[list[Instances], list[torch.Tensor]]:
+    """detectron2's own detections.
+
+    It sorts them with an algorithm that leaves the order of equal scores to the processor: all
+    that survive are asked for, and sorted and cut here.
+    """
+    wanted, layers.test_topk_per_image = layers.test_topk_per_image, -1
+    found, regions = FastRCNNOutputLayers.inference(layers, predictions, proposals)
+    layers.test_topk_per_image = wanted
+    for image, one in enumerate(found):
+        keys = zip(
+            (-one.scores).tolist(), regions[image].tolist(), one.pred_classes.tolist(), strict=True
+        )
+        order = [place for _, place in sorted(zip(keys, range(len(one)), strict=True))]
+        chosen = torch.tensor(order[:wanted] if wanted >= 0 else order, dtype=torch.int64)
+        found[image], regions[image] = one[chosen], regions[image][chosen]
+    return found, regions
+
+
+def assert_detectron2s(
+    layers: DetectingOutputLayers, predictions: Any, proposals: list[Instances]
+) -> list[Instances]:
+    """Ours are detectron2's own detections, box by box; returns them."""
+    ours, our_regions = layers.inference(predictions, proposals)
+    theirs, their_regions = detectron2s(layers, predictions, proposals)
+    assert len(ours) == len(theirs) == len(proposals)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.image_size == other.image_size == SIZE
+        assert torch.equal(one.pred_classes, other.pred_classes)
+        assert torch.equal(one.scores, other.scores)
+        torch.testing.assert_close(
+            one.pred_boxes.tensor, other.pred_boxes.tensor, rtol=0, atol=1e-5
+        )
+    assert all(map(torch.equal, our_regions, their_regions))
+    return ours
+
+
+def count_rounds(layers: DetectingOutputLayers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many candidates each round of suppression looks at."""
+    rounds: list[int] = []
+
+    def count(boxes: torch.Tensor, *rest: Any) -> torch.Tensor:
+        rounds.append(len(boxes))
+        return suppress_by_class(boxes, *rest)
+
+    monkeypatch.setattr(detecting, "suppress_by_class", count)
+    return rounds
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_many_candidates_give_detectron2s_detections(
+    agnostic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = make_layers(50, agnostic=agnostic)
+    rounds = count_rounds(layers, monkeypatch)
+    predictions, proposals = make_input(layers, 200)
+    [found] = assert_detectron2s(layers, predictions, proposals)
+    assert len(found) == 30
+    assert rounds == [1000]  # of 10,000
+    [plain], _ = FastRCNNOutputLayers.inference(layers, predictions, proposals)
+    assert torch.equal(found.scores, plain.scores)
+    assert torch.equal(found.pred_classes, plain.pred_classes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    classes=st.sampled_from([1, 2, 13, 60]),
+    agnostic=st.booleans(),
+    counts=st.lists(st.sampled_from([0, 1, 7, 60, 150]), min_size=1, max_size=3),
+    wanted=st.sampled_from([0, 1, 20, 300, -1]),
+    lowest=st.sampled_from([0.0, 0.01, 0.05, 0.3, 2.0]),
+    overlap=st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]),
+    confidence=st.sampled_from([0.0, 0.5, 2.0, 30.0]),
+)
+def test_whatever_comes_gives_detectron2s_detections(
+    seed: int, classes: int, agnostic: bool, counts: list[int], wanted: int, lowest: float,
+    overlap: float, confidence: float,
+) -> None:  # fmt: skip
+    layers = make_layers(
+        classes,
+        agnostic=agnostic,
+        test_score_thresh=lowest,
+        test_nms_thresh=overlap,
+        test_topk_per_image=wanted,
+    )
+    assert_detectron2s(layers, *make_input(layers, *counts, seed=seed, confidence=confidence))
+
+
+def test_more_candidates_are_looked_at_where_too_few_survive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = make_layers(40, test_topk_per_image=150, test_nms_thresh=0.3)
+    rounds = count_rounds(layers, monkeypatch)
+    predictions, proposals = make_input(layers, 300, confidence=3.0)
+    [found] = assert_detectron2s(layers, predictions, proposals)
+    assert rounds == [1200, 4800]
+    assert len(found) == 150
+    layers.test_topk_per_image = 5000  # more than survive at all
+    rounds.clear()
+    [found] = assert_detectron2s(layers, predictions, proposals)
+    assert rounds == [12_000]
+    assert 150 < len(found) < 5000
+
+
+def test_few_candidates_are_detectron2s_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = make_layers(50, test_score_thresh=0.04)
+    rounds = count_rounds(layers, monkeypatch)
+    [found] = assert_detectron2s(layers, *make_input(layers, 40))
+    assert 0 < len(found) <= 30
+    assert rounds == []
+
+
+def test_nothing_above_the_threshold_is_nothing_found() -> None:
+    layers = make_layers(50, test_score_thresh=1.0)
+    [found] = assert_detectron2s(layers, *make_input(layers, 200))
+    assert len(found) == 0
+    assert found.pred_boxes.tensor.shape == (0, 4)
+
+
+def test_no_regions_and_no_images() -> None:
+    layers = make_layers(50)
+    found = assert_detectron2s(layers, *make_input(layers, 0, 90, 0))
+    assert [len(one) for one in found] == [0, 30, 0]
+    predictions, _ = make_input(layers, 0)
+    assert layers.inference(predictions, []) == ([], [])
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_of_equal_scores_the_earlier_region_then_the_lower_label_comes_first(levels: int) -> None:
+    layers = make_layers(40)
+    (logits, deltas), proposals = make_input(layers, 100)
+    steps = torch.randint(0, levels, logits.shape, generator=torch.Generator().manual_seed(1))
+    # The background takes what the others leave, so that scores of different regions tie too.
+    shares = (steps + 1.0) / (2 * levels * steps.shape[1])
+    shares[:, -1] = 1 - shares[:, :-1].sum(1)
+    logits = shares.log()
+    assert len(logits.softmax(1)[:, :-1].unique()) < 400
+    [found], [regions] = layers.inference((logits, deltas), proposals)
+    scores = logits.softmax(1)
+    keys = list(
+        zip((-found.scores).tolist(), regions.tolist(), found.pred_classes.tolist(), strict=True)
+    )
+    assert keys == sorted(keys)
+    assert torch.equal(found.scores, scores[regions, found.pred_classes])
+    assert_detectron2s(layers, (logits, deltas), proposals)
+
+
+def test_all_scores_alike_give_detectron2s_detections() -> None:
+    layers = make_layers(40)
+    (logits, deltas), proposals = make_input(layers, 100)
+    assert_detectron2s(layers, (torch.zeros_like(logits), deltas), proposals)
+
+
+@pytest.mark.parametrize("where", ["logits", "deltas", "region"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 3e38])
+def test_regions_that_are_not_finite_are_left_out(where: str, value: float) -> None:
+    layers = make_layers(40)
+    (logits, deltas), proposals = make_input(layers, 100)
+    rows = [0, 17, 99]
+    tensor = {
+        "logits": logits, "deltas": deltas, "region": proposals[0].proposal_boxes.tensor
+    }[where]  # fmt: skip
+    tensor[rows, torch.tensor([1, 3, 2])] = value
+    [ours], [regions] = layers.inference((logits, deltas), proposals)
+    [theirs], _ = detectron2s(layers, (logits, deltas), proposals)
+    torch.testing.assert_close(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
+    assert torch.equal(ours.scores, theirs.scores)
+    assert torch.equal(ours.pred_classes, theirs.pred_classes)
+    assert len(ours) == 30
+    # detectron2 counts regions without those left out; here they are the given ones.
+    assert torch.equal(ours.scores, logits.softmax(1)[regions, ours.pred_classes])
+    if value != value:
+        assert not set(rows) & set(regions.tolist())
+
+
+def test_an_infinitely_small_box_is_finite() -> None:
+    layers = make_layers(40)
+    (logits, deltas), proposals = make_input(layers, 60)
+    deltas[:, 2::4] = float("-inf")  # exp gives a width of 0
+    [found] = assert_detectron2s(layers, (logits, deltas), proposals)
+    assert len(found) == 30
+    assert (found.pred_boxes.tensor[:, 0] == found.pred_boxes.tensor[:, 2]).all()
+
+
+def test_suppression_is_that_of_each_class_alone() -> None:
+    from torchvision.ops import nms
+
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(400, 2, generator=generator) * 50
+    boxes = torch.cat([corners, corners + torch.rand(400, 2, generator=generator) * 30], dim=1)
+    scores = torch.rand(400, generator=generator)
+    labels = torch.randint(0, 7, (400,), generator=generator)
+    kept = suppress_by_class(boxes, scores, labels, 0.4)
+    expected = []
+    for label in range(7):
+        places = (labels == label).nonzero()[:, 0]
+        expected += places[nms(boxes[places], scores[places], 0.4)].tolist()
+    assert kept.tolist() == sorted(expected, key=lambda place: -float(scores[place]))
+    assert 7 < len(kept) < 400
+
+
+def test_nothing_to_suppress_is_nothing_kept() -> None:
+    kept = suppress_by_class(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), 0.5)
+    assert kept.shape == (0,)
+    assert kept.dtype == torch.int64
+
+
+def test_the_cosine_predictor_detects_so(make_model: Callable[..., Any]) -> None:
+    assert isinstance(make_model(3).roi_heads.box_predictor, CosineBoxPredictor)
+    assert CosineBoxPredictor.inference is DetectingOutputLayers.inference

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data
+from lst_cli.phases.sampling import ClassAwareSampler, RepeatFactorSampler, repeat_factors
+
+# Images of each class: the first is everywhere, the last in one image of ten.
+ROWS = np.arange(10, 20)
+IMAGES_OF = (ROWS, np.array([11, 12, 13]), np.array([12]))
+
+set_of_classes = st.lists(
+    st.sets(st.integers(0, 30), min_size=1, max_size=20), min_size=1, max_size=6
+)
+
+
+def arrays(classes):
+    return tuple(np.array(sorted(images)) for images in classes)
+
+
+# --- repeat factors ------------------------------------------------------------------------------
+
+
+def test_the_rarest_class_of_an_image_decides_its_factor():
+    # Shares 1, 0.3 and 0.1; sqrt(0.4 / 0.3) = 1.1547 and sqrt(0.4 / 0.1) = 2.
+    factors = repeat_factors(ROWS, IMAGES_OF, 0.4)
+    np.testing.assert_allclose(factors, [1, 1.154700538, 2, 1.154700538, 1, 1, 1, 1, 1, 1])
+
+
+def test_classes_at_the_threshold_repeat_nothing():
+    assert repeat_factors(ROWS, IMAGES_OF, 0.1).tolist() == [1.0] * 10
+
+
+def test_no_images_have_no_factors():
+    nothing = np.zeros(0, dtype=np.int64)
+    assert repeat_factors(nothing, [nothing], 0.5).tolist() == []
+
+
+@pytest.mark.engine
+@settings(deadline=None, max_examples=25)
+@given(set_of_classes, st.sampled_from([0.001, 0.1, 0.5, 1.0]))
+def test_factors_are_detectron2s(classes, threshold):
+    from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+    images_of = arrays(classes)
+    images = np.unique(np.concatenate(images_of))
+    records = [
+        # Two annotations of a class in an image count once.
+        {
+            "annotations": [
+                {"category_id": k} for k, rows in enumerate(images_of) if i in rows for _ in "ab"
+            ]
+        }
+        for i in images
+    ]
+    theirs = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(records, threshold)
+    np.testing.assert_allclose(
+        repeat_factors(images, images_of, threshold), theirs.numpy(), rtol=1e-6
+    )
+
+
+def test_an_epoch_rounds_each_factor_up_or_down():
+    sampler = RepeatFactorSampler(ROWS, np.array([1, 1.25, 2.5, 3, 1, 1, 1, 1, 1, 1]), 0, 0)
+    assert len(sampler) == 14
+    for epoch in range(20):
+        shown = Counter(sampler.epoch_images(epoch).tolist())
+        assert shown[11] in (1, 2)
+        assert shown[12] in (2, 3)
+        assert shown[13] == 3
+        assert all(shown[row] == 1 for row in (10, *range(14, 20)))
+
+
+def test_over_many_epochs_an_image_comes_as_often_as_its_factor_says():
+    sampler = RepeatFactorSampler(np.arange(2), np.array([1.25, 2.5]), 0, 0)
+    shown = np.bincount(np.concatenate([sampler.epoch_images(epoch) for epoch in range(2000)]))
+    np.testing.assert_allclose(shown / 2000, [1.25, 2.5], atol=0.05)
+
+
+def test_epochs_differ_in_length_and_say_so():
+    sampler = RepeatFactorSampler(ROWS, np.full(10, 1.5), 0, 0)
+    lengths = [sampler.epoch_length(epoch) for epoch in range(10)]
+    assert len(set(lengths)) > 1
+    assert lengths == [len(sampler.epoch_images(epoch)) for epoch in range(10)]
+
+
+def test_seed_and_epoch_decide_what_is_shown_and_in_which_order():
+    def epoch(seed, number):
+        return RepeatFactorSampler(ROWS, np.full(10, 1.5), seed, 0).epoch_images(number).tolist()
+
+    assert epoch(0, 3) == epoch(0, 3)
+    assert epoch(0, 3) != epoch(0, 4)
+    assert epoch(0, 3) != epoch(1, 3)
+    assert epoch(0, 3) != sorted(epoch(0, 3))
+
+
+# --- class-aware ---------------------------------------------------------------------------------
+
+
+def draws(sampler, epochs):
+    return np.concatenate([sampler.epoch_images(epoch) for epoch in range(epochs)]).tolist()
+
+
+def test_every_class_has_its_turn_before_any_has_another():
+    one_image_each = tuple(np.array([label]) for label in range(4))
+    shown = draws(ClassAwareSampler(one_image_each, length=6, seed=0, phase=0), 4)
+    turns = [shown[start : start + 4] for start in range(0, 24, 4)]  # also across epochs
+    assert all(sorted(turn) == [0, 1, 2, 3] for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1
+
+
+def test_all_images_of_a_class_come_before_any_comes_again():
+    one_class = (np.array([3, 5, 8]),)
+    shown = draws(ClassAwareSampler(one_class, length=4, seed=0, phase=0), 6)
+    rounds = [shown[start : start + 3] for start in range(0, 24, 3)]
+    assert all(sorted(one) == [3, 5, 8] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+
+
+def test_a_class_without_images_has_no_turn():
+    classes = (np.array([1]), np.zeros(0, dtype=np.int64), np.array([2]))
+    assert Counter(draws(ClassAwareSampler(classes, 4, 0, 0), 2)) == {1: 4, 2: 4}
+
+
+@settings(deadline=None, max_examples=30)
+@given(set_of_classes, st.integers(0, 5), st.integers(0, 3))
+def test_class_aware_epochs_have_their_length_and_repeat_with_the_seed(classes, seed, epoch):
+    images_of = arrays(classes)
+    images = np.unique(np.concatenate(images_of))
+    sampler = ClassAwareSampler(images_of, len(images), seed, 0)
+    shown = sampler.epoch_images(epoch)
+    assert len(shown) == sampler.epoch_length(epoch) == len(sampler) == len(images)
+    assert set(shown.tolist()) <= set(images.tolist())
+    again = ClassAwareSampler(images_of, len(images), seed, 0)
+    assert again.epoch_images(epoch).tolist() == shown.tolist()
+
+
+# --- as a phase ----------------------------------------------------------------------------------
+
+OCCURRENCES = Occurrences.of(
+    np.concatenate(IMAGES_OF), np.repeat(np.arange(3), [len(rows) for rows in IMAGES_OF]), 3
+)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])
+def test_all_classes_count_in_every_entry(sampling):
+    data = base_data(OCCURRENCES, range(3), 0, sampling, repeat_threshold=0.4)
+    entries = data.epoch_entries(1)
+    assert set(entries.labels.tolist()) == {ALL_CLASSES}
+    assert len(entries) == data.epoch_length(1)
+    assert set(entries.images.tolist()) <= set(ROWS.tolist())
+
+
+def test_rare_classes_come_up_more_often_with_either_sampler():
+    def share_of_image_12(sampling):
+        data = base_data(OCCURRENCES, range(3), 0, sampling, repeat_threshold=0.9)
+        shown = np.concatenate([data.epoch_entries(epoch).images for epoch in range(50)])
+        return float((shown == 12).mean())
+
+    assert share_of_image_12("uniform") == 0.1
+    # A third of the draws for its own class, and a third of another third, and 1 in 10 of the last.
+    assert share_of_image_12("class-aware") == pytest.approx(1 / 3 + 1 / 9 + 1 / 30, abs=0.03)
+    # 3 of 3 + 2 * 1.732 + 7 in expectation.
+    assert share_of_image_12("repeat-factor") == pytest.approx(3 / (10 + 3.464), abs=0.02)
+
+
+def test_only_the_classes_of_the_base_matter():
+    data = base_data(OCCURRENCES, range(1, 2), 0, "class-aware")
+    assert sorted(data.epoch_entries(0).images.tolist()) == [11, 12, 13]
+    data = base_data(OCCURRENCES, range(2), 0, "repeat-factor", repeat_threshold=0.3)
+    assert len(data) == 10  # class 2 repeats nothing
