@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,10 +23,21 @@ from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.config import Settings
+    from lst_cli.evaluation.detections import IouType
+    from lst_cli.recipes.evaluate import Examination
+
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
-    "eval", epilog=examples("lst eval", "lst eval --phase 0 --json", "lst eval --instant")
+    "eval",
+    epilog=examples(
+        "lst eval",
+        "lst eval --all-phases --json",
+        "lst eval --instant",
+        "lst eval --detections results.json --annotations val.json --train-counts train.json",
+    ),
 )
 @with_options(workspace_option)
 @click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished one]")
@@ -35,12 +47,67 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The phase's classes before any training: random rows, mean features, generated rows.",
 )
+@click.option(
+    "--detections",
+    metavar="FILE",
+    type=_file,
+    help="Score this results file in LVIS format instead; needs --annotations and no workspace.",
+)
+@click.option(
+    "--annotations",
+    metavar="FILE",
+    type=_file,
+    help="With --detections: LVIS or COCO annotations of the same images.",
+)
+@click.option(
+    "--train-counts",
+    metavar="FILE",
+    type=_file,
+    help="With --detections: the training annotations, or a CSV with category_id and "
+    "train_instance_count, for AP by bin.",
+)
+@click.option(
+    "--iou-type",
+    "iou_types",
+    multiple=True,
+    type=click.Choice(["segm", "bbox"]),
+    help="With --detections: only masks or only boxes.",
+)
+@click.option(
+    "--bins",
+    metavar="BINS",
+    help="Bins of training instances, such as '=1,<10,10-99,>=100'; the setting eval.bins.",
+)
+@click.option(
+    "--fixed-ap",
+    is_flag=True,
+    help="AP_fixed: the best 10,000 detections of a class over all images, instead of so many "
+    "an image.",
+)
+@click.option(
+    "--errors",
+    is_flag=True,
+    help="Where AP is lost: wrong class, place, duplicates, background, missed objects; by bin.",
+)
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="Run lvis-api too, which takes minutes, and print the largest difference.",
+)
 @with_options(device_option, set_option, json_option)
 def command(
     workspace: Workspace,
     phase: int | None,
     all_phases: bool,
     instant: bool,
+    detections: Path | None,
+    annotations: Path | None,
+    train_counts: Path | None,
+    iou_types: tuple[IouType, ...],
+    bins: str | None,
+    fixed_ap: bool,
+    errors: bool,
+    reference: bool,
     device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -49,32 +116,142 @@ def command(
 
     Prints mask and box AP by number of training instances, over the classes seen so far, and
     writes metrics.json and detections.json beside the phase. With --instant, its classes are
-    added to the model of the phase before without training, and instant.json is written.
+    added to the model of the phase before without training, and instant.json is written. With
+    --detections, any results file is scored, and nothing is written.
     """
-    from lst_cli.recipes.evaluate import evaluate_phase
-    from lst_cli.recipes.status import next_command
-    from lst_cli.reporting.tables import binned_table, groups_table
+    of_file = {
+        "--annotations": annotations,
+        "--train-counts": train_counts,
+        "--iou-type": iou_types,
+    }
+    of_phase = {
+        "--phase": phase is not None,
+        "--all-phases": all_phases,
+        "--instant": instant,
+        "--device": device,
+        "--set": overrides,
+    }
+    if detections is not None:
+        _refuse(of_phase, "is of a phase, not of --detections")
+        from lst_cli.cli.score import run_scoring
 
+        run_scoring(
+            detections,
+            annotations,
+            train_counts,
+            iou_types=iou_types,
+            bins=bins,
+            fixed_ap=fixed_ap,
+            reference=reference,
+            errors=errors,
+            as_json=as_json,
+        )
+        return
+    _refuse(of_file, "needs --detections")
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
-    settings = workspace.settings(words(overrides, device=device))
+    settings = workspace.settings(words(overrides, device=device, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
     if instant:
+        _refuse(
+            {"--fixed-ap": fixed_ap, "--errors": errors, "--reference": reference},
+            "does not go with --instant",
+        )
         later = [one for one in phases if one > 0] if all_phases else phases
         _show_instant(workspace, later, settings, as_json)
         return
+    _show_phases(
+        workspace,
+        phases,
+        settings,
+        as_list=all_phases,
+        fixed_ap=fixed_ap,
+        errors=errors,
+        reference=reference,
+        as_json=as_json,
+    )
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    for name, value in given.items():
+        if value:
+            raise LstError(f"{name} {why}", "lst eval --help")
+
+
+def _show_phases(
+    workspace: Workspace,
+    phases: Sequence[int],
+    settings: Settings,
+    *,
+    as_list: bool,
+    fixed_ap: bool,
+    errors: bool,
+    reference: bool,
+    as_json: bool,
+) -> None:
+    from lst_cli.recipes.evaluate import evaluate_phase, examine_phase
+    from lst_cli.recipes.status import next_command
+    from lst_cli.reporting.scores_table import scores_table
+    from lst_cli.reporting.tables import binned_table, groups_table
+
+    closer = []
     with meter() as tell:
-        metrics = [evaluate_phase(workspace, one, settings, progress=tell) for one in phases]
+        if errors or reference:
+            closer = [
+                examine_phase(
+                    workspace,
+                    one,
+                    settings,
+                    errors=errors,
+                    reference=reference,
+                    fixed_ap=fixed_ap,
+                    progress=tell,
+                )
+                for one in phases
+            ]
+            metrics = [one.metrics for one in closer]
+        else:
+            metrics = [
+                evaluate_phase(workspace, one, settings, fixed_ap=fixed_ap, progress=tell)
+                for one in phases
+            ]
     if as_json:
         records = [one.model_dump(mode="json") for one in metrics]
-        print_json(records if all_phases else records[0])
+        for record, look in zip(records, closer, strict=False):
+            record |= _closer_json(look)
+        print_json(records if as_list else records[0])
         return
     print_table(binned_table(metrics))
     print_table(groups_table(metrics))
-    where = workspace.layout.phases if all_phases else workspace.phase(phases[0]).root
-    note(f"wrote metrics.json and detections.json in {where}")
+    print_table(scores_table(metrics[-1].segm))
+    for look in closer:
+        _show_closer(look)
+    where = workspace.layout.phases if as_list else workspace.phase(phases[0]).root
+    if not closer:
+        suffix = "-fixed" if fixed_ap else ""
+        note(f"wrote metrics{suffix}.json and detections{suffix}.json in {where}")
     click.echo("next: " + next_command(workspace))
+
+
+def _closer_json(look: Examination) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if look.errors is not None:
+        record["errors"] = look.errors.model_dump(mode="json")
+    if look.differences:
+        record["largest_difference"] = look.differences
+    return record
+
+
+def _show_closer(look: Examination) -> None:
+    from lst_cli.cli.score import show_differences
+    from lst_cli.reporting.errors_table import errors_table
+
+    if look.errors is not None:
+        print_table(errors_table(look.errors))
+    show_differences(look.differences)
+    for path in look.written:
+        note(f"wrote {path}")
 
 
 def _show_instant(

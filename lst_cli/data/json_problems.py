@@ -16,7 +16,18 @@ _NOT_A_NUMBER = re.compile(rb"-?(?:NaN|Infinity|nan|inf)")
 _KEY = re.compile(rb'"([^"\\]*)"[ \t\r\n]*:')
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _LISTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
-_ONE_OF = {"images": "image", "annotations": "annotation", "categories": "category"}
+_ONE_OF = {
+    "images": "image",
+    "annotations": "annotation",
+    "categories": "category",
+    "detections": "detection",
+}
+
+_HINT = "give an LVIS or COCO annotation file, or repair it"
+_HINTS = {
+    "detections": "give a results file: a list of image_id, category_id, score, and bbox (x, y, "
+    "width, height) or segmentation (compressed RLE)"
+}
 
 
 class _Identified(msgspec.Struct):
@@ -87,6 +98,10 @@ def explain_decode_error(problem: PieceError) -> LstError:
     """
     if isinstance(problem.cause, UnicodeDecodeError):
         return _explain_encoding(problem)
+    if isinstance(problem.cause, RecursionError):
+        return malformed(
+            problem.path, problem.start, f'a value of "{problem.key}" is nested too deeply'
+        )
     if problem.malformed:
         return _explain_malformed(problem)
     return _explain_type(problem)
@@ -116,12 +131,12 @@ def _explain_type(problem: PieceError) -> LstError:
     row = problem.row + (int(where.group(1)) if where else 0)
     try:
         pieces = _LISTS.decode(problem.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pieces = []  # broken further on as well; msgspec's own index must do
     for index, raw in enumerate(pieces):
         try:
             problem.decoder.decode(b"[" + bytes(raw) + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message, row, record = str(error), problem.row + index, bytes(raw)
             break
     where = _WHERE.search(message)  # now of the one record, without the others
@@ -129,9 +144,7 @@ def _explain_type(problem: PieceError) -> LstError:
     reason = reason[:1].lower() + reason[1:]
     field = where.group(2).lstrip(".") if where else ""
     at = f"{record_name(problem.key, row, record)}{f', field {field}' if field else ''}"
-    return LstError(
-        f"{problem.path}: {at}: {reason}", "give an LVIS or COCO annotation file, or repair it"
-    )
+    return LstError(f"{problem.path}: {at}: {reason}", _HINTS.get(problem.key, _HINT))
 
 
 def _explain_malformed(problem: PieceError) -> LstError:
@@ -154,7 +167,7 @@ def _explain_malformed(problem: PieceError) -> LstError:
     return LstError(
         f"{problem.path}: {record_name(problem.key, row)}{field}: {number.group().decode()} is not "
         f"a number (line {_line(problem.path, offset)}, byte {offset})",
-        "correct or remove the annotation; JSON has neither NaN nor Infinity",
+        "correct or remove it; JSON has neither NaN nor Infinity",
     )
 
 

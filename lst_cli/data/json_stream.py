@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from lst_cli.data.json_problems import PieceError, explain_decode_error, malformed
+from lst_cli.data.json_tokens import find_cut, find_end
 from lst_cli.errors import LstError
 
 Progress = Callable[[int, "int | None"], None]
@@ -31,7 +32,6 @@ Progress = Callable[[int, "int | None"], None]
 BLOCK_SIZE = 512 * 1024
 """Bytes read at once. Blocks that stay in the cache: 8 MiB were twice as slow."""
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BETWEEN_RECORDS = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -39,64 +39,6 @@ _QUOTE, _COMMA, _COLON, _OPEN_LIST, _CLOSE_LIST, _OPEN, _CLOSE = b'",:[]{}'
 _GUESSES = 64  # closing braces looked at before the tokenizer takes over
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ANYTHING: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def find_cut(data: bytes, start: int) -> tuple[int, bool]:
-    """Find where the last whole element of a list ends.
-
-    Args:
-        data: Bytes of a JSON list, possibly cut anywhere at the end.
-        start: Where an element (or the end of the list) begins.
-
-    Returns:
-        The position of the last comma between elements and False, or the
-        position of the bracket that closes the list and True; -1 and False
-        when no element is complete.
-
-    Example:
-        >>> find_cut(b'{"a": "],{"}, {"b": [1, 2', 0)
-        (12, False)
-    """
-    depth, comma = 0, -1
-    for match in _TOKEN.finditer(data, start):
-        at = match.start()
-        token = data[at]
-        if token == _QUOTE:
-            if match.end() - at == 1:  # a string that goes on behind the end of data
-                break
-        elif token == _COMMA:
-            if depth == 0:
-                comma = at
-        elif token in (_OPEN, _OPEN_LIST):
-            depth += 1
-        elif depth == 0:
-            return at, True
-        else:
-            depth -= 1
-    return comma, False
-
-
-def find_end(data: bytes, start: int) -> int:
-    """Find where one value of an object ends: at a comma or a closing bracket.
-
-    Example:
-        >>> find_end(b'{"a": [1, 2]}, "b": 3', 0)
-        13
-    """
-    depth = 0
-    for match in _TOKEN.finditer(data, start):
-        at = match.start()
-        token = data[at]
-        if token == _QUOTE:
-            if match.end() - at == 1:
-                break
-        elif token in (_OPEN, _OPEN_LIST):
-            depth += 1
-        elif depth == 0:
-            return at
-        elif token != _COMMA:
-            depth -= 1
-    return -1
 
 
 class ListStream:
@@ -161,7 +103,7 @@ class ListStream:
         self._open_object()
         first = True
         while True:
-            byte = self._peek("the top-level object")
+            byte: int | None = self._peek("the top-level object")
             if first and byte == _CLOSE:
                 break
             key = self._read_key()
@@ -193,7 +135,8 @@ class ListStream:
                     f'{self.path} has no list "{key}"', "give an LVIS or COCO annotation file"
                 )
 
-    def _open_object(self) -> None:
+    def _open(self) -> int:
+        """Return the first byte that is not space, behind a byte order mark; nothing is parsed."""
         while len(self._buffer) < len(_BYTE_ORDER_MARK) and self._read_more():
             pass
         if self._buffer.startswith(b"\x1f\x8b"):
@@ -203,6 +146,10 @@ class ListStream:
         byte = self._peek(None)
         if byte is None:
             raise LstError(f"{self.path} is empty", "copy or download it again")
+        return byte
+
+    def _open_object(self) -> None:
+        byte = self._open()
         if byte == _OPEN_LIST:
             raise LstError(
                 f"{self.path}: the top level is a list, not an object",
@@ -360,3 +307,42 @@ class ListStream:
             f"{self.path} ends after {self._done} bytes in the middle of {inside}",
             "the file is cut short: copy or download it again",
         )
+
+
+class TopListStream(ListStream):
+    """One pass over a file whose top level is a list of records, as of detections.
+
+    Iterating yields ``(key, first_row, records)`` as `ListStream` does.
+
+    Args:
+        path: The file.
+        key: What errors call a record.
+        decoder: Of a list of records.
+        hint: What to give instead of a file with an object at its top.
+        progress: Called with bytes read and bytes in the file after each block.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: str,
+        decoder: msgspec.json.Decoder[list[Any]],
+        *,
+        hint: str,
+        block_size: int = BLOCK_SIZE,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__(path, {key: decoder}, block_size=block_size, progress=progress)
+        self._key, self._hint = key, hint
+
+    def _members(self) -> Iterator[tuple[str, int, list[Any]]]:
+        byte = self._open()
+        if byte == _OPEN:
+            raise LstError(f"{self.path}: the top level is an object, not a list", self._hint)
+        if byte != _OPEN_LIST:
+            raise self._malformed("expected a list")
+        self._position += 1
+        self.counts[self._key] = 0
+        yield from self._records(self._key)
+        if self._peek(None) is not None:
+            raise self._malformed("something stands behind the end of the list")

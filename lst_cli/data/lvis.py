@@ -130,6 +130,8 @@ class Dataset:
         images: The images.
         categories: The classes.
         instances: The annotations.
+        unlisted: Id of the first image that lacks a federated list which others have; None where
+            all have both, or none has any.
     """
 
     path: Path
@@ -139,6 +141,7 @@ class Dataset:
     images: Images
     categories: Categories
     instances: Instances
+    unlisted: int | None = None
 
 
 def read_dataset(
@@ -215,6 +218,7 @@ def read_dataset(
             areas=np.array(annotations.areas, dtype=np.float64),
             crowd=np.array(annotations.crowd, dtype=np.bool_),
         ),
+        unlisted=images.unlisted if images.federated else None,
     )
 
 

@@ -54,7 +54,12 @@ SEGMENTATIONS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[RawSe
 
 
 class ImageColumns:
-    """Images gathered column by column, and whether any has a federated field."""
+    """Images gathered column by column.
+
+    Attributes:
+        federated: Whether any has a federated list.
+        unlisted: Id of the first that lacks one or both; None if each has both.
+    """
 
     def __init__(self) -> None:
         self.ids, self.heights, self.widths = array("q"), array("q"), array("q")
@@ -63,6 +68,7 @@ class ImageColumns:
         self.neg_category_ids: list[tuple[int, ...]] = []
         self.not_exhaustive_category_ids: list[tuple[int, ...]] = []
         self.federated = False
+        self.unlisted: int | None = None
 
     def extend(self, records: list[ImageRecord]) -> None:
         """Append records.
@@ -83,6 +89,15 @@ class ImageColumns:
             image.neg_category_ids is not None or image.not_exhaustive_category_ids is not None
             for image in records
         )
+        if self.unlisted is None:
+            self.unlisted = next(
+                (
+                    image.id
+                    for image in records
+                    if image.neg_category_ids is None or image.not_exhaustive_category_ids is None
+                ),
+                None,
+            )
 
 
 class CategoryColumns:

@@ -59,7 +59,7 @@ def parse_segmentation(raw: bytes) -> Segmentation:
     """
     try:
         segmentation: list[list[float]] | _Runs = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = raw[:40].decode("utf-8", "replace") + ("..." if len(raw) > 40 else "")
         raise LstError(
             f"a segmentation is neither polygons nor an RLE: {text or 'nothing'} "

@@ -1,282 +1,346 @@
-"""A validation file as the ground truth of one phase.
+"""An annotation file as the ground truth of some classes, in columns.
 
 In phase t, classes of later phases do not exist: their annotations are dropped, and so are
 their names in the federated lists. Every image stays, since one without an instance of a
 seen class can still be labelled as having none.
+
+Letters: N images, M annotations, K classes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from lst_cli.data.json_stream import ListStream, Progress
+from lst_cli.data.lvis import Dataset, Layout, parse_segmentation
+from lst_cli.data.segmentations import find_fault
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
+
+Rle = dict[str, Any]
+"""A mask as pycocotools takes it: `size` (height, width) and compressed `counts`."""
 
 _CHECK_HINT = "run `lst check` to see everything that is wrong with the annotations"
 
 
-class GroundTruth(TypedDict):
-    """An LVIS-format dict, ready for `lvis_ap`.
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What is known about K classes in N images.
 
     Attributes:
-        images: Dicts with `id`, `height`, `width`, `file_name`, `coco_url`,
-            `neg_category_ids` and `not_exhaustive_category_ids`.
-        annotations: Dicts with `id`, `image_id`, `category_id`, `bbox`, `area`, `ignore`
-            and `segmentation`.
-        categories: Dicts with `id`, `name` and `frequency`, in the order of the seen classes.
+        path: The annotation file.
+        layout: Of the file.
+        image_ids: Ascending, as lvis-api goes through images, shape (N,).
+        sizes: Height and width of each image in pixels, shape (N, 2).
+        category_ids: The classes to score, in the order of their columns.
+        known_category_ids: These and all others of the file, whose detections take part in the
+            cap on detections only.
+        names: Name of each class to score.
+        frequencies: "r", "c", "f", or "" of each.
+        image: Row of each annotation's image, shape (M,), in the order of the file.
+        category: Column of each annotation's class, shape (M,).
+        ids: Annotation ids, shape (M,).
+        boxes: x, y, width, height in pixels, shape (M, 4).
+        areas: As stated, in square pixels, shape (M,).
+        ignore: Whether a match with it is neither right nor wrong, shape (M,).
+        rles: Mask of each annotation; None if they were not asked for.
+        negative: Pairs of image and class verified to be absent, as `pair_keys`, ascending.
+        partial: Pairs where not every instance is outlined, likewise.
         federated: Whether the file says which classes were looked for in which image.
         notes: Sentences about what was read differently from what the file says.
     """
 
-    images: list[dict[str, Any]]
-    annotations: list[dict[str, Any]]
-    categories: list[dict[str, Any]]
+    path: Path
+    layout: Layout
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    category_ids: tuple[int, ...]
+    known_category_ids: frozenset[int]
+    names: tuple[str, ...]
+    frequencies: tuple[str, ...]
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    ignore: NDArray[np.bool_]
+    rles: list[Rle] | None
+    negative: NDArray[np.int64]
+    partial: NDArray[np.int64]
     federated: bool
-    notes: list[str]
+    notes: tuple[str, ...]
+
+    def pair_keys(self, image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One number for each pair of image and class: row times K plus column."""
+        return image * len(self.category_ids) + category
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """Which annotations lvis-api looks at: it passes over those without an area, shape (M,)."""
+        return (self.areas > 0) & (self.areas < np.inf)
 
 
-class _Image(msgspec.Struct):
+class _Shape(msgspec.Struct, gc=False):
     id: int
-    height: int
-    width: int
-    file_name: str = ""
-    coco_url: str = ""
-    neg_category_ids: list[int] | None = None
-    not_exhaustive_category_ids: list[int] | None = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+    ignore: int | bool | None = None
 
 
-class _Annotation(msgspec.Struct):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    segmentation: msgspec.Raw = msgspec.Raw(b"null")  # decoded for seen classes only
-    iscrowd: int = 0
-    ignore: int = 0
+_SHAPES: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Shape])
 
 
-class _Category(msgspec.Struct):
-    id: int
-    name: str = ""
-    frequency: str = ""
-
-
-class _File(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-class _Rle(msgspec.Struct):
-    size: tuple[int, int]
-    counts: str | list[int]
-
-
-def read_ground_truth(
-    path: Path,
-    seen_category_ids: Iterable[int],
-    train_image_counts: Mapping[int, int],
+def build_ground_truth(
+    dataset: Dataset,
+    category_ids: Iterable[int] | None = None,
+    train_image_counts: Mapping[int, int] | None = None,
+    *,
+    masks: bool = True,
+    progress: Progress | None = None,
 ) -> GroundTruth:
-    """Read a validation file and leave only what the classes seen so far need.
+    """Leave of an annotation file only what some classes need, and read their masks.
 
     A plain COCO-format file names no negatives: every image is taken to be labelled for
-    every class, so that each image is a negative of each seen class it has no annotation of.
+    every class, so that each image is a negative of each class it has no annotation of.
     Crowd regions, which LVIS does not have, are dropped; what COCO says by them (more
     instances here than are outlined) is said in LVIS's way, by listing the class as not
     exhaustively labelled in that image.
 
     Args:
-        path: LVIS v0.5, LVIS v1 or plain COCO instance annotations.
-        seen_category_ids: The classes of this phase and of all before it.
-        train_image_counts: Training images of each seen class, which decide whether it is
-            rare, common or frequent where the file does not say.
+        dataset: The file's columns: LVIS v0.5, LVIS v1 or plain COCO instance annotations.
+        category_ids: The classes to score, for instance those of a phase and of all before it;
+            all classes of the file by default.
+        train_image_counts: Training images of each class, which decide whether it is rare,
+            common or frequent where the file does not say. Without it such a class is none of
+            them.
+        masks: Whether to read the masks.
+        progress: Bytes of the file read, and its size.
 
     Returns:
-        The ground truth, its categories in the order of `seen_category_ids`.
+        The ground truth, its classes in the order of `category_ids`.
 
     Raises:
-        LstError: If the file cannot be read, is not of this format, has an id twice, or has
-            an annotation that names an unknown image or class or has an unusable shape.
+        LstError: If only some images have federated lists, a class is asked for twice, a
+            frequency is none, or a segmentation is unusable.
     """
-    seen = tuple(seen_category_ids)
-    content = _decode(path)
-    federated = _is_federated(path, content.images)
-    _check_references(path, content)
-    wanted = frozenset(seen)
-    kept = [each for each in content.annotations if each.category_id in wanted]
-    annotations = [each for each in kept if not each.iscrowd]
-    crowds = [each for each in kept if each.iscrowd]
-    sizes = {image.id: (image.height, image.width) for image in content.images}
-    categories, missing = _categories(path, content.categories, seen, train_image_counts)
+    path = dataset.path
+    if dataset.unlisted is not None:
+        raise LstError(
+            f"{path}: image {dataset.unlisted} lacks neg_category_ids or "
+            "not_exhaustive_category_ids, which other images have",
+            _CHECK_HINT,
+        )
+    listed = tuple(dataset.categories.ids.tolist())
+    # lvis-api takes them in this order, on which the last bits of its means depend.
+    wanted = tuple(sorted(listed)) if category_ids is None else tuple(category_ids)
+    if len(set(wanted)) != len(wanted):
+        raise LstError("a class is listed twice among those to score", "list every class once")
+    frequencies = _frequencies(dataset, wanted, train_image_counts)
+    column_of = {category_id: column for column, category_id in enumerate(wanted)}
+    columns = np.array([column_of.get(one, -1) for one in listed], dtype=np.int64)
+
+    order = np.argsort(dataset.images.ids, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    instances = dataset.instances
+    category = columns[instances.category_index]  # (all annotations of the file,)
+    image = rank[instances.image_index]
+    kept = np.flatnonzero((category >= 0) & ~instances.crowd)
+    crowds = np.flatnonzero((category >= 0) & instances.crowd)
+    names = dict(zip(listed, dataset.categories.names, strict=True))
+    sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
+    ignore, rles = _read_shapes(
+        dataset.path, kept, sizes[image[kept]].astype(np.int64), masks, progress
+    )
+    k = len(wanted)
+    crowded = np.unique(image[crowds] * k + category[crowds])
+    if dataset.federated:
+        negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
+    else:
+        negative = np.setdiff1d(
+            np.arange(len(order) * k, dtype=np.int64), image[kept] * k + category[kept]
+        )
+    partial = _pairs(dataset.images.not_exhaustive_category_ids, rank, column_of)
     return GroundTruth(
-        images=_images(content.images, seen, annotations, crowds),
-        annotations=[_annotation(path, each, sizes[each.image_id]) for each in annotations],
-        categories=categories,
-        federated=federated,
-        notes=_notes(federated, len(crowds), missing),
+        path=path,
+        layout=dataset.layout,
+        image_ids=dataset.images.ids[order],
+        sizes=sizes.astype(np.int64),
+        category_ids=wanted,
+        known_category_ids=frozenset(wanted) | frozenset(listed),
+        names=tuple(names.get(one, "") for one in wanted),
+        frequencies=frequencies,
+        image=image[kept],
+        category=category[kept],
+        ids=instances.ids[kept],
+        boxes=instances.boxes[kept],
+        areas=instances.areas[kept],
+        ignore=ignore,
+        rles=rles,
+        negative=np.setdiff1d(negative, crowded),
+        partial=np.union1d(partial, crowded),
+        federated=dataset.federated,
+        notes=_notes(dataset.federated, len(crowds), sum(one not in names for one in wanted)),
     )
 
 
-def _decode(path: Path) -> _File:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise LstError(f"cannot read {path}: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LstError(f"{path} is not an annotation file: {error}", _CHECK_HINT) from error
+def of_images(truth: GroundTruth, image_ids: NDArray[np.int64]) -> GroundTruth:
+    """Leave only some images, as if the file had no others.
+
+    Args:
+        truth: The ground truth.
+        image_ids: Those that stay.
+    """
+    k = len(truth.category_ids)
+    stay = np.isin(truth.image_ids, image_ids)
+    row = np.cumsum(stay) - 1  # of each image that stays
+    kept = np.flatnonzero(stay[truth.image])
+
+    def pairs(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        keys = keys[stay[keys // k]]
+        moved: NDArray[np.int64] = row[keys // k] * k + keys % k
+        return moved
+
+    return replace(
+        truth,
+        image_ids=truth.image_ids[stay],
+        sizes=truth.sizes[stay],
+        image=row[truth.image[kept]],
+        category=truth.category[kept],
+        ids=truth.ids[kept],
+        boxes=truth.boxes[kept],
+        areas=truth.areas[kept],
+        ignore=truth.ignore[kept],
+        rles=None if truth.rles is None else [truth.rles[place] for place in kept.tolist()],
+        negative=pairs(truth.negative),
+        partial=pairs(truth.partial),
+    )
 
 
-def _is_federated(path: Path, images: list[_Image]) -> bool:
-    """Tell whether the file has the federated lists; it has to have all or none."""
-    lists = [
-        stated is not None
-        for image in images
-        for stated in (image.neg_category_ids, image.not_exhaustive_category_ids)
-    ]
-    if any(lists) and not all(lists):
-        image = images[lists.index(False) // 2]
-        raise LstError(
-            f"{path}: image {image.id} lacks neg_category_ids or not_exhaustive_category_ids, "
-            "which other images have",
-            _CHECK_HINT,
-        )
-    return any(lists)
+def contains(pairs: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which keys are among some pairs.
+
+    Args:
+        pairs: Ascending.
+        keys: Any, shape (D,).
+
+    Returns:
+        Shape (D,).
+    """
+    if not len(pairs):
+        return np.zeros(len(keys), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
+    found: NDArray[np.bool_] = pairs[place] == keys
+    return found
 
 
-def _check_references(path: Path, content: _File) -> None:
-    """Refuse ids that stand twice and annotations that name what is not there."""
-    for kind, ids in (
-        ("image", [image.id for image in content.images]),
-        ("annotation", [annotation.id for annotation in content.annotations]),
-        ("category", [category.id for category in content.categories]),
-    ):
-        twice = [key for key, count in Counter(ids).items() if count > 1]
-        if twice:
-            raise LstError(f"{path}: the {kind} id {twice[0]} stands twice", _CHECK_HINT)
-    images = {image.id for image in content.images}
-    classes = {category.id for category in content.categories}
-    for annotation in content.annotations:
-        for kind, key, known in (
-            ("image", annotation.image_id, images),
-            ("class", annotation.category_id, classes),
-        ):
-            if key not in known:
-                raise LstError(
-                    f"{path}: annotation {annotation.id} names the unknown {kind} {key}",
-                    _CHECK_HINT,
-                )
-
-
-def _categories(
-    path: Path,
-    stated: list[_Category],
-    seen: tuple[int, ...],
-    train_image_counts: Mapping[int, int],
-) -> tuple[list[dict[str, Any]], int]:
-    """Give the seen classes, and how many of them the file does not list."""
-    by_id = {category.id: category for category in stated}
-    categories = []
-    for category_id in seen:
-        category = by_id.get(category_id, _Category(category_id))
-        frequency = category.frequency
+def _frequencies(
+    dataset: Dataset, wanted: Sequence[int], train_image_counts: Mapping[int, int] | None
+) -> tuple[str, ...]:
+    stated = dict(zip(dataset.categories.ids.tolist(), dataset.categories.frequencies, strict=True))
+    found = []
+    for category_id in wanted:
+        frequency = stated.get(category_id, "")
         if frequency not in ("", "r", "c", "f"):
             raise LstError(
-                f"{path}: class {category_id} has the frequency {frequency!r}, not r, c or f",
+                f"{dataset.path}: class {category_id} has the frequency {frequency!r}, not r, c "
+                "or f",
                 _CHECK_HINT,
             )
-        if not frequency:
+        if not frequency and train_image_counts is not None:
             if category_id not in train_image_counts:
-                raise LstError(f"the number of training images of class {category_id} is not known")
+                raise LstError(
+                    f"the number of training images of class {category_id} is not known",
+                    "give the annotations that the model was trained on",
+                )
             frequency = frequency_of(train_image_counts[category_id])
-        categories.append({"id": category_id, "name": category.name, "frequency": frequency})
-    return categories, sum(category_id not in by_id for category_id in seen)
+        found.append(frequency)
+    return tuple(found)
 
 
-def _images(
-    images: list[_Image],
-    seen: tuple[int, ...],
-    annotations: list[_Annotation],
-    crowds: list[_Annotation],
-) -> list[dict[str, Any]]:
-    """Give every image, its federated lists restricted to the seen classes."""
-    positives = _classes_by_image(annotations)
-    crowded = _classes_by_image(crowds)
-    nothing: set[int] = set()
-    records = []
-    for image in images:
-        crowd = crowded.get(image.id, nothing)
-        if image.neg_category_ids is None:
-            negative = set(seen) - positives.get(image.id, nothing) - crowd
-        else:
-            negative = set(image.neg_category_ids) - crowd
-        partial = set(image.not_exhaustive_category_ids or ()) | crowd
-        records.append(
-            {
-                "id": image.id,
-                "height": image.height,
-                "width": image.width,
-                "file_name": image.file_name,
-                "coco_url": image.coco_url,
-                "neg_category_ids": [key for key in seen if key in negative],
-                "not_exhaustive_category_ids": [key for key in seen if key in partial],
-            }
-        )
-    return records
+def _pairs(
+    lists: Sequence[Collection[int]], rank: NDArray[np.int64], column_of: Mapping[int, int]
+) -> NDArray[np.int64]:
+    """Keys of the pairs that federated lists name, ascending."""
+    k = len(column_of)
+    keys = [
+        row * k + column_of[category_id]
+        for row, named in zip(rank.tolist(), lists, strict=True)
+        for category_id in named
+        if category_id in column_of
+    ]
+    return np.unique(np.array(keys, dtype=np.int64))
 
 
-def _classes_by_image(annotations: list[_Annotation]) -> dict[int, set[int]]:
-    classes: dict[int, set[int]] = {}
-    for annotation in annotations:
-        classes.setdefault(annotation.image_id, set()).add(annotation.category_id)
-    return classes
+def _read_shapes(
+    path: Path,
+    rows: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    masks: bool,
+    progress: Progress | None,
+) -> tuple[NDArray[np.bool_], list[Rle] | None]:
+    """The ignore flag and, if wanted, the mask of some annotations, ascending by row."""
+    ignore = np.zeros(len(rows), dtype=np.bool_)
+    rles: list[Rle] = []
+    if len(rows):
+        for _, first, records in ListStream(path, {"annotations": _SHAPES}, progress=progress):
+            low, high = np.searchsorted(rows, (first, first + len(records)))
+            for place, row in enumerate(rows[low:high].tolist(), start=int(low)):
+                record = records[row - first]
+                ignore[place] = bool(record.ignore)
+                if masks:
+                    height, width = sizes[place].tolist()
+                    rles.append(_rle(path, record, height, width))
+    return ignore, rles if masks else None
 
 
-def _annotation(path: Path, annotation: _Annotation, size: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "id": annotation.id,
-        "image_id": annotation.image_id,
-        "category_id": annotation.category_id,
-        "bbox": list(annotation.bbox),
-        "area": annotation.area,
-        "ignore": annotation.ignore,
-        "segmentation": _segmentation(path, annotation, size),
-    }
+def _rle(path: Path, record: _Shape, height: int, width: int) -> Rle:
+    """Rasterise an annotation, refusing what pycocotools would misread without a word."""
+    from pycocotools import mask
 
-
-def _segmentation(path: Path, annotation: _Annotation, size: tuple[int, int]) -> Any:
-    """Decode a segmentation, refusing what pycocotools would misread without a word."""
-    where = f"{path}: annotation {annotation.id} has"
+    where = f"{path}: annotation {record.id} has"
     try:
-        shape = msgspec.json.decode(annotation.segmentation, type=list[list[float]] | _Rle)
-    except msgspec.DecodeError as error:
-        raise LstError(f"{where} an unreadable segmentation: {error}", _CHECK_HINT) from error
-    if isinstance(shape, _Rle):
-        if shape.size != size:
+        shape = parse_segmentation(bytes(record.segmentation))
+    except LstError as error:
+        raise LstError(
+            f"{where} an unreadable segmentation: {error.message}", _CHECK_HINT
+        ) from error
+    if isinstance(shape, dict):
+        if list(shape["size"]) != [height, width]:
             raise LstError(
-                f"{where} a mask of size {list(shape.size)} in an image of size {list(size)} "
+                f"{where} a mask of size {shape['size']} in an image of size {[height, width]} "
                 "(height, width)",
                 _CHECK_HINT,
             )
-        return {"size": list(shape.size), "counts": shape.counts}
+        if find_fault(shape, height, width) == "rle-counts":  # pycocotools would never return
+            raise LstError(f"{where} run lengths that do not fill its image", _CHECK_HINT)
+        if isinstance(shape["counts"], str):
+            return {"size": shape["size"], "counts": shape["counts"].encode("ascii")}
+        rle: Rle = mask.frPyObjects(shape, height, width)
+        return rle
     if not shape:
         raise LstError(f"{where} an empty segmentation", _CHECK_HINT)
+    side = max(height, width)
     for polygon in shape:
         if len(polygon) < 6 or len(polygon) % 2:  # pycocotools takes 4 numbers for a box
             raise LstError(f"{where} a polygon of {len(polygon)} numbers", _CHECK_HINT)
-    return shape
+        if max(polygon) > 2 * side or min(polygon) < -side:  # drawn in memory, to the last pixel
+            raise LstError(f"{where} a polygon far outside the image", _CHECK_HINT)
+    merged: Rle = mask.merge(mask.frPyObjects(shape, height, width))
+    return merged
 
 
-def _notes(federated: bool, crowds: int, missing: int) -> list[str]:
+def _notes(federated: bool, crowds: int, missing: int) -> tuple[str, ...]:
     notes = []
     if not federated:
         notes.append(
-            "The validation file does not say which classes were looked for in which image: "
+            "The annotation file does not say which classes were looked for in which image: "
             "every image counts as labelled for every class."
         )
     if crowds:
@@ -286,7 +350,7 @@ def _notes(federated: bool, crowds: int, missing: int) -> list[str]:
         )
     if missing:
         notes.append(
-            f"{missing} of the seen classes are not listed in the validation file and have no "
+            f"{missing} of the classes to score are not listed in the annotation file and have no "
             "ground truth there."
         )
-    return notes
+    return tuple(notes)

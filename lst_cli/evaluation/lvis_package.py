@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import logging
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ def load_lvis() -> LvisPackage:
     for name in _SUBMODULES:
         modules[f"lvis.{name}"] = _load_file(name, folder / f"{name}.py", modules)
     vars(modules["lvis.eval"])["np"] = _numpy_with_float()
+    for module in modules.values():  # they warn of what is no fault
+        logging.getLogger(module.__name__).disabled = True
     try:
         return LvisPackage(
             ground_truth=vars(modules["lvis.lvis"])["LVIS"],

@@ -1,35 +1,15 @@
-"""From precision arrays to the numbers of one evaluation (`metrics.json`).
-
-AP of any set of classes is lvis-api's mean: over every entry of the precision array of these
-classes that is not -1. Classes without ground truth leave the mean; classes with ground truth
-and no detection are in it with 0.
-
-Letters: T IoU thresholds, R recall thresholds, K classes, A area ranges, the first of them all.
-"""
+"""The numbers of one evaluation (`metrics.json`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-
-from lst_cli.phases.bins import DEFAULT_BINS, Bin
-
-if TYPE_CHECKING:
-    from lst_cli.evaluation.lvis_ap import ApResult
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
-Threshold = Literal["AP", "AP50", "AP75"]
-
-_ROWS: dict[Threshold, slice] = {  # of axis T: 0.50, 0.55, ... 0.95
-    "AP": slice(None),
-    "AP50": slice(0, 1),
-    "AP75": slice(5, 6),
-}
+Interval = tuple[Fraction, Fraction]
 
 
 class _Record(BaseModel):
@@ -48,6 +28,7 @@ class BinMetrics(_Record):
         AP: Mean over IoU 0.50 to 0.95; None if no class has ground truth.
         AP50: At IoU 0.50.
         AP75: At IoU 0.75.
+        interval: Of AP, 95 %, by images drawn anew; None if not known.
     """
 
     bin: str
@@ -58,6 +39,7 @@ class BinMetrics(_Record):
     AP: Fraction | None
     AP50: Fraction | None
     AP75: Fraction | None
+    interval: Interval | None = None
 
 
 class GroupMetrics(_Record):
@@ -76,11 +58,11 @@ class GroupMetrics(_Record):
     AP: Fraction | None
 
 
-class IouMetrics(_Record):
-    """Every number for masks, or for boxes. None stands for no ground truth.
+class Scores(_Record):
+    """The numbers of any detections, for masks or for boxes. None stands for no ground truth.
 
     Attributes:
-        AP: Over all seen classes, IoU 0.50 to 0.95.
+        AP: Over all classes, IoU 0.50 to 0.95.
         AP50: At IoU 0.50.
         AP75: At IoU 0.75.
         APs: Objects below 32 x 32 pixels.
@@ -90,11 +72,8 @@ class IouMetrics(_Record):
         APc: Common classes.
         APf: Frequent classes.
         AR: Recall, mean over classes and IoU thresholds.
-        old: AP of the classes of earlier phases; None in phase 0.
-        new: AP of the classes of this phase.
-        all: AP of both.
-        bins: AP by training instances.
-        groups: AP by the phase that brought the classes, from phase 0 to this one.
+        interval: Of AP, 95 %, by images drawn anew; None if not known.
+        bins: AP by training instances; empty where these are not known.
         per_class: AP by category_id, of the classes with ground truth.
     """
 
@@ -108,255 +87,74 @@ class IouMetrics(_Record):
     APc: Fraction | None
     APf: Fraction | None
     AR: Fraction | None
-    old: Fraction | None
-    new: Fraction | None
-    all: Fraction | None
+    interval: Interval | None = None
     bins: tuple[BinMetrics, ...]
-    groups: tuple[GroupMetrics, ...]
     per_class: dict[int, Fraction]
 
 
-class Metrics(_Record):
-    """One evaluation: the content of `metrics.json` and what `lst eval --json` prints.
+class IouMetrics(Scores):
+    """The numbers of a phase's model: those of `Scores` over the classes seen so far, and more.
+
+    Attributes:
+        old: AP of the classes of earlier phases; None in phase 0.
+        new: AP of the classes of this phase.
+        all: AP of both.
+        groups: AP by the phase that brought the classes, from phase 0 to this one.
+    """
+
+    old: Fraction | None
+    new: Fraction | None
+    all: Fraction | None
+    groups: tuple[GroupMetrics, ...]
+
+
+class _Evaluation(_Record):
+    """One evaluation.
 
     Attributes:
         format: Version of this schema.
-        phase: The phase whose model was evaluated.
-        images: Validation images.
+        images: Images that detections were held against, those without any object included.
         detections: Detections on them.
         seconds: Wall-clock time of the evaluation.
         federated: Whether images are labelled for some classes only.
-        segm: Numbers for masks.
-        bbox: Numbers for boxes.
+        fixed_ap: Whether the cap on detections is 10,000 a class over all images (AP_fixed), and
+            not so many an image.
     """
 
     format: Literal[1] = 1
-    phase: Count
     images: Count
     detections: Count
     seconds: float = Field(ge=0)
     federated: bool
+    fixed_ap: bool = False
+
+
+class Metrics(_Evaluation):
+    """Evaluation of a phase: the content of `metrics.json` and what `lst eval --json` prints.
+
+    Attributes:
+        phase: The phase whose model was evaluated.
+        calibration: Strength of the correction of scores (NorCal); None for none.
+        segm: Numbers for masks.
+        bbox: Numbers for boxes.
+    """
+
+    phase: Count
+    calibration: float | None = None
     segm: IouMetrics
     bbox: IouMetrics
 
 
-def per_class_ap(
-    precision: NDArray[np.float64], threshold: Threshold = "AP"
-) -> NDArray[np.float64]:
-    """Give the AP of each class.
+class FileMetrics(_Evaluation):
+    """Evaluation of a results file: what `lst eval --detections --json` prints.
 
-    Args:
-        precision: Shape (T, R, K, A), -1 where a class has no ground truth.
-        threshold: Which IoU thresholds take part.
-
-    Returns:
-        AP, shape (K,); nan for a class without ground truth.
+    Attributes:
+        segm: Numbers for masks; None if they were not asked for.
+        bbox: Numbers for boxes; None if they were not asked for.
     """
-    entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
-    entries = np.where(entries > -1, entries, np.nan)
-    known = ~np.isnan(entries).all(axis=(0, 1))  # (K,)
-    ap = np.full(entries.shape[2], np.nan)
-    ap[known] = np.nanmean(entries[:, :, known], axis=(0, 1))
-    return ap
 
-
-def mean_ap(
-    precision: NDArray[np.float64],
-    rows: Iterable[int] | None = None,
-    threshold: Threshold = "AP",
-) -> float | None:
-    """Give the AP of a set of classes, as lvis-api would.
-
-    Args:
-        precision: Shape (T, R, K, A), -1 where a class has no ground truth.
-        rows: Positions on axis K; None for all.
-        threshold: Which IoU thresholds take part.
-
-    Returns:
-        The mean, or None if no class of the set has ground truth.
-    """
-    entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
-    if rows is not None:
-        entries = entries[:, :, np.fromiter(rows, dtype=np.intp)]
-    entries = entries[entries > -1]
-    return float(entries.mean()) if entries.size else None
-
-
-def count_with_ground_truth(precision: NDArray[np.float64], rows: Sequence[int]) -> int:
-    """Count the classes of a set that AP rests on."""
-    return int((precision[:, :, list(rows), 0] > -1).any(axis=(0, 1)).sum())
-
-
-def bin_metrics(
-    result: ApResult, train_instances: Mapping[int, int], bins: Sequence[Bin] = DEFAULT_BINS
-) -> tuple[BinMetrics, ...]:
-    """Give AP by the number of training instances.
-
-    Args:
-        result: Arrays over the seen classes.
-        train_instances: Training instances of each of them.
-        bins: Half-open ranges, which may overlap.
-
-    Returns:
-        One record a bin, also for bins without classes.
-    """
-    records = []
-    for each in bins:
-        rows = [
-            row
-            for row, category_id in enumerate(result.category_ids)
-            if each.contains(train_instances[category_id])
-        ]
-        records.append(
-            BinMetrics(
-                bin=each.name,
-                low=each.low,
-                high=each.high,
-                classes=len(rows),
-                with_ground_truth=count_with_ground_truth(result.precision, rows),
-                AP=mean_ap(result.precision, rows),
-                AP50=mean_ap(result.precision, rows, "AP50"),
-                AP75=mean_ap(result.precision, rows, "AP75"),
-            )
-        )
-    return tuple(records)
-
-
-def group_metrics(result: ApResult, groups: Sequence[Sequence[int]]) -> tuple[GroupMetrics, ...]:
-    """Give AP by the phase that brought the classes.
-
-    Args:
-        result: Arrays over the seen classes.
-        groups: The category_ids of each phase seen so far, base first.
-
-    Returns:
-        One record a phase.
-    """
-    records = []
-    for phase, group in enumerate(groups):
-        rows = _rows(result, group)
-        records.append(
-            GroupMetrics(
-                phase=phase,
-                classes=len(rows),
-                with_ground_truth=count_with_ground_truth(result.precision, rows),
-                AP=mean_ap(result.precision, rows),
-            )
-        )
-    return tuple(records)
-
-
-def old_new_all(
-    result: ApResult, groups: Sequence[Sequence[int]]
-) -> tuple[float | None, float | None, float | None]:
-    """Give AP of the old classes, of the new ones, and of both.
-
-    Args:
-        result: Arrays over the seen classes.
-        groups: The category_ids of each phase seen so far, base first; the last is new.
-
-    Returns:
-        Old (None in phase 0, which has none), new, all.
-    """
-    old = [category_id for group in groups[:-1] for category_id in group]
-    return (
-        mean_ap(result.precision, _rows(result, old)),
-        mean_ap(result.precision, _rows(result, groups[-1])),
-        mean_ap(result.precision, _rows(result, [*old, *groups[-1]])),
-    )
-
-
-def iou_metrics(
-    result: ApResult,
-    groups: Sequence[Sequence[int]],
-    train_instances: Mapping[int, int],
-    bins: Sequence[Bin] = DEFAULT_BINS,
-) -> IouMetrics:
-    """Give every number for masks, or for boxes.
-
-    Args:
-        result: Arrays over the seen classes, in any order.
-        groups: The category_ids of each phase seen so far, base first.
-        train_instances: Training instances of each seen class.
-        bins: Half-open ranges of training instances.
-
-    Raises:
-        ValueError: If `result` is not over exactly the classes of `groups`.
-    """
-    seen = sorted(category_id for group in groups for category_id in group)
-    if sorted(result.category_ids) != seen:
-        raise ValueError("the AP arrays are not over the classes of the groups")
-    old, new, both = old_new_all(result, groups)
-    return IouMetrics(
-        AP=_stated(result, "AP"),
-        AP50=_stated(result, "AP50"),
-        AP75=_stated(result, "AP75"),
-        APs=_stated(result, "APs"),
-        APm=_stated(result, "APm"),
-        APl=_stated(result, "APl"),
-        APr=_stated(result, "APr"),
-        APc=_stated(result, "APc"),
-        APf=_stated(result, "APf"),
-        AR=_stated(result, "AR"),
-        old=old,
-        new=new,
-        all=both,
-        bins=bin_metrics(result, train_instances, bins),
-        groups=group_metrics(result, groups),
-        per_class={
-            category_id: float(ap)
-            for category_id, ap in zip(
-                result.category_ids, per_class_ap(result.precision), strict=True
-            )
-            if not np.isnan(ap)
-        },
-    )
-
-
-def build_metrics(
-    *,
-    phase: int,
-    segm: ApResult,
-    bbox: ApResult,
-    groups: Sequence[Sequence[int]],
-    train_instances: Mapping[int, int],
-    bins: Sequence[Bin] = DEFAULT_BINS,
-    images: int,
-    detections: int,
-    seconds: float,
-    federated: bool,
-) -> Metrics:
-    """Give the record of one evaluation.
-
-    Args:
-        phase: The phase whose model was evaluated.
-        segm: Arrays for masks, over the classes seen in this phase.
-        bbox: Arrays for boxes, over the same classes.
-        groups: The category_ids of each phase of the split, base first; those of later
-            phases are not looked at.
-        train_instances: Training instances of each seen class.
-        bins: Half-open ranges of training instances.
-        images: Validation images.
-        detections: Detections on them.
-        seconds: Wall-clock time of the evaluation.
-        federated: Whether images are labelled for some classes only.
-
-    Raises:
-        ValueError: If an array is not over exactly the classes seen in this phase, or the
-            split has no such phase.
-    """
-    if not 0 <= phase < len(groups):
-        raise ValueError(f"the split has no phase {phase}")
-    seen = groups[: phase + 1]
-    return Metrics(
-        phase=phase,
-        images=images,
-        detections=detections,
-        seconds=seconds,
-        federated=federated,
-        segm=iou_metrics(segm, seen, train_instances, bins),
-        bbox=iou_metrics(bbox, seen, train_instances, bins),
-    )
+    segm: Scores | None
+    bbox: Scores | None
 
 
 def forgetting(
@@ -383,15 +181,3 @@ def forgetting(
         if phase < newest and learned is not None and now is not None:
             lost[phase] = learned - now
     return lost
-
-
-def _rows(result: ApResult, category_ids: Sequence[int]) -> list[int]:
-    """Give the positions of classes on axis K, in the array's own order."""
-    wanted = frozenset(category_ids)
-    return [row for row, category_id in enumerate(result.category_ids) if category_id in wanted]
-
-
-def _stated(result: ApResult, name: str) -> float | None:
-    """Give one of lvis-api's means, None where it says -1."""
-    value = result.summary[name]
-    return None if value < 0 else value

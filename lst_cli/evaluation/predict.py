@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pycocotools import mask as mask_api
 from torch.utils.data import DataLoader, Dataset
 
 from lst_cli.data.lvis import Images
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import Sample
 from lst_cli.errors import LstError
+from lst_cli.evaluation.box_masks import encode_box_masks
 from lst_cli.modeling.rcnn import LstRCNN
 
 Progress = Callable[[int, int | None], None]
+
+_Job = Callable[[], "list[Detection] | LstError"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,14 @@ class Detection:
 
 
 class _EvaluationImages(Dataset[Any]):
-    def __init__(self, images: Images, mapper: Mapper) -> None:
-        self._images, self._mapper = images, mapper
+    def __init__(self, images: Images, rows: Sequence[int], mapper: Mapper) -> None:
+        self._images, self._rows, self._mapper = images, rows, mapper
 
     def __len__(self) -> int:
-        return len(self._images.ids)
+        return len(self._rows)
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, place: int) -> Any:
+        row = self._rows[place]
         sample = Sample(
             position=row,
             image=row,
@@ -72,6 +78,26 @@ class _EvaluationImages(Dataset[Any]):
             return self._mapper(sample, augment=False)
         except LstError as error:
             return error
+
+
+def read_images(
+    images: Images, rows: Sequence[int], mapper: Mapper, workers: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read images at the test size.
+
+    Yields:
+        Row and detectron2's dict of each.
+
+    Raises:
+        LstError: If an image cannot be used.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers
+    )
+    for row, item in zip(rows, loader, strict=True):
+        if isinstance(item, LstError):
+            raise item
+        yield row, item
 
 
 def predict(
@@ -102,46 +128,122 @@ def predict(
     Raises:
         LstError: If an image cannot be used, and there is no `skip`.
     """
+    rows = range(len(images.ids))
+    for row, found in predict_rows(
+        model, images, mapper, category_ids, rows, workers=workers, skip=skip
+    ):
+        yield from found
+        if progress is not None:
+            progress(row + 1, len(rows))
+
+
+def predict_rows(
+    model: LstRCNN,
+    images: Images,
+    mapper: Mapper,
+    category_ids: npt.NDArray[np.int64],
+    rows: Sequence[int],
+    *,
+    workers: int = 0,
+    skip: Callable[[int, LstError], None] | None = None,
+) -> Iterator[tuple[int, list[Detection]]]:
+    """Run a model over some of the images; as `predict`, but image by image.
+
+    While masks of an image are encoded, the model is at work on the next ones.
+
+    Args:
+        model: The network, on its device.
+        images: The images.
+        mapper: Reads them at the test size.
+        category_ids: Category id of each label, shape (K,).
+        rows: Which images to use, and in what order.
+        workers: Processes that read images.
+        skip: Called with the row of an image that cannot be used, and why.
+
+    Yields:
+        Row and detections of each image, the best first; of one that was skipped there are none.
+
+    Raises:
+        LstError: If an image cannot be used, and there is no `skip`; those before it have been
+            yielded.
+    """
     loader: DataLoader[Any] = DataLoader(
-        _EvaluationImages(images, mapper), batch_size=None, num_workers=workers
+        _EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers
     )
+
     was_training = model.training
     model.eval()
     try:
-        for row, item in enumerate(loader):
-            if not isinstance(item, LstError):
-                with torch.inference_mode():
-                    found = model([item])[0]["instances"].to("cpu")
-                yield from _detections(found, int(images.ids[row]), category_ids)
+        jobs = _run(model, zip(rows, loader, strict=True), images, category_ids)
+        for row, found in _do_behind(jobs):
+            if not isinstance(found, LstError):
+                yield row, found
             elif skip is not None:
-                skip(row, item)
+                skip(row, found)
+                yield row, []
             else:
-                raise item
-            if progress is not None:
-                progress(row + 1, len(images.ids))
+                raise found
     finally:
         model.train(was_training)
 
 
-def _detections(
-    found: Any, image_id: int, category_ids: npt.NDArray[np.int64]
-) -> Iterator[Detection]:
-    if not len(found):
-        return
-    boxes = found.pred_boxes.tensor.numpy().astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    # pycocotools wants pixels in column order and instances last.
-    masks = np.asfortranarray(found.pred_masks.numpy().astype(np.uint8).transpose(1, 2, 0))
-    rles = mask_api.encode(masks)
-    for box, score, label, rle in zip(
-        boxes, found.scores.tolist(), found.pred_classes.tolist(), rles, strict=True
-    ):
-        x, y, width, height = (float(value) for value in box)
-        counts = rle["counts"].decode("ascii")
-        yield Detection(
-            image_id,
-            int(category_ids[label]),
-            (x, y, width, height),
-            float(score),
-            {"size": list(rle["size"]), "counts": counts},
+def _run(
+    model: LstRCNN,
+    items: Iterable[tuple[int, Any]],
+    images: Images,
+    category_ids: npt.NDArray[np.int64],
+) -> Iterator[tuple[int, _Job]]:
+    """The model's part of the work; what is left to do for an image comes as a function."""
+    for row, item in items:
+        if isinstance(item, LstError):
+            yield row, partial(lambda error: error, item)
+            continue
+        with torch.inference_mode():
+            [found] = model.detect([item])
+            found = found.to("cpu")
+        yield (
+            row,
+            partial(
+                _detections,
+                int(images.ids[row]),
+                category_ids,
+                found.image_size,
+                found.pred_boxes.tensor.numpy(),
+                found.scores.numpy(),
+                found.pred_classes.numpy(),
+                found.box_masks.float().numpy(),
+            ),
         )
+
+
+def _do_behind(jobs: Iterable[tuple[int, _Job]]) -> Iterator[tuple[int, Any]]:
+    """Do each job in a thread while the next one is being made; results keep their order."""
+    waiting: deque[tuple[int, Future[Any]]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        for row, job in jobs:
+            waiting.append((row, thread.submit(job)))
+            if len(waiting) > 1:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+
+
+def _detections(
+    image_id: int,
+    category_ids: npt.NDArray[np.int64],
+    size: tuple[int, int],
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    masks: npt.NDArray[np.float32],
+) -> list[Detection]:
+    rles = encode_box_masks(masks, boxes, *size)
+    sides = boxes.astype(np.float64)
+    sides[:, 2:] -= sides[:, :2]
+    return [
+        Detection(image_id, category_id, (x, y, width, height), score, rle)
+        for (x, y, width, height), category_id, score, rle in zip(
+            sides.tolist(), category_ids[labels].tolist(), scores.tolist(), rles, strict=True
+        )
+    ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,33 @@ from pydantic import ValidationError
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
-from lst_cli.evaluation.ground_truth import read_ground_truth
+from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
+from lst_cli.evaluation.errors import ErrorAnalysis, analyse_errors
+from lst_cli.evaluation.ground_truth import build_ground_truth
 from lst_cli.evaluation.instant import InstantMetrics
-from lst_cli.evaluation.lvis_ap import lvis_ap
-from lst_cli.evaluation.metrics import Metrics, build_metrics
+from lst_cli.evaluation.metrics import Metrics
+from lst_cli.evaluation.scoring import iou_metrics
+from lst_cli.evaluation.sources import Records, ResultsFile, Source
 from lst_cli.phases.bins import parse_bins
+from lst_cli.recipes.calibrate import calibration_of, shift_of
 from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
-from lst_cli.workspace.atomic import write_text
+from lst_cli.recipes.measure import (
+    IOU_TYPES,
+    NAMES,
+    Measured,
+    compare_with_lvis_api,
+    measure,
+)
+from lst_cli.recipes.shards import (
+    Header,
+    collect_detections,
+    finish_detections,
+    in_use,
+    make_header,
+)
+from lst_cli.reporting.errors_table import write_errors
+from lst_cli.workspace.atomic import replacing, write_text
+from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
 
@@ -27,7 +47,12 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def evaluate_phase(
-    workspace: Workspace, phase: int, settings: Settings, *, progress: Progress | None = None
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    fixed_ap: bool = False,
+    progress: Progress | None = None,
 ) -> Metrics:
     """Run the model of a finished phase and compute its AP over the classes seen so far.
 
@@ -37,6 +62,8 @@ def evaluate_phase(
         workspace: With the finished phase.
         phase: t.
         settings: Device, workers, test setting and bins; the network is built as it was trained.
+        fixed_ap: Whether the cap is 10,000 detections a class over all images (AP_fixed) instead
+            of `eval.detections` an image; the files then have other names.
         progress: What is done, how much of it, of how much.
 
     Returns:
@@ -49,24 +76,124 @@ def evaluate_phase(
     manifest = workspace.require_model(phase)
     split = workspace.split
     val, paths = read_validation(workspace, phase)
-    bins = parse_bins(settings.eval.bins)
+    parse_bins(settings.eval.bins)  # refused now, not after the network has run
+    if fixed_ap:
+        more = {"detections": settings.eval.fixed_detections}
+        settings = settings.model_copy(update={"eval": settings.eval.model_copy(update=more)})
     with workspace.locked():
         began = time.perf_counter()
-        detections = run_model(workspace, manifest, settings, val, paths, progress=tell)
-        metrics = measure(
-            split,
-            phase,
-            detections,
-            bins=bins,
-            images=len(val.images.ids),
-            max_detections=settings.eval.detections,
-            began=began,
-            progress=tell,
-        )
+        strength = calibration_of(workspace, phase, settings, progress=tell)
+        shift = shift_of(workspace, phase, strength)
         directory = workspace.phase(phase)
-        write_text(directory.detections, json.dumps(detections, separators=(",", ":")))
-        write_text(directory.metrics, metrics.model_dump_json(indent=1) + "\n")
+        to_detections, to_metrics, part = _files(directory, fixed_ap)
+        header = run_model(
+            workspace, manifest, settings, val, paths, part, shift=shift, progress=tell
+        )
+        with replacing(to_detections) as written:
+            collect_detections(part, header, len(val.images), written)
+            metrics, _ = measure_phase(
+                split,
+                phase,
+                val,
+                ResultsFile(written),
+                settings,
+                began=began,
+                fixed_ap=fixed_ap,
+                progress=tell,
+            )
+        metrics = metrics.model_copy(update={"calibration": strength})
+        write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
+        part.unlink(missing_ok=True)
     return metrics
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A closer look at the detections of a phase.
+
+    Attributes:
+        metrics: Their numbers.
+        differences: The largest difference of lvis-api's numbers, for masks and for boxes; empty
+            if it was not run.
+        errors: Where mask AP is lost; None if that was not asked for.
+        written: Files.
+    """
+
+    metrics: Metrics
+    differences: dict[IouType, float]
+    errors: ErrorAnalysis | None
+    written: tuple[Path, ...]
+
+
+def examine_phase(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    errors: bool = True,
+    reference: bool = False,
+    fixed_ap: bool = False,
+    progress: Progress | None = None,
+) -> Examination:
+    """Look closer at a phase's detections: as `evaluate_phase` left them, or made now.
+
+    Args:
+        workspace: With the finished phase.
+        phase: t.
+        settings: As for `evaluate_phase`.
+        errors: Whether to tell where AP is lost.
+        reference: Whether to run lvis-api too, and compare.
+        fixed_ap: As for `evaluate_phase`.
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If the phase is not finished, or an input is missing or changed.
+    """
+    tell = progress or (lambda what, done, total: None)
+    directory = workspace.phase(phase)
+    from_detections, from_metrics, _ = _files(directory, fixed_ap)
+    workspace.require_done(phase)
+    if not (from_detections.exists() and from_metrics.exists()):
+        evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
+    val, _ = read_validation(workspace, phase)
+    source = ResultsFile(from_detections)
+    metrics, measured = measure_phase(
+        workspace.split,
+        phase,
+        val,
+        source,
+        settings,
+        began=time.perf_counter(),
+        fixed_ap=fixed_ap,
+        progress=tell,
+    )
+    written: tuple[Path, ...] = ()
+    analysis = None
+    if errors:
+        analysis = analyse_errors(
+            measured["segm"].matches,
+            {record.category_id: record.instances for record in workspace.split.classes},
+            parse_bins(settings.eval.bins),
+        )
+        with workspace.locked():
+            written = write_errors(analysis, directory.errors)
+    cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
+    differences: dict[IouType, float] = {}
+    for iou_type, one in measured.items() if reference else ():
+        tell(f"lvis-api, {NAMES[iou_type]}", 0, None)
+        differences[iou_type] = compare_with_lvis_api(one, source, iou_type, cap)
+    return Examination(metrics, differences, analysis, written)
+
+
+def _files(directory: PhaseDirectory, fixed_ap: bool) -> tuple[Path, Path, Path]:
+    """Where detections and metrics lie, and the detections of an unfinished evaluation."""
+    if fixed_ap:
+        return (
+            directory.fixed_detections,
+            directory.fixed_metrics,
+            directory.fixed_detections_part,
+        )
+    return directory.detections, directory.metrics, directory.detections_part
 
 
 def evaluate_instant(
@@ -98,7 +225,7 @@ def evaluate_instant(
     workspace.require_model(phase - 1)
     split = workspace.split
     val, paths = read_validation(workspace, phase)
-    bins = parse_bins(settings.eval.bins)
+    parse_bins(settings.eval.bins)  # refused now, not after the network has run
     inputs = read_training_input(workspace)
     with workspace.locked():
         # torch and detectron2 take seconds to import.
@@ -120,62 +247,70 @@ def evaluate_instant(
                 split.class_order[: split.seen_classes(phase)],
                 lambda done, total, way=way: tell(f"images, {way} rows", done, total),  # type: ignore[misc]
             )
-            found[way] = measure(
-                split,
-                phase,
-                detections,
-                bins=bins,
-                images=len(val.images.ids),
-                max_detections=settings.eval.detections,
-                began=began,
-                progress=tell,
+            found[way], _ = measure_phase(
+                split, phase, val, Records(detections), settings, began=began, progress=tell
             )
         metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
         write_text(workspace.phase(phase).instant, metrics.model_dump_json(indent=1) + "\n")
     return metrics
 
 
-def measure(
+def measure_phase(
     split: Split,
     phase: int,
-    detections: Sequence[dict[str, Any]],
+    val: Dataset,
+    source: Source,
+    settings: Settings,
     *,
-    bins: Sequence[Any],
-    images: int,
-    max_detections: int,
     began: float,
+    fixed_ap: bool = False,
     progress: Progress,
-) -> Metrics:
-    """AP of detections over the classes seen up to a phase; nothing is written."""
+) -> tuple[Metrics, dict[IouType, Measured]]:
+    """AP of detections over the classes seen up to a phase; nothing is written.
+
+    Args:
+        split: The split.
+        phase: t.
+        val: The file that the phase is evaluated on.
+        source: The detections.
+        settings: Bins and detections an image.
+        began: When the evaluation began, by `time.perf_counter`.
+        fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If the file is not in order, or a detection does not fit it.
+    """
     seen = split.class_order[: split.seen_classes(phase)]
     records = split.classes[: len(seen)]
-    truth = read_ground_truth(
-        Path(split.val_at(phase).path),
+    truth = build_ground_truth(
+        val,
         seen,
         {record.category_id: record.images for record in records},
+        progress=lambda done, total: progress(f"masks of {val.path.name}", done, total),
     )
-    results = {}
-    for iou_type, name in (("segm", "mask AP"), ("bbox", "box AP")):
-        results[iou_type] = lvis_ap(
-            truth,
-            detections,
-            iou_type=iou_type,  # type: ignore[arg-type]
-            category_ids=seen,
-            max_detections=max_detections,
-            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
-        )
-    return build_metrics(
+    cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
+    measured = {
+        iou_type: measure(truth, source, iou_type, cap=cap, seed=settings.seed, progress=progress)
+        for iou_type in IOU_TYPES
+    }
+    instances = {record.category_id: record.instances for record in records}
+    groups, bins = split.groups[: phase + 1], parse_bins(settings.eval.bins)
+    segm, bbox = (
+        iou_metrics(measured[one].result, groups, instances, bins, measured[one].resampled)
+        for one in IOU_TYPES
+    )
+    metrics = Metrics(
         phase=phase,
-        segm=results["segm"],
-        bbox=results["bbox"],
-        groups=split.groups,
-        train_instances={record.category_id: record.instances for record in records},
-        bins=bins,
-        images=images,
-        detections=len(detections),
+        images=len(val.images),
+        detections=measured["segm"].given,
         seconds=time.perf_counter() - began,
-        federated=truth["federated"],
+        federated=truth.federated,
+        fixed_ap=fixed_ap,
+        segm=segm,
+        bbox=bbox,
     )
+    return metrics, measured
 
 
 def run_model(
@@ -184,23 +319,50 @@ def run_model(
     settings: Settings,
     val: Dataset,
     paths: ImagePaths,
+    part: Path,
     *,
+    shift: Sequence[float] | None = None,
     progress: Progress,
-) -> list[dict[str, Any]]:
-    """Detections of a phase's model on the validation images, LVIS results format."""
-    # torch and detectron2 take seconds to import: not before the inputs are known to be good.
-    from lst_cli.recipes.inference import detect
+) -> Header:
+    """Detections of a phase's model on the validation images, LVIS results format.
 
+    Images that an interrupted evaluation has done are not done again; see `finish_detections`.
+
+    Args:
+        workspace: The workspace.
+        manifest: Of the phase.
+        settings: Device, workers and test setting.
+        val: The validation images.
+        paths: Where they lie.
+        part: Where the detections go, image by image.
+        shift: What is taken from the logit of each class.
+        progress: What is done, how much of it, of how much.
+
+    Returns:
+        What the file is headed with.
+    """
     split = workspace.split
-    return detect(
-        workspace.phase(manifest.phase).model,
-        workspace.trained_settings(manifest.phase),
-        settings,
-        val.images,
-        paths,
-        split.class_order[: manifest.seen_classes],
-        progress=lambda done, total: progress("images", done, total),
-    )
+    directory = workspace.phase(manifest.phase)
+    trained = workspace.trained_settings(manifest.phase)
+
+    def detect(rows: Sequence[int]) -> Iterable[tuple[int, list[dict[str, Any]]]]:
+        # torch and detectron2 take seconds to import: not before inputs are known to be good.
+        from lst_cli.recipes.inference import detect_rows
+
+        return detect_rows(
+            directory.model,
+            trained,
+            settings,
+            val.images,
+            paths,
+            split.class_order[: manifest.seen_classes],
+            rows,
+            shift,
+        )
+
+    header = make_header(manifest.model_sha256, val.sha256, in_use(trained, settings), shift)
+    finish_detections(part, header, len(val.images), detect, progress=progress)
+    return header
 
 
 def load_metrics(workspace: Workspace, phase: int) -> dict[str, Any] | None:

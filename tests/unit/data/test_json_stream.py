@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from lst_cli.data.json_stream import ListStream, find_cut, find_end
+from lst_cli.data.json_stream import ListStream
+from lst_cli.data.json_tokens import find_cut, find_end
 from lst_cli.errors import LstError
 
 
@@ -155,6 +156,22 @@ def test_numbers_json_does_not_have_are_named_with_their_place(
     assert f"'a' value in row 12, field {field}: {number} is not a number (line 14, " in message
     place = text.index(number) + number.startswith("-")
     assert message.endswith(f"byte {place})")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [{"id": 1, "x": DEEP}]}',
+        '{"a": [{"id": "one"}, {"id": 1, "x": DEEP}]}',
+        '{"b": DEEP, "a": []}',
+        '{"b": {"c": DEEP}, "a": []}',
+    ],
+)
+def test_values_within_values_without_end_are_refused(
+    write: Callable[..., Path], text: str
+) -> None:
+    message = message_of(write(text.replace("DEEP", "[" * 10**5 + "]" * 10**5)))
+    assert "is nested too deeply" in message or "row 0, field id: expected int" in message
 
 
 def test_text_that_is_not_utf8_is_refused(write: Callable[..., Path]) -> None:

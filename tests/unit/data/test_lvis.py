@@ -347,3 +347,25 @@ def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(
         read_segmentations(path, np.array([0, 3]))
     with pytest.raises(ValueError, match="rows begin at 0"):
         read_segmentations(path, np.array([-1]))
+
+
+@pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_first_image_without_a_federated_list_is_remembered(
+    read: Callable[..., Dataset], two_classes: Any, key: str, row: int
+) -> None:
+    assert read(two_classes).unlisted is None
+    two_classes["images"].append(two_classes["images"][0] | {"id": 3})
+    for image in (two_classes["images"][row], two_classes["images"][2]):
+        del image[key]
+    assert read(two_classes).unlisted == two_classes["images"][row]["id"]
+    assert read(two_classes).federated
+
+
+def test_a_file_without_any_federated_list_lacks_none(
+    read: Callable[..., Dataset], two_classes: Any
+) -> None:
+    for image in two_classes["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    dataset = read(two_classes)
+    assert (dataset.federated, dataset.unlisted, dataset.layout) == (False, None, "coco")

@@ -47,6 +47,7 @@ def test_polygons_and_runs_are_parsed(segmentation: Any) -> None:
         b'{"counts": []}',
         b'{"size": [4, 6], "counts": [1.5]}',
         b"[[1, NaN]]",
+        b'{"more": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
     ],
 )
 def test_anything_else_is_refused(raw: bytes) -> None:

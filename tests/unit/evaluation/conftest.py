@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import copy
-import functools
-import importlib
-import importlib.util
 import json
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
+
+from lst_cli.data.lvis import read_dataset
+from lst_cli.evaluation.ground_truth import GroundTruth, build_ground_truth
+from lst_cli.evaluation.lvis_ap import ApResult, lvis_ap
+from lst_cli.evaluation.sources import Records
 
 HEIGHT, WIDTH = 160, 220
 
@@ -104,49 +104,47 @@ def random_federated_set(
     return ground_truth, [detections[position] for position in order]
 
 
-def run_reference(
-    ground_truth: dict[str, Any],
-    detections: list[dict[str, Any]],
-    iou_type: str,
-    *,
-    folder: Path,
-    max_detections: int = 300,
-    category_ids: list[int] | None = None,
-) -> Any:
-    """Run the installed lvis package's own files; only numpy's lost name is lent to them."""
-    (folder / "truth.json").write_text(json.dumps(ground_truth))
-    spec = importlib.util.find_spec("lvis")
-    assert spec is not None
-    package = types.ModuleType("lvis")
-    package.__path__ = list(spec.submodule_search_locations or ())
-    detections = copy.deepcopy(detections)
-    if iou_type == "segm":
-        for each in detections:
-            del each["bbox"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "float", float, raising=False)
-        before = set(sys.modules)
-        patch.setitem(sys.modules, "lvis", package)
-        try:
-            truth = importlib.import_module("lvis.lvis").LVIS(str(folder / "truth.json"))
-            found = importlib.import_module("lvis.results").LVISResults(
-                truth, detections, max_detections
-            )
-            evaluation = importlib.import_module("lvis.eval").LVISEval(truth, found, iou_type)
-            evaluation.params.max_dets = max_detections
-            if category_ids is not None:
-                evaluation.params.cat_ids = category_ids
-            evaluation.run()
-        finally:
-            for name in set(sys.modules) - before - {"lvis"}:
-                if name.startswith("lvis."):
-                    del sys.modules[name]
-    return evaluation
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., GroundTruth]:
+    """Write a dict as an annotation file and read it back as ground truth."""
+
+    def build(content: dict[str, Any], *words: Any, **keywords: Any) -> GroundTruth:
+        categories = [{"name": str(one["id"])} | one for one in content["categories"]]
+        path = tmp_path / "annotations.json"
+        path.write_text(json.dumps(content | {"categories": categories}))
+        return build_ground_truth(read_dataset(path), *words, **keywords)
+
+    return build
 
 
 @pytest.fixture
-def reference(tmp_path: Path) -> Callable[..., Any]:
-    return functools.partial(run_reference, folder=tmp_path)
+def score(build: Callable[..., GroundTruth]) -> Callable[..., ApResult]:
+    """Score detections against a dict."""
+
+    def score(
+        content: dict[str, Any],
+        detections: list[dict[str, Any]],
+        iou_type: Any,
+        category_ids: list[int] | None = None,
+        **keywords: Any,
+    ) -> ApResult:
+        truth = build(content, category_ids, masks=iou_type == "segm")
+        return lvis_ap(truth, Records(detections), iou_type=iou_type, **keywords)
+
+    return score
+
+
+@pytest.fixture
+def assert_same() -> Callable[..., None]:
+    """Compare with lvis-api's own evaluation, to the last bit."""
+
+    def assert_same(result: ApResult, evaluation: Any) -> None:
+        np.testing.assert_array_equal(result.precision, evaluation.eval["precision"])
+        np.testing.assert_array_equal(result.recall, evaluation.eval["recall"])
+        expected = {name.split("@")[0]: value for name, value in evaluation.results.items()}
+        assert result.summary == expected
+
+    return assert_same
 
 
 @pytest.fixture

@@ -1,23 +1,20 @@
 from __future__ import annotations
 
-import json
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lst_cli.data.lvis import read_dataset
 from lst_cli.errors import LstError
-from lst_cli.evaluation.ground_truth import frequency_of, read_ground_truth
-from lst_cli.evaluation.lvis_ap import lvis_ap
+from lst_cli.evaluation.ground_truth import GroundTruth, build_ground_truth, contains
 
+Build = Callable[..., GroundTruth]
+Score = Callable[..., Any]
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 30.0, 30.0]
-
-
-def write(folder: Path, content: Any) -> Path:
-    path = folder / "val.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
 
 
 def coco_set(draw: types.SimpleNamespace) -> dict[str, Any]:
@@ -45,46 +42,89 @@ def federated_set(draw: types.SimpleNamespace) -> dict[str, Any]:
     return content
 
 
+def named(truth: GroundTruth, pairs: Any) -> list[tuple[int, int]]:
+    """Image id and category id of each pair."""
+    rows, columns = np.divmod(pairs, len(truth.category_ids))
+    ids = [truth.category_ids[column] for column in columns.tolist()]
+    return list(zip(truth.image_ids[rows].tolist(), ids, strict=True))
+
+
 def test_only_the_seen_classes_stay_but_every_image_does(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build
 ) -> None:
-    truth = read_ground_truth(write(tmp_path, federated_set(draw)), [2, 1], {})
-    assert truth["federated"] is True
-    assert truth["notes"] == []
-    assert [each["id"] for each in truth["annotations"]] == [10, 11, 12]
-    assert [each["id"] for each in truth["images"]] == [1, 2, 3]
-    assert [each["neg_category_ids"] for each in truth["images"]] == [[], [1], [2]]
-    assert [each["not_exhaustive_category_ids"] for each in truth["images"]] == [[], [2], []]
-    assert truth["categories"] == [
-        {"id": 2, "name": "class 2", "frequency": "c"},
-        {"id": 1, "name": "class 1", "frequency": "f"},
-    ]
-    assert truth["annotations"][0] == draw.annotation(10, 1, 1, BOX) | {"ignore": 0}
-    assert truth["images"][0]["file_name"] == "1.jpg"
+    truth = build(federated_set(draw), [2, 1], {})
+    assert truth.federated is True
+    assert truth.layout == "lvis-v0.5"
+    assert truth.notes == ()
+    assert truth.ids.tolist() == [10, 11, 12]
+    assert truth.image_ids.tolist() == [1, 2, 3]
+    assert truth.sizes.tolist() == [[160, 220]] * 3
+    assert named(truth, truth.negative) == [(2, 1), (3, 2)]
+    assert named(truth, truth.partial) == [(2, 2)]
+    assert truth.category_ids == (2, 1)
+    assert truth.names == ("class 2", "class 1")
+    assert truth.frequencies == ("c", "f")
+    assert truth.known_category_ids == {1, 2, 3}  # 3 still takes part in the cap
+    assert named(truth, truth.pair_keys(truth.image, truth.category)) == [(1, 1), (1, 2), (2, 2)]
+    assert truth.boxes.tolist() == [BOX, FAR, BOX]
+    assert truth.areas.tolist() == [400.0, 900.0, 400.0]
+    assert truth.ignore.tolist() == [False] * 3
+    assert truth.rles == [draw.rle_of(BOX), draw.rle_of(FAR), draw.rle_of(BOX)]
+
+
+def test_by_default_all_classes_are_scored_in_lvis_apis_order(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    content["categories"].reverse()
+    truth = build(content)
+    assert truth.category_ids == (1, 2, 3)
+    assert truth.frequencies == ("f", "c", "r")
+    assert truth.ids.tolist() == [10, 11, 12, 13]
+
+
+def test_images_stand_by_id_and_annotations_as_in_the_file(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    content["images"] = [content["images"][row] | {"width": 220 + row} for row in (2, 0, 1)]
+    content["annotations"].reverse()
+    content["annotations"] = [one for one in content["annotations"] if one["id"] != 13]
+    truth = build(content, masks=False)
+    assert truth.image_ids.tolist() == [1, 2, 3]
+    assert truth.sizes[:, 1].tolist() == [220, 221, 222]
+    assert truth.ids.tolist() == [12, 11, 10]
+    assert truth.image.tolist() == [1, 0, 0]
+    assert truth.rles is None
+    assert named(truth, truth.negative) == [(1, 3), (2, 1), (3, 2), (3, 3)]
+    assert named(truth, truth.partial) == [(2, 2), (2, 3)]
 
 
 def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build
 ) -> None:
-    truth = read_ground_truth(write(tmp_path, coco_set(draw)), [1, 2], {1: 101, 2: 10})
-    assert truth["federated"] is False
-    assert [each["neg_category_ids"] for each in truth["images"]] == [[], [1], [1, 2]]
-    assert [each["not_exhaustive_category_ids"] for each in truth["images"]] == [[], [], []]
-    assert [each["frequency"] for each in truth["categories"]] == ["f", "r"]
-    assert len(truth["notes"]) == 1
-    assert "labelled for every class" in truth["notes"][0]
+    truth = build(coco_set(draw), [1, 2], {1: 101, 2: 10})
+    assert truth.federated is False
+    assert truth.layout == "coco"
+    assert named(truth, truth.negative) == [(2, 1), (3, 1), (3, 2)]
+    assert truth.partial.tolist() == []
+    assert truth.frequencies == ("f", "r")
+    assert len(truth.notes) == 1
+    assert "labelled for every class" in truth.notes[0]
 
 
 def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build, score: Score, tmp_path: Path
 ) -> None:
     by_hand = coco_set(draw)
     negatives = {1: [3], 2: [1], 3: [1, 2, 3]}
     for image in by_hand["images"]:
         image["neg_category_ids"] = negatives[image["id"]]
         image["not_exhaustive_category_ids"] = []
-    for category, letter in zip(by_hand["categories"], "rcf", strict=True):
-        category["frequency"] = letter
+    plain = coco_set(draw)
+    for content in (by_hand, plain):
+        for category, letter in zip(content["categories"], "rcf", strict=True):
+            category["frequency"] = letter
     found = [
         draw.detection(1, 1, 0.4, BOX),
         draw.detection(2, 1, 0.9, BOX),  # wrong: class 1 is absent from image 2
@@ -92,90 +132,131 @@ def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
         draw.detection(3, 2, 0.7, BOX),
         draw.detection(2, 3, 0.6, FAR),
     ]
-    truth = read_ground_truth(write(tmp_path, coco_set(draw)), [1, 2, 3], {1: 1, 2: 99, 3: 500})
-    ours = lvis_ap(truth, found, iou_type="segm", category_ids=[1, 2, 3])
-    theirs = lvis_ap(by_hand, found, iou_type="segm", category_ids=[1, 2, 3])
+    ours, theirs = score(plain, found, "segm"), score(by_hand, found, "segm")
     assert (ours.precision == theirs.precision).all()
     assert ours.summary == theirs.summary
     assert ours.summary["APr"] == pytest.approx(0.5)  # class 1: one right behind one wrong
 
 
 def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build, score: Score
 ) -> None:
     content = coco_set(draw)
     crowd = draw.annotation(14, 3, 1, BOX) | {"iscrowd": 1}
     crowd["segmentation"] = {"size": [160, 220], "counts": [0, 20, 35180]}
     later = draw.annotation(15, 3, 3, BOX) | {"iscrowd": 1}
     content["annotations"] += [crowd, later]
-    truth = read_ground_truth(write(tmp_path, content), [1, 2], {1: 1, 2: 1})
-    assert [each["id"] for each in truth["annotations"]] == [10, 11, 12]
-    assert truth["images"][2]["neg_category_ids"] == [2]
-    assert truth["images"][2]["not_exhaustive_category_ids"] == [1]
-    assert truth["notes"][1].startswith("1 crowd annotations are left out")
+    truth = build(content, [1, 2], {1: 1, 2: 1})
+    assert truth.ids.tolist() == [10, 11, 12]
+    assert named(truth, truth.negative) == [(2, 1), (3, 2)]
+    assert named(truth, truth.partial) == [(3, 1)]
+    assert truth.notes[1].startswith("1 crowd annotations are left out")
     found = [draw.detection(1, 1, 0.4, BOX), draw.detection(3, 1, 0.9, BOX)]
-    assert lvis_ap(truth, found, iou_type="bbox", category_ids=[1]).summary["AP"] > 0.999
+    assert score(content, found, "bbox", [1]).summary["AP"] > 0.999
 
 
-def test_uncompressed_and_compressed_masks_are_kept(
-    draw: types.SimpleNamespace, tmp_path: Path
+def test_polygons_compressed_and_uncompressed_runs_come_out_alike(
+    draw: types.SimpleNamespace, build: Build
 ) -> None:
     content = federated_set(draw)
-    counts = [0, 20, 35180]
-    content["annotations"][0]["segmentation"] = {"size": [160, 220], "counts": counts}
-    packed = draw.rle_of(BOX)["counts"].decode()
-    content["annotations"][1]["segmentation"] = {"size": [160, 220], "counts": packed}
-    truth = read_ground_truth(write(tmp_path, content), [1, 2, 3], {})
-    assert truth["annotations"][0]["segmentation"]["counts"] == counts
-    assert truth["annotations"][1]["segmentation"]["counts"] == packed
-    lvis_ap(truth, [], iou_type="segm", category_ids=[1, 2, 3])
+    column = [160 * 50 + 50, *([30, 130] * 29), 30, 160 * 140 + 80]  # FAR, column after column
+    packed = draw.rle_of(FAR)["counts"].decode()
+    for row, shape in ((1, column), (3, packed)):
+        content["annotations"][row]["segmentation"] = {"size": [160, 220], "counts": shape}
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[1] == truth.rles[3] == draw.rle_of(FAR)
+
+
+def test_an_annotation_of_several_polygons_is_their_union(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    left, right = [[0, 0, 10, 0, 10, 20, 0, 20], [10, 0, 20, 0, 20, 20, 10, 20]]
+    content["annotations"][0]["segmentation"] = [left, right, left]
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[0] == draw.rle_of(BOX)
+
+
+def test_masks_nobody_wants_are_not_looked_at(draw: types.SimpleNamespace, build: Build) -> None:
+    content = federated_set(draw)
+    content["annotations"][3]["segmentation"] = "nonsense"
+    assert build(content, [1, 2]).rles is not None  # it is of class 3
+    content["annotations"][0]["segmentation"] = "nonsense"
+    assert build(content, masks=False).rles is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "ignored"), [(0, False), (1, True), (True, True), (None, False), (2, True)]
+)
+def test_ignore_is_read_as_lvis_api_does(
+    draw: types.SimpleNamespace, build: Build, flag: Any, ignored: bool
+) -> None:
+    content = federated_set(draw)
+    content["annotations"][1]["ignore"] = flag
+    assert build(content).ignore.tolist() == [False, ignored, False, False]
+    assert build(content, masks=False).ignore.tolist() == [False, ignored, False, False]
+
+
+def test_annotations_without_an_area_do_not_count(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    for row, area in enumerate((0, -1.0, 1e300)):
+        content["annotations"][row]["area"] = area
+    assert build(content).counts.tolist() == [False, False, True, True]
 
 
 def test_a_seen_class_that_the_file_does_not_list_has_no_ground_truth(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build, score: Score
 ) -> None:
-    path = write(tmp_path, federated_set(draw))
-    truth = read_ground_truth(path, [1, 77], {77: 11})
-    assert truth["categories"][1] == {"id": 77, "name": "", "frequency": "c"}
-    assert truth["notes"][0].startswith("1 of the seen classes")
-    result = lvis_ap(truth, [draw.detection(1, 77, 0.5, BOX)], iou_type="bbox", category_ids=[77])
-    assert result.summary["AP"] == -1
+    truth = build(federated_set(draw), [1, 77], {77: 11})
+    assert truth.names == ("class 1", "")
+    assert truth.frequencies == ("f", "c")
+    assert truth.notes[0].startswith("1 of the classes to score")
+    found = [draw.detection(1, 77, 0.5, BOX)]
+    assert score(federated_set(draw), found, "bbox", [77]).summary["AP"] == -1
 
 
-def test_a_file_without_images_has_no_ground_truth(tmp_path: Path) -> None:
-    path = write(tmp_path, {"images": [], "annotations": [], "categories": []})
-    truth = read_ground_truth(path, [], {})
-    assert (truth["images"], truth["annotations"], truth["categories"]) == ([], [], [])
-
-
-def test_rare_common_and_frequent_are_lviss() -> None:
-    assert [frequency_of(n) for n in (0, 10, 11, 100, 101)] == ["r", "r", "c", "c", "f"]
+def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
+    truth = build({"images": [], "annotations": [], "categories": []}, [], {})
+    assert (len(truth.image_ids), len(truth.ids), truth.category_ids) == (0, 0, ())
+    assert (truth.boxes.shape, truth.sizes.shape, truth.rles) == ((0, 4), (0, 2), [])
 
 
 @pytest.mark.parametrize(
     ("where", "change", "message"),
     [
-        ("images", {"id": 2}, "the image id 2 stands twice"),
-        ("annotations", {"id": 12}, "the annotation id 12 stands twice"),
-        ("categories", {"id": 3}, "the category id 3 stands twice"),
-        ("annotations", {"image_id": 9}, "annotation 10 names the unknown image 9"),
-        ("annotations", {"category_id": 9}, "annotation 10 names the unknown class 9"),
+        ("images", {"id": 2}, "1 image id stands more than once: 2"),
+        ("annotations", {"id": 12}, "1 annotation id stands more than once: 12"),
+        ("categories", {"id": 3}, "1 category id stands more than once: 3"),
+        ("annotations", {"image_id": 9}, "annotation 10 names image 9"),
+        ("annotations", {"category_id": 9}, "annotation 10 names category 9"),
         ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "annotation 10 has a polygon of 4"),
         ("annotations", {"segmentation": [[1, 1, 5, 5, 1, 5, 9]]}, "has a polygon of 7 numbers"),
+        ("annotations", {"segmentation": [[0, 0, 1e9, 0, 1e9, 9]]}, "10 has a polygon far outside"),
+        ("annotations", {"segmentation": [[0, 0, 9, 9, 0, -221]]}, "10 has a polygon far outside"),
         ("annotations", {"segmentation": []}, "annotation 10 has an empty segmentation"),
         ("annotations", {"segmentation": None}, "annotation 10 has an unreadable segmentation"),
+        ("annotations", {"segmentation": "x"}, "annotation 10 has an unreadable segmentation"),
         (
             "annotations",
             {"segmentation": {"size": [220, 160], "counts": "n2"}},
             r"annotation 10 has a mask of size \[220, 160\] in an image of size \[160, 220\]",
         ),
-        ("annotations", {"area": "big"}, r"is not an annotation file: .*\$.annotations\[0\].area"),
-        ("annotations", {"bbox": [float("nan")] * 4}, "is not an annotation file"),
+        ("annotations", {"ignore": "yes"}, r"annotation in row 0 \(id 10\), field ignore"),
+        ("annotations", {"area": "big"}, r"annotation in row 0 \(id 10\), field area: expected"),
+        ("annotations", {"bbox": [float("nan")] * 4}, "field bbox: NaN is not a number"),
+        ("annotations", {"bbox": [0, 0, 1]}, "field bbox: expected array of length 4"),
         ("categories", {"frequency": "x"}, "class 1 has the frequency 'x', not r, c or f"),
+        ("images", {"height": 0}, "image 1 is said to be 220 wide and 0 high"),
+        ("annotations", {"id": 10**30}, "more than 64 bits"),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(
     draw: types.SimpleNamespace,
+    build: Build,
     tmp_path: Path,
     where: str,
     change: dict[str, Any],
@@ -183,39 +264,92 @@ def test_a_bad_file_is_named_with_what_is_wrong(
 ) -> None:
     content = federated_set(draw)
     content[where][0].update(change)
-    path = write(tmp_path, content)
     with pytest.raises(LstError, match=message) as error:
-        read_ground_truth(path, [1, 2, 3], {})
-    assert str(path) in error.value.message
+        build(content)
+    assert str(tmp_path) in error.value.message
     assert "\n" not in error.value.message
     assert error.value.hint
 
 
+@pytest.mark.parametrize(
+    "counts",
+    ["", "n2", "0", "hello", "\u00e9", [], [35199], [35201], [0, 20], [0, -5, 35205], [0, 2**40]],
+)
+def test_runs_that_do_not_fill_the_image_never_reach_pycocotools(
+    draw: types.SimpleNamespace, build: Build, counts: Any
+) -> None:
+    content = federated_set(draw)  # it would read on, crash or go round for ever
+    content["annotations"][2]["segmentation"] = {"size": [160, 220], "counts": counts}
+    with pytest.raises(LstError, match="annotation 12 has run lengths that do not fill its image"):
+        build(content)
+
+
+def test_polygons_a_little_outside_are_cut_off(draw: types.SimpleNamespace, build: Build) -> None:
+    content = federated_set(draw)
+    content["annotations"][0]["segmentation"] = [[-50, -50, 20, -50, 20, 20, -50, 20]]
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[0] == draw.rle_of(BOX)
+
+
+@pytest.mark.parametrize("key", ["not_exhaustive_category_ids", "neg_category_ids"])
 def test_federated_lists_in_some_images_only_are_refused(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build, key: str
 ) -> None:
     content = federated_set(draw)
-    del content["images"][1]["not_exhaustive_category_ids"]
+    del content["images"][1][key]
     with pytest.raises(LstError, match="image 2 lacks neg_category_ids or not_exh"):
-        read_ground_truth(write(tmp_path, content), [1], {})
+        build(content, [1])
 
 
-@pytest.mark.parametrize("text", ["", '{"images": [', "[]", '{"images": [], "categories": []}'])
-def test_a_cut_or_foreign_file_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(LstError, match=r"val\.json is not an annotation file"):
-        read_ground_truth(write(tmp_path, text), [1], {})
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ('{"images": [', "ends after 12 bytes"),
+        ("[]", "the top level is a list"),
+        ('{"images": [], "categories": []}', 'has no list "annotations"'),
+    ],
+)
+def test_a_cut_or_foreign_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "val.json"
+    path.write_text(text)
+    with pytest.raises(LstError, match=rf"val\.json.*{message}"):
+        build_ground_truth(read_dataset(path))
 
 
 def test_a_missing_file_and_a_file_of_no_text_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LstError, match=r"cannot read .*none\.json: No such file"):
-        read_ground_truth(tmp_path / "none.json", [1], {})
+    with pytest.raises(LstError, match=r"no such file: .*none\.json"):
+        read_dataset(tmp_path / "none.json")
     (tmp_path / "raw.json").write_bytes(b'{"images": "\xff\xfe"}')
-    with pytest.raises(LstError, match=r"raw\.json is not an annotation file"):
-        read_ground_truth(tmp_path / "raw.json", [1], {})
+    with pytest.raises(LstError, match=r"raw\.json"):
+        read_dataset(tmp_path / "raw.json")
 
 
 def test_a_class_without_a_known_image_count_is_named(
-    draw: types.SimpleNamespace, tmp_path: Path
+    draw: types.SimpleNamespace, build: Build
 ) -> None:
     with pytest.raises(LstError, match="training images of class 2 is not known"):
-        read_ground_truth(write(tmp_path, coco_set(draw)), [1, 2], {1: 5})
+        build(coco_set(draw), [1, 2], {1: 5})
+    assert build(coco_set(draw), [1, 2]).frequencies == ("", "")
+
+
+def test_a_class_that_is_scored_twice_is_refused(draw: types.SimpleNamespace, build: Build) -> None:
+    with pytest.raises(LstError, match="listed twice"):
+        build(coco_set(draw), [1, 2, 1])
+
+
+def test_progress_counts_the_bytes_of_the_file(
+    draw: types.SimpleNamespace, build: Build, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int | None]] = []
+    build(federated_set(draw), progress=lambda done, total: calls.append((done, total)))
+    size = (tmp_path / "annotations.json").stat().st_size
+    assert calls[-1] == (size, size)
+
+
+def test_keys_are_looked_up_among_pairs() -> None:
+    pairs, keys = np.array([2, 5, 9]), np.array([0, 2, 3, 9, 10, -1])
+    assert contains(pairs, keys).tolist() == [False, True, False, True, False, False]
+    assert contains(pairs[:0], keys).tolist() == [False] * 6
+    assert contains(pairs, keys[:0]).tolist() == []

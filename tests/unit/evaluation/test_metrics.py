@@ -1,30 +1,14 @@
 from __future__ import annotations
 
 import json
-import math
-import types
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
-from lst_cli.evaluation.lvis_ap import ApResult, lvis_ap
-from lst_cli.evaluation.metrics import (
-    Metrics,
-    bin_metrics,
-    build_metrics,
-    count_with_ground_truth,
-    forgetting,
-    group_metrics,
-    mean_ap,
-    old_new_all,
-    per_class_ap,
-)
-from lst_cli.phases.bins import parse_bins
+from lst_cli.evaluation.lvis_ap import ApResult
+from lst_cli.evaluation.metrics import FileMetrics, Metrics, forgetting
+from lst_cli.evaluation.scoring import iou_metrics, mean_ap, scores
 
 NONE = -1.0
 INSTANCES = {40: 1000, 10: 999, 30: 10, 20: 9, 50: 1}
@@ -44,125 +28,31 @@ def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
 
 
 def metrics_of(class_ap: list[float], category_ids: list[int], phase: int) -> Metrics:
-    result = result_of(class_ap, category_ids)
-    return build_metrics(
+    numbers = iou_metrics(result_of(class_ap, category_ids), GROUPS[: phase + 1], INSTANCES)
+    return Metrics(
         phase=phase,
-        segm=result,
-        bbox=result,
-        groups=GROUPS,
-        train_instances=INSTANCES,
         images=7,
         detections=70,
         seconds=1.5,
         federated=True,
-    )
-
-
-ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50])
-
-
-def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds() -> None:
-    ap = per_class_ap(ALL.precision)
-    assert ap[[0, 2, 3, 4]] == pytest.approx([0.76, 0.38, 0.19, 0.095])  # 9.5 of 10 thresholds
-    assert math.isnan(ap[1])
-    assert per_class_ap(ALL.precision, "AP75")[0] == pytest.approx(0.4)
-    assert per_class_ap(ALL.precision, "AP50")[0] == pytest.approx(0.8)
-    assert per_class_ap(np.empty((10, 101, 0, 4))).shape == (0,)
-
-
-def test_only_the_range_of_all_areas_counts() -> None:
-    precision = ALL.precision.copy()
-    precision[..., 1:] = 1.0
-    assert mean_ap(precision) == mean_ap(ALL.precision)
-    assert count_with_ground_truth(precision, [0, 1]) == 1
-
-
-def test_mean_ap_leaves_out_classes_without_ground_truth() -> None:
-    assert mean_ap(ALL.precision, [0, 1, 2], "AP50") == pytest.approx(0.6)
-    assert mean_ap(ALL.precision, [1]) is None
-    assert mean_ap(ALL.precision, []) is None
-    assert mean_ap(ALL.precision, threshold="AP75") == pytest.approx(0.1875)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
-    draw: types.SimpleNamespace, seed: int
-) -> None:
-    truth, found = draw.federated_set(seed)
-    result = lvis_ap(truth, found, iou_type="segm", category_ids=range(1, 10))
-    assert mean_ap(result.precision) == result.summary["AP"]
-    assert mean_ap(result.precision, threshold="AP50") == result.summary["AP50"]
-    assert mean_ap(result.precision, threshold="AP75") == result.summary["AP75"]
-    assert mean_ap(result.precision, [0, 1]) == pytest.approx(result.summary["APf"], abs=1e-12)
-
-
-def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
-    bins = {each.bin: each for each in bin_metrics(ALL, INSTANCES)}
-    assert list(bins) == ["=1", "<5", "<10", "10-99", "100-999", ">=1000"]
-    assert [each.classes for each in bins.values()] == [1, 1, 2, 1, 1, 1]
-    assert [each.with_ground_truth for each in bins.values()] == [1, 1, 2, 1, 0, 1]
-    assert pytest.approx(0.15) == bins["<10"].AP50
-    assert pytest.approx(0.4) == bins["10-99"].AP50
-    assert pytest.approx(0.2) == bins["10-99"].AP75
-    assert bins["100-999"].AP is None
-    assert pytest.approx(0.76) == bins[">=1000"].AP
-    assert (bins["10-99"].low, bins["10-99"].high, bins[">=1000"].high) == (10, 100, None)
-
-
-def test_a_bin_without_classes_is_there_with_nothing_in_it() -> None:
-    (empty,) = bin_metrics(ALL, INSTANCES, parse_bins("2-8"))
-    assert (empty.classes, empty.with_ground_truth, empty.AP) == (0, 0, None)
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    ap=hnp.arrays(float, 12, elements=st.floats(0, 1)),
-    known=hnp.arrays(bool, 12),
-    instances=st.lists(st.integers(1, 40), min_size=12, max_size=12),
-)
-def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
-    ap: Any, known: Any, instances: list[int]
-) -> None:
-    result = result_of(np.where(known, ap, NONE).tolist(), list(range(12)))
-    counts = dict(enumerate(instances))
-    bins = bin_metrics(result, counts, parse_bins("=1,2-9,10-19,>=20"))
-    assert sum(each.classes for each in bins) == 12
-    assert sum(each.with_ground_truth for each in bins) == known.sum()
-    overall = mean_ap(result.precision)
-    if overall is None:
-        assert not known.any()
-        return
-    weighted = sum(each.AP * each.with_ground_truth for each in bins if each.AP is not None)
-    assert weighted / known.sum() == pytest.approx(overall, abs=1e-12)
-
-
-def test_groups_are_the_classes_each_phase_brought() -> None:
-    groups = group_metrics(ALL, GROUPS)
-    assert [each.phase for each in groups] == [0, 1, 2]
-    assert [each.classes for each in groups] == [2, 1, 2]
-    assert [each.with_ground_truth for each in groups] == [1, 1, 2]
-    assert [each.AP for each in groups] == pytest.approx([0.76, 0.38, 0.1425])
-
-
-def test_old_new_and_all() -> None:
-    assert old_new_all(ALL, GROUPS) == pytest.approx((0.57, 0.1425, 0.35625))
-    assert old_new_all(ALL, [[40, 10, 30, 20, 50]]) == (None, mean_ap(ALL.precision), 0.35625)
-    assert old_new_all(ALL, [[40, 20, 30], [10]]) == pytest.approx(
-        (0.76 * 1.4 / 2.4, None, 0.44333), abs=1e-3
+        segm=numbers,
+        bbox=numbers,
     )
 
 
 def test_the_record_has_the_documented_fields_and_reads_back_from_json() -> None:
     metrics = metrics_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50], 2)
     plain = json.loads(metrics.model_dump_json())
-    assert list(plain) == [
-        "format", "phase", "images", "detections", "seconds", "federated", "segm", "bbox",
-    ]  # fmt: skip
-    assert list(plain["segm"]) == [
-        "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR",
+    assert set(plain) >= {
+        "format", "phase", "images", "detections", "seconds", "federated", "fixed_ap",
+        "segm", "bbox",
+    }  # fmt: skip
+    assert set(plain["segm"]) == {
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "interval",
         "old", "new", "all", "bins", "groups", "per_class",
-    ]  # fmt: skip
+    }  # fmt: skip
     assert plain["format"] == 1
+    assert plain["fixed_ap"] is False
     assert plain["segm"]["APs"] is None
     assert plain["segm"]["AR"] == 0.25
     assert plain["segm"]["all"] == plain["segm"]["AP"]
@@ -171,6 +61,35 @@ def test_the_record_has_the_documented_fields_and_reads_back_from_json() -> None
     assert plain["segm"]["bins"][5]["high"] is None
     assert Metrics.model_validate_json(json.dumps(plain)) == metrics
     assert json.dumps(metrics.model_dump(mode="json")) == json.dumps(plain)
+
+
+def test_metrics_from_before_there_were_intervals_are_read() -> None:
+    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
+    for name in set(plain) - {
+        "format", "phase", "images", "detections", "seconds", "federated", "segm", "bbox"
+    }:  # fmt: skip
+        del plain[name]
+    for numbers in (plain["segm"], plain["bbox"]):
+        del numbers["interval"]
+        for each in numbers["bins"]:
+            del each["interval"]
+    assert Metrics.model_validate(plain) == metrics_of([0.8, 0.5], [40, 10], 0)
+
+
+def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -> None:
+    numbers = scores(result_of([0.8, 0.5], [40, 10]), INSTANCES)
+    metrics = FileMetrics(
+        images=7, detections=0, seconds=0, federated=False, fixed_ap=True, segm=None, bbox=numbers
+    )
+    plain = json.loads(metrics.model_dump_json())
+    assert plain["segm"] is None
+    assert plain["fixed_ap"] is True
+    assert "phase" not in plain
+    assert set(plain["bbox"]) == {
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "interval",
+        "bins", "per_class",
+    }  # fmt: skip
+    assert FileMetrics.model_validate_json(json.dumps(plain)) == metrics
 
 
 def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused() -> None:
@@ -192,13 +111,6 @@ def test_the_base_phase_has_no_old_classes_and_one_group() -> None:
     assert metrics.segm.old is None
     assert metrics.segm.new == metrics.segm.all == metrics.segm.AP
     assert len(metrics.segm.groups) == 1
-
-
-def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug() -> None:
-    with pytest.raises(ValueError, match="not over the classes"):
-        metrics_of([0.8, 0.5], [40, 10], 1)
-    with pytest.raises(ValueError, match="no phase 3"):
-        metrics_of([0.8, 0.5], [40, 10], 3)
 
 
 def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned() -> None:

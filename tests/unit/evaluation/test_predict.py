@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from lst_cli.config import build_settings
 from lst_cli.data.lvis import Images
 from lst_cli.data.mapper import Mapper
 from lst_cli.errors import LstError
-from lst_cli.evaluation.predict import Detection, predict
+from lst_cli.evaluation import predict as predicting
+from lst_cli.evaluation.predict import Detection, predict, predict_rows
 from lst_cli.modeling.build import build_model
 
 pytestmark = pytest.mark.engine
@@ -202,3 +204,50 @@ def test_an_image_that_cannot_be_used_is_passed_over_where_that_is_asked(
     assert {one.image_id for one in found} == {31, 19}
     assert skipped == [(1, f"no such image: {folder / 'gone.png'}")]
     assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_some_of_the_images_have_the_detections_they_have_among_all(
+    workers: int, model: Any, images: Images, mapper: Mapper
+) -> None:
+    everything = list(predict(model, images, mapper, CATEGORY_IDS))
+    found = dict(predict_rows(model, images, mapper, CATEGORY_IDS, [2, 0], workers=workers))
+    assert list(found) == [2, 0]
+    for row, one in found.items():
+        assert one == [d for d in everything if d.image_id == IMAGE_IDS[row]]
+    assert list(predict_rows(model, images, mapper, CATEGORY_IDS, [])) == []
+
+
+def test_images_before_one_that_cannot_be_used_are_not_lost(
+    model: Any, images: Images, folder: Path
+) -> None:
+    files = {0: "0.png", 1: "1.png", 2: "gone.png"}
+    mapper = Mapper(lambda row: folder / files[row], SETTINGS.data, channels="RGB", seed=0)
+    done = []
+    with pytest.raises(LstError, match=r"gone\.png"):  # noqa: PT012
+        for row, _ in predict_rows(model, images, mapper, CATEGORY_IDS, [0, 1, 2]):
+            done.append(row)
+    assert done == [0, 1]
+
+
+def test_masks_are_encoded_while_the_model_is_at_work(
+    model: Any, images: Images, mapper: Mapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first image's masks wait for the model to begin with the second one.
+    began = threading.Event()
+    detect, encode = model.detect, predicting.encode_box_masks
+    order: list[str] = []
+
+    def detect_and_tell(batch: Any) -> Any:
+        order.append("model")
+        if len(order) > 1:
+            began.set()
+        return detect(batch)
+
+    def wait_and_encode(*arguments: Any) -> Any:
+        assert began.wait(30), "nothing goes on meanwhile"
+        return encode(*arguments)
+
+    monkeypatch.setattr(model, "detect", detect_and_tell)
+    monkeypatch.setattr(predicting, "encode_box_masks", wait_and_encode)
+    assert [row for row, _ in predict_rows(model, images, mapper, CATEGORY_IDS, [0, 1])] == [0, 1]

@@ -1,0 +1,101 @@
+"""Scores corrected after training for how often each class was seen (NorCal).
+
+Pan et al., "On Model Calibration for Long-Tailed Object Detection and Instance Segmentation"
+(NeurIPS 2021): a class's exponentiated logit is divided by N_c^strength before the softmax, the
+background's is not, so that rare classes gain against frequent ones while all of them keep their
+share against the background. In logits that is a shift, which is all a network needs to be told.
+
+Letters: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+STRENGTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""What is tried; 0 corrects nothing, 1 wholly."""
+
+
+class Calibration(BaseModel):
+    """The strength chosen for a model, and what it was chosen by (`calibration.json`).
+
+    Attributes:
+        format: Version of this schema.
+        model_sha256: Of the model.
+        seed: Of the choice of images.
+        wanted: Training images that were asked for.
+        images: Those that the model was tried on.
+        strength: The chosen one.
+        box_ap: Box AP on these images by strength, as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    model_sha256: str
+    seed: int
+    wanted: Annotated[int, Field(ge=1)]
+    images: Annotated[int, Field(ge=1)]
+    strength: Annotated[float, Field(ge=0)]
+    box_ap: Mapping[str, float]
+
+
+def logit_shift(train_instances: Sequence[int], strength: float) -> NDArray[np.float64]:
+    """How much is taken from each class's logit: strength times log N_c.
+
+    Args:
+        train_instances: N_c of each class, 1 or more, in the order of the labels.
+        strength: 0 for no correction.
+
+    Returns:
+        Shape (K,).
+
+    Example:
+        >>> logit_shift([100, 1], 0.5).round(3).tolist()
+        [2.303, 0.0]
+    """
+    return strength * np.log(np.maximum(np.asarray(train_instances, dtype=np.float64), 1.0))
+
+
+def choose_strength(box_ap: Mapping[float, float]) -> float:
+    """The strength with the highest AP; of equal ones the weakest.
+
+    Example:
+        >>> choose_strength({0.0: 0.30, 0.2: 0.31, 0.4: 0.31})
+        0.2
+    """
+    return min(box_ap, key=lambda strength: (-box_ap[strength], strength))
+
+
+def choose_images(
+    images_of_class: Sequence[NDArray[np.int64]], most: int, seed: int
+) -> NDArray[np.int64]:
+    """Draw training images on which every class has its say.
+
+    Class after class, rarest first, gives one image that is not chosen yet, and the next round
+    begins: AP is a mean over classes, and a draw of images alone would miss the rare ones.
+
+    Args:
+        images_of_class: Rows of the images that show each class.
+        most: How many are wanted; there may be fewer.
+        seed: Of the draw.
+
+    Returns:
+        Rows, ascending.
+    """
+    generator = np.random.default_rng(seed)
+    queues = [generator.permutation(images).tolist() for images in images_of_class if len(images)]
+    queues.sort(key=len)
+    chosen: set[int] = set()
+    while len(chosen) < most and any(queues):
+        for queue in queues:
+            while queue and queue[-1] in chosen:
+                queue.pop()
+            if queue and len(chosen) < most:
+                chosen.add(queue.pop())
+    return np.array(sorted(chosen), dtype=np.int64)

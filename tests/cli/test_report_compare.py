@@ -1,0 +1,308 @@
+"""`lst report --compare`, with phases that a trainer without torch has made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycocotools import mask as mask_utils
+
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+@pytest.fixture
+def trained(workspace: Workspace, lst: Lst, fake_trainer: Any) -> Workspace:
+    """Base and phases 1 and 2."""
+    for words in (("train-base",), ("step",), ("step",)):
+        assert lst(*words, "-w", workspace.root).code == 0
+    return workspace
+
+
+def detect(val: dict[str, Any], classes: set[int], *, shift: float = 0.0) -> list[dict[str, Any]]:
+    """Every object of some classes, each mask moved to the right."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in val["images"]}
+    found = []
+    for annotation in val["annotations"]:
+        if annotation["category_id"] in classes:
+            height, width = sizes[annotation["image_id"]]
+            x, y, w, h = annotation["bbox"]
+            x += shift
+            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+            [rle] = mask_utils.frPyObjects([outline], height, width)
+            found.append(
+                {
+                    "image_id": annotation["image_id"],
+                    "category_id": annotation["category_id"],
+                    "score": 0.9,
+                    "bbox": [x, y, w, h],
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                }
+            )
+    return found
+
+
+def evaluate(workspace: Workspace, phase: int, found: list[dict[str, Any]]) -> Path:
+    """Leave what `lst eval` would leave behind a phase."""
+    path = workspace.phase(phase).detections
+    path.write_text(json.dumps(found))
+    workspace.phase(phase).metrics.write_text("{}")
+    return path
+
+
+@pytest.fixture
+def pair(trained: Workspace, small_lvis: Any, tmp_path: Path) -> tuple[Workspace, Workspace]:
+    """Two workspaces after phase 2: one found the base's classes, the other all but two."""
+    other = Workspace(tmp_path / "other")
+    shutil.copytree(trained.root, other.root)
+    order = trained.split.class_order
+    evaluate(trained, 2, detect(small_lvis.val, set(order[:5])))
+    evaluate(other, 2, detect(small_lvis.val, set(order[:7])))
+    evaluate(trained, 1, detect(small_lvis.val, set(order[:5])))
+    return trained, other
+
+
+def rows_of(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in record["rows"]}
+
+
+def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    first, second = pair
+    outcome = lst("report", "--compare", first.root, second.root)
+    assert outcome.code == 0, outcome.err
+    picture = first.layout.report / "compare.png"
+    assert outcome.out.splitlines()[-1] == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not second.layout.report.exists()
+    with picture.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert rows["AP"]["difference(other)"].startswith("2")
+    assert rows["AP"]["clear(other)"] == "*"
+    assert "Mask AP of the same 9 classes in the same 8 images" in outcome.out
+    assert "differs from" not in outcome.err
+
+
+def test_numbers_are_those_of_classes_found_and_not(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    first, second = pair
+    outcome = lst("report", "--compare", first.root, second.root, "--json")
+    assert outcome.code == 0, outcome.err
+    assert not first.layout.report.exists()
+    record = outcome.json
+    assert (record["format"], record["iou_type"], record["classes"]) == (1, "segm", 9)
+    assert [run["phase"] for run in record["runs"]] == [2, 2]
+    assert record["runs"][0]["image_passes"] == record["runs"][1]["image_passes"] > 0
+    rows = rows_of(record)
+    # Class order: 7, 9, 4, 2, 5 are the base, 11 and 6 phase 1, 1 and 10 phase 2; the validation
+    # images hold nothing of class 10.
+    assert (rows["AP"]["classes"], rows["AP"]["with_ground_truth"]) == (9, 8)
+    assert [one["AP"] for one in rows["AP"]["estimates"]] == pytest.approx([5 / 8, 7 / 8])
+    assert rows["AP"]["differences"][0]["AP"] == pytest.approx(2 / 8)
+    assert [one["AP"] for one in rows["old"]["estimates"]] == pytest.approx([5 / 7, 1.0])
+    assert [one["AP"] for one in rows["new"]["estimates"]] == [0.0, 0.0]
+    # Training instances: 30, 22, 14, 9, 5; 4 and 3; 2 and 2.
+    assert rows["<5"]["with_ground_truth"] == 3
+    assert rows["<5"]["differences"][0]["AP"] == pytest.approx(2 / 3)
+    assert rows["10-99"]["differences"][0] == {"AP": 0.0, "interval": [0.0, 0.0], "clear": False}
+
+
+def test_a_run_with_itself_differs_in_nothing(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+    outcome = lst("report", "--compare", pair[0].root, pair[0].root, "--json")
+    assert outcome.code == 0, outcome.err
+    names = [run["name"] for run in outcome.json["runs"]]
+    assert len(set(names)) == 2
+    for row in outcome.json["rows"]:
+        [difference] = row["differences"]
+        if row["with_ground_truth"]:
+            assert difference == {"AP": 0.0, "interval": [0.0, 0.0], "clear": False}
+
+
+def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    root = pair[0].root
+    outcome = lst("report", "--compare", f"{root}:1", f"{root}:2", "--json")
+    assert outcome.code == 0, outcome.err
+    record = outcome.json
+    assert record["classes"] == 7
+    assert [run["name"] for run in record["runs"]] == ["work:1", "work:2"]
+    assert [run["classes"] for run in record["runs"]] == [7, 9]
+    assert record["runs"][0]["image_passes"] < record["runs"][1]["image_passes"]
+    assert "old" not in rows_of(record)  # what is new in phase 1 is old in phase 2
+    differs = {one["key"]: (one["first"], one["this"]) for one in record["runs"][1]["differs"]}
+    assert differs["phase"] == ("1", "2")
+    assert set(differs) == {"phase", "classes of the phases"}
+
+
+def test_settings_that_differ_are_told(
+    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
+) -> None:
+    first, second = pair
+    path = second.phase(2).manifest
+    manifest = json.loads(path.read_text())
+    manifest["settings"]["step"]["lr"] = 0.125
+    manifest["settings"]["data"]["workers"] = 7
+    path.write_text(json.dumps(manifest))
+    outcome = lst("report", "--compare", first.root, second.root, "-o", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    old = first.trained_settings(2).step.lr
+    assert f"other differs from work: step.lr {old:.6g} -> 0.125\n" in outcome.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compare.csv",
+        "compare.png",
+    ]
+    assert not first.layout.report.exists()
+
+
+def test_a_results_file_is_held_against_the_workspace(
+    lst: Lst, pair: tuple[Workspace, Workspace], small_lvis: Any, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)))))
+    outcome = lst("report", "--compare", results, pair[0].root, "--json", "-o", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    record = outcome.json
+    assert [run["phase"] for run in record["runs"]] == [None, 2]
+    assert [run["classes"] for run in record["runs"]] == [None, 9]
+    assert record["runs"][1]["differs"] == []
+    assert rows_of(record)["AP"]["estimates"][0]["AP"] == pytest.approx(1.0)
+    assert rows_of(record)["AP"]["differences"][0]["AP"] == pytest.approx(-3 / 8)
+    assert (tmp_path / "out" / "compare.csv").exists()
+
+
+def test_results_files_alone_need_annotations_and_give_bins_with_counts(
+    lst: Lst, small_lvis: Any, tmp_path: Path
+) -> None:
+    files = []
+    for name, shift in (("still", 0.0), ("moved", 3.0)):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)), shift=shift)))
+    words = ["report", "--compare", *files, "--iou-type", "bbox"]
+    outcome = lst(*words)
+    assert outcome.error.startswith("error: results files alone do not say")
+    assert outcome.hint == "--annotations VAL.json"
+    words += ["--annotations", small_lvis.val_json]
+    outcome = lst(*words)
+    assert outcome.code == 0, outcome.err
+    assert "-o DIR writes compare.csv" in outcome.err
+    assert "--train-counts" in outcome.err
+    assert "instances" not in outcome.out
+    words += ["--train-counts", small_lvis.train_json, "--bins", "<5,>=5", "--json"]
+    outcome = lst(*words)
+    assert outcome.code == 0, outcome.err
+    rows = rows_of(outcome.json)
+    assert (outcome.json["iou_type"], rows["<5"]["classes"], rows[">=5"]["classes"]) == (
+        "bbox",
+        6,
+        5,
+    )
+    assert rows["AP"]["differences"][0]["AP"] < -0.1
+    assert rows["AP"]["differences"][0]["clear"]
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def test_one_run_is_no_comparison(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+    outcome = lst("report", "--compare", pair[0].root)
+    assert outcome.error == "error: --compare takes two or more, not 1"
+    assert outcome.hint == "lst report --compare A B"
+
+
+def test_what_does_not_exist_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+    root = pair[0].root
+    outcome = lst("report", "--compare", root, "nowhere")
+    assert outcome.error == "error: nowhere: no such workspace or results file"
+    assert "DIR:PHASE" in outcome.hint
+    outcome = lst("report", "--compare", root, root / "phases")
+    assert outcome.error == f"error: {root / 'phases'} is no workspace: it holds no split"
+    outcome = lst("report", "--compare", root, f"{root}:7")
+    assert outcome.error == "error: phase 7 does not exist: the split has phases 0 to 3"
+
+
+def test_what_was_not_evaluated_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+    first, second = pair
+    second.phase(2).metrics.unlink()
+    outcome = lst("report", "--compare", first.root, second.root)
+    assert outcome.error == f"error: no phase of {second.root} has been evaluated"
+    assert outcome.hint == f"lst eval -w {second.root}"
+    outcome = lst("report", "--compare", first.root, f"{second.root}:1")
+    assert outcome.error == f"error: phase 1 of {second.root} has not been evaluated"
+    assert outcome.hint == f"lst eval --phase 1 -w {second.root}"
+
+
+def test_other_validation_images_are_refused(
+    lst: Lst, pair: tuple[Workspace, Workspace], small_lvis: Any, fake_trainer: Any, tmp_path: Path
+) -> None:
+    first = pair[0].root
+    small_lvis.folder = tmp_path / "moved"
+    small_lvis.folder.mkdir()
+    shutil.copytree(tmp_path / "small-lvis" / "images", small_lvis.images)
+    small_lvis.val["annotations"].pop()
+    small_lvis.save()
+    third = Workspace(tmp_path / "third")
+    for words in (small_lvis.split_words(), ["train-base"]):
+        assert lst(*words, "-w", third.root).code == 0
+    evaluate(third, 0, [])
+    outcome = lst("report", "--compare", first, third.root)
+    assert "were evaluated on different validation files" in outcome.error
+    assert outcome.hint == "compare runs on the same validation file"
+    words = ("--annotations", small_lvis.val_json)
+    outcome = lst("report", "--compare", first, first, *words)
+    assert "is not the validation file that" in outcome.error
+
+
+def test_classes_that_nobody_shares_are_refused(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    first, second = pair
+    path = second.layout.split
+    split = json.loads(path.read_text())
+    moved = {one["category_id"]: one["category_id"] + 100 for one in split["classes"]}
+    for one in split["classes"]:
+        one["category_id"] = moved[one["category_id"]]
+    split["groups"] = [[moved[one] for one in group] for group in split["groups"]]
+    path.write_text(json.dumps(split))
+    for phase in range(3):
+        manifest = json.loads(second.phase(phase).manifest.read_text())
+        manifest["split_sha256"] = Workspace(second.root).split.digest_at(phase)
+        second.phase(phase).manifest.write_text(json.dumps(manifest))
+    outcome = lst("report", "--compare", first.root, second.root)
+    assert outcome.error == f"error: no class was seen by all of {first.root}, {second.root}"
+
+
+def test_a_damaged_results_file_is_named(
+    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text('[{"image_id": 1')
+    outcome = lst("report", "--compare", pair[0].root, broken)
+    assert str(broken) in outcome.error
+    missing = tmp_path / "missing.json"
+    outcome = lst("report", "--compare", pair[0].root, missing)
+    assert outcome.error == f"error: {missing}: no such workspace or results file"
+
+
+@pytest.mark.parametrize(
+    "words", [["work"], ["--bins", "=1"], ["--iou-type", "bbox"]], ids=lambda words: words[0]
+)
+def test_what_only_a_comparison_needs_is_refused_without_one(
+    lst: Lst, pair: tuple[Workspace, Workspace], words: list[str]
+) -> None:
+    outcome = lst("report", *words, "-w", pair[0].root)
+    assert outcome.error == f"error: {words[0]}: needs --compare"
+    assert outcome.hint == "lst report --compare A B"
+
+
+def test_a_figure_does_not_go_with_a_comparison(lst: Lst) -> None:
+    outcome = lst("report", "--compare", "a", "b", "--figure", "attention")
+    assert outcome.error == "error: --figure does not go with --compare"
