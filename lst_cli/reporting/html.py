@@ -11,6 +11,7 @@ from lst_cli.reporting.artwork import Artwork, Plot
 from lst_cli.reporting.data import Panel, ReportData, read_metrics
 from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.page_style import style_sheet
+from lst_cli.reporting.scores_table import newest, scores_table
 from lst_cli.reporting.summary import Headline, all_notes, headlines
 from lst_cli.reporting.tables import (
     MISSING,
@@ -48,6 +49,8 @@ def render_html(data: ReportData, artwork: Artwork) -> str:
     ]
     if len(metrics) > 1:
         parts.append(_section(groups_table(metrics), result=True))
+    if metrics[-1].segm.interval is not None:
+        parts.append(_section(scores_table(metrics[-1].segm, newest(metrics[-1].phase))))
     if data.instant:
         parts.append(_section(instant_table(data.instant, metrics, data.phases)))
     if data.phases:

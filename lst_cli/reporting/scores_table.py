@@ -53,6 +53,11 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
     )
 
 
+def newest(phase: int) -> str:
+    """Head of the table's title in a report that has several phases."""
+    return f"Mask AP after {'the base phase' if phase == 0 else f'phase {phase}'}"
+
+
 def means_table(found: dict[str, Scores]) -> Table:
     """Make the table of lvis-api's means: a row for masks, a row for boxes.
 

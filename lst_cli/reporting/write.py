@@ -14,6 +14,7 @@ from lst_cli.reporting.data import ReportData, read_metrics
 from lst_cli.reporting.html import render_html
 from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.markup import escape_markdown, render_csv, render_latex, render_markdown
+from lst_cli.reporting.scores_table import newest, scores_table
 from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting
 from lst_cli.reporting.tables import (
     binned_table,
@@ -126,6 +127,8 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
     tables = [binned_table(metrics)]
     if len(metrics) > 1:
         tables.append(groups_table(metrics))
+    if metrics[-1].segm.interval is not None:
+        tables.append(scores_table(metrics[-1].segm, newest(metrics[-1].phase)))
     tables.append(sizes_table(metrics))
     if data.instant:
         tables.append(instant_table(data.instant, metrics, data.phases))
