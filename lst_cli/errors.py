@@ -1,4 +1,4 @@
-"""The one exception a user meets."""
+"""The exceptions a user meets."""
 
 from __future__ import annotations
 
@@ -19,3 +19,7 @@ class LstError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class InterruptionError(LstError):
+    """The user asked to stop, and what was done so far is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,16 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def override_words(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """`key=value` words that stand for everything in a nested table; see `override_table`."""
+    return tuple(f"{key}={toml_value(value)}" for key, value in flatten(table))
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it: a number, text, a truth value, or a list of these."""
+    # JSON's numbers, strings, booleans and lists are TOML too; not so its surrogate escapes, nor
+    # the one control character that it leaves as it is.
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

@@ -22,11 +22,13 @@ COMMANDS = {
     "split": "lst_cli.cli.split",
     "check": "lst_cli.cli.check",
     "train-base": "lst_cli.cli.train_base",
+    "train-joint": "lst_cli.cli.train_joint",
     "step": "lst_cli.cli.step",
     "extend": "lst_cli.cli.extend",
     "eval": "lst_cli.cli.evaluate",
     "predict": "lst_cli.cli.predict",
     "report": "lst_cli.cli.report",
+    "sweep": "lst_cli.cli.sweep",
     "status": "lst_cli.cli.status",
     "demo": "lst_cli.cli.demo",
 }

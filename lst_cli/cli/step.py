@@ -16,6 +16,7 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.errors import LstError
+from lst_cli.tables import toml_value
 from lst_cli.workspace.store import Workspace
 
 
@@ -26,6 +27,18 @@ from lst_cli.workspace.store import Workspace
     "--replay",
     type=click.Choice(["balanced", "none", "all"]),
     help="Replay of old classes: balanced by instances (paper), none, or all their data.",
+)
+@click.option(
+    "--no-distill",
+    is_flag=True,
+    help="Learn without distillation; short for --set step.distill_weight=0.",
+)
+@click.option(
+    "--freeze",
+    metavar="NAME",
+    multiple=True,
+    help="Do not train parameters whose names begin so, such as backbone.bottom_up or backbone; "
+    "may be repeated. Given, it replaces step.freeze; --set step.freeze=[] freezes nothing.",
 )
 @click.option(
     "--new-rows",
@@ -42,6 +55,8 @@ def command(
     workspace: Workspace,
     everything: bool,
     replay: str | None,
+    no_distill: bool,
+    freeze: tuple[str, ...],
     new_rows: str | None,
     mwg: bool | None,
     device: str | None,
@@ -55,16 +70,24 @@ def command(
     An interrupted run continues with the same command.
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
+    from lst_cli.recipes.status import next_command
 
     chosen = words(
         overrides,
         device=device,
         step__replay=replay,
+        step__distill_weight="0" if no_distill else None,
+        step__freeze=toml_value(freeze) if freeze else None,
         step__new_rows=new_rows,
         step__mwg=None if mwg is None else str(mwg).lower(),
     )
     settings = workspace.settings(chosen)
     phase = workspace.next_phase()
+    if workspace.split.joint and workspace.last_phase == 0:
+        raise LstError(
+            "joint training learns all classes at once: no phase is left for lst step",
+            next_command(workspace),
+        )
     if phase == 0:
         raise LstError("the base phase comes first", "lst train-base")
     if phase is None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from lst_cli.config import load_settings
 from lst_cli.errors import LstError
-from lst_cli.tables import override_table
+from lst_cli.tables import override_table, toml_value
 from lst_cli.workspace.atomic import write_text
 
 _HEADER = """\
@@ -79,15 +79,8 @@ def _free_table(
 
 
 def _line(key: str, value: Any, chosen: Mapping[str, Any], written: str | None = None) -> str:
-    return f"{'' if key in chosen else '#'}{written or key} = {_toml(value)}"
+    return f"{'' if key in chosen else '#'}{written or key} = {toml_value(value)}"
 
 
 def _description(model: BaseModel, name: str) -> str:
     return type(model).model_fields[name].description or ""
-
-
-def _toml(value: Any) -> str:
-    # JSON's numbers, strings, booleans and lists are TOML too; not so its surrogate escapes, nor
-    # the one control character that it leaves as it is.
-    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")

@@ -12,7 +12,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from lst_cli.config import ScheduleSettings
-from lst_cli.errors import LstError
+from lst_cli.errors import InterruptionError, LstError
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.training.device import seed_iteration
@@ -87,8 +87,9 @@ def train(
         Seconds of training, earlier runs included.
 
     Raises:
-        LstError: If a loss or the gradient is no finite number, or the user interrupted; the
-            last state that was saved is good.
+        InterruptionError: If the user asked to stop; the state is saved.
+        LstError: If a loss or the gradient is no finite number; the last state that was saved
+            is good.
     """
     device = model.device
     model.train()
@@ -151,7 +152,7 @@ def train(
             if done < iterations and (stop.requested or done % schedule.save_every == 0):
                 save(done, spent)
             if stop.requested and done < iterations:
-                raise LstError(
+                raise InterruptionError(
                     f"interrupted after iteration {done} of {iterations} of phase {phase}; "
                     "the state is saved",
                     "run the same command again to continue",

@@ -185,6 +185,19 @@ def test_phases_are_trained_one_by_one_to_the_last(
     assert "has been evaluated" in lst("report", "-w", workspace.root).error
 
 
+def test_parts_of_the_method_can_be_left_out_by_an_option(
+    lst: Lst, workspace: Workspace, fake_trainer: Any
+) -> None:
+    lst("train-base", "-w", workspace.root)
+    words = ["--no-distill", "--freeze", "backbone", "--freeze", "roi_heads.mask_head"]
+    (manifest,) = lst("step", "-w", workspace.root, *words, "--json").json
+    assert manifest["settings"]["step"]["distill_weight"] == 0
+    assert manifest["settings"]["step"]["freeze"] == ["backbone", "roi_heads.mask_head"]
+    (manifest,) = lst("step", "-w", workspace.root, "--set", "step.freeze=[]", "--json").json
+    assert manifest["settings"]["step"]["distill_weight"] == 1
+    assert manifest["settings"]["step"]["freeze"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "replayed"), [(["--replay", "none"], 0), (["--replay", "all"], 74), ([], 19)]
 )

@@ -1,0 +1,220 @@
+"""`lst sweep`: many runs on the same data, and one table over them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lst_cli.errors import InterruptionError, LstError
+from lst_cli.recipes.checking import check_before_training
+from lst_cli.recipes.evaluate import evaluate_phase
+from lst_cli.recipes.init import write_settings
+from lst_cli.recipes.split import read_datasets, write_split
+from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
+from lst_cli.recipes.sweep_plan import SweepPlan
+from lst_cli.recipes.sweep_results import gather_results, read_result, write_results
+from lst_cli.recipes.sweep_state import evaluated_otherwise, refuse_another
+from lst_cli.recipes.train import Events, train_phase
+from lst_cli.reporting.sweep_table import SweepResults
+from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.layout import traceback_file
+from lst_cli.workspace.share import take_over_base, take_over_evaluation
+from lst_cli.workspace.store import Workspace
+
+
+@dataclass(frozen=True)
+class SweepEvents:
+    """What a caller may want to hear of.
+
+    Attributes:
+        begin: A job begins: the job, its place from 1 on, and how many there are.
+        kept: A job was finished before.
+        done: A job is finished now.
+        failed: A job came to nothing, and why.
+        training: Whom `train_phase` tells in a job.
+        progress: Work beside training: what, how much is done, of how much.
+    """
+
+    begin: Callable[[Job, int, int], None] = lambda job, place, total: None
+    kept: Callable[[Job], None] = lambda job: None
+    done: Callable[[Job], None] = lambda job: None
+    failed: Callable[[Job, LstError], None] = lambda job, error: None
+    training: Callable[[Job], Events] = lambda job: Events()
+    progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
+
+
+def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
+    """Read the data of a plan and decide what is to be done; nothing is written.
+
+    Args:
+        plan: With data.
+        root: The directory of the sweep.
+        only: Names of the runs to make; all, if empty.
+
+    Raises:
+        LstError: If the data or a run are refused.
+    """
+    assert plan.data.train is not None
+    assert plan.data.val is not None
+    train, val = read_datasets(plan.data.train, plan.data.val)
+    return plan_jobs(plan, train, val, root, only)
+
+
+def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
+    """Train and evaluate everything that is not yet; the table is written after every run.
+
+    A job that fails does not keep the others from being done.
+
+    Args:
+        sweep: What is to be done.
+        events: Whom to tell.
+
+    Returns:
+        The results of all runs of the plan that are finished, and what failed.
+
+    Raises:
+        InterruptionError: If the user asked to stop; the same call goes on.
+        LstError: If the data are not in order, of which every run would fail.
+    """
+    events = events or SweepEvents()
+    _check_data(sweep, events)
+    failed: dict[Path, tuple[str, LstError]] = {}
+    for place, job in enumerate(sweep.jobs, start=1):
+        if _is_finished(sweep, job):
+            events.kept(job)
+            continue
+        events.begin(job, place, len(sweep.jobs))
+        error = _try(sweep, job, failed, events)
+        if error is not None:
+            failed[job.root] = (job.name, error)
+            events.failed(job, error)
+            continue
+        events.done(job)
+        if job.run is not None:
+            write_results(gather_results(sweep, list(failed.values())), sweep.layout)
+    results = gather_results(sweep, list(failed.values()))
+    if results.any:  # a table that is there is not to be lost to a slip in the plan
+        write_results(results, sweep.layout)
+    return results
+
+
+def _check_data(sweep: Sweep, events: SweepEvents) -> None:
+    """See that the data are in order, if anything begins that rests on them."""
+    to_begin = [
+        job
+        for job in sweep.jobs
+        if job.kind != "lst" and not Workspace(job.root).phase(0).manifest.exists()
+    ]
+    if not to_begin or all(_is_finished(sweep, job) for job in to_begin):
+        return
+    try:
+        check_before_training(to_begin[0].split, events.progress)
+    except LstError as error:
+        place = f"correct [data] in {sweep.plan.source}, or give --train, --val and --images"
+        raise LstError(error.message, place) from error
+
+
+def _is_finished(sweep: Sweep, job: Job) -> bool:
+    """Whether nothing is left of a job, and what is there was made for it."""
+    workspace = Workspace(job.root)
+    try:
+        refuse_another(job)
+        if job.kind == "base":
+            users = [one for one in sweep.jobs if one.name in job.users]
+            return _has_base(workspace) or all(_has_base(Workspace(one.root)) for one in users)
+        return read_result(job) is not None and not _to_evaluate(sweep, job)
+    except LstError:
+        return False
+
+
+def _has_base(workspace: Workspace) -> bool:
+    return workspace.layout.split.exists() and workspace.is_done(0)
+
+
+def _try(
+    sweep: Sweep, job: Job, failed: Mapping[Path, tuple[str, LstError]], events: SweepEvents
+) -> LstError | None:
+    """Do a job; what went wrong, if anything did."""
+    try:
+        if job.base is not None and job.base.root in failed:
+            raise LstError(f"its base phase, {job.base.name}, failed")
+        _do(sweep, job, events)
+    except InterruptionError:
+        raise
+    except LstError as error:
+        if "--restart" in (error.hint or ""):
+            anew = f"change the settings of the run in {sweep.plan.source}, and remove {job.root}"
+            return LstError(error.message, anew)
+        return error
+    except Exception as error:
+        # Hours of other runs are not to be lost to a mistake in this one.
+        file = traceback_file(job.root)
+        write_text(file, traceback.format_exc())
+        return LstError(f"{type(error).__name__}: {error}", f"see {file}")
+    return None
+
+
+def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
+    workspace = Workspace(job.root)
+    _prepare(workspace, job)
+    if job.base is not None and workspace.manifest(0) is None:
+        take_over_base(workspace, Workspace(job.base.root))
+    last = len(job.phases) - 1 if job.run is not None else 0
+    for phase in range(last + 1):
+        if phase not in workspace.done_phases():
+            train_phase(
+                workspace,
+                phase,
+                job.settings,
+                weights=job.weights if phase == 0 else None,
+                image_passes=job.phases[phase].image_passes,
+                events=events.training(job),
+            )
+    for phase in _to_evaluate(sweep, job):
+        if phase > 0 or not _take_over_evaluation(sweep, job):
+            evaluate_phase(workspace, phase, job.settings, progress=events.progress)
+    traceback_file(job.root).unlink(missing_ok=True)
+
+
+def _prepare(workspace: Workspace, job: Job) -> None:
+    """Make the workspace of a job, or see that it is the one that was made for it."""
+    refuse_another(job)
+    if evaluated_otherwise(job):
+        for phase in range(len(job.phases)):
+            workspace.phase(phase).metrics.unlink(missing_ok=True)
+    settings = workspace.layout.settings
+    if not settings.exists() or workspace.settings() != job.settings:
+        write_settings(settings, job.words, force=True)
+    inputs = {"train", "val", "image_dirs", "phases"}
+    if not workspace.layout.split.exists() or any(
+        getattr(workspace.split, name) != getattr(job.split, name) for name in inputs
+    ):
+        write_split(workspace, job.split, job.inputs, job.settings)
+
+
+def _to_evaluate(sweep: Sweep, job: Job) -> list[int]:
+    """Phases of a run whose evaluation is asked for and missing."""
+    if job.run is None:
+        return []
+    last = len(job.phases) - 1
+    wanted = range(last + 1) if sweep.plan.evaluate == "all" else [last]
+    directory = Workspace(job.root).phase
+    return [phase for phase in wanted if not directory(phase).metrics.exists()]
+
+
+def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
+    """Use what another run found with the base phase that both share."""
+    for other in sweep.every:
+        same = (
+            other.base is not None
+            and job.base is not None
+            and other.base.root == job.base.root
+            and other.root != job.root
+            and other.settings.eval == job.settings.eval
+            and Workspace(other.root).layout.split.exists()
+        )
+        if same and take_over_evaluation(Workspace(job.root), Workspace(other.root)):
+            return True
+    return False

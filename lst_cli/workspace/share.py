@@ -1,0 +1,86 @@
+"""A base phase that was trained in one workspace and serves in another as well."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lst_cli.errors import LstError
+from lst_cli.workspace.atomic import replacing
+from lst_cli.workspace.manifest import PhaseManifest, SharedFrom, save_record
+from lst_cli.workspace.store import Workspace
+
+
+def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
+    """Copy the finished base phase of another workspace.
+
+    Its training rests on the training file and on the base classes alone, so that workspaces
+    whose later phases differ can share one; that these two agree is looked at here, and the
+    manifest tells where the phase was trained.
+
+    Args:
+        workspace: With a split; its base phase was not begun.
+        source: With a finished base phase.
+
+    Returns:
+        The manifest as it stands in the workspace.
+
+    Raises:
+        LstError: If the base phases would not be the same, or one was begun here.
+    """
+    found = source.require_model(0)
+    if workspace.split.base_digest != source.split.base_digest:
+        raise LstError(
+            f"the base phase of {source.root} is of other training data or other classes than "
+            f"that of {workspace.root}",
+            f"train it here: lst train-base -w {workspace.root}",
+        )
+    with workspace.locked():
+        if workspace.manifest(0) is not None:
+            raise LstError(f"{workspace.root} has a base phase already", "lst status")
+        ours, theirs = workspace.phase(0), source.phase(0)
+        _copy([(theirs.model, ours.model), (theirs.log, ours.log)])
+        manifest = found.model_copy(
+            update={
+                "split_sha256": workspace.split.digest_at(0),
+                "shared_from": SharedFrom(
+                    workspace=str(source.root.resolve()), split_sha256=found.split_sha256
+                ),
+            }
+        )
+        # Last: what has no manifest is no phase.
+        save_record(manifest, ours.manifest)
+        return manifest
+
+
+def take_over_evaluation(workspace: Workspace, source: Workspace) -> bool:
+    """Copy what an evaluation of the same base phase found in another workspace.
+
+    The caller sees to it that it was made under the same test setting and bins.
+
+    Args:
+        workspace: With a finished base phase that was not evaluated.
+        source: Another workspace, perhaps with the same base phase.
+
+    Returns:
+        Whether there was anything to copy: the same model held against the same file.
+    """
+    ours, theirs = workspace.manifest(0), source.manifest(0)
+    if ours is None or theirs is None or ours.model_sha256 != theirs.model_sha256:
+        return False
+    here, there = workspace.phase(0), source.phase(0)
+    if not theirs.done or not there.metrics.exists() or not there.detections.exists():
+        return False
+    if workspace.split.val_at(0).sha256 != source.split.val_at(0).sha256:
+        return False
+    with workspace.locked():
+        _copy([(there.detections, here.detections), (there.metrics, here.metrics)])
+    return True
+
+
+def _copy(files: Sequence[tuple[Path, Path]]) -> None:
+    for source, target in files:
+        if source.exists():
+            with replacing(target) as temporary:
+                shutil.copyfile(source, temporary)

@@ -1,0 +1,312 @@
+"""`lst sweep` as a user calls it, with a trainer and an evaluation that are played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.recipes import sweep as recipe
+from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+PLAN = """
+title = "Few runs"
+[settings]
+b = 5
+phases = 2
+seeds = [0, 1]
+preset = "lite"
+[[run]]
+name = "joint"
+kind = "joint"
+row = "repeat-factor"
+budget-of = "lst"
+seeds = [0]
+[[run]]
+name = "lst"
+kind = "lst"
+[[run]]
+name = "mwg"
+label = "with MWG"
+kind = "lst"
+step.mwg = true
+seeds = [0]
+"""
+
+
+class FakeEvaluation:
+    """Writes made-up metrics; `fails` names workspaces that cannot be evaluated."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+        self.fails: dict[str, BaseException] = {}
+
+    def __call__(self, workspace: Any, phase: int, settings: Any, *, progress: Any) -> None:
+        name = workspace.root.name
+        if name in self.fails:
+            raise self.fails.pop(name)
+        self.calls.append((name, phase))
+        ap = 0.25 + 0.1 * settings.seed
+        names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "all")
+        one_bin = {"bin": "=1", "low": 1, "high": 2, "classes": 2, "with_ground_truth": 1}
+        numbers = {
+            **dict.fromkeys(names, ap),
+            "old": ap if phase else None,
+            "new": ap,
+            "bins": [{**one_bin, "AP": ap, "AP50": ap, "AP75": ap}],
+            "groups": [
+                {"phase": t, "classes": 2, "with_ground_truth": 1, "AP": ap}
+                for t in range(phase + 1)
+            ],
+            "per_class": {"3": ap},
+        }
+        record = {
+            "phase": phase, "images": 8, "detections": 5, "seconds": 1.0, "federated": True,
+            "segm": numbers, "bbox": numbers,
+        }  # fmt: skip
+        write_text(workspace.phase(phase).detections, "[]")
+        write_text(workspace.phase(phase).metrics, json.dumps(record))
+
+
+@pytest.fixture
+def evaluation(monkeypatch: pytest.MonkeyPatch) -> FakeEvaluation:
+    fake = FakeEvaluation()
+    monkeypatch.setattr(recipe, "evaluate_phase", fake)
+    return fake
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    file = tmp_path / "few.toml"
+    file.write_text(PLAN)
+    return file
+
+
+@pytest.fixture
+def words(plan: Path, small_lvis: Any, tmp_path: Path) -> list[object]:
+    """What follows `lst` to make the plan in `tmp_path`/runs."""
+    data = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
+    return ["sweep", plan, *data, "--images", small_lvis.images, "--dir", tmp_path / "runs"]
+
+
+def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    outcome = lst(*words)
+    assert outcome.code == 0, outcome.err
+    # Joint training, then the base phase and two phases twice, then all again for the second seed.
+    assert [run[0] for run in fake_trainer.runs] == [0, 0, 1, 2, 1, 2, 0, 1, 2]
+    assert evaluation.calls == [("joint-seed0", 0), ("lst-seed0", 2), ("mwg-seed0", 2),
+                                ("lst-seed1", 2)]  # fmt: skip
+    assert "the base phase of lst-seed0, mwg-seed0" in outcome.err
+    assert "lst-seed0: AP 25.0, " in outcome.err
+    assert "30.0 ± 7.1" in outcome.out
+    assert "with MWG differs from lst: step.mwg false -> true" in outcome.err
+    root = tmp_path / "runs"
+    assert all((root / f"sweep.{kind}").exists() for kind in ("md", "csv", "json"))
+    passes = {
+        name: sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
+        for name in ("joint-seed0", "lst-seed0")
+        if (workspace := Workspace(root / name))
+    }
+    assert passes["joint-seed0"] == passes["lst-seed0"]
+    assert Workspace(root / "mwg-seed0").settings().step.mwg
+
+
+def test_a_sweep_that_is_done_prints_its_table_again(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    before = lst(*words, "--json")
+    runs, calls = len(fake_trainer.runs), len(evaluation.calls)
+    again = lst(*words, "--json")
+    assert again.json == before.json
+    assert (len(fake_trainer.runs), len(evaluation.calls)) == (runs, calls)
+    assert "lst-seed1: done before" in again.err
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    fake_trainer.stop_after = 3
+    assert lst(*words).code == 130
+    evaluation.fails["lst-seed0"] = KeyboardInterrupt()
+    outcome = lst(*words)
+    assert outcome.code == 130
+    assert "joint training continued after iteration 3" in outcome.err
+    outcome = lst(*words)
+    assert outcome.code == 0
+    assert "phase 1 begun" in outcome.err, "of the run with MWG"
+    assert [run[:2] for run in fake_trainer.runs][:5] == [(0, 0), (0, 3), (0, 0), (1, 0), (2, 0)]
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    evaluation.fails = {
+        "joint-seed0": LstError("it broke", "mend it"),
+        "lst-seed0": ValueError("what nobody thought of"),
+    }
+    outcome = lst(*words)
+    assert outcome.code == 1
+    lines = outcome.err.splitlines()
+    assert "error: joint-seed0: it broke" in lines
+    assert "  try: mend it" in lines
+    assert "error: lst-seed0: ValueError: what nobody thought of" in lines
+    traceback = tmp_path / "runs" / "lst-seed0" / "error.txt"
+    assert "Traceback" in traceback.read_text()
+    assert "Traceback" not in outcome.err
+    record = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert [one["name"] for one in record["failed"]] == ["joint-seed0", "lst-seed0"]
+    assert [len(one["seeds"]) for one in record["runs"]] == [0, 1, 1]
+    assert lst(*words).code == 0
+    assert not traceback.exists()
+
+
+def test_what_hangs_on_a_base_phase_that_failed_is_told_so(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    fake_trainer.fail_in_prepare = LstError("diverged", "start the phase anew with --restart")
+    outcome = lst(*words, "--only", "lst", "--seed", "0")
+    assert outcome.code == 1
+    assert "diverged" in outcome.err
+    assert "few.toml, and remove" in outcome.err
+    assert "lst-seed0: its base phase, base-" in outcome.err
+
+
+def test_a_dry_run_counts_and_writes_nothing(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any
+) -> None:
+    outcome = lst(*words, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
+    assert "5 + 3 + 3" in rows["lst-seed0"]
+    assert rows["lst-seed0"].count("to be done") == 1
+    assert "mwg differs from lst: step.mwg false -> true" in outcome.err
+    assert not (tmp_path / "runs").exists()
+    record = lst(*words, "--dry-run", "--json").json
+    jobs = {job["name"]: job for job in record["jobs"]}
+    assert jobs["joint-seed0"]["image_passes"] == jobs["lst-seed0"]["image_passes"]
+    assert jobs["mwg-seed0"]["shares_base_of"] == jobs["lst-seed0"]["shares_base_of"]
+    assert fake_trainer.runs == []
+
+
+def test_a_dry_run_tells_what_is_left(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    lst(*words, "--only", "lst")
+    record = lst(*words, "--dry-run", "--json").json
+    states = {job["name"]: (job["state"], job["seconds_left"] > 0) for job in record["jobs"]}
+    assert states["lst-seed1"] == ("done", False)
+    assert states["mwg-seed0"] == ("to be done", True)
+    assert record["seconds_from"] == "the rate of what is finished here"
+
+
+def test_a_run_of_other_settings_is_not_passed_off_as_this_one(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    lst(*words)
+    table = (tmp_path / "runs" / "sweep.md").read_text()
+    trained = len(fake_trainer.runs)
+    outcome = lst(*words, "--set", "step.lr=0.5", "--only", "lst")
+    assert outcome.code == 1
+    assert "lst-seed0 was made with other settings: step.lr was 0.0005, is now 0.5" in outcome.err
+    assert len(fake_trainer.runs) == trained
+    assert lst(*words, "--b", "4", "--only", "lst").code == 1
+    assert lst(*words, "--weights", "w.pkl", "--only", "joint").code == 1
+    assert (tmp_path / "runs" / "sweep.md").read_text() == table, "the table is not lost"
+    assert "with MWG" in table
+
+
+def test_settings_that_decide_nothing_may_change(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    lst(*words)
+    trained = len(fake_trainer.runs)
+    outcome = lst(*words, "--device", "cpu", "--set", "step.save_every=7")
+    assert outcome.code == 0, outcome.err
+    assert len(fake_trainer.runs) == trained
+
+
+def test_another_test_setting_evaluates_anew_and_trains_nothing(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    lst(*words)
+    trained, evaluation.calls = len(fake_trainer.runs), []
+    outcome = lst(*words, "--set", "eval.detections=7", "--only", "lst")
+    assert outcome.code == 0, outcome.err
+    assert evaluation.calls == [("lst-seed0", 2), ("lst-seed1", 2)]
+    assert len(fake_trainer.runs) == trained
+
+
+def test_all_phases_can_be_evaluated_and_a_shared_one_is_once(
+    lst: Lst,
+    words: list[object],
+    plan: Path,
+    tmp_path: Path,
+    fake_trainer: Any,
+    evaluation: FakeEvaluation,
+) -> None:
+    plan.write_text('evaluate = "all"\n' + PLAN)
+    outcome = lst(*words, "--seed", "0")
+    assert outcome.code == 0, outcome.err
+    assert [call for call in evaluation.calls if call[1] == 0] == [
+        ("joint-seed0", 0), ("lst-seed0", 0),
+    ]  # fmt: skip
+    assert Workspace(tmp_path / "runs" / "mwg-seed0").phase(0).metrics.exists()
+
+
+def test_base_phases_that_were_removed_are_not_missed(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    import shutil
+
+    lst(*words)
+    trained = len(fake_trainer.runs)
+    shutil.rmtree(tmp_path / "runs" / "bases")
+    assert lst(*words).code == 0
+    assert len(fake_trainer.runs) == trained
+
+
+def test_data_that_are_not_in_order_stop_a_sweep_before_it_begins(
+    lst: Lst, words: list[object], small_lvis: Any, tmp_path: Path, fake_trainer: Any
+) -> None:
+    small_lvis.train["images"][0]["coco_url"] = "http://images.invalid/train/none.png"
+    small_lvis.save()
+    outcome = lst(*words)
+    assert "not found" in outcome.error
+    assert outcome.hint == "correct [data] in few.toml, or give --train, --val and --images"
+    assert fake_trainer.runs == []
+
+
+def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
+    lst: Lst, small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = lst("sweep", "--list")
+    assert listed.code == 0
+    assert "Table 1: " in listed.out
+    assert set(lst("sweep", "--list", "--json").json) >= {"table1", "table2", "table3", "figures"}
+    monkeypatch.chdir(tmp_path)
+    data = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
+    outcome = lst("sweep", "table1", *data, "--b", 3, "--phases", 2, "--dry-run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["directory"] == "lst-sweep-table1"
+    assert len(outcome.json["jobs"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "lst sweep needs a plan"),
+        (["nothing"], "nothing: no such plan"),
+        (["table1"], "table1 does not say what to learn"),
+        (["table1", "--b", "x"], "'x' is no number"),
+    ],
+)
+def test_a_slip_is_one_line(lst: Lst, words: list[str], message: str) -> None:
+    assert message in lst("sweep", *words).err

@@ -1,0 +1,148 @@
+"""A sweep with real networks: what is shared, interrupted and continued, and the table over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.workspace.store import Workspace
+
+pytestmark = pytest.mark.engine
+Run = Callable[..., Any]
+
+PLAN = """
+title = "A tiny table"
+evaluate = "all"
+
+[settings]
+b = 3
+phases = 2
+seeds = [0, 1]
+
+[[run]]
+name = "repeat-factor"
+kind = "joint"
+row = "repeat-factor"
+budget-of = "lst"
+base.repeat_threshold = 0.5
+
+[[run]]
+name = "lst"
+kind = "lst"
+
+[[run]]
+name = "lst-mwg"
+kind = "lst"
+step.mwg = true
+
+[[run]]
+name = "one-phase"
+kind = "lst"
+phases = 1
+seeds = [0]
+"""
+STOP = """
+import lst_cli.training.loop as loop
+seed_iteration = loop.seed_iteration
+def seed_or_stop(seed, phase, iteration):
+    if (phase, iteration) == (2, 1):
+        os.kill(os.getpid(), signal.SIGINT)
+    seed_iteration(seed, phase, iteration)
+loop.seed_iteration = seed_or_stop
+"""
+
+
+@pytest.fixture
+def words(tiny: Any, tmp_path: Path) -> list[object]:
+    """What follows `lst`, for two seeds of three runs with a handful of iterations."""
+    plan = tmp_path / "tiny-table.toml"
+    plan.write_text(PLAN)
+    all_words = tiny.split_words(tmp_path)
+    settings = all_words[all_words.index("--set") :]
+    for more in ("base.epochs=1", "base.decay_epochs=[]", "step.epochs=1"):
+        settings += ["--set", more]
+    data = ["--train", tiny.train_json, "--val", tiny.val_json, "--images", tiny.images]
+    return ["sweep", plan, "--dir", tmp_path / "sweep", *data, *settings]
+
+
+def test_a_sweep_that_is_interrupted_goes_on_and_ends_in_a_table(
+    words: list[object], run: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "sweep"
+    planned = run(*words, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert not root.exists()
+    jobs = {job["name"]: job for job in planned.json["jobs"]}
+    budget = jobs["lst-seed0"]["image_passes"]
+
+    stopped = run(*words, first=STOP)
+    assert stopped.code == 1
+    assert "error: interrupted after iteration 2 of" in stopped.err
+    assert "try: run the same lst sweep again to continue" in stopped.err
+    assert Workspace(root / "lst-seed0").next_phase() == 2
+
+    outcome = run(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "phase 2 continued after iteration 2" in outcome.err
+    assert "repeat-factor-seed0: done before" in outcome.err
+
+    # One base phase for both phase sizes, with the generator and without; one for each seed.
+    assert len(list((root / "bases").iterdir())) == 2
+    names = ("lst-seed0", "lst-mwg-seed0", "one-phase-seed0", "lst-seed1")
+    models = [Workspace(root / name).phase(0).model.read_bytes() for name in names]
+    assert models[0] == models[1] == models[2] != models[3]
+    assert Workspace(root / "one-phase-seed0").require_done(0).shared_from is not None
+    evaluations = [Workspace(root / name).phase(0).metrics for name in names[:2]]
+    assert evaluations[0].read_bytes() == evaluations[1].read_bytes()
+
+    record = outcome.json
+    assert record == json.loads((root / "sweep.json").read_text())
+    assert [(one["name"], len(one["seeds"])) for one in record["runs"]] == [
+        ("repeat-factor", 2), ("lst", 2), ("lst-mwg", 2), ("one-phase", 1),
+    ]  # fmt: skip
+    rows = {one["name"]: one for one in record["runs"]}
+    passes = rows["repeat-factor"]["numbers"]["image passes"]["mean"]
+    assert passes == rows["lst"]["numbers"]["image passes"]["mean"] == budget
+    assert "step.mwg" in [one["key"] for one in rows["lst-mwg"]["differs"]]
+    assert rows["one-phase"]["differs_from"] == "lst"
+
+    again = run(*words)
+    assert again.code == 0, again.err
+    assert "begun" not in again.err
+    assert "A tiny table" in again.out
+    assert (root / "sweep.md").read_text().startswith("# A tiny table")
+
+
+def test_a_base_phase_hangs_on_no_later_phase(tiny: Any, run: Run, tmp_path: Path) -> None:
+    # What makes it right to share one between splits that differ after it.
+    models = []
+    for phases in (1, 3):
+        folder = tmp_path / str(phases)
+        split = [str(word) for word in tiny.split_words(folder)]
+        split[split.index("--phases") + 1] = str(phases)
+        for words in (split, ["train-base", "-w", folder]):
+            outcome = run(*words)
+            assert outcome.code == 0, outcome.err
+        models.append(Workspace(folder).phase(0).model.read_bytes())
+    assert models[0] == models[1]
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_being_done(
+    words: list[object], run: Run, tmp_path: Path
+) -> None:
+    plan = Path(str(words[1]))
+    plan.write_text(PLAN.replace('row = "repeat-factor"', 'row = "repeat-factor"\nbase.lr = 1e30'))
+    only = ["--only", "repeat-factor", "--only", "one-phase", "--seed", "0"]
+    outcome = run(*words, *only)
+    assert outcome.code == 1
+    assert "error: repeat-factor-seed0: training diverged at iteration" in outcome.err
+    assert "Traceback" not in outcome.err
+    record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [one["name"] for one in record["failed"]] == ["repeat-factor-seed0"]
+    assert {one["name"]: len(one["seeds"]) for one in record["runs"]} == {
+        "repeat-factor": 0, "lst": 0, "lst-mwg": 0, "one-phase": 1,
+    }  # fmt: skip

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.workspace.manifest import Split
+from lst_cli.workspace.share import take_over_base, take_over_evaluation
+from lst_cli.workspace.store import Workspace, sha256_of
+
+Begin = Callable[..., Any]
+
+
+@pytest.fixture
+def other(tmp_path: Path, split: Split) -> Workspace:
+    """The same base classes, the others in one phase instead of two."""
+    found = Workspace(tmp_path / "other")
+    found.save_split(split.model_copy(update={"groups": ((4, 2), (5, 1, 3))}))
+    return found
+
+
+@pytest.fixture
+def source(workspace: Workspace, begin: Begin) -> Workspace:
+    """A workspace whose base phase is done."""
+    directory = workspace.phase(0)
+    directory.root.mkdir(parents=True)
+    directory.model.write_bytes(b"weights")
+    directory.log.write_text("{}\n")
+    begin(0, model=sha256_of(directory.model), seconds=9.0)
+    return workspace
+
+
+def test_a_base_phase_serves_a_split_that_differs_after_it(
+    source: Workspace, other: Workspace
+) -> None:
+    assert source.split.digest != other.split.digest
+    manifest = take_over_base(other, source)
+    assert other.done_phases() == [0]
+    assert other.require_model(0) == manifest
+    assert manifest.shared_from is not None
+    assert manifest.shared_from.workspace == str(source.root.resolve())
+    assert manifest.shared_from.split_sha256 == source.split.digest
+    assert manifest.seconds == 9.0
+    assert other.phase(0).log.read_text() == "{}\n"
+    assert source.require_done(0).shared_from is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda split: {"groups": ((2, 4), (5, 1, 3)), "classes": (split.classes[1], split.classes[0], *split.classes[2:])},  # noqa: E501
+        lambda split: {"groups": ((4,), (2, 5, 1, 3))},
+        lambda split: {"train": split.train.model_copy(update={"sha256": "bb"})},
+        lambda split: {"left_out_instances": 3},
+    ],
+)  # fmt: skip
+def test_another_base_phase_is_not_taken_for_it(
+    source: Workspace, other: Workspace, change: Callable[[Split], dict[str, Any]]
+) -> None:
+    other.save_split(other.split.model_copy(update=change(other.split)))
+    with pytest.raises(LstError, match="is of other training data or other classes"):
+        take_over_base(other, source)
+    assert not other.phase(0).root.exists()
+
+
+@pytest.mark.parametrize("what", ["val", "image_dirs"])
+def test_what_training_does_not_read_may_differ(
+    source: Workspace, other: Workspace, what: str
+) -> None:
+    values = {"val": other.split.val.model_copy(update={"sha256": "cc"}), "image_dirs": ("b",)}
+    other.save_split(other.split.model_copy(update={what: values[what]}))
+    take_over_base(other, source)
+    assert other.is_done(0)
+
+
+def test_only_a_whole_and_finished_base_phase_is_taken_over(
+    source: Workspace, other: Workspace, begin: Begin
+) -> None:
+    source.phase(0).model.write_bytes(b"weigh")
+    with pytest.raises(LstError, match="cut short or changed"):
+        take_over_base(other, source)
+    begin(0, done=False)
+    with pytest.raises(LstError, match="phase 0 is not finished"):
+        take_over_base(other, source)
+
+
+def test_a_base_phase_that_is_there_is_not_replaced(source: Workspace, other: Workspace) -> None:
+    take_over_base(other, source)
+    with pytest.raises(LstError, match="has a base phase already"):
+        take_over_base(other, source)
+
+
+def test_a_copy_cut_short_is_no_phase(
+    source: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lst_cli.workspace import share
+
+    with monkeypatch.context() as patch:
+        patch.setattr(share, "save_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            take_over_base(other, source)
+    assert other.manifest(0) is None
+    take_over_base(other, source)
+    assert other.is_done(0)
+
+
+def test_an_evaluation_of_the_same_model_is_taken_over(source: Workspace, other: Workspace) -> None:
+    take_over_base(other, source)
+    assert not take_over_evaluation(other, source), "there is none yet"
+    source.phase(0).detections.write_text("[]")
+    source.phase(0).metrics.write_text("{}")
+    assert take_over_evaluation(other, source)
+    assert other.phase(0).metrics.read_text() == "{}"
+    assert other.phase(0).detections.read_text() == "[]"
+
+
+def test_an_evaluation_on_another_file_is_not(source: Workspace, other: Workspace) -> None:
+    val = other.split.val.model_copy(update={"sha256": "cc"})
+    other.save_split(other.split.model_copy(update={"val": val}))
+    take_over_base(other, source)
+    for file in (source.phase(0).detections, source.phase(0).metrics):
+        file.write_text("{}")
+    assert not take_over_evaluation(other, source)
+    assert not other.phase(0).metrics.exists()
