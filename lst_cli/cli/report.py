@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_table
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
+from lst_cli.errors import LstError
 from lst_cli.reporting.figures import FIGURES, FigureName
 from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.evaluation.compare import Comparison, Setting
+    from lst_cli.evaluation.detections import IouType
+
+_SETTINGS_SHOWN = 12
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
     "report",
-    epilog=examples("lst report", "lst report --json", "lst report --figure attention"),
+    epilog=examples(
+        "lst report",
+        "lst report --figure balance --figure attention",
+        "lst report --figure mwg -w with-generator --with without-generator",
+        "lst report --compare first-workspace second-workspace",
+        "lst report --compare work:2 work:3 --json",
+        "lst report --compare work results.json -o compared",
+    ),
 )
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
 @with_options(workspace_option)
 @click.option(
     "-o",
@@ -29,20 +47,95 @@ from lst_cli.workspace.store import Workspace
     "figures",
     multiple=True,
     type=click.Choice(FIGURES),
-    help="Only this figure, for a paper, and its numbers as CSV; may be repeated. attention: the "
-    "newest classes that the meta weight generator wrote rows for, by the base classes they "
-    "attend to (t-SNE).",
+    help="Only this figure, for a paper (PNG and PDF), and its numbers as CSV; may be repeated. "
+    "balance: instances of each class with balanced replay. distill, replay, mwg: runs that differ "
+    "in this, phase by phase. tail: the rarest classes, AP and pictures. attention: the newest "
+    "classes that the meta weight generator wrote rows for, by the base classes they attend to "
+    "(t-SNE).",
+)
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With --figure distill, replay, mwg or tail: a further workspace; may be repeated.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Compare runs on the same images and classes, with intervals of the differences. A RUN is "
+    "a workspace (its newest evaluated phase), DIR:PHASE, or a results file.",
+)
+@click.option(
+    "--annotations",
+    metavar="FILE",
+    type=_file,
+    help="With --compare: the validation file.  [default: that of the workspaces]",
+)
+@click.option(
+    "--train-counts",
+    metavar="FILE",
+    type=_file,
+    help="With --compare: the training annotations, or a CSV with category_id and "
+    "train_instance_count, for the bins.  [default: counts of the first workspace]",
+)
+@click.option(
+    "--iou-type",
+    type=click.Choice(["segm", "bbox"]),
+    help="With --compare: masks or boxes.  [default: segm]",
+)
+@click.option(
+    "--bins",
+    metavar="BINS",
+    help="With --compare: bins of training instances, such as '=1,<10,10-99,>=100'.  [default: "
+    "eval.bins of the first workspace]",
 )
 @with_options(json_option)
 def command(
-    workspace: Workspace, output: Path | None, figures: tuple[FigureName, ...], as_json: bool
+    workspace: Workspace,
+    runs: tuple[str, ...],
+    output: Path | None,
+    figures: tuple[FigureName, ...],
+    others: tuple[Path, ...],
+    compare: bool,
+    annotations: Path | None,
+    train_counts: Path | None,
+    iou_type: IouType | None,
+    bins: str | None,
+    as_json: bool,
 ) -> None:
     """Write the report: AP tables, plots, pictures, one HTML page.
 
-    Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it.
+    Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it. With --compare,
+    two or more runs are compared instead: a table, compare.csv and compare.png.
     """
+    if others and not figures:
+        raise LstError("--with: needs --figure", "lst report --figure mwg --with DIR")
+    if compare:
+        if figures:
+            raise LstError("--figure does not go with --compare", "give one of them")
+        _show_comparison(
+            runs,
+            output,
+            annotations=annotations,
+            train_counts=train_counts,
+            iou_type=iou_type or "segm",
+            bins=bins,
+            as_json=as_json,
+        )
+        return
+    _refuse_without_compare(
+        {
+            " ".join(runs): runs,
+            "--annotations": annotations,
+            "--train-counts": train_counts,
+            "--iou-type": iou_type,
+            "--bins": bins,
+        }
+    )
     if figures:
-        _show_figures(workspace, output, figures, as_json)
+        _show_figures(workspace, output, figures, others, as_json)
         return
     from lst_cli.recipes.report import gather, make_report
     from lst_cli.reporting.data import read_metrics
@@ -71,16 +164,84 @@ def command(
 
 
 def _show_figures(
-    workspace: Workspace, output: Path | None, names: tuple[FigureName, ...], as_json: bool
+    workspace: Workspace,
+    output: Path | None,
+    names: tuple[FigureName, ...],
+    others: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     from lst_cli.recipes.figures import draw_figures, write_figures
 
-    drawn = draw_figures(workspace, names)
+    drawn = draw_figures(workspace, names, others)
     if as_json:
         print_json({figure.name: figure.numbers for figure in drawn})
         return
     paths = write_figures(workspace, drawn, output)
     for figure, path in zip(drawn, paths, strict=True):
         print_table(figure.table)
-        note(f"{figure.caption} Its numbers are in {path.with_suffix('.csv').name} beside it:")
+        beside = f"{path.with_suffix('.pdf').name} for print and {path.with_suffix('.csv').name}"
+        note(f"{figure.caption} Beside it are {beside} with its numbers:")
         click.echo(str(path))
+
+
+def _refuse_without_compare(given: Mapping[str, object]) -> None:
+    for name, value in given.items():
+        if value:
+            raise LstError(f"{name}: needs --compare", "lst report --compare A B")
+
+
+def _show_comparison(
+    runs: tuple[str, ...],
+    output: Path | None,
+    *,
+    annotations: Path | None,
+    train_counts: Path | None,
+    iou_type: IouType,
+    bins: str | None,
+    as_json: bool,
+) -> None:
+    from lst_cli.phases.bins import parse_bins
+    from lst_cli.recipes.compare import compare_runs, write_comparison
+    from lst_cli.reporting.compare_table import compare_table, runs_table
+
+    with meter() as tell:
+        comparison = compare_runs(
+            runs,
+            annotations=annotations,
+            train_counts=train_counts,
+            iou_type=iou_type,
+            bins=parse_bins(bins) if bins else None,
+            progress=tell,
+        )
+    if as_json:
+        print_json(comparison.model_dump(mode="json"))
+        if output is not None:
+            write_comparison(comparison, output)
+        return
+    print_table(runs_table(comparison))
+    print_table(compare_table(comparison))
+    for sentence in (*comparison.notes, *_differences(comparison)):
+        note(sentence)
+    paths = write_comparison(comparison, output)
+    if not paths:
+        note("-o DIR writes compare.csv and compare.png")
+        return
+    note(f"wrote {paths[0].name} and the picture beside it:")
+    click.echo(str(paths[-1]))
+
+
+def _differences(comparison: Comparison) -> list[str]:
+    """A sentence for each run that was made otherwise than the first."""
+    first = comparison.runs[0]
+    found = []
+    for run in comparison.runs[1:]:
+        shown = [_describe(one) for one in run.differs[:_SETTINGS_SHOWN]]
+        if len(run.differs) > len(shown):
+            shown.append(f"and {len(run.differs) - len(shown)} more, see --json")
+        if shown:
+            found.append(f"{run.name} differs from {first.name}: {'; '.join(shown)}")
+    return found
+
+
+def _describe(setting: Setting) -> str:
+    return f"{setting.key} {setting.first} -> {setting.this}"

@@ -6,29 +6,50 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lst_cli.errors import LstError
+from lst_cli.recipes.ablations import gather_ablation
+from lst_cli.recipes.inputs import read_training_input
+from lst_cli.recipes.split import measure_balance, report_classes
+from lst_cli.recipes.tail import gather_tail
+from lst_cli.reporting.ablation import AblationName, ablation_figure
 from lst_cli.reporting.attention import Attention, load_attention
+from lst_cli.reporting.balance_figure import balance_figure
 from lst_cli.reporting.figures import Figure, FigureName, attention_figure
+from lst_cli.reporting.tail import tail_figure
 from lst_cli.workspace.atomic import write_bytes, write_text
 from lst_cli.workspace.store import Workspace
 
+OF_SEVERAL: frozenset[FigureName] = frozenset(("distill", "replay", "mwg", "tail"))
+"""Figures that show several workspaces side by side."""
 
-def draw_figures(workspace: Workspace, names: Sequence[FigureName]) -> list[Figure]:
+_Draw = Callable[[Workspace, Sequence[Path]], Figure]
+
+
+def draw_figures(
+    workspace: Workspace, names: Sequence[FigureName], others: Sequence[Path] = ()
+) -> list[Figure]:
     """Draw figures; nothing is written.
 
     Args:
         workspace: With what they show.
         names: Which; each is drawn once.
+        others: Further workspaces, for the figures that show several runs.
 
     Raises:
-        LstError: If the workspace has not what a figure shows, or a library is missing.
+        LstError: If the workspaces have not what a figure shows, or a library is missing.
     """
-    return [_DRAW[name](workspace) for name in dict.fromkeys(names)]
+    wanted = list(dict.fromkeys(names))
+    if others and not set(wanted) & OF_SEVERAL:
+        raise LstError(
+            f"--with: --figure {wanted[0]} shows one workspace",
+            f"leave --with out; it goes with {', '.join(sorted(OF_SEVERAL))}",
+        )
+    return [_DRAW[name](workspace, others) for name in wanted]
 
 
 def write_figures(
     workspace: Workspace, figures: Sequence[Figure], directory: Path | None = None
 ) -> list[Path]:
-    """Write figures and, beside each, its numbers as CSV.
+    """Write figures as PNG and PDF and, beside each, its numbers as CSV.
 
     Args:
         workspace: The workspace.
@@ -41,13 +62,19 @@ def write_figures(
     Raises:
         LstError: If a file cannot be written.
     """
-    folder = (directory or workspace.layout.report) / "figures"
-    paths = []
+    if directory is not None:  # nothing of the workspace is touched
+        return _write(figures, directory)
     with workspace.locked():
-        for figure in figures:
-            paths.append(folder / f"{figure.name}.png")
-            write_text(paths[-1].with_suffix(".csv"), figure.csv)
-            write_bytes(paths[-1], figure.png)
+        return _write(figures, workspace.layout.report)
+
+
+def _write(figures: Sequence[Figure], directory: Path) -> list[Path]:
+    paths = []
+    for figure in figures:
+        paths.append(directory / "figures" / f"{figure.name}.png")
+        write_text(paths[-1].with_suffix(".csv"), figure.csv)
+        write_bytes(paths[-1].with_suffix(".pdf"), figure.pdf)
+        write_bytes(paths[-1], figure.png)
     return paths
 
 
@@ -74,11 +101,52 @@ def newest_attention(workspace: Workspace) -> Attention | None:
     return None
 
 
-def _draw_attention(workspace: Workspace) -> Figure:
+def _draw_attention(workspace: Workspace, others: Sequence[Path]) -> Figure:
+    del others
     attention = newest_attention(workspace)
     if attention is None:
         raise LstError("no phase was trained with the meta weight generator", "lst step --mwg")
     return attention_figure(attention)
 
 
-_DRAW: dict[FigureName, Callable[[Workspace], Figure]] = {"attention": _draw_attention}
+def _draw_balance(workspace: Workspace, others: Sequence[Path]) -> Figure:
+    del others
+    split = workspace.split
+    if len(split.groups) == 1:
+        raise LstError(
+            f"{workspace.root} has no phase after the base: nothing is replayed",
+            "lst split --b B --phases T, in a workspace of its own",
+        )
+    done = workspace.done_phases()
+    settings = workspace.trained_settings(done[-1]) if done[1:] else workspace.settings()
+    remark = ""
+    if settings.step.replay != "balanced":
+        remark = (
+            f"This workspace's own setting is step.replay = {settings.step.replay}; what is drawn "
+            "is what balanced replay gives."
+        )
+    step = settings.step.model_copy(update={"replay": "balanced"})
+    balances = measure_balance(
+        read_training_input(workspace).occurrences,
+        split,
+        settings.model_copy(update={"step": step}),
+    )
+    return balance_figure(balances, report_classes(split), remark)
+
+
+def _draw_ablation(name: AblationName) -> _Draw:
+    return lambda workspace, others: ablation_figure(gather_ablation(name, workspace, others))
+
+
+def _draw_tail(workspace: Workspace, others: Sequence[Path]) -> Figure:
+    return tail_figure(gather_tail(workspace, others))
+
+
+_DRAW: dict[FigureName, _Draw] = {
+    "balance": _draw_balance,
+    "distill": _draw_ablation("distill"),
+    "replay": _draw_ablation("replay"),
+    "mwg": _draw_ablation("mwg"),
+    "tail": _draw_tail,
+    "attention": _draw_attention,
+}

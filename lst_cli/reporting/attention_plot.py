@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.reporting.attention import Attention, Layout
-from lst_cli.reporting.canvas import FONT, LIGHT, Theme, make_figure, render, style_axes
+from lst_cli.reporting.canvas import (
+    FONT,
+    LIGHT,
+    Theme,
+    any_letter,
+    make_figure,
+    render,
+    style_axes,
+)
 from lst_cli.reporting.labels import Place, place_labels
 from lst_cli.reporting.tables import phase_name
 
 PAGE_WIDTH = 1080
-PAPER_WIDTH = 720  # 7.2 inches: the text of a two-column paper, where letters keep their size
 _LONGEST = 26  # letters of a name
 
 
@@ -65,7 +71,22 @@ def plot_attention(
     scale: float = 2.0,
     width: int = PAGE_WIDTH,
 ) -> bytes:
-    """Draw every class as a point with its name.
+    """Draw every class as a point with its name, see `compose_attention`.
+
+    Returns:
+        A PNG of `attention_size` times `scale`.
+    """
+    return render(compose_attention(attention, layout, theme, scale, width))
+
+
+def compose_attention(
+    attention: Attention,
+    layout: Layout,
+    theme: Theme = LIGHT,
+    scale: float = 2.0,
+    width: int = PAGE_WIDTH,
+) -> Any:
+    """Lay out a plot of every class as a point with its name.
 
     Names stand beside their points or, where it is crowded, at the end of a thin line. Those
     that find no room are left out, and the plot says how many they are.
@@ -78,7 +99,7 @@ def plot_attention(
         width: Page pixels.
 
     Returns:
-        A PNG of `attention_size` times `scale`.
+        The figure, to be rendered.
     """
     count = len(attention.classes)
     base = len(attention.base_classes)
@@ -111,15 +132,11 @@ def plot_attention(
         markeredgewidth=0.5,
         zorder=4,
     )
-    with warnings.catch_warnings():
-        # A letter that the font lacks is drawn as an empty box; the table has it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with any_letter():
         shown = _draw_names(figure, axes, theme, attention, layout.points, diameter)
-        if shown < count:
-            axes.set_xlabel(
-                f"{axes.get_xlabel()}; no room for {count - shown:,} of {count:,} names"
-            )
-        return render(figure)
+    if shown < count:
+        axes.set_xlabel(f"{axes.get_xlabel()}; no room for {count - shown:,} of {count:,} names")
+    return figure
 
 
 def _set_limits(axes: Any, layout: Layout) -> None:
@@ -148,7 +165,7 @@ def _draw_names(
 ) -> int:
     """Write the names into the plot, and tell how many there was room for."""
     count = len(attention.classes)
-    font = {"family": FONT, "size": 8.5 if count <= 60 else 7.5 if count <= 200 else 6.5}
+    font = {"family": FONT, "size": 8.5 if count <= 60 else 7.5 if count <= 200 else 7.0}
     names = [_short(name) for name in attention.classes]
     renderer = figure.canvas.get_renderer()
     sizes = np.array([_measure(figure, renderer, name, font) for name in names])

@@ -9,12 +9,43 @@ use for it.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 DOTS_PER_INCH = 100
 FONT = "DejaVu Sans"  # ships with matplotlib, so plots are the same everywhere
+
+PAPER_WIDTH = 720  # 7.2 inches: the text of a two-column paper, where letters keep their size
+COLUMN_WIDTH = 325  # 3.25 inches: one of its columns
+PAPER_SCALE = 4.0  # 400 dots per inch, for print
+PAPER_PAD = 0.04  # inches around axes: a page has margins of its own
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Sizes of letters in points of 1/72 inch.
+
+    Attributes:
+        title: Above axes.
+        label: Beside axes.
+        tick: Along axes, the smallest.
+        legend: In legends and remarks.
+        pad: Between title and axes.
+    """
+
+    title: float
+    label: float
+    tick: float
+    legend: float
+    pad: float
+
+
+PAGE_LETTERS = Letters(title=10.5, label=9, tick=8.5, legend=8.5, pad=9)
+PAPER_LETTERS = Letters(title=8, label=7.5, tick=7, legend=7.5, pad=5)
+"""Nothing below 7 points, where a figure has the width that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +136,7 @@ def _mix(first: str, second: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
-def make_figure(width: int, height: int, theme: Theme, scale: float) -> Any:
+def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: float = 0.1) -> Any:
     """Make an empty figure that lays itself out and draws with Agg.
 
     Args:
@@ -113,6 +144,7 @@ def make_figure(width: int, height: int, theme: Theme, scale: float) -> Any:
         height: Pixels at scale 1.
         theme: Its colours.
         scale: Pixels of the image per pixel of the page; 2 is sharp on any screen.
+        pad: Around axes, in inches.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -122,13 +154,20 @@ def make_figure(width: int, height: int, theme: Theme, scale: float) -> Any:
         figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH),
         dpi=DOTS_PER_INCH * scale,
         facecolor=theme.background,
-        layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, hspace=0.06, wspace=0.04),
+        layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, hspace=0.06, wspace=0.04),
     )
     FigureCanvasAgg(figure)
     return figure
 
 
-def style_axes(axes: Any, theme: Theme, title: str, x_label: str, y_label: str) -> None:
+def style_axes(
+    axes: Any,
+    theme: Theme,
+    title: str,
+    x_label: str,
+    y_label: str,
+    letters: Letters = PAGE_LETTERS,
+) -> None:
     """Give axes their title and labels, and take away all that carries no information."""
     axes.set_facecolor(theme.background)
     axes.set_title(
@@ -136,12 +175,13 @@ def style_axes(axes: Any, theme: Theme, title: str, x_label: str, y_label: str) 
         loc="left",
         color=theme.ink,
         fontfamily=FONT,
-        fontsize=10.5,
+        fontsize=letters.title,
         fontweight="bold",
-        pad=9,
+        pad=letters.pad,
     )
-    axes.set_xlabel(x_label, color=theme.muted, fontfamily=FONT, fontsize=9, labelpad=5)
-    axes.set_ylabel(y_label, color=theme.muted, fontfamily=FONT, fontsize=9, labelpad=5)
+    label = {"color": theme.muted, "fontfamily": FONT, "fontsize": letters.label}
+    axes.set_xlabel(x_label, labelpad=0.55 * letters.pad, **label)
+    axes.set_ylabel(y_label, labelpad=0.55 * letters.pad, **label)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(theme.muted)
@@ -151,7 +191,7 @@ def style_axes(axes: Any, theme: Theme, title: str, x_label: str, y_label: str) 
     axes.tick_params(
         which="both",
         colors=theme.muted,
-        labelsize=8.5,
+        labelsize=letters.tick,
         labelfontfamily=FONT,
         length=3,
         width=0.8,
@@ -160,18 +200,56 @@ def style_axes(axes: Any, theme: Theme, title: str, x_label: str, y_label: str) 
     axes.minorticks_off()
 
 
-def add_legend(target: Any, theme: Theme, **placing: Any) -> None:
+def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **placing: Any) -> None:
     """Add a legend without a frame, in the theme's colours."""
     from matplotlib.font_manager import FontProperties
 
     legend = target.legend(
         frameon=False,
         labelcolor=theme.ink,
-        prop=FontProperties(family=FONT, size=8.5),
-        handlelength=1.6,
-        **placing,
+        prop=FontProperties(family=FONT, size=letters.legend),
+        **{"handlelength": 1.6, **placing},
     )
     legend.set_zorder(10)
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How the line of one run looks; no two of a figure differ in colour alone.
+
+    Attributes:
+        colour: Of line and marks.
+        dashes: Of the line, as matplotlib takes them.
+        marker: Shape of the marks.
+        filled: Whether the marks are.
+    """
+
+    colour: str
+    dashes: Any
+    marker: str
+    filled: bool
+
+
+MOST_LINES = 6
+"""How many runs a figure can hold apart."""
+
+
+def line_styles(theme: Theme, count: int) -> list[LineStyle]:
+    """Give every run of a figure a look that is told apart in grey too.
+
+    Args:
+        theme: Its colours.
+        count: Runs, at most `MOST_LINES`.
+    """
+    known = (
+        LineStyle(theme.old, "solid", "o", filled=True),
+        LineStyle(theme.new, (0, (4, 1.6)), "^", filled=False),
+        LineStyle(theme.ink, (0, (1.2, 1.2)), "s", filled=True),
+        LineStyle(theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", filled=False),
+        LineStyle(theme.ramp[0], (0, (7, 2)), "v", filled=True),
+        LineStyle(theme.muted, "solid", "p", filled=False),
+    )
+    return list(known[:count])
 
 
 def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
@@ -212,10 +290,49 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
         left = right
 
 
+@contextmanager
+def any_letter() -> Iterator[None]:
+    """Draw a letter that the font lacks as an empty box, without a word; tables have it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
 def render(figure: Any) -> bytes:
     """Draw a figure to PNG; the same figure always gives the same bytes."""
     file = io.BytesIO()
     # Not savefig, which reads the user's own matplotlib settings. The metadata
     # would name the version of matplotlib by default.
-    figure.canvas.print_png(file, metadata={"Software": None})
+    with any_letter():
+        figure.canvas.print_png(file, metadata={"Software": None})
+    return file.getvalue()
+
+
+def render_pdf(figure: Any) -> bytes:
+    """Draw a figure to PDF, its letters as letters; the same figure always gives the same bytes.
+
+    Args:
+        figure: Of `make_figure`; it is drawn by Agg as before afterwards.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    file = io.BytesIO()
+    dots = figure.dpi
+    # Publishers ask for TrueType letters (42). The user's own settings count for nothing here.
+    settings = {
+        "pdf.fonttype": 42,
+        "pdf.compression": 6,
+        "pdf.inheritcolor": False,
+        "pdf.use14corefonts": False,
+    }
+    agg = figure.canvas
+    try:
+        with matplotlib.rc_context(settings), any_letter():
+            FigureCanvasPdf(figure).print_pdf(
+                file, metadata={"Creator": None, "Producer": None, "CreationDate": None}
+            )
+    finally:
+        figure.set_canvas(agg)
+        figure.dpi = dots
     return file.getvalue()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lst_cli.reporting.attention import TOP, Attention, Layout, lay_out, top_base_classes
-from lst_cli.reporting.attention_plot import PAPER_WIDTH, attention_caption, plot_attention
+from lst_cli.reporting.attention_plot import attention_caption, compose_attention
+from lst_cli.reporting.canvas import PAPER_SCALE, PAPER_WIDTH, render, render_pdf
 from lst_cli.reporting.tables import Cell, Column, Table
 
-FigureName = Literal["attention"]
+FigureName = Literal["balance", "distill", "replay", "mwg", "tail", "attention"]
 FIGURES: tuple[FigureName, ...] = get_args(FigureName)
-
-_SCALE = 4.0  # 400 dots per inch, for print
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class Figure:
         name: Its file name without suffix.
         caption: What it shows.
         png: The picture.
+        pdf: The same for print: lines and letters, no pixels but those of photographs.
         csv: Its numbers.
         numbers: The same for JSON.
         table: What a reader of the terminal should see of them.
@@ -33,9 +33,32 @@ class Figure:
     name: FigureName
     caption: str
     png: bytes
+    pdf: bytes
     csv: str
     numbers: dict[str, Any]
     table: Table
+
+
+def finish_figure(
+    name: FigureName,
+    picture: Any,
+    *,
+    caption: str,
+    csv: str,
+    numbers: dict[str, Any],
+    table: Table,
+) -> Figure:
+    """Render what was laid out.
+
+    Args:
+        name: Which figure it is.
+        picture: Of `lst_cli.reporting.canvas.make_figure`.
+        caption: What it shows.
+        csv: Its numbers.
+        numbers: The same for JSON.
+        table: What a reader of the terminal should see of them.
+    """
+    return Figure(name, caption, render(picture), render_pdf(picture), csv, numbers, table)
 
 
 def attention_figure(attention: Attention) -> Figure:
@@ -48,10 +71,10 @@ def attention_figure(attention: Attention) -> Figure:
         LstError: If scikit-learn is needed and not installed.
     """
     layout = lay_out(attention)
-    return Figure(
-        name="attention",
+    return finish_figure(
+        "attention",
+        compose_attention(attention, layout, scale=PAPER_SCALE, width=PAPER_WIDTH),
         caption=attention_caption(attention, layout),
-        png=plot_attention(attention, layout, scale=_SCALE, width=PAPER_WIDTH),
         csv=_attention_csv(attention, layout),
         numbers=_attention_numbers(attention, layout),
         table=attention_table(attention),

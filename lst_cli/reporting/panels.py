@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lst_cli.errors import LstError
 from lst_cli.reporting.canvas import FONT
 from lst_cli.reporting.data import Panel, PanelObject
+from lst_cli.reporting.masks import decode_mask, outline_of, resize_mask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +72,7 @@ def draw_panel(panel: Panel) -> bytes:
     """
     from PIL import Image
 
-    picture = _open_image(panel)
+    picture = open_image(panel)
     size = display_size(picture.size)
     font_size = max(_SMALLEST_FONT, round(size[0] * _FONT_SHARE))
     canvas = picture.resize(size, Image.Resampling.LANCZOS)
@@ -103,7 +103,7 @@ def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
     """
     from PIL import Image
 
-    picture = _open_image(panel)
+    picture = open_image(panel)
     size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
     canvas = picture.resize(size, Image.Resampling.LANCZOS)
     drawn = _draw_objects(
@@ -155,42 +155,12 @@ def display_size(
     )
 
 
-def decode_mask(
-    segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Decode a COCO segmentation.
-
-    Args:
-        segmentation: An RLE, compressed or not, or a list of polygons.
-        size: (width, height) of the image, in pixels.
-
-    Returns:
-        Shape (height, width).
+def open_image(panel: Panel) -> Image:
+    """Open an image as detectron2 reads it.
 
     Raises:
-        ValueError: If it is neither, or was made for an image of another size.
+        LstError: If it cannot be read.
     """
-    from pycocotools import mask as coco_mask
-
-    width, height = size
-    try:
-        if isinstance(segmentation, Mapping):
-            if [int(side) for side in segmentation["size"]] != [height, width]:
-                raise ValueError(f"mask of size {segmentation['size']} on {[height, width]}")
-            if isinstance(segmentation["counts"], (str, bytes)):
-                rle = dict(segmentation)
-            else:
-                rle = coco_mask.frPyObjects(dict(segmentation), height, width)
-        else:
-            polygons = [list(polygon) for polygon in segmentation]
-            rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-        mask: NDArray[np.bool_] = coco_mask.decode(rle).astype(bool)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"not a segmentation: {error}") from error
-    return mask
-
-
-def _open_image(panel: Panel) -> Image:
     from PIL import Image, ImageOps
 
     if not isinstance(panel.image, Path):
@@ -235,10 +205,10 @@ def _draw_objects(
             raise LstError(
                 f"cannot draw a mask of {one.label} on {title}: {error}", "lst check"
             ) from error
-        shown = _resize_mask(mask, canvas.size)
+        shown = resize_mask(mask, canvas.size)
         colour = np.array(colours[one.label], dtype=np.float32)
         pixels[shown] = pixels[shown] * (1 - _FILL) + colour * _FILL
-        outlines.append((_outline(shown), colour))
+        outlines.append((outline_of(shown), colour))
     for outline, colour in outlines:
         pixels[outline] = colour
     image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
@@ -250,25 +220,6 @@ def _draw_objects(
             draw.rectangle(_scale_box(one.box, factor), outline=colours[one.label], width=width)
     _draw_labels(draw, image.size, objects, factor, colours, font_size)
     return image
-
-
-def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    from PIL import Image
-
-    # Enlarged as a grey image and cut at half, an edge is smooth and not stairs.
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Give the pixels of a mask within two of its border."""
-    inside = mask
-    for _ in range(2):
-        padded = np.pad(inside, 1)
-        inside = (
-            inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        )
-    return mask & ~inside
 
 
 def _scale_box(

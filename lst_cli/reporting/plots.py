@@ -9,8 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lst_cli.reporting.canvas import (
+    COLUMN_WIDTH,
     FONT,
     LIGHT,
+    PAGE_LETTERS,
+    PAPER_LETTERS,
+    PAPER_PAD,
+    PAPER_WIDTH,
+    Letters,
     Theme,
     add_legend,
     make_figure,
@@ -88,8 +94,6 @@ def plot_replay_balance(
     Returns:
         A PNG `WIDE_SIZE` wide and as high as its rows of panels need, times `scale`.
     """
-    columns = min(len(balances), 3)
-    rows = -(-len(balances) // columns)
     figure = make_figure(*replay_size(len(balances)), theme, scale)
     figure.suptitle(
         "Instances per class in each phase's training set",
@@ -100,6 +104,34 @@ def plot_replay_balance(
         fontsize=11.5,
         fontweight="bold",
     )
+    _draw_balances(figure, theme, balances, PAGE_LETTERS, min(len(balances), 3))
+    return render(figure)
+
+
+def compose_replay_balance(
+    balances: Sequence[ReplayBalance], theme: Theme = LIGHT, scale: float = 2.0
+) -> Any:
+    """Lay out the same for a paper, `PAPER_WIDTH` wide and without a heading of its own.
+
+    Returns:
+        The figure, to be rendered.
+    """
+    columns = 2 if len(balances) == 4 else min(len(balances), 3)
+    width = PAPER_WIDTH if columns > 1 else COLUMN_WIDTH
+    height = 150 * -(-len(balances) // columns) + (40 if columns > 1 else 80)
+    figure = make_figure(width, height, theme, scale, pad=PAPER_PAD)
+    _draw_balances(figure, theme, balances, PAPER_LETTERS, columns)
+    return figure
+
+
+def _draw_balances(
+    figure: Any,
+    theme: Theme,
+    balances: Sequence[ReplayBalance],
+    letters: Letters,
+    columns: int,
+) -> None:
+    rows = -(-len(balances) // columns)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     highest = max((max(one.before, default=1) for one in balances), default=1)
     highest = max(highest, *(max(one.after, default=1) for one in balances))
@@ -107,13 +139,20 @@ def plot_replay_balance(
         if index >= len(balances):
             axes.set_axis_off()
             continue
-        _draw_balance(axes, theme, balances[index], highest, first=index == 0)
+        _draw_balance(axes, theme, balances[index], highest, letters, first=index == 0)
         if index % columns:
             axes.set_ylabel("")
         if index + columns < len(balances):
             axes.set_xlabel("")
-    add_legend(figure, theme, loc="outside lower center", ncols=3, columnspacing=2.0)
-    return render(figure)
+    legend_columns = 3 if columns > 1 or letters is PAGE_LETTERS else 1
+    add_legend(
+        figure,
+        theme,
+        letters,
+        loc="outside lower center",
+        ncols=legend_columns,
+        columnspacing=2.0,
+    )
 
 
 def replay_size(phases: int) -> tuple[int, int]:
@@ -123,11 +162,20 @@ def replay_size(phases: int) -> tuple[int, int]:
 
 
 def _draw_balance(
-    axes: Any, theme: Theme, balance: ReplayBalance, highest: float, *, first: bool
+    axes: Any,
+    theme: Theme,
+    balance: ReplayBalance,
+    highest: float,
+    letters: Letters,
+    *,
+    first: bool,
 ) -> None:
     new = len(balance.before) - balance.old
     title = f"Phase {balance.phase}: {balance.old:,} old, {new:,} new classes"
-    style_axes(axes, theme, title, "class, most frequent first (rank)", "instances (log)")
+    rank = "class, most frequent first (rank)"
+    if letters is PAPER_LETTERS:
+        title, rank = title.removesuffix(" classes"), "class (rank)"
+    style_axes(axes, theme, title, rank, "instances (log)", letters)
     edges = _edges(len(balance.before))
     _log_axis(axes, len(balance.before), highest)
     axes.stairs(

@@ -44,7 +44,8 @@ def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
     folder = trained.layout.report / "figures"
     assert outcome.out.splitlines()[-1] == str(folder / "attention.png")
     names = sorted(path.name for path in trained.layout.report.rglob("*") if path.is_file())
-    assert names == ["attention.csv", "attention.png"]
+    assert names == ["attention.csv", "attention.pdf", "attention.png"]
+    assert (folder / "attention.pdf").read_bytes().startswith(b"%PDF")
     with (folder / "attention.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     # Class order: 7, 9, 4, 2, 5 are the base, 11 and 6 phase 1.

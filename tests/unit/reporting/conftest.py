@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,3 +145,38 @@ def panel() -> Panel:
 @pytest.fixture
 def balance() -> ReplayBalance:
     return ReplayBalance(1, before=[400, 120, 12, 9], after=[12, 12, 12, 9], old=2)
+
+
+@pytest.fixture
+def check_letters() -> Callable[[Any], None]:
+    """See that a figure's letters can be read in print and lie on the page."""
+
+    def check(figure: Any) -> None:
+        figure.canvas.draw()
+        page = figure.bbox
+        assert page.width / figure.dpi <= 7.2
+        found = [text for text in _letters_of(figure) if text.get_text().strip()]
+        assert found
+        for text in found:
+            assert text.get_fontsize() >= 7, text.get_text()
+            box = text.get_window_extent()
+            inside = (
+                box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+            )
+            assert inside, f"cut off: {text.get_text()}"
+
+    return check
+
+
+def _letters_of(figure: Any) -> Iterator[Any]:
+    yield from figure.texts
+    for legend in (*figure.legends, *(axes.get_legend() for axes in figure.axes)):
+        yield from legend.get_texts() if legend else ()
+    for axes in figure.axes:
+        if not axes.axison:
+            continue
+        yield from (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts)
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            # There are labels of ticks beyond the axes too; they are not drawn.
+            yield from (t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high)

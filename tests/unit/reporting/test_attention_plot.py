@@ -11,12 +11,11 @@ from PIL import Image
 
 from lst_cli.reporting.attention import Attention, Layout, lay_out
 from lst_cli.reporting.attention_plot import (
-    PAPER_WIDTH,
     attention_caption,
     attention_size,
     plot_attention,
 )
-from lst_cli.reporting.canvas import DARK, LIGHT
+from lst_cli.reporting.canvas import DARK, LIGHT, PAPER_WIDTH
 from lst_cli.reporting.figures import attention_figure, attention_table
 from lst_cli.reporting.write import write_report
 

@@ -1,0 +1,67 @@
+"""Objects to be drawn on validation images: annotated, and found by a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
+from lst_cli.errors import LstError
+from lst_cli.reporting.data import PanelObject
+from lst_cli.workspace.store import Workspace
+
+
+class Found(msgspec.Struct):
+    """A detection of a results file."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+    segmentation: dict[str, Any]
+
+
+def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Found]:
+    """Read what a phase found in some images.
+
+    Args:
+        workspace: With the phase evaluated.
+        phase: The phase.
+        image_ids: The images.
+
+    Raises:
+        LstError: If the file is missing or damaged.
+    """
+    path = workspace.phase(phase).detections
+    try:
+        everything = msgspec.json.decode(path.read_bytes(), type=list[Found])
+    except (OSError, msgspec.DecodeError) as error:
+        raise LstError(f"{path}: cannot be read: {error}", f"lst eval --phase {phase}") from error
+    return [found for found in everything if found.image_id in image_ids]
+
+
+def read_annotated(
+    dataset: Dataset, instances: NDArray[np.int64], names: Mapping[int, str]
+) -> list[PanelObject]:
+    """Read annotated objects; the file is read once for all of them.
+
+    Args:
+        dataset: The annotations.
+        instances: Rows of its instances.
+        names: What to call classes, by category id.
+    """
+    category_ids = dataset.categories.ids[dataset.instances.category_index[instances]]
+    return [
+        PanelObject(
+            names[int(category_id)],
+            tuple(float(value) for value in dataset.instances.boxes[instance]),  # type: ignore[arg-type]
+            parse_segmentation(text),
+        )
+        for instance, category_id, text in zip(
+            instances, category_ids, read_segmentations(dataset.path, instances), strict=True
+        )
+    ]

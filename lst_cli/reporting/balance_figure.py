@@ -1,0 +1,110 @@
+"""The paper's Fig. 3: instances of each class in D_t against all data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lst_cli.reporting.canvas import PAPER_SCALE
+from lst_cli.reporting.data import ReplayBalance, ReportClass
+from lst_cli.reporting.figures import Figure, finish_figure
+from lst_cli.reporting.markup import render_csv
+from lst_cli.reporting.plots import compose_replay_balance
+from lst_cli.reporting.tables import Cell, Column, Table
+
+
+def balance_figure(
+    balances: Sequence[ReplayBalance], classes: Sequence[ReportClass], remark: str = ""
+) -> Figure:
+    """Draw the balance of every phase's training set.
+
+    Args:
+        balances: At least one phase, in order.
+        classes: All classes in class order.
+        remark: What else the caption should say, a sentence.
+    """
+    caption = (
+        "Instances of each seen class in the training set of each phase. Grey: in all images of "
+        "the seen classes; lines: in D_t, with balanced replay of the old classes, which lie "
+        "left of the dashed line."
+    )
+    table, instances = balance_table(balances), _instances_table(balances, classes)
+    return finish_figure(
+        "balance",
+        compose_replay_balance(balances, scale=PAPER_SCALE),
+        caption=" ".join(filter(None, [caption, remark])),
+        csv=render_csv(instances),
+        numbers={
+            "phases": [dict(row) for row in table.rows],
+            "instances": [dict(row) for row in instances.rows],
+        },
+        table=table,
+    )
+
+
+def balance_table(balances: Sequence[ReplayBalance]) -> Table:
+    """Make the table of how far old and new classes are apart.
+
+    Returns:
+        Rows with keys ``phase``, ``old`` and ``new`` (classes), for both ``before`` and
+        ``after`` the mean instances of these as ``old before`` and so on, and ``ratio before``
+        and ``ratio after``: instances of an old class for one of a new class.
+    """
+    rows: list[dict[str, Cell]] = []
+    for one in balances:
+        row: dict[str, Cell] = {
+            "phase": one.phase,
+            "old": one.old,
+            "new": len(one.before) - one.old,
+        }
+        for name, counts in (("before", one.before), ("after", one.after)):
+            old, new = _mean(counts[: one.old]), _mean(counts[one.old :])
+            row |= {
+                f"old {name}": old,
+                f"new {name}": new,
+                f"ratio {name}": None if old is None or not new else old / new,
+            }
+        rows.append(row)
+    columns = [
+        Column("phase", "phase", "phase"),
+        Column("old", "old classes", "integer"),
+        Column("new", "new classes", "integer"),
+    ]
+    for name, where in (("before", "all data"), ("after", "D_t")):
+        columns += [
+            Column(f"old {name}", f"{where}: an old class", "number"),
+            Column(f"new {name}", "a new class", "number"),
+            Column(f"ratio {name}", "old : new", "share"),
+        ]
+    return Table(
+        "Mean instances of a class, without and with balanced replay",
+        tuple(columns),
+        tuple(rows),
+        "D_t is what phase t trains on.",
+    )
+
+
+def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[ReportClass]) -> Table:
+    """Every class in every phase: what the lines of the plot are."""
+    rows: list[dict[str, Cell]] = [
+        {
+            "phase": one.phase,
+            "rank": rank,
+            "class": record.name,
+            "category_id": record.category_id,
+            "kind": "old" if rank <= one.old else "new",
+            "all_data": before,
+            "D_t": after,
+        }
+        for one in balances
+        for rank, (record, before, after) in enumerate(
+            zip(classes[: len(one.before)], one.before, one.after, strict=True), start=1
+        )
+    ]
+    columns = tuple(Column(key, key, "text") for key in (
+        "phase", "rank", "class", "category_id", "kind", "all_data", "D_t"
+    ))  # fmt: skip
+    return Table("Instances of each class", columns, tuple(rows))
+
+
+def _mean(counts: Sequence[float]) -> float | None:
+    return sum(counts) / len(counts) if counts else None
