@@ -73,7 +73,8 @@ def _measure(
     heads = values[first]
     values[first] = 0  # the first run is nobody's predecessor
     total, inside = heads.astype(np.int64), np.zeros(len(counts), dtype=np.int64)
-    whole = (heads >= 0) & (heads <= pixels)
+    # Sums of 32 bits could not tell a larger image's runs from others.
+    whole = (heads >= 0) & (heads <= pixels) & (pixels < 2**31)
     # Every other number, of all masks in one go; in a mask they begin at its first or second.
     for parity in (0, 1):
         sums, longest = _every_other(values[parity::2], (first + 1 - parity) // 2, stops, parity)

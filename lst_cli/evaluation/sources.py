@@ -16,8 +16,8 @@ RESULTS_HINT = (
     "give a results file: a list of image_id, category_id, score, and bbox or segmentation"
 )
 
-
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Side = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class _Key(msgspec.Struct, gc=False):
@@ -37,7 +37,7 @@ class _Masked(msgspec.Struct, gc=False):
 class CompressedRle(msgspec.Struct, gc=False):
     """A mask: `size` is height and width, `counts` its compressed run lengths."""
 
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
     counts: str
 
 
@@ -101,8 +101,14 @@ class ResultsFile:
         stream = TopListStream(
             self.path, "detections", decoder, hint=RESULTS_HINT, progress=self.progress
         )
-        for _, first, records in stream:
-            yield first, records
+        try:
+            for _, first, records in stream:
+                yield first, records
+        except LstError as error:
+            for field, other in (("bbox", "segm"), ("segmentation", "bbox")):
+                if f"missing required field {field}" in error.message:
+                    raise LstError(error.message, f"--iou-type {other}") from error
+            raise
 
 
 @dataclass(frozen=True)

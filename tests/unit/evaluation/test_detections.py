@@ -217,7 +217,11 @@ def test_the_caps_of_lvis_and_of_fixed_ap() -> None:
     ("change", "iou_type", "message"),
     [
         ({"image_id": 99}, "segm", "detection 1 names the unknown image 99"),
-        ({"image_id": 2**63 - 1}, "bbox", "detection 1 names the unknown image 9223372036854775807"),
+        (
+            {"image_id": 2**63 - 1},
+            "bbox",
+            "detection 1 names the unknown image 9223372036854775807",
+        ),
         ({"image_id": 10**30}, "bbox", "detection 1: Expected int <= 9223372036854775807"),
         ({"category_id": 99}, "segm", "detection 1 names the unknown class 99"),
         ({"category_id": -1}, "bbox", "detection 1 names the unknown class -1"),
@@ -255,6 +259,19 @@ def test_a_bad_detection_is_named(
         gather(found, iou_type)
     assert error.value.hint
     assert "\n" not in error.value.message
+
+
+def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(
+    draw: types.SimpleNamespace, content: dict[str, Any], gather: Callable[..., Detections]
+) -> None:
+    content["annotations"].clear()  # class 3 is known to be absent from image 5
+    for image in content["images"]:  # "?" means 15 pixels
+        image["height"], image["width"] = 3, 5
+    found = [draw.detection(5, 3, 0.5, BOX) | {"segmentation": {"size": [3, 5], "counts": "?"}}]
+    assert len(gather(found, "segm")) == 0  # a mask of nothing
+    found[0]["segmentation"]["counts"] = "\u00e9"
+    with pytest.raises(LstError, match="run lengths that do not fill its image"):
+        gather(found, "segm")
 
 
 @pytest.mark.parametrize("key", ["image_id", "category_id", "score", "segmentation"])

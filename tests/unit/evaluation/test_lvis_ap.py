@@ -219,6 +219,30 @@ def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(
     assert_same(result, reference(truth, found, "segm"))
 
 
+@pytest.mark.parametrize(
+    ("side", "ranges"), [(31.0, "s"), (32.0, "sm"), (33.0, "m"), (96.0, "ml"), (97.0, "l")]
+)
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(
+    draw: types.SimpleNamespace,
+    score: Score,
+    reference: Callable[..., Any],
+    assert_same: Callable[..., None],
+    side: float,
+    ranges: str,
+    iou_type: Any,
+) -> None:
+    truth = one_class(draw, [FIRST, [20.0, 0.0, 40.0, 40.0], [0.0, 40.0, 100.0, 100.0]])
+    for number, each in enumerate(truth["annotations"], start=1):
+        each["id"] = number
+    found = [draw.detection(5, 1, 0.5, each["bbox"]) for each in truth["annotations"]]
+    found.append(draw.detection(5, 1, 0.9, [110.0, 0.0, side, side]))
+    result = score(truth, found, iou_type)
+    assert_same(result, reference(truth, found, iou_type))
+    hurt = [letter for letter in "sml" if result.summary[f"AP{letter}"] < 0.6]
+    assert hurt == list(ranges)
+
+
 def test_a_class_without_frequency_leaves_the_three_groups_but_not_ap(
     draw: types.SimpleNamespace, score: Score
 ) -> None:

@@ -105,8 +105,12 @@ def test_an_empty_list_is_refused_since_it_cannot_score_it(
         reference_ap(build(two_images(draw)), Records([]), iou_type="bbox")
 
 
-def test_an_unreadable_mask_is_named(draw: types.SimpleNamespace, build: Build) -> None:
-    found = [draw.detection(5, 2, 0.5, BOX) | {"segmentation": [[1, 2, 3, 4, 5, 6]]}]
+@pytest.mark.parametrize(
+    "shape", [[[1, 2, 3, 4, 5, 6]], {"size": [-1, -1], "counts": "0"}, {"size": [160, 220]}]
+)
+def test_an_unreadable_mask_is_named(draw: types.SimpleNamespace, build: Build, shape: Any) -> None:
+    # Nobody looked for class 2 there: only lvis-api sees the mask.
+    found = [draw.detection(5, 2, 0.5, BOX) | {"segmentation": shape}]
     with pytest.raises(LstError, match="detection 0 has no compressed RLE"):
         reference_ap(build(two_images(draw)), Records(found), iou_type="segm")
 

@@ -39,7 +39,9 @@ def measure(*texts: bytes, pixels: int) -> tuple[list[float], list[int]]:
     return areas.tolist(), broken.tolist()
 
 
-PIXELS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))  # fmt: skip
+PIXELS = hnp.arrays(
+    np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1)
+)
 RUNS = st.lists(st.integers(0, 5000), min_size=1, max_size=12)
 
 
@@ -139,7 +141,9 @@ def test_sums_that_leave_32_bits_are_not_taken_for_small_ones(
         b"PPPPPP0",  # nothing, in seven digits
         b"PPPPPPP1",
         b"X4",  # below nothing
+        b"oZPPPP0",  # 10 but for the first of seven digits
         pack([12, -2]),
+        pack([-1, 5, 6]),
         pack([2, 3, 4, -1, 2]),
         pack([2, 3, 4, 1, -1, 1]),  # although all sum up to 10
         pack([11]),
