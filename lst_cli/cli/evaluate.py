@@ -24,7 +24,7 @@ from lst_cli.workspace.store import Workspace
 if TYPE_CHECKING:
     from lst_cli.config import Settings
     from lst_cli.evaluation.detections import IouType
-    from lst_cli.recipes.evaluate import Examination
+    from lst_cli.recipes.examine import Examination
 
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -190,7 +190,8 @@ def _show_phases(
     reference: bool,
     as_json: bool,
 ) -> None:
-    from lst_cli.recipes.evaluate import evaluate_phase, examine_phase
+    from lst_cli.recipes.evaluate import evaluate_phase
+    from lst_cli.recipes.examine import examine_phase
     from lst_cli.recipes.status import next_command
     from lst_cli.reporting.scores_table import scores_table
     from lst_cli.reporting.tables import binned_table, groups_table
@@ -237,7 +238,7 @@ def _show_phases(
 def _closer_json(look: Examination) -> dict[str, Any]:
     record: dict[str, Any] = {}
     if look.errors is not None:
-        record["errors"] = look.errors.model_dump(mode="json")
+        record["errors"] = {"segm": look.errors.model_dump(mode="json")}
     if look.differences:
         record["largest_difference"] = look.differences
     return record

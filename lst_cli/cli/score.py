@@ -74,9 +74,12 @@ def run_scoring(
     show_differences(differences)
 
 
-def show_differences(differences: Mapping[IouType, float]) -> None:
+def show_differences(differences: Mapping[IouType, float | None]) -> None:
     """Tell how far lvis-api's numbers are from ours."""
     from lst_cli.recipes.measure import NAMES
 
     for iou_type, difference in differences.items():
-        note(f"{NAMES[iou_type]}: lvis-api's numbers differ by {difference:.1e} at most")
+        if difference is None:
+            note(f"{NAMES[iou_type]}: lvis-api cannot score an empty list")
+        else:
+            note(f"{NAMES[iou_type]}: lvis-api's numbers differ by {difference:.1e} at most")

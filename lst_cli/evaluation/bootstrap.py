@@ -22,6 +22,7 @@ RESAMPLES = 200
 DEVIATIONS = 1.96
 """Standard deviations to each side that hold 95 % of a normal distribution."""
 
+_SAME = 1e-6  # sums of single precision
 _NUMBERS_AT_ONCE = 4_000_000  # B times D; memory is a few times as many floats
 _RECALLS = 100  # recall thresholds above 0
 
@@ -107,7 +108,7 @@ def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, 
         center: The value over the images as they are.
 
     Returns:
-        The bounds; None if nothing has a value.
+        The bounds; None if nothing has a value. See `tells` for whether they mean anything.
 
     Example:
         >>> interval(np.array([0.4, 0.6, np.nan, 0.4, 0.6]), 0.3)
@@ -118,6 +119,19 @@ def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, 
         return None
     reach = DEVIATIONS * float(known.std(ddof=1))
     return round(center - reach, 12), round(center + reach, 12)
+
+
+def tells(values: NDArray[np.float64]) -> bool:
+    """Whether resamples say anything about how sure a value is.
+
+    Where all have the same, the images that matter are too few: of one image with the only object
+    of a class, each resample has all or nothing.
+
+    Args:
+        values: Shape (B,), nan for none.
+    """
+    known = values[~np.isnan(values)]
+    return len(known) > 1 and float(np.ptp(known)) > _SAME
 
 
 def _class_ap(

@@ -11,7 +11,7 @@ Letters: K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Calibration(BaseModel):
         format: Version of this schema.
         model_sha256: Of the model.
         seed: Of the choice of images.
+        tried_with: Settings that decide about detections.
         wanted: Training images that were asked for.
         images: Those that the model was tried on.
         strength: The chosen one.
@@ -39,6 +40,7 @@ class Calibration(BaseModel):
     format: Literal[1] = 1
     model_sha256: str
     seed: int
+    tried_with: dict[str, Any]
     wanted: Annotated[int, Field(ge=1)]
     images: Annotated[int, Field(ge=1)]
     strength: Annotated[float, Field(ge=0)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from lst_cli.evaluation.bootstrap import interval, mean_over
+from lst_cli.evaluation.bootstrap import interval, mean_over, tells
 from lst_cli.evaluation.detections import IouType
 from lst_cli.evaluation.matching import IOU_THRESHOLDS, MISSED, Matches
 from lst_cli.evaluation.metrics import Count, Fraction, Interval
@@ -251,7 +251,7 @@ def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tupl
                     _estimate(mean, values) for mean, values in zip(means, resampled, strict=True)
                 ),
                 differences=tuple(
-                    _difference(means[0], mean, values - resampled[0])
+                    _difference(means[0], mean, resampled[0], values)
                     for mean, values in zip(means[1:], resampled[1:], strict=True)
                 ),
             )
@@ -260,14 +260,20 @@ def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tupl
 
 
 def _estimate(ap: float | None, resampled: NDArray[np.float64]) -> Estimate:
-    return Estimate(AP=ap, interval=_within(interval(resampled, ap), 0.0, 1.0))
+    bounds = interval(resampled, ap) if tells(resampled) else None
+    return Estimate(AP=ap, interval=_within(bounds, 0.0, 1.0))
 
 
 def _difference(
-    first: float | None, this: float | None, resampled: NDArray[np.float64]
+    first: float | None,
+    this: float | None,
+    of_first: NDArray[np.float64],
+    of_this: NDArray[np.float64],
 ) -> Difference:
     difference = None if first is None or this is None else this - first
-    bounds = _within(interval(resampled, difference), -1.0, 1.0)
+    known = tells(of_first) or tells(of_this)
+    bounds = interval(of_this - of_first, difference) if known else None
+    bounds = _within(bounds, -1.0, 1.0)
     return Difference(
         AP=difference,
         interval=bounds,

@@ -108,7 +108,7 @@ def gather_detections(
     keep = rows_under_cap(cap, image, category_ids, scores)
     positive = np.unique(truth.pair_keys(truth.image, truth.category)[truth.counts])
     pair = truth.pair_keys(image[keep], category[keep])
-    looked_for = contains(positive, pair) | contains(truth.negative, pair)
+    looked_for = contains(positive, pair) | truth.labelled_absent(pair)
     keep = keep[(category[keep] >= 0) & looked_for]
     counts: list[bytes] | None = None
     if boxes is None:

@@ -27,6 +27,7 @@ from lst_cli.phases.bins import frequency_of
 Rle = dict[str, Any]
 """A mask as pycocotools takes it: `size` (height, width) and compressed `counts`."""
 
+_MOST_PIXELS = 2**29  # what six digits of a run length hold, and COCO's tools draw
 _CHECK_HINT = "run `lst check` to see everything that is wrong with the annotations"
 
 
@@ -51,7 +52,10 @@ class GroundTruth:
         areas: As stated, in square pixels, shape (M,).
         ignore: Whether a match with it is neither right nor wrong, shape (M,).
         rles: Mask of each annotation; None if they were not asked for.
-        negative: Pairs of image and class verified to be absent, as `pair_keys`, ascending.
+        negative: Pairs of image and class verified to be absent, as `pair_keys`, ascending; see
+            `labelled_absent`.
+        unsure: In a file that is not federated, pairs of which nobody knows whether the class is
+            absent; likewise.
         partial: Pairs where not every instance is outlined, likewise.
         federated: Whether the file says which classes were looked for in which image.
         notes: Sentences about what was read differently from what the file says.
@@ -73,6 +77,7 @@ class GroundTruth:
     ignore: NDArray[np.bool_]
     rles: list[Rle] | None
     negative: NDArray[np.int64]
+    unsure: NDArray[np.int64]
     partial: NDArray[np.int64]
     federated: bool
     notes: tuple[str, ...]
@@ -80,6 +85,17 @@ class GroundTruth:
     def pair_keys(self, image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
         """One number for each pair of image and class: row times K plus column."""
         return image * len(self.category_ids) + category
+
+    def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a class that has no annotation in an image is known not to be there.
+
+        Args:
+            keys: Pairs of image and class, as `pair_keys`, shape (D,).
+        """
+        if self.federated:
+            return contains(self.negative, keys)
+        # N times K pairs are not listed.
+        return ~contains(self.unsure, keys)
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -155,17 +171,14 @@ def build_ground_truth(
     crowds = np.flatnonzero((category >= 0) & instances.crowd)
     names = dict(zip(listed, dataset.categories.names, strict=True))
     sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
+    if masks:
+        _refuse_huge(dataset, order, sizes)
     ignore, rles = _read_shapes(
         dataset.path, kept, sizes[image[kept]].astype(np.int64), masks, progress
     )
     k = len(wanted)
     crowded = np.unique(image[crowds] * k + category[crowds])
-    if dataset.federated:
-        negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
-    else:
-        negative = np.setdiff1d(
-            np.arange(len(order) * k, dtype=np.int64), image[kept] * k + category[kept]
-        )
+    negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
     partial = _pairs(dataset.images.not_exhaustive_category_ids, rank, column_of)
     return GroundTruth(
         path=path,
@@ -184,6 +197,7 @@ def build_ground_truth(
         ignore=ignore,
         rles=rles,
         negative=np.setdiff1d(negative, crowded),
+        unsure=crowded,
         partial=np.union1d(partial, crowded),
         federated=dataset.federated,
         notes=_notes(dataset.federated, len(crowds), sum(one not in names for one in wanted)),
@@ -219,6 +233,7 @@ def of_images(truth: GroundTruth, image_ids: NDArray[np.int64]) -> GroundTruth:
         ignore=truth.ignore[kept],
         rles=None if truth.rles is None else [truth.rles[place] for place in kept.tolist()],
         negative=pairs(truth.negative),
+        unsure=pairs(truth.unsure),
         partial=pairs(truth.partial),
     )
 
@@ -238,6 +253,19 @@ def contains(pairs: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bo
     place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
     found: NDArray[np.bool_] = pairs[place] == keys
     return found
+
+
+def _refuse_huge(dataset: Dataset, order: NDArray[np.int64], sizes: NDArray[np.int32]) -> None:
+    pixels = sizes.astype(np.float64).prod(axis=1)
+    huge = np.flatnonzero(pixels >= _MOST_PIXELS)
+    if len(huge):
+        image_id = dataset.images.ids[order[huge[0]]]
+        height, width = sizes[huge[0]].tolist()
+        raise LstError(
+            f"{dataset.path}: image {image_id} is said to be {width} wide "
+            f"and {height} high; masks are drawn up to {_MOST_PIXELS:,} pixels",
+            "state the image's size; boxes alone can be scored: --iou-type bbox",
+        )
 
 
 def _frequencies(

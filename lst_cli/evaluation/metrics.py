@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -135,12 +135,16 @@ class Metrics(_Evaluation):
     Attributes:
         phase: The phase whose model was evaluated.
         calibration: Strength of the correction of scores (NorCal); None for none.
+        annotations_sha256: Of the validation file; empty where it was not recorded.
+        made_with: What decided about the detections, by dotted setting; empty likewise.
         segm: Numbers for masks.
         bbox: Numbers for boxes.
     """
 
     phase: Count
     calibration: float | None = None
+    annotations_sha256: str = ""
+    made_with: dict[str, Any] = Field(default_factory=dict)
     segm: IouMetrics
     bbox: IouMetrics
 
@@ -169,15 +173,19 @@ def forgetting(
     Returns:
         By phase: AP of its classes right after that phase, minus their AP in the last phase
         of the history. Below 0 if they gained. Phases that were not evaluated, whose classes
-        have no ground truth, or that have only just been learned, are left out.
+        have no ground truth, that were evaluated on another validation file, or that have only
+        just been learned, are left out.
     """
     if not history:
         return {}
     by_phase = {metrics.phase: getattr(metrics, iou_type) for metrics in history}
+    files = {metrics.phase: metrics.annotations_sha256 for metrics in history}
     newest = max(by_phase)
     lost = {}
     for phase in sorted(by_phase):
         learned, now = by_phase[phase].groups[phase].AP, by_phase[newest].groups[phase].AP
+        if files[phase] and files[newest] and files[phase] != files[newest]:
+            continue  # AP on other images is no measure of what was forgotten
         if phase < newest and learned is not None and now is not None:
             lost[phase] = learned - now
     return lost

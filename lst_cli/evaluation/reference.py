@@ -79,6 +79,11 @@ def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -
         for key in pairs.tolist():
             of_image[key // k].append(truth.category_ids[key % k])
         lists[name] = of_image
+    if not truth.federated:
+        for row, listed in enumerate(lists["negative"]):
+            keys = row * k + np.arange(k)
+            absent = truth.labelled_absent(keys)
+            listed += [truth.category_ids[column] for column in np.flatnonzero(absent).tolist()]
     images = [
         {
             "id": image_id,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.evaluation.bootstrap import interval, mean_over
+from lst_cli.evaluation.bootstrap import interval, mean_over, tells
 from lst_cli.evaluation.lvis_ap import ApResult
 from lst_cli.evaluation.metrics import BinMetrics, GroupMetrics, IouMetrics, Scores
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
@@ -238,7 +238,9 @@ def _common(
 def _interval(
     resampled: NDArray[np.float64] | None, rows: Iterable[int], ap: float | None
 ) -> tuple[float, float] | None:
-    found = None if resampled is None else interval(mean_over(resampled, rows), ap)
+    if resampled is None or not tells(values := mean_over(resampled, rows)):
+        return None
+    found = interval(values, ap)
     return None if found is None else (max(found[0], 0.0), min(found[1], 1.0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from lst_cli.evaluation.ground_truth import build_ground_truth, of_images
 from lst_cli.evaluation.lvis_ap import lvis_ap
 from lst_cli.evaluation.sources import Records
 from lst_cli.recipes.inputs import ImagePaths, read_unchanged
-from lst_cli.recipes.shards import in_use
+from lst_cli.recipes.shards import in_use, make_header
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.store import Workspace
 
@@ -56,9 +57,11 @@ def calibration_of(
     manifest = workspace.require_model(phase)
     file = workspace.phase(phase).calibration
     kept = _read(file)
-    wanted = (manifest.model_sha256, settings.seed, settings.eval.calibration_images)
-    if kept is None or (kept.model_sha256, kept.seed, kept.wanted) != wanted:
-        kept = _choose(workspace, phase, settings, progress)
+    use = in_use(workspace.trained_settings(phase), settings)
+    tried_with = make_header(None, "", use).settings
+    wanted = (manifest.model_sha256, settings.seed, settings.eval.calibration_images, tried_with)
+    if kept is None or (kept.model_sha256, kept.seed, kept.wanted, kept.tried_with) != wanted:
+        kept = _choose(workspace, phase, settings, tried_with, progress)
         write_text(file, kept.model_dump_json(indent=1) + "\n")
     return kept.strength
 
@@ -73,7 +76,11 @@ def shift_of(workspace: Workspace, phase: int, strength: float | None) -> list[f
 
 
 def _choose(
-    workspace: Workspace, phase: int, settings: Settings, progress: Progress
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    tried_with: dict[str, Any],
+    progress: Progress,
 ) -> Calibration:
     """Try every strength on training images, by box AP."""
     split = workspace.split
@@ -102,6 +109,7 @@ def _choose(
     return Calibration(
         model_sha256=manifest.model_sha256 or "",
         seed=settings.seed,
+        tried_with=tried_with,
         wanted=settings.eval.calibration_images,
         images=len(chosen),
         strength=choose_strength(box_ap),

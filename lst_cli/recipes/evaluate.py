@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
-from lst_cli.evaluation.errors import ErrorAnalysis, analyse_errors
 from lst_cli.evaluation.ground_truth import build_ground_truth
 from lst_cli.evaluation.instant import InstantMetrics
 from lst_cli.evaluation.metrics import Metrics
@@ -25,9 +23,7 @@ from lst_cli.recipes.calibrate import calibration_of, shift_of
 from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
 from lst_cli.recipes.measure import (
     IOU_TYPES,
-    NAMES,
     Measured,
-    compare_with_lvis_api,
     measure,
 )
 from lst_cli.recipes.shards import (
@@ -37,7 +33,6 @@ from lst_cli.recipes.shards import (
     in_use,
     make_header,
 )
-from lst_cli.reporting.errors_table import write_errors
 from lst_cli.workspace.atomic import replacing, write_text
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, Split
@@ -77,15 +72,16 @@ def evaluate_phase(
     split = workspace.split
     val, paths = read_validation(workspace, phase)
     parse_bins(settings.eval.bins)  # refused now, not after the network has run
+    plain = settings
     if fixed_ap:
-        more = {"detections": settings.eval.fixed_detections}
-        settings = settings.model_copy(update={"eval": settings.eval.model_copy(update=more)})
+        settings = with_fixed_cap(settings)
     with workspace.locked():
         began = time.perf_counter()
-        strength = calibration_of(workspace, phase, settings, progress=tell)
+        # Chosen by the ordinary cap: AP and AP_fixed are of the same scores.
+        strength = calibration_of(workspace, phase, plain, progress=tell)
         shift = shift_of(workspace, phase, strength)
         directory = workspace.phase(phase)
-        to_detections, to_metrics, part = _files(directory, fixed_ap)
+        to_detections, to_metrics, part = evaluation_files(directory, fixed_ap)
         header = run_model(
             workspace, manifest, settings, val, paths, part, shift=shift, progress=tell
         )
@@ -101,91 +97,20 @@ def evaluate_phase(
                 fixed_ap=fixed_ap,
                 progress=tell,
             )
-        metrics = metrics.model_copy(update={"calibration": strength})
+        made_with = {"model_sha256": header.model, **header.settings}
+        metrics = metrics.model_copy(update={"calibration": strength, "made_with": made_with})
         write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
         part.unlink(missing_ok=True)
     return metrics
 
 
-@dataclass(frozen=True)
-class Examination:
-    """A closer look at the detections of a phase.
-
-    Attributes:
-        metrics: Their numbers.
-        differences: The largest difference of lvis-api's numbers, for masks and for boxes; empty
-            if it was not run.
-        errors: Where mask AP is lost; None if that was not asked for.
-        written: Files.
-    """
-
-    metrics: Metrics
-    differences: dict[IouType, float]
-    errors: ErrorAnalysis | None
-    written: tuple[Path, ...]
+def with_fixed_cap(settings: Settings) -> Settings:
+    """Settings with the detections an image that AP_fixed looks at."""
+    more = {"detections": settings.eval.fixed_detections}
+    return settings.model_copy(update={"eval": settings.eval.model_copy(update=more)})
 
 
-def examine_phase(
-    workspace: Workspace,
-    phase: int,
-    settings: Settings,
-    *,
-    errors: bool = True,
-    reference: bool = False,
-    fixed_ap: bool = False,
-    progress: Progress | None = None,
-) -> Examination:
-    """Look closer at a phase's detections: as `evaluate_phase` left them, or made now.
-
-    Args:
-        workspace: With the finished phase.
-        phase: t.
-        settings: As for `evaluate_phase`.
-        errors: Whether to tell where AP is lost.
-        reference: Whether to run lvis-api too, and compare.
-        fixed_ap: As for `evaluate_phase`.
-        progress: What is done, how much of it, of how much.
-
-    Raises:
-        LstError: If the phase is not finished, or an input is missing or changed.
-    """
-    tell = progress or (lambda what, done, total: None)
-    directory = workspace.phase(phase)
-    from_detections, from_metrics, _ = _files(directory, fixed_ap)
-    workspace.require_done(phase)
-    if not (from_detections.exists() and from_metrics.exists()):
-        evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
-    val, _ = read_validation(workspace, phase)
-    source = ResultsFile(from_detections)
-    metrics, measured = measure_phase(
-        workspace.split,
-        phase,
-        val,
-        source,
-        settings,
-        began=time.perf_counter(),
-        fixed_ap=fixed_ap,
-        progress=tell,
-    )
-    written: tuple[Path, ...] = ()
-    analysis = None
-    if errors:
-        analysis = analyse_errors(
-            measured["segm"].matches,
-            {record.category_id: record.instances for record in workspace.split.classes},
-            parse_bins(settings.eval.bins),
-        )
-        with workspace.locked():
-            written = write_errors(analysis, directory.errors)
-    cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
-    differences: dict[IouType, float] = {}
-    for iou_type, one in measured.items() if reference else ():
-        tell(f"lvis-api, {NAMES[iou_type]}", 0, None)
-        differences[iou_type] = compare_with_lvis_api(one, source, iou_type, cap)
-    return Examination(metrics, differences, analysis, written)
-
-
-def _files(directory: PhaseDirectory, fixed_ap: bool) -> tuple[Path, Path, Path]:
+def evaluation_files(directory: PhaseDirectory, fixed_ap: bool) -> tuple[Path, Path, Path]:
     """Where detections and metrics lie, and the detections of an unfinished evaluation."""
     if fixed_ap:
         return (
@@ -219,6 +144,10 @@ def evaluate_instant(
     tell = progress or (lambda what, done, total: None)
     if phase == 0:
         raise LstError("the base phase has no classes to add instantly", "lst step")
+    if settings.eval.calibration != "none":
+        raise LstError(
+            "--instant compares rows by uncorrected scores", "--set eval.calibration=none"
+        )
     workspace.require_done(phase)
     if phase not in workspace.done_phases():
         raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
@@ -307,6 +236,7 @@ def measure_phase(
         seconds=time.perf_counter() - began,
         federated=truth.federated,
         fixed_ap=fixed_ap,
+        annotations_sha256=val.sha256,
         segm=segm,
         bbox=bbox,
     )

@@ -143,6 +143,14 @@ def score_file(
         progress=lambda done, total: tell(f"masks of {annotations.name}", done, total),
     )
     instances = None if counts is None else _complete(counts.instances, dataset)
+    notes = truth.notes
+    if counts is not None:
+        unknown = sum(one not in counts.instances for one in truth.category_ids)
+        if unknown:
+            notes += (
+                f"{unknown} of {len(truth.category_ids)} classes are not in {train_counts}; they "
+                "are in no bin.",
+            )
     source = ResultsFile(detections)
     cap = FIXED_AP if fixed_ap else Cap(per_image=max_detections)
     measured = {
@@ -161,17 +169,23 @@ def score_file(
         segm=found.get("segm"),
         bbox=found.get("bbox"),
     )
-    return FileScores(metrics, truth.notes, measured, instances)
+    return FileScores(metrics, notes, measured, instances)
 
 
 def compare_with_lvis_api(
     measured: Measured, source: Source, iou_type: IouType, cap: Cap | None = None
-) -> float:
-    """Run lvis-api on the same detections; the largest difference of any number.
+) -> float | None:
+    """Run lvis-api on the same detections.
+
+    Returns:
+        The largest difference of any number; None if there are no detections, which it cannot
+        score.
 
     Raises:
-        LstError: If `lvis` is not installed, or there are no detections.
+        LstError: If `lvis` is not installed.
     """
+    if not measured.given:
+        return None
     theirs = reference_ap(measured.matches.truth, source, iou_type=iou_type, cap=cap)
     return largest_difference(measured.result, theirs)
 

@@ -123,7 +123,12 @@ def gather(
         phases=[_phase(manifest, split) for manifest in manifests],
         federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
-        notes=[*notes, *_notes(workspace, manifests[0]), *lacking],
+        notes=[
+            *notes,
+            *_notes(workspace, manifests[0]),
+            *_mixed([record for _, record in evaluated]),
+            *lacking,
+        ],
         panels=_panels(workspace, evaluated[-1][0]) if pictures else (),
         replay=_balance(workspace, newest) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
@@ -182,6 +187,26 @@ def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
         )
     if base.weights is None:
         notes.append("The backbone started from random values: no --weights were given.")
+    return notes
+
+
+def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader should know of phases that were not evaluated alike."""
+    notes = []
+    if len({record["annotations_sha256"] for record in records} - {""}) > 1:
+        notes.append(
+            "Phases were evaluated on different validation files: their AP is not to be compared."
+        )
+    made = [record["made_with"] for record in records if record["made_with"]]
+    keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
+    differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
+    if len({record["calibration"] for record in records}) > 1:
+        differing.append("eval.calibration")
+    if differing:
+        notes.append(
+            f"Phases were evaluated with different settings ({', '.join(differing)}); "
+            "lst eval --all-phases evaluates them alike."
+        )
     return notes
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.evaluation.compare import Setting
+from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
@@ -41,6 +42,8 @@ def find_differences(
         # A section that one run has no use for is no difference.
         if all(key.split(".")[0] in names for names in sections)
         and (values := [table.get(key, _ABSENT) for table in known])[0] != values[1]
+        # Older evaluations did not record how they were made.
+        and not (key.startswith("eval.") and _ABSENT in values)
     )
 
 
@@ -60,12 +63,15 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
         for key, value in flatten(completed(workspace.require_done(phase))):
             if not key.startswith("base."):
                 table[key] = _shown(value)
-    return {
-        key: value
-        for key, value in table.items()
-        # Those of [eval] are chosen anew with each evaluation.
-        if key not in _NO_MATTER and not key.startswith("eval.")
-    }
+    # Those of [eval] are chosen anew with each evaluation.
+    table = {key: value for key, value in table.items() if not key.startswith("eval.")}
+    metrics = load_metrics(workspace, phase)
+    for key, value in (metrics or {}).get("made_with", {}).items():
+        if key.startswith("eval."):
+            table[key] = _shown(value)
+    if metrics is not None and metrics["made_with"]:
+        table["eval.calibration"] = _shown(metrics["calibration"])
+    return {key: value for key, value in table.items() if key not in _NO_MATTER}
 
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:

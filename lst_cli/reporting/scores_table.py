@@ -7,8 +7,8 @@ from lst_cli.reporting.tables import Cell, Column, Table, bin_heading
 
 INTERVAL_REMARK = (
     "From and to: AP and 1.96 standard deviations to each side, over 200 evaluations of images "
-    "drawn anew with replacement. A bin of few classes, or of classes in few images, is as unsure "
-    "as it looks."
+    "drawn anew with replacement. Where they do not differ the images are too few to tell, and "
+    "nothing is printed."
 )
 
 

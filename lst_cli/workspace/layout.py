@@ -66,6 +66,11 @@ class PhaseDirectory:
         return self.root / "metrics-fixed.json"
 
     @property
+    def fixed_errors(self) -> Path:
+        """The same for AP_fixed."""
+        return self.root / "errors-fixed"
+
+    @property
     def calibration(self) -> Path:
         """How strongly scores are corrected, and what that was chosen by."""
         return self.root / "calibration.json"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lst_cli.recipes import evaluate
+from lst_cli.recipes.shards import finish_detections, make_header
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -95,10 +96,18 @@ def test_an_added_phase_is_evaluated_and_reported(
     used = []
 
     def detect(
-        workspace: Any, manifest: Any, settings: Any, val: Any, *rest: Any, **more: Any
+        workspace: Any, manifest: Any, settings: Any, val: Any, paths: Any, part: Path, **more: Any
     ) -> Any:
         used.append((manifest.phase, val.path.name))
-        return []
+        header = make_header(manifest.model_sha256, val.sha256, settings)
+        finish_detections(
+            part,
+            header,
+            len(val.images),
+            lambda rows: [(row, []) for row in rows],
+            progress=lambda *told: None,
+        )
+        return header
 
     monkeypatch.setattr(evaluate, "run_model", detect)
     outcome = lst("eval", "-w", trained.root, "--all-phases", "--json")
@@ -111,6 +120,7 @@ def test_an_added_phase_is_evaluated_and_reported(
     assert outcome.code == 0, outcome.err
     page = (trained.layout.report / "report.md").read_text()
     assert "added instantly: no training, rows generated" in page
+    assert "Phases were evaluated on different validation files" in page
     assert "left out" not in page  # class 12 had no instance, and has some now
 
 

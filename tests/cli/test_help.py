@@ -87,7 +87,7 @@ def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
         (("step", "--weights", "x"), "No such option '--weights'", "lst step --help"),
         (("step", "--replay", "some"), "'some' is not one of", "lst step --help"),
         (("eval", "--phase", "two"), "Invalid value for '--phase'", "lst eval --help"),
-        (("report", "extra"), "Got unexpected extra argument (extra)", "lst report --help"),
+        (("status", "extra"), "Got unexpected extra argument (extra)", "lst status --help"),
         (("init", "--preset", "huge"), "'huge' is not one of", "lst init --help"),
     ],
 )
