@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.evaluation.compare import Setting
-from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
@@ -65,13 +65,26 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
                 table[key] = _shown(value)
     # Those of [eval] are chosen anew with each evaluation.
     table = {key: value for key, value in table.items() if not key.startswith("eval.")}
-    metrics = load_metrics(workspace, phase)
-    for key, value in (metrics or {}).get("made_with", {}).items():
+    made = _evaluation(workspace.phase(phase).metrics)
+    for key, value in made.made_with.items():
         if key.startswith("eval."):
             table[key] = _shown(value)
-    if metrics is not None and metrics["made_with"]:
-        table["eval.calibration"] = _shown(metrics["calibration"])
+    if made.made_with:
+        table["eval.calibration"] = _shown(made.calibration)
     return {key: value for key, value in table.items() if key not in _NO_MATTER}
+
+
+class _Evaluation(msgspec.Struct):
+    made_with: dict[str, Any] = msgspec.field(default_factory=dict)
+    calibration: float | None = None
+
+
+def _evaluation(path: Path) -> _Evaluation:
+    """How a phase's detections were made, as far as that is known."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Evaluation)
+    except (OSError, msgspec.DecodeError):
+        return _Evaluation()
 
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:
