@@ -193,14 +193,14 @@ def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
 def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
     """What a reader should know of phases that were not evaluated alike."""
     notes = []
-    if len({record["annotations_sha256"] for record in records} - {""}) > 1:
+    if len({record.get("annotations_sha256", "") for record in records} - {""}) > 1:
         notes.append(
             "Phases were evaluated on different validation files: their AP is not to be compared."
         )
-    made = [record["made_with"] for record in records if record["made_with"]]
+    made = [record["made_with"] for record in records if record.get("made_with")]
     keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
     differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
-    if len({record["calibration"] for record in records}) > 1:
+    if len({record.get("calibration") for record in records}) > 1:
         differing.append("eval.calibration")
     if differing:
         notes.append(
