@@ -194,7 +194,7 @@ def _show_phases(
     from lst_cli.recipes.examine import examine_phase
     from lst_cli.recipes.status import next_command
     from lst_cli.reporting.scores_table import scores_table
-    from lst_cli.reporting.tables import binned_table, groups_table
+    from lst_cli.reporting.tables import binned_table, groups_table, with_joint
 
     closer = []
     with meter() as tell:
@@ -223,8 +223,10 @@ def _show_phases(
             record |= _closer_json(look)
         print_json(records if as_list else records[0])
         return
-    print_table(binned_table(metrics))
-    print_table(groups_table(metrics))
+    joint = workspace.split.joint
+    print_table(with_joint(binned_table(metrics), joint))
+    if not joint:
+        print_table(groups_table(metrics))
     print_table(scores_table(metrics[-1].segm))
     for look in closer:
         _show_closer(look)
