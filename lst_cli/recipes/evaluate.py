@@ -97,8 +97,9 @@ def evaluate_phase(
                 fixed_ap=fixed_ap,
                 progress=tell,
             )
-        made_with = {"model_sha256": header.model, **header.settings}
-        metrics = metrics.model_copy(update={"calibration": strength, "made_with": made_with})
+        metrics = metrics.model_copy(
+            update={"calibration": strength, "made_with": header.made_with}
+        )
         write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
         part.unlink(missing_ok=True)
     return metrics
@@ -163,10 +164,10 @@ def evaluate_instant(
         from lst_cli.recipes.train import Events
 
         classes = InstantClasses(workspace, phase, split, settings, inputs, Events(prepare=tell))
+        use = in_use(classes.trained, settings)
         found: dict[str, Metrics] = {}
         for way in classes.ways:
             began = time.perf_counter()
-            use = classes.trained.model_copy(update={"eval": settings.eval, "data": settings.data})
             detections = detect_with(
                 classes.network(classes.rows(way), use),
                 use,

@@ -135,7 +135,7 @@ def _made_with(
     header = make_header(
         manifest.model_sha256, val.sha256, use, shift_of(workspace, phase, strength)
     )
-    return {"model_sha256": header.model, **header.settings}
+    return header.made_with
 
 
 def _stored(path: Path) -> Metrics | None:

@@ -53,6 +53,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     images: str
     settings: dict[str, Any]
 
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What metrics keep of it: which model, under which settings."""
+        return {"model_sha256": self.model, **self.settings}
+
 
 class _Line(msgspec.Struct):
     row: int
