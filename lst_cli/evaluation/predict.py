@@ -80,6 +80,11 @@ class _EvaluationImages(Dataset[Any]):
             return error
 
 
+def _load(images: Images, rows: Sequence[int], mapper: Mapper, workers: int) -> DataLoader[Any]:
+    """What the mapper makes of images, one by one; of one that cannot be used, the error."""
+    return DataLoader(_EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers)
+
+
 def read_images(
     images: Images, rows: Sequence[int], mapper: Mapper, workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -91,10 +96,7 @@ def read_images(
     Raises:
         LstError: If an image cannot be used.
     """
-    loader: DataLoader[Any] = DataLoader(
-        _EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers
-    )
-    for row, item in zip(rows, loader, strict=True):
+    for row, item in zip(rows, _load(images, rows, mapper, workers), strict=True):
         if isinstance(item, LstError):
             raise item
         yield row, item
@@ -167,14 +169,11 @@ def predict_rows(
         LstError: If an image cannot be used, and there is no `skip`; those before it have been
             yielded.
     """
-    loader: DataLoader[Any] = DataLoader(
-        _EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers
-    )
-
     was_training = model.training
     model.eval()
     try:
-        jobs = _run(model, zip(rows, loader, strict=True), images, category_ids)
+        read = zip(rows, _load(images, rows, mapper, workers), strict=True)
+        jobs = _run(model, read, images, category_ids)
         for row, found in _do_behind(jobs):
             if not isinstance(found, LstError):
                 yield row, found
