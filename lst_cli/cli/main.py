@@ -21,6 +21,7 @@ COMMANDS = {
     "init": "lst_cli.cli.init",
     "split": "lst_cli.cli.split",
     "check": "lst_cli.cli.check",
+    "hold-out": "lst_cli.cli.hold_out",
     "train-base": "lst_cli.cli.train_base",
     "train-joint": "lst_cli.cli.train_joint",
     "step": "lst_cli.cli.step",

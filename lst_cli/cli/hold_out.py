@@ -1,0 +1,119 @@
+"""`lst hold-out`."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lst_cli.cli.console import meter, note, print_json, print_rows, warn
+from lst_cli.cli.options import examples, json_option, with_options
+from lst_cli.data.problems import count_of
+
+if TYPE_CHECKING:
+    from lst_cli.recipes.hold_out import HeldOut
+
+
+@click.command(
+    "hold-out",
+    epilog=examples(
+        "lst hold-out --train train.json --out tune",
+        "lst hold-out --train lvis_v1_train.json --out tune --rare 10 --share 0.1 --seed 1",
+    ),
+)
+@click.option(
+    "--train",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
+)
+@click.option(
+    "--out",
+    "directory",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where train.json and val.json go.",
+)
+@click.option(
+    "--rare",
+    metavar="N",
+    type=click.IntRange(min=2),
+    default=10,
+    show_default=True,
+    help="A class in fewer images than this is rare.",
+)
+@click.option(
+    "--share",
+    metavar="S",
+    type=click.FloatRange(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Share of images to set aside; more, if the classes that are made rare need it.",
+)
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of all draws.",
+)
+@click.option("--force", is_flag=True, help="Replace train.json and val.json of an earlier cut.")
+@with_options(json_option)
+def command(
+    train: Path,
+    directory: Path,
+    rare: int,
+    share: float,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Cut a part from a training set, to choose settings on.
+
+    Settings chosen on the validation set flatter every number measured there. The part is cut so
+    that rare classes can be judged: every second one of the classes in N to 4 N images becomes
+    rare, its other images go to the part. The images themselves stay where they are.
+    """
+    from lst_cli.recipes.hold_out import hold_out_file
+
+    with meter() as tell:
+        cut = hold_out_file(
+            train,
+            directory,
+            rare=rare,
+            share=share,
+            seed=seed,
+            force=force,
+            progress=lambda what: partial(tell, what),
+        )
+    if as_json:
+        print_json(cut.as_dict())
+        return
+    _print_cut(cut, rare)
+    files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
+    click.echo(f"next: lst split {files} --images DIR")
+
+
+def _print_cut(cut: HeldOut, rare: int) -> None:
+    rows = []
+    for part in (cut.train, cut.val):
+        counts = (part.images, part.instances, part.classes, part.rare)
+        rows.append([str(part.path), *(f"{count:,}" for count in counts)])
+    print_rows(
+        f"Rare: in fewer than {rare} images of {cut.train.path}",
+        ["file", "images", "instances", "classes", "of them rare"],
+        rows,
+    )
+    judged = count_of(cut.val.classes, "class", "classes")
+    note(
+        f"{count_of(len(cut.demoted), 'class was', 'classes were')} made rare; {judged} can be "
+        f"judged, {cut.val.rare} rare ones among them"
+    )
+    if not cut.val.rare:
+        warn("no rare class can be judged: give a larger --rare")
