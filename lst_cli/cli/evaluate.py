@@ -190,12 +190,15 @@ def _show_phases(
     reference: bool,
     as_json: bool,
 ) -> None:
+    from lst_cli.recipes.calibrate import settings_in_series
     from lst_cli.recipes.evaluate import evaluate_phase
     from lst_cli.recipes.examine import examine_phase
     from lst_cli.recipes.status import next_command
     from lst_cli.reporting.scores_table import scores_table
     from lst_cli.reporting.tables import binned_table, groups_table, with_joint
 
+    several = len(phases) > 1
+    chosen = [settings_in_series(settings, one) if several else settings for one in phases]
     closer = []
     with meter() as tell:
         if errors or reference:
@@ -203,19 +206,19 @@ def _show_phases(
                 examine_phase(
                     workspace,
                     one,
-                    settings,
+                    own,
                     errors=errors,
                     reference=reference,
                     fixed_ap=fixed_ap,
                     progress=tell,
                 )
-                for one in phases
+                for one, own in zip(phases, chosen, strict=True)
             ]
             metrics = [one.metrics for one in closer]
         else:
             metrics = [
-                evaluate_phase(workspace, one, settings, fixed_ap=fixed_ap, progress=tell)
-                for one in phases
+                evaluate_phase(workspace, one, own, fixed_ap=fixed_ap, progress=tell)
+                for one, own in zip(phases, chosen, strict=True)
             ]
     if as_json:
         records = [one.model_dump(mode="json") for one in metrics]

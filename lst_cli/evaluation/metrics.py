@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from lst_cli.evaluation.calibration import Correction, read_correction
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -134,7 +136,8 @@ class Metrics(_Evaluation):
 
     Attributes:
         phase: The phase whose model was evaluated.
-        calibration: Strength of the correction of scores (NorCal); None for none.
+        calibration: How scores were corrected; None for not at all. A bare number, as older
+            evaluations have it, is a strength of NorCal.
         annotations_sha256: Of the validation file; empty where it was not recorded.
         made_with: What decided about the detections, by dotted setting; empty likewise.
         segm: Numbers for masks.
@@ -142,7 +145,7 @@ class Metrics(_Evaluation):
     """
 
     phase: Count
-    calibration: float | None = None
+    calibration: Annotated[Correction | None, BeforeValidator(read_correction)] = None
     annotations_sha256: str = ""
     made_with: dict[str, Any] = Field(default_factory=dict)
     segm: IouMetrics

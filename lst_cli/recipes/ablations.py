@@ -19,6 +19,7 @@ from lst_cli.reporting.ablation import (
     AblationPoint,
     AblationRun,
 )
+from lst_cli.reporting.calibration import note_ways
 from lst_cli.reporting.canvas import MOST_LINES
 from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import Split
@@ -297,10 +298,7 @@ def _notes(runs: Sequence[_Run]) -> list[str]:
     bases = {run.workspace.require_done(0).model_sha256 for run in runs}
     if len(bases) > 1:
         notes.append("The runs do not share a base phase: each trained its own.")
-    calibrated = [any(one.calibration is not None for one in run.metrics) for run in runs]
-    if len(set(calibrated)) > 1:
-        names = [run.root.name for run, one in zip(runs, calibrated, strict=True) if one]
-        notes.append(f"Scores were calibrated in {', '.join(names)} alone.")
+    notes += note_ways([(run.root.name, [one.calibration for one in run.metrics]) for run in runs])
     phases = sorted({one.phase for run in runs for one in run.metrics})
     for run in runs:
         missing = [str(t) for t in phases if t not in {one.phase for one in run.metrics}]

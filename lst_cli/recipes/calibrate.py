@@ -16,9 +16,12 @@ from lst_cli.errors import LstError
 from lst_cli.evaluation.calibration import (
     STRENGTHS,
     Calibration,
+    Correction,
+    Way,
     choose_images,
     choose_strength,
     logit_shift,
+    phase_shift,
 )
 from lst_cli.evaluation.detections import Cap
 from lst_cli.evaluation.ground_truth import build_ground_truth, of_images
@@ -32,10 +35,40 @@ from lst_cli.workspace.store import Workspace
 Progress = Callable[[str, int, "int | None"], None]
 
 
+def require_correctable(phase: int, settings: Settings) -> None:
+    """See that a phase's scores can be corrected in the way that is asked for.
+
+    Args:
+        phase: t.
+        settings: Whose `eval.calibration` says how.
+
+    Raises:
+        LstError: If phases are to be set against each other where there is but one.
+    """
+    if settings.eval.calibration == "phases" and phase == 0:
+        raise LstError(
+            "eval.calibration = phases sets base classes against later ones, of which phase 0 "
+            "has none",
+            "evaluate a later phase, or set eval.calibration to none or norcal",
+        )
+
+
+def settings_in_series(settings: Settings, phase: int) -> Settings:
+    """Settings that a phase is evaluated with beside later ones.
+
+    The base phase, in which there is nothing to set against each other, is left as it is where
+    the later ones are corrected by phases.
+    """
+    if phase > 0 or settings.eval.calibration != "phases":
+        return settings
+    plain = settings.eval.model_copy(update={"calibration": "none"})
+    return settings.model_copy(update={"eval": plain})
+
+
 def calibration_of(
     workspace: Workspace, phase: int, settings: Settings, *, progress: Progress
-) -> float | None:
-    """The strength that scores of a phase's model are to be corrected with.
+) -> Correction | None:
+    """How the scores of a phase's model are to be corrected.
 
     Args:
         workspace: With the finished phase.
@@ -45,44 +78,61 @@ def calibration_of(
         progress: What is done, how much of it, of how much.
 
     Returns:
-        The strength; None for no correction.
+        In which way and how much; None for not at all.
 
     Raises:
-        LstError: If an input is missing or has changed.
+        LstError: If an input is missing or has changed, or there is nothing to choose by.
     """
-    if settings.eval.calibration == "none":
+    way = settings.eval.calibration
+    if way == "none":
         return None
-    if settings.eval.calibration_strength >= 0:
-        return settings.eval.calibration_strength
+    require_correctable(phase, settings)
+    given = settings.eval.calibration_strength
+    # NorCal takes none below 0; older settings say -1 for one that is to be chosen.
+    if given != "auto" and (way == "phases" or given >= 0):
+        return Correction(way=way, strength=given)
     manifest = workspace.require_model(phase)
     file = workspace.phase(phase).calibration
     kept = _read(file)
     use = in_use(workspace.trained_settings(phase), settings)
     tried_with = make_header(None, "", use).settings
-    wanted = (manifest.model_sha256, settings.seed, settings.eval.calibration_images, tried_with)
-    if kept is None or (kept.model_sha256, kept.seed, kept.wanted, kept.tried_with) != wanted:
-        kept = _choose(workspace, phase, settings, tried_with, progress)
+    images = settings.eval.calibration_images
+    wanted = (way, manifest.model_sha256, settings.seed, images, tried_with)
+    if (
+        kept is None
+        or (kept.way, kept.model_sha256, kept.seed, kept.wanted, kept.tried_with) != wanted
+    ):
+        kept = _choose(workspace, phase, way, settings, tried_with, progress)
         write_text(file, kept.model_dump_json(indent=1) + "\n")
-    return kept.strength
+    return Correction(way=way, strength=kept.strength)
 
 
-def shift_of(workspace: Workspace, phase: int, strength: float | None) -> list[float] | None:
+def shift_of(workspace: Workspace, phase: int, correction: Correction | None) -> list[float] | None:
     """What is taken from the logit of each class of a phase's model."""
-    if strength is None:
+    if correction is None:
         return None
-    split = workspace.split
+    split, strength = workspace.split, correction.strength
     records = split.classes[: split.seen_classes(phase)]
-    return [float(one) for one in logit_shift([one.instances for one in records], strength)]
+    if correction.way == "phases":
+        shift = phase_shift(len(records), len(split.groups[0]), strength)
+    else:
+        shift = logit_shift([one.instances for one in records], strength)
+    return [float(one) for one in shift]
 
 
 def _choose(
     workspace: Workspace,
     phase: int,
+    way: Way,
     settings: Settings,
     tried_with: dict[str, Any],
     progress: Progress,
 ) -> Calibration:
-    """Try every strength on training images, by box AP."""
+    """Try every strength on training images, by box AP.
+
+    Raises:
+        LstError: If the images show base classes alone, which are always better off unopposed.
+    """
     split = workspace.split
     manifest = workspace.require_model(phase)
     seen = split.class_order[: split.seen_classes(phase)]
@@ -91,22 +141,37 @@ def _choose(
     listed = set(train.categories.ids.tolist())
     scored = [one for one in seen if one in listed]
     truth = build_ground_truth(train, scored, masks=False)
-    rows = choose_images(
-        [np.unique(truth.image[truth.category == column]) for column in range(len(scored))],
-        settings.eval.calibration_images,
-        settings.seed,
-    )
+    images_of_class = [
+        np.unique(truth.image[truth.category == column]) for column in range(len(scored))
+    ]
+    base = set(split.groups[0])
+    if way == "phases" and not any(
+        len(images)
+        for category_id, images in zip(scored, images_of_class, strict=True)
+        if category_id not in base
+    ):
+        raise LstError(
+            f"{train.path}: shows no class that came after the base phase, by which a strength "
+            "could be chosen",
+            "--set eval.calibration_strength=0.5, or another number of logits",
+        )
+    rows = choose_images(images_of_class, settings.eval.calibration_images, settings.seed)
     chosen = truth.image_ids[rows]
-    found = _detect(workspace, phase, settings, train, chosen, seen, progress)
+    strengths = STRENGTHS[way]
+    shifts = [
+        shift_of(workspace, phase, Correction(way=way, strength=one)) or [] for one in strengths
+    ]
+    found = _detect(workspace, phase, settings, train, chosen, seen, shifts, progress)
     some = of_images(truth, chosen)
     cap = Cap(per_image=settings.eval.detections)
     box_ap = {}
-    for done, (strength, records) in enumerate(zip(STRENGTHS, found, strict=True), start=1):
+    for done, (strength, records) in enumerate(zip(strengths, found, strict=True), start=1):
         wanted = [one for one in records if one["category_id"] in listed]
         result = lvis_ap(some, Records(wanted), iou_type="bbox", cap=cap)
         box_ap[strength] = result.summary["AP"]
-        progress("strengths of calibration", done, len(STRENGTHS))
+        progress("strengths of calibration", done, len(strengths))
     return Calibration(
+        way=way,
         model_sha256=manifest.model_sha256 or "",
         seed=settings.seed,
         tried_with=tried_with,
@@ -124,20 +189,19 @@ def _detect(
     train: Dataset,
     image_ids: npt.NDArray[np.int64],
     seen: Sequence[int],
+    shifts: Sequence[Sequence[float]],
     progress: Progress,
 ) -> list[list[dict[str, object]]]:
-    """Boxes on some training images under every strength, LVIS results format."""
+    """Boxes on some training images under every correction, LVIS results format."""
     # torch and detectron2 take seconds to import: not before the inputs are known to be good.
     from lst_cli.recipes.inference import detect_corrected
 
-    split = workspace.split
-    shifts = [shift_of(workspace, phase, strength) or [] for strength in STRENGTHS]
     return detect_corrected(
         workspace.phase(phase).model,
         in_use(workspace.trained_settings(phase), settings),
         settings,
         train.images,
-        ImagePaths.of(train.images, split.image_dirs),
+        ImagePaths.of(train.images, workspace.split.image_dirs),
         seen,
         np.flatnonzero(np.isin(train.images.ids, image_ids)).tolist(),
         shifts,

@@ -10,6 +10,7 @@ from lst_cli.config import Settings
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
 from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
+from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.evaluate import evaluate_phase, load_metrics
 from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.report import make_report
@@ -79,7 +80,9 @@ def run_demo(
             train_phase(workspace, phase, settings, events=events.training)
         if not workspace.phase(phase).metrics.exists():
             events.stage(f"evaluation of phase {phase}")
-            evaluate_phase(workspace, phase, settings, progress=events.progress)
+            evaluate_phase(
+                workspace, phase, settings_in_series(settings, phase), progress=events.progress
+            )
     events.stage("report")
     files = make_report(
         workspace,

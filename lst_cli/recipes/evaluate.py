@@ -19,7 +19,7 @@ from lst_cli.evaluation.metrics import Metrics
 from lst_cli.evaluation.scoring import iou_metrics
 from lst_cli.evaluation.sources import Records, ResultsFile, Source
 from lst_cli.phases.bins import parse_bins
-from lst_cli.recipes.calibrate import calibration_of, shift_of
+from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
 from lst_cli.recipes.measure import (
     IOU_TYPES,
@@ -65,10 +65,12 @@ def evaluate_phase(
         The metrics, also written beside the phase together with its detections.
 
     Raises:
-        LstError: If the phase is not finished, or an input is missing or changed.
+        LstError: If the phase is not finished, an input is missing or changed, or scores cannot
+            be corrected as they should be.
     """
     tell = progress or (lambda what, done, total: None)
     manifest = workspace.require_model(phase)
+    require_correctable(phase, settings)
     split = workspace.split
     val, paths = read_validation(workspace, phase)
     parse_bins(settings.eval.bins)  # refused now, not after the network has run
@@ -78,8 +80,8 @@ def evaluate_phase(
     with workspace.locked():
         began = time.perf_counter()
         # Chosen by the ordinary cap: AP and AP_fixed are of the same scores.
-        strength = calibration_of(workspace, phase, plain, progress=tell)
-        shift = shift_of(workspace, phase, strength)
+        correction = calibration_of(workspace, phase, plain, progress=tell)
+        shift = shift_of(workspace, phase, correction)
         directory = workspace.phase(phase)
         to_detections, to_metrics, part = evaluation_files(directory, fixed_ap)
         header = run_model(
@@ -98,7 +100,7 @@ def evaluate_phase(
                 progress=tell,
             )
         metrics = metrics.model_copy(
-            update={"calibration": strength, "made_with": header.made_with}
+            update={"calibration": correction, "made_with": header.made_with}
         )
         write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
         part.unlink(missing_ok=True)

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
+from lst_cli.evaluation.calibration import Correction
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
 from lst_cli.evaluation.errors import ErrorAnalysis, analyse_errors
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.evaluation.sources import ResultsFile
 from lst_cli.phases.bins import parse_bins
-from lst_cli.recipes.calibrate import calibration_of, shift_of
+from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.recipes.evaluate import (
     Progress,
     evaluate_phase,
@@ -74,12 +75,13 @@ def examine_phase(
         LstError: If the phase is not finished, or an input is missing or changed.
     """
     tell = progress or (lambda what, done, total: None)
+    require_correctable(phase, settings)
     directory = workspace.phase(phase)
     from_detections, from_metrics, _ = evaluation_files(directory, fixed_ap)
     workspace.require_done(phase)
     val, _ = read_validation(workspace, phase)
     stored = _stored(from_metrics) if from_detections.exists() else None
-    if stored is None or stored.made_with != _made_with(
+    if stored is None or (stored.made_with, stored.calibration) != _made_with(
         workspace, phase, settings, val, fixed_ap=fixed_ap, progress=tell
     ):
         stored = evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
@@ -125,17 +127,17 @@ def _made_with(
     *,
     fixed_ap: bool,
     progress: Progress,
-) -> dict[str, Any]:
-    """What would decide about detections made now."""
+) -> tuple[dict[str, Any], Correction | None]:
+    """What would decide about detections made now, and how their scores would be corrected."""
     manifest = workspace.require_model(phase)
-    strength = calibration_of(workspace, phase, settings, progress=progress)
+    correction = calibration_of(workspace, phase, settings, progress=progress)
     if fixed_ap:
         settings = with_fixed_cap(settings)
     use = in_use(workspace.trained_settings(phase), settings)
     header = make_header(
-        manifest.model_sha256, val.sha256, use, shift_of(workspace, phase, strength)
+        manifest.model_sha256, val.sha256, use, shift_of(workspace, phase, correction)
     )
-    return header.made_with
+    return header.made_with, correction
 
 
 def _stored(path: Path) -> Metrics | None:

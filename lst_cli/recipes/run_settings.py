@@ -70,13 +70,18 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
         if key.startswith("eval."):
             table[key] = _shown(value)
     if made.made_with:
-        table["eval.calibration"] = _shown(made.calibration)
+        table["eval.calibration"] = _correction(made.calibration)
     return {key: value for key, value in table.items() if key not in _NO_MATTER}
+
+
+class _Correction(msgspec.Struct):
+    way: str
+    strength: float
 
 
 class _Evaluation(msgspec.Struct):
     made_with: dict[str, Any] = msgspec.field(default_factory=dict)
-    calibration: float | None = None
+    calibration: _Correction | float | None = None
 
 
 def _evaluation(path: Path) -> _Evaluation:
@@ -85,6 +90,14 @@ def _evaluation(path: Path) -> _Evaluation:
         return msgspec.json.decode(path.read_bytes(), type=_Evaluation)
     except (OSError, msgspec.DecodeError):
         return _Evaluation()
+
+
+def _correction(made: _Correction | float | None) -> str:
+    if made is None:
+        return "none"
+    if isinstance(made, float):  # an older evaluation: see `read_correction`
+        made = _Correction("norcal", made)
+    return f"{made.way}, strength {made.strength:.6g}"
 
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lst_cli.errors import InterruptionError, LstError
+from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.evaluate import evaluate_phase
 from lst_cli.recipes.init import write_settings
@@ -174,7 +175,8 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
             )
     for phase in _to_evaluate(sweep, job):
         if phase > 0 or not _take_over_evaluation(sweep, job):
-            evaluate_phase(workspace, phase, job.settings, progress=events.progress)
+            settings = settings_in_series(job.settings, phase)
+            evaluate_phase(workspace, phase, settings, progress=events.progress)
     traceback_file(job.root).unlink(missing_ok=True)
 
 

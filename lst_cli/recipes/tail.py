@@ -16,6 +16,7 @@ from lst_cli.recipes.compare import name_runs, open_run
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.inputs import read_validation
 from lst_cli.recipes.shown_objects import Found, read_annotated, read_found
+from lst_cli.reporting.calibration import note_ways
 from lst_cli.reporting.data import PanelObject
 from lst_cli.reporting.details import mask_of
 from lst_cli.reporting.tail import (
@@ -182,9 +183,7 @@ def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
         notes.append(
             f"The runs learned from different files; counts are those of {first.root.name}."
         )
-    calibrated = [run.root.name for run in runs if run.metrics.calibration is not None]
-    if 0 < len(calibrated) < len(runs):
-        notes.append(f"Scores were calibrated in {', '.join(calibrated)} alone.")
+    notes += note_ways([(run.root.name, [run.metrics.calibration]) for run in runs])
     return [
         TailClass(
             record.category_id,

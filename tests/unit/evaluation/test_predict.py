@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from lst_cli.config import build_settings
 from lst_cli.data.lvis import Images
 from lst_cli.data.mapper import Mapper
 from lst_cli.errors import LstError
 from lst_cli.evaluation import predict as predicting
 from lst_cli.evaluation.predict import Detection, predict, predict_rows
 from lst_cli.modeling.build import build_model
+from lst_cli.settings import build_settings
 
 pytestmark = pytest.mark.engine
 
