@@ -6,23 +6,20 @@ is silent they are the reference code's. Presets change values only, see `lst_cl
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
-from lst_cli.tables import assign, flatten, leaves, merge, parse_override, read_toml
 
 Replay = Literal["none", "balanced", "all"]
 NewRows = Literal["random", "mean-feature"]
 Sampling = Literal["uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
 Mask = Literal["transfer", "fcn"]
+Others = Literal["ignore", "count", "background"]
+Future = Literal["background", "ignore"]
+DistillRegions = Literal["new", "seen", "sampled"]
 
 
 class Section(BaseModel):
@@ -97,6 +94,12 @@ class ScheduleSettings(Section):
     decay_epochs: tuple[float, ...] = Field(
         (6.0, 8.0), description="epochs after which the learning rate is divided by 10"
     )
+    image_passes: int = Field(
+        0,
+        ge=0,
+        description="images that a phase shows; epochs and decay_epochs are stretched or shrunk "
+        "to that. 0: as many as epochs says (paper)",
+    )
     lr: float = Field(0.01, gt=0, description="learning rate")
     batch_size: int = Field(8, gt=0, description="images in an iteration")
     rois_per_image: int = Field(512, gt=0, description="regions an image that train the heads")
@@ -114,6 +117,18 @@ class ScheduleSettings(Section):
     )
     clip_gradients: float = Field(
         0.0, ge=0, description="largest gradient norm, over all weights; 0 does not clip"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of a running average of the weights, which then is the phase's model; "
+        "0 takes the last weights (paper)",
+    )
+    future: Future = Field(
+        "background",
+        description="regions of objects whose classes come in later phases: background, as "
+        "nobody told of them (paper), or ignored, which takes their boxes from the annotations",
     )
     amp: bool = Field(False, description="mixed precision (CUDA only)")
     save_every: int = Field(1000, gt=0, description="iterations between resumable states")
@@ -159,6 +174,32 @@ class StepSettings(ScheduleSettings):
     )
     distill_weight: float = Field(
         1.0, ge=0, description="weight of the distillation loss (Eq. 2); 0 switches it off"
+    )
+    distill_regions: DistillRegions = Field(
+        "new",
+        description="regions that are distilled: annotated objects of new classes (paper), of all "
+        "seen classes, or all regions that train the heads",
+    )
+    distill_boxes: float = Field(
+        0.0, ge=0, description="weight of distilling box regression too; 0 does not (paper)"
+    )
+    others: Others = Field(
+        "ignore",
+        description="other annotated objects of an entry, for the heads: ignored (reference "
+        "code), counted like the entry's own class, or background",
+    )
+    previous_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the previous phase's weights in those of this phase, taken when it "
+        "ends, wherever both have them; 0 takes the trained ones (paper)",
+    )
+    rebalance_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="further epochs after the last phase's own that train the classifier alone, "
+        "on the same balanced entries, and on top of image_passes; 0 does not (paper)",
     )
     new_rows: NewRows = Field(
         "random",
@@ -227,15 +268,15 @@ class EvalSettings(Section):
     )
     score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
     nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
-    calibration: Literal["none", "norcal"] = Field(
+    calibration: Literal["none", "norcal", "phases"] = Field(
         "none",
-        description="scores corrected by how often each class was seen (NorCal, Pan et al. 2021)",
+        description="scores corrected by how often each class was seen (norcal: NorCal, Pan et "
+        "al. 2021), or base classes against later ones (phases)",
     )
-    calibration_strength: float = Field(
-        -1.0,
-        ge=-1,
-        le=2,
-        description="exponent of the training instances; below 0 it is chosen on training images",
+    calibration_strength: float | Literal["auto"] = Field(
+        "auto",
+        description="norcal: exponent of the training instances, 0 to 2; phases: logits that "
+        "base classes lose, -10 to 10; auto chooses it on training images",
     )
     calibration_images: int = Field(
         200, gt=0, description="training images that the strength is chosen on"
@@ -244,6 +285,27 @@ class EvalSettings(Section):
         "=1, <5, <10, 10-99, 100-999, >=1000",
         description="bins of the AP table, by training instances of a class",
     )
+
+    @field_validator("calibration_strength", mode="plain")
+    @classmethod
+    def _read_strength(cls, value: Any) -> float | Literal["auto"]:
+        # A union would tell one slip twice, once for each of its types.
+        if value == "auto":
+            return "auto"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not -10 <= value <= 10:
+            raise ValueError(f"should be a number from -10 to 10 or 'auto', got {value!r}")
+        return float(value)
+
+    @model_validator(mode="after")
+    def _check_strength(self) -> EvalSettings:
+        # Below 0 NorCal's is chosen, as it was where settings did not know "auto".
+        strength = self.calibration_strength
+        if self.calibration == "norcal" and strength != "auto" and not -1 <= strength <= 2:
+            raise ValueError(
+                f"calibration_strength = {strength:g} is none that norcal takes: 0 to 2, or 'auto'"
+            )
+        return self
 
 
 class Settings(Section):
@@ -266,131 +328,3 @@ class Settings(Section):
     def schedule(self, phase: int) -> ScheduleSettings:
         """Return the settings that train a phase."""
         return self.base if phase == 0 else self.step
-
-
-# Keys that a setting of ours already decides: overriding them would make two truths.
-OWNED_DETECTRON2_KEYS = {
-    "MODEL.ROI_HEADS.NUM_CLASSES": "the split",
-    "MODEL.WEIGHTS": "--weights",
-    "MODEL.DEVICE": "device",
-    "MODEL.META_ARCHITECTURE": "the method",
-    "MODEL.ROI_HEADS.NAME": "the method",
-    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.class_agnostic_boxes",
-    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": "the method, whose loss is softmax cross-entropy",
-    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "the method, whose loss is softmax cross-entropy",
-    "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "model.mask",
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "base.rois_per_image and step.rois_per_image",
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "eval.score_threshold",
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "eval.nms_threshold",
-    "TEST.DETECTIONS_PER_IMAGE": "eval.detections",
-}
-
-
-_UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
-
-
-def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
-
-    Args:
-        file: A TOML file, or None for none.
-        overrides: `key=value` words such as `base.lr=0.02`; the value is TOML, or a plain string.
-
-    Raises:
-        LstError: If the file is no TOML or any value is refused; all problems at once, each
-            with its file and key.
-    """
-    table = read_toml(file) if file is not None else {}
-    sources: dict[str, str] = dict.fromkeys(leaves(table), file.name if file else "")
-    for word in overrides:
-        key, value = parse_override(word)
-        assign(table, key, value, word)
-        sources[".".join(key)] = "--set"
-    return build_settings(table, sources)
-
-
-def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
-    """Check a nested table of values and fill it up from its preset and the defaults.
-
-    Args:
-        table: Values that differ from the preset, nested as in `lst.toml`.
-        sources: Where a dotted key was given, for the error lines.
-
-    Raises:
-        LstError: If anything is refused.
-    """
-    sources = sources or {}
-    table = _with_flat_detectron2(table)
-    name = table.get("preset", "paper-r50")
-    if not isinstance(name, str) or name not in PRESETS:
-        source = sources.get("preset")
-        raise LstError(
-            f"{source + ': ' if source else ''}preset: {name!r} is not one of {', '.join(PRESETS)}",
-            "choose one of these",
-        )
-    merged = merge(merge({"preset": name}, PRESETS[name]), table)
-    lines = [
-        f"{_source(('detectron2', key), sources)}detectron2.{key}: {reason}"
-        for key, reason in _refused_detectron2_keys(merged.get("detectron2"))
-    ]
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as error:
-        lines = [_describe(problem, sources) for problem in error.errors()] + lines
-    if lines:
-        count = f"{len(lines)} settings refused: " if len(lines) > 1 else ""
-        raise LstError(
-            count + "; ".join(lines),
-            "correct them; `lst init --print` shows every setting with its default",
-        )
-    return settings
-
-
-def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Join keys of `[detectron2]` that were written without quotes, hence as nested tables."""
-    keys = table.get("detectron2")
-    if not isinstance(keys, Mapping):
-        return table
-    return {**table, "detectron2": dict(flatten(keys))}
-
-
-def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
-    for key, value in keys.items() if isinstance(keys, Mapping) else ():
-        if key in OWNED_DETECTRON2_KEYS:
-            yield key, f"is decided by {OWNED_DETECTRON2_KEYS[key]}"
-        elif key.startswith(_UNREAD_DETECTRON2_KEYS) and key != "INPUT.FORMAT":
-            yield key, "has no effect; see [data], [base] and [step]"
-        elif not _is_plain(value):
-            yield key, f"should be a number, text, true, false or a list of these, got {value!r}"
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return isinstance(value, bool | int | str) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
-
-
-def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if problem["type"] == "extra_forbidden":
-        message = "unknown setting"
-        close = difflib.get_close_matches(key, leaves(Settings().model_dump()), n=1)
-        if close:
-            message += f"; did you mean {close[0]}?"
-    elif problem["type"] in {"model_type", "dict_type"}:
-        message = f"should be a table of settings, got {problem['input']!r}"
-    elif problem["type"] != "value_error":  # those tell the value themselves
-        message += f", got {problem['input']!r}"
-    return f"{_source(problem['loc'], sources)}{key}: {message}"
-
-
-def _source(loc: Sequence[Any], sources: Mapping[str, str]) -> str:
-    """Where the value at a key, inside it (a table) or around it (a list's item) was given."""
-    key = ".".join(str(part) for part in loc)
-    for dotted, name in sources.items():
-        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}."):
-            return f"{name}: "
-    return ""

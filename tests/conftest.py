@@ -212,7 +212,7 @@ class FakeTrainer:
                 trainer.runs.append((self.plan.phase, self.start, weights))
                 return self.start
 
-            def train(self, on_iteration: Callable[[Any], None]) -> float:
+            def train(self, on_iteration: Callable[[Any], None], events: Any) -> float:
                 for done in range(self.start + 1, self.plan.iterations + 1):
                     on_iteration(
                         types.SimpleNamespace(
@@ -230,7 +230,7 @@ class FakeTrainer:
                         raise KeyboardInterrupt
                 return self.plan.iterations / 4
 
-            def save_model(self, events: Any) -> None:
+            def save_model(self) -> None:
                 text = f"weights of phase {self.plan.phase}, seed {self.seed}"
                 self.directory.model.write_text(text)
 

@@ -36,6 +36,7 @@ FLOORS = {
     "reporting": 3,
     "demo": 3,
     "phases": 2,
+    "settings": 1,
     "config": 1,
     "tables": 0,
     "presets": 0,
@@ -47,6 +48,7 @@ TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 LIGHT = (
     "lst_cli.cli",
     "lst_cli.config",
+    "lst_cli.settings",
     "lst_cli.errors",
     "lst_cli.presets",
     "lst_cli.tables",

@@ -19,7 +19,7 @@ from lst_cli.config import DataSettings
 from lst_cli.data.images import read_image
 from lst_cli.data.phase_dataset import Sample
 from lst_cli.data.segmentations import Segmentation, parse_segmentation, usable_polygons
-from lst_cli.modeling.roi_heads import IGNORED
+from lst_cli.modeling.roi_heads import FUTURE, IGNORED
 
 
 class Mapper:
@@ -30,15 +30,24 @@ class Mapper:
         data: Sizes and flip.
         channels: `BGR` or `RGB`, as the network wants it.
         seed: Seed of size and flip; together with a sample's position it decides both.
+        others: `gt_classes` of objects of seen classes that do not count: `IGNORED`, or K, which
+            makes background of them.
     """
 
     def __init__(
-        self, find: Callable[[int], Any], data: DataSettings, *, channels: str, seed: int
+        self,
+        find: Callable[[int], Any],
+        data: DataSettings,
+        *,
+        channels: str,
+        seed: int,
+        others: int = IGNORED,
     ) -> None:
         self._find = find
         self._data = data
         self._bgr = channels == "BGR"
         self._seed = seed
+        self._others = others
 
     def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
         """Map a sample.
@@ -49,8 +58,8 @@ class Mapper:
 
         Returns:
             detectron2's dict: `image`, float32 (3, H, W), and `instances` with `gt_boxes`
-            (absolute XYXY), `gt_masks`, `gt_labels`, and `gt_classes`, which is the label or
-            `IGNORED` where the object does not count.
+            (absolute XYXY), `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where
+            the object counts.
 
         Raises:
             LstError: If the image is missing, unreadable, or of another size than stated.
@@ -85,7 +94,8 @@ class Mapper:
         )
         labels, counts = torch.from_numpy(sample.labels), torch.from_numpy(sample.counts)
         instances.gt_labels = labels
-        instances.gt_classes = torch.where(counts, labels, IGNORED)
+        others = torch.where(labels == FUTURE, IGNORED, self._others)
+        instances.gt_classes = torch.where(counts, labels, others)
         return {
             "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
             "instances": instances,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lst_cli.config import Future, Others
 from lst_cli.data.joined import JoinedDataset
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
 
@@ -47,9 +48,9 @@ class Sample:
         image: Row of the image table.
         height: Pixels, as stated.
         width: Pixels, as stated.
-        boxes: Boxes of all objects of seen classes, x, y, width, height, shape (M, 4); those
-            that count come first.
-        labels: Label of each, shape (M,).
+        boxes: Boxes of all objects of seen classes (and of later ones, where these are to be
+            ignored), x, y, width, height, shape (M, 4); those that count come first.
+        labels: Label of each, shape (M,); -1 where its class comes in a later phase.
         counts: Whether it counts in the entry, shape (M,).
         segmentations: Raw JSON of each one's segmentation.
     """
@@ -74,16 +75,26 @@ class PhaseDataset:
         labels: Label of each annotation, shape (M,); below 0 or from `seen` on it does not exist.
         seen: Number of classes seen so far, this phase's included.
         data: Entries of each epoch.
+        others: With `count`, all annotated objects of an entry count.
+        future: With `ignore`, objects of later classes are part of a sample.
     """
 
     def __init__(
-        self, dataset: JoinedDataset, labels: IntArray, seen: int, data: PhaseData
+        self,
+        dataset: JoinedDataset,
+        labels: IntArray,
+        seen: int,
+        data: PhaseData,
+        *,
+        others: Others = "ignore",
+        future: Future = "background",
     ) -> None:
         self.data = data
         self._images = dataset.images
         self._boxes = dataset.instances.boxes
-        self._labels = labels
-        usable = (labels >= 0) & (labels < seen)
+        self._labels = np.where(labels < seen, labels, -1)
+        self._all_count = others == "count"
+        usable = (labels >= 0) & ((labels < seen) | (future == "ignore"))
         wanted = np.zeros(len(dataset.images.ids), dtype=bool)
         wanted[data.fixed.images] = True
         for label, count in enumerate(data.replayed):
@@ -122,7 +133,9 @@ class PhaseDataset:
     def sample(self, image: int, label: int, position: int = 0) -> Sample:
         """The sample of an image in which one class counts, or all (`ALL_CLASSES`)."""
         rows = self._rows[self._starts[image] : self._starts[image + 1]]
-        counts = (self._labels[rows] == label) | (label == ALL_CLASSES)
+        everything = self._all_count or label == ALL_CLASSES
+        counts = (self._labels[rows] == label) | everything
+        counts &= self._labels[rows] >= 0
         # Of two annotations with the very same box, a region matches the first: one that does
         # not count must not hide the one that does.
         order = np.argsort(~counts, kind="stable")

@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
 )
 from detectron2.modeling import build_model as build_from_registry
@@ -29,6 +30,7 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.box_predictor import CosineBoxPredictor
 from lst_cli.modeling.fcn_mask_head import FcnMaskHead
 from lst_cli.modeling.mask_head import TransferMaskHead
+from lst_cli.modeling.proposals import LstRPN
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.roi_heads import LstROIHeads
 from lst_cli.modeling.softmax_predictor import SoftmaxBoxPredictor
@@ -83,6 +85,7 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     # The reference code's losses; detectron2's own defaults are plain L1.
     model.RPN.SMOOTH_L1_BETA = 1 / 9
     model.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1.0
+    model.PROPOSAL_GENERATOR.NAME = LstRPN.__name__
     model.ROI_HEADS.NAME = build_lst_roi_heads.__name__
     model.ROI_BOX_HEAD.NAME = build_lst_box_head.__name__
     model.ROI_MASK_HEAD.NAME = build_lst_mask_head.__name__
@@ -121,6 +124,7 @@ def input_format(settings: Settings) -> str:
 
 
 META_ARCH_REGISTRY.register(LstRCNN)
+PROPOSAL_GENERATOR_REGISTRY.register(LstRPN)
 
 
 @BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]

@@ -197,8 +197,10 @@ class Episodes(nn.Module):
         """Pool the support boxes of images, with gradients wherever something is trained."""
         images = model.preprocess_image(support)
         targets = [item["instances"].to(model.device) for item in support]
+        wanted = torch.arange(self.new.start, self.new.stop, device=model.device)
         # Only the class that an entry stands for: others have their own entries.
-        targets = [target[target.gt_classes >= self.new.start] for target in targets]
+        # (An object that is background in the entry has a class behind the last one.)
+        targets = [target[torch.isin(target.gt_classes, wanted)] for target in targets]
         features = model.backbone(images.tensor)
         proposals = [target.gt_boxes for target in targets]
         if self.boxes == "proposals":

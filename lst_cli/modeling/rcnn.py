@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import Tensor
 
-from lst_cli.modeling.cosine import cosines
-from lst_cli.modeling.distillation import distillation_loss
-
 if TYPE_CHECKING:
+    from lst_cli.modeling.distillation import Distillation
     from lst_cli.modeling.episodes import Episodes
-    from lst_cli.modeling.teacher import Teacher
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -100,8 +97,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
     def losses(
         self,
         batch: list[dict[str, Any]],
-        teacher: Teacher | None = None,
-        distill_weight: float = 1.0,
+        distillation: Distillation | None = None,
         support: list[dict[str, Any]] | None = None,
     ) -> dict[str, Tensor]:
         """All losses of a batch.
@@ -111,10 +107,9 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
 
         Args:
             batch: detectron2's dicts: `image`, shape (3, H, W), and `instances` with `gt_boxes`,
-                `gt_masks`, `gt_labels`, and `gt_classes`, which is `IGNORED` where an object
-                does not count.
-            teacher: The previous phase's model; without it there is no `loss_distill`.
-            distill_weight: Weight of `loss_distill`.
+                `gt_masks`, `gt_labels` (`FUTURE` of a class not seen yet), and `gt_classes`,
+                which is `IGNORED` where an object does not count.
+            distillation: What to keep of the previous phase's model.
             support: Support images, if `episodes` wants them anew in every iteration.
         """
         # Only here: teacher imports this module for its type.
@@ -126,21 +121,15 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             features = self.backbone(images.tensor)
         proposals, losses = self.proposal_generator(images, features, targets)
         if self.episodes is None:
-            _, of_heads = self.roi_heads(images, features, proposals, targets)
+            sampled, of_heads = self.roi_heads(images, features, proposals, targets)
         else:
             with self.episodes.rows_of(self, support):
-                _, of_heads = self.roi_heads(images, features, proposals, targets)
+                sampled, of_heads = self.roi_heads(images, features, proposals, targets)
             regions = [found.proposal_boxes for found in proposals]
             self.episodes.refresh(self.roi_heads, features, targets, regions)
         losses = {**losses, **of_heads}
-        if teacher is not None:
-            old = len(teacher.class_rows)
-            # All objects of new classes, also those that do not count in their entry.
-            boxes: list[Boxes] = [t.gt_boxes[t.gt_labels >= old] for t in targets]
-            student = cosines(
-                self.roi_heads.box_features(features, boxes),
-                self.roi_heads.box_predictor.cls_score.weight[:old],
+        if distillation is not None:
+            losses |= distillation.losses(
+                self.roi_heads, images.tensor, bottom_up, features, targets, sampled
             )
-            known = teacher(images.tensor, bottom_up, features, boxes)
-            losses["loss_distill"] = distill_weight * distillation_loss(student, known)
         return losses

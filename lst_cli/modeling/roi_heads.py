@@ -15,6 +15,10 @@ that there is an object.
 """
 
 
+FUTURE = -1
+"""`gt_labels` of an annotated object whose class comes in a later phase."""
+
+
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
     """detectron2's heads; masks are made from classifier rows.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import NamedTuple
 
 import torch
 from detectron2.structures import Boxes
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lst_cli.modeling.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
@@ -22,8 +24,21 @@ class Given(nn.Module):
         return features
 
 
+class Known(NamedTuple):
+    """What the previous phase's model says of R boxes.
+
+    Attributes:
+        cosines: Cosines with the rows of the old classes, shape (R, K_old).
+        deltas: Corrections of the boxes, shape (R, 4K_old), or (R, 4) where one regressor serves
+            all classes.
+    """
+
+    cosines: Tensor
+    deltas: Tensor
+
+
 class Teacher(nn.Module):
-    """Cosines of the previous phase's model with its own rows, on given boxes.
+    """The previous phase's model, on given boxes.
 
     Whatever of the student's network is frozen is the teacher's too: its features are taken
     from the student's pass and not computed again.
@@ -51,6 +66,7 @@ class Teacher(nn.Module):
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)
+        self.bbox_pred = deepcopy(heads.box_predictor.bbox_pred)
         self.class_rows: Tensor
         self.register_buffer(
             "class_rows", heads.box_predictor.cls_score.class_rows.detach().clone()
@@ -65,7 +81,7 @@ class Teacher(nn.Module):
         bottom_up: dict[str, Tensor],
         features: dict[str, Tensor],
         boxes: list[Boxes],
-    ) -> Tensor:
+    ) -> Known:
         """Score boxes as the previous phase did.
 
         Args:
@@ -73,14 +89,12 @@ class Teacher(nn.Module):
             bottom_up: The student's bottom-up features.
             features: The student's feature pyramid.
             boxes: Boxes, image by image.
-
-        Returns:
-            Cosines with the rows of the old classes, shape (R, K_old).
         """
         if self.backbone is not None:
             features = self.backbone(bottom_up if self.shares_bottom_up else images)
         pooled = self.box_pooler([features[name] for name in self.box_in_features], boxes)
-        return cosines(self.box_head(pooled), self.class_rows)
+        region = self.box_head(pooled)
+        return Known(cosines(region, self.class_rows), self.bbox_pred(F.relu(region)))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.phases.replay import iterations_of
 from lst_cli.workspace.store import Workspace
 
 
@@ -25,6 +26,43 @@ def image_passes_of(workspace: Workspace) -> int:
             f"{workspace.training_command(upcoming)} -w {workspace.root}",
         )
     return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
+
+
+def scheduled(
+    settings: Settings, phase: int, entries: int, image_passes: int | None = None
+) -> Settings:
+    """Settings with the epochs that a phase is really to have.
+
+    Args:
+        settings: How to train.
+        phase: t.
+        entries: Entries in an epoch.
+        image_passes: Images to show; None leaves it to the settings.
+    """
+    wanted = image_passes or settings.schedule(phase).image_passes
+    return spend(settings, phase, entries, wanted) if wanted else settings
+
+
+def count_iterations(
+    settings: Settings, phase: int, entries: int, *, last: bool
+) -> tuple[int, int]:
+    """Iterations of a phase.
+
+    Args:
+        settings: From `scheduled`.
+        phase: t.
+        entries: Entries in an epoch.
+        last: Whether it is the last phase, which rebalancing follows.
+
+    Returns:
+        Those of its own epochs; all of them, rebalancing included.
+    """
+    batch = settings.schedule(phase).batch_size
+    own = iterations_of(settings.schedule(phase).epochs, entries, batch)
+    more = settings.step.rebalance_epochs
+    if phase == 0 or not last or more == 0:
+        return own, own
+    return own, own + iterations_of(more, entries, batch)
 
 
 def spend(settings: Settings, phase: int, entries: int, image_passes: int) -> Settings:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lst_cli.config import load_settings
 from lst_cli.errors import LstError
+from lst_cli.settings import load_settings
 from lst_cli.tables import override_table, toml_value
 from lst_cli.workspace.atomic import write_text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,9 +12,11 @@ from lst_cli.data.loading import iterate_batches, iterate_support
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
 from lst_cli.modeling.build import build_model, input_format
+from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
-from lst_cli.modeling.grow import grow_state
+from lst_cli.modeling.grow import CLASSIFIER, grow_state
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.roi_heads import IGNORED
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weights import load_weights
 from lst_cli.phases.replay import PhaseData
@@ -24,7 +25,9 @@ from lst_cli.recipes.network import load_network
 from lst_cli.recipes.new_rows import build_generator, draw_rows, imprint_rows, load_generator
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.support import Support, save_attention
+from lst_cli.training.averaging import WeightAverage, mixed_with_previous
 from lst_cli.training.checkpoint import (
+    load_model,
     load_training_state,
     restore_optimizer,
     save_model,
@@ -37,13 +40,12 @@ from lst_cli.training.device import (
     seed_iteration,
 )
 from lst_cli.training.loop import Report, train
-from lst_cli.training.optim import build_optimizer, freeze
+from lst_cli.training.optim import build_optimizer, freeze, freeze_all_but
+from lst_cli.training.tensorboard import scalars
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.recipes.train import Events
-
-TENSORBOARD_EVERY = 10
 
 
 class PhaseRun:
@@ -75,9 +77,21 @@ class PhaseRun:
         self.previous = workspace.phase(plan.phase - 1) if plan.phase else None
         self.device = choose_device(settings.device)
         self.device_name = describe_device(self.device)
-        self.dataset = PhaseDataset(inputs.dataset, inputs.labels, plan.seen_classes, data)
+        others = settings.step.others
+        self.dataset = PhaseDataset(
+            inputs.dataset,
+            inputs.labels,
+            plan.seen_classes,
+            data,
+            others=others,
+            future=self.schedule.future,
+        )
         self.mapper = Mapper(
-            find, settings.data, channels=input_format(settings), seed=settings.seed
+            find,
+            settings.data,
+            channels=input_format(settings),
+            seed=settings.seed,
+            others=plan.seen_classes if others == "background" else IGNORED,
         )
         self.support = Support(
             self.dataset,
@@ -88,7 +102,8 @@ class PhaseRun:
         self.base_classes = workspace.split.base_classes
         self.with_generator = plan.phase > 0 and settings.step.mwg
         self.model: LstRCNN
-        self.teacher: Teacher | None = None
+        self.distillation: Distillation | None = None
+        self.average: WeightAverage | None = None
         self.start = 0
         self.seconds = 0.0
         self.weight_report: dict[str, Any] | None = None
@@ -111,8 +126,9 @@ class PhaseRun:
             self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
         )
         state = self._saved_state()
+        rebalancing = state is not None and state.iteration > self.plan.rebalance_from
         if state is not None:
-            if self.with_generator:
+            if self.with_generator and not rebalancing:
                 self.model.episodes = self._build_episodes()
             self.model.load_state_dict(state.model)
             self.start, self.seconds = state.iteration, state.seconds
@@ -122,14 +138,19 @@ class PhaseRun:
                 self.model.episodes = self._build_episodes()
         else:
             self._initialise(weights, events)
-        if self.plan.phase:
-            freeze(self.model, self.settings.step.freeze)
         self.model.to(self.device)
-        if self.model.episodes is not None and state is None:
-            self._fill(self.model.episodes, events)
-        if previous is not None and self.settings.step.distill_weight > 0:
-            self.teacher = self._make_teacher(previous)
-        self.optimizer = build_optimizer(self.model, self.schedule)
+        if rebalancing:
+            self._begin_rebalancing()
+        else:
+            if self.plan.phase:
+                freeze(self.model, self.settings.step.freeze)
+            if self.model.episodes is not None and state is None:
+                self._fill(self.model.episodes, events)
+            if previous is not None:
+                self.distillation = self._make_distillation(previous)
+            self.optimizer = build_optimizer(self.model, self.schedule)
+            if self.schedule.ema > 0:
+                self.average = WeightAverage(self.model, self.schedule.ema)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.schedule.amp and self.device.type == "cuda"
         )
@@ -137,57 +158,101 @@ class PhaseRun:
             restore_optimizer(self.model, self.optimizer, state.optimizer)
             if state.scaler:  # empty if the phase was begun without mixed precision
                 self.scaler.load_state_dict(state.scaler)
+            if self.average is not None:
+                self.average.restore(state.average)
         return self.start
 
-    def train(self, on_iteration: Callable[[Report], None]) -> float:
-        """Train to the end of the phase.
+    def train(self, on_iteration: Callable[[Report], None], events: Events) -> float:
+        """Train to the end of the phase; the model then is what the phase leaves.
 
         Returns:
             Seconds, earlier runs included.
         """
-        batches = iterate_batches(
-            self.dataset,
-            self.mapper,
-            start=self.start,
-            iterations=self.plan.iterations,
-            batch_size=self.schedule.batch_size,
-            workers=choose_workers(self.settings.data.workers, self.device),
-            pin_memory=self.device.type == "cuda",
-        )
-        anew = self.model.episodes is not None and self.model.episodes.kept is None
-        with self._tensorboard() as write:
+        own, seconds = self.plan.rebalance_from, self.seconds
+        with scalars(self.directory.tensorboard, self.start) as write:
 
             def report(result: Report) -> None:
                 write(result)
                 on_iteration(result)
 
-            seconds = train(
-                self.model,
-                batches,
-                self.optimizer,
-                self.scaler,
-                self.schedule,
-                phase=self.plan.phase,
-                start=self.start,
-                iterations=self.plan.iterations,
-                seed=self.settings.seed,
-                seconds=self.seconds,
-                teacher=self.teacher,
-                distill_weight=self.settings.step.distill_weight,
-                on_iteration=report,
-                save=self._save_state,
-                support=self._read_support() if anew else None,
-            )
-        if self.model.episodes is not None and self.start < self.plan.iterations:
-            # Writing the rows passes over all images once more: a crash there loses no training.
-            self._save_state(self.plan.iterations, seconds)
+            if self.start <= own:
+                seconds = self._train_part(0, self.start, own, seconds, report)
+                if self.model.episodes is not None and self.start < own:
+                    # Writing the rows passes over all images once more: a crash there loses no
+                    # training.
+                    self._save_state(own, seconds)
+                self._finish(events)
+                if own < self.plan.iterations:
+                    self._begin_rebalancing()
+            if own < self.plan.iterations:
+                start = max(self.start, own)
+                seconds = self._train_part(own, start, self.plan.iterations, seconds, report)
         return seconds
 
-    def save_model(self, events: Events) -> None:
-        """Write the finished weights; a generator is detached from them."""
+    def save_model(self) -> None:
+        """Write the finished weights."""
+        save_model(self.directory.model, self.model)
+
+    def _train_part(
+        self, first: int, start: int, stop: int, seconds: float, report: Callable[[Report], None]
+    ) -> float:
+        """Train from one iteration to another, on a schedule that begins at `first`."""
+        batches = iterate_batches(
+            self.dataset,
+            self.mapper,
+            start=start,
+            iterations=stop,
+            batch_size=self.schedule.batch_size,
+            workers=choose_workers(self.settings.data.workers, self.device),
+            pin_memory=self.device.type == "cuda",
+        )
+        anew = self.model.episodes is not None and self.model.episodes.kept is None
+        return train(
+            self.model,
+            batches,
+            self.optimizer,
+            self.scaler,
+            self.schedule,
+            phase=self.plan.phase,
+            first=first,
+            start=start,
+            iterations=stop,
+            total=self.plan.iterations,
+            seed=self.settings.seed,
+            seconds=seconds,
+            distillation=self.distillation,
+            on_iteration=report,
+            save=self._save_state,
+            support=self._read_support() if anew else None,
+            average=self.average,
+        )
+
+    def _finish(self, events: Events) -> None:
+        """Turn the weights as trained into those that the phase leaves."""
+        if self.average is not None:
+            self.average.give()
+            self.average = None
+        share = self.settings.step.previous_share
+        if self.previous is not None and share > 0:
+            before = load_model(self.previous.model, self.command)
+            state = mixed_with_previous(self.model.state_dict(), before, share)
+            self.model.load_state_dict(state)
         if self.model.episodes is not None:
             self._detach(self.model.episodes, events)
-        save_model(self.directory.model, self.model)
+
+    def _begin_rebalancing(self) -> None:
+        """From here on train the classifier alone: at the phase's rate, a tenth at the end."""
+        epochs = self.settings.step.rebalance_epochs
+        self.schedule = self.schedule.model_copy(
+            update={
+                "epochs": epochs,
+                "decay_epochs": (0.75 * epochs,),
+                "warmup_iterations": 0,
+            }
+        )
+        self.distillation = None
+        freeze_all_but(self.model, CLASSIFIER)
+        self.optimizer = build_optimizer(self.model, self.schedule)
 
     def _build_episodes(self) -> Episodes:
         """What writes rows in this phase; its generator goes on from the phase before."""
@@ -240,7 +305,7 @@ class PhaseRun:
             shots=self.settings.mwg.shots,
             seed=self.settings.seed,
             start=self.start,
-            iterations=self.plan.iterations,
+            iterations=self.plan.rebalance_from,
             workers=self.support.workers,
         )
 
@@ -270,6 +335,7 @@ class PhaseRun:
             self.scaler,
             iteration,
             seconds,
+            self.average.state() if self.average is not None else None,
         )
 
     def _initialise(self, weights: str | None, events: Events) -> None:
@@ -307,28 +373,15 @@ class PhaseRun:
             class_agnostic_boxes=self.settings.model.class_agnostic_boxes,
         )
 
-    def _make_teacher(self, previous: LstRCNN) -> Teacher:
-        backbone = self.model.backbone
-        return Teacher(
+    def _make_distillation(self, previous: LstRCNN) -> Distillation | None:
+        step, backbone = self.settings.step, self.model.backbone
+        if step.distill_weight == 0 and step.distill_boxes == 0:
+            return None
+        teacher = Teacher(
             previous,
             student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
             student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
         ).to(self.device)
-
-    @contextmanager
-    def _tensorboard(self) -> Iterator[Callable[[Report], None]]:
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer = SummaryWriter(str(self.directory.tensorboard), purge_step=self.start)
-
-        def write(report: Report) -> None:
-            if report.iteration % TENSORBOARD_EVERY and report.iteration != report.iterations:
-                return
-            scalars = {**report.losses, **report.details, "lr": report.lr}
-            for name, value in scalars.items():
-                writer.add_scalar(name, value, report.iteration)
-
-        try:
-            yield write
-        finally:
-            writer.close()
+        return Distillation(
+            teacher, step.distill_weight, step.distill_regions, box_weight=step.distill_boxes
+        )

@@ -12,7 +12,8 @@ import numpy as np
 
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
-from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
+from lst_cli.phases.replay import PhaseData, base_data, step_data
+from lst_cli.recipes.budget import count_iterations
 from lst_cli.recipes.inputs import TrainingInput
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
@@ -37,6 +38,7 @@ class TrainingPlan:
         replay_entries: Replayed entries an epoch.
         replay_counts: Entries an epoch of each replayed class, by category_id.
         iterations: Optimizer updates.
+        rebalance_from: Of these, the number after which the classifier is trained alone.
         batch_size: Images an update.
         image_passes: Images that are shown in all, repeated ones as often.
         seconds: How long it may take.
@@ -51,6 +53,7 @@ class TrainingPlan:
     replay_entries: int
     replay_counts: dict[str, int]
     iterations: int
+    rebalance_from: int
     batch_size: int
     image_passes: int
     seconds: float
@@ -85,7 +88,8 @@ def plan_training(
     """Count what a phase trains on and estimate its time."""
     split = workspace.split
     schedule = settings.schedule(phase)
-    iterations = iterations_of(schedule.epochs, len(data), schedule.batch_size)
+    last = phase == workspace.last_phase
+    own, iterations = count_iterations(settings, phase, len(data), last=last)
     rate, source = _seconds_per_iteration(workspace, phase, settings)
     return TrainingPlan(
         phase=phase,
@@ -100,6 +104,7 @@ def plan_training(
             if count
         },
         iterations=iterations,
+        rebalance_from=own,
         batch_size=schedule.batch_size,
         image_passes=iterations * schedule.batch_size,
         seconds=iterations * rate,

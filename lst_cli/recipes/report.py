@@ -13,12 +13,14 @@ from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
 from lst_cli.evaluation.instant import InstantMetrics, load_instant
+from lst_cli.evaluation.metrics import Metrics
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.figures import newest_attention
 from lst_cli.recipes.inputs import read_training_input, read_validation
 from lst_cli.recipes.shown_objects import read_annotated, read_found
 from lst_cli.recipes.split import measure_balance, report_classes
 from lst_cli.reporting.attention import Attention, can_lay_out
+from lst_cli.reporting.calibration import corrected_alike, note_strengths
 from lst_cli.reporting.data import (
     Panel,
     PanelObject,
@@ -48,10 +50,26 @@ _SHOWN_SETTINGS = (
     "step.lr",
     "step.replay",
     "step.new_rows",
+    "step.mwg",
     "step.distill_weight",
     "step.freeze",
     "eval.detections",
     "eval.score_threshold",
+)
+
+# Options beyond the paper: worth a line only where they are used.
+_SHOWN_IF_USED = (
+    "base.image_passes",
+    "base.ema",
+    "base.future",
+    "step.image_passes",
+    "step.others",
+    "step.future",
+    "step.distill_regions",
+    "step.distill_boxes",
+    "step.ema",
+    "step.previous_share",
+    "step.rebalance_epochs",
 )
 
 
@@ -166,8 +184,12 @@ def _settings(settings: Settings, phase: int) -> dict[str, str]:
     hidden = [] if phase else ["step."]  # not used yet
     if settings.base.sampler != "repeat-factor":
         hidden.append("base.repeat_threshold")
+    usual = dict(flatten(Settings().model_dump(mode="json")))
+    used = [name for name in _SHOWN_IF_USED if table[name] != usual[name]]
     return {
-        name: _shown(table[name]) for name in _SHOWN_SETTINGS if not name.startswith(tuple(hidden))
+        name: _shown(table[name])
+        for name in (*_SHOWN_SETTINGS, *used)
+        if not name.startswith(tuple(hidden))
     }
 
 
@@ -200,14 +222,17 @@ def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
     made = [record["made_with"] for record in records if record.get("made_with")]
     keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
     differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
-    if len({record.get("calibration") for record in records}) > 1:
+    corrections = {
+        record["phase"]: Metrics.model_validate(record).calibration for record in records
+    }
+    if not corrected_alike(corrections):
         differing.append("eval.calibration")
     if differing:
         notes.append(
             f"Phases were evaluated with different settings ({', '.join(differing)}); "
             "lst eval --all-phases evaluates them alike."
         )
-    return notes
+    return notes + note_strengths(corrections)
 
 
 def _balance(workspace: Workspace, newest: PhaseManifest) -> list[ReplayBalance]:

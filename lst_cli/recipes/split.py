@@ -19,12 +19,12 @@ from lst_cli.phases.order import order_classes
 from lst_cli.phases.replay import (
     Occurrences,
     instances_per_class,
-    iterations_of,
     mean_new_instances,
     replay_counts,
     step_data,
 )
 from lst_cli.phases.split import split_classes
+from lst_cli.recipes.budget import count_iterations, scheduled
 from lst_cli.recipes.checking import refuse_errors
 from lst_cli.recipes.inputs import (
     TrainingInput,
@@ -187,18 +187,20 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
     plans = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        entries = int(images[new.start : new.stop].sum())
+        new_entries = int(images[new.start : new.stop].sum())
         replayed = int(replay_counts(instances, images, new, settings.step.replay).sum())
+        entries = new_entries + replayed
+        chosen = scheduled(settings, phase, entries)
+        last = phase == len(split.groups) - 1
+        _, iterations = count_iterations(chosen, phase, entries, last=last)
         plans.append(
             PhasePlan(
                 phase=phase,
                 classes=len(new),
-                new_entries=entries,
+                new_entries=new_entries,
                 replay_entries=replayed,
                 mean_new_instances=float(mean_new_instances(instances, new)),
-                iterations=iterations_of(
-                    settings.step.epochs, entries + replayed, settings.step.batch_size
-                ),
+                iterations=iterations,
             )
         )
     return tuple(plans)

@@ -15,18 +15,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lst_cli.config import Settings, load_settings
+from lst_cli.config import Settings
 from lst_cli.data.checks import usable_instances
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.evaluation.compare import Setting
 from lst_cli.phases.bins import parse_bins
-from lst_cli.phases.replay import iterations_of
-from lst_cli.recipes.budget import spend
+from lst_cli.recipes.budget import count_iterations, scheduled
+from lst_cli.recipes.calibrate import require_correctable
 from lst_cli.recipes.inputs import TrainingInput
 from lst_cli.recipes.plan import require_growable, split_data
 from lst_cli.recipes.split import make_split, plan_phases
 from lst_cli.recipes.sweep_plan import PlannedRun, SweepPlan
+from lst_cli.settings import load_settings
 from lst_cli.tables import flatten
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
@@ -247,6 +248,8 @@ class _Planner:
             parse_bins(settings.eval.bins)
             if run.kind == "lst":
                 require_growable(settings)
+            else:
+                require_correctable(0, settings)
         return settings
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
@@ -325,11 +328,11 @@ def _count(
     split: Split, inputs: TrainingInput, phase: int, settings: Settings, budget: int | None
 ) -> PhaseCount:
     entries = len(split_data(split, inputs, phase, settings))
-    if budget is not None:
-        settings = spend(settings, phase, entries, budget)
-    schedule = settings.schedule(phase)
-    iterations = iterations_of(schedule.epochs, entries, schedule.batch_size)
-    return PhaseCount(settings, budget, iterations, iterations * schedule.batch_size)
+    settings = scheduled(settings, phase, entries, budget)
+    last = phase == len(split.groups) - 1
+    _, iterations = count_iterations(settings, phase, entries, last=last)
+    shown = iterations * settings.schedule(phase).batch_size
+    return PhaseCount(settings, budget, iterations, shown)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from lst_cli.config import Head, Mask, Sampling, Settings, build_settings
+from lst_cli.config import Head, Mask, Sampling, Settings
 from lst_cli.presets import JOINT_ROWS
+from lst_cli.settings import build_settings
 from lst_cli.tables import assign, leaves, merge, override_words
 
 

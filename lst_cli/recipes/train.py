@@ -16,7 +16,7 @@ from typing import Any, Literal
 from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
-from lst_cli.recipes.budget import spend
+from lst_cli.recipes.budget import scheduled
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import (
@@ -74,8 +74,7 @@ def dry_run(
     _require_trainable(workspace, phase, settings)
     inputs = read_training_input(workspace)
     data = phase_data(workspace, inputs, phase, settings)
-    if image_passes is not None:
-        settings = spend(settings, phase, len(data), image_passes)
+    settings = scheduled(settings, phase, len(data), image_passes)
     return plan_training(workspace, phase, settings, data)
 
 
@@ -114,8 +113,7 @@ def train_phase(
         require_trainable(workspace, phase)
         inputs = read_training_input(workspace)
         data = phase_data(workspace, inputs, phase, settings)
-        if image_passes is not None:
-            settings = spend(settings, phase, len(data), image_passes)
+        settings = scheduled(settings, phase, len(data), image_passes)
         plan = plan_training(workspace, phase, settings, data)
         if restart:
             throw_away(workspace.phase(phase))
@@ -214,8 +212,8 @@ def _run(
             write(report)
             events.iteration(report)
 
-        seconds = run.train(on_iteration)
-    run.save_model(events)
+        seconds = run.train(on_iteration, events)
+    run.save_model()
     done = manifest.model_copy(
         update={
             "done": True,

@@ -18,6 +18,7 @@ from lst_cli.workspace.atomic import replacing
 
 _MODEL = "model/"
 _OPTIMIZER = "optimizer/"
+_AVERAGE = "average/"
 
 
 def save_model(path: Path, model: nn.Module) -> None:
@@ -67,6 +68,7 @@ class TrainingState:
         model: State dict.
         optimizer: Optimizer tensors by `parameter/key`.
         scaler: State of the gradient scaler, empty without mixed precision.
+        average: State of the running average of the weights, empty without one.
     """
 
     iteration: int
@@ -74,6 +76,7 @@ class TrainingState:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     scaler: dict[str, Any]
+    average: dict[str, Tensor]
 
 
 def save_training_state(
@@ -83,6 +86,7 @@ def save_training_state(
     scaler: torch.amp.GradScaler,
     iteration: int,
     seconds: float,
+    average: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write everything an interrupted phase needs to continue, atomically.
 
@@ -91,6 +95,7 @@ def save_training_state(
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in (average or {}).items()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if value is not None:
@@ -121,6 +126,7 @@ def load_training_state(path: Path, mend: str) -> TrainingState:
         model=_below(tensors, _MODEL),
         optimizer=_below(tensors, _OPTIMIZER),
         scaler=json.loads(metadata["scaler"]),
+        average=_below(tensors, _AVERAGE),
     )
 
 

@@ -13,8 +13,9 @@ from detectron2.utils.events import EventStorage
 
 from lst_cli.config import ScheduleSettings
 from lst_cli.errors import InterruptionError, LstError
+from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.modeling.teacher import Teacher
+from lst_cli.training.averaging import WeightAverage
 from lst_cli.training.device import seed_iteration
 from lst_cli.training.interrupt import deferred_interrupt
 from lst_cli.training.optim import lr_factor, set_lr
@@ -58,11 +59,13 @@ def train(
     iterations: int,
     seed: int,
     seconds: float,
-    teacher: Teacher | None,
-    distill_weight: float,
+    distillation: Distillation | None,
     on_iteration: Callable[[Report], None],
     save: Callable[[int, float], None],
     support: Iterable[Batch] | None = None,
+    average: WeightAverage | None = None,
+    first: int = 0,
+    total: int | None = None,
 ) -> float:
     """Train a model in place.
 
@@ -74,14 +77,16 @@ def train(
         schedule: Learning rate, clipping, and how often to save.
         phase: t, for the seed of each iteration.
         start: Iterations already done.
-        iterations: Iterations of the phase.
+        iterations: Iterations after which to end.
         seed: The run's seed.
         seconds: Time already spent.
-        teacher: The previous phase's model, for distillation; None in the base phase.
-        distill_weight: Weight of the distillation loss.
+        distillation: What to keep of the previous phase's model; None in the base phase.
         on_iteration: Called after each iteration.
         save: Called with the iterations done and the time, whenever a state should be kept.
         support: Support images of each iteration's episode, where features are not kept.
+        average: Follows the weights.
+        first: Iteration at which the schedule begins, for a part of a phase with one of its own.
+        total: Iterations of the phase; `iterations`, if they are all.
 
     Returns:
         Seconds of training, earlier runs included.
@@ -91,6 +96,7 @@ def train(
         LstError: If a loss or the gradient is no finite number; the last state that was saved
             is good.
     """
+    total = iterations if total is None else total
     device = model.device
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -110,12 +116,12 @@ def train(
             if batch is None:
                 raise ValueError(f"batches end before iteration {iteration}")
             seed_iteration(seed, phase, iteration)
-            factor = lr_factor(iteration, iterations, schedule)
+            factor = lr_factor(iteration - first, iterations - first, schedule)
             set_lr(optimizer, factor)
             try:
                 with torch.autocast(device.type, enabled=scaler.is_enabled()):
-                    losses = model.losses(batch, teacher, distill_weight, supporting)
-                    total = torch.stack([loss.float() for loss in losses.values()]).sum()
+                    losses = model.losses(batch, distillation, supporting)
+                    loss_sum = torch.stack([loss.float() for loss in losses.values()]).sum()
             except FloatingPointError as error:
                 # detectron2's word for proposals that are no numbers.
                 raise _diverged("proposals are not finite", iteration, phase) from error
@@ -124,7 +130,7 @@ def train(
             if bad:
                 raise _diverged(", ".join(bad), iteration, phase)
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss_sum).backward()  # type: ignore[no-untyped-call]
             details = _latest(storage)
             scaler.unscale_(optimizer)
             clip = schedule.clip_gradients or math.inf
@@ -136,24 +142,26 @@ def train(
                 raise _diverged(f"gradient norm = {norm}", iteration, phase)
             scaler.step(optimizer)
             scaler.update()
+            if average is not None:
+                average.update()
             storage.step()
 
             done, spent = iteration + 1, time.perf_counter() - began
             on_iteration(
                 Report(
                     done,
-                    iterations,
+                    total,
                     {**values, "total": sum(values.values())},
                     schedule.lr * factor,
                     spent,
                     details,
                 )
             )
-            if done < iterations and (stop.requested or done % schedule.save_every == 0):
+            if done < total and (stop.requested or done % schedule.save_every == 0):
                 save(done, spent)
-            if stop.requested and done < iterations:
+            if stop.requested and done < total:
                 raise InterruptionError(
-                    f"interrupted after iteration {done} of {iterations} of phase {phase}; "
+                    f"interrupted after iteration {done} of {total} of phase {phase}; "
                     "the state is saved",
                     "run the same command again to continue",
                 )

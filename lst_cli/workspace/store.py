@@ -16,9 +16,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from lst_cli.config import Settings, load_settings
+from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import parse_bins
+from lst_cli.settings import load_settings
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, Split, load_record, save_record

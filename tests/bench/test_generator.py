@@ -21,8 +21,9 @@ warnings.simplefilter("ignore")
 import torch
 from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
-from lst_cli.config import build_settings
+from lst_cli.settings import build_settings
 from lst_cli.modeling.build import build_model
+from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weight_generator import WeightGenerator
@@ -77,7 +78,7 @@ with EventStorage():
         torch.manual_seed(iteration)  # the same regions, whether or not episodes draw too
         batch = [image(int(torch.randint(base + new, (1,)))) for _ in range(8)]
         began = time.perf_counter()
-        losses = model.losses(batch, teacher, 1.0, shots)
+        losses = model.losses(batch, Distillation(teacher), shots)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)

@@ -130,9 +130,9 @@ def test_whole_images_are_measured_side_by_side() -> None:
     from detectron2.modeling import build_model as build_detectron2
     from pycocotools import mask as mask_api
 
-    from lst_cli.config import build_settings
     from lst_cli.evaluation.box_masks import encode_box_masks
     from lst_cli.modeling.build import CONFIGS, build_model
+    from lst_cli.settings import build_settings
 
     torch.manual_seed(0)
     ours = build_model(build_settings({"preset": "paper-r50"}), CLASSES).eval()

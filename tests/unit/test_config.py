@@ -13,14 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lst_cli import config
-from lst_cli.config import (
-    OWNED_DETECTRON2_KEYS,
-    Settings,
-    build_settings,
-    load_settings,
-)
+from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
+from lst_cli.settings import OWNED_DETECTRON2_KEYS, build_settings, load_settings
 from lst_cli.tables import merge, override_table
 
 
@@ -239,6 +235,60 @@ def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
     assert part in refusal(word)
 
 
+def test_the_strength_of_calibration_is_a_number_or_left_to_be_chosen() -> None:
+    assert Settings().eval.calibration_strength == "auto"
+    norcal, phases = "eval.calibration=norcal", "eval.calibration=phases"
+    for words, strength in (
+        ([norcal, "eval.calibration_strength=auto"], "auto"),
+        ([norcal, "eval.calibration_strength=2"], 2.0),
+        ([phases, "eval.calibration_strength=-1.5"], -1.5),
+        ([norcal, "eval.calibration_strength=-1.0"], -1.0),  # as older settings have it
+    ):
+        assert load_settings(None, words).eval.calibration_strength == strength
+    for word in ("strong", "nan", "true", "11", "[1]"):
+        message = refusal(f"eval.calibration_strength={word}")
+        assert message.startswith(
+            "--set: eval.calibration_strength: should be a number from -10 to 10 or 'auto', got "
+        )
+    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=2.5")
+    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=-2")
+    assert load_settings(None, [phases, "eval.calibration_strength=-2"])
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "good"),
+    [
+        ("base.ema", ("-0.1", "1"), ("0", "0.999")),
+        ("step.ema", ("-0.1", "1"), ("0", "0.999")),
+        ("base.future", ("count", "true"), ("background", "ignore")),
+        ("step.future", ("count", "true"), ("background", "ignore")),
+        ("step.distill_regions", ("old", "all"), ("new", "seen", "sampled")),
+        ("step.distill_boxes", ("-1",), ("0", "2.5")),
+        ("step.others", ("none", "1"), ("ignore", "count", "background")),
+        ("step.previous_share", ("-0.1", "1"), ("0", "0.5")),
+        ("step.rebalance_epochs", ("-1",), ("0", "0.5")),
+    ],
+)
+def test_options_against_forgetting_have_their_range(
+    key: str, bad: tuple[str, ...], good: tuple[str, ...]
+) -> None:
+    for value in bad:
+        assert key in refusal(f"{key}={value}")
+    section, name = key.split(".")
+    for value in good:
+        found = getattr(getattr(load_settings(None, [f"{key}={value}"]), section), name)
+        assert found == type(found)(value)
+    # Without them training is the paper's.
+    assert getattr(getattr(load_settings(None, []), section), name) == type(found)(good[0])
+
+
+@pytest.mark.parametrize(
+    "key", ["others", "previous_share", "rebalance_epochs", "distill_regions", "distill_boxes"]
+)
+def test_the_base_phase_has_no_options_about_what_came_before(key: str) -> None:
+    assert f"base.{key}: unknown setting" in refusal(f"base.{key}=0")
+
+
 def test_more_shots_than_are_kept_are_refused_unless_every_image_is_read_anew() -> None:
     assert refusal("mwg.shots=5") == (
         "--set: mwg: shots = 5 boxes a class cannot be drawn from kept = 4"
@@ -320,7 +370,7 @@ def test_python_310_reads_toml_with_tomli(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_settings_are_read_without_torch() -> None:
     code = (
-        "import sys; from lst_cli.config import load_settings; load_settings(None); "
+        "import sys; from lst_cli.settings import load_settings; load_settings(None); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(config.__file__).parents[1])

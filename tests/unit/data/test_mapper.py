@@ -17,6 +17,7 @@ from lst_cli.config import DataSettings
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import Sample
 from lst_cli.errors import LstError
+from lst_cli.modeling.roi_heads import IGNORED
 
 pytestmark = pytest.mark.engine
 
@@ -37,10 +38,12 @@ def make(pixels: np.ndarray, tmp_path: Path) -> Make:
     path = tmp_path / "image.png"
     Image.fromarray(pixels).save(path)
 
-    def make(channels: str = "RGB", seed: int = 0, **settings: Any) -> Mapper:
+    def make(
+        channels: str = "RGB", seed: int = 0, others: int = IGNORED, **settings: Any
+    ) -> Mapper:
         plain = {"min_size": (HEIGHT,), "max_size": 1000, "min_size_test": HEIGHT, "flip": 0.0}
         data = DataSettings(**{**plain, **settings})
-        return Mapper(lambda row: path, data, channels=channels, seed=seed)
+        return Mapper(lambda row: path, data, channels=channels, seed=seed, others=others)
 
     return make
 
@@ -235,3 +238,15 @@ def test_an_image_of_another_size_and_a_broken_segmentation_are_errors(make: Mak
         make()(sample(height=11))
     with pytest.raises(LstError, match="neither polygons nor an RLE"):
         make()(sample("nonsense"))
+
+
+def test_what_does_not_count_is_what_it_is_told_to_be(make: Make) -> None:
+    one = sample(
+        *[RECTANGLE] * 3, labels=np.array([4, 2, -1]), counts=np.array([True, False, False])
+    )
+    # K = 5 stands for the background; an object of a later phase is none in any case.
+    for others, expected in ((IGNORED, [4, -1, -1]), (5, [4, 5, -1])):
+        instances = make(others=others)(one)["instances"]
+        assert instances.gt_classes.tolist() == expected
+        assert instances.gt_labels.tolist() == [4, 2, -1]
+        assert instances.gt_classes.dtype == torch.int64

@@ -179,3 +179,74 @@ def test_positions_run_through_the_epochs_of_a_sampler(
     continued = PhaseDataset(dataset, LABELS, 5, data)
     for position in (len(expected) - 1, 3, len(expected) // 2):
         assert continued.entry(position) == found[position]
+
+
+# --- what counts, and what is to come ------------------------------------------------------------
+
+
+def with_options(dataset: JoinedDataset, phase: int, **options: Any) -> PhaseDataset:
+    """As `make`."""
+    if phase == 0:
+        return PhaseDataset(dataset, LABELS, 2, make(dataset, 0).data, **options)
+    seen = [3, 5][phase - 1]
+    return PhaseDataset(dataset, LABELS, seen, make(dataset, phase).data, **options)
+
+
+@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
+def test_where_others_count_all_seen_objects_do(
+    phase: int, seen: int, dataset: JoinedDataset
+) -> None:
+    entries = with_options(dataset, phase, others="count")
+    for position in range(2 * len(entries.data)):
+        sample = entries[position]
+        assert rows_of(sample) == expected_rows(sample.image, seen)
+        assert sample.counts.all()
+        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
+
+
+def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset: JoinedDataset) -> None:
+    entries, plain = with_options(dataset, 2, others="background"), make(dataset, 2)
+    for position in range(len(plain.data)):
+        ours, theirs = entries[position], plain[position]
+        assert rows_of(ours) == rows_of(theirs)
+        assert ours.counts.tolist() == theirs.counts.tolist()
+
+
+@pytest.mark.parametrize("others", ["ignore", "count", "background"])
+@pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3)])
+def test_objects_of_the_future_are_there_and_never_count(
+    phase: int, seen: int, others: Any, dataset: JoinedDataset
+) -> None:
+    entries = with_options(dataset, phase, others=others, future="ignore")
+    plain = with_options(dataset, phase, others=others)
+    later = 0
+    for position in range(3 * len(plain.data)):
+        ours, theirs = entries[position], plain[position]
+        assert ours.image == theirs.image
+        assert sorted(rows_of(ours)) == expected_rows(ours.image, 5)
+        labels = [OBJECTS[row][1] for row in rows_of(ours)]
+        assert ours.labels.tolist() == [label if label < seen else -1 for label in labels]
+        assert not ours.counts[ours.labels < 0].any()
+        # Those that count are the same, and come first.
+        count = int(theirs.counts.sum())
+        assert ours.counts.tolist() == [True] * count + [False] * (len(labels) - count)
+        assert rows_of(ours)[:count] == rows_of(theirs)[:count]
+        for row, raw in zip(rows_of(ours), ours.segmentations, strict=True):
+            assert json.loads(raw)[0][0] == row
+        later += int((ours.labels < 0).sum())
+    assert later > 0
+
+
+def test_what_has_no_label_has_no_future_either(dataset: JoinedDataset) -> None:
+    labels = LABELS.copy()
+    labels[7] = -1  # as of a crowd, of label 3 before
+    data = base_data(OCCURRENCES, range(2), seed=0)
+    entries = PhaseDataset(dataset, labels, 2, data, future="ignore")
+    assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
+
+
+def test_in_the_last_phase_there_is_no_future(dataset: JoinedDataset) -> None:
+    entries, plain = with_options(dataset, 2, future="ignore"), make(dataset, 2)
+    for position in range(len(plain.data)):
+        assert rows_of(entries[position]) == rows_of(plain[position])
+        assert entries[position].labels.min() >= 0

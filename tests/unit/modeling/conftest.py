@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from lst_cli.config import Settings, build_settings
+from lst_cli.config import Settings
+from lst_cli.settings import build_settings
 from lst_cli.tables import merge
 
 SMALL: dict[str, Any] = {

@@ -201,6 +201,18 @@ def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(
     torch.testing.assert_close(rows[0], rows[1])
 
 
+@pytest.mark.parametrize("other", [-1, 5], ids=["ignored", "background"])
+def test_exact_support_is_of_the_class_of_its_entry_only(
+    five: Any, make_batch: Callable[..., list[dict[str, Any]]], other: int
+) -> None:
+    # Both objects are of new classes; in the entry the second does not count. K is 5.
+    batch = make_batch((3, other), labels=(3, 4))
+    episodes = make_episodes(five, places=0)
+    labels, pooled = episodes._compute(five, batch)
+    assert labels.tolist() == [0]
+    assert len(pooled) == 1
+
+
 def test_offsets_are_added_to_the_written_rows(five: Any) -> None:
     episodes = make_episodes(five, learn_offsets=True)
     assert episodes.kept is not None

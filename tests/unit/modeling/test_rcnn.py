@@ -9,7 +9,8 @@ from detectron2.layers import paste_masks_in_image
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.cosine import cosines
-from lst_cli.modeling.roi_heads import IGNORED
+from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.roi_heads import FUTURE, IGNORED
 from lst_cli.modeling.teacher import Teacher
 
 pytestmark = pytest.mark.engine
@@ -40,7 +41,7 @@ def test_distillation_looks_at_the_boxes_of_new_classes_only(
     teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
     # Labels 3 and 4 are new; one box is of an old class and one does not count.
     batch = make_batch((3, 1), (IGNORED, 4))
-    losses = losses_of(lambda: student.losses(batch, teacher, distill_weight=0.5))
+    losses = losses_of(lambda: student.losses(batch, Distillation(teacher, 0.5)))
 
     chosen = [batch[0]["instances"].gt_boxes[:1], batch[1]["instances"].gt_boxes[1:]]
 
@@ -63,7 +64,7 @@ def test_distillation_looks_at_new_objects_that_do_not_count_too(
 
     def distil(classes: tuple[int, int]) -> torch.Tensor:
         batch = make_batch(classes, labels=(3, 4))
-        return losses_of(lambda: student.losses(batch, teacher))["loss_distill"]
+        return losses_of(lambda: student.losses(batch, Distillation(teacher)))["loss_distill"]
 
     # An entry of class 3, and one of an old class: the boxes of labels 3 and 4 are the same.
     assert distil((3, IGNORED)) == distil((IGNORED, IGNORED)) == distil((3, 4)) > 0
@@ -74,7 +75,7 @@ def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
 ) -> None:
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
-    losses = losses_of(lambda: student.losses(make_batch((3, 1)), teacher))
+    losses = losses_of(lambda: student.losses(make_batch((3, 1)), Distillation(teacher)))
     losses["loss_distill"].backward()
     gradient = student.roi_heads.box_predictor.cls_score.weight.grad
     assert (gradient.abs().sum(1) > 0).tolist() == [True, True, True, False, False, False]
@@ -85,8 +86,101 @@ def test_a_batch_without_new_classes_distils_nothing_and_trains(
     five: Any, make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
     teacher = Teacher(make_model(3), student_trains_bottom_up=True, student_trains_backbone=True)
-    losses = losses_of(lambda: five.losses(make_batch((0, IGNORED), (2, 1)), teacher))
+    losses = losses_of(lambda: five.losses(make_batch((0, IGNORED), (2, 1)), Distillation(teacher)))
     assert losses["loss_distill"].item() == 0.0
+    torch.stack(list(losses.values())).sum().backward()
+
+
+REGIONS = ("new", "seen", "sampled")
+
+
+def distilled(
+    student: Any, previous: Any, batch: list[dict[str, Any]], **options: Any
+) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    """Losses of a batch, and the regions that its heads were trained on."""
+    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    sampled: list[Any] = []
+    handle = student.roi_heads.register_forward_hook(
+        lambda _, __, output: sampled.extend(one.proposal_boxes for one in output[0])
+    )
+    losses = losses_of(lambda: student.losses(batch, Distillation(teacher, **options)))
+    handle.remove()
+    return losses, sampled
+
+
+def predicted(model: Any, batch: list[dict[str, Any]], boxes: list[Any]) -> Any:
+    """Cosines with all rows, and corrections, of boxes."""
+    features = model.backbone(model.preprocess_image(batch).tensor)
+    region = model.roi_heads.box_features(features, boxes)
+    predictor = model.roi_heads.box_predictor
+    return cosines(region, predictor.cls_score.weight), predictor(region)[1]
+
+
+@pytest.mark.parametrize("regions", REGIONS)
+@pytest.mark.parametrize("agnostic", [True, False], ids=["one-regressor", "one-a-class"])
+def test_the_chosen_regions_are_distilled_by_cosines_and_boxes(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any], regions: Any, agnostic: bool
+) -> None:
+    own = {"class_agnostic_boxes": agnostic}
+    student, previous = make_model(5, seed=1, model=own), make_model(3, seed=2, model=own)
+    batch = make_batch((3, 1), (IGNORED, 4), (IGNORED, IGNORED))
+    batch[1]["instances"].gt_labels[0] = 2  # an old object that does not count
+    batch[2]["instances"].gt_labels[0] = 4  # a new one that does not count, and a later one
+    assert batch[2]["instances"].gt_labels.tolist() == [4, FUTURE]
+    losses, sampled = distilled(
+        student, previous, batch, regions=regions, weight=0.5, box_weight=0.25
+    )
+    chosen = {"new": ([0], [1], [0]), "seen": ([0, 1], [0, 1], [0])}
+    boxes = sampled
+    if regions != "sampled":
+        boxes = [
+            one["instances"].gt_boxes[places]
+            for one, places in zip(batch, chosen[regions], strict=True)
+        ]
+    count = sum(len(one) for one in boxes)
+    assert count == {"new": 3, "seen": 5}.get(regions, count) > 0
+    ours, theirs = predicted(student, batch, boxes), predicted(previous, batch, boxes)
+    cosine = (ours[0][:, :3] - theirs[0][:, :3]).square().sum() / count
+    torch.testing.assert_close(losses["loss_distill"], 0.5 * cosine)
+    width = 4 if agnostic else 12
+    assert theirs[1].shape == (count, width)
+    box = (ours[1][:, :width] - theirs[1]).square().sum() / (count * width / 4)
+    assert box > 0
+    torch.testing.assert_close(losses["loss_distill_box"], 0.25 * box)
+
+
+def test_other_losses_do_not_hang_on_what_is_distilled(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    student, previous, batch = make_model(5, seed=1), make_model(3, seed=2), make_batch((3, 1))
+    plain = losses_of(lambda: student.losses(batch))
+    for regions in REGIONS:
+        losses, _ = distilled(student, previous, batch, regions=regions, box_weight=1.0)
+        assert losses.keys() - plain.keys() == {"loss_distill", "loss_distill_box"}
+        assert all(torch.equal(losses[name], plain[name]) for name in plain)
+    losses, _ = distilled(student, previous, batch)
+    assert "loss_distill_box" not in losses
+
+
+def test_distilled_boxes_reach_regressors_of_old_classes_only(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    own = {"class_agnostic_boxes": False}
+    student, previous = make_model(5, seed=1, model=own), make_model(3, seed=2, model=own)
+    losses, _ = distilled(student, previous, make_batch((3, 1)), box_weight=1.0)
+    losses["loss_distill_box"].backward()
+    gradient = student.roi_heads.box_predictor.bbox_pred.weight.grad.reshape(5, -1)
+    assert (gradient.abs().sum(1) > 0).tolist() == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("agnostic", [True, False], ids=["one-regressor", "one-a-class"])
+def test_a_batch_without_new_classes_distils_no_boxes_and_trains(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any], agnostic: bool
+) -> None:
+    own = {"class_agnostic_boxes": agnostic}
+    student, previous = make_model(5, model=own), make_model(3, model=own)
+    losses, _ = distilled(student, previous, make_batch((0, IGNORED), (2, 1)), box_weight=1.0)
+    assert losses["loss_distill"].item() == losses["loss_distill_box"].item() == 0.0
     torch.stack(list(losses.values())).sum().backward()
 
 
@@ -103,7 +197,7 @@ def test_an_image_without_any_object_trains(five: Any, make_batch: Callable[...,
 def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(
     five: Any, make_batch: Callable[..., Any]
 ) -> None:
-    losses = losses_of(lambda: five.losses(make_batch((IGNORED, IGNORED))))
+    losses = losses_of(lambda: five.losses(make_batch((IGNORED, IGNORED), labels=(0, 1))))
     assert losses["loss_mask"].item() == losses["loss_box_reg"].item() == 0.0
     assert losses["loss_rpn_loc"].item() > 0
 

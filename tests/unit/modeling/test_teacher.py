@@ -9,6 +9,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.cosine import cosines
+from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.teacher import Teacher, recorded
 from lst_cli.training.optim import freeze
@@ -55,7 +56,9 @@ def of_teacher(teacher: Teacher, student: Any, batch: list[dict[str, Any]]) -> t
     images = student.preprocess_image(batch).tensor
     with recorded(student.backbone.bottom_up) as bottom_up:
         features = student.backbone(images)
-    return teacher(images, bottom_up, features, [b["instances"].gt_boxes for b in batch])
+    boxes = [b["instances"].gt_boxes for b in batch]
+    found: torch.Tensor = teacher(images, bottom_up, features, boxes).cosines
+    return found
 
 
 def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_learns(
@@ -71,13 +74,57 @@ def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_lea
     with EventStorage():
         for _ in range(3):
             optimizer.zero_grad()
-            sum(student.losses(batch, teacher).values()).backward()
+            sum(student.losses(batch, Distillation(teacher)).values()).backward()
             optimizer.step()
     moved = student.backbone(student.preprocess_image(batch).tensor)["p4"]
     assert torch.equal(features, moved) is (kind == "whole backbone shared")
     assert not torch.equal(of_previous(student, batch)[:, :5], expected)  # it did learn
 
     assert torch.equal(of_teacher(teacher, student, batch), expected)
+
+
+@torch.no_grad()
+def deltas_of_teacher(teacher: Teacher, student: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
+    images = student.preprocess_image(batch).tensor
+    with recorded(student.backbone.bottom_up) as bottom_up:
+        features = student.backbone(images)
+    boxes = [b["instances"].gt_boxes for b in batch]
+    found: torch.Tensor = teacher(images, bottom_up, features, boxes).deltas
+    return found
+
+
+@torch.no_grad()
+def deltas_of_previous(previous: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
+    features = previous.backbone(previous.preprocess_image(batch).tensor)
+    region = previous.roi_heads.box_features(features, [b["instances"].gt_boxes for b in batch])
+    deltas: torch.Tensor = previous.roi_heads.box_predictor(region)[1]
+    return deltas
+
+
+def test_the_teacher_corrects_boxes_as_the_previous_model_did(
+    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
+) -> None:
+    previous, student, teacher, _ = pair
+    batch = make_batch((5, 1))
+    expected = deltas_of_previous(previous, batch)
+    assert expected.shape == (2, 4)
+    assert torch.equal(deltas_of_teacher(teacher, student, batch), expected)
+    with torch.no_grad():
+        for model in (previous, student):
+            model.roi_heads.box_predictor.bbox_pred.weight.zero_()
+    assert torch.equal(deltas_of_teacher(teacher, student, batch), expected)
+
+
+def test_the_teacher_corrects_boxes_of_each_old_class(
+    make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    own = {"class_agnostic_boxes": False}
+    previous, student = make_model(3, seed=2, model=own), make_model(5, model=own)
+    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    batch = make_batch((3, 1))
+    expected = deltas_of_previous(previous, batch)
+    assert expected.shape == (2, 12)
+    assert torch.equal(deltas_of_teacher(teacher, student, batch), expected)
 
 
 def test_the_teacher_keeps_nothing_of_the_models_that_may_change(
@@ -105,7 +152,7 @@ def test_the_teacher_is_not_trained_and_no_part_of_the_student(
     _, student, teacher, _ = pair
     before = list(student.state_dict())
     with EventStorage():
-        sum(student.losses(make_batch((5, 1)), teacher).values()).backward()
+        sum(student.losses(make_batch((5, 1)), Distillation(teacher)).values()).backward()
     assert list(student.state_dict()) == before
     own = {id(parameter) for parameter in student.parameters()}
     for parameter in teacher.parameters():

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from lst_cli.config import Settings, build_settings
+from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.budget import image_passes_of, spend
 from lst_cli.recipes.train import dry_run, train_phase
+from lst_cli.settings import build_settings
 from lst_cli.workspace.store import Workspace
 
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lst_cli.config import Settings, load_settings
+from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
 from lst_cli.recipes.init import render_settings, write_settings
+from lst_cli.settings import load_settings
 from lst_cli.tables import read_toml
 
 OVERRIDES = (

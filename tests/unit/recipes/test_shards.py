@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.config import Settings, build_settings
+from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.shards import (
     Header,
@@ -19,6 +19,7 @@ from lst_cli.recipes.shards import (
     make_header,
     read_kept,
 )
+from lst_cli.settings import build_settings
 
 IMAGES = 5
 

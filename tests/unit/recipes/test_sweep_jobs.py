@@ -45,6 +45,13 @@ def named(sweep: Sweep) -> dict[str, Job]:
     return {job.name: job for job in sweep.jobs}
 
 
+def test_joint_runs_have_no_phases_to_set_against_each_other(plan: Plan) -> None:
+    phases = {"eval": {"calibration": "phases"}}
+    with pytest.raises(LstError, match=r"joint.*eval\.calibration = phases"):
+        plan(LST, {**JOINT, **phases})
+    assert plan({**LST, **phases}, JOINT)
+
+
 def bases(sweep: Sweep) -> list[Job]:
     return [job for job in sweep.jobs if job.kind == "base"]
 

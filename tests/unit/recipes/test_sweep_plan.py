@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from lst_cli.config import load_settings
 from lst_cli.errors import LstError
 from lst_cli.presets import JOINT_ROWS
 from lst_cli.recipes.sweep_plan import SweepPlan
 from lst_cli.recipes.sweep_read import choose, parse_plan, read_plan, shipped_plans
+from lst_cli.settings import load_settings
 from lst_cli.tables import override_words
 
 LST: dict[str, Any] = {"name": "lst", "kind": "lst"}

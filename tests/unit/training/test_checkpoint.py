@@ -11,6 +11,7 @@ from torch import nn
 
 from lst_cli.errors import LstError
 from lst_cli.training import checkpoint
+from lst_cli.training.averaging import WeightAverage
 from lst_cli.training.checkpoint import (
     load_model,
     load_training_state,
@@ -179,3 +180,30 @@ def test_a_full_disk_is_called_that(
     assert "free some space" in caught.value.hint
     assert (tmp_path / "model").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_running_average_is_kept_beside_the_weights(tmp_path: Path) -> None:
+    model = network(0)
+    optimizer = optimizer_of("sgd", model)
+    average = WeightAverage(model, 0.9)
+    for seed in range(3):
+        update(model, optimizer, seed)
+        average.update()
+    path = tmp_path / "s"
+    save_training_state(path, model, optimizer, NO_SCALER, 3, 0.0, average.state())
+    state = load_training_state(path, "mend")
+    assert all(torch.equal(state.model[n], t) for n, t in model.state_dict().items())
+    assert state.average.keys() == average.state().keys()
+    other = network(1)
+    resumed = WeightAverage(other, 0.9)
+    resumed.restore(state.average)
+    resumed.give()
+    assert not torch.equal(other[0].weight, model[0].weight)
+    average.give()
+    assert torch.equal(other[0].weight, model[0].weight)
+
+
+def test_a_state_without_an_average_has_none(tmp_path: Path) -> None:
+    model = network(0)
+    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), NO_SCALER, 1, 0.0)
+    assert load_training_state(tmp_path / "s", "mend").average == {}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lst_cli.config import BaseSettings, Settings, StepSettings, build_settings
+from lst_cli.config import BaseSettings, Settings, StepSettings
 from lst_cli.data.joined import join_datasets
 from lst_cli.data.loading import iterate_batches
 from lst_cli.data.lvis import read_dataset
@@ -20,9 +20,12 @@ from lst_cli.data.phase_dataset import PhaseDataset
 from lst_cli.demo.draw import draw_demo
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model
+from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.phases.replay import Occurrences, base_data, step_data
+from lst_cli.settings import build_settings
+from lst_cli.training.averaging import WeightAverage
 from lst_cli.training.checkpoint import (
     load_training_state,
     restore_optimizer,
@@ -43,13 +46,11 @@ class Line(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(weight))
         self.device = torch.device("cpu")
-        self.seen: list[tuple[float, Any, float]] = []
+        self.seen: list[tuple[float, Any]] = []
         self.noise: list[float] = []
 
-    def losses(
-        self, batch: Any, teacher: Any, distill_weight: float, support: Any = None
-    ) -> dict[str, torch.Tensor]:
-        self.seen.append((batch, teacher, distill_weight))
+    def losses(self, batch: Any, distillation: Any, support: Any = None) -> dict[str, torch.Tensor]:
+        self.seen.append((batch, distillation))
         self.noise.append(torch.rand(()).item())
         return {"loss_slope": self.weight * batch, "loss_same": self.weight * 0 + 2.0}
 
@@ -66,8 +67,7 @@ def run(model: Any, batches: Any, schedule: Any, **changes: Any) -> tuple[list[R
         "iterations": start + len(batches),
         "seed": 5,
         "seconds": 0.0,
-        "teacher": None,
-        "distill_weight": 1.0,
+        "distillation": None,
         "on_iteration": reports.append,
         "save": lambda done, seconds: saved.append(done),
         **changes,
@@ -91,7 +91,7 @@ def test_each_batch_is_one_update_at_the_scheduled_rate() -> None:
     assert reports[0].iterations == 4
     assert reports[0].losses == {"loss_slope": 1.0, "loss_same": 2.0, "total": 3.0}
     assert reports[1].losses["loss_slope"] == 0.5
-    assert [batch for batch, _, _ in model.seen] == [1.0, 1.0, 2.0, 2.0]
+    assert [batch for batch, _ in model.seen] == [1.0, 1.0, 2.0, 2.0]
     assert model.training
 
 
@@ -122,10 +122,10 @@ def test_sampling_is_a_function_of_seed_phase_and_iteration() -> None:
     assert len({*whole.noise, *other.noise}) == 8
 
 
-def test_teacher_and_weight_reach_the_losses() -> None:
-    model, teacher = Line(), object()
-    run(model, [1.0], plain(), teacher=teacher, distill_weight=0.25)
-    assert model.seen == [(1.0, teacher, 0.25)]
+def test_distillation_reaches_the_losses() -> None:
+    model, distillation = Line(), object()
+    run(model, [1.0], plain(), distillation=distillation)
+    assert model.seen == [(1.0, distillation)]
 
 
 def test_time_goes_on_from_what_was_spent() -> None:
@@ -155,9 +155,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(value: float) -> None:
 class Cliff(Line):
     """A finite loss with an infinite gradient."""
 
-    def losses(
-        self, batch: Any, teacher: Any, distill_weight: float, support: Any = None
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Any, distillation: Any, support: Any = None) -> dict[str, torch.Tensor]:
         return {"loss": (self.weight - 1).abs().sqrt() * batch}
 
 
@@ -214,6 +212,42 @@ def test_an_interrupt_in_the_last_iteration_lets_the_phase_finish() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     run(Line(), [1.0, 1.0], plain(), on_iteration=on_iteration)
+
+
+def test_a_part_of_a_phase_has_a_schedule_of_its_own_and_goes_on_counting() -> None:
+    reports, saved = run(Line(), [1.0] * 4, plain(save_every=3), start=6, first=6, total=12)
+    assert [report.lr for report in reports] == pytest.approx([0.5, 0.5, 0.05, 0.05])
+    assert [report.iteration for report in reports] == [7, 8, 9, 10]
+    assert {report.iterations for report in reports} == {12}
+    assert saved == [9]
+    # One that continues in the middle of its part is where it would have been.
+    continued, _ = run(Line(), [1.0] * 2, plain(), start=8, first=6)
+    assert [report.lr for report in continued] == pytest.approx([0.05, 0.05])
+
+
+def test_an_interrupt_in_the_last_iteration_of_a_part_stops_before_the_next() -> None:
+    saved: list[int] = []
+    with pytest.raises(LstError, match="interrupted after iteration 2 of 5 of phase 0"):
+        run(
+            Line(),
+            [1.0, 1.0],
+            plain(),
+            total=5,
+            on_iteration=lambda report: (
+                os.kill(os.getpid(), signal.SIGINT) if report.iteration == 2 else None
+            ),
+            save=lambda done, seconds: saved.append(done),
+        )
+    assert saved == [2]
+
+
+def test_an_average_takes_in_the_weights_after_each_update() -> None:
+    model = Line()
+    average = WeightAverage(model, 0.9)
+    run(model, [1.0, 1.0], plain(decay_epochs=()), average=average)
+    assert model.weight.item() == 0.0  # 1, after the first update 0.5
+    average.give()
+    assert model.weight.item() == pytest.approx(0.5 * 2 / 11)
 
 
 def test_too_few_batches_are_a_bug() -> None:
@@ -327,8 +361,7 @@ def test_resumed_training_gives_the_very_weights_of_an_uninterrupted_run(
             iterations=ITERATIONS,
             seed=0,
             seconds=0.0,
-            teacher=teacher,
-            distill_weight=1.0,
+            distillation=Distillation(teacher) if teacher else None,
             on_iteration=lambda report: losses.append(report.losses),
             save=lambda done, seconds: save(model, optimizer, done, seconds),
         )
@@ -362,7 +395,7 @@ def test_an_image_that_cannot_be_read_saves_what_was_trained() -> None:
     with pytest.raises(LstError, match="image 7 is gone"):
         train(
             model, broken(), build_optimizer(model, schedule), NO_SCALER, schedule, phase=0,
-            start=0, iterations=5, seed=0, seconds=0.0, teacher=None, distill_weight=1.0,
+            start=0, iterations=5, seed=0, seconds=0.0, distillation=None,
             on_iteration=lambda report: None, save=lambda done, seconds: saved.append(done),
         )  # fmt: skip
     assert saved == [2]
