@@ -6,7 +6,7 @@ import pytest
 
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
-from lst_cli.recipes.budget import image_passes_of, spend
+from lst_cli.recipes.budget import count_iterations, image_passes_of, scheduled, spend
 from lst_cli.recipes.train import dry_run, train_phase
 from lst_cli.settings import build_settings
 from lst_cli.workspace.store import Workspace
@@ -56,3 +56,21 @@ def test_passes_of_an_unfinished_workspace_are_not_known(
     with pytest.raises(LstError, match="phase 1 is not finished") as caught:
         image_passes_of(split_workspace)
     assert caught.value.hint == f"lst step -w {split_workspace.root}"
+
+
+def test_settings_may_say_how_many_images_a_phase_shows() -> None:
+    table = {"step": {"image_passes": 300, "epochs": 10.0, "decay_epochs": [6.0]}}
+    settings = build_settings(table)
+    step = scheduled(settings, 1, entries=50).step
+    assert (step.epochs, *step.decay_epochs) == pytest.approx((6.0, 3.6))
+    # A budget of the command line counts more, and other phases' settings do not count.
+    assert scheduled(settings, 1, entries=50, image_passes=100).step.epochs == 2.0
+    assert scheduled(settings, 0, entries=50) == settings
+
+
+def test_only_the_last_phase_is_rebalanced() -> None:
+    step = {"epochs": 2.0, "decay_epochs": [1.0], "rebalance_epochs": 0.5, "batch_size": 4}
+    settings = build_settings({"step": step, "base": {"epochs": 1.0, "decay_epochs": []}})
+    assert count_iterations(settings, 1, 40, last=True) == (20, 25)
+    assert count_iterations(settings, 1, 40, last=False) == (20, 20)
+    assert count_iterations(settings, 0, 40, last=True) == (5, 5)
