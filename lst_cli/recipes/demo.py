@@ -18,9 +18,9 @@ from lst_cli.recipes.split import split_dataset
 from lst_cli.recipes.train import Events, train_phase
 from lst_cli.workspace.store import Workspace
 
-# The lite preset, shortened to what two CPU cores do in a few minutes.
+# The small network's preset, shortened to what two CPU cores do in a few minutes.
 DEMO_SETTINGS = (
-    "preset=lite",
+    "preset=lite-paper",
     "data.min_size=[160]",
     "data.min_size_test=160",
     # Glyphs are thin: masks from features at stride 4 follow them, at stride 8 they do not.

@@ -193,6 +193,6 @@ def _seconds_per_iteration(
 
 def nominal_seconds_per_image(settings: Settings) -> float:
     """How long training takes for an image where nothing was timed yet."""
-    kind = "lite" if settings.preset == "lite" else "resnet"
+    kind = "lite" if settings.preset.startswith("lite") else "resnet"
     megapixels = max(settings.data.min_size) ** 2 * 4 / 3 / 1e6
     return NOMINAL_SECONDS_PER_MEGAPIXEL[kind] * megapixels

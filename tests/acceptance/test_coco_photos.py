@@ -40,7 +40,7 @@ def test_five_commands_on_photographs(
     where = ("-w", workspace)
     chosen = [word for setting in SETTINGS for word in ("--set", setting)]
     files = ("--train", photos / "train.json", "--val", photos / "val.json", "--images", photos)
-    lst("split", *where, *files, "--b", "20", "--phases", "3", "--preset", "lite", *chosen)
+    lst("split", *where, *files, "--b", "20", "--phases", "3", "--preset", "lite-paper", *chosen)
     for words in (("train-base",), ("step", "--all"), ("eval", "--all-phases"), ("report",)):
         seconds, memory = lst(*words, *where)
         print(f"lst {' '.join(words)}: {seconds:.0f} s, {memory:.1f} GiB")

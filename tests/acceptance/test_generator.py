@@ -65,7 +65,7 @@ class Runs:
         classes, phases = SPLITS[name]
         if not (workspace / "split.json").exists():
             self.lst(
-                "split", "-w", workspace, "--preset", "lite", "--set", f"seed={seed}",
+                "split", "-w", workspace, "--preset", "lite-paper", "--set", f"seed={seed}",
                 "--b", classes, "--phases", phases, "--images", files,
                 "--train", train or files / "train.json", "--val", files / "val.json",
             )  # fmt: skip

@@ -35,7 +35,7 @@ torch.manual_seed(0)
 settings = build_settings({"preset": preset})
 previous = build_model(settings, base)
 model = build_model(settings, base + new, rois_per_image=settings.step.rois_per_image).train()
-if preset == "lite":
+if preset == "lite-paper":
     model.backbone.bottom_up.load_imagenet()
 freeze(model, settings.step.freeze)
 trained = any(p.requires_grad for p in model.backbone.parameters())
@@ -109,7 +109,7 @@ def test_kept_support_against_no_generator() -> None:
     print("| preset | without, s | with, s | ratio | without, GiB | with, GiB | ratio |")
     print("|---|---|---|---|---|---|---|")
     for preset, height, width, timed, pairs in (
-        ("lite", 192, 192, 9, 3),
+        ("lite-paper", 192, 192, 9, 3),
         ("paper-r50", 800, 1088, 3, 1),
     ):
         found: dict[str, list[tuple[float, float]]] = {"none": [], "kept": []}
@@ -134,7 +134,9 @@ def test_memory_of_exact_episodes_grows_with_the_phase() -> None:
     print("| new classes | none, s | kept, s | exact, s | none, GiB | kept, GiB | exact, GiB |")
     print("|---|---|---|---|---|---|---|")
     for new in (40, 160, 640):
-        found = [measure("lite", one, 44, new, 192, 192, 3) for one in ("none", "kept", "exact")]
+        found = [
+            measure("lite-paper", one, 44, new, 192, 192, 3) for one in ("none", "kept", "exact")
+        ]
         seconds = " | ".join(f"{one:.2f}" for one, _ in found)
         memory = " | ".join(f"{one:.2f}" for _, one in found)
         print(f"| {new} | {seconds} | {memory} |", flush=True)

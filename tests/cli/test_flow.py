@@ -381,6 +381,6 @@ def test_a_reader_that_has_seen_enough_hears_nothing_more(workspace: Workspace) 
 
 def test_every_command_the_group_lists_has_its_module() -> None:
     assert set(main.COMMANDS) == {
-        "init", "split", "check", "hold-out", "train-base", "train-joint", "step", "extend", "eval", "predict",
-        "report", "sweep", "status", "demo",
+        "init", "split", "check", "hold-out", "train-base", "train-joint", "step", "extend",
+        "eval", "predict", "report", "sweep", "status", "demo",
     }  # fmt: skip

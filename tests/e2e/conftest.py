@@ -19,7 +19,7 @@ from lst_cli.workspace.store import Workspace
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
 TINY = (
-    "preset=lite",
+    "preset=lite-paper",
     "device=cpu",
     "data.workers=0",
     "data.min_size=[64]",

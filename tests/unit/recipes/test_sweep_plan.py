@@ -30,12 +30,12 @@ def refused(*runs: dict[str, Any], **table: Any) -> str:
 def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_what_is_common() -> (
     None
 ):
-    settings = {"preset": "lite", "step": {"lr": 0.1, "epochs": 5.0}, "base": {"lr": 0.1}}
+    settings = {"preset": "lite", "step": {"lr": 0.1, "epochs": 25.0}, "base": {"lr": 0.1}}
     plan = parse({**LST, "step": {"lr": 0.3}}, JOINT, settings=settings)
     files = {"train": Path("t.json"), "val": Path("v.json")}
     plan = choose(plan, **files, overrides=["step.lr=0.2", "base.lr=0.2"])
     own, other = (plan.settings_of(run, 7) for run in plan.runs)
-    assert (own.step.lr, own.base.lr, own.step.epochs, own.seed) == (0.3, 0.2, 5.0, 7)
+    assert (own.step.lr, own.base.lr, own.step.epochs, own.seed) == (0.3, 0.2, 25.0, 7)
     assert other.step.lr == 0.2
     assert own.preset == "lite"
 
