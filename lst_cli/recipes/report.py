@@ -12,8 +12,8 @@ from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
+from lst_cli.evaluation.calibration import Correction
 from lst_cli.evaluation.instant import InstantMetrics, load_instant
-from lst_cli.evaluation.metrics import Metrics
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.figures import newest_attention
 from lst_cli.recipes.inputs import read_training_input, read_validation
@@ -222,8 +222,10 @@ def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
     made = [record["made_with"] for record in records if record.get("made_with")]
     keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
     differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
-    corrections = {
-        record["phase"]: Metrics.model_validate(record).calibration for record in records
+    corrections: dict[int, Correction | None] = {
+        record["phase"]: Correction.model_validate(one) if one else None
+        for record in records
+        for one in [record.get("calibration")]
     }
     if not corrected_alike(corrections):
         differing.append("eval.calibration")
