@@ -88,7 +88,7 @@ _LITE_PAPER: Mapping[str, Any] = {
 
 # What did best on parts cut from training sets, see docs/benchmarks/options.md.
 _LITE: Mapping[str, Any] = {
-    "base": {"sampler": "repeat-factor", "repeat_threshold": 0.05, "future": "ignore"},
+    "base": {"sampler": "repeat-factor", "repeat_threshold": 0.05},
     "step": {
         "epochs": 20.0,
         "decay_epochs": (15.0,),
