@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, warn
-from lst_cli.cli.options import examples, json_option, with_options
+from lst_cli.cli.options import examples, json_option, train_option, with_options
 from lst_cli.data.problems import count_of
 
 if TYPE_CHECKING:
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
         "lst hold-out --train lvis_v1_train.json --out tune --rare 10 --share 0.1 --seed 1",
     ),
 )
-@click.option(
-    "--train",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
-)
+@with_options(train_option)
 @click.option(
     "--out",
     "directory",

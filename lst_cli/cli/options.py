@@ -61,6 +61,14 @@ restart_option = click.option(
     "--restart", is_flag=True, help="Throw away a phase that is under way and start it anew."
 )
 
+train_option = click.option(
+    "--train",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
+)
+
 image_dirs_option = click.option(
     "--images",
     "image_dirs",

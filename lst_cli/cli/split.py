@@ -13,6 +13,7 @@ from lst_cli.cli.options import (
     image_dirs_option,
     json_option,
     set_option,
+    train_option,
     with_options,
     words,
     workspace_option,
@@ -34,14 +35,7 @@ if TYPE_CHECKING:
         "lst split --joint --train train.json --val val.json --images DIR -w joint",
     ),
 )
-@with_options(workspace_option)
-@click.option(
-    "--train",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
-)
+@with_options(workspace_option, train_option)
 @click.option(
     "--val",
     required=True,
