@@ -18,7 +18,7 @@ from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.recipes.network import load_network
 from lst_cli.recipes.shards import in_use
-from lst_cli.training.device import choose_device, choose_workers
+from lst_cli.training.device import choose_device, choose_workers, place
 
 Progress = Callable[[int, int | None], None]
 Skip = Callable[[int, LstError], None]
@@ -134,7 +134,7 @@ def _detect_rows(
     skip: Skip | None,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     device = choose_device(settings.device)
-    model.to(device)
+    place(model, device)
     found = predict_rows(
         model,
         images,
@@ -179,7 +179,7 @@ def detect_corrected(
         LstError: If the weights or an image cannot be used.
     """
     device = choose_device(settings.device)
-    model = load_network(weights, use, len(category_ids)).to(device)
+    model = place(load_network(weights, use, len(category_ids)), device)
     mapper = Mapper(find, settings.data, channels=input_format(use), seed=settings.seed)
     found: list[list[dict[str, Any]]] = [[] for _ in shifts]
     workers = choose_workers(settings.data.workers, device)

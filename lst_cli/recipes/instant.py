@@ -27,7 +27,7 @@ from lst_cli.recipes.new_rows import (
 )
 from lst_cli.recipes.support import Support, save_attention
 from lst_cli.training.checkpoint import load_model, save_tensors
-from lst_cli.training.device import choose_device, choose_workers
+from lst_cli.training.device import choose_device, choose_workers, place
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -63,7 +63,8 @@ class InstantClasses:
         self.base_classes = split.base_classes
         new = split.labels_of(phase)
         device = choose_device(settings.device)
-        self.model = load_network(self.before.model, self.trained, new.start).to(device).eval()
+        before = load_network(self.before.model, self.trained, new.start)
+        self.model = place(before, device).eval()
         data = step_data(inputs.occurrences, new, phase, settings.seed, "none")
         mapper = Mapper(
             inputs.paths,

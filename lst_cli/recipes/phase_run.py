@@ -37,6 +37,7 @@ from lst_cli.training.device import (
     choose_device,
     choose_workers,
     describe_device,
+    place,
     seed_iteration,
 )
 from lst_cli.training.loop import Report, train
@@ -117,11 +118,9 @@ class PhaseRun:
         seed_iteration(self.settings.seed, self.plan.phase, 2**31)
         previous = None
         if self.previous is not None:
-            previous = load_network(
-                self.previous.model,
-                self.settings,
-                self.plan.seen_classes - self.plan.new_classes,
-            ).to(self.device)
+            old = self.plan.seen_classes - self.plan.new_classes
+            previous = load_network(self.previous.model, self.settings, old)
+            place(previous, self.device)
         self.model = build_model(
             self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
         )
@@ -138,7 +137,7 @@ class PhaseRun:
                 self.model.episodes = self._build_episodes()
         else:
             self._initialise(weights, events)
-        self.model.to(self.device)
+        place(self.model, self.device)
         if rebalancing:
             self._begin_rebalancing()
         else:

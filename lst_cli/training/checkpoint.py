@@ -144,9 +144,11 @@ def restore_optimizer(
     for name, tensor in tensors.items():
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters[parameter_name]
-        # Adam counts its steps on the CPU, whatever device the parameter is on.
-        device = torch.device("cpu") if key == "step" else parameter.device
-        optimizer.state[parameter][key] = tensor.to(device)
+        # Adam counts its steps on the CPU, whatever device the parameter is on. Momenta lie in
+        # memory as their parameter does: a file knows no layouts, and rounding depends on them.
+        optimizer.state[parameter][key] = (
+            tensor if key == "step" else torch.empty_like(parameter).copy_(tensor)
+        )
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
+from torch import nn
 
 from lst_cli.errors import LstError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -28,6 +33,18 @@ def choose_workers(wanted: int, device: torch.device) -> int:
     if wanted >= 0:
         return wanted
     return 4 if device.type == "cuda" else 0
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to its device, in the memory layout that suits it there.
+
+    A CPU's convolutions, those of one channel above all, want the channels of a pixel side by
+    side and bring them there in every call; weights in that layout carry it through the network.
+    """
+    if device.type == "cpu":
+        # nn.Module.to is overloaded, and knows no layout beside a device.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device)
 
 
 def describe_device(device: torch.device) -> str:

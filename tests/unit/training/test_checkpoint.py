@@ -19,6 +19,7 @@ from lst_cli.training.checkpoint import (
     save_model,
     save_training_state,
 )
+from lst_cli.training.device import place
 
 NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
 
@@ -89,6 +90,24 @@ def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
         model.state_dict().items(), other.state_dict().values(), strict=True
     ):
         assert torch.equal(expected, found), name
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
+    place(model, torch.device("cpu"))
+    optimizer = optimizer_of(kind, model)
+    model(torch.rand(1, 2, 4, 4)).sum().backward()
+    optimizer.step()
+    save_training_state(path, model, optimizer, NO_SCALER, 1, 0.0)
+    resumed = optimizer_of(kind, model)
+    restore_optimizer(model, resumed, load_training_state(path, "mend").optimizer)
+    weight = model[0].weight
+    for key, tensor in resumed.state[weight].items():
+        if key != "step":
+            assert tensor.stride() == weight.stride(), key
+        assert torch.equal(tensor, optimizer.state[weight][key])
 
 
 def test_a_state_before_the_first_update_has_no_momenta(tmp_path: Path) -> None:

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from lst_cli.errors import LstError
-from lst_cli.training.device import choose_device, choose_workers, describe_device, seed_iteration
+from lst_cli.training.device import (
+    choose_device,
+    choose_workers,
+    describe_device,
+    place,
+    seed_iteration,
+)
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +35,25 @@ def test_workers_are_as_wanted_or_suit_the_device() -> None:
 
 def test_a_device_is_described() -> None:
     assert describe_device(torch.device("cpu")).startswith("cpu, ")
+
+
+def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+    images = torch.rand(2, 3, 8, 8)
+    before = network(images)
+    weight = network[0].weight
+    placed = place(network, torch.device("cpu"))
+    assert placed is network
+    assert network[0].weight is weight  # an optimizer made earlier still trains it
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+    assert torch.allclose(network(images), before, atol=1e-6)
+
+
+def test_on_another_device_the_layout_stays() -> None:
+    network = torch.nn.Conv2d(3, 4, 3)
+    assert place(network, torch.device("meta")).weight.is_contiguous()
+    assert network.weight.device.type == "meta"
 
 
 def drawn(seed: int, phase: int, iteration: int) -> float:
