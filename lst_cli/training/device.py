@@ -42,8 +42,7 @@ def place(network: Network, device: torch.device) -> Network:
     side and bring them there in every call; weights in that layout carry it through the network.
     """
     if device.type == "cpu":
-        # nn.Module.to is overloaded, and knows no layout beside a device.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     return network.to(device)
 
 
