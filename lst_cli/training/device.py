@@ -42,7 +42,10 @@ def place(network: Network, device: torch.device) -> Network:
     side and bring them there in every call; weights in that layout carry it through the network.
     """
     if device.type == "cpu":
-        network.to(memory_format=torch.channels_last)
+        # Not Module.to: it wants to lay out buffers of five dimensions as well, and fails.
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network.to(device)
 
 
