@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ DRAWN = {
 
 @pytest.fixture(scope="session")
 def dozen(shared: Path) -> Any:
-    """A drawn set with as many classes as seven phases need."""
+    """A drawn set with as many classes as the seven phases of Table 3 need."""
     with FileLock(shared / "dozen.lock"):
         return draw_demo(
             shared / "dozen", classes=12, size=64, head=9, val_per_class=1, per_image=3.0
@@ -46,7 +45,7 @@ def sweep(dozen: Any, tiny: Any, run: Run, tmp_path: Path) -> Callable[[str], An
     settings = words[words.index("--set") :]
     data = (
         "--train", dozen.train_json, "--val", dozen.val_json, "--images", dozen.images_dir,
-        "--dir", tmp_path / "sweep", "--seed", 0,
+        "--dir", tmp_path / "sweep", "--b", 3, "--phases", 2, "--seed", 0,
     )  # fmt: skip
 
     def make(plan: str) -> Any:
@@ -80,9 +79,8 @@ def test_every_figure_is_drawn_from_the_runs_of_its_plan(
         root = tmp_path / "sweep"
         others = [word for name in beside for word in ("--with", root / f"{name}-seed0")]
         words = ("report", "--figure", figure, "-w", root / f"{own}-seed0", *others)
-        outcome = run(*words, "-o", tmp_path / "paper", "--json")
+        outcome = run(*words, "-o", tmp_path / "paper")
         assert outcome.code == 0, f"{figure}: {outcome.err}"
-        assert json.loads(outcome.out)
         for suffix in ("png", "pdf", "csv"):
             drawn = tmp_path / "paper" / "figures" / f"{figure}.{suffix}"
             assert drawn.stat().st_size > 100, drawn
