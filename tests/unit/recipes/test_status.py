@@ -46,10 +46,17 @@ def test_after_the_last_phase_come_evaluation_and_report(
     for phase in range(4):
         train(split_workspace, phase)
     assert next_command(split_workspace) == "lst eval --all-phases"
-    split_workspace.phase(3).metrics.touch()
-    assert next_command(split_workspace) == "lst eval"
     for phase in range(3):
         split_workspace.phase(phase).metrics.touch()
+    assert next_command(split_workspace) == "lst eval"
+
+
+def test_who_judges_the_last_phase_alone_is_not_sent_back_to_it(
+    split_workspace: Workspace, fake_trainer: Any
+) -> None:
+    for phase in range(4):
+        train(split_workspace, phase)
+    split_workspace.phase(3).metrics.touch()
     assert next_command(split_workspace) == "lst report"
 
 
