@@ -16,7 +16,8 @@ from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
 
-_NO_MATTER = frozenset(("device", "data.workers", "base.save_every", "step.save_every"))
+NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
+"""Settings that change how fast or where something runs, and no result."""
 _OF_STEPS = ("step.", "mwg.")
 _ABSENT = "not recorded"
 
@@ -71,7 +72,7 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
             table[key] = _shown(value)
     if made.made_with:
         table["eval.calibration"] = _correction(made.calibration)
-    return {key: value for key, value in table.items() if key not in _NO_MATTER}
+    return {key: value for key, value in table.items() if key not in NO_MATTER}
 
 
 class _Correction(msgspec.Struct):

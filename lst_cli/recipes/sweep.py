@@ -15,8 +15,15 @@ from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.split import read_datasets, write_split
 from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
 from lst_cli.recipes.sweep_plan import SweepPlan
-from lst_cli.recipes.sweep_results import gather_results, read_result, write_results
-from lst_cli.recipes.sweep_state import evaluated_otherwise, refuse_another
+from lst_cli.recipes.sweep_results import gather_results, write_results
+from lst_cli.recipes.sweep_state import (
+    evaluated_otherwise,
+    find_metrics,
+    is_finished,
+    is_refused,
+    left_to_evaluate,
+    refuse_another,
+)
 from lst_cli.recipes.train import Events, train_phase
 from lst_cli.reporting.sweep_table import SweepResults
 from lst_cli.workspace.atomic import write_text
@@ -66,7 +73,8 @@ def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
 def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
     """Train and evaluate everything that is not yet; the table is written after every run.
 
-    A job that fails does not keep the others from being done.
+    A job that fails does not keep the others from being done. A table that is there stays as long
+    as a workspace is refused: its rows are not to be lost to a slip in the plan.
 
     Args:
         sweep: What is to be done.
@@ -83,7 +91,7 @@ def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
     _check_data(sweep, events)
     failed: dict[Path, tuple[str, LstError]] = {}
     for place, job in enumerate(sweep.jobs, start=1):
-        if _is_finished(sweep, job):
+        if is_finished(sweep, job):
             events.kept(job)
             continue
         events.begin(job, place, len(sweep.jobs))
@@ -94,11 +102,15 @@ def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
             continue
         events.done(job)
         if job.run is not None:
-            write_results(gather_results(sweep, list(failed.values())), sweep.layout)
+            _write(sweep, gather_results(sweep, list(failed.values())))
     results = gather_results(sweep, list(failed.values()))
-    if results.any:  # a table that is there is not to be lost to a slip in the plan
-        write_results(results, sweep.layout)
+    _write(sweep, results)
     return results
+
+
+def _write(sweep: Sweep, results: SweepResults) -> None:
+    if results.any and not any(map(is_refused, sweep.every)):
+        write_results(results, sweep.layout)
 
 
 def _check_data(sweep: Sweep, events: SweepEvents) -> None:
@@ -108,30 +120,13 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
         for job in sweep.jobs
         if job.kind != "lst" and not Workspace(job.root).phase(0).manifest.exists()
     ]
-    if not to_begin or all(_is_finished(sweep, job) for job in to_begin):
+    if not to_begin or all(is_finished(sweep, job) for job in to_begin):
         return
     try:
         check_before_training(to_begin[0].split, events.progress)
     except LstError as error:
         place = f"correct [data] in {sweep.plan.source}, or give --train, --val and --images"
         raise LstError(error.message, place) from error
-
-
-def _is_finished(sweep: Sweep, job: Job) -> bool:
-    """Whether nothing is left of a job, and what is there was made for it."""
-    workspace = Workspace(job.root)
-    try:
-        refuse_another(job)
-        if job.kind == "base":
-            users = [one for one in sweep.jobs if one.name in job.users]
-            return _has_base(workspace) or all(_has_base(Workspace(one.root)) for one in users)
-        return read_result(job) is not None and not _to_evaluate(sweep, job)
-    except LstError:
-        return False
-
-
-def _has_base(workspace: Workspace) -> bool:
-    return workspace.layout.split.exists() and workspace.is_done(0)
 
 
 def _try(
@@ -173,7 +168,7 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
                 image_passes=job.phases[phase].image_passes,
                 events=events.training(job),
             )
-    for phase in _to_evaluate(sweep, job):
+    for phase in left_to_evaluate(sweep, job):
         if phase > 0 or not _take_over_evaluation(sweep, job):
             settings = settings_in_series(job.settings, phase)
             evaluate_phase(workspace, phase, settings, progress=events.progress)
@@ -196,16 +191,6 @@ def _prepare(workspace: Workspace, job: Job) -> None:
         write_split(workspace, job.split, job.inputs, job.settings)
 
 
-def _to_evaluate(sweep: Sweep, job: Job) -> list[int]:
-    """Phases of a run whose evaluation is asked for and missing."""
-    if job.run is None:
-        return []
-    last = len(job.phases) - 1
-    wanted = range(last + 1) if sweep.plan.evaluate == "all" else [last]
-    directory = Workspace(job.root).phase
-    return [phase for phase in wanted if not directory(phase).metrics.exists()]
-
-
 def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
     """Use what another run found with the base phase that both share."""
     for other in sweep.every:
@@ -216,6 +201,7 @@ def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
             and other.root != job.root
             and other.settings.eval == job.settings.eval
             and Workspace(other.root).layout.split.exists()
+            and find_metrics(other, 0) is not None
         )
         if same and take_over_evaluation(Workspace(job.root), Workspace(other.root)):
             return True

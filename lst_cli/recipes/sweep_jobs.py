@@ -25,6 +25,7 @@ from lst_cli.recipes.budget import count_iterations, scheduled
 from lst_cli.recipes.calibrate import require_correctable
 from lst_cli.recipes.inputs import TrainingInput
 from lst_cli.recipes.plan import require_growable, split_data
+from lst_cli.recipes.run_settings import NO_MATTER
 from lst_cli.recipes.split import make_split, plan_phases
 from lst_cli.recipes.sweep_plan import PlannedRun, SweepPlan
 from lst_cli.settings import load_settings
@@ -34,7 +35,6 @@ from lst_cli.workspace.manifest import Split
 
 # Settings that decide nothing about the weights of a base phase.
 NOT_OF_THE_BASE = ("step", "mwg", "eval")
-NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
 
 
 @dataclass(frozen=True)
@@ -189,13 +189,25 @@ def setting_differences(first: Job, this: Job) -> tuple[Setting, ...]:
     )
 
 
+def unused_sections(kind: Literal["base", "lst", "joint"], settings: Settings) -> tuple[str, ...]:
+    """Sections of the settings that a job never reads, however they are set.
+
+    Args:
+        kind: What is trained.
+        settings: How.
+    """
+    if kind != "lst":
+        return ("step", "mwg")
+    return () if settings.step.mwg else ("mwg",)
+
+
 def _described(job: Job) -> dict[str, str]:
     table = {"classes of the phases": " + ".join(str(len(group)) for group in job.split.groups)}
     budgets = [str(phase.image_passes) for phase in job.phases if phase.image_passes is not None]
     table["image passes"] = ", ".join(budgets) or "as the epochs say"
+    unused = unused_sections(job.kind, job.settings)
     for key, value in flatten(job.settings.model_dump(mode="json")):
-        unused = key.startswith("mwg.") and not job.settings.step.mwg
-        if key not in (*NO_MATTER, "seed") and not unused:
+        if key not in (*NO_MATTER, "seed") and key.partition(".")[0] not in unused:
             table[key] = value if isinstance(value, str) else json.dumps(value)
     return table
 
@@ -228,7 +240,7 @@ class _Planner:
             phases=self._phases(run, seed),
             base=self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None,
         )
-        unused = () if settings.step.mwg else ("mwg",)
+        unused = unused_sections(run.kind, settings)
         first = self.made.setdefault(
             _digest(
                 [
@@ -299,14 +311,22 @@ class _Planner:
         if key not in self.counted:
             settings = self._settings(run, seed)
             split, inputs = self._split_of(run, settings)
-            budgets = self._budgets(run, seed, len(split.groups))
+            budgets = self._budgets(run, seed, settings, split, inputs)
             self.counted[key] = tuple(
                 _count(split, inputs, phase, settings, budget)
                 for phase, budget in enumerate(budgets)
             )
         return self.counted[key]
 
-    def _budgets(self, run: PlannedRun, seed: int, phases: int) -> Sequence[int | None]:
+    def _budgets(
+        self,
+        run: PlannedRun,
+        seed: int,
+        settings: Settings,
+        split: Split,
+        inputs: TrainingInput,
+    ) -> Sequence[int | None]:
+        phases = len(split.groups)
         if run.budget_of is None:
             return [run.image_passes] * phases
         other = self.plan.run(run.budget_of)
@@ -319,6 +339,14 @@ class _Planner:
                 f"{self.plan.source}: run {run.name}: budget-of: run {other.name} has "
                 f"{len(theirs) - 1} phase(s) after the base phase, this one {phases - 1}",
                 "give both the same phases, or leave budget-of out",
+            )
+        # Training adds a run's own rebalancing to what it is told to show.
+        theirs[-1] -= _rebalancing_passes(split, inputs, settings)
+        if theirs[-1] <= 0:
+            raise LstError(
+                f"{self.plan.source}: run {run.name}: budget-of: its rebalancing alone shows as "
+                f"many images as the last phase of run {other.name}",
+                "make step.rebalance_epochs smaller, or leave budget-of out",
             )
         # A base phase of the same settings is shared, not measured out anew.
         return [None, *theirs[1:]]
@@ -333,6 +361,14 @@ def _count(
     _, iterations = count_iterations(settings, phase, entries, last=last)
     shown = iterations * settings.schedule(phase).batch_size
     return PhaseCount(settings, budget, iterations, shown)
+
+
+def _rebalancing_passes(split: Split, inputs: TrainingInput, settings: Settings) -> int:
+    """Images that rebalancing shows after the last phase."""
+    last = len(split.groups) - 1
+    entries = len(split_data(split, inputs, last, settings))
+    own, total = count_iterations(settings, last, entries, last=True)
+    return (total - own) * settings.schedule(last).batch_size
 
 
 @contextmanager

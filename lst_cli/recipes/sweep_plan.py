@@ -97,7 +97,7 @@ class PlannedRun(Part):
         head: joint: classifier.
         mask: joint: mask branch.
         budget_of: Another run, as many of whose images are shown: in all, or, where both go
-            phase by phase, in each phase.
+            phase by phase, in each phase after the base, which the settings of [base] decide.
         image_passes: joint: images to show in all.
         b: lst: as in `CommonSettings`.
         phases: lst: as in `CommonSettings`.

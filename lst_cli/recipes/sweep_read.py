@@ -243,4 +243,7 @@ def _absolute(data: SweepData, directory: Path | None) -> SweepData:
     here = directory or Path()
     files = {key: here / value for key in ("train", "val") if (value := getattr(data, key))}
     images = tuple(here / one for one in data.images)
-    return data.model_copy(update={**files, "images": images})
+    weights = data.weights
+    if weights is not None and "://" not in weights:
+        weights = str(here / weights)
+    return data.model_copy(update={**files, "images": images, "weights": weights})

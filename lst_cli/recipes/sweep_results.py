@@ -7,11 +7,9 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 from lst_cli.evaluation.compare import Setting
-from lst_cli.evaluation.metrics import Metrics
-from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.run_settings import find_differences
 from lst_cli.recipes.sweep_jobs import Job, Sweep
-from lst_cli.recipes.sweep_state import evaluated_otherwise, refuse_another
+from lst_cli.recipes.sweep_state import find_metrics, refuse_another
 from lst_cli.reporting.sweep_table import (
     RunResult,
     SeedResult,
@@ -67,20 +65,18 @@ def read_result(job: Job) -> SeedResult | None:
     last = len(job.phases) - 1
     try:
         refuse_another(job)
-        if evaluated_otherwise(job):
-            return None
         if not workspace.layout.split.exists() or last not in workspace.done_phases():
             return None
-        record = load_metrics(workspace, last)
+        metrics = find_metrics(job, last)
+        manifests = [workspace.require_done(phase) for phase in range(last + 1)]
     except LstError:
         return None
-    if record is None:
+    if metrics is None:
         return None
-    manifests = [workspace.require_done(phase) for phase in range(last + 1)]
     return SeedResult(
         seed=job.seed,
         workspace=str(job.root),
-        metrics=Metrics.model_validate(record),
+        metrics=metrics,
         image_passes=sum(manifest.image_passes for manifest in manifests),
         iterations=sum(manifest.iterations for manifest in manifests),
         seconds=sum(manifest.seconds or 0.0 for manifest in manifests),

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.evaluation.metrics import Metrics
+from lst_cli.phases.bins import parse_bins
+from lst_cli.recipes.calibrate import settings_in_series
+from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.plan import NOMINAL_SOURCE, nominal_seconds_per_image
-from lst_cli.recipes.sweep_jobs import NO_MATTER, Job, Sweep
+from lst_cli.recipes.run_settings import NO_MATTER
+from lst_cli.recipes.shards import in_use, make_header
+from lst_cli.recipes.sweep_jobs import Job, Sweep, unused_sections
 from lst_cli.recipes.train import changed_settings, weights_file
 from lst_cli.tables import flatten
 from lst_cli.workspace.store import Workspace
@@ -21,8 +26,8 @@ class JobOutlook:
     Attributes:
         job: The job.
         state: How far it is, in a word or two.
-        iterations: Optimizer updates of its own training that are left, a shared base phase and
-            what an interrupted phase has done left out.
+        iterations: Optimizer updates of its own training that are left, a shared base phase left
+            out; a phase under way counts whole.
         image_passes: Images that these show.
         seconds: How long they may take.
     """
@@ -55,7 +60,7 @@ class Outlook:
 def look_ahead(sweep: Sweep) -> Outlook:
     """Count what a sweep would train; nothing is written."""
     rates = _measured_rates(sweep)
-    found = tuple(_job_outlook(job, rates) for job in sweep.jobs)
+    found = tuple(_job_outlook(sweep, job, rates) for job in sweep.jobs)
     source = "the rate of what is finished here" if rates else NOMINAL_SOURCE
     return Outlook(found, source)
 
@@ -77,7 +82,7 @@ def refuse_another(job: Job) -> None:
     if weights_file(first) != job.weights:
         changed = [f"weights were {weights_file(first)}, are now {job.weights}"]
     elif workspace.layout.settings.exists():
-        changed = _changed(workspace.settings(), job.settings)
+        changed = _changed(job)
     done = workspace.done_phases()
     for phase in done if not changed else ():
         changed = changed_settings(workspace.require_done(phase), job.phases[phase].settings)
@@ -87,24 +92,94 @@ def refuse_another(job: Job) -> None:
         raise LstError(f"{job.root} was made with other settings: {'; '.join(changed)}", mend)
 
 
+def is_refused(job: Job) -> bool:
+    """Whether another job's work lies in the directory of this one; see `refuse_another`."""
+    try:
+        refuse_another(job)
+    except LstError:
+        return True
+    return False
+
+
 def evaluated_otherwise(job: Job) -> bool:
     """Whether what is evaluated in a workspace was so under another test setting or other bins."""
     workspace = Workspace(job.root)
     return workspace.layout.settings.exists() and workspace.settings().eval != job.settings.eval
 
 
-def _changed(before: Settings, now: Settings) -> list[str]:
-    was, wanted = (dict(flatten(one.model_dump(mode="json"))) for one in (before, now))
+def find_metrics(job: Job, phase: int) -> Metrics | None:
+    """What a phase was found to be worth, if it was judged as the job wants it to be.
+
+    Whoever types `lst eval` in a workspace of the sweep may have judged it by another test setting.
+
+    Args:
+        job: The job.
+        phase: One of its phases.
+    """
+    workspace = Workspace(job.root)
+    try:
+        if evaluated_otherwise(job) or (record := load_metrics(workspace, phase)) is None:
+            return None
+    except LstError:
+        return None
+    found = Metrics.model_validate(record)
+    wanted = settings_in_series(job.settings, phase)
+    bins = [(one.low, one.high) for one in parse_bins(wanted.eval.bins)]
+    if [(one.low, one.high) for one in found.segm.bins] != bins:
+        return None
+    if found.made_with:  # older evaluations did not record it
+        way = found.calibration.way if found.calibration is not None else "none"
+        if way != wanted.eval.calibration:
+            return None
+        made = make_header(None, "", in_use(job.phases[phase].settings, wanted)).settings
+        for key, value in made.items():
+            if key.startswith("eval.") and found.made_with.get(key) != value:
+                return None
+    return found
+
+
+def left_to_evaluate(sweep: Sweep, job: Job) -> list[int]:
+    """Phases of a run whose evaluation is asked for and missing."""
+    if job.run is None:
+        return []
+    last = len(job.phases) - 1
+    wanted = range(last + 1) if sweep.plan.evaluate == "all" else [last]
+    return [phase for phase in wanted if find_metrics(job, phase) is None]
+
+
+def is_finished(sweep: Sweep, job: Job) -> bool:
+    """Whether nothing is left of a job, and what is there was made for it."""
+    workspace = Workspace(job.root)
+    try:
+        refuse_another(job)
+        if job.kind == "base":
+            users = [Workspace(one.root) for one in sweep.jobs if one.name in job.users]
+            return _has_base(workspace) or all(map(_has_base, users))
+        trained = workspace.layout.split.exists() and workspace.next_phase() is None
+        return trained and not left_to_evaluate(sweep, job)
+    except LstError:
+        return False
+
+
+def _has_base(workspace: Workspace) -> bool:
+    return workspace.layout.split.exists() and workspace.is_done(0)
+
+
+def _changed(job: Job) -> list[str]:
+    """Settings that the job's workspace was made with and that differ, a line for each."""
+    settings = (Workspace(job.root).settings(), job.settings)
+    was, wanted = (dict(flatten(one.model_dump(mode="json"))) for one in settings)
+    unused = unused_sections(job.kind, job.settings)
     return [
         f"{key} was {was.get(key, 'not given')!r}, is now {wanted.get(key, 'not given')!r}"
         for key in sorted(was.keys() | wanted.keys())
         if was.get(key) != wanted.get(key)
         and key not in NO_MATTER
-        and not key.startswith("eval.")  # see `evaluated_otherwise`
+        and key.partition(".")[0] not in (*unused, "eval")  # see `find_metrics`
     ]
 
 
-def _job_outlook(job: Job, rates: Mapping[bool, float]) -> JobOutlook:
+def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutlook:
     workspace = Workspace(job.root)
     first = 1 if job.kind == "lst" else 0
     done: list[int] = []
@@ -114,16 +189,15 @@ def _job_outlook(job: Job, rates: Mapping[bool, float]) -> JobOutlook:
             refuse_another(job)
         except LstError as error:
             return JobOutlook(job, f"refused: {error.message}", 0, 0, 0.0)
+    if is_finished(sweep, job):
+        return JobOutlook(job, "done", 0, 0, 0.0)
+    if workspace.layout.split.exists():
         done = workspace.done_phases()
         if done or workspace.manifest(0) is not None:
             state = f"{len(done)} of {len(job.phases)} phases done"
     left = range(max(first, len(done)), len(job.phases))
     if not left:
-        last = len(job.phases) - 1
-        evaluated = job.kind == "base" or (
-            workspace.phase(last).metrics.exists() and not evaluated_otherwise(job)
-        )
-        state = "done" if evaluated else "to be evaluated"
+        state = "to be evaluated"
     nominal = nominal_seconds_per_image(job.settings)
     return JobOutlook(
         job,

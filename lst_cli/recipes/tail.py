@@ -165,6 +165,8 @@ def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
     split = first.workspace.split
     seen = split.classes[: split.seen_classes(first.phase)]
     known = [record for record in seen if all(record.category_id in run.ap for run in runs)]
+    # Classes that were added later stand behind all others, however frequent they are.
+    known.sort(key=lambda record: -record.instances)
     if not known:
         raise LstError(
             f"no class with ground truth was seen by all of "

@@ -26,15 +26,14 @@ from lst_cli.recipes.plan import (
     require_growable,
     require_trainable,
 )
-from lst_cli.recipes.run_settings import completed
+from lst_cli.recipes.run_settings import NO_MATTER, completed
 from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
 from lst_cli.workspace.store import Workspace, sha256_of
 
-# Settings that change how fast or where a phase runs, or how it is judged, but not its weights.
-FREE_TO_CHANGE = ("device", "data.workers", "base.save_every", "step.save_every", "eval")
-
+# What changes nothing, or only how a phase is judged, but not its weights.
+FREE_TO_CHANGE = (*NO_MATTER, "eval")
 
 # The smallest base of the paper's Table 3.
 USEFUL_BASE_CLASSES = 110

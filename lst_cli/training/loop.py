@@ -157,9 +157,10 @@ def train(
                     details,
                 )
             )
-            if done < total and (stop.requested or done % schedule.save_every == 0):
+            # Whoever asks to stop in the last iteration does not want the next phase either.
+            if stop.requested or (done < total and done % schedule.save_every == 0):
                 save(done, spent)
-            if stop.requested and done < total:
+            if stop.requested:
                 raise InterruptionError(
                     f"interrupted after iteration {done} of {total} of phase {phase}; "
                     "the state is saved",

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.phases.bins import parse_bins
 from lst_cli.recipes import sweep as recipe
+from lst_cli.recipes.shards import in_use, make_header
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.store import Workspace
 
@@ -52,14 +54,20 @@ class FakeEvaluation:
         if name in self.fails:
             raise self.fails.pop(name)
         self.calls.append((name, phase))
-        ap = 0.25 + 0.1 * settings.seed
+        # Many detections are worth something, so that one can tell them from few.
+        ap = 0.25 + 0.1 * settings.seed + (settings.eval.detections - 300) / 1000
         names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "all")
-        one_bin = {"bin": "=1", "low": 1, "high": 2, "classes": 2, "with_ground_truth": 1}
+        bins = [
+            {"bin": one.name, "low": one.low, "high": one.high, "classes": 2,
+             "with_ground_truth": 1, "AP": ap, "AP50": ap, "AP75": ap}
+            for one in parse_bins(settings.eval.bins)
+        ]  # fmt: skip
+        made = make_header("0" * 64, "0" * 64, in_use(settings, settings)).made_with
         numbers = {
             **dict.fromkeys(names, ap),
             "old": ap if phase else None,
             "new": ap,
-            "bins": [{**one_bin, "AP": ap, "AP50": ap, "AP75": ap}],
+            "bins": bins,
             "groups": [
                 {"phase": t, "classes": 2, "with_ground_truth": 1, "AP": ap}
                 for t in range(phase + 1)
@@ -68,7 +76,7 @@ class FakeEvaluation:
         }
         record = {
             "phase": phase, "images": 8, "detections": 5, "seconds": 1.0, "federated": True,
-            "segm": numbers, "bbox": numbers,
+            "segm": numbers, "bbox": numbers, "made_with": made,
         }  # fmt: skip
         write_text(workspace.phase(phase).detections, "[]")
         write_text(workspace.phase(phase).metrics, json.dumps(record))
@@ -244,6 +252,71 @@ def test_another_test_setting_evaluates_anew_and_trains_nothing(
     assert len(fake_trainer.runs) == trained
 
 
+def test_a_shared_phase_is_not_judged_by_what_another_run_found_under_other_settings(
+    lst: Lst,
+    words: list[object],
+    plan: Path,
+    tmp_path: Path,
+    fake_trainer: Any,
+    evaluation: FakeEvaluation,
+) -> None:
+    plan.write_text('evaluate = "all"\n' + PLAN)
+    lst(*words, "--seed", "0")
+    assert lst(*words, "--seed", "0", "--set", "eval.detections=700").code == 0
+    for run in ("lst-seed0", "mwg-seed0"):
+        for phase in range(3):
+            metrics = Workspace(tmp_path / "runs" / run).phase(phase).metrics
+            assert json.loads(metrics.read_text())["segm"]["AP"] == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize(
+    "word", ["eval.detections=7", "eval.bins==1, >=2", "eval.score_threshold=0.5"]
+)
+def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_anew(
+    lst: Lst,
+    words: list[object],
+    tmp_path: Path,
+    fake_trainer: Any,
+    evaluation: FakeEvaluation,
+    word: str,
+) -> None:
+    words += ["--only", "lst", "--seed", "0"]
+    before = lst(*words, "--json")
+    workspace = Workspace(tmp_path / "runs" / "lst-seed0")
+    evaluation(workspace, 2, workspace.settings([word]), progress=None)
+    again = lst(*words, "--dry-run", "--json").json
+    assert [job["state"] for job in again["jobs"]] == ["done", "to be evaluated"]
+    evaluation.calls = []
+    after = lst(*words, "--json")
+    assert evaluation.calls == [("lst-seed0", 2)]
+    assert after.json == before.json
+
+
+def test_what_a_run_has_no_use_for_may_change(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    lst(*words)
+    trained = len(fake_trainer.runs)
+    for only, word in (("joint", "step.lr=0.5"), ("joint", "mwg.kept=2"), ("lst", "mwg.kept=2")):
+        outcome = lst(*words, "--only", only, "--set", word)
+        assert outcome.code == 0, outcome.err
+    assert len(fake_trainer.runs) == trained
+    outcome = lst(*words, "--only", "mwg", "--set", "mwg.kept=2")
+    assert "mwg.kept was 4, is now 2" in outcome.err
+
+
+def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(
+    lst: Lst, words: list[object], plan: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    plan.write_text(PLAN.replace("step.mwg = true", "mwg.kept = 2"))
+    assert lst(*words, "--only", "mwg", "--seed", "0").code == 0
+    trained = len(fake_trainer.runs)
+    outcome = lst(*words, "--seed", "0", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [len(run["seeds"]) for run in outcome.json["runs"]] == [1, 1, 1]
+    assert len(fake_trainer.runs) == trained + 1  # joint training
+
+
 def test_all_phases_can_be_evaluated_and_a_shared_one_is_once(
     lst: Lst,
     words: list[object],
@@ -269,6 +342,8 @@ def test_base_phases_that_were_removed_are_not_missed(
     lst(*words)
     trained = len(fake_trainer.runs)
     shutil.rmtree(tmp_path / "runs" / "bases")
+    left = lst(*words, "--dry-run", "--json").json["jobs"]
+    assert {(job["state"], job["seconds_left"]) for job in left} == {("done", 0.0)}
     assert lst(*words).code == 0
     assert len(fake_trainer.runs) == trained
 

@@ -127,6 +127,31 @@ def test_other_replay_shows_as_many_images_in_each_phase(plan: Plan) -> None:
     assert jobs["all-seed0"].base is not None
 
 
+def test_rebalancing_is_part_of_a_budget(plan: Plan) -> None:
+    rebalanced = {"step": {"rebalance_epochs": 1.0}}
+    jobs = named(
+        plan(
+            {**LST, **rebalanced},
+            {**LST, **rebalanced, "name": "all", "budget-of": "lst", "step": {
+                **rebalanced["step"], "replay": "all"}},
+            {**LST, "name": "plain", "budget-of": "lst"},
+            phases=2,
+        )
+    )  # fmt: skip
+    wanted = [phase.shown for phase in jobs["lst-seed0"].phases]
+    for name in ("all-seed0", "plain-seed0"):
+        shown = [phase.shown for phase in jobs[name].phases]
+        batch = jobs[name].settings.step.batch_size
+        assert shown == pytest.approx(wanted, abs=2 * batch), name
+    assert jobs["plain-seed0"].phases[-1].settings.step.rebalance_epochs == 0
+
+
+def test_rebalancing_alone_may_be_more_than_a_budget(plan: Plan) -> None:
+    greedy = {"name": "greedy", "budget-of": "lst", "step": {"rebalance_epochs": 500.0}}
+    with pytest.raises(LstError, match="greedy: budget-of: its rebalancing alone shows"):
+        plan(LST, {**LST, **greedy})
+
+
 def test_budgets_of_unlike_phases_are_refused(plan: Plan) -> None:
     with pytest.raises(LstError, match=r"run lst has 3 phase.* after the base phase, this one 2"):
         plan(LST, {**LST, "name": "two", "phases": 2, "budget-of": "lst"})

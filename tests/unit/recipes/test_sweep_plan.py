@@ -170,3 +170,13 @@ def test_values_survive_the_way_through_words() -> None:
     assert override_words({"a": {"b": True, "c": [1, 2.5]}, "d": 'x "y"'}) == (
         "a.b=true", "a.c=[1, 2.5]", 'd="x \\"y\\""',
     )  # fmt: skip
+
+
+def test_weights_lie_where_the_plan_says_like_all_its_files(tmp_path: Path) -> None:
+    file = tmp_path / "few.toml"
+    text = '[data]\ntrain = "t.json"\nweights = "{}"\n[[run]]\nname = "lst"\nkind = "lst"\n'
+    file.write_text(text.format("zoo/w.pkl"))
+    assert read_plan(str(file)).data.weights == str(tmp_path / "zoo" / "w.pkl")
+    for elsewhere in ("detectron2://zoo/w.pkl", "/zoo/w.pkl"):
+        file.write_text(text.format(elsewhere))
+        assert read_plan(str(file)).data.weights == elsewhere

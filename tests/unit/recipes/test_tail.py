@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lst_cli.data.lvis import read_dataset
+from lst_cli.recipes import tail
 from lst_cli.recipes.tail import choose_objects, judge
 from lst_cli.reporting.data import PanelObject
 
@@ -72,3 +76,28 @@ def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset) -> 
     assert choose_objects(dataset, [2, 1, 3], 6) == [(2, 2), (1, 0), (3, 4)]
     assert choose_objects(dataset, [2, 1, 3], 2) == [(2, 2), (1, 0)]
     assert choose_objects(dataset, [7], 2) == []
+
+
+def test_classes_added_later_take_their_place_among_the_rarest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A split lists the classes of `lst extend`, 8 and 3 instances, behind all others.
+    classes = [
+        SimpleNamespace(category_id=n, name=f"class {n}", instances=n) for n in (40, 6, 1, 8, 3)
+    ]
+    split = SimpleNamespace(
+        classes=classes, seen_classes=lambda phase: 5, train=SimpleNamespace(sha256="0")
+    )
+    run: Any = SimpleNamespace(
+        workspace=SimpleNamespace(split=split, root=Path("w")),
+        root=Path("w"),
+        phase=2,
+        ap=dict.fromkeys((40, 6, 1, 8, 3), 0.5),
+        metrics=SimpleNamespace(calibration=None),
+    )
+    shown, _ = tail._choose_classes([run])
+    assert [one.category_id for one in shown] == [1, 3, 6, 8]
+    monkeypatch.setattr(tail, "MOST_CLASSES", 3)
+    shown, notes = tail._choose_classes([run])
+    assert [one.category_id for one in shown] == [1, 3, 6]
+    assert notes == ["4 classes have fewer than 10 training instances."]

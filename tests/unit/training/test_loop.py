@@ -206,12 +206,25 @@ def test_an_interrupt_waits_for_the_iteration_saves_and_stops() -> None:
     assert caught.value.hint == "run the same command again to continue"
 
 
-def test_an_interrupt_in_the_last_iteration_lets_the_phase_finish() -> None:
+def test_an_interrupt_in_the_last_iteration_is_heard_and_loses_nothing() -> None:
+    saved: list[int] = []
+
     def on_iteration(report: Report) -> None:
         if report.iteration == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    run(Line(), [1.0, 1.0], plain(), on_iteration=on_iteration)
+    # Whoever trains the next phase after this one must not go on.
+    with pytest.raises(LstError, match="interrupted after iteration 2 of 2"):
+        run(
+            Line(),
+            [1.0, 1.0],
+            plain(),
+            on_iteration=on_iteration,
+            save=lambda done, seconds: saved.append(done),
+        )
+    assert saved == [2]
+    reports, _ = run(Line(), [], plain(), start=2)
+    assert reports == []
 
 
 def test_a_part_of_a_phase_has_a_schedule_of_its_own_and_goes_on_counting() -> None:
