@@ -28,7 +28,7 @@ from lst_cli.workspace.store import Workspace
 def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
     """See the whole method work, in minutes and without any data.
 
-    Draws a small long-tailed set, learns it phase by phase with the lite preset, and writes a
+    Draws a small long-tailed set, learns it phase by phase with the preset lite-paper, and writes a
     report. An interrupted demo continues with the same command.
     """
     from lst_cli.cli.training import training_events

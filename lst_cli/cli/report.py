@@ -139,7 +139,7 @@ def command(
         return
     from lst_cli.recipes.report import gather, make_report
     from lst_cli.reporting.data import read_metrics
-    from lst_cli.reporting.tables import binned_table, groups_table
+    from lst_cli.reporting.tables import binned_table, groups_table, with_joint
     from lst_cli.reporting.write import report_json
 
     if as_json:
@@ -150,8 +150,10 @@ def command(
             workspace, output, progress=lambda done, total: tell("pictures", done, total)
         )
     metrics = read_metrics(gather(workspace, pictures=False))
-    print_table(binned_table(metrics))
-    print_table(groups_table(metrics))
+    joint = workspace.split.joint
+    print_table(with_joint(binned_table(metrics), joint))
+    if not joint:
+        print_table(groups_table(metrics))
     without = [
         str(phase)
         for phase in workspace.done_phases()

@@ -164,6 +164,23 @@ class FileMetrics(_Evaluation):
     bbox: Scores | None
 
 
+def comparable(history: Sequence[Metrics]) -> list[Metrics]:
+    """Evaluations on the validation file of the last one; AP on others is no measure beside it.
+
+    Args:
+        history: Evaluations of several phases of one split; the last one is kept.
+
+    Returns:
+        Them in their order; also those that do not say on which file they are.
+    """
+    files = [metrics.annotations_sha256 for metrics in history]
+    return [
+        metrics
+        for metrics, file in zip(history, files, strict=True)
+        if file == files[-1] or not (file and files[-1])
+    ]
+
+
 def forgetting(
     history: Sequence[Metrics], iou_type: Literal["segm", "bbox"] = "segm"
 ) -> dict[int, float]:
@@ -181,14 +198,12 @@ def forgetting(
     """
     if not history:
         return {}
-    by_phase = {metrics.phase: getattr(metrics, iou_type) for metrics in history}
-    files = {metrics.phase: metrics.annotations_sha256 for metrics in history}
+    in_order = sorted(history, key=lambda metrics: metrics.phase)
+    by_phase = {metrics.phase: getattr(metrics, iou_type) for metrics in comparable(in_order)}
     newest = max(by_phase)
     lost = {}
-    for phase in sorted(by_phase):
+    for phase in by_phase:
         learned, now = by_phase[phase].groups[phase].AP, by_phase[newest].groups[phase].AP
-        if files[phase] and files[newest] and files[phase] != files[newest]:
-            continue  # AP on other images is no measure of what was forgotten
         if phase < newest and learned is not None and now is not None:
             lost[phase] = learned - now
     return lost

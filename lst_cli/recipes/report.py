@@ -135,7 +135,7 @@ def gather(
     attention, lacking = _attention(workspace) if pictures else (None, [])
     return ReportData(
         title=title,
-        settings=_settings(workspace.trained_settings(newest.phase), newest.phase),
+        settings=_settings(_trained_settings(workspace, newest.phase), newest.phase),
         classes=report_classes(split),
         metrics=[record for _, record in evaluated],
         phases=[_phase(manifest, split) for manifest in manifests],
@@ -148,7 +148,7 @@ def gather(
             *lacking,
         ],
         panels=_panels(workspace, evaluated[-1][0]) if pictures else (),
-        replay=_balance(workspace, newest) if pictures else (),
+        replay=_balance(workspace) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
         environment={**newest.versions, "device": newest.device},
         instant=_instant(workspace, done),
@@ -177,6 +177,12 @@ def _extension_note(manifest: PhaseManifest, split: Split) -> str:
         return "added"
     rows = "mean features" if manifest.new_rows == "mean-feature" else "generated"
     return f"added instantly: no training, rows {rows}"
+
+
+def _trained_settings(workspace: Workspace, phase: int) -> Settings:
+    """Settings of a phase, those of the base phase as that one had them."""
+    base = workspace.trained_settings(0).base
+    return workspace.trained_settings(phase).model_copy(update={"base": base})
 
 
 def _settings(settings: Settings, phase: int) -> dict[str, str]:
@@ -237,14 +243,22 @@ def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
     return notes + note_strengths(corrections)
 
 
-def _balance(workspace: Workspace, newest: PhaseManifest) -> list[ReplayBalance]:
-    settings = workspace.trained_settings(newest.phase)
-    inputs = read_training_input(workspace)
-    balances = measure_balance(inputs.occurrences, workspace.split, settings)
+def _balance(workspace: Workspace) -> list[ReplayBalance]:
+    """What each phase was trained on, by the replay that it had."""
+    occurrences = read_training_input(workspace).occurrences
     trained = {
-        phase for phase in workspace.done_phases() if workspace.require_done(phase).iterations
+        phase: workspace.trained_settings(phase)
+        for phase in workspace.done_phases()
+        if workspace.require_done(phase).iterations
     }
-    return [balance for balance in balances if balance.phase in trained]
+    ways = {settings.step.replay: settings for settings in trained.values()}
+    found = [
+        balance
+        for settings in ways.values()
+        for balance in measure_balance(occurrences, workspace.split, settings)
+        if balance.phase in trained and trained[balance.phase].step.replay == balance.replay
+    ]
+    return sorted(found, key=lambda balance: balance.phase)
 
 
 def _instant(workspace: Workspace, done: Sequence[int]) -> list[InstantMetrics]:

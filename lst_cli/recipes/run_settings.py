@@ -20,6 +20,7 @@ NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
 """Settings that change how fast or where something runs, and no result."""
 _OF_STEPS = ("step.", "mwg.")
 _ABSENT = "not recorded"
+_LENGTHS = ("epochs", "decay_epochs", "image_passes")
 
 
 def find_differences(
@@ -28,13 +29,21 @@ def find_differences(
     """Say in what a phase of one workspace differs from a phase of another.
 
     The base phase's settings are those that it was trained with, the others those of the phase
-    itself; what changes no result, as the number of workers, is left out.
+    itself; what changes no result, as the number of workers, is left out. Where images to show
+    decided how long a phase was, these are compared, and not the epochs that they came to.
 
     Args:
         first: A workspace and a finished phase.
         this: Another, or the same.
     """
     known = [_describe(*one) for one in (first, this)]
+    budgeted = {section for one in (first, this) for section in _budgeted(*one)}
+    for table, (workspace, phase) in zip(known, (first, this), strict=True):
+        for section in budgeted:
+            for key in _LENGTHS:
+                table.pop(f"{section}.{key}", None)
+        if budgeted:
+            table["image passes"] = _shown_images(workspace, phase)
     keys = dict.fromkeys(key for table in known for key in table)
     sections = [{key.split(".")[0] for key in table} for table in known]
     return tuple(
@@ -73,6 +82,18 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
     if made.made_with:
         table["eval.calibration"] = _correction(made.calibration)
     return {key: value for key, value in table.items() if key not in NO_MATTER}
+
+
+def _budgeted(workspace: Workspace, phase: int) -> set[str]:
+    """Sections of the settings whose number of epochs comes from a number of images."""
+    budgets = [workspace.require_done(one).image_budget for one in range(phase + 1)]
+    found = {"base"} if budgets[0] else set()
+    return found | {"step"} if any(budgets[1:]) else found
+
+
+def _shown_images(workspace: Workspace, phase: int) -> str:
+    shown = [workspace.require_done(one).image_passes for one in range(phase + 1)]
+    return " + ".join(f"{one:,}" for one in shown)
 
 
 class _Correction(msgspec.Struct):

@@ -216,7 +216,9 @@ def measure_balance(
         data = step_data(occurrences, new, phase, settings.seed, settings.step.replay)
         after = instances_per_class(data.epoch_entries(0), occurrences, new.stop)
         before = occurrences.instance_counts()[: new.stop]
-        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start))
+        balances.append(
+            ReplayBalance(phase, before.tolist(), after.tolist(), new.start, settings.step.replay)
+        )
     return balances
 
 

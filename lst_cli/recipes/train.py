@@ -112,11 +112,12 @@ def train_phase(
         require_trainable(workspace, phase)
         inputs = read_training_input(workspace)
         data = phase_data(workspace, inputs, phase, settings)
-        settings = scheduled(settings, phase, len(data), image_passes)
+        budget = image_passes or settings.schedule(phase).image_passes or None
+        settings = scheduled(settings, phase, len(data), budget)
         plan = plan_training(workspace, phase, settings, data)
         if restart:
             throw_away(workspace.phase(phase))
-        manifest = _begin(workspace, plan, settings, weights, events)
+        manifest = _begin(workspace, plan, settings, budget, weights, events)
         return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
 
 
@@ -130,6 +131,7 @@ def _begin(
     workspace: Workspace,
     plan: TrainingPlan,
     settings: Settings,
+    budget: int | None,
     weights: str | None,
     events: Events,
 ) -> PhaseManifest:
@@ -173,6 +175,7 @@ def _begin(
         device="",
         started=now(),
         new_rows=_first_rows(plan.phase, settings),
+        image_budget=budget,
     )
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lst_cli.evaluation.metrics import Metrics
+from lst_cli.evaluation.metrics import Metrics, comparable
 from lst_cli.reporting.canvas import (
     FONT,
     LIGHT,
@@ -38,13 +38,16 @@ OLD_NEW_SIZE = (440, 400)
 _MARKERS = ("X", "s", "^", "D", "v", "h", "p", "d")
 
 
-def plot_ap_by_bin(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+def plot_ap_by_bin(
+    metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0, *, joint: bool = False
+) -> bytes:
     """Draw mask AP of every bin, and of all classes, over the phases.
 
     Args:
         metrics: At least one evaluated phase, in order.
         theme: Colours.
         scale: Image pixels per page pixel.
+        joint: Whether all classes are learned at once.
 
     Returns:
         A PNG of `BIN_SIZE` times `scale`. A bin has no point in a phase that
@@ -74,13 +77,21 @@ def plot_ap_by_bin(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: floa
         marker="o",
         linewidth=2.6,
     )
-    _phase_ticks(axes, metrics)
+    _phase_ticks(axes, metrics, joint)
     add_legend(figure, theme, loc="outside right center", labelspacing=0.75)
     return render(figure)
 
 
-def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+def plot_old_new(
+    metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0, *, joint: bool = False
+) -> bytes:
     """Draw mask AP of old classes, new classes and both over the phases.
+
+    Args:
+        metrics: At least one evaluated phase, in order.
+        theme: Colours.
+        scale: Image pixels per page pixel.
+        joint: Whether all classes are learned at once.
 
     Returns:
         A PNG of `OLD_NEW_SIZE` times `scale`. The base phase has no old classes.
@@ -99,7 +110,7 @@ def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float 
     )
     for name, values, classes, colour, marker in lines:
         _draw_line(axes, phases, values, f"{name} ({classes:,})", color=colour, marker=marker)
-    _phase_ticks(axes, metrics)
+    _phase_ticks(axes, metrics, joint)
     add_legend(
         figure,
         theme,
@@ -172,7 +183,7 @@ def _draw_group_means(
     now = {group.phase: group.AP for group in metrics[-1].segm.groups}
     learned = {
         group.phase: group.AP
-        for metric in metrics[:-1]
+        for metric in comparable(metrics)[:-1]
         for group in metric.segm.groups
         if group.phase == metric.phase
     }
@@ -239,10 +250,10 @@ def _draw_line(
     )
 
 
-def _phase_ticks(axes: Any, metrics: Sequence[Metrics]) -> None:
+def _phase_ticks(axes: Any, metrics: Sequence[Metrics], joint: bool) -> None:
     phases = [metric.phase for metric in metrics]
     shown = phases if len(phases) <= 12 else phases[:: -(-len(phases) // 12)]
-    axes.set_xticks(shown, [phase_name(phase) for phase in shown])
+    axes.set_xticks(shown, ["joint" if joint else phase_name(phase) for phase in shown])
     axes.set_xlim(phases[0] - 0.25, phases[-1] + 0.25)
     # Without a single point the limit of the data is minus infinity.
     axes.set_ylim(0, max(1.08 * axes.dataLim.y1, 5.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lst_cli.reporting.ap_plots import (
@@ -15,7 +15,7 @@ from lst_cli.reporting.ap_plots import (
 from lst_cli.reporting.attention import lay_out
 from lst_cli.reporting.attention_plot import attention_caption, attention_size, plot_attention
 from lst_cli.reporting.canvas import DARK, LIGHT, Theme
-from lst_cli.reporting.data import ReportData, read_metrics
+from lst_cli.reporting.data import ReplayBalance, ReportData, read_metrics
 from lst_cli.reporting.panels import draw_panel
 from lst_cli.reporting.plots import (
     WIDE_SIZE,
@@ -54,6 +54,13 @@ class Artwork:
     panels: tuple[bytes, ...]
 
 
+def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
+    ways = sorted({balance.replay for balance in balances})
+    if ways == ["balanced"]:
+        return ", where old classes are replayed until they stand level with the new."
+    return f" (step.replay = {', '.join(ways)})."
+
+
 def draw_artwork(
     data: ReportData, progress: Callable[[int, int | None], None] | None = None
 ) -> Artwork:
@@ -75,14 +82,14 @@ def draw_artwork(
             "point before its first class is learned.",
             BIN_SIZE,
             False,
-            lambda theme: plot_ap_by_bin(metrics, theme),
+            lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
         ),
         (
             "old_new",
             "Classes of earlier phases, of the phase itself, and both.",
             OLD_NEW_SIZE,
             False,
-            lambda theme: plot_old_new(metrics, theme),
+            lambda theme: plot_old_new(metrics, theme, joint=data.joint),
         ),
         (
             "class_ap",
@@ -107,7 +114,7 @@ def draw_artwork(
             (
                 "replay_balance",
                 "Grey: instances of the seen classes in all their images. Colour: what the phase "
-                "trains on, where old classes are replayed until they stand level with the new.",
+                f"trains on{_replay_clause(data.replay)}",
                 replay_size(len(data.replay)),
                 True,
                 lambda theme: plot_replay_balance(data.replay, theme),

@@ -10,6 +10,7 @@ from lst_cli.reporting.figures import Figure, finish_figure
 from lst_cli.reporting.markup import render_csv
 from lst_cli.reporting.plots import compose_replay_balance
 from lst_cli.reporting.tables import Cell, Column, Table
+from lst_cli.reporting.training_tables import balance_table
 
 
 def balance_figure(
@@ -41,48 +42,6 @@ def balance_figure(
     )
 
 
-def balance_table(balances: Sequence[ReplayBalance]) -> Table:
-    """Make the table of how far old and new classes are apart.
-
-    Returns:
-        Rows with keys ``phase``, ``old`` and ``new`` (classes), for both ``before`` and
-        ``after`` the mean instances of these as ``old before`` and so on, and ``ratio before``
-        and ``ratio after``: instances of an old class for one of a new class.
-    """
-    rows: list[dict[str, Cell]] = []
-    for one in balances:
-        row: dict[str, Cell] = {
-            "phase": one.phase,
-            "old": one.old,
-            "new": len(one.before) - one.old,
-        }
-        for name, counts in (("before", one.before), ("after", one.after)):
-            old, new = _mean(counts[: one.old]), _mean(counts[one.old :])
-            row |= {
-                f"old {name}": old,
-                f"new {name}": new,
-                f"ratio {name}": None if old is None or not new else old / new,
-            }
-        rows.append(row)
-    columns = [
-        Column("phase", "phase", "phase"),
-        Column("old", "old classes", "integer"),
-        Column("new", "new classes", "integer"),
-    ]
-    for name, where in (("before", "all data"), ("after", "D_t")):
-        columns += [
-            Column(f"old {name}", f"{where}: an old class", "number"),
-            Column(f"new {name}", "a new class", "number"),
-            Column(f"ratio {name}", "old : new", "share"),
-        ]
-    return Table(
-        "Mean instances of a class, without and with balanced replay",
-        tuple(columns),
-        tuple(rows),
-        "D_t is what phase t trains on.",
-    )
-
-
 def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[ReportClass]) -> Table:
     """Every class in every phase: what the lines of the plot are."""
     rows: list[dict[str, Cell]] = [
@@ -104,7 +63,3 @@ def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[Report
         "phase", "rank", "class", "category_id", "kind", "all_data", "D_t"
     ))  # fmt: skip
     return Table("Instances of each class", columns, tuple(rows))
-
-
-def _mean(counts: Sequence[float]) -> float | None:
-    return sum(counts) / len(counts) if counts else None

@@ -201,7 +201,11 @@ def style_axes(
 
 
 def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **placing: Any) -> None:
-    """Add a legend without a frame, in the theme's colours."""
+    """Add a legend without a frame, in the theme's colours.
+
+    Where labels are names of the user's, `handles` have to be given: matplotlib leaves out, of
+    those it finds by itself, whatever begins with an underscore.
+    """
     from matplotlib.font_manager import FontProperties
 
     legend = target.legend(
@@ -274,6 +278,8 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
         if size >= 0.025 * total:
             name = "base" if phase == 0 else str(phase)
             wide = "base phase" if phase == 0 else f"phase {phase}"
+            if len(sizes) == 1:  # all classes are learned at once
+                name = wide = "all classes"
             axes.text(
                 (left + right) / 2,
                 0.985,

@@ -49,6 +49,7 @@ def plot_comparison(comparison: Comparison, theme: Theme = LIGHT, scale: float =
     for axes in (left, right):
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x", color=theme.grid, linewidth=0.8)
+    handles = []
     for run, colour in enumerate(colours):
         offset = _offset(run, len(names))
         marker = _MARKERS[run % len(_MARKERS)]
@@ -58,13 +59,13 @@ def plot_comparison(comparison: Comparison, theme: Theme = LIGHT, scale: float =
             if run:
                 one = row.differences[run - 1]
                 _draw(right, place + offset, one.AP, one.interval, colour, marker, filled=one.clear)
-        left.plot([], [], color=colour, marker=marker, linewidth=1.6, label=names[run])
+        handles += left.plot([], [], color=colour, marker=marker, linewidth=1.6, label=names[run])
     right.axvline(0, color=theme.ink, linewidth=1.0, zorder=2)
     left.set_yticks(range(len(rows)), [_label(row) for row in rows])
     left.set_ylim(len(rows) - 0.4, -0.6)
     left.set_xlim(left=-0.015 * left.get_xlim()[1])  # a point at 0 is a whole point
     _keep_apart(left, right, theme, rows)
-    add_legend(figure, theme, loc="outside lower center", ncols=min(len(names), 4))
+    add_legend(figure, theme, handles=handles, loc="outside lower center", ncols=min(len(names), 4))
     return render(figure)
 
 

@@ -68,7 +68,7 @@ class ReportPhase:
 
 @dataclass(frozen=True)
 class ReplayBalance:
-    """Training instances of every seen class without and with balanced replay.
+    """Training instances of every seen class, in all images and in a phase's training set.
 
     Attributes:
         phase: The phase the set belongs to, 1 or later.
@@ -76,12 +76,14 @@ class ReplayBalance:
         after: Instances of each seen class that count in D_t, in the same
             order; a mean over epochs where draws differ.
         old: How many of these classes are old; the rest are new.
+        replay: How old classes are replayed, `step.replay`.
     """
 
     phase: int
     before: Sequence[float]
     after: Sequence[float]
     old: int
+    replay: str = "balanced"
 
 
 @dataclass(frozen=True)

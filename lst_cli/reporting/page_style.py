@@ -73,7 +73,6 @@ tbody tr + tr td { border-top: 1px solid var(--line); }
 tbody tr.result td { font-weight: 650; background: var(--band); }
 td small { color: var(--muted); font-weight: 400; font-size: 12px; margin-left: 3px; }
 td.missing { color: var(--muted); }
-td.group-start, th.group-start { border-left: 1px solid var(--line); }
 .plots { display: grid; grid-template-columns: minmax(0, 32fr) minmax(0, 22fr); gap: 12px; }
 .plots .wide { grid-column: 1 / -1; }
 figure { margin: 0; }

@@ -189,7 +189,7 @@ def _draw_balance(
         zorder=2,
     )
     for start, end, colour, name in (
-        (0, balance.old, theme.old, "in D_t, old classes (replayed)"),
+        (0, balance.old, theme.old, "in D_t, old classes"),
         (balance.old, len(balance.after), theme.new, "in D_t, new classes"),
     ):
         if end <= start:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lst_cli.evaluation.metrics import BinMetrics, Metrics, forgetting
+from lst_cli.evaluation.metrics import BinMetrics, Metrics, comparable, forgetting
 from lst_cli.reporting.data import ReportData
 from lst_cli.reporting.tables import (
     MISSING,
@@ -144,15 +144,15 @@ def all_notes(data: ReportData, metrics: Sequence[Metrics]) -> list[str]:
 
 def _forgetting(metrics: Sequence[Metrics]) -> Headline:
     found = mean_forgetting(metrics)
+    judged = comparable(metrics)
     if found is None:
-        return Headline("Forgetting", MISSING, "needs two evaluated phases")
+        where = " on one validation file" if len(judged) < len(metrics) else ""
+        return Headline("Forgetting", MISSING, f"needs two evaluated phases{where}")
     loss, classes = found
-    base_then, base_now = metrics[0].segm.groups[0].AP, metrics[-1].segm.groups[0].AP
     remark = f"AP lost since learned, {_classes(classes)}"
-    if metrics[0].phase == 0:
-        remark = f"AP lost since learned, {_classes(classes)}; base {_ap(base_then)} → " + _ap(
-            base_now
-        )
+    if judged[0].phase == 0:
+        then, now = judged[0].segm.groups[0].AP, judged[-1].segm.groups[0].AP
+        remark = f"{remark}; base {_ap(then)} → {_ap(now)}"
     return Headline("Forgetting", format_value("change", loss).lstrip("+"), remark)
 
 

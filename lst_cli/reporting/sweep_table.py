@@ -136,8 +136,10 @@ def measure_run(run: RunResult, bins: Sequence[BinMetrics]) -> dict[str, Spread]
 
     for entry in bins:
         add(f"AP({entry.bin})", lambda one, entry=entry: _bin_ap(one.metrics, entry))  # type: ignore[misc]
-    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf", "old", "new"):
+    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf", "old"):
         add(name, lambda one, name=name: getattr(one.metrics.segm, name))  # type: ignore[misc]
+    # Where all classes are learned at once, none of them is new.
+    add("new", lambda one: None if one.metrics.phase == 0 else one.metrics.segm.new)
     add("box AP", lambda one: one.metrics.bbox.AP)
     add("image passes", lambda one: one.image_passes)
     add("iterations", lambda one: one.iterations)
@@ -154,6 +156,8 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     """
     bins = _bins(results)
     left_out = ("AP75", "box AP") if narrow else ()
+    if not _same_phases(results):
+        left_out = (*left_out, "old", "new")
     rows = []
     for run in results.runs:
         numbers = measure_run(run, bins)
@@ -196,7 +200,8 @@ def sweep_numbers(results: SweepResults) -> Table:
         }
         for key, spread in numbers.items():
             mean = spread.mean
-            whole = key == "image passes" and mean is not None and mean.is_integer()
+            counted = key in ("image passes", "iterations")
+            whole = counted and mean is not None and mean.is_integer()
             row |= {key: round(mean) if whole and mean else mean, f"{key} sd": spread.sd}
         rows.append(row)
     return Table(results.title, tuple(columns), tuple(rows))
@@ -267,6 +272,12 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
 def render_sweep_json(results: SweepResults) -> str:
     """`sweep_record` as text."""
     return json.dumps(sweep_record(results), indent=1, ensure_ascii=False) + "\n"
+
+
+def _same_phases(results: SweepResults) -> bool:
+    """Whether old and new classes are the same in all runs that have phases."""
+    metrics = [one.metrics for run in results.runs for one in run.seeds if one.metrics.phase]
+    return len({tuple(group.classes for group in one.segm.groups) for one in metrics}) <= 1
 
 
 def _bins(results: SweepResults) -> list[BinMetrics]:

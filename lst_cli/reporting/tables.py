@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lst_cli.evaluation.metrics import BinMetrics, Metrics
+from lst_cli.evaluation.metrics import BinMetrics, Metrics, comparable
 from lst_cli.reporting.data import ReportClass
 
 MISSING = "\N{EN DASH}"
@@ -327,7 +327,7 @@ def sizes_table(metrics: Sequence[Metrics]) -> Table:
 
 def class_table(classes: Sequence[ReportClass], metrics: Sequence[Metrics]) -> Table:
     """Make the table of every class in class order, with its AP when learned and now."""
-    by_phase = {metric.phase: metric for metric in metrics}
+    by_phase = {metric.phase: metric for metric in comparable(metrics)}
     last = metrics[-1]
     rows: list[dict[str, Cell]] = []
     for rank, record in enumerate(classes, start=1):

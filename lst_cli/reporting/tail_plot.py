@@ -140,10 +140,11 @@ def _draw_ap(page: _Page, tail: Tail, top: float) -> None:
         if runs > 1:
             ends = [100 * min(one.ap), 100 * max(one.ap)]
             axes.plot([place, place], ends, color=theme.plain, linewidth=0.9, zorder=2)
+    handles = []
     for run, (name, style) in enumerate(zip(tail.runs, line_styles(theme, runs), strict=True)):
         mean = 100 * tail.mean_ap(run)
         axes.axhline(mean, color=style.colour, linewidth=0.8, linestyle=style.dashes, zorder=1)
-        axes.plot(
+        handles += axes.plot(
             range(len(tail.classes)),
             [100 * one.ap[run] for one in tail.classes],
             linestyle="none",
@@ -165,6 +166,7 @@ def _draw_ap(page: _Page, tail: Tail, top: float) -> None:
         axes,
         theme,
         PAPER_LETTERS,
+        handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         ncols=_LEGEND_COLUMNS,

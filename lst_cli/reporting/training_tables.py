@@ -54,7 +54,7 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
 
 
 def balance_table(balances: Sequence[ReplayBalance]) -> Table:
-    """Make the table of how level old and new classes stand, without replay and with it.
+    """Make the table of how level old and new classes stand, in all data and in D_t.
 
     Args:
         balances: One entry a phase, from phase 1.
@@ -98,7 +98,7 @@ def balance_table(balances: Sequence[ReplayBalance]) -> Table:
         columns,
         tuple(rows),
         "Mean training instances per class: before, in all images of the seen classes; after, in "
-        "the phase's own training set with replay.",
+        "the phase's own training set.",
     )
 
 

@@ -255,6 +255,8 @@ class PhaseManifest(Record):
     """How the first classifier rows of the new classes came about; None in the base phase."""
     shared_from: SharedFrom | None = None
     """Where the phase was trained, if not in this workspace."""
+    image_budget: int | None = None
+    """Images it was told to show, where that decided and not a number of epochs."""
 
     @property
     def image_passes(self) -> int:

@@ -130,7 +130,7 @@ def test_kept_support_against_no_generator() -> None:
 
 
 def test_memory_of_exact_episodes_grows_with_the_phase() -> None:
-    print("\nlite, an iteration of 8 images of 192 pixels with teacher")
+    print("\nlite-paper, an iteration of 8 images of 192 pixels with teacher")
     print("| new classes | none, s | kept, s | exact, s | none, GiB | kept, GiB | exact, GiB |")
     print("|---|---|---|---|---|---|---|")
     for new in (40, 160, 640):

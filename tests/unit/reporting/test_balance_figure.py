@@ -5,9 +5,10 @@ import io
 
 import pytest
 
-from lst_cli.reporting.balance_figure import balance_figure, balance_table
+from lst_cli.reporting.balance_figure import balance_figure
 from lst_cli.reporting.data import ReplayBalance, ReportClass
 from lst_cli.reporting.plots import compose_replay_balance
+from lst_cli.reporting.training_tables import balance_table
 
 CLASSES = [
     ReportClass(7, "cat", 300, 100, 0),

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lst_cli.evaluation.compare import Comparison
+from lst_cli.reporting import compare_plot
 from lst_cli.reporting.compare_plot import compare_size, plot_comparison
 from lst_cli.reporting.compare_table import compare_table, runs_table
 from lst_cli.reporting.markup import render_csv
@@ -110,3 +111,15 @@ def test_the_picture_has_a_row_for_what_has_ground_truth(runs: int) -> None:
     assert compare_size(fewer)[1] < compare_size(shown)[1]
     without = shown.model_copy(update={"rows": shown.rows[:2]})
     assert compare_size(without) == compare_size(shown)
+
+
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = comparison()
+    hidden = shown.runs[0].model_copy(update={"name": "_base"})
+    drawn: list[Any] = []
+    monkeypatch.setattr(compare_plot, "render", lambda figure: drawn.append(figure) or b"")
+    plot_comparison(shown.model_copy(update={"runs": (hidden, *shown.runs[1:])}))
+    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert names == ["_base", r"run\$ 1"]

@@ -6,6 +6,7 @@ import pytest
 
 from lst_cli.reporting.data import read_metrics
 from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting, rarest_bin
+from lst_cli.reporting.tables import class_table
 
 DASH = "\N{EN DASH}"
 
@@ -86,3 +87,22 @@ def test_figures_of_an_unfinished_run_are_not_called_final(make_data):
     assert any("no figure here is final" in note for note in all_notes(data, read_metrics(data)))
     data = make_data()
     assert not any("final" in note for note in all_notes(data, read_metrics(data)))
+
+
+def judged_on(make_data, *files):
+    data = make_data()
+    for record, file in zip(data.metrics, files, strict=True):
+        record["annotations_sha256"] = file * 64
+    return read_metrics(data)
+
+
+def test_what_was_judged_on_other_images_is_nothing_to_forget(make_data):
+    metrics = judged_on(make_data, "a", "a", "b")
+    found = {one.name: (one.value, one.remark) for one in headlines(metrics)}
+    assert found["Forgetting"] == (DASH, "needs two evaluated phases on one validation file")
+    rows = class_table(make_data().classes, metrics).rows
+    assert [row["change"] for row in rows[:4]] == [None] * 4
+    # The base on other images than the rest: what it lost is not known.
+    metrics = judged_on(make_data, "a", "b", "b")
+    found = {one.name: (one.value, one.remark) for one in headlines(metrics)}
+    assert found["Forgetting"] == ("1.0", "AP lost since learned, 2 classes")

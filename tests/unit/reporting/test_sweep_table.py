@@ -154,3 +154,21 @@ def test_markdown_names_what_differs_and_what_failed(make_run: Make) -> None:
     assert page.startswith("# A few runs\n\n| run |")
     assert "## What differs\n\n- the t is the same run" in page
     assert "## What failed\n\n- b-seed0: it \\| broke\n" in page
+
+
+def test_where_all_classes_are_learned_at_once_none_is_new(make_run: Make) -> None:
+    found = results(make_run("joint", 0.2, phase=0, kind="joint"), make_run("lst", 0.2))
+    assert cells(found, 0)["new"] == MISSING
+    assert cells(found, 1)["new"] != MISSING
+
+
+def test_old_and_new_are_left_out_where_they_are_not_the_same_classes(make_run: Make) -> None:
+    assert "new" in cells(results(make_run("few", 0.2), make_run("lst", 0.2)), 0)
+    unlike = results(make_run("few", 0.2, phase=1), make_run("lst", 0.2))
+    assert not {"old", "new"} & set(cells(unlike, 0))
+    assert "new" in render_sweep_csv(unlike).splitlines()[0].split(",")
+
+
+def test_iterations_of_a_run_are_whole_in_the_csv(make_run: Make) -> None:
+    [row] = csv.DictReader(io.StringIO(render_sweep_csv(results(make_run("lst", 0.2)))))
+    assert (row["image passes"], row["iterations"]) == ("1000", "125")

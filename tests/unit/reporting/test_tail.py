@@ -124,3 +124,10 @@ def test_without_examples_there_are_numbers_alone(make_tail):
     figure = compose_tail(make_tail(examples=0), scale=1)
     assert len(figure.axes) == 1
     assert [row["class"] for row in tail_table(make_tail(examples=0)).rows][:2] == ["owl 0"] * 2
+
+
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(make_tail):
+    tail = make_tail()
+    tail.runs[0] = "_base"
+    legend = compose_tail(tail).axes[0].get_legend()
+    assert [text.get_text().split(":")[0] for text in legend.get_texts()] == ["_base", "run 1"]
