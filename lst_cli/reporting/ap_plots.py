@@ -82,16 +82,8 @@ def plot_ap_by_bin(
     return render(figure)
 
 
-def plot_old_new(
-    metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0, *, joint: bool = False
-) -> bytes:
+def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
     """Draw mask AP of old classes, new classes and both over the phases.
-
-    Args:
-        metrics: At least one evaluated phase, in order.
-        theme: Colours.
-        scale: Image pixels per page pixel.
-        joint: Whether all classes are learned at once.
 
     Returns:
         A PNG of `OLD_NEW_SIZE` times `scale`. The base phase has no old classes.
@@ -110,7 +102,7 @@ def plot_old_new(
     )
     for name, values, classes, colour, marker in lines:
         _draw_line(axes, phases, values, f"{name} ({classes:,})", color=colour, marker=marker)
-    _phase_ticks(axes, metrics, joint)
+    _phase_ticks(axes, metrics)
     add_legend(
         figure,
         theme,
@@ -250,7 +242,7 @@ def _draw_line(
     )
 
 
-def _phase_ticks(axes: Any, metrics: Sequence[Metrics], joint: bool) -> None:
+def _phase_ticks(axes: Any, metrics: Sequence[Metrics], joint: bool = False) -> None:
     phases = [metric.phase for metric in metrics]
     shown = phases if len(phases) <= 12 else phases[:: -(-len(phases) // 12)]
     axes.set_xticks(shown, ["joint" if joint else phase_name(phase) for phase in shown])

@@ -85,13 +85,6 @@ def draw_artwork(
             lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
         ),
         (
-            "old_new",
-            "Classes of earlier phases, of the phase itself, and both.",
-            OLD_NEW_SIZE,
-            False,
-            lambda theme: plot_old_new(metrics, theme, joint=data.joint),
-        ),
-        (
             "class_ap",
             "Every class with ground truth, after the last phase."
             if len(metrics) == 1
@@ -109,6 +102,15 @@ def draw_artwork(
             lambda theme: plot_class_counts(data.classes, theme),
         ),
     ]
+    if not data.joint:  # where all classes are learned at once, none is old
+        job = (
+            "old_new",
+            "Classes of earlier phases, of the phase itself, and both.",
+            OLD_NEW_SIZE,
+            False,
+            lambda theme: plot_old_new(metrics, theme),
+        )
+        jobs.insert(1, job)
     if data.replay:
         jobs.append(
             (

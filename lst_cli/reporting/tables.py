@@ -184,11 +184,12 @@ def phase_name(phase: int) -> str:
 
 
 def with_joint(table: Table, joint: bool) -> Table:
-    """Call phase 0 "joint" where all classes are learned in it."""
+    """Call phase 0 "joint" where all classes are learned in it, and none of them old or new."""
     if not joint:
         return table
     rows = tuple({**row, "phase": "joint"} if row.get("phase") == 0 else row for row in table.rows)
-    return replace(table, rows=rows)
+    columns = tuple(column for column in table.columns if column.key not in ("old", "new"))
+    return replace(table, rows=rows, columns=columns)
 
 
 def binned_table(metrics: Sequence[Metrics]) -> Table:

@@ -58,6 +58,9 @@ def test_joint_training_ends_in_a_report(
     assert outcome.code == 0, outcome.err
     text = (joint.layout.report / "report.md").read_text()
     assert "6 classes after joint training" in text
+    assert {one.stem for one in (joint.layout.report / "plots").iterdir()} == {
+        "ap_by_bin", "class_ap", "class_counts",
+    }  # fmt: skip
     assert "| joint | 6 |" in text
     assert "| base |" not in text
     assert "8 image passes in all" in text
