@@ -12,6 +12,7 @@ import click
 from lst_cli.cli.console import meter, note, print_json, print_rows, warn
 from lst_cli.cli.options import examples, json_option, train_option, with_options
 from lst_cli.data.problems import count_of
+from lst_cli.phases.hold_out import RARE_BELOW, SHARE
 
 if TYPE_CHECKING:
     from lst_cli.recipes.hold_out import HeldOut
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     "--rare",
     metavar="N",
     type=click.IntRange(min=2),
-    default=10,
+    default=RARE_BELOW,
     show_default=True,
     help="A class in fewer images than this is rare.",
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     "--share",
     metavar="S",
     type=click.FloatRange(0, 1),
-    default=0.15,
+    default=SHARE,
     show_default=True,
     help="Share of images to set aside; more, if the classes that are made rare need it.",
 )

@@ -18,6 +18,12 @@ from lst_cli.phases.replay import Occurrences
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+RARE_BELOW = 10
+"""Images that a class has too few of to be anything but rare; the tables' tail ends here."""
+
+SHARE = 0.15
+"""Share of the images that is set aside."""
+
 DEMOTED_UP_TO = 4
 """A class of up to so many times the images of a rare one may be made rare."""
 

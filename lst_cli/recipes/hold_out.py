@@ -19,17 +19,12 @@ from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
-from lst_cli.phases.hold_out import HoldOut, hold_out
+from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
 from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
 from lst_cli.workspace.atomic import explain_os_error, replacing
 
 IntArray = npt.NDArray[np.int64]
-
-RARE_BELOW = 10
-"""Of the tables' usual bins those of the tail end here."""
-
-SHARE = 0.15
 
 _OUT = "give another --out"
 _FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
