@@ -28,6 +28,17 @@ def image_passes_of(workspace: Workspace) -> int:
     return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
 
 
+def image_budget(settings: Settings, phase: int, image_passes: int | None = None) -> int | None:
+    """Images that a phase is to show; None where its epochs decide.
+
+    Args:
+        settings: How to train.
+        phase: t.
+        image_passes: Images to show; None leaves it to the settings.
+    """
+    return image_passes or settings.schedule(phase).image_passes or None
+
+
 def scheduled(
     settings: Settings, phase: int, entries: int, image_passes: int | None = None
 ) -> Settings:
@@ -39,8 +50,8 @@ def scheduled(
         entries: Entries in an epoch.
         image_passes: Images to show; None leaves it to the settings.
     """
-    wanted = image_passes or settings.schedule(phase).image_passes
-    return spend(settings, phase, entries, wanted) if wanted else settings
+    wanted = image_budget(settings, phase, image_passes)
+    return settings if wanted is None else spend(settings, phase, entries, wanted)
 
 
 def count_iterations(

@@ -119,8 +119,7 @@ class PhaseRun:
         previous = None
         if self.previous is not None:
             old = self.plan.seen_classes - self.plan.new_classes
-            previous = load_network(self.previous.model, self.settings, old)
-            place(previous, self.device)
+            previous = place(load_network(self.previous.model, self.settings, old), self.device)
         self.model = build_model(
             self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
         )

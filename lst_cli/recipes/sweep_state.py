@@ -184,11 +184,10 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutl
     first = 1 if job.kind == "lst" else 0
     done: list[int] = []
     state = "to be done"
-    if workspace.layout.split.exists():
-        try:
-            refuse_another(job)
-        except LstError as error:
-            return JobOutlook(job, f"refused: {error.message}", 0, 0, 0.0)
+    try:
+        refuse_another(job)
+    except LstError as error:
+        return JobOutlook(job, f"refused: {error.message}", 0, 0, 0.0)
     if is_finished(sweep, job):
         return JobOutlook(job, "done", 0, 0, 0.0)
     if workspace.layout.split.exists():

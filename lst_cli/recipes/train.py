@@ -16,7 +16,7 @@ from typing import Any, Literal
 from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
-from lst_cli.recipes.budget import scheduled
+from lst_cli.recipes.budget import image_budget, scheduled
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import (
@@ -112,7 +112,7 @@ def train_phase(
         require_trainable(workspace, phase)
         inputs = read_training_input(workspace)
         data = phase_data(workspace, inputs, phase, settings)
-        budget = image_passes or settings.schedule(phase).image_passes or None
+        budget = image_budget(settings, phase, image_passes)
         settings = scheduled(settings, phase, len(data), budget)
         plan = plan_training(workspace, phase, settings, data)
         if restart:
