@@ -19,7 +19,7 @@ help: ## list the targets
 setup: ## make .venv and install everything (PYTHON=python3.12 chooses the interpreter)
 	@.ci/setup
 
-demo: setup ## learn a small drawn set from end to end; at most 8 minutes on 2 cores
+demo: setup ## learn a small drawn set from end to end; 4 to 9 minutes on 2 cores
 	@.venv/bin/lst demo $(ARGS)
 
 test: setup ## all tests
