@@ -16,7 +16,8 @@ from lst_cli import __version__
 from lst_cli.cli.options import examples
 from lst_cli.errors import LstError
 
-# Commands are imported when they are called, so that `lst --help` stays quick.
+# A command is imported when it is called (all are by `lst --help`), libraries that take seconds
+# when its work needs them.
 COMMANDS = {
     "init": "lst_cli.cli.init",
     "split": "lst_cli.cli.split",

