@@ -86,25 +86,55 @@ def calibration_of(
     way = settings.eval.calibration
     if way == "none":
         return None
+    known = known_correction(workspace, phase, settings)
+    if known is not None:
+        return known
+    tried_with = _tried_with(workspace, phase, settings)
+    chosen = _choose(workspace, phase, way, settings, tried_with, progress)
+    write_text(workspace.phase(phase).calibration, chosen.model_dump_json(indent=1) + "\n")
+    return Correction(way=way, strength=chosen.strength)
+
+
+def known_correction(workspace: Workspace, phase: int, settings: Settings) -> Correction | None:
+    """The correction that is asked for, if no image has to be looked at: given, or chosen before.
+
+    Args:
+        workspace: With the finished phase.
+        phase: t.
+        settings: As for `calibration_of`.
+
+    Returns:
+        In which way and how much; None if none is asked for, or it is still to be chosen.
+
+    Raises:
+        LstError: If phases are to be set against each other where there is but one, the model is
+            missing, or what was chosen cannot be read.
+    """
+    way = settings.eval.calibration
+    if way == "none":
+        return None
     require_correctable(phase, settings)
     given = settings.eval.calibration_strength
     # NorCal takes none below 0; older settings say -1 for one that is to be chosen.
     if given != "auto" and (way == "phases" or given >= 0):
         return Correction(way=way, strength=given)
     manifest = workspace.require_model(phase)
-    file = workspace.phase(phase).calibration
-    kept = _read(file)
-    use = in_use(workspace.trained_settings(phase), settings)
-    tried_with = make_header(None, "", use).settings
+    kept = _read(workspace.phase(phase).calibration)
+    tried_with = _tried_with(workspace, phase, settings)
     images = settings.eval.calibration_images
     wanted = (way, manifest.model_sha256, settings.seed, images, tried_with)
     if (
         kept is None
         or (kept.way, kept.model_sha256, kept.seed, kept.wanted, kept.tried_with) != wanted
     ):
-        kept = _choose(workspace, phase, way, settings, tried_with, progress)
-        write_text(file, kept.model_dump_json(indent=1) + "\n")
+        return None
     return Correction(way=way, strength=kept.strength)
+
+
+def _tried_with(workspace: Workspace, phase: int, settings: Settings) -> dict[str, Any]:
+    """Settings that decide about the detections by which a correction is chosen."""
+    use = in_use(workspace.trained_settings(phase), settings)
+    return make_header(None, "", use).settings
 
 
 def shift_of(workspace: Workspace, phase: int, correction: Correction | None) -> list[float] | None:

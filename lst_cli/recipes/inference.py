@@ -34,6 +34,7 @@ def detect(
     *,
     progress: Progress,
     skip: Skip | None = None,
+    shift: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of a model on images.
 
@@ -46,12 +47,13 @@ def detect(
         category_ids: Category ids in class order, as many as the model has classes.
         progress: Images done, and their number.
         skip: Told the row of an image that cannot be used, and why; see `predict`.
+        shift: What is taken from the logit of each class.
 
     Raises:
         LstError: If the weights are missing or cut short, or an image cannot be used.
     """
     use = in_use(trained, settings)
-    model = load_network(weights, use, len(category_ids))
+    model = _load(weights, use, len(category_ids), shift)
     return detect_with(model, use, settings, images, find, category_ids, progress, skip)
 
 
@@ -117,10 +119,15 @@ def detect_rows(
         LstError: As `detect`.
     """
     use = in_use(trained, settings)
-    model = load_network(weights, use, len(category_ids))
+    model = _load(weights, use, len(category_ids), shift)
+    return _detect_rows(model, use, settings, images, find, category_ids, rows, None)
+
+
+def _load(weights: Path, use: Settings, classes: int, shift: Sequence[float] | None) -> LstRCNN:
+    model = load_network(weights, use, classes)
     if shift is not None:
         model.roi_heads.box_predictor.shift = torch.tensor(shift)
-    return _detect_rows(model, use, settings, images, find, category_ids, rows, None)
+    return model
 
 
 def _detect_rows(

@@ -17,6 +17,7 @@ from lst_cli.data.images import read_image
 from lst_cli.data.loose_images import LooseImage, LooseImages, list_images, measure_images
 from lst_cli.errors import LstError
 from lst_cli.evaluation.found import FORMAT, SCORE, FoundImage, FoundObject, Predictions
+from lst_cli.recipes.calibrate import known_correction, settings_in_series, shift_of
 from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.panels import draw_predictions, read_comment
 from lst_cli.workspace.atomic import write_bytes, write_text
@@ -49,7 +50,8 @@ def predict_images(
     Args:
         workspace: With the finished phase.
         places: Image files, and directories with images anywhere below them.
-        settings: Device, workers and test setting; the network is built as it was trained.
+        settings: Device, workers and test setting, the correction of scores among it; the
+            network is built as it was trained.
         phase: t; the newest finished one by default.
         score: Lowest score of an object; `eval.score_threshold` if that is higher.
         directory: Where pictures and predictions.json are written; None writes nothing.
@@ -57,7 +59,8 @@ def predict_images(
 
     Raises:
         LstError: If the phase is not finished, a place is not there or holds no images, no image
-            can be used, or the directory cannot be written or holds other files of these names.
+            can be used, the directory cannot be written or holds other files of these names, or
+            the correction of scores that is set was not chosen yet.
     """
     tell = progress or (lambda what, done, total: None)
     if not 0 <= score <= 1:
@@ -81,8 +84,9 @@ def predict_images(
     if directory is not None:
         _refuse_overwriting(directory, pictures, images.files)
     workspace.require_model(manifest.phase)
+    shift = _find_shift(workspace, manifest.phase, settings)
     score = max(score, settings.eval.score_threshold)
-    detections = _detect(workspace, manifest, settings, images, score, left_out, tell)
+    detections = _detect(workspace, manifest, settings, images, score, shift, left_out, tell)
     in_order = {file.path: left_out[file.path] for file in files if file.path in left_out}
     found = gather(workspace.split, manifest.phase, images, score, detections, in_order)
     _require_any(found.images, left_out)
@@ -207,6 +211,7 @@ def _detect(
     settings: Settings,
     images: LooseImages,
     score: float,
+    shift: list[float] | None,
     left_out: dict[Path, str],
     tell: Progress,
 ) -> list[dict[str, Any]]:
@@ -224,7 +229,26 @@ def _detect(
         workspace.split.class_order[: manifest.seen_classes],
         progress=lambda done, total: tell("images", done, total),
         skip=lambda row, error: left_out.update({images(row): error.message}),
+        shift=shift,
     )
+
+
+def _find_shift(workspace: Workspace, phase: int, settings: Settings) -> list[float] | None:
+    """What is taken from the logit of each class: as `lst eval` does it with these settings.
+
+    Raises:
+        LstError: If a strength is to be chosen, which takes training images.
+    """
+    settings = settings_in_series(settings, phase)
+    way = settings.eval.calibration
+    correction = known_correction(workspace, phase, settings)
+    if correction is None and way != "none":
+        raise LstError(
+            f"eval.calibration = {way}: how much is right for phase {phase} was not chosen yet, "
+            "by training images",
+            f"lst eval --phase {phase} --set eval.calibration={way}",
+        )
+    return shift_of(workspace, phase, correction)
 
 
 def _require_any(images: Sequence[Any], left_out: dict[Path, str]) -> None:

@@ -14,6 +14,7 @@ from lst_cli.evaluation.calibration import STRENGTHS, Correction
 from lst_cli.recipes import calibrate
 from lst_cli.recipes.calibrate import (
     calibration_of,
+    known_correction,
     require_correctable,
     settings_in_series,
     shift_of,
@@ -109,6 +110,17 @@ def test_the_base_phase_is_refused_alone_and_left_as_it_is_in_a_series(
     norcal = split_workspace.settings(["eval.calibration=norcal"])
     assert settings_in_series(norcal, 0) is norcal
     require_correctable(0, norcal)
+
+
+def test_what_was_chosen_is_known_from_then_on(trained: Workspace, tried: list[Any]) -> None:
+    settings = trained.settings(["eval.calibration=phases"])
+    assert known_correction(trained, 1, settings) is None
+    assert tried == []
+    chosen = calibration_of(trained, 1, settings, progress=lambda what, done, total: None)
+    assert known_correction(trained, 1, settings) == chosen
+    other = trained.settings(["eval.calibration=phases", "eval.calibration_images=3"])
+    assert known_correction(trained, 1, other) is None
+    assert len(tried) == 1
 
 
 def test_the_number_of_logits_is_chosen_by_box_ap_and_kept(
