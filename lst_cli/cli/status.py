@@ -32,7 +32,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
             f"{one.classes:,}",
             f"{one.instances[1]:,} to {one.instances[0]:,}",
             format_value("integer", one.entries),
-            format_value("integer", one.iterations),
+            _iterations(one),
             format_value("integer", one.image_passes),
             "–" if one.seconds is None else format_seconds(one.seconds),  # noqa: RUF001
             f"{one.megabytes:,.0f} MB",
@@ -61,6 +61,13 @@ def command(workspace: Workspace, as_json: bool) -> None:
         text=2,
     )
     click.echo(f"next: {status.next_command}")
+
+
+def _iterations(one: PhaseStatus) -> str:
+    from lst_cli.reporting.tables import format_value
+
+    planned = format_value("integer", one.iterations)
+    return f"{one.iterations_done:,} of {planned}" if one.state == "under way" else planned
 
 
 def _name(one: PhaseStatus, joint: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
 
 if TYPE_CHECKING:
+    from lst_cli.evaluation.compare import Setting
     from lst_cli.recipes.sweep_jobs import Job, Sweep
     from lst_cli.recipes.sweep_state import Outlook
 
@@ -214,7 +216,7 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     outlook = look_ahead(sweep)
     differences = planned_differences(sweep)
     if as_json:
-        print_json(_outlook_json(sweep, outlook))
+        print_json(_outlook_json(sweep, outlook, differences))
         return
     rows = [
         [
@@ -255,10 +257,10 @@ def _classes(job: Job) -> str:
     return f"{sizes[0]:,} + {' + '.join(f'{size:,}' for size in sizes[1:])}"
 
 
-def _outlook_json(sweep: Sweep, outlook: Outlook) -> dict[str, Any]:
-    from lst_cli.recipes.sweep_jobs import planned_differences
-
-    differs = {name: (first, found) for name, first, found in planned_differences(sweep)}
+def _outlook_json(
+    sweep: Sweep, outlook: Outlook, differences: Sequence[tuple[str, str, tuple[Setting, ...]]]
+) -> dict[str, Any]:
+    differs = {name: (first, found) for name, first, found in differences}
     jobs = []
     for one in outlook.jobs:
         job = one.job

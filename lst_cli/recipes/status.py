@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.training_log import logged_iterations
 
 State = Literal["done", "under way", "next", "waiting", "outdated"]
 
@@ -21,7 +22,8 @@ class PhaseStatus:
         classes: Classes that arrive in it.
         instances: (fewest, most) training instances of these.
         entries: Entries an epoch, replay included; None for a base not begun.
-        iterations: Optimizer updates, planned or done.
+        iterations: Optimizer updates of the whole phase.
+        iterations_done: How many of these are done, by the log of a phase under way.
         image_passes: Images shown by these, of a phase begun; one seen twice counts twice.
         seconds: Training time.
         megabytes: Size of its directory.
@@ -36,6 +38,7 @@ class PhaseStatus:
     instances: tuple[int, int]
     entries: int | None
     iterations: int | None
+    iterations_done: int
     image_passes: int | None
     seconds: float | None
     megabytes: float
@@ -118,6 +121,9 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
     if manifest is not None:
         entries = manifest.new_entries + manifest.replay_entries
         iterations = manifest.iterations
+    done = logged_iterations(workspace.phase(phase).log) if state == "under way" else 0
+    if manifest is not None and manifest.done:
+        done = manifest.iterations
     root = workspace.phase(phase).root
     size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
     return PhaseStatus(
@@ -127,6 +133,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         instances=(min(counts), max(counts)),
         entries=entries,
         iterations=iterations,
+        iterations_done=done,
         image_passes=manifest.image_passes if manifest else None,
         seconds=manifest.seconds if manifest else None,
         megabytes=size / 1e6,

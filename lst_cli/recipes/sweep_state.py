@@ -17,6 +17,7 @@ from lst_cli.recipes.sweep_jobs import Job, Sweep, unused_sections
 from lst_cli.recipes.train import changed_settings, weights_file
 from lst_cli.tables import flatten
 from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.training_log import logged_iterations
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,11 @@ class JobOutlook:
     Attributes:
         job: The job.
         state: How far it is, in a word or two.
-        iterations: Optimizer updates of its own training that are left, a shared base phase left
-            out; a phase under way counts whole.
-        image_passes: Images that these show.
-        seconds: How long they may take.
+        seconds: How long what is left of its own training may take, a shared base phase left out.
     """
 
     job: Job
     state: str
-    iterations: int
-    image_passes: int
     seconds: float
 
 
@@ -187,9 +183,9 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutl
     try:
         refuse_another(job)
     except LstError as error:
-        return JobOutlook(job, f"refused: {error.message}", 0, 0, 0.0)
+        return JobOutlook(job, f"refused: {error.message}", 0.0)
     if is_finished(sweep, job):
-        return JobOutlook(job, "done", 0, 0, 0.0)
+        return JobOutlook(job, "done", 0.0)
     if workspace.layout.split.exists():
         done = workspace.done_phases()
         if done or workspace.manifest(0) is not None:
@@ -198,13 +194,12 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutl
     if not left:
         state = "to be evaluated"
     nominal = nominal_seconds_per_image(job.settings)
-    return JobOutlook(
-        job,
-        state,
-        sum(job.phases[phase].iterations for phase in left),
-        sum(job.phases[phase].shown for phase in left),
-        sum(job.phases[phase].shown * rates.get(phase > 0, nominal) for phase in left),
-    )
+    seconds = 0.0
+    for phase in left:
+        done_share = logged_iterations(workspace.phase(phase).log) / job.phases[phase].iterations
+        images = job.phases[phase].shown * max(0.0, 1 - done_share)
+        seconds += images * rates.get(phase > 0, nominal)
+    return JobOutlook(job, state, seconds)
 
 
 def _measured_rates(sweep: Sweep) -> dict[bool, float]:

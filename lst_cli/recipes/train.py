@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
-import math
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,10 +24,11 @@ from lst_cli.recipes.plan import (
     require_trainable,
 )
 from lst_cli.recipes.run_settings import NO_MATTER, completed
-from lst_cli.workspace.atomic import explain_os_error, write_text
+from lst_cli.workspace.atomic import explain_os_error
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
 from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.training_log import open_log
 
 # What changes nothing, or only how a phase is judged, but not its weights.
 FREE_TO_CHANGE = (*NO_MATTER, "eval")
@@ -208,10 +206,11 @@ def _run(
         manifest = manifest.model_copy(update={"weights": run.weight_report})
     manifest = manifest.model_copy(update={"device": run.device_name})
     save_record(manifest, directory.manifest)
-    with _log(directory, start) as write:
+    with open_log(directory.log, start) as write:
 
         def on_iteration(report: Any) -> None:
-            write(report)
+            values = {**report.losses, **report.details}
+            write(report.iteration, report.seconds, report.lr, values)
             events.iteration(report)
 
         seconds = run.train(on_iteration, events)
@@ -227,38 +226,6 @@ def _run(
     save_record(done, directory.manifest)
     directory.training_state.unlink(missing_ok=True)
     return done
-
-
-@contextmanager
-def _log(directory: PhaseDirectory, start: int) -> Iterator[Callable[[Any], None]]:
-    """Open the JSON-lines log, cut back to the iteration that training continues from."""
-    with explain_os_error(directory.log):
-        kept = []
-        if directory.log.exists():
-            for line in directory.log.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    iteration = int(json.loads(line)["iteration"])
-                except (ValueError, KeyError, TypeError):
-                    break  # the line that a crash cut short
-                if iteration > start:
-                    break
-                kept.append(line)
-        write_text(directory.log, "".join(f"{line}\n" for line in kept))
-    with directory.log.open("a", encoding="utf-8", buffering=1) as file:
-
-        def write(report: Any) -> None:
-            entry: dict[str, float | None] = {
-                "iteration": report.iteration,
-                "seconds": round(report.seconds, 3),
-                "lr": report.lr,
-            }
-            for name, value in {**report.losses, **report.details}.items():
-                # JSON has no infinity, which a gradient of mixed precision may be.
-                entry[name] = round(value, 6) if math.isfinite(value) else None
-            with explain_os_error(directory.log):
-                file.write(json.dumps(entry) + "\n")
-
-        yield write
 
 
 def _refuse_other_settings(

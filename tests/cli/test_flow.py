@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,6 +235,7 @@ def test_an_interrupted_phase_is_continued_by_the_same_command(
     fake_trainer.stop_after = 4
     lst("train-base", "-w", workspace.root)
     assert lst("status", "-w", workspace.root, "--json").json["phases"][0]["state"] == "under way"
+    assert re.search(r"base +under way .* \d+ of 30 ", lst("status", "-w", workspace.root).out)
     outcome = lst("train-base", "-w", workspace.root)
     assert outcome.code == 0
     assert "base phase continued after iteration 4" in outcome.err

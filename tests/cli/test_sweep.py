@@ -215,6 +215,22 @@ def test_a_dry_run_tells_what_is_left(
     assert record["seconds_from"] == "the rate of what is finished here"
 
 
+def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    def seconds_left() -> float:
+        (job,) = lst(*words, "--only", "joint", "--dry-run", "--json").json["jobs"]
+        left: float = job["seconds_left"]
+        return left
+
+    whole = seconds_left()
+    fake_trainer.stop_after = 5
+    lst(*words, "--only", "joint")
+    (job,) = lst(*words, "--only", "joint", "--dry-run", "--json").json["jobs"]
+    iterations = job["phases"][0]["iterations"]
+    assert seconds_left() == pytest.approx(whole * (1 - 5 / iterations))
+
+
 def test_a_run_of_other_settings_is_not_passed_off_as_this_one(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:

@@ -38,6 +38,8 @@ def test_a_phase_under_way_is_told_from_one_that_is_next(
         train(split_workspace, 1)
     assert states(split_workspace) == ["done", "under way", "waiting", "waiting"]
     assert next_command(split_workspace) == "lst step"
+    done = [(one.iterations_done, one.iterations) for one in read_status(split_workspace).phases]
+    assert done == [(30, 30), (2, 32), (0, 22), (0, 14)]
 
 
 def test_after_the_last_phase_come_evaluation_and_report(

@@ -1,0 +1,78 @@
+"""`log.jsonl` of a phase: losses, learning rate and seconds, a line of JSON for each iteration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from lst_cli.workspace.atomic import explain_os_error, write_text
+
+Write = Callable[[int, float, float, Mapping[str, float]], None]
+"""Takes an iteration from 1 on, its seconds, its learning rate, and values by name."""
+
+_TAIL = 1 << 16  # bytes, many lines: a log of 90,000 iterations is not read for its last one
+
+
+@contextmanager
+def open_log(path: Path, start: int) -> Iterator[Write]:
+    """Open a log, cut back to the iteration that training continues from.
+
+    Args:
+        path: The file; made if missing.
+        start: Iterations that are kept.
+
+    Yields:
+        What appends an iteration; a number that is not finite becomes null.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    with explain_os_error(path):
+        kept = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                iteration = _iteration(line)
+                # A line that a crash cut short has none.
+                if iteration is None or iteration > start:
+                    break
+                kept.append(line)
+        write_text(path, "".join(f"{line}\n" for line in kept))
+    with path.open("a", encoding="utf-8", buffering=1) as file:
+
+        def write(iteration: int, seconds: float, lr: float, values: Mapping[str, float]) -> None:
+            entry: dict[str, float | None] = {
+                "iteration": iteration,
+                "seconds": round(seconds, 3),
+                "lr": lr,
+            }
+            for name, value in values.items():
+                # JSON has no infinity, which a gradient of mixed precision may be.
+                entry[name] = round(value, 6) if math.isfinite(value) else None
+            with explain_os_error(path):
+                file.write(json.dumps(entry) + "\n")
+
+        yield write
+
+
+def logged_iterations(path: Path) -> int:
+    """How many iterations a log tells of; 0 without a log.
+
+    A training that is continued may begin a little before the last of them, where it was saved.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((found for line in reversed(lines) if (found := _iteration(line)) is not None), 0)
+
+
+def _iteration(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return None
