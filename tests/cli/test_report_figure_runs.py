@@ -5,77 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from pycocotools import mask as mask_utils
 
 from lst_cli.cli.main import cli
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
-
-# Class order: 7, 9, 4, 2, 5 are the base, 11 and 6 phase 1, 1 and 10 phase 2. The validation
-# images hold two objects of each but 8 and 10.
-SEEN = (7, 9, 4, 2, 5, 11, 6, 1)
-
-
-@pytest.fixture
-def train(workspace: Workspace, lst: Lst, fake_trainer: Any, tmp_path: Path) -> Any:
-    """Make a run: a copy of one base phase with phases 1 and 2 after it."""
-    assert lst("train-base", "-w", workspace.root).code == 0
-
-    def make(name: str, *words: str) -> Workspace:
-        root = tmp_path / name
-        shutil.copytree(workspace.root, root)
-        for _ in range(2):
-            outcome = lst("step", *words, "-w", root)
-            assert outcome.code == 0, outcome.err
-        return Workspace(root)
-
-    return make
-
-
-def numbers(workspace: Workspace, phase: int, ap: Mapping[int, float]) -> dict[str, Any]:
-    groups = [list(group) for group in workspace.split.groups[: phase + 1]]
-
-    def mean(ids: list[int]) -> float | None:
-        known = [ap[one] for one in ids if one in ap]
-        return sum(known) / len(known) if known else None
-
-    seen = [one for group in groups for one in group]
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "all")
-    return {
-        **dict.fromkeys(names, mean(seen)),
-        "old": mean([one for group in groups[:-1] for one in group]) if phase else None,
-        "new": mean(groups[-1]),
-        "bins": [],
-        "groups": [
-            {"phase": t, "classes": len(group), "with_ground_truth": sum(c in ap for c in group),
-             "AP": mean(group)}
-            for t, group in enumerate(groups)
-        ],
-        "per_class": {str(one): ap[one] for one in seen if one in ap},
-    }  # fmt: skip
-
-
-def record(workspace: Workspace, phase: int, ap: Mapping[int, float]) -> dict[str, Any]:
-    part = numbers(workspace, phase, ap)
-    return {
-        "format": 1, "phase": phase, "images": 8, "detections": 9, "seconds": 1.0,
-        "federated": True, "segm": part, "bbox": part,
-    }  # fmt: skip
-
-
-def evaluate(workspace: Workspace, ap: float, phases: tuple[int, ...] = (0, 1, 2)) -> None:
-    """Leave numbers behind phases: every class with ground truth has the same AP."""
-    for phase in phases:
-        found = record(workspace, phase, dict.fromkeys(SEEN, ap))
-        workspace.phase(phase).metrics.write_text(json.dumps(found))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -125,11 +65,11 @@ def test_joint_training_has_nothing_to_balance(lst: Lst, small_lvis: Any, tmp_pa
 
 
 def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(
-    lst: Lst, train: Any, tmp_path: Path
+    lst: Lst, runs: Any, tmp_path: Path
 ) -> None:
-    first, second = train("first"), train("second", "--no-distill")
-    evaluate(first, 0.5)
-    evaluate(second, 0.25)
+    first, second = runs.train("first"), runs.train("second", "--no-distill")
+    runs.evaluate(first, 0.5)
+    runs.evaluate(second, 0.25)
     words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "-o", tmp_path / "paper")
     assert outcome.code == 0, outcome.err
@@ -152,13 +92,13 @@ def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(
     assert lst(*words).out.splitlines()[-1] == str(figures / "distill.png")
 
 
-def test_three_runs_and_another_setting_that_differs_are_told_apart(lst: Lst, train: Any) -> None:
-    runs = [train("a"), train("b", "--replay", "all"),
-            train("c", "--replay", "all", "--set", "step.lr=0.5")]  # fmt: skip
-    for run in runs:
-        evaluate(run, 0.5)
-    more = [word for run in runs[1:] for word in ("--with", run.root)]
-    outcome = lst("report", "--figure", "replay", "--json", "-w", runs[0].root, *more)
+def test_three_runs_and_another_setting_that_differs_are_told_apart(lst: Lst, runs: Any) -> None:
+    made = [runs.train("a"), runs.train("b", "--replay", "all"),
+            runs.train("c", "--replay", "all", "--set", "step.lr=0.5")]  # fmt: skip
+    for run in made:
+        runs.evaluate(run, 0.5)
+    more = [word for run in made[1:] for word in ("--with", run.root)]
+    outcome = lst("report", "--figure", "replay", "--json", "-w", made[0].root, *more)
     assert outcome.code == 0, outcome.err
     assert [run["run"] for run in outcome.json["replay"]["runs"]] == [
         "balanced replay, step.lr = 0.002",
@@ -168,34 +108,34 @@ def test_three_runs_and_another_setting_that_differs_are_told_apart(lst: Lst, tr
 
 
 def test_runs_that_differ_in_nothing_else_are_told_apart_by_where_they_lie(
-    lst: Lst, train: Any
+    lst: Lst, runs: Any
 ) -> None:
-    runs = [train("a"), train("b", "--replay", "all"), train("c", "--replay", "all")]
-    for run in runs:
-        evaluate(run, 0.5)
-    more = [word for run in runs[1:] for word in ("--with", run.root)]
-    outcome = lst("report", "--figure", "replay", "--json", "-w", runs[0].root, *more)
+    made = [runs.train("a"), runs.train("b", "--replay", "all"), runs.train("c", "--replay", "all")]
+    for run in made:
+        runs.evaluate(run, 0.5)
+    more = [word for run in made[1:] for word in ("--with", run.root)]
+    outcome = lst("report", "--figure", "replay", "--json", "-w", made[0].root, *more)
     names = [run["run"] for run in outcome.json["replay"]["runs"]]
     assert names == ["balanced replay (a)", "all old data (b)", "all old data (c)"]
 
 
 def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
-    lst: Lst, train: Any
+    lst: Lst, runs: Any
 ) -> None:
-    first, second = train("first"), train("second", "--mwg")
-    evaluate(first, 0.25)
-    evaluate(second, 0.5)
-    instant = {"format": 1, "phase": 2, "rows": {"generated": record(second, 2, {1: 0.125})}}
+    first, second = runs.train("first"), runs.train("second", "--mwg")
+    runs.evaluate(first, 0.25)
+    runs.evaluate(second, 0.5)
+    instant = {"format": 1, "phase": 2, "rows": {"generated": runs.record(second, 2, {1: 0.125})}}
     second.phase(2).instant.write_text(json.dumps(instant))
     words = ("report", "--figure", "mwg", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "--json")
     assert outcome.code == 0, outcome.err
-    runs = outcome.json["mwg"]["runs"]
-    assert [run["run"] for run in runs] == ["without MWG", "with MWG"]
-    assert runs[1]["phases"][1]["instant"] == {"generated": 0.125}
-    assert runs[1]["phases"][0]["instant"] == runs[0]["phases"][1]["instant"] == {}
+    shown = outcome.json["mwg"]["runs"]
+    assert [run["run"] for run in shown] == ["without MWG", "with MWG"]
+    assert shown[1]["phases"][1]["instant"] == {"generated": 0.125}
+    assert shown[1]["phases"][0]["instant"] == shown[0]["phases"][1]["instant"] == {}
     # Classes 1 and 10 have two training instances each; 10 is in no validation image.
-    assert [(point["few"], point["few_classes"]) for point in runs[0]["phases"]] == [
+    assert [(point["few"], point["few_classes"]) for point in shown[0]["phases"]] == [
         (0.25, 2), (0.25, 1),
     ]  # fmt: skip
     told = " ".join(lst(*words).err.split())
@@ -203,18 +143,18 @@ def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
     assert "no one trained (generated)" in told
 
 
-def test_phases_that_were_not_evaluated_everywhere_are_named(lst: Lst, train: Any) -> None:
-    first, second = train("first"), train("second", "--no-distill")
-    evaluate(first, 0.5)
-    evaluate(second, 0.5, phases=(1,))
+def test_phases_that_were_not_evaluated_everywhere_are_named(lst: Lst, runs: Any) -> None:
+    first, second = runs.train("first"), runs.train("second", "--no-distill")
+    runs.evaluate(first, 0.5)
+    runs.evaluate(second, 0.5, phases=(1,))
     words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     assert lst(*words, "--json").json["distill"]["notes"] == ["Not evaluated in second: phase 2."]
 
 
-def test_base_phases_of_their_own_are_named(lst: Lst, train: Any) -> None:
-    first, second = train("first"), train("second", "--no-distill")
+def test_base_phases_of_their_own_are_named(lst: Lst, runs: Any) -> None:
+    first, second = runs.train("first"), runs.train("second", "--no-distill")
     for run in (first, second):
-        evaluate(run, 0.5)
+        runs.evaluate(run, 0.5)
     base, after = second.phase(0).manifest, second.phase(1).manifest
     other = json.loads(base.read_text())
     chained = json.loads(after.read_text())
@@ -238,9 +178,9 @@ def test_base_phases_of_their_own_are_named(lst: Lst, train: Any) -> None:
     ],
 )
 def test_one_run_alone_hears_which_other_the_figure_needs(
-    lst: Lst, train: Any, figure: str, own: tuple[str, ...], needed: str
+    lst: Lst, runs: Any, figure: str, own: tuple[str, ...], needed: str
 ) -> None:
-    run = train("alone", *own)
+    run = runs.train("alone", *own)
     outcome = lst("report", "--figure", figure, "-w", run.root)
     assert f"--figure {figure} takes two or more runs" in outcome.error
     assert needed in outcome.hint
@@ -255,23 +195,23 @@ def test_one_run_alone_hears_which_other_the_figure_needs(
         assert {word for word in words if word.startswith("-")} <= known, command
 
 
-def test_runs_trained_alike_are_refused(lst: Lst, train: Any) -> None:
-    first, second = train("first"), train("second", "--replay", "all")
+def test_runs_trained_alike_are_refused(lst: Lst, runs: Any) -> None:
+    first, second = runs.train("first"), runs.train("second", "--replay", "all")
     for run in (first, second):
-        evaluate(run, 0.5)
+        runs.evaluate(run, 0.5)
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     assert outcome.error.endswith("were trained with step.distill_weight = 1.0")
     assert "lst step --all --no-distill -w OTHER" in outcome.hint
 
 
-def test_a_run_that_was_not_evaluated_is_refused(lst: Lst, train: Any) -> None:
-    first, second = train("first"), train("second", "--no-distill")
-    evaluate(first, 0.5)
-    evaluate(second, 0.5, phases=(0,))
+def test_a_run_that_was_not_evaluated_is_refused(lst: Lst, runs: Any) -> None:
+    first, second = runs.train("first"), runs.train("second", "--no-distill")
+    runs.evaluate(first, 0.5)
+    runs.evaluate(second, 0.5, phases=(0,))
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     assert f"no phase of {second.root} after the base has been evaluated" in outcome.error
     assert outcome.hint == f"lst eval --all-phases -w {second.root}"
-    evaluate(second, 0.5, phases=(1,))
+    runs.evaluate(second, 0.5, phases=(1,))
     first.phase(1).metrics.unlink()
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     assert outcome.error.startswith("error: no phase was evaluated in all of")
@@ -282,10 +222,10 @@ def test_a_run_that_was_not_evaluated_is_refused(lst: Lst, train: Any) -> None:
     [(["--b", "6", "--phases", "2"], "5 + 2 + 2 + 2 classes and 6 + 3 + 2"), ([], "in phase 0")],
 )
 def test_runs_of_other_splits_are_refused(
-    lst: Lst, train: Any, small_lvis: Any, tmp_path: Path, words: list[str], where: str
+    lst: Lst, runs: Any, small_lvis: Any, tmp_path: Path, words: list[str], where: str
 ) -> None:
-    first = train("first")
-    evaluate(first, 0.5)
+    first = runs.train("first")
+    runs.evaluate(first, 0.5)
     given = small_lvis.split_words()
     if not words:  # another class order: class 9 more often than class 7
         for annotation in small_lvis.train["annotations"]:
@@ -300,7 +240,7 @@ def test_runs_of_other_splits_are_refused(
     assert lst("train-base", "-w", root).code == 0
     assert lst("step", "--no-distill", "-w", root).code == 0
     other = Workspace(root)
-    evaluate(other, 0.5, phases=(1,))
+    runs.evaluate(other, 0.5, phases=(1,))
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", root)
     assert f"{first.root} and {root} have other splits" in outcome.error
     assert where in outcome.error
@@ -320,144 +260,16 @@ def test_runs_of_other_splits_are_refused(
          "leave some of --with out"),
     ],
 )  # fmt: skip
-def test_slips_are_told(lst: Lst, train: Any, words: list[str], error: str, hint: str) -> None:
-    first = train("first")
-    evaluate(first, 0.5)
+def test_slips_are_told(lst: Lst, runs: Any, words: list[str], error: str, hint: str) -> None:
+    first = runs.train("first")
+    runs.evaluate(first, 0.5)
     outcome = lst("report", *words, "-w", first.root)
     assert error in outcome.error
     assert outcome.hint == hint
 
 
-def test_a_workspace_given_twice_is_refused(lst: Lst, train: Any) -> None:
-    first = train("first")
-    evaluate(first, 0.5)
+def test_a_workspace_given_twice_is_refused(lst: Lst, runs: Any) -> None:
+    first = runs.train("first")
+    runs.evaluate(first, 0.5)
     outcome = lst("report", "--figure", "mwg", "-w", first.root, "--with", first.root)
     assert outcome.error == f"error: {first.root} is given twice"
-
-
-# --- tail ------------------------------------------------------------------------------------
-
-
-def detect(val: dict[str, Any], labels: Mapping[int, tuple[int, float]]) -> list[dict[str, Any]]:
-    """Every object of some classes, taken for a class with a score."""
-    found = []
-    for one in val["annotations"]:
-        if one["category_id"] in labels:
-            category_id, score = labels[one["category_id"]]
-            [rle] = mask_utils.frPyObjects(one["segmentation"], 60, 80)
-            found.append(
-                {
-                    "image_id": one["image_id"], "category_id": category_id, "score": score,
-                    "bbox": one["bbox"],
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                }
-            )  # fmt: skip
-    return found
-
-
-@pytest.fixture
-def pair(train: Any, small_lvis: Any) -> tuple[Workspace, Workspace]:
-    """One run finds class 1, the other takes it for class 7 and finds class 6."""
-    first, second = train("first"), train("second", "--no-distill")
-    for run, ap, labels in (
-        (first, 0.5, {1: (1, 0.75)}),
-        (second, 0.25, {1: (7, 0.5), 6: (6, 0.25)}),
-    ):
-        evaluate(run, ap)
-        for phase in (1, 2):
-            run.phase(phase).detections.write_text(json.dumps(detect(small_lvis.val, labels)))
-    return first, second
-
-
-def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_object(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
-    first, second = pair
-    words = ("report", "--figure", "tail", "-w", first.root, "--with", second.root)
-    outcome = lst(*words, "-o", tmp_path / "paper")
-    assert outcome.code == 0, outcome.err
-    picture = tmp_path / "paper" / "figures" / "tail.png"
-    assert outcome.out.splitlines()[-1] == str(picture)
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    rows = read_csv(picture.with_suffix(".csv"))
-    # Fewer than ten training instances and ground truth, the rarest first.
-    assert [(row["class"], row["training_instances"]) for row in rows[::2]] == [
-        ("class 1", "2"), ("class 6", "3"), ("class 11", "4"), ("class 5", "5"), ("class 2", "9"),
-    ]  # fmt: skip
-    right, wrong = rows[:2]
-    assert [row["run"] for row in (right, wrong)] == ["first", "second"]
-    assert [row["AP"] for row in (right, wrong)] == ["50.0000", "25.0000"]
-    assert (right["answer"], right["score"], right["IoU"]) == ("class 1", "0.75", "1")
-    assert (wrong["answer"], wrong["answer_score"], wrong["score"]) == ("class 7", "0.5", "")
-    assert right["image"] == wrong["image"] != rows[2]["image"]
-    nothing, found = rows[2:4]
-    assert (nothing["answer"], found["answer"], found["score"]) == ("", "class 6", "0.25")
-    assert "The 5 rarest classes with ground truth (2 to 9 training instances)" in " ".join(
-        outcome.err.split()
-    )
-
-
-def test_tail_of_one_run_counts_what_it_got_right(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    outcome = lst("report", "--figure", "tail", "--json", "-w", pair[1].root)
-    assert outcome.code == 0, outcome.err
-    assert outcome.json["tail"]["runs"] == ["second"]
-    shown = [row["class"] for row in outcome.json["tail"]["rows"] if row.get("image")]
-    assert shown[0] == "class 1"
-    # Class 5 has no object in an image that shows none of these.
-    assert shown[1:] == ["class 6", "class 11", "class 2"]
-
-
-def test_tail_takes_classes_that_all_runs_have_seen(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
-    first, second = pair
-    second.phase(2).metrics.unlink()  # its newest evaluation is of phase 1
-    words = ("report", "--figure", "tail", "--json", "-w", first.root, "--with", second.root)
-    rows = lst(*words).json["tail"]["rows"]
-    assert [row["class"] for row in rows[::2]] == ["class 6", "class 11", "class 5", "class 2"]
-
-
-def test_tail_without_rare_classes_shows_the_rarest_there_are(
-    lst: Lst, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lst_cli.recipes import tail
-
-    monkeypatch.setattr(tail, "TAIL", 2)
-    monkeypatch.setattr(tail, "FALLBACK_CLASSES", 2)
-    outcome = lst("report", "--figure", "tail", "-w", pair[0].root)
-    assert outcome.code == 0, outcome.err
-    told = " ".join(outcome.err.split())
-    assert "The 2 rarest classes" in told
-    assert "None has fewer than 2 training instances." in told
-
-
-def test_tail_of_a_run_without_an_evaluation_is_refused(lst: Lst, train: Any) -> None:
-    first = train("first")
-    outcome = lst("report", "--figure", "tail", "-w", first.root)
-    assert outcome.error == f"error: no phase of {first.root} has been evaluated"
-    assert outcome.hint == f"lst eval -w {first.root}"
-
-
-def test_tail_with_a_results_file_is_refused(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    file = pair[1].phase(2).detections
-    outcome = lst("report", "--figure", "tail", "-w", pair[0].root, "--with", file)
-    assert outcome.error == f"error: {file} is no workspace"
-
-
-def test_tail_of_other_validation_files_is_refused(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    first, second = pair
-    split = json.loads(second.layout.split.read_text())
-    split["val"]["sha256"] = "0" * 64
-    second.layout.split.write_text(json.dumps(split))
-    fresh = Workspace(second.root).split
-    for path in second.layout.phases.glob("*/manifest.json"):
-        manifest = json.loads(path.read_text())
-        manifest["split_sha256"] = fresh.digest_at(manifest["phase"])
-        path.write_text(json.dumps(manifest))
-    for figure in ("tail", "distill"):
-        outcome = lst("report", "--figure", figure, "-w", first.root, "--with", second.root)
-        assert "evaluated on different validation files" in outcome.error

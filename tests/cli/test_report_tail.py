@@ -1,0 +1,142 @@
+"""`lst report --figure tail`: what runs make of objects of the rarest classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycocotools import mask as mask_utils
+
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+def detect(val: dict[str, Any], labels: Mapping[int, tuple[int, float]]) -> list[dict[str, Any]]:
+    """Every object of some classes, taken for a class with a score."""
+    found = []
+    for one in val["annotations"]:
+        if one["category_id"] in labels:
+            category_id, score = labels[one["category_id"]]
+            [rle] = mask_utils.frPyObjects(one["segmentation"], 60, 80)
+            found.append(
+                {
+                    "image_id": one["image_id"], "category_id": category_id, "score": score,
+                    "bbox": one["bbox"],
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                }
+            )  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def pair(runs: Any, small_lvis: Any) -> tuple[Workspace, Workspace]:
+    """One run finds class 1, the other takes it for class 7 and finds class 6."""
+    first, second = runs.train("first"), runs.train("second", "--no-distill")
+    for run, ap, labels in (
+        (first, 0.5, {1: (1, 0.75)}),
+        (second, 0.25, {1: (7, 0.5), 6: (6, 0.25)}),
+    ):
+        runs.evaluate(run, ap)
+        for phase in (1, 2):
+            run.phase(phase).detections.write_text(json.dumps(detect(small_lvis.val, labels)))
+    return first, second
+
+
+def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_object(
+    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
+) -> None:
+    first, second = pair
+    words = ("report", "--figure", "tail", "-w", first.root, "--with", second.root)
+    outcome = lst(*words, "-o", tmp_path / "paper")
+    assert outcome.code == 0, outcome.err
+    picture = tmp_path / "paper" / "figures" / "tail.png"
+    assert outcome.out.splitlines()[-1] == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with picture.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Fewer than ten training instances and ground truth, the rarest first.
+    assert [(row["class"], row["training_instances"]) for row in rows[::2]] == [
+        ("class 1", "2"), ("class 6", "3"), ("class 11", "4"), ("class 5", "5"), ("class 2", "9"),
+    ]  # fmt: skip
+    right, wrong = rows[:2]
+    assert [row["run"] for row in (right, wrong)] == ["first", "second"]
+    assert [row["AP"] for row in (right, wrong)] == ["50.0000", "25.0000"]
+    assert (right["answer"], right["score"], right["IoU"]) == ("class 1", "0.75", "1")
+    assert (wrong["answer"], wrong["answer_score"], wrong["score"]) == ("class 7", "0.5", "")
+    assert right["image"] == wrong["image"] != rows[2]["image"]
+    nothing, found = rows[2:4]
+    assert (nothing["answer"], found["answer"], found["score"]) == ("", "class 6", "0.25")
+    assert "The 5 rarest classes with ground truth (2 to 9 training instances)" in " ".join(
+        outcome.err.split()
+    )
+
+
+def test_tail_of_one_run_counts_what_it_got_right(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    outcome = lst("report", "--figure", "tail", "--json", "-w", pair[1].root)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tail"]["runs"] == ["second"]
+    shown = [row["class"] for row in outcome.json["tail"]["rows"] if row.get("image")]
+    assert shown[0] == "class 1"
+    # Class 5 has no object in an image that shows none of these.
+    assert shown[1:] == ["class 6", "class 11", "class 2"]
+
+
+def test_tail_takes_classes_that_all_runs_have_seen(
+    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
+) -> None:
+    first, second = pair
+    second.phase(2).metrics.unlink()  # its newest evaluation is of phase 1
+    words = ("report", "--figure", "tail", "--json", "-w", first.root, "--with", second.root)
+    rows = lst(*words).json["tail"]["rows"]
+    assert [row["class"] for row in rows[::2]] == ["class 6", "class 11", "class 5", "class 2"]
+
+
+def test_tail_without_rare_classes_shows_the_rarest_there_are(
+    lst: Lst, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lst_cli.recipes import tail
+
+    monkeypatch.setattr(tail, "TAIL", 2)
+    monkeypatch.setattr(tail, "FALLBACK_CLASSES", 2)
+    outcome = lst("report", "--figure", "tail", "-w", pair[0].root)
+    assert outcome.code == 0, outcome.err
+    told = " ".join(outcome.err.split())
+    assert "The 2 rarest classes" in told
+    assert "None has fewer than 2 training instances." in told
+
+
+def test_tail_of_a_run_without_an_evaluation_is_refused(lst: Lst, runs: Any) -> None:
+    first = runs.train("first")
+    outcome = lst("report", "--figure", "tail", "-w", first.root)
+    assert outcome.error == f"error: no phase of {first.root} has been evaluated"
+    assert outcome.hint == f"lst eval -w {first.root}"
+
+
+def test_tail_with_a_results_file_is_refused(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+    file = pair[1].phase(2).detections
+    outcome = lst("report", "--figure", "tail", "-w", pair[0].root, "--with", file)
+    assert outcome.error == f"error: {file} is no workspace"
+
+
+def test_tail_of_other_validation_files_is_refused(
+    lst: Lst, pair: tuple[Workspace, Workspace]
+) -> None:
+    first, second = pair
+    split = json.loads(second.layout.split.read_text())
+    split["val"]["sha256"] = "0" * 64
+    second.layout.split.write_text(json.dumps(split))
+    fresh = Workspace(second.root).split
+    for path in second.layout.phases.glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest["split_sha256"] = fresh.digest_at(manifest["phase"])
+        path.write_text(json.dumps(manifest))
+    for figure in ("tail", "distill"):
+        outcome = lst("report", "--figure", figure, "-w", first.root, "--with", second.root)
+        assert "evaluated on different validation files" in outcome.error
