@@ -15,10 +15,8 @@ from lst_cli.reporting.figures import FIGURES, FigureName
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
-    from lst_cli.evaluation.compare import Comparison, Setting
     from lst_cli.evaluation.detections import IouType
 
-_SETTINGS_SHOWN = 12
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -108,7 +106,7 @@ def command(
     """Write the report: AP tables, plots, pictures, one HTML page.
 
     Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it. With --compare,
-    two or more runs are compared instead: a table, compare.csv and compare.png.
+    two or more runs are compared instead: compare.md, compare.csv and compare.png.
     """
     if others and not figures:
         raise LstError("--with: needs --figure", "lst report --figure mwg --with DIR")
@@ -204,7 +202,7 @@ def _show_comparison(
 ) -> None:
     from lst_cli.phases.bins import parse_bins
     from lst_cli.recipes.compare import compare_runs, write_comparison
-    from lst_cli.reporting.compare_table import compare_table, runs_table
+    from lst_cli.reporting.compare_table import comparison_tables, difference_sentences
 
     with meter() as tell:
         comparison = compare_runs(
@@ -220,30 +218,13 @@ def _show_comparison(
         if output is not None:
             write_comparison(comparison, output)
         return
-    print_table(runs_table(comparison))
-    print_table(compare_table(comparison))
-    for sentence in (*comparison.notes, *_differences(comparison)):
+    for table in comparison_tables(comparison):
+        print_table(table)
+    for sentence in (*comparison.notes, *difference_sentences(comparison)):
         note(sentence)
     paths = write_comparison(comparison, output)
     if not paths:
-        note("-o DIR writes compare.csv and compare.png")
+        note("-o DIR writes compare.md, compare.csv and compare.png")
         return
-    note(f"wrote {paths[0].name} and the picture beside it:")
+    note("wrote compare.md, compare.csv and the picture beside them:")
     click.echo(str(paths[-1]))
-
-
-def _differences(comparison: Comparison) -> list[str]:
-    """A sentence for each run that was made otherwise than the first."""
-    first = comparison.runs[0]
-    found = []
-    for run in comparison.runs[1:]:
-        shown = [_describe(one) for one in run.differs[:_SETTINGS_SHOWN]]
-        if len(run.differs) > len(shown):
-            shown.append(f"and {len(run.differs) - len(shown)} more, see --json")
-        if shown:
-            found.append(f"{run.name} differs from {first.name}: {'; '.join(shown)}")
-    return found
-
-
-def _describe(setting: Setting) -> str:
-    return f"{setting.key} {setting.first} -> {setting.this}"

@@ -31,7 +31,8 @@ from lst_cli.workspace.store import Workspace
 @click.option(
     "--no-distill",
     is_flag=True,
-    help="Learn without distillation; short for --set step.distill_weight=0.",
+    help="Learn without distillation; short for --set step.distill_weight=0 "
+    "--set step.distill_boxes=0.",
 )
 @click.option(
     "--freeze",
@@ -77,6 +78,7 @@ def command(
         device=device,
         step__replay=replay,
         step__distill_weight="0" if no_distill else None,
+        step__distill_boxes="0" if no_distill else None,
         step__freeze=toml_value(freeze) if freeze else None,
         step__new_rows=new_rows,
         step__mwg=None if mwg is None else str(mwg).lower(),

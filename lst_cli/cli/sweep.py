@@ -113,7 +113,7 @@ def command(
     PLAN is a TOML file, or the name of a plan that comes with lst. Each run is a workspace of
     its own in DIR; runs that learn phase by phase share their base phase where it would be the
     same. An interrupted sweep continues with the same command, and one that is done prints its
-    table again.
+    table again. Seeds may be added later: those that are finished stay in the table.
     """
     from lst_cli.recipes.sweep import open_sweep
     from lst_cli.recipes.sweep_read import choose, read_plan
@@ -184,10 +184,12 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
         print_table(sweep_table(results, narrow=True))
         for line in difference_lines(results):
             note(line)
+    if sweep.left_out:
+        note(f"not in the table, as not finished or made otherwise: {', '.join(sweep.left_out)}")
     for name, why, hint in results.failed:
         show_error(f"{name}: {why}", hint or None)
     if results.any:
-        note(f"wrote sweep.md, sweep.csv and sweep.json in {sweep.layout.root}")
+        note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
     return bool(results.failed)
 
 

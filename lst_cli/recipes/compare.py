@@ -28,7 +28,7 @@ from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
 from lst_cli.recipes.measure import measure, read_annotations, read_train_counts
 from lst_cli.recipes.run_settings import find_differences
 from lst_cli.reporting.compare_plot import plot_comparison
-from lst_cli.reporting.compare_table import compare_table
+from lst_cli.reporting.compare_table import compare_table, render_comparison_markdown
 from lst_cli.reporting.markup import render_csv
 from lst_cli.workspace.atomic import write_bytes, write_text
 from lst_cli.workspace.store import Workspace
@@ -151,7 +151,7 @@ def compare_runs(
 
 
 def write_comparison(comparison: Comparison, directory: Path | None = None) -> list[Path]:
-    """Write `compare.csv` and `compare.png`.
+    """Write `compare.md`, `compare.csv` and `compare.png`.
 
     Args:
         comparison: What to write.
@@ -174,11 +174,12 @@ def write_comparison(comparison: Comparison, directory: Path | None = None) -> l
 
 
 def _write(comparison: Comparison, directory: Path) -> list[Path]:
-    table, picture = directory / "compare.csv", directory / "compare.png"
+    page, table, picture = (directory / f"compare.{kind}" for kind in ("md", "csv", "png"))
     drawn = plot_comparison(comparison)
+    write_text(page, render_comparison_markdown(comparison))
     write_text(table, render_csv(compare_table(comparison)))
     write_bytes(picture, drawn)
-    return [table, picture]
+    return [page, table, picture]
 
 
 def open_run(given: str) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lst_cli.errors import InterruptionError, LstError
@@ -15,10 +15,11 @@ from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.split import read_datasets, write_split
 from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
 from lst_cli.recipes.sweep_plan import SweepPlan
-from lst_cli.recipes.sweep_results import gather_results, write_results
+from lst_cli.recipes.sweep_results import gather_results, read_result, write_results
 from lst_cli.recipes.sweep_state import (
     evaluated_otherwise,
     find_metrics,
+    find_other_seeds,
     is_finished,
     is_refused,
     left_to_evaluate,
@@ -27,7 +28,7 @@ from lst_cli.recipes.sweep_state import (
 from lst_cli.recipes.train import Events, train_phase
 from lst_cli.reporting.sweep_table import SweepResults
 from lst_cli.workspace.atomic import write_text
-from lst_cli.workspace.layout import traceback_file
+from lst_cli.workspace.layout import SweepLayout, traceback_file
 from lst_cli.workspace.share import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace
 
@@ -56,6 +57,9 @@ class SweepEvents:
 def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
     """Read the data of a plan and decide what is to be done; nothing is written.
 
+    Seeds that an earlier sweep finished in the same directory, as this plan would, belong to it:
+    so seeds can be added one by one.
+
     Args:
         plan: With data.
         root: The directory of the sweep.
@@ -67,7 +71,13 @@ def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
     assert plan.data.train is not None
     assert plan.data.val is not None
     train, val = read_datasets(plan.data.train, plan.data.val)
-    return plan_jobs(plan, train, val, root, only)
+    earlier = find_other_seeds(plan, SweepLayout(root))
+    sweep = plan_jobs(plan, train, val, root, only, earlier)
+    asked = len(sweep.every) - len(earlier)
+    finished = [job for job in sweep.every[asked:] if read_result(job) is not None]
+    left_out = [job.name for job in sweep.every[asked:] if job not in finished]
+    every = (*sweep.every[:asked], *finished)
+    return replace(sweep, every=every, left_out=tuple(left_out))
 
 
 def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:

@@ -14,6 +14,7 @@ from lst_cli.reporting.sweep_table import (
     RunResult,
     SeedResult,
     SweepResults,
+    render_seeds_csv,
     render_sweep_csv,
     render_sweep_json,
     render_sweep_markdown,
@@ -36,6 +37,7 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
     firsts: dict[str, list[Job]] = {}
     for run in sweep.plan.runs:
         jobs = [job for job in sweep.every if job.run is not None and job.run.name == run.name]
+        jobs.sort(key=lambda job: job.seed)
         results = [(job, result) for job in jobs if (result := read_result(job)) is not None]
         finished = [job for job, _ in results]
         first = firsts.setdefault(run.kind, finished) if finished else []
@@ -85,15 +87,16 @@ def read_result(job: Job) -> SeedResult | None:
 
 
 def write_results(results: SweepResults, layout: SweepLayout) -> list[Path]:
-    """Write the table as Markdown, CSV and JSON.
+    """Write the table as Markdown, CSV and JSON, and every seed by itself as CSV.
 
     Raises:
         LstError: If a file cannot be written.
     """
     write_text(layout.csv, render_sweep_csv(results))
+    write_text(layout.seeds_csv, render_seeds_csv(results))
     write_text(layout.json, render_sweep_json(results))
     write_text(layout.markdown, render_sweep_markdown(results))
-    return [layout.markdown, layout.csv, layout.json]
+    return [layout.markdown, layout.csv, layout.seeds_csv, layout.json]
 
 
 def _titles(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:

@@ -14,8 +14,10 @@ from lst_cli.recipes.plan import NOMINAL_SOURCE, nominal_seconds_per_image
 from lst_cli.recipes.run_settings import NO_MATTER
 from lst_cli.recipes.shards import in_use, make_header
 from lst_cli.recipes.sweep_jobs import Job, Sweep, unused_sections
+from lst_cli.recipes.sweep_plan import SweepPlan
 from lst_cli.recipes.train import changed_settings, weights_file
 from lst_cli.tables import flatten
+from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
@@ -59,6 +61,23 @@ def look_ahead(sweep: Sweep) -> Outlook:
     found = tuple(_job_outlook(sweep, job, rates) for job in sweep.jobs)
     source = "the rate of what is finished here" if rates else NOMINAL_SOURCE
     return Outlook(found, source)
+
+
+def find_other_seeds(plan: SweepPlan, layout: SweepLayout) -> list[tuple[str, int]]:
+    """Workspaces of runs with seeds that the plan does not ask for this time.
+
+    A run whose seeds stand in the plan has no others.
+
+    Returns:
+        Name of the run and seed of each.
+    """
+    return [
+        (run.name, seed)
+        for run in plan.runs
+        if run.seeds is None
+        for seed in layout.seeds(run.name)
+        if seed not in plan.seeds_of(run)
+    ]
 
 
 def refuse_another(job: Job) -> None:

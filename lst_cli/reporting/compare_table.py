@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from lst_cli.evaluation.compare import ComparedRow, Comparison
-from lst_cli.reporting.tables import Cell, Column, Table, bin_heading
+from lst_cli.evaluation.compare import ComparedRow, Comparison, Difference
+from lst_cli.reporting.markup import escape_markdown, render_markdown
+from lst_cli.reporting.tables import Cell, Column, Kind, Table, bin_heading, format_value
 
 CLEAR = "*"
 """The mark of a difference whose interval leaves 0 out."""
+
+SETTINGS_SHOWN = 12
+"""Of the settings that differ, so many are told in a sentence."""
 
 NAMES = {"segm": "Mask", "bbox": "Box"}
 
@@ -36,14 +40,92 @@ def compare_table(comparison: Comparison) -> Table:
                    "one side of 0"),
         ]  # fmt: skip
     return Table(
-        f"{NAMES[comparison.iou_type]} AP of the same {comparison.classes:,} classes in the same "
-        f"{comparison.images:,} images",
+        _title(comparison),
         tuple(columns),
         tuple(_row(one, names) for one in comparison.rows),
         f"AP in percent; differences in points, each minus the first. From and to: the 95 % "
         f"interval of {comparison.resamples:,} times the images drawn anew, the same for both. "
         f"{CLEAR} marks what leaves 0 out.",
     )
+
+
+def layout_table(comparison: Comparison) -> Table:
+    """Make the table with a row a run: the layout of the paper's Table 1.
+
+    Returns:
+        Rows with keys ``run``, ``AP(s)`` for every set of classes s, and ``image_passes``.
+    """
+    rows: list[dict[str, Cell]] = [
+        {
+            "run": run.name,
+            **{f"AP({one.name})": one.estimates[place].AP for one in comparison.rows},
+            "image_passes": run.image_passes,
+        }
+        for place, run in enumerate(comparison.runs)
+    ]
+    columns = (
+        Column("run", "run", "text"),
+        *_columns(comparison, "ap"),
+        Column("image_passes", "image passes", "integer", description="in training"),
+    )
+    return Table(_title(comparison), columns, tuple(rows), "AP in percent.")
+
+
+def differences_table(comparison: Comparison) -> Table:
+    """Make the table of differences from the first run, with a row for each other run.
+
+    Returns:
+        Rows with keys ``run`` and, as text, ``AP(s)`` for every set of classes s.
+    """
+    rows: list[dict[str, Cell]] = [
+        {
+            "run": run.name,
+            **{f"AP({one.name})": _difference(one.differences[place]) for one in comparison.rows},
+        }
+        for place, run in enumerate(comparison.runs[1:])
+    ]
+    return Table(
+        f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
+        (Column("run", "run", "text"), *_columns(comparison, "change")),
+        tuple(rows),
+        f"Points. In brackets the 95 % interval of {comparison.resamples:,} times the images "
+        f"drawn anew, the same for both. {CLEAR} marks what leaves 0 out.",
+    )
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """All tables of a comparison, as one reads them.
+
+    Two runs stand side by side, a row for each set of classes; more than two have a row each.
+    """
+    if len(comparison.runs) == 2:
+        return [runs_table(comparison), compare_table(comparison)]
+    return [runs_table(comparison), layout_table(comparison), differences_table(comparison)]
+
+
+def difference_sentences(comparison: Comparison) -> list[str]:
+    """A sentence for each run that was made otherwise than the first."""
+    first = comparison.runs[0]
+    found = []
+    for run in comparison.runs[1:]:
+        shown = [f"{one.key} {one.first} -> {one.this}" for one in run.differs[:SETTINGS_SHOWN]]
+        if len(run.differs) > len(shown):
+            shown.append(f"and {len(run.differs) - len(shown)} more, see --json")
+        if shown:
+            found.append(f"{run.name} differs from {first.name}: {'; '.join(shown)}")
+    return found
+
+
+def render_comparison_markdown(comparison: Comparison) -> str:
+    """Render a comparison as a Markdown page."""
+    parts = ["# Comparison"]
+    for table in comparison_tables(comparison):
+        parts += [f"## {escape_markdown(table.title)}", render_markdown(table).rstrip()]
+        if table.remark:
+            parts.append(escape_markdown(table.remark))
+    if sentences := [*comparison.notes, *difference_sentences(comparison)]:
+        parts.append("\n".join(f"- {escape_markdown(one)}" for one in sentences))
+    return "\n\n".join(parts) + "\n"
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -78,6 +160,37 @@ def runs_table(comparison: Comparison) -> Table:
 def row_name(row: ComparedRow) -> str:
     """Name a set of classes as tables and plots do."""
     return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
+
+
+def _title(comparison: Comparison) -> str:
+    return (
+        f"{NAMES[comparison.iou_type]} AP of the same {comparison.classes:,} classes in the same "
+        f"{comparison.images:,} images"
+    )
+
+
+def _columns(comparison: Comparison, kind: Kind) -> list[Column]:
+    """A column for each set of classes; those of all classes last, as in the paper."""
+    rows = sorted(comparison.rows, key=lambda one: one.what == "all")
+    return [
+        Column(
+            f"AP({one.name})",
+            bin_heading(one.name) if one.what == "bin" else one.name,
+            kind,
+            classes=one.with_ground_truth,
+        )
+        for one in rows
+    ]
+
+
+def _difference(difference: Difference) -> str | None:
+    if difference.AP is None:
+        return None
+    text = format_value("change", difference.AP)
+    if difference.interval is None:
+        return text
+    low, high = (format_value("change", bound) for bound in difference.interval)
+    return f"{text} ({low} to {high}){CLEAR if difference.clear else ''}"
 
 
 def _row(row: ComparedRow, names: list[str]) -> dict[str, Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -207,6 +207,30 @@ def sweep_numbers(results: SweepResults) -> Table:
     return Table(results.title, tuple(columns), tuple(rows))
 
 
+def seed_numbers(results: SweepResults) -> Table:
+    """Make the table for programs in which every seed of every run has a row."""
+    bins = _bins(results)
+    columns = [
+        Column("run", "run", "text"),
+        Column("seed", "seed", "id"),
+        *_ap_columns(results, bins),
+        *(Column(key, key, "number") for key in ("image passes", "iterations", "hours")),
+    ]
+    rows: list[dict[str, Cell]] = [
+        {
+            "run": run.name,
+            "seed": one.seed,
+            **{key: spread.mean for key, spread in numbers.items()},
+            "image passes": one.image_passes,
+            "iterations": one.iterations,
+        }
+        for run in results.runs
+        for one in run.seeds
+        for numbers in [measure_run(replace(run, seeds=(one,)), bins)]
+    ]
+    return Table(results.title, tuple(columns), tuple(rows))
+
+
 def difference_lines(results: SweepResults) -> list[str]:
     """A sentence for each run that is another, or differs from the first of its kind."""
     twins = [f"{run.label} is the same run as {run.same_as}" for run in results.runs if run.same_as]
@@ -220,6 +244,11 @@ def difference_lines(results: SweepResults) -> list[str]:
 def render_sweep_csv(results: SweepResults) -> str:
     """The table for programs as CSV."""
     return render_csv(sweep_numbers(results))
+
+
+def render_seeds_csv(results: SweepResults) -> str:
+    """The table of every seed as CSV."""
+    return render_csv(seed_numbers(results))
 
 
 def render_sweep_markdown(results: SweepResults) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,6 +179,12 @@ class SweepLayout:
         """Workspace of a run."""
         return self.root / f"{name}-seed{seed}"
 
+    def seeds(self, name: str) -> list[int]:
+        """Seeds of a run whose workspaces are there, ascending."""
+        known = re.compile(re.escape(name) + r"-seed(0|[1-9][0-9]*)")
+        there = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(int(match[1]) for path in there if (match := known.fullmatch(path.name)))
+
     def base(self, digest: str, seed: int) -> Path:
         """Workspace of a base phase that several runs may share."""
         return self.root / "bases" / f"{digest}-seed{seed}"
@@ -191,6 +198,11 @@ class SweepLayout:
     def csv(self) -> Path:
         """The table for programs."""
         return self.root / "sweep.csv"
+
+    @property
+    def seeds_csv(self) -> Path:
+        """The table for programs, every seed by itself."""
+        return self.root / "sweep-seeds.csv"
 
     @property
     def json(self) -> Path:

@@ -47,3 +47,9 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip("no real data here; LST_SHARED_DATA names its directory")
     return root
+
+
+@pytest.fixture
+def kept() -> Path:
+    """Where runs are kept, so that what is interrupted goes on with the next call."""
+    return Path(os.environ.get("LST_KEEP", Path(__file__).parents[2] / ".acceptance"))

@@ -1,8 +1,8 @@
 """What the meta weight generator gains, on two long-tailed sets: hours on two cores.
 
 `make acceptance ARGS='-k generator'`; results are kept in docs/benchmarks/generator.md.
-Finished runs are kept where `LST_KEEP` says and not made again; `LST_SEEDS`, `LST_SETS` and
-`LST_ARMS` choose some of them.
+Finished runs are kept in `.acceptance`, or where `LST_KEEP` says, and not made again; `LST_SEEDS`,
+`LST_SETS` and `LST_ARMS` choose some of them.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Runs:
 
 
 @pytest.fixture
-def runs(lst: Run, shared_data: Path, tmp_path: Path) -> Runs:
-    return Runs(Path(os.environ.get("LST_KEEP", tmp_path)), shared_data, lst)
+def runs(lst: Run, shared_data: Path, kept: Path) -> Runs:
+    return Runs(kept, shared_data, lst)
 
 
 def percent(values: Sequence[float | None]) -> str:

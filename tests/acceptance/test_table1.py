@@ -1,7 +1,7 @@
 """Table 1 on two long-tailed sets, at equal image passes: hours on two cores.
 
 `make acceptance ARGS='-k table1'`; results are kept in docs/benchmarks/baselines.md. Finished runs
-are kept where `LST_KEEP` says and not made again; `LST_SEEDS`, `LST_SETS` and `LST_RUNS` choose.
+are kept in `.acceptance`, or where `LST_KEEP` says, and not made again; `LST_SEEDS`, `LST_SETS` and `LST_RUNS` choose.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SPLITS = {"cutouts": ((60, 1), (7_736, 4_704)), "emblems": ((150, 1), (12_824, 7
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_table1(lst: Run, shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_table1(lst: Run, shared_data: Path, kept: Path, name: str) -> None:
     files, ((classes, phases), (base, step)) = shared_data / name, SPLITS[name]
     passes = (f"base.image_passes={base}", f"step.image_passes={step}")
-    root = Path(os.environ.get("LST_KEEP", tmp_path)) / f"table1-{name}"
+    root = kept / f"table1-{name}"
     lst(
         "sweep", "table1", "--dir", root, "--preset", "lite", "--b", classes, "--phases", phases,
         "--train", files / "train.json", "--val", files / "val.json", "--images", files,

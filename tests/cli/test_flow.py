@@ -191,8 +191,10 @@ def test_parts_of_the_method_can_be_left_out_by_an_option(
 ) -> None:
     lst("train-base", "-w", workspace.root)
     words = ["--no-distill", "--freeze", "backbone", "--freeze", "roi_heads.mask_head"]
+    words += ["--set", "step.distill_boxes=0.5"]
     (manifest,) = lst("step", "-w", workspace.root, *words, "--json").json
     assert manifest["settings"]["step"]["distill_weight"] == 0
+    assert manifest["settings"]["step"]["distill_boxes"] == 0
     assert manifest["settings"]["step"]["freeze"] == ["backbone", "roi_heads.mask_head"]
     (manifest,) = lst("step", "-w", workspace.root, "--set", "step.freeze=[]", "--json").json
     assert manifest["settings"]["step"]["distill_weight"] == 1

@@ -159,8 +159,12 @@ def test_settings_that_differ_are_told(
     assert f"other differs from work: step.lr {old:.6g} -> 0.125\n" in outcome.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "compare.csv",
+        "compare.md",
         "compare.png",
     ]
+    page = (tmp_path / "out" / "compare.md").read_text()
+    assert "Mask AP of the same 9 classes" in page
+    assert "other differs from work: step.lr" in page
     assert not first.layout.report.exists()
 
 
@@ -194,7 +198,7 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
     words += ["--annotations", small_lvis.val_json]
     outcome = lst(*words)
     assert outcome.code == 0, outcome.err
-    assert "-o DIR writes compare.csv" in outcome.err
+    assert "-o DIR writes compare.md, compare.csv" in outcome.err
     assert "--train-counts" in outcome.err
     assert "instances" not in outcome.out
     words += ["--train-counts", small_lvis.train_json, "--bins", "<5,>=5", "--json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -229,6 +230,31 @@ def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(
     (job,) = lst(*words, "--only", "joint", "--dry-run", "--json").json["jobs"]
     iterations = job["phases"][0]["iterations"]
     assert seconds_left() == pytest.approx(whole * (1 - 5 / iterations))
+
+
+def test_seeds_that_are_added_later_stand_beside_the_first(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    plan = Path(str(words[1]))
+    plan.write_text(plan.read_text().replace("seeds = [0, 1]\n", ""))
+    for seed in (2, 0):
+        assert lst(*words, "--seed", seed, "--only", "lst").code == 0
+    trained = len(fake_trainer.runs)
+    record = lst(*words, "--seed", 0, "--only", "lst", "--json").json
+    assert len(fake_trainer.runs) == trained
+    runs = {run["name"]: run for run in record["runs"]}
+    assert [one["seed"] for one in runs["lst"]["seeds"]] == [0, 2]
+    assert runs["lst"]["planned"] == 2
+    with (tmp_path / "runs" / "sweep-seeds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["seed"], row["AP"]) for row in rows] == [
+        ("lst", "0", "25.0000"), ("lst", "2", "45.0000"),
+    ]  # fmt: skip
+    assert {row["image passes"] for row in rows} == {str(runs["lst"]["seeds"][0]["image_passes"])}
+    # A seed that was made otherwise is no seed of this run, and does not keep it from its table.
+    other = lst(*words, "--seed", 4, "--set", "step.lr=0.5", "--only", "lst", "--json")
+    assert [[one["seed"] for one in run["seeds"]] for run in other.json["runs"]] == [[], [4], []]
+    assert "not in the table, as not finished or made otherwise: lst-seed0, lst-seed2" in other.err
 
 
 def test_a_run_of_other_settings_is_not_passed_off_as_this_one(

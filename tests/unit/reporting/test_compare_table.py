@@ -11,7 +11,14 @@ from PIL import Image
 from lst_cli.evaluation.compare import Comparison
 from lst_cli.reporting import compare_plot
 from lst_cli.reporting.compare_plot import compare_size, plot_comparison
-from lst_cli.reporting.compare_table import compare_table, runs_table
+from lst_cli.reporting.compare_table import (
+    compare_table,
+    comparison_tables,
+    differences_table,
+    layout_table,
+    render_comparison_markdown,
+    runs_table,
+)
 from lst_cli.reporting.markup import render_csv
 
 
@@ -94,6 +101,41 @@ def test_the_csv_can_be_read_and_holds_no_formula() -> None:
     assert rows[0]["high(run$ 1)"] == "4.2100"
     assert [one["clear(run$ 1)"] for one in rows] == ["*", "", ""]
     assert not any(cell.startswith("=") for line in csv.reader(io.StringIO(text)) for cell in line)
+
+
+def test_three_runs_have_a_row_each_and_all_classes_come_last() -> None:
+    table = layout_table(comparison(3))
+    assert [column.heading for column in table.columns] == [
+        "run", "=1", "≥1000", "AP", "image passes",
+    ]  # fmt: skip
+    assert table.class_line() == ["classes", "3", "0", "3", ""]
+    none = "\N{EN DASH}"
+    assert table.texts() == [
+        ["run$ 0", "10.0", none, "30.0", none],
+        ["run$ 1", "10.0", none, "34.0", "12,440"],
+        ["run$ 2", "10.0", none, "20.0", "12,440"],
+    ]
+
+
+def test_differences_of_three_runs_stand_with_their_intervals() -> None:
+    table = differences_table(comparison(3))
+    assert table.title == "Mask AP minus that of run$ 0"
+    minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
+    interval = f"({minus}0.4 to +4.2)"
+    assert table.texts() == [
+        ["run$ 1", f"0.0 {interval}", none, f"+4.0 {interval}*"],
+        ["run$ 2", f"0.0 {interval}", none, f"{minus}10.0 {interval}*"],
+    ]
+
+
+def test_two_runs_stand_side_by_side_and_more_below_each_other() -> None:
+    assert comparison_tables(comparison(2))[1:] == [compare_table(comparison(2))]
+    three = comparison(3)
+    assert comparison_tables(three)[1:] == [layout_table(three), differences_table(three)]
+    page = render_comparison_markdown(three.model_copy(update={"notes": ("a | remark",)}))
+    assert page.count("\n## ") == 3
+    assert r"| run\$ 1 | 10.0 |" in page
+    assert r"- a \| remark" in page
 
 
 def test_what_is_compared_is_told() -> None:
