@@ -1,7 +1,8 @@
 """Table 1 on two long-tailed sets, at equal image passes: hours on two cores.
 
 `make acceptance ARGS='-k table1'`; results are kept in docs/benchmarks/baselines.md. Finished runs
-are kept in `.acceptance`, or where `LST_KEEP` says, and not made again; `LST_SEEDS`, `LST_SETS` and `LST_RUNS` choose.
+are kept in `.acceptance`, or where `LST_KEEP` says, and not made again; `LST_SEEDS`, `LST_SETS` and
+`LST_RUNS` choose.
 """
 
 from __future__ import annotations
