@@ -152,7 +152,12 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
     from lst_cli.errors import InterruptionError
     from lst_cli.recipes.sweep import SweepEvents, run_sweep
     from lst_cli.recipes.sweep_results import read_result
-    from lst_cli.reporting.sweep_table import difference_lines, sweep_record, sweep_table
+    from lst_cli.reporting.sweep_table import (
+        difference_lines,
+        left_out_line,
+        sweep_record,
+        sweep_table,
+    )
     from lst_cli.reporting.tables import format_seconds, format_value
 
     def on_done(job: Job) -> None:
@@ -185,8 +190,8 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
         print_table(sweep_table(results, narrow=True))
         for line in difference_lines(results):
             note(line)
-    if sweep.left_out:
-        note(f"not in the table, as not finished or made otherwise: {', '.join(sweep.left_out)}")
+    if results.left_out:
+        note(left_out_line(results.left_out))
     for name, why, hint in results.failed:
         show_error(f"{name}: {why}", hint or None)
     if results.any:
@@ -213,7 +218,9 @@ def _show_plans(as_json: bool) -> None:
 
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     from lst_cli.recipes.sweep_jobs import planned_differences
+    from lst_cli.recipes.sweep_results import unfinished_seeds
     from lst_cli.recipes.sweep_state import look_ahead
+    from lst_cli.reporting.sweep_table import left_out_line
     from lst_cli.reporting.tables import format_seconds
 
     outlook = look_ahead(sweep)
@@ -248,6 +255,8 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
         f"about {format_seconds(outlook.seconds)} in all, from {outlook.seconds_from}; "
         "evaluation comes on top"
     )
+    if missing := unfinished_seeds(sweep):
+        note(left_out_line(missing))
     note("nothing was trained (--dry-run)")
 
 

@@ -169,6 +169,8 @@ def _in_use(key: str, settings: Mapping[str, Any]) -> bool:
     """Whether a setting does anything in a run."""
     if key.startswith("mwg."):
         return bool(settings["step.mwg"])
+    if key == "step.distill_boxes":  # belongs to distillation, which is told
+        return bool(settings["step.distill_weight"] or settings[key])
     if key in ("step.new_rows", "step.new_row_samples"):
         return not settings["step.mwg"]
     if key == "base.repeat_threshold":

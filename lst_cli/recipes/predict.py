@@ -244,9 +244,10 @@ def _find_shift(workspace: Workspace, phase: int, settings: Settings) -> list[fl
     correction = known_correction(workspace, phase, settings)
     if correction is None and way != "none":
         raise LstError(
-            f"eval.calibration = {way}: how much is right for phase {phase} was not chosen yet, "
-            "by training images",
-            f"lst eval --phase {phase} --set eval.calibration={way}",
+            f"eval.calibration = {way}: how much is right for phase {phase} was not chosen yet "
+            "with these settings, by training images",
+            f"lst eval --phase {phase} -w {workspace.root} with the same --set, or --set "
+            "eval.calibration_strength=N",
         )
     return shift_of(workspace, phase, correction)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lst_cli.errors import InterruptionError, LstError
@@ -15,7 +15,7 @@ from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.split import read_datasets, write_split
 from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
 from lst_cli.recipes.sweep_plan import SweepPlan
-from lst_cli.recipes.sweep_results import gather_results, read_result, write_results
+from lst_cli.recipes.sweep_results import gather_results, write_results
 from lst_cli.recipes.sweep_state import (
     evaluated_otherwise,
     find_metrics,
@@ -57,27 +57,22 @@ class SweepEvents:
 def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
     """Read the data of a plan and decide what is to be done; nothing is written.
 
-    Seeds that an earlier sweep finished in the same directory, as this plan would, belong to it:
-    so seeds can be added one by one.
-
     Args:
         plan: With data.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
 
     Raises:
-        LstError: If the data or a run are refused.
+        LstError: If the data or a run are refused, or a seed that lies there and is not asked for
+            was made otherwise.
     """
     assert plan.data.train is not None
     assert plan.data.val is not None
     train, val = read_datasets(plan.data.train, plan.data.val)
-    earlier = find_other_seeds(plan, SweepLayout(root))
-    sweep = plan_jobs(plan, train, val, root, only, earlier)
-    asked = len(sweep.every) - len(earlier)
-    finished = [job for job in sweep.every[asked:] if read_result(job) is not None]
-    left_out = [job.name for job in sweep.every[asked:] if job not in finished]
-    every = (*sweep.every[:asked], *finished)
-    return replace(sweep, every=every, left_out=tuple(left_out))
+    sweep = plan_jobs(plan, train, val, root, only, find_other_seeds(plan, SweepLayout(root)))
+    for job in sweep.earlier:  # its rows would be lost, or stand among those of another plan
+        refuse_another(job)
+    return sweep
 
 
 def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:

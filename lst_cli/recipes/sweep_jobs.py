@@ -104,16 +104,15 @@ class Sweep:
         plan: What was asked for.
         layout: Where it lies.
         jobs: In the order of work: a base phase comes before the runs that share it.
-        every: The jobs of all runs of the plan, those that were not selected too, and those of
-            seeds that an earlier sweep made.
-        left_out: Names of jobs of further seeds that lie there unfinished or made otherwise.
+        every: The jobs of all runs of the plan, those that were not selected too.
+        earlier: Jobs of seeds that were asked for another time; they are not to be done.
     """
 
     plan: SweepPlan
     layout: SweepLayout
     jobs: tuple[Job, ...]
     every: tuple[Job, ...]
-    left_out: tuple[str, ...] = ()
+    earlier: tuple[Job, ...] = ()
 
 
 def plan_jobs(
@@ -135,7 +134,7 @@ def plan_jobs(
         val: Validation annotations.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
-        earlier: Names and seeds of further jobs that belong to the sweep and are not to be done.
+        earlier: Names of runs and seeds that were asked for another time.
 
     Raises:
         LstError: If a run does not fit the data or its budget, or `only` names none.
@@ -151,7 +150,7 @@ def plan_jobs(
         for run in plan.runs
         if turn < len(plan.seeds_of(run))
     ]
-    made = [planner.job(plan.run(name), seed) for name, seed in earlier]
+    made = tuple(planner.job(plan.run(name), seed) for name, seed in earlier)
     chosen = [job for job in every if job.run is not None and (not only or job.run.name in only)]
     jobs: list[Job] = []
     bases: dict[Path, list[str]] = {}
@@ -165,7 +164,7 @@ def plan_jobs(
             users = tuple(bases.pop(job.base.root))
             jobs.append(replace(job.base, users=users))
         jobs.append(job)
-    return Sweep(plan, SweepLayout(root), tuple(jobs), (*every, *made))
+    return Sweep(plan, SweepLayout(root), tuple(jobs), tuple(every), made)
 
 
 def planned_differences(sweep: Sweep) -> list[tuple[str, str, tuple[Setting, ...]]]:

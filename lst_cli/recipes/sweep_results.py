@@ -27,6 +27,9 @@ from lst_cli.workspace.store import Workspace
 def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) -> SweepResults:
     """Read the results of all runs of the plan, also of those that were not selected this time.
 
+    Seeds that an earlier sweep finished in the same directory belong to it: so seeds can be added
+    one by one.
+
     A workspace that does not fit the plan counts as one that is not finished.
 
     Args:
@@ -36,9 +39,14 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
     runs = []
     firsts: dict[str, list[Job]] = {}
     for run in sweep.plan.runs:
-        jobs = [job for job in sweep.every if job.run is not None and job.run.name == run.name]
-        jobs.sort(key=lambda job: job.seed)
-        results = [(job, result) for job in jobs if (result := read_result(job)) is not None]
+        asked = [job for job in sweep.every if job.run is not None and job.run.name == run.name]
+        more = [job for job in sweep.earlier if job.run is not None and job.run.name == run.name]
+        known = {job.name: result for job in (*asked, *more) if (result := read_result(job))}
+        # Seeds of another time count once they are finished.
+        jobs = sorted(
+            (*asked, *(job for job in more if job.name in known)), key=lambda job: job.seed
+        )
+        results = [(job, known[job.name]) for job in jobs if job.name in known]
         finished = [job for job, _ in results]
         first = firsts.setdefault(run.kind, finished) if finished else []
         runs.append(
@@ -58,7 +66,14 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
         title=sweep.plan.title or f"The runs of {sweep.plan.name}",
         runs=tuple(runs),
         failed=tuple((name, error.message, error.hint or "") for name, error in failed),
+        left_out=tuple(unfinished_seeds(sweep)),
     )
+
+
+def unfinished_seeds(sweep: Sweep) -> list[str]:
+    """Names of runs with seeds of another time that are not in the table."""
+    there = [job for job in sweep.earlier if not job.same_as and job.root.exists()]
+    return [job.name for job in there if read_result(job) is None]
 
 
 def read_result(job: Job) -> SeedResult | None:
@@ -101,7 +116,7 @@ def write_results(results: SweepResults, layout: SweepLayout) -> list[Path]:
 
 def _titles(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
     """What tables call the runs in whose directories these jobs lie."""
-    by_name = {job.name: job for job in sweep.every}
+    by_name = {job.name: job for job in (*sweep.every, *sweep.earlier)}
     found = [by_name[job.same_as].run for job in jobs if job.same_as]
     return [run.title for run in found if run is not None]
 

@@ -64,20 +64,17 @@ def look_ahead(sweep: Sweep) -> Outlook:
 
 
 def find_other_seeds(plan: SweepPlan, layout: SweepLayout) -> list[tuple[str, int]]:
-    """Workspaces of runs with seeds that the plan does not ask for this time.
+    """Seeds that the plan does not ask for this time, and that lie in the sweep's directory.
 
-    A run whose seeds stand in the plan has no others.
+    A run whose seeds stand in the plan has no others. All others have the same: one that is the
+    very same as another run lies in the other's directory.
 
     Returns:
-        Name of the run and seed of each.
+        Name of the run and seed, the first seed of all runs before the second.
     """
-    return [
-        (run.name, seed)
-        for run in plan.runs
-        if run.seeds is None
-        for seed in layout.seeds(run.name)
-        if seed not in plan.seeds_of(run)
-    ]
+    runs = [run for run in plan.runs if run.seeds is None]
+    found = sorted({seed for run in runs for seed in layout.seeds(run.name)})
+    return [(run.name, seed) for seed in found for run in runs if seed not in plan.seeds_of(run)]
 
 
 def refuse_another(job: Job) -> None:
@@ -215,10 +212,17 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutl
     nominal = nominal_seconds_per_image(job.settings)
     seconds = 0.0
     for phase in left:
-        done_share = logged_iterations(workspace.phase(phase).log) / job.phases[phase].iterations
-        images = job.phases[phase].shown * max(0.0, 1 - done_share)
-        seconds += images * rates.get(phase > 0, nominal)
+        share = 1 - _done_share(workspace, phase, job.phases[phase].iterations)
+        seconds += share * job.phases[phase].shown * rates.get(phase > 0, nominal)
     return JobOutlook(job, state, seconds)
+
+
+def _done_share(workspace: Workspace, phase: int, iterations: int) -> float:
+    """How much of a phase under way is done; what nothing was saved of has to be done again."""
+    directory = workspace.phase(phase)
+    if not directory.training_state.exists():
+        return 0.0
+    return min(1.0, logged_iterations(directory.log) / iterations)
 
 
 def _measured_rates(sweep: Sweep) -> dict[bool, float]:

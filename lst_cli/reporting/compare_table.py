@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lst_cli.evaluation.compare import ComparedRow, Comparison, Difference
 from lst_cli.reporting.markup import escape_markdown, render_markdown
-from lst_cli.reporting.tables import Cell, Column, Kind, Table, bin_heading, format_value
+from lst_cli.reporting.tables import Cell, Column, Table, bin_heading, format_value
 
 CLEAR = "*"
 """The mark of a difference whose interval leaves 0 out."""
@@ -65,28 +65,35 @@ def layout_table(comparison: Comparison) -> Table:
     ]
     columns = (
         Column("run", "run", "text"),
-        *_columns(comparison, "ap"),
+        *_columns(comparison),
         Column("image_passes", "image passes", "integer", description="in training"),
     )
     return Table(_title(comparison), columns, tuple(rows), "AP in percent.")
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """Make the table of differences from the first run, with a row for each other run.
+    """Make the table of differences from the first run, with a row for each set of classes.
 
     Returns:
-        Rows with keys ``run`` and, as text, ``AP(s)`` for every set of classes s.
+        Rows with keys ``row`` and, for every run r but the first, ``difference(r)`` as text.
     """
+    others = [run.name for run in comparison.runs[1:]]
     rows: list[dict[str, Cell]] = [
         {
-            "run": run.name,
-            **{f"AP({one.name})": _difference(one.differences[place]) for one in comparison.rows},
+            "row": row_name(one),
+            **{
+                f"difference({name})": _difference(difference)
+                for name, difference in zip(others, one.differences, strict=True)
+            },
         }
-        for place, run in enumerate(comparison.runs[1:])
+        for one in comparison.rows
     ]
     return Table(
         f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
-        (Column("run", "run", "text"), *_columns(comparison, "change")),
+        (
+            Column("row", "classes", "text"),
+            *(Column(f"difference({name})", name, "change") for name in others),
+        ),
         tuple(rows),
         f"Points. In brackets the 95 % interval of {comparison.resamples:,} times the images "
         f"drawn anew, the same for both. {CLEAR} marks what leaves 0 out.",
@@ -169,14 +176,13 @@ def _title(comparison: Comparison) -> str:
     )
 
 
-def _columns(comparison: Comparison, kind: Kind) -> list[Column]:
+def _columns(comparison: Comparison) -> list[Column]:
     """A column for each set of classes; those of all classes last, as in the paper."""
     rows = sorted(comparison.rows, key=lambda one: one.what == "all")
     return [
         Column(
             f"AP({one.name})",
             bin_heading(one.name) if one.what == "bin" else one.name,
-            kind,
             classes=one.with_ground_truth,
         )
         for one in rows

@@ -86,12 +86,14 @@ class SweepResults:
         title: Caption of the table.
         runs: In the order of the table.
         failed: Name, error and hint of what failed.
+        left_out: Names of runs with seeds that are there and not finished as planned.
     """
 
     plan: str
     title: str
     runs: tuple[RunResult, ...]
     failed: tuple[tuple[str, str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -241,6 +243,11 @@ def difference_lines(results: SweepResults) -> list[str]:
     ]
 
 
+def left_out_line(names: Sequence[str]) -> str:
+    """A sentence about seeds that are there and not in the table."""
+    return f"Not in the table, being unfinished or evaluated otherwise: {', '.join(names)}"
+
+
 def render_sweep_csv(results: SweepResults) -> str:
     """The table for programs as CSV."""
     return render_csv(sweep_numbers(results))
@@ -260,6 +267,8 @@ def render_sweep_markdown(results: SweepResults) -> str:
     if lines := difference_lines(results):
         parts.append("## What differs")
         parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines))
+    if results.left_out:
+        parts.append(escape_markdown(left_out_line(results.left_out)))
     if results.failed:
         parts.append("## What failed")
         parts.append(
@@ -295,6 +304,7 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
         "failed": [
             {"name": name, "error": error, "hint": hint} for name, error, hint in results.failed
         ],
+        "left_out": list(results.left_out),
     }
 
 

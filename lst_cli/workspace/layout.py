@@ -181,9 +181,9 @@ class SweepLayout:
 
     def seeds(self, name: str) -> list[int]:
         """Seeds of a run whose workspaces are there, ascending."""
-        known = re.compile(re.escape(name) + r"-seed(0|[1-9][0-9]*)")
-        there = self.root.iterdir() if self.root.is_dir() else ()
-        return sorted(int(match[1]) for path in there if (match := known.fullmatch(path.name)))
+        known = re.compile(re.escape(name) + r"-seed(0|[1-9][0-9]{0,8})")
+        there = [path.name for path in self.root.glob("*-seed*") if path.is_dir()]
+        return sorted(int(match[1]) for one in there if (match := known.fullmatch(one)))
 
     def base(self, digest: str, seed: int) -> Path:
         """Workspace of a base phase that several runs may share."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -51,5 +52,15 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def kept() -> Path:
-    """Where runs are kept, so that what is interrupted goes on with the next call."""
-    return Path(os.environ.get("LST_KEEP", Path(__file__).parents[2] / ".acceptance"))
+    """Where runs are kept, so that what is interrupted goes on with the next call.
+
+    By default each state of the code has a place of its own: what another one made would pass for
+    what this one does.
+    """
+    if place := os.environ.get("LST_KEEP"):
+        return Path(place)
+    root = Path(__file__).parents[2]
+    code = hashlib.sha256()
+    for file in sorted((root / "lst_cli").rglob("*.py")):
+        code.update(file.read_bytes())
+    return root / ".acceptance" / code.hexdigest()[:8]

@@ -27,6 +27,7 @@ SETTINGS = (
     # As the recorded rows were trained; docs/benchmarks/options.md finds no gain in it.
     "base.future=ignore",
 )
+FLOOR = 0.1  # AP; a network that was not trained has none
 # Classes of the base, phases after it; images that LST's base phase and its later phase show. Joint
 # training shows as many as both.
 SPLITS = {"cutouts": ((60, 1), (7_736, 4_704)), "emblems": ((150, 1), (12_824, 7_800))}
@@ -46,4 +47,9 @@ def test_table1(lst: Run, shared_data: Path, kept: Path, name: str) -> None:
     )  # fmt: skip
     print((root / "sweep.md").read_text(encoding="utf-8"))
     results = json.loads((root / "sweep.json").read_text(encoding="utf-8"))
-    assert results
+    made = [run for run in results["runs"] if run["name"] in RUNS or RUNS == [""]]
+    assert made
+    for run in made:
+        seeds = {str(one["seed"]): one["metrics"]["segm"]["AP"] for one in run["seeds"]}
+        assert set(SEEDS) <= seeds.keys(), f"{run['name']} is not finished"
+        assert min(seeds.values()) > FLOOR, f"{run['name']} has learned next to nothing"

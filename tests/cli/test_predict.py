@@ -379,10 +379,10 @@ def test_a_correction_that_was_not_chosen_yet_is_left_to_lst_eval(
     before = files_below(trained.root)
     outcome = lst("predict", photos, "-w", trained.root, "--set", "eval.calibration=norcal")
     assert outcome.code == 1
-    assert outcome.err.splitlines()[-2:] == [
-        "error: eval.calibration = norcal: how much is right for phase 1 was not chosen yet, by "
-        "training images",
-        "  try: lst eval --phase 1 --set eval.calibration=norcal",
-    ]
+    assert outcome.error == (
+        "error: eval.calibration = norcal: how much is right for phase 1 was not chosen yet with "
+        "these settings, by training images"
+    )
+    assert outcome.hint.startswith(f"lst eval --phase 1 -w {trained.root} with the same --set")
     assert not network.calls
     assert files_below(trained.root) == before

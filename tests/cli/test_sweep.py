@@ -251,10 +251,52 @@ def test_seeds_that_are_added_later_stand_beside_the_first(
         ("lst", "0", "25.0000"), ("lst", "2", "45.0000"),
     ]  # fmt: skip
     assert {row["image passes"] for row in rows} == {str(runs["lst"]["seeds"][0]["image_passes"])}
-    # A seed that was made otherwise is no seed of this run, and does not keep it from its table.
-    other = lst(*words, "--seed", 4, "--set", "step.lr=0.5", "--only", "lst", "--json")
-    assert [[one["seed"] for one in run["seeds"]] for run in other.json["runs"]] == [[], [4], []]
-    assert "not in the table, as not finished or made otherwise: lst-seed0, lst-seed2" in other.err
+
+
+def test_a_seed_that_is_added_with_other_settings_is_refused_before_anything_is_trained(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    plan = Path(str(words[1]))
+    plan.write_text(plan.read_text().replace("seeds = [0, 1]\n", ""))
+    lst(*words, "--only", "lst")
+    before = (tmp_path / "runs" / "sweep.json").read_bytes()
+    trained = len(fake_trainer.runs)
+    for more in ([], ["--dry-run"]):
+        outcome = lst(*words, "--seed", 4, "--set", "step.lr=0.5", *more)
+        assert "lst-seed0 was made with other settings: step.lr was 0.0005" in outcome.error
+        assert "choose another --dir" in outcome.hint
+    assert len(fake_trainer.runs) == trained
+    assert (tmp_path / "runs" / "sweep.json").read_bytes() == before
+
+
+def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    plan = Path(str(words[1]))
+    plan.write_text(plan.read_text().replace("seeds = [0, 1]\n", ""))
+    evaluation.fails["lst-seed3"] = LstError("no")
+    lst(*words, "--seed", 3, "--only", "lst")
+    (tmp_path / "runs" / "lst-seed99999999999").mkdir()  # is nobody's
+    outcome = lst(*words, "--seed", 0, "--only", "lst", "--json")
+    assert [[one["seed"] for one in run["seeds"]] for run in outcome.json["runs"]] == [[], [0], []]
+    told = "Not in the table, being unfinished or evaluated otherwise: lst-seed3"
+    assert told in outcome.err
+    assert told in (tmp_path / "runs" / "sweep.md").read_text()
+    assert told in lst(*words, "--seed", 0, "--dry-run").err
+
+
+def test_twins_of_a_run_have_the_seeds_of_another_time_too(
+    lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    plan = Path(str(words[1]))
+    text = plan.read_text().replace("seeds = [0, 1]\n", "")
+    plan.write_text(text + '[[run]]\nname = "twin"\nkind = "lst"\n')
+    for seed in (2, 0):
+        lst(*words, "--seed", seed, "--only", "lst")
+    runs = {run["name"]: run for run in lst(*words, "--only", "lst", "--json").json["runs"]}
+    assert [one["seed"] for one in runs["twin"]["seeds"]] == [0, 2]
+    assert runs["twin"]["numbers"] == runs["lst"]["numbers"]
+    assert runs["twin"]["same_as"] == "lst"
 
 
 def test_a_run_of_other_settings_is_not_passed_off_as_this_one(

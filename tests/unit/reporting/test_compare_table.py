@@ -120,11 +120,13 @@ def test_three_runs_have_a_row_each_and_all_classes_come_last() -> None:
 def test_differences_of_three_runs_stand_with_their_intervals() -> None:
     table = differences_table(comparison(3))
     assert table.title == "Mask AP minus that of run$ 0"
+    assert [column.heading for column in table.columns] == ["classes", "run$ 1", "run$ 2"]
     minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
     interval = f"({minus}0.4 to +4.2)"
     assert table.texts() == [
-        ["run$ 1", f"0.0 {interval}", none, f"+4.0 {interval}*"],
-        ["run$ 2", f"0.0 {interval}", none, f"{minus}10.0 {interval}*"],
+        ["AP", f"+4.0 {interval}*", f"{minus}10.0 {interval}*"],
+        ["instances =1", f"0.0 {interval}", f"0.0 {interval}"],
+        ["instances ≥1000", none, none],
     ]
 
 
