@@ -88,10 +88,15 @@ _LITE_PAPER: Mapping[str, Any] = {
 
 # What did best on parts cut from training sets, see docs/benchmarks/options.md.
 _LITE: Mapping[str, Any] = {
-    "base": {"sampler": "repeat-factor", "repeat_threshold": 0.05},
+    "base": {
+        "sampler": "repeat-factor",
+        "repeat_threshold": 0.05,
+        "epochs": 5.0,
+        "decay_epochs": (3.75,),
+    },
     "step": {
-        "epochs": 20.0,
-        "decay_epochs": (15.0,),
+        "epochs": 12.0,
+        "decay_epochs": (9.0,),
         "freeze": (),
         "others": "count",
         "distill_regions": "seen",
