@@ -107,10 +107,10 @@ def test_a_run_that_is_asked_to_stop_saves_and_continues(
 
 
 def test_ctrl_c_before_training_is_one_line(fresh: Workspace, run: Run) -> None:
-    outcome = run(
-        "train-base", "-w", fresh.root,
-        first=DURING_CHECKS.replace("kill", "lambda *_: os.kill(os.getpid(), signal.SIGINT)"),
-    )  # fmt: skip
+    # A shell starts what it puts into the background deaf to Ctrl-C, and this may be there.
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    interrupt = DURING_CHECKS.replace("kill", "lambda *_: os.kill(os.getpid(), signal.SIGINT)")
+    outcome = run("train-base", "-w", fresh.root, first=listen + interrupt)
     assert outcome.code == 130
     assert "error: interrupted" in outcome.err
     assert "Traceback" not in outcome.err
