@@ -38,7 +38,7 @@ SPLITS = {"cutouts": ((60, 1), (10_088, 2_352)), "emblems": ((150, 1), (16_496, 
 def test_table1(lst: Run, shared_data: Path, kept: Path, name: str) -> None:
     files, ((classes, phases), (base, step)) = shared_data / name, SPLITS[name]
     passes = (f"base.image_passes={base}", f"step.image_passes={step}")
-    root = kept / f"table1-{name}"
+    root = kept / "_".join([f"table1-{name}", *CHANGES]).replace("/", "-")
     lst(
         "sweep", "table1", "--dir", root, "--preset", "lite", "--b", classes, "--phases", phases,
         "--train", files / "train.json", "--val", files / "val.json", "--images", files,
