@@ -249,7 +249,7 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
         if job.same_as:
             note(f"{job.name} is the same run as {job.same_as}: its row is made of that")
     for name, first, found in differences:
-        shown = "; ".join(f"{one.key} {one.first} -> {one.this}" for one in found)
+        shown = "; ".join(map(str, found))
         note(f"{name} differs from {first}: {shown}")
     note(
         f"about {format_seconds(outlook.seconds)} in all, from {outlook.seconds_from}; "

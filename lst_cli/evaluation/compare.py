@@ -96,6 +96,10 @@ class Setting(_Record):
     first: str
     this: str
 
+    def __str__(self) -> str:
+        """Tell it in a few words, as tables and sentences do."""
+        return f"{self.key} {self.first} -> {self.this}"
+
 
 class ComparedRun(_Record):
     """Where a set of detections came from.

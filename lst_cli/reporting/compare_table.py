@@ -115,7 +115,7 @@ def difference_sentences(comparison: Comparison) -> list[str]:
     first = comparison.runs[0]
     found = []
     for run in comparison.runs[1:]:
-        shown = [f"{one.key} {one.first} -> {one.this}" for one in run.differs[:SETTINGS_SHOWN]]
+        shown = [str(one) for one in run.differs[:SETTINGS_SHOWN]]
         if len(run.differs) > len(shown):
             shown.append(f"and {len(run.differs) - len(shown)} more, see --json")
         if shown:

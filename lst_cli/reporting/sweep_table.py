@@ -198,7 +198,7 @@ def sweep_numbers(results: SweepResults) -> Table:
             "kind": run.kind,
             "seeds": len(run.seeds),
             "planned": run.planned,
-            "differs": "; ".join(map(_describe, run.differs)),
+            "differs": "; ".join(map(str, run.differs)),
         }
         for key, spread in numbers.items():
             mean = spread.mean
@@ -237,7 +237,7 @@ def difference_lines(results: SweepResults) -> list[str]:
     """A sentence for each run that is another, or differs from the first of its kind."""
     twins = [f"{run.label} is the same run as {run.same_as}" for run in results.runs if run.same_as]
     return twins + [
-        f"{run.label} differs from {run.differs_from}: {'; '.join(map(_describe, run.differs))}"
+        f"{run.label} differs from {run.differs_from}: {'; '.join(map(str, run.differs))}"
         for run in results.runs
         if run.differs
     ]
@@ -362,10 +362,6 @@ def _ap_text(spread: Spread) -> str | None:
 def _seeds_text(run: RunResult) -> str:
     done = len(run.seeds)
     return str(done) if done == run.planned else f"{done} of {run.planned}"
-
-
-def _describe(setting: Setting) -> str:
-    return f"{setting.key} {setting.first} -> {setting.this}"
 
 
 def _remark(results: SweepResults) -> str:
