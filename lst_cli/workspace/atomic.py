@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lst_cli.errors import LstError
@@ -23,7 +24,11 @@ _REASONS = {
 }
 
 
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # what `replacing` calls its files
+# What `replacing` calls its files; short, so that it fits beside the longest name.
+_TEMPORARY = re.compile(r"\.lst-[a-z0-9_]{8}\.tmp")
+# What lst 0.1 left: its own temporary files, and those of the safetensors library.
+_TEMPORARY_OF_0_1 = re.compile(r"\..+\.[a-z0-9_]{8}|\.tmp[A-Za-z0-9]{6}")
+_cleared: set[Path] = set()  # directories in which this process has looked for leftovers
 
 
 @contextmanager
@@ -62,16 +67,21 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with explain_os_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
+        if path.parent not in _cleared:
+            _cleared.add(path.parent)
+            remove_leftovers(path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=".lst-", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
+            os.close(descriptor)
             temporary.unlink(missing_ok=True)
 
 
@@ -94,14 +104,23 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def remove_leftovers(directory: Path) -> None:
+def remove_leftovers(directory: Path, *, of_0_1: bool = False) -> None:
     """Remove what a write that was killed left in a directory: up to a whole checkpoint.
 
-    Nobody else may be writing there.
+    A file that another process is writing stays: the operating system keeps its lock.
+
+    Args:
+        directory: Which need not be there; directories in it are not looked into.
+        of_0_1: Whether it is a directory of lst alone. Then the names that lst 0.1 used are
+            removed too, which may be anybody's elsewhere; nobody may be writing there.
     """
     for path in directory.glob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
+        if of_0_1 and _TEMPORARY_OF_0_1.fullmatch(path.name):
             path.unlink(missing_ok=True)
+        elif _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _umask() -> int:

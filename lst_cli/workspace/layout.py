@@ -156,6 +156,13 @@ class Layout:
         """Files of phase t; phase 0 is the base."""
         return PhaseDirectory(self.phases / _directory_name(phase))
 
+    def own_directories(self) -> list[Path]:
+        """Directories in which every file is written under the lock, and by lst."""
+        found = [self.report, self.phases]
+        for _ in range(2):
+            found += [path for one in found for path in one.glob("*/") if path not in found]
+        return found
+
     def predictions(self, phase: int) -> Path:
         """Directory of what the model of phase t finds in any images."""
         return self.root / "predictions" / _directory_name(phase)

@@ -258,8 +258,11 @@ class Workspace:
                 ) from None
         try:
             with explain_os_error(self.root):
-                for directory in (self.layout.report, *self.layout.phases.glob("*")):
-                    remove_leftovers(directory)
+                remove_leftovers(self.root)
+                for directory in self.layout.own_directories():
+                    remove_leftovers(directory, of_0_1=True)
+                for path in self.root.glob(f".{SPLIT}.????????"):  # of lst 0.1
+                    path.unlink()
             self._forget()  # whoever held the lock before may have written
             yield
         finally:

@@ -73,20 +73,38 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
-    names = [
-        "file",
-        ".file",
-        ".gitignore",
-        ".model.v2.safetensors",
-        ".file.Abcdefgh",
-        "file.ab_defg1",
-    ]
+def leave(folder: Path, *names: str) -> None:
     for name in names:
-        (tmp_path / name).touch()
-    (tmp_path / ".file.ab_defg1").touch()
+        (folder / name).touch()
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    others = ["file", ".file", ".gitignore", ".bashrc.original", ".tmpAb3Xy9", "lst-ab_defg1.tmp",
+              ".lst-Abcdefgh.tmp", ".lst-ab_defg1.tmp2"]  # fmt: skip
+    leave(tmp_path, *others, ".lst-ab_defg1.tmp")
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_what_the_first_version_left_is_removed_where_all_is_ours(tmp_path: Path) -> None:
+    others = ["model.safetensors", ".model.v2.safetensors", ".lock", ".file.Abcdefgh"]
+    leave(tmp_path, *others, ".manifest.json.ab_defg1", ".tmpAb3Xy9", ".lst-ab_defg1.tmp")
+    remove_leftovers(tmp_path, of_0_1=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        remove_leftovers(tmp_path, of_0_1=True)
+        assert temporary.exists()
+    assert path.read_text() == "new"
+
+
+def test_beside_the_longest_name_there_is_room_for_a_temporary_one(tmp_path: Path) -> None:
+    write_text(tmp_path / ("n" * 255), "content")
+    assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
 
 
 def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:

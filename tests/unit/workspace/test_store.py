@@ -11,6 +11,7 @@ import pytest
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.workspace import store
+from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace, find_workspace, sha256_of
 
@@ -263,11 +264,27 @@ def test_locking_makes_the_directory(tmp_path: Path) -> None:
 
 
 def test_locking_clears_away_what_a_killed_writer_left(workspace: Workspace) -> None:
-    left = workspace.phase(0).root / ".model.safetensors.a1b2c3d4"
-    kept = workspace.root / ".lst.toml.a1b2c3d4"  # `lst init` writes without the lock
-    left.parent.mkdir(parents=True)
-    left.touch()
-    kept.touch()
+    phase, report = workspace.phase(0).root, workspace.layout.report
+    left = [
+        workspace.root / ".lst-a1b2c3d4.tmp",
+        workspace.root / ".split.json.a1b2c3d4",  # this one and the next two are of lst 0.1
+        phase / ".model.safetensors.a1b2c3d4",
+        phase / ".tmpAb3Xy9",
+        phase / ".lst-a1b2c3d4.tmp",
+        phase / "errors" / ".lst-a1b2c3d4.tmp",
+        report / "plots" / ".lst-a1b2c3d4.tmp",
+    ]
+    kept = [workspace.root / ".bashrc.original", workspace.root / "images" / ".lst-a1b2c3d4.tmp"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     with workspace.locked():
-        assert not left.exists()
-    assert kept.exists()
+        assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in kept)
+
+
+def test_whoever_writes_into_a_directory_clears_it(tmp_path: Path) -> None:
+    left = tmp_path / ".lst-a1b2c3d4.tmp"
+    left.touch()
+    write_text(tmp_path / "sweep.md", "")
+    assert not left.exists()
