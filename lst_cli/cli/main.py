@@ -14,6 +14,7 @@ import click
 
 from lst_cli import __version__
 from lst_cli.cli.options import examples
+from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
 
 # A command is imported when it is called (all are by `lst --help`), libraries that take seconds
@@ -136,8 +137,12 @@ def main() -> NoReturn:
     share_cores()
     quieten_libraries()
     try:
-        code = cli(prog_name="lst", standalone_mode=False)
-        sys.stdout.flush()
+        with stop_by_signal():
+            code = cli(prog_name="lst", standalone_mode=False)
+            sys.stdout.flush()
+    except StoppedError as stopped:
+        show_error(f"stopped by {stopped.name}", "run the same command again to continue")
+        code = stopped.code
     except click.exceptions.Abort:
         show_error("interrupted", "run the same command again")
         code = 130
