@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 
 
 def override_table(overrides: Sequence[str]) -> dict[str, Any]:
@@ -40,11 +41,12 @@ def read_toml(file: Path) -> dict[str, Any]:
         LstError: If it is missing, unreadable or no TOML.
     """
     try:
-        return _loads(file.read_text(encoding="utf-8"))
+        return _loads(read_regular(file).decode("utf-8"))
     except FileNotFoundError as error:
         raise LstError(f"{file}: no such file", "lst init") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise LstError(f"{file}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LstError(f"{file}: cannot be read: {reason}", "give a TOML file") from error
     except ValueError as error:
         raise LstError(f"{file}: not valid TOML: {error}", f"correct {file}") from error
 

@@ -41,6 +41,7 @@ FLOORS = {
     "tables": 0,
     "presets": 0,
     "errors": 0,
+    "files": 0,
 }
 ANYONE_MAY_IMPORT = {"lst_cli", "lst_cli.errors", "lst_cli.workspace.atomic"}
 ONLY_CLI = {"click", "rich"}
@@ -50,6 +51,7 @@ LIGHT = (
     "lst_cli.config",
     "lst_cli.settings",
     "lst_cli.errors",
+    "lst_cli.files",
     "lst_cli.presets",
     "lst_cli.tables",
     "lst_cli.phases",

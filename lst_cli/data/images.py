@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lst_cli.data.image_finder import ImageFinder, find_image
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular
 
 __all__ = [
     "ImageFinder",
@@ -106,7 +107,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             yield image
     except FileNotFoundError as error:
         raise LstError(f"no such image: {path}", "run lst check") from error
@@ -127,14 +128,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    try:
-        if path.stat().st_size == 0:
-            return "the file is empty"
-    except OSError:
-        pass
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error).replace(f" {str(path)!r}", "") or type(error).__name__
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot identify image file"
+    return str(error) or type(error).__name__
 
 
 def _orientation(image: Image.Image) -> int:

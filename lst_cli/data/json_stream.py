@@ -15,6 +15,7 @@ that knows strings and depth, which is exact and slower.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ import msgspec
 from lst_cli.data.json_problems import PieceError, explain_decode_error, malformed
 from lst_cli.data.json_tokens import find_cut, find_end
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular
 
 Progress = Callable[[int, "int | None"], None]
 """What library code calls with (done, total); total is None when unknown."""
@@ -88,14 +90,17 @@ class ListStream:
                 has no object at the top or lacks one of the wanted lists.
         """
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_regular(self.path) as file:
                 self._file = file
-                self._size = self.path.stat().st_size
+                self._size = os.fstat(file.fileno()).st_size
                 yield from self._members()
         except FileNotFoundError as error:
             raise LstError(f"no such file: {self.path}", "give the path of the file") from error
         except OSError as error:
-            raise LstError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise LstError(
+                f"cannot read {self.path}: {error.strerror or error}",
+                "give a regular file that you may read",
+            ) from error
         if self._hash is not None:
             self.sha256 = self._hash.hexdigest()
 

@@ -97,11 +97,6 @@ class ResultsFile:
         return _RLE.decode(segmentation)
 
     def _stream(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
-        if self.path.exists() and not self.path.is_file():
-            raise LstError(
-                f"{self.path} is no regular file, and detections are read twice",
-                "write them to a file first",
-            )
         decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
         stream = TopListStream(
             self.path, "detections", decoder, hint=RESULTS_HINT, progress=self.progress

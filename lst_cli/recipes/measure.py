@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from lst_cli.evaluation.metrics import FileMetrics
 from lst_cli.evaluation.reference import largest_difference, reference_ap
 from lst_cli.evaluation.scoring import scores
 from lst_cli.evaluation.sources import ResultsFile, Source
+from lst_cli.files import read_regular
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
 
 Progress = Callable[[str, int, "int | None"], None]
@@ -239,8 +241,8 @@ def read_train_counts(path: Path, *, progress: Progress | None = None) -> TrainC
 def _read_csv(path: Path) -> TrainCounts:
     hint = "give a CSV with category_id and train_instance_count, or the training annotations"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_regular(path).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LstError(f"cannot read {path}: {error}", hint) from error
     columns: dict[str, dict[int, int]] = {}

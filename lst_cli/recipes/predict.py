@@ -17,6 +17,7 @@ from lst_cli.data.images import read_image
 from lst_cli.data.loose_images import LooseImage, LooseImages, list_images, measure_images
 from lst_cli.errors import LstError
 from lst_cli.evaluation.found import FORMAT, SCORE, FoundImage, FoundObject, Predictions
+from lst_cli.files import read_regular, shorten_name
 from lst_cli.recipes.calibrate import known_correction, settings_in_series, shift_of
 from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.panels import draw_predictions, read_comment
@@ -194,12 +195,13 @@ def name_pictures(files: Sequence[LooseImage]) -> list[Path]:
     taken: set[str] = set()
     pictures = []
     for file in files:
-        plain = picture = file.name.with_suffix(".jpg")
+        plain = file.name.with_suffix("")
+        picture = plain.with_name(shorten_name(f"{plain.name}.jpg"))
         number = 1
         # Some file systems do not tell capitals from small letters.
         while str(picture).casefold() in taken:
             number += 1
-            picture = plain.with_stem(f"{plain.stem}-{number}")
+            picture = plain.with_name(shorten_name(f"{plain.name}-{number}.jpg"))
         taken.add(str(picture).casefold())
         pictures.append(picture)
     return pictures
@@ -290,7 +292,7 @@ def _refuse_overwriting(
             raise LstError(f"{target} is there, and not a picture by lst predict", _ELSEWHERE)
     file = directory / FILE
     try:
-        ours = msgspec.json.decode(file.read_bytes(), type=_Head).format == FORMAT
+        ours = msgspec.json.decode(read_regular(file), type=_Head).format == FORMAT
     except FileNotFoundError:
         return
     except (OSError, msgspec.DecodeError):

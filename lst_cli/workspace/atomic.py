@@ -20,6 +20,7 @@ _REASONS = {
     errno.EACCES: ("permission denied", "choose another workspace with -w DIR"),
     errno.EPERM: ("permission denied", "choose another workspace with -w DIR"),
     errno.EEXIST: ("a file is in the way", "choose another workspace with -w DIR"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name or directory"),
     errno.ENOTDIR: ("a file is in the way", "choose another workspace with -w DIR"),
 }
 

@@ -209,5 +209,5 @@ def test_masks_in_memory_may_have_text_or_bytes() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "no such file" in error_of(ResultsFile(tmp_path / "none.json")).message
-    with pytest.raises(LstError, match="is no regular file"):
+    with pytest.raises(LstError, match="it is a directory, not a regular file"):
         rows_of(ResultsFile(tmp_path))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lst_cli.data.loose_images import LooseImage, LooseImages, measure_images
 from lst_cli.recipes.predict import gather, name_pictures
+from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.store import Workspace
 
 
@@ -38,6 +39,25 @@ def test_no_picture_has_the_name_of_another(names: list[str]) -> None:
     pictures = name_pictures(files(*names))
     assert len(set(pictures)) == len(names)
     assert {path.suffix for path in pictures} <= {".jpg"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x" * 255,),
+        ("x" * 251 + ".png", "x" * 251 + ".jpg", "X" * 251 + ".jpg"),
+        ("漢" * 84 + ".gi", "漢" * 84 + ".pn"),
+        ("x" * 254 + "1", "x" * 254 + "2"),
+    ],
+)
+def test_a_picture_of_an_image_with_the_longest_name_can_be_written(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    pictures = name_pictures(files(*names))
+    for picture in pictures:
+        write_bytes(tmp_path / picture, b"picture")
+    assert len(list(tmp_path.iterdir())) == len({path.name.casefold() for path in pictures})
+    assert pictures == name_pictures(files(*names))
 
 
 def detection(image_id: int, category_id: int, score: float) -> dict[str, Any]:

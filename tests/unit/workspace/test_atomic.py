@@ -27,6 +27,18 @@ def test_text_is_written_as_utf8_and_directories_are_made(tmp_path: Path) -> Non
     assert (tmp_path / "a" / "b" / "file").read_bytes() == "naïve ≥\n".encode()
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "x" * 246, "é" * 127, "漢" * 85])
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match="the name is too long") as caught:
+        write_text(tmp_path / ("x" * 256), "text")
+    assert "shorter" in (caught.value.hint or "")
+
+
 def test_an_empty_file_can_be_written(tmp_path: Path) -> None:
     write_bytes(tmp_path / "file", b"")
     assert (tmp_path / "file").read_bytes() == b""

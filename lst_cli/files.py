@@ -1,0 +1,108 @@
+"""Files that a user names: only regular ones are opened, and every name fits the file system."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+LONGEST_NAME = 255
+"""Bytes that the usual file systems allow in one name."""
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_KERNEL = (Path("/proc"), Path("/sys"))
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading, if it is a regular file or a link to one.
+
+    Nothing else is ever waited for or read: no pipe, device, socket, and none of the kernel's
+    files in /proc and /sys.
+
+    Raises:
+        OSError: If it is not there, cannot be read or is no regular file; a path that no file
+            system takes (with a null byte, say) is one of these too.
+    """
+    require_regular(path)
+    # What was a file a moment ago may be a pipe now: not to wait for one that writes to it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _refuse_others(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular(path: str | Path) -> None:
+    """See that a path leads to a regular file, for libraries that open it themselves.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    try:
+        found = Path(path).stat()
+    except ValueError as error:  # a null byte, or letters that are no text
+        raise OSError(errno.EINVAL, f"no file can have this name ({error})", str(path)) from error
+    _refuse_others(found, path)
+
+
+def read_regular(path: str | Path) -> bytes:
+    """Read a whole file; see `open_regular`.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _refuse_others(found: os.stat_result, path: str | Path) -> None:
+    number, kind = errno.EINVAL, "something else"
+    if stat.S_ISREG(found.st_mode):
+        if found.st_dev not in _kernel_devices():
+            return
+        kind = "a file of the kernel"
+    elif stat.S_ISDIR(found.st_mode):
+        number, kind = errno.EISDIR, "a directory"
+    else:
+        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), kind)
+    raise OSError(number, f"it is {kind}, not a regular file", str(path))
+
+
+@cache
+def _kernel_devices() -> frozenset[int]:
+    return frozenset(place.stat().st_dev for place in _KERNEL if place.is_mount())
+
+
+def shorten_name(name: str, room: int = 0) -> str:
+    """Cut a file name to what the file system takes; one that fits stays as it is.
+
+    Two long names do not become one: a digest of the whole name takes the place of what is cut.
+
+    Args:
+        name: A name without directory.
+        room: Bytes that will be put before or behind it.
+
+    Example:
+        >>> shorten_name("a.png"), len(shorten_name("x" * 300 + ".png"))
+        ('a.png', 255)
+    """
+    data, most = os.fsencode(name), LONGEST_NAME - room
+    if len(data) <= most:
+        return name
+    suffix = os.fsencode(Path(name).suffix)
+    if len(suffix) > 16:
+        suffix = b""
+    end = b"-" + hashlib.sha256(data).hexdigest()[:12].encode() + suffix
+    # A letter of several bytes is not cut in two.
+    return os.fsdecode(data[: most - len(end)].decode("utf-8", "ignore").encode() + end)
