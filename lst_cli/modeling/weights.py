@@ -1,36 +1,24 @@
-"""First weights: a COCO-trained Mask R-CNN without its class-specific predictors.
-
-Files are read without executing anything in them: a pickle may only name the few functions
-that numpy arrays are made of.
-"""
+"""First weights: a COCO-trained Mask R-CNN without its class-specific predictors."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import zipfile
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from detectron2.checkpoint.c2_model_loading import (
     align_and_update_state_dicts,
     convert_c2_detectron_names,
 )
-from detectron2.utils.file_io import PathManager
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lst_cli.errors import LstError
+from lst_cli.modeling.weight_files import Naming, read_weights
 
 CLASS_SPECIFIC = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
 """Weights that belong to other classes than ours."""
-
-Naming = Literal["exact", "suffix", "caffe2"]
-"""How a file names its tensors: as the network does; by the end of that name; as Caffe2 did."""
 
 _CAFFE2_CLASS_SPECIFIC = {
     "cls_score.": "roi_heads.box_predictor.",
@@ -38,18 +26,9 @@ _CAFFE2_CLASS_SPECIFIC = {
     "mask_head.predictor.": "roi_heads.",
 }
 
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-    ("collections", "OrderedDict"),
-}
+# What torch's wrappers for several GPUs, compilation and saving memory put into names.
+_WRAPPER_PARTS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -75,13 +54,6 @@ class WeightReport:
         return asdict(self)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it would run {module}.{name}")
-        return super().find_class(module, name)
-
-
 def load_weights(model: nn.Module, source: str) -> WeightReport:
     """Fill a model from a checkpoint of detectron2 or Caffe2, or from a torch file.
 
@@ -95,7 +67,9 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
     """
     found, naming = read_weights(source)
     state = model.state_dict()
-    if naming != "exact":
+    if naming == "exact":
+        found = _without_prefix(found, state)
+    else:
         found = _rename(found, state, naming, source)
     dropped = sorted(name for name in found if name.startswith(CLASS_SPECIFIC))
     kept = {name: tensor for name, tensor in found.items() if name not in set(dropped)}
@@ -106,9 +80,11 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
     }
     if not fitting:
         raise LstError(
-            f"{source}: none of its {len(found)} tensors fits the network",
+            f"--weights {source}: none of its {len(found):,} tensors fits the network"
+            f"{_difference(kept or found, state)}",
             "give a checkpoint of the same architecture (model.config)",
         )
+    _check_numbers(fitting, state, source)
     model.load_state_dict(fitting, strict=False)
     return WeightReport(
         source=source,
@@ -142,68 +118,41 @@ def _rename(
     return placed | {name: tensor for name, tensor in found.items() if id(tensor) not in used}
 
 
-def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
-    """Read the tensors of a checkpoint, executing nothing.
-
-    Returns:
-        Tensors by name, and how they are named.
-
-    Raises:
-        LstError: If the file is missing, broken, or would execute code.
-    """
-    try:
-        path = Path(PathManager.get_local_path(source))
-    except Exception as error:  # the path manager raises whatever its back ends raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LstError(
-            f"--weights {source}: cannot be fetched: {reason}", "download it and give the file"
-        ) from error
-    if not path.is_file():
-        raise LstError(f"--weights {source}: no such file", "give a .pkl, .pth or .safetensors")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), "exact"
-        if zipfile.is_zipfile(path) or path.suffix in {".pth", ".pt"}:
-            return _tensors(torch.load(path, map_location="cpu", weights_only=True))
-        content = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        return _tensors(content)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "cut short"
-        raise LstError(
-            f"--weights {source}: refused: {reason}",
-            "give a checkpoint that holds arrays only, such as one of detectron2's model zoo",
-        ) from error
-    except OSError as error:
-        raise LstError(
-            f"--weights {source}: cannot be read: {error.strerror or error}",
-            "give a file that you may read",
-        ) from error
-    except Exception as error:  # of broken bytes unpicklers raise whatever they stumble over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LstError(
-            f"--weights {source}: not a whole checkpoint: {reason}",
-            "download it again; give a .pkl, .pth or .safetensors",
-        ) from error
-
-
-def _tensors(content: Any) -> tuple[dict[str, Tensor], Naming]:
-    # detectron2 says who wrote the file; Caffe2's files are a bare dict or one under "blobs".
-    if not isinstance(content, dict):
-        raise ValueError("it holds no table")
-    by_detectron2 = "model" in content
-    table: Any = content.get("model", content.get("blobs", content))
-    if not isinstance(table, dict):
-        raise ValueError("it holds no table of weights")
-    naming: Naming = "exact"
-    if content.get("__author__") == "Caffe2":
-        naming = "caffe2"
-    elif by_detectron2:
-        naming = "suffix" if content.get("matching_heuristics") else "exact"
-    elif not any("." in str(name) for name in table):
-        naming = "caffe2"  # torch's names have dots
-    tensors = {
-        str(name): torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
-        for name, value in table.items()
-        if isinstance(value, np.ndarray | Tensor) and not str(name).endswith("_momentum")
+def _without_prefix(found: dict[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove what a wrapper put before the names, such as `module.` or `_orig_mod.`."""
+    names = {
+        name: ".".join(part for part in name.split(".") if part not in _WRAPPER_PARTS)
+        for name in found
     }
-    return tensors, naming
+    prefixes: Counter[str] = Counter()
+    for name in names.values():
+        parts = name.split(".")
+        ends = (n for n in range(len(parts)) if ".".join(parts[n:]) in state)
+        prefixes.update(".".join([*parts[:n], ""]) if n else "" for n in list(ends)[:1])
+    best = max(prefixes, key=lambda prefix: (prefixes[prefix], not prefix), default="")
+    return {names[name].removeprefix(best): tensor for name, tensor in found.items()}
+
+
+def _difference(found: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    for name in found:
+        if name in state:
+            there, here = tuple(found[name].shape), tuple(state[name].shape)
+            return f": {name} is {there} there and {here} in the network"
+    return f": its names are such as {next(iter(found))}, the network's such as {next(iter(state))}"
+
+
+def _check_numbers(fitting: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    for name, tensor in fitting.items():
+        if not state[name].is_floating_point():
+            continue
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.dtype not in _FLOATS:
+            raise LstError(
+                f"--weights {source}: {name} holds {kind}, as compressed networks do",
+                "give the weights as numbers of 16, 32 or 64 bits",
+            )
+        if not tensor.to(state[name].dtype).isfinite().all():
+            raise LstError(
+                f"--weights {source}: {name} holds numbers that are not finite",
+                "give another checkpoint: the training that wrote this one had diverged",
+            )

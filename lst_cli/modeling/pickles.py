@@ -1,0 +1,325 @@
+"""Arrays and tensors from pickles of other people.
+
+Nothing of such a file is run, and nothing that it makes is a real numpy or torch object before
+all its numbers are checked: a pickle that could build `numpy.ndarray` itself can turn its bytes
+into pointers, and one that chooses a tensor's offset can read memory that is not its own. All that
+a file may name are the small classes of this module, which keep what they are given.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NUMBERS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
+_MOST_DIMENSIONS = 32
+_LARGEST = 2**40  # elements; their bytes have to be in the file, too
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.uint8,
+}
+
+# Settings, dates and paths that stand beside the weights in many checkpoints. They are read as
+# empty tables.
+_LEFT_OUT = (
+    "argparse.",
+    "collections.Counter",
+    "collections.defaultdict",
+    "datetime.",
+    "detectron2.config.",
+    "easydict.",
+    "fvcore.common.config.",
+    "mmcv.utils.config.",
+    "mmengine.config.",
+    "mmengine.logging.",
+    "omegaconf.",
+    "pathlib.",
+    "torch.device",
+    "torch.serialization._get_layout",
+    "typing.",
+    "yacs.config.",
+)
+_PLAIN = ("bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set", "tuple")
+    [
+        "bool",
+        "bytearray",
+        "bytes",
+        "complex",
+        "dict",
+        "float",
+        "int",
+        "list",
+        "object",
+        "set",
+        "str",
+        "tuple",
+    ]
+)
+
+Storage = Callable[[str, torch.dtype, int], Tensor]
+"""Gives the numbers of a torch storage by key, kind and count."""
+
+
+class PickleError(Exception):
+    """Why a pickle is refused, in a few words."""
+
+
+class Array:
+    """An array or a tensor of a file; while it is read, one whose BUILD is still to come."""
+
+    __slots__ = ("_make", "tensor")
+
+    def __init__(self, make: Callable[..., Tensor], tensor: Tensor | None = None) -> None:
+        self._make, self.tensor = make, tensor
+
+    def __setstate__(self, state: Any) -> None:
+        if self.tensor is not None:
+            raise pickle.UnpicklingError("it would change an array")
+        shape, dtype, fortran, data = state[-4:]  # a version stands before them
+        self.tensor = self._make(data, dtype, shape, "F" if fortran else "C")
+
+
+def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
+    """Read plain values, arrays and tensors; the latter two are `Array` in what it returns.
+
+    Args:
+        file: It is read from where it stands to the end of its pickle.
+        storage: None where the file has no torch storages.
+
+    Raises:
+        PickleError: If it is damaged or names anything but numbers.
+    """
+    try:
+        return _Reader(file, storage).load()
+    except pickle.UnpicklingError as error:
+        raise PickleError(str(error)) from error
+    except _DAMAGED as error:
+        raise PickleError("it is damaged or cut short") from error
+
+
+# What an unpickler raises where the bytes are damaged.
+_DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class _Fixed:
+    """Something a file may name, but not change by BUILD as it could a function or a class."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it would change what it is read with")
+
+
+class _Function(_Fixed):
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *given: Any) -> Any:
+        return self._function(*given)
+
+
+class _Kind(_Fixed):
+    """The class of a torch storage."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+
+class _Numbers(_Fixed):
+    """A torch storage: its numbers in one row."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: Tensor) -> None:
+        self.row = row
+
+
+class _DType:
+    """`numpy.dtype`: a kind of number and its byte order."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *_flags: Any) -> None:
+        text = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(text, str) or text.lstrip("<>=|") not in _NUMBERS:
+            raise pickle.UnpicklingError(f"its arrays hold {str(text)[:20]!r}, which is no number")
+        self.code = text.lstrip("<>=|")
+        self.order = ">" if text[0] == ">" else "<"
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, subarray, names, fields, size, alignment, flags)
+        order, *structured = state[1:5]
+        order = order.decode("latin1") if isinstance(order, bytes) else order
+        if order not in ("<", ">", "=", "|") or any(part is not None for part in structured):
+            raise pickle.UnpicklingError("its arrays hold something else than numbers")
+        self.order = ">" if order == ">" else "<"
+
+
+class _Table(dict[Any, Any]):
+    """`OrderedDict`, beside whose entries torch keeps remarks of its own."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _LeftOut(_Table):
+    """An object whose content does not matter."""
+
+    def __new__(cls, *given: Any) -> _LeftOut:
+        del given
+        return super().__new__(cls)
+
+    def __init__(self, *given: Any) -> None:
+        del given
+        super().__init__()
+
+
+class _Reader(pickle._Unpickler):
+    """Python's own unpickler: C's makes room for whichever number a file names."""
+
+    def __init__(self, file: io.BytesIO, storage: Storage | None) -> None:
+        super().__init__(file, encoding="latin1")
+        self._storage = storage
+        self._room = 4 * len(file.getbuffer()) + 2**20  # bytes
+        self._known: dict[str, Any] = {
+            "_codecs.encode": _Function(self._encode),
+            "collections.OrderedDict": _Function(self._table),
+            "numpy.dtype": _Function(_DType),
+            "numpy.ndarray": _Function(_no_array),
+            "torch.Size": _Function(_size),
+            "torch._utils._rebuild_parameter": _Function(lambda data, *rest: data),
+            "torch._utils._rebuild_tensor": _Function(self._tensor),
+            "torch._utils._rebuild_tensor_v2": _Function(self._tensor),
+        }
+        for home in ("builtins.", "__builtin__."):
+            self._known[f"{home}bytes"] = self._known[f"{home}bytearray"] = _Function(self._encode)
+        for core in ("numpy.core.", "numpy._core."):
+            self._known[f"{core}multiarray._reconstruct"] = _Function(self._empty)
+            self._known[f"{core}multiarray.scalar"] = _Function(self._scalar)
+            self._known[f"{core}numeric._frombuffer"] = _Function(self._from_buffer)
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full in self._known:
+            return self._known[full]
+        if module in ("torch", "torch.cuda") and name in _STORAGES:
+            return _Kind(_STORAGES[name])
+        plain = module in ("builtins", "__builtin__") and name in _PLAIN
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if plain or dtype or full.startswith(_LEFT_OUT):
+            return _LeftOut
+        raise pickle.UnpicklingError(f"it would run {full[:100]}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        what, kind, key, _place, count, *rest = pid
+        if self._storage is None or what != "storage" or not isinstance(kind, _Kind):
+            raise pickle.UnpicklingError("it refers to something that is not in it")
+        row = self._storage(str(key), kind.dtype, _count(count))
+        if rest and rest[0] is not None:  # a part of a storage, in files before torch 0.4
+            row = _strided(row, rest[0][1], (rest[0][2],), (1,))
+        return _Numbers(row)
+
+    def _spend(self, size: int) -> None:
+        # One text may be made into an array a million times.
+        self._room -= size
+        if self._room < 0:
+            raise pickle.UnpicklingError("it would take far more memory than its size")
+
+    def _encode(self, text: str | bytes = b"", encoding: str = "latin1") -> bytes:
+        # Early protocols write bytes as text.
+        self._spend(len(text))
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"it holds text as {encoding!r}")
+        return bytes(text) if isinstance(text, bytes) else text.encode("latin1")
+
+    def _table(self, entries: list[Any] | tuple[Any, ...] = ()) -> _Table:
+        self._spend(100 * len(entries))
+        return _Table(entries)
+
+    def _empty(self, *_given: Any) -> Array:
+        return Array(self._array)
+
+    def _scalar(self, dtype: Any, data: Any) -> Array:
+        return Array(self._array, self._array(data, dtype, (), "C"))
+
+    def _from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> Array:
+        return Array(self._array, self._array(data, dtype, shape, order))
+
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> Array:
+        if not isinstance(storage, _Numbers):
+            raise pickle.UnpicklingError("it has a tensor without numbers")
+        return Array(self._array, _strided(storage.row, offset, size, stride))
+
+    def _array(self, data: Any, dtype: Any, shape: Any, order: Any) -> Tensor:
+        if isinstance(data, str):  # Python 2's bytes
+            data = self._encode(data)
+        if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
+            raise pickle.UnpicklingError("its arrays hold something else than numbers")
+        sides = _size(shape if isinstance(shape, list | tuple) else (shape,))
+        code = dtype.code.replace("b", "u")  # any byte is a number, but not any a truth value
+        kind = np.dtype(dtype.order + code)
+        needed = math.prod(sides) * kind.itemsize
+        if needed != len(data):
+            raise pickle.UnpicklingError(
+                f"an array has {len(data):,} bytes, and {needed:,} would fill its shape"
+            )
+        self._spend(needed)
+        numbers = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=True)
+        return torch.from_numpy(numbers.reshape(sides, order="F" if order == "F" else "C"))
+
+
+def _no_array(*_given: Any) -> None:
+    # numpy itself writes it as a name only; called, it would take bytes for pointers.
+    raise pickle.UnpicklingError("it would run numpy.ndarray")
+
+
+def _strided(row: Tensor, offset: Any, size: Any, stride: Any) -> Tensor:
+    start, sides, steps = _count(offset), _size(size), _size(stride)
+    count = math.prod(sides)
+    last = start + sum((n - 1) * step for n, step in zip(sides, steps, strict=True))
+    if count and (last >= row.numel() or count > row.numel()):
+        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    return row.as_strided(sides, steps, start) if count else row.new_empty(sides)
+
+
+def _size(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list | tuple) or len(given) > _MOST_DIMENSIONS:
+        raise pickle.UnpicklingError("an array has no valid shape")
+    return tuple(map(_count, given))
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise pickle.UnpicklingError(f"{str(value)[:20]} is no valid size")
+    return value
