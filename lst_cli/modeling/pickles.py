@@ -56,21 +56,6 @@ _LEFT_OUT = (
     "yacs.config.",
 )
 _PLAIN = ("bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set", "tuple")
-    [
-        "bool",
-        "bytearray",
-        "bytes",
-        "complex",
-        "dict",
-        "float",
-        "int",
-        "list",
-        "object",
-        "set",
-        "str",
-        "tuple",
-    ]
-)
 
 Storage = Callable[[str, torch.dtype, int], Tensor]
 """Gives the numbers of a torch storage by key, kind and count."""

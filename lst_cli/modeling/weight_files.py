@@ -176,7 +176,7 @@ def _is_safetensors(head: bytes) -> bool:
 def _content(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(32)
-    if path.suffix == ".safetensors" or _is_safetensors(head):
+    if _is_safetensors(head):
         try:
             return load_file(path)
         except SafetensorError as error:
