@@ -11,6 +11,7 @@ from lst_cli.cli.options import (
     examples,
     image_dirs_option,
     json_option,
+    skip_unusable_option,
     with_options,
     workspace_option,
 )
@@ -23,7 +24,9 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 @click.command(
     "check",
     epilog=examples(
-        "lst check", "lst check --train train.json --val val.json --images coco --decode"
+        "lst check",
+        "lst check --train train.json --val val.json --images coco --decode",
+        "lst check --train train.json --skip-unusable",
     ),
 )
 @with_options(workspace_option)
@@ -31,36 +34,38 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 @click.option("--val", metavar="FILE", type=click.Path(path_type=Path), help="Validation file.")
 @with_options(image_dirs_option)
 @click.option("--decode", is_flag=True, help="Decode every image, which finds those cut short.")
-@with_options(json_option)
+@with_options(skip_unusable_option, json_option)
 def command(
     workspace: Workspace,
     train: Path | None,
     val: Path | None,
     image_dirs: tuple[Path, ...],
     decode: bool,
+    skip_unusable: bool,
     as_json: bool,
 ) -> None:
     """Look for everything that could spoil a training.
 
-    Checks the files of the workspace's split, or those given. Training runs the same checks
-    before it starts.
+    Checks the files of the workspace's split, or those given, one or both. Training runs the
+    same checks before it starts.
     """
     from lst_cli.recipes.check import check
 
-    if (train is None) != (val is None):
-        raise LstError("--train and --val go together", "give both, or none for the split's files")
-    if train is None or val is None:
+    if train is None and val is None:
         split = workspace.split
         train, val = Path(split.train.path), Path(split.val.path)
+        skip_unusable = skip_unusable or split.skips_unusable
         image_dirs = image_dirs or tuple(Path(directory) for directory in split.image_dirs)
     with meter() as tell:
         report = check(
             train,
             val,
             image_dirs,
+            skip_unusable=skip_unusable,
             decode=decode,
             progress=lambda done, total: tell("checking", done, total),
         )
+    files = " and ".join(str(path) for path in (train, val) if path is not None)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -74,10 +79,10 @@ def command(
                 click.echo(f"  try: {problem.hint}")
         images = f", {report.images_checked:,} images" if report.images_checked else ""
         if report.ok:
-            note(f"no errors in {train} and {val}{images}")
+            note(f"no errors in {files}{images}")
     if not report.ok:
         kinds = len(report.errors)
         raise LstError(
-            f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {train} and {val}",
-            "mend the files, then run lst check again",
+            f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {files}",
+            "correct what is named above, then run lst check again",
         )

@@ -78,6 +78,13 @@ image_dirs_option = click.option(
     help="Directory of the images, in whichever layout; may be repeated.",
 )
 
+skip_unusable_option = click.option(
+    "--skip-unusable",
+    is_flag=True,
+    help="Leave out annotations without a usable box or mask, instead of refusing the file; "
+    "says how many of each kind.",
+)
+
 
 def examples(*lines: str) -> str:
     """Commands to paste, shown below the options in a command's help."""

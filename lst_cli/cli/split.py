@@ -13,12 +13,14 @@ from lst_cli.cli.options import (
     image_dirs_option,
     json_option,
     set_option,
+    skip_unusable_option,
     train_option,
     with_options,
     words,
     workspace_option,
 )
 from lst_cli.data.problems import count_of
+from lst_cli.data.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     help="All classes in one phase, for lst train-joint; instead of --b and --phases.",
 )
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Preset of a new lst.toml.")
+@with_options(skip_unusable_option)
 @click.option("--force", is_flag=True, help="Remove phases that were trained on another split.")
 @with_options(set_option, json_option)
 @click.pass_context
@@ -65,6 +68,7 @@ def command(
     phases: int,
     joint: bool,
     preset: str | None,
+    skip_unusable: bool,
     force: bool,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -95,6 +99,7 @@ def command(
         base=None if joint else base,
         phases=phases,
         settings=settings,
+        skip_unusable=skip_unusable,
         force=force,
     )
     if not workspace.layout.settings.exists():
@@ -133,6 +138,7 @@ def split_summary(split: Split) -> dict[str, Any]:
         "phases": [plan.model_dump() for plan in split.phases],
         "excluded": [record.category_id for record in split.left_out],
         "left_out_instances": split.left_out_instances,
+        "skipped": {"train": split.train.skipped, "val": split.val.skipped},
         "federated": split.federated,
     }
 
@@ -167,8 +173,11 @@ def _print_remarks(split: Split) -> None:
         names = ", ".join(record.name for record in left_out[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         note(f"left out, no training instance: {names}{more}")
-    if split.left_out_instances:
-        count = count_of(split.left_out_instances, "annotation", "annotations")
-        note(f"{count} left out: crowds, which stand for several objects")
+    for file in (split.train, split.val):
+        if file.skipped:
+            note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
+    if crowds := split.left_out_instances - sum(split.train.skipped.values()):
+        count = count_of(crowds, "annotation", "annotations")
+        note(f"{count} left out: crowds, which stand for several objects, and boxes of no area")
     if not split.federated:
         note("no federated labels: every image counts as exhaustively labelled")

@@ -8,7 +8,7 @@ annotations training may see.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,23 +16,32 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.data.image_checks import check_images
-from lst_cli.data.lvis import Dataset
-from lst_cli.data.problems import Problem, Severity, count_of, examples
+from lst_cli.data.lvis import Dataset, huge_images
+from lst_cli.data.problems import SKIP_HINT, Problem, Severity, count_of, examples
 from lst_cli.data.segmentation_checks import check_segmentations, find_segmentation_faults
+from lst_cli.data.segmentations import FAULTS, MOST_PIXELS
 
 __all__ = [
     "Problem",
+    "box_faults",
     "check_dataset",
     "check_images",
     "check_same_classes",
     "check_segmentations",
     "find_segmentation_faults",
     "usable_instances",
+    "words_for",
 ]
 
 _THINNEST = 1e-3  # pixels; a side as thin as this is no side
 _OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
-_FREQUENCIES = frozenset(("r", "c", "f"))
+_BOX_FAULTS: dict[Any, str] = {
+    "no-box": "neither a box nor a mask to take it from",
+    "box-no-area": "a box of no area",
+    "box-outside": "a box that has no area inside the image",
+    "box-over-border": "a box that reaches out of the image",
+    "area-zero": "a box but an area of 0, which evaluation leaves out",
+}
 
 
 def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -68,8 +77,10 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
     """
     found = [
         *_check_empty(dataset),
+        *_check_images(dataset),
         *_check_names(dataset),
         *_check_boxes(dataset),
+        *_check_usable(dataset),
         *_check_federated(dataset),
     ]
     if training:
@@ -138,6 +149,24 @@ def _check_empty(dataset: Dataset) -> Iterator[Problem]:
             yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
 
 
+def _check_images(dataset: Dataset) -> Iterator[Problem]:
+    images = dataset.images
+    huge = huge_images(dataset)
+    if len(huge):
+        yield Problem(
+            "error",
+            "huge-image",
+            f"{count_of(len(huge), 'image is', 'images are')} said to have {MOST_PIXELS:,} pixels "
+            "or more, in which no mask can be drawn",
+            len(huge),
+            examples(
+                f"image {images.ids[row]}: {images.widths[row]} wide and {images.heights[row]} high"
+                for row in huge
+            ),
+            "state the size of every image in pixels",
+        )
+
+
 def _check_names(dataset: Dataset) -> Iterator[Problem]:
     categories = dataset.categories
     ids_of: dict[str, list[int]] = defaultdict(list)
@@ -169,7 +198,7 @@ def _check_names(dataset: Dataset) -> Iterator[Problem]:
             len(nameless),
             examples(f"image {images.ids[row]}" for row in nameless),
         )
-    odd = [row for row, letter in enumerate(categories.frequencies) if letter not in _FREQUENCIES]
+    odd = [row for row, letter in enumerate(categories.frequencies) if not letter]
     if dataset.federated and odd:
         yield Problem(
             "warning",
@@ -181,11 +210,12 @@ def _check_names(dataset: Dataset) -> Iterator[Problem]:
         )
 
 
-def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
+def box_faults(dataset: Dataset) -> dict[str, tuple[Severity, list[int]]]:
+    """Rows of the annotations, crowds left out, whose box or area is faulty, by kind."""
     instances, images = dataset.instances, dataset.images
     boxes, single = instances.boxes, ~instances.crowd
     sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         ends = boxes[:, :2] + boxes[:, 2:]
     finite = np.isfinite(boxes).all(axis=1)
     positive = (boxes[:, 2:] > 0).all(axis=1)
@@ -195,39 +225,83 @@ def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
     # COCO's own training file has a few such boxes: they are left out, and that is said. In an
     # LVIS file they would change the counts that the class order rests on.
     thin: Severity = "error" if dataset.federated else "warning"
-    kinds: tuple[tuple[Severity, str, str, npt.NDArray[np.bool_]], ...] = (
-        ("error", "box-not-finite", "with NaN or infinity in the box", single & ~finite),
-        (thin, "box-no-area", "with a box of no area", single & finite & ~positive),
-        (
+    masks: dict[str, tuple[Severity, npt.NDArray[np.bool_]]] = {
+        "no-box": ("error", single & ~finite),
+        "box-no-area": (thin, single & finite & ~positive),
+        "box-outside": ("error", single & finite & positive & ~inside),
+        "box-over-border": ("warning", single & finite & inside & over),
+        "area-zero": ("warning", single & finite & inside & no_area),
+    }
+    return {
+        kind: (severity, np.flatnonzero(mask).tolist())
+        for kind, (severity, mask) in masks.items()
+        if mask.any()
+    }
+
+
+def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
+    def problem(severity: Severity, kind: str, what: str, rows: Sequence[int]) -> Problem:
+        return Problem(
+            severity,
+            kind,
+            f"{count_of(len(rows), 'annotation', 'annotations')} with {what}",
+            len(rows),
+            examples(_annotation_name(dataset, row) for row in rows),
+            SKIP_HINT if severity == "error" else None,
+        )
+
+    for kind, (severity, rows) in box_faults(dataset).items():
+        yield problem(severity, kind, _BOX_FAULTS[kind], rows)
+    crowd = dataset.instances.crowd.copy()
+    for kind, skipped in dataset.skipped.items():
+        crowd[list(skipped)] = False
+        yield problem("warning", kind, f"{words_for(kind)}, left out", skipped)
+    rows = np.flatnonzero(crowd).tolist()
+    if rows:
+        yield problem("info", "crowd", "iscrowd, left out of training", rows)
+    if dataset.computed:
+        yield Problem(
+            "info",
+            "computed-from-mask",
+            f"{count_of(dataset.computed, 'annotation has', 'annotations have')} no bbox or no "
+            "area, which is taken from the mask",
+            dataset.computed,
+        )
+
+
+def words_for(kind: str) -> str:
+    """What an annotation of a kind of fault has, to follow "with".
+
+    Example:
+        >>> words_for("box-no-area"), words_for("no-segmentation")
+        ('a box of no area', 'no segmentation')
+    """
+    return (_BOX_FAULTS | FAULTS)[kind]
+
+
+def _check_usable(dataset: Dataset) -> Iterator[Problem]:
+    count = len(dataset.instances)
+    if not count or usable_instances(dataset).any():
+        return
+    if dataset.instances.crowd.all() and not dataset.skipped:
+        yield Problem(
             "error",
-            "box-outside",
-            "with a box that has no area inside the image",
-            single & finite & positive & ~inside,
-        ),
-        (
-            "warning",
-            "box-over-border",
-            "with a box that reaches out of the image",
-            single & finite & inside & over,
-        ),
-        (
-            "warning",
-            "area-zero",
-            "with a box but an area of 0, which evaluation leaves out",
-            single & finite & inside & no_area,
-        ),
-        ("info", "crowd", "with iscrowd, left out of training", ~single),
-    )
-    for severity, kind, what, mask in kinds:
-        rows = np.flatnonzero(mask)
-        if len(rows):
-            yield Problem(
-                severity,
-                kind,
-                f"{count_of(len(rows), 'annotation', 'annotations')} {what}",
-                len(rows),
-                examples(_annotation_name(dataset, row) for row in rows.tolist()),
-            )
+            "only-crowds",
+            f"every annotation is a crowd (iscrowd is 1 in all {count:,}), so that there is no "
+            "class to learn or to score",
+            count,
+            hint="if each marks one object (the brush of CVAT writes 1), set iscrowd to 0: "
+            f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {dataset.path}""",
+        )
+    else:
+        yield Problem(
+            "error",
+            "no-usable-annotation",
+            "no annotation marks one object inside its image, so that there is no class to learn "
+            "or to score",
+            count,
+            hint="give a mask, and a box in pixels: left, top, width, height",
+        )
 
 
 def _check_federated(dataset: Dataset) -> Iterator[Problem]:
@@ -238,6 +312,15 @@ def _check_federated(dataset: Dataset) -> Iterator[Problem]:
             "no image has neg_category_ids: every image is taken to be labelled exhaustively",
         )
         return
+    if dataset.unlisted:
+        yield Problem(
+            "warning",
+            "no-federated-lists",
+            f"{count_of(len(dataset.unlisted), 'image has', 'images have')} no neg_category_ids or "
+            "not_exhaustive_category_ids, which others have: the lists count as empty",
+            len(dataset.unlisted),
+            examples(f"image {one}" for one in dataset.unlisted),
+        )
     images, categories, instances = dataset.images, dataset.categories, dataset.instances
     lengths = [len(ids) for ids in images.neg_category_ids]
     image_rows = np.repeat(np.arange(len(images)), lengths)

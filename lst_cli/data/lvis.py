@@ -9,8 +9,8 @@ own (`read_segmentations`).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -28,7 +28,13 @@ from lst_cli.data.lvis_records import (
     ImageColumns,
     RawSegmentation,
 )
-from lst_cli.data.segmentations import parse_segmentation
+from lst_cli.data.segmentations import (
+    MOST_PIXELS,
+    USABLE,
+    examine,
+    extent_and_area,
+    parse_segmentation,
+)
 from lst_cli.errors import LstError
 
 __all__ = [
@@ -44,6 +50,7 @@ __all__ = [
     "read_segmentations",
 ]
 
+Int64 = npt.NDArray[np.int64]
 Layout = Literal["lvis-v0.5", "lvis-v1", "coco"]
 
 
@@ -80,7 +87,7 @@ class Categories:
     Attributes:
         ids: category_ids, int64, shape (C,).
         names: Names.
-        frequencies: LVIS's bins: "r", "c" or "f"; empty where the file gives none.
+        frequencies: LVIS's bins: "r", "c" or "f"; empty where the file gives none of these.
     """
 
     ids: npt.NDArray[np.int64]
@@ -99,9 +106,12 @@ class Instances:
         ids: Annotation ids, int64, shape (M,).
         image_index: Row in `Images`, int32, shape (M,).
         category_index: Row in `Categories`, int32, shape (M,).
-        boxes: Left, top, width and height in pixels, float64, shape (M, 4).
-        areas: Areas of the masks as stated, in square pixels, float64, shape (M,).
+        boxes: Left, top, width and height in pixels, float64, shape (M, 4). Where the file gives
+            none, the extent of the mask; NaN where there is no usable mask either.
+        areas: Areas of the masks as stated, in square pixels, float64, shape (M,). Where the file
+            gives none, the area of the mask, or else of the box.
         crowd: Whether the annotation stands for a group (COCO's iscrowd), shape (M,).
+        ignore: Whether a match with it is neither right nor wrong (LVIS's ignore), shape (M,).
     """
 
     ids: npt.NDArray[np.int64]
@@ -110,6 +120,7 @@ class Instances:
     boxes: npt.NDArray[np.float64]
     areas: npt.NDArray[np.float64]
     crowd: npt.NDArray[np.bool_]
+    ignore: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,8 +141,10 @@ class Dataset:
         images: The images.
         categories: The classes.
         instances: The annotations.
-        unlisted: Id of the first image that lacks a federated list which others have; None where
-            all have both, or none has any.
+        unlisted: Ids of images that lack a federated list which others have; they count as
+            having an empty one.
+        computed: Number of annotations whose box or area was taken from the mask.
+        skipped: Rows of `instances` that `--skip-unusable` made crowds, by kind of fault.
     """
 
     path: Path
@@ -141,7 +154,9 @@ class Dataset:
     images: Images
     categories: Categories
     instances: Instances
-    unlisted: int | None = None
+    unlisted: tuple[int, ...] = ()
+    computed: int = 0
+    skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def read_dataset(
@@ -152,7 +167,8 @@ def read_dataset(
     What would make the columns meaningless is refused here: other things than
     numbers where numbers belong, ids that stand twice, annotations of images
     or classes that are not there, images without a size. What training can
-    live with is left to `lst_cli.data.checks`.
+    live with is left to `lst_cli.data.checks`. Where annotations have no box or
+    no area, a second pass takes these from their masks.
 
     Args:
         path: An LVIS v0.5, LVIS v1 or COCO annotation file, UTF-8 JSON.
@@ -191,6 +207,20 @@ def read_dataset(
     _refuse_duplicates(path, "annotation", annotation_ids)
     heights, widths = _int64(images.heights), _int64(images.widths)
     _refuse_sizes(path, image_ids, heights, widths)
+    instances = Instances(
+        ids=annotation_ids,
+        image_index=_rows_of(
+            path, "image", image_ids, _int64(annotations.image_ids), annotation_ids
+        ),
+        category_index=_rows_of(
+            path, "category", category_ids, _int64(annotations.category_ids), annotation_ids
+        ),
+        boxes=np.array(annotations.boxes, dtype=np.float64).reshape(-1, 4),
+        areas=np.array(annotations.areas, dtype=np.float64),
+        crowd=np.array(annotations.crowd, dtype=np.bool_),
+        ignore=np.array(annotations.ignore, dtype=np.bool_),
+    )
+    computed = _fill_from_masks(path, instances, heights, widths)
     return Dataset(
         path=path,
         sha256=stream.sha256,
@@ -206,19 +236,9 @@ def read_dataset(
             not_exhaustive_category_ids=images.not_exhaustive_category_ids,
         ),
         categories=Categories(category_ids, categories.names, categories.frequencies),
-        instances=Instances(
-            ids=annotation_ids,
-            image_index=_rows_of(
-                path, "image", image_ids, _int64(annotations.image_ids), annotation_ids
-            ),
-            category_index=_rows_of(
-                path, "category", category_ids, _int64(annotations.category_ids), annotation_ids
-            ),
-            boxes=np.array(annotations.boxes, dtype=np.float64).reshape(-1, 4),
-            areas=np.array(annotations.areas, dtype=np.float64),
-            crowd=np.array(annotations.crowd, dtype=np.bool_),
-        ),
-        unlisted=images.unlisted if images.federated else None,
+        instances=instances,
+        unlisted=tuple(images.unlisted) if images.federated else (),
+        computed=computed,
     )
 
 
@@ -292,6 +312,44 @@ def iter_segmentations(
     )
     for _, first_row, records in stream:
         yield first_row, records
+
+
+def _fill_from_masks(path: Path, instances: Instances, heights: Int64, widths: Int64) -> int:
+    """Put in the boxes and areas that the file does not give.
+
+    Returns:
+        How many annotations lacked one.
+
+    Raises:
+        LstError: If the file cannot be read again.
+    """
+    boxes, areas = instances.boxes, instances.areas
+    missing = np.flatnonzero(np.isnan(boxes[:, 0]) | np.isnan(areas))
+    if not len(missing):
+        return 0
+    for first_row, records in iter_segmentations(path):
+        low, high = np.searchsorted(missing, (first_row, first_row + len(records)))
+        for row in missing[low:high].tolist():
+            image = instances.image_index[row]
+            height, width = int(heights[image]), int(widths[image])
+            segmentation, fault = examine(
+                bytes(records[row - first_row].segmentation), height, width
+            )
+            if segmentation is not None and fault in USABLE:
+                box, area = extent_and_area(segmentation, height, width)
+                if np.isnan(boxes[row, 0]):
+                    boxes[row] = box
+                if np.isnan(areas[row]):
+                    areas[row] = area
+    rest = np.flatnonzero(np.isnan(areas))
+    areas[rest] = boxes[rest, 2] * boxes[rest, 3]
+    return len(missing)
+
+
+def huge_images(dataset: Dataset) -> Int64:
+    """Rows of the images that are said to be larger than masks can be drawn in."""
+    pixels = dataset.images.heights.astype(np.int64) * dataset.images.widths
+    return np.flatnonzero(pixels >= MOST_PIXELS)
 
 
 def _int64(column: array[int]) -> npt.NDArray[np.int64]:

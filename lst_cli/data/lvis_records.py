@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from itertools import chain
 from typing import Any
 
 import msgspec
+
+FREQUENCIES = frozenset(("r", "c", "f"))
+"""LVIS's bins: rare, common, frequent."""
+
+_NO_BOX = (math.nan,) * 4
 
 
 class ImageRecord(msgspec.Struct, gc=False):
@@ -30,14 +36,18 @@ class CategoryRecord(msgspec.Struct, gc=False):
 
 
 class AnnotationRecord(msgspec.Struct, gc=False):
-    """What is kept of one annotation; its segmentation is skipped."""
+    """All that any command reads of one annotation but its segmentation, which is skipped.
+
+    A field that a later command needs belongs here, so that a bad value is refused at once.
+    """
 
     id: int
     image_id: int
     category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    iscrowd: bool | int = False
+    bbox: tuple[float, float, float, float] | None = None
+    area: float | None = None
+    iscrowd: bool | int | None = False
+    ignore: bool | int | None = False
 
 
 class RawSegmentation(msgspec.Struct, gc=False):
@@ -58,7 +68,7 @@ class ImageColumns:
 
     Attributes:
         federated: Whether any has a federated list.
-        unlisted: Id of the first that lacks one or both; None if each has both.
+        unlisted: Ids of those that lack one or both.
     """
 
     def __init__(self) -> None:
@@ -68,7 +78,7 @@ class ImageColumns:
         self.neg_category_ids: list[tuple[int, ...]] = []
         self.not_exhaustive_category_ids: list[tuple[int, ...]] = []
         self.federated = False
-        self.unlisted: int | None = None
+        self.unlisted = array("q")
 
     def extend(self, records: list[ImageRecord]) -> None:
         """Append records.
@@ -89,15 +99,13 @@ class ImageColumns:
             image.neg_category_ids is not None or image.not_exhaustive_category_ids is not None
             for image in records
         )
-        if self.unlisted is None:
-            self.unlisted = next(
-                (
-                    image.id
-                    for image in records
-                    if image.neg_category_ids is None or image.not_exhaustive_category_ids is None
-                ),
-                None,
-            )
+        self.unlisted.extend(
+            [
+                image.id
+                for image in records
+                if image.neg_category_ids is None or image.not_exhaustive_category_ids is None
+            ]
+        )
 
 
 class CategoryColumns:
@@ -116,15 +124,25 @@ class CategoryColumns:
         """
         self.ids.extend([category.id for category in records])
         self.names.extend([category.name for category in records])
-        self.frequencies.extend([category.frequency or "" for category in records])
+        # Another letter says nothing: the bin then follows from the training images.
+        self.frequencies.extend(
+            [
+                category.frequency if category.frequency in FREQUENCIES else ""
+                for category in records
+            ]
+        )
 
 
 class AnnotationColumns:
-    """Annotations gathered column by column; boxes as one flat column of numbers."""
+    """Annotations gathered column by column; boxes as one flat column of numbers.
+
+    A missing box or area is NaN, which no file can state: JSON has none.
+    """
 
     def __init__(self) -> None:
         self.ids, self.image_ids, self.category_ids = array("q"), array("q"), array("q")
-        self.boxes, self.areas, self.crowd = array("d"), array("d"), array("b")
+        self.boxes, self.areas = array("d"), array("d")
+        self.crowd, self.ignore = array("b"), array("b")
 
     def extend(self, records: list[AnnotationRecord]) -> None:
         """Append records.
@@ -135,6 +153,11 @@ class AnnotationColumns:
         self.ids.extend([annotation.id for annotation in records])
         self.image_ids.extend([annotation.image_id for annotation in records])
         self.category_ids.extend([annotation.category_id for annotation in records])
-        self.boxes.extend(chain.from_iterable([annotation.bbox for annotation in records]))
-        self.areas.extend([annotation.area for annotation in records])
-        self.crowd.extend([annotation.iscrowd != 0 for annotation in records])
+        self.boxes.extend(
+            chain.from_iterable([annotation.bbox or _NO_BOX for annotation in records])
+        )
+        self.areas.extend(
+            [math.nan if annotation.area is None else annotation.area for annotation in records]
+        )
+        self.crowd.extend([bool(annotation.iscrowd) for annotation in records])
+        self.ignore.extend([bool(annotation.ignore) for annotation in records])

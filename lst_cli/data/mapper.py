@@ -13,12 +13,16 @@ from detectron2.data.detection_utils import (
     transform_instance_annotations,
 )
 from detectron2.structures import BoxMode
-from pycocotools import mask as mask_api
 
 from lst_cli.config import DataSettings
 from lst_cli.data.images import read_image
 from lst_cli.data.phase_dataset import Sample
-from lst_cli.data.segmentations import Segmentation, parse_segmentation, usable_polygons
+from lst_cli.data.segmentations import (
+    Segmentation,
+    draw_mask,
+    parse_segmentation,
+    usable_polygons,
+)
 from lst_cli.modeling.roi_heads import FUTURE, IGNORED
 
 
@@ -126,6 +130,5 @@ def _usable(segmentation: Segmentation) -> Segmentation:
         return usable_polygons(segmentation)
     if isinstance(segmentation["counts"], list):
         # detectron2 hands run lengths to pycocotools, which decodes compressed ones only.
-        compressed: Segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
-        return compressed
+        return draw_mask(segmentation, *segmentation["size"])
     return segmentation

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 Severity = Literal["error", "warning", "info"]
 
+SKIP_HINT = "correct or remove these annotations, or leave them out with --skip-unusable"
+"""What helps where the annotation itself is the problem."""
+
 EXAMPLES = 5
 """How many places a problem names."""
 

@@ -9,32 +9,14 @@ from pathlib import Path
 
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, iter_segmentations
-from lst_cli.data.problems import Problem, Severity, count_of, examples
-from lst_cli.data.segmentations import find_fault, parse_segmentation
+from lst_cli.data.problems import SKIP_HINT, Problem, count_of, examples
+from lst_cli.data.segmentations import FAULTS, USABLE, SegmentationFault, examine
 from lst_cli.errors import LstError
-
-_KINDS: dict[str, tuple[Severity, str]] = {
-    "no-segmentation": ("error", "without a segmentation"),
-    "unreadable-segmentation": (
-        "error",
-        "whose segmentation is neither polygons nor an RLE",
-    ),
-    "no-polygon": ("error", "with an empty list of polygons"),
-    "short-polygon": ("error", "with no polygon of three points or more"),
-    "far-polygon": ("error", "with a polygon far outside the image"),
-    "rle-size": ("error", "with an RLE of another size than the image"),
-    "rle-counts": ("error", "with an RLE whose runs do not fill the image"),
-    "empty-mask": ("error", "with an RLE that marks no pixel"),
-    "some-short-polygons": (
-        "warning",
-        "with some polygons of fewer than three points, which are ignored",
-    ),
-}
 
 
 def find_segmentation_faults(
     path: Path | str, dataset: Dataset, *, progress: Progress | None = None
-) -> dict[str, list[int]]:
+) -> dict[SegmentationFault, list[int]]:
     """Find the annotations whose segmentation cannot be used as it stands.
 
     Crowds are passed over: training does not see them.
@@ -56,7 +38,7 @@ def find_segmentation_faults(
     heights = images.heights[instances.image_index].tolist()
     widths = images.widths[instances.image_index].tolist()
     crowd = instances.crowd.tolist()
-    found: dict[str, list[int]] = {}
+    found: dict[SegmentationFault, list[int]] = {}
     row = 0
     for first_row, records in iter_segmentations(Path(path), progress=progress):
         if first_row + len(records) > len(instances):
@@ -64,16 +46,7 @@ def find_segmentation_faults(
         for row, record in enumerate(records, first_row):
             if crowd[row]:
                 continue
-            raw = bytes(record.segmentation)
-            if not raw:
-                found.setdefault("no-segmentation", []).append(row)
-                continue
-            try:
-                segmentation = parse_segmentation(raw)
-            except LstError:
-                found.setdefault("unreadable-segmentation", []).append(row)
-                continue
-            fault = find_fault(segmentation, heights[row], widths[row])
+            _, fault = examine(bytes(record.segmentation), heights[row], widths[row])
             if fault is not None:
                 found.setdefault(fault, []).append(row)
         row = first_row + len(records)
@@ -102,15 +75,16 @@ def check_segmentations(
     instances, images = dataset.instances, dataset.images
     return [
         Problem(
-            severity,
+            "warning" if kind in USABLE else "error",
             kind,
-            f"{count_of(len(rows), 'annotation', 'annotations')} {what}",
+            f"{count_of(len(rows), 'annotation', 'annotations')} with {what}",
             len(rows),
             examples(
                 f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
                 for row in rows
             ),
+            None if kind in USABLE else SKIP_HINT,
         )
-        for kind, (severity, what) in _KINDS.items()
+        for kind, what in FAULTS.items()
         if (rows := faults.get(kind))
     ]

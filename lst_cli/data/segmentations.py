@@ -17,16 +17,41 @@ from lst_cli.errors import LstError
 
 Segmentation = list[list[float]] | dict[str, Any]
 
+Rle = dict[str, Any]
+"""A mask as pycocotools takes it: `size` (height, width) and compressed `counts`."""
+
 SegmentationFault = Literal[
+    "no-segmentation",
+    "unreadable-segmentation",
+    "huge-image",
     "no-polygon",
     "short-polygon",
-    "some-short-polygons",
     "far-polygon",
     "rle-size",
     "rle-counts",
     "empty-mask",
+    "some-short-polygons",
 ]
-"""What can be wrong with a segmentation; "some-short-polygons" alone leaves a mask."""
+
+FAULTS: dict[SegmentationFault, str] = {
+    "no-segmentation": "no segmentation",
+    "unreadable-segmentation": "a segmentation that is neither polygons nor an RLE",
+    "huge-image": "a mask in an image too large to draw masks in",
+    "no-polygon": "an empty list of polygons",
+    "short-polygon": "no polygon of three points or more",
+    "far-polygon": "a polygon far outside the image",
+    "rle-size": "an RLE of another size than the image",
+    "rle-counts": "an RLE whose runs do not fill the image",
+    "empty-mask": "an RLE that marks no pixel",
+    "some-short-polygons": "some polygons of fewer than three points, which are ignored",
+}
+"""What can be wrong with a segmentation: what an annotation has."""
+
+USABLE: frozenset[SegmentationFault | None] = frozenset((None, "some-short-polygons"))
+"""The outcomes of `find_fault` that leave a mask to train on and to score."""
+
+MOST_PIXELS = 2**29
+"""Masks are drawn in smaller images: six digits of a run length hold no more."""
 
 _MOST_DIGITS = 7  # 35 bits: more than any image has pixels
 
@@ -83,6 +108,74 @@ def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
     return [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
+def examine(
+    raw: bytes, height: int, width: int
+) -> tuple[Segmentation | None, SegmentationFault | None]:
+    """Decode the segmentation of one annotation and say what is wrong with it, if anything.
+
+    Args:
+        raw: JSON text; empty if the annotation has no segmentation.
+        height: The image's height in pixels.
+        width: The image's width in pixels.
+
+    Returns:
+        What could be decoded, and the fault, see `find_fault`.
+
+    Example:
+        >>> examine(b"[[0, 0, 4, 0, 4, 4]]", 6, 6)
+        ([[0.0, 0.0, 4.0, 0.0, 4.0, 4.0]], None)
+        >>> examine(b"", 6, 6)
+        (None, 'no-segmentation')
+    """
+    if raw in (b"", b"null"):
+        return None, "no-segmentation"
+    try:
+        segmentation = parse_segmentation(raw)
+    except LstError:
+        return None, "unreadable-segmentation"
+    return segmentation, find_fault(segmentation, height, width)
+
+
+def draw_mask(segmentation: Segmentation, height: int, width: int) -> Rle:
+    """Rasterise a usable segmentation; polygons that enclose nothing are left out.
+
+    Args:
+        segmentation: One in which `find_fault` finds nothing that leaves no mask.
+        height: The image's height in pixels.
+        width: The image's width in pixels.
+    """
+    from pycocotools import mask
+
+    drawn: Rle
+    if isinstance(segmentation, list):
+        drawn = mask.merge(mask.frPyObjects(usable_polygons(segmentation), height, width))
+    elif isinstance(segmentation["counts"], str):
+        drawn = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
+    else:
+        drawn = mask.frPyObjects(segmentation, height, width)
+    return drawn
+
+
+def extent_and_area(
+    segmentation: Segmentation, height: int, width: int
+) -> tuple[tuple[float, float, float, float], float]:
+    """The box around a usable segmentation (left, top, width, height) and the area of its mask.
+
+    Example:
+        >>> extent_and_area([[1, 2, 4, 2, 4, 6, 1, 6]], 10, 20)
+        ((1.0, 2.0, 3.0, 4.0), 12.0)
+    """
+    from pycocotools import mask
+
+    drawn = draw_mask(segmentation, height, width)
+    if isinstance(segmentation, dict):
+        left, top, wide, high = map(float, mask.toBbox(drawn))
+        return (left, top, wide, high), float(mask.area(drawn))
+    points = np.concatenate([np.reshape(one, (-1, 2)) for one in usable_polygons(segmentation)])
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return (float(left), float(top), right - left, bottom - top), float(mask.area(drawn))
+
+
 def find_fault(segmentation: Segmentation, height: int, width: int) -> SegmentationFault | None:
     """Say what is wrong with a segmentation, if anything.
 
@@ -96,6 +189,8 @@ def find_fault(segmentation: Segmentation, height: int, width: int) -> Segmentat
         must fill it; polygons may leave the image by no more than its size,
         since drawing takes time and memory by their length.
     """
+    if height * width >= MOST_PIXELS:
+        return "huge-image"
     if isinstance(segmentation, dict):
         return _find_run_fault(segmentation, height, width)
     if not segmentation:

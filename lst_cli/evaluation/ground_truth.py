@@ -12,23 +12,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.data.json_stream import ListStream, Progress
-from lst_cli.data.lvis import Dataset, Layout, parse_segmentation
-from lst_cli.data.segmentations import find_fault
+from lst_cli.data.json_stream import Progress
+from lst_cli.data.lvis import Dataset, Layout, huge_images, iter_segmentations
+from lst_cli.data.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
-
-Rle = dict[str, Any]
-"""A mask as pycocotools takes it: `size` (height, width) and compressed `counts`."""
-
-_MOST_PIXELS = 2**29  # what six digits of a run length hold, and COCO's tools draw
-_CHECK_HINT = "run `lst check` to see everything that is wrong with the annotations"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +95,6 @@ class GroundTruth:
         return (self.areas > 0) & (self.areas < np.inf)
 
 
-class _Shape(msgspec.Struct, gc=False):
-    id: int
-    segmentation: msgspec.Raw = msgspec.Raw(b"null")
-    ignore: int | bool | None = None
-
-
-_SHAPES: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Shape])
-
-
 def build_ground_truth(
     dataset: Dataset,
     category_ids: Iterable[int] | None = None,
@@ -142,16 +125,9 @@ def build_ground_truth(
         The ground truth, its classes in the order of `category_ids`.
 
     Raises:
-        LstError: If only some images have federated lists, a class is asked for twice, a
-            frequency is none, or a segmentation is unusable.
+        LstError: If a class is asked for twice, or a segmentation is unusable.
     """
     path = dataset.path
-    if dataset.unlisted is not None:
-        raise LstError(
-            f"{path}: image {dataset.unlisted} lacks neg_category_ids or "
-            "not_exhaustive_category_ids, which other images have",
-            _CHECK_HINT,
-        )
     listed = tuple(dataset.categories.ids.tolist())
     # lvis-api takes them in this order, on which the last bits of its means depend.
     wanted = tuple(sorted(listed)) if category_ids is None else tuple(category_ids)
@@ -172,10 +148,10 @@ def build_ground_truth(
     names = dict(zip(listed, dataset.categories.names, strict=True))
     sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
     if masks:
-        _refuse_huge(dataset, order, sizes)
-    ignore, rles = _read_shapes(
-        dataset.path, kept, sizes[image[kept]].astype(np.int64), masks, progress
-    )
+        _refuse_huge(dataset)
+    rles, scraps = None, 0
+    if masks:
+        rles, scraps = _read_masks(dataset, kept, sizes[image[kept]].astype(np.int64), progress)
     k = len(wanted)
     crowded = np.unique(image[crowds] * k + category[crowds])
     negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
@@ -194,13 +170,13 @@ def build_ground_truth(
         ids=instances.ids[kept],
         boxes=instances.boxes[kept],
         areas=instances.areas[kept],
-        ignore=ignore,
+        ignore=instances.ignore[kept],
         rles=rles,
         negative=np.setdiff1d(negative, crowded),
         unsure=crowded,
         partial=np.union1d(partial, crowded),
         federated=dataset.federated,
-        notes=_notes(dataset.federated, len(crowds), sum(one not in names for one in wanted)),
+        notes=_notes(dataset, len(crowds), sum(one not in names for one in wanted), scraps),
     )
 
 
@@ -255,15 +231,13 @@ def contains(pairs: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bo
     return found
 
 
-def _refuse_huge(dataset: Dataset, order: NDArray[np.int64], sizes: NDArray[np.int32]) -> None:
-    pixels = sizes.astype(np.float64).prod(axis=1)
-    huge = np.flatnonzero(pixels >= _MOST_PIXELS)
+def _refuse_huge(dataset: Dataset) -> None:
+    huge = huge_images(dataset)
     if len(huge):
-        image_id = dataset.images.ids[order[huge[0]]]
-        height, width = sizes[huge[0]].tolist()
+        images, row = dataset.images, huge[0]
         raise LstError(
-            f"{dataset.path}: image {image_id} is said to be {width} wide "
-            f"and {height} high; masks are drawn up to {_MOST_PIXELS:,} pixels",
+            f"{dataset.path}: image {images.ids[row]} is said to be {images.widths[row]} wide "
+            f"and {images.heights[row]} high; masks are drawn up to {MOST_PIXELS:,} pixels",
             "state the image's size; boxes alone can be scored: --iou-type bbox",
         )
 
@@ -275,12 +249,6 @@ def _frequencies(
     found = []
     for category_id in wanted:
         frequency = stated.get(category_id, "")
-        if frequency not in ("", "r", "c", "f"):
-            raise LstError(
-                f"{dataset.path}: class {category_id} has the frequency {frequency!r}, not r, c "
-                "or f",
-                _CHECK_HINT,
-            )
         if not frequency and train_image_counts is not None:
             if category_id not in train_image_counts:
                 raise LstError(
@@ -306,71 +274,44 @@ def _pairs(
     return np.unique(np.array(keys, dtype=np.int64))
 
 
-def _read_shapes(
-    path: Path,
-    rows: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    masks: bool,
-    progress: Progress | None,
-) -> tuple[NDArray[np.bool_], list[Rle] | None]:
-    """The ignore flag and, if wanted, the mask of some annotations, ascending by row."""
-    ignore = np.zeros(len(rows), dtype=np.bool_)
-    rles: list[Rle] = []
-    if len(rows):
-        for _, first, records in ListStream(path, {"annotations": _SHAPES}, progress=progress):
-            low, high = np.searchsorted(rows, (first, first + len(records)))
-            for place, row in enumerate(rows[low:high].tolist(), start=int(low)):
-                record = records[row - first]
-                ignore[place] = bool(record.ignore)
-                if masks:
-                    height, width = sizes[place].tolist()
-                    rles.append(_rle(path, record, height, width))
-    return ignore, rles if masks else None
+def _read_masks(
+    dataset: Dataset, rows: NDArray[np.int64], sizes: NDArray[np.int64], progress: Progress | None
+) -> tuple[list[Rle], int]:
+    """The mask of some annotations, ascending by row, and how many have polygons left out."""
+    found: list[Rle] = []
+    scraps = 0
+    for first, records in iter_segmentations(dataset.path, progress=progress) if len(rows) else ():
+        low, high = np.searchsorted(rows, (first, first + len(records)))
+        for place, row in enumerate(rows[low:high].tolist(), start=int(low)):
+            record = records[row - first]
+            height, width = sizes[place].tolist()
+            segmentation, fault = examine(bytes(record.segmentation), height, width)
+            # A mask without a pixel is scored as lvis-api does, though nobody can learn from it.
+            if segmentation is None or fault not in (*USABLE, "empty-mask"):
+                raise LstError(
+                    f"{dataset.path}: annotation {record.id} has "
+                    f"{FAULTS[fault or 'no-segmentation']}",
+                    f"lst check --val {dataset.path}",
+                )
+            scraps += fault == "some-short-polygons"
+            found.append(draw_mask(segmentation, height, width))
+    return found, scraps
 
 
-def _rle(path: Path, record: _Shape, height: int, width: int) -> Rle:
-    """Rasterise an annotation, refusing what pycocotools would misread without a word."""
-    from pycocotools import mask
-
-    where = f"{path}: annotation {record.id} has"
-    try:
-        shape = parse_segmentation(bytes(record.segmentation))
-    except LstError as error:
-        raise LstError(
-            f"{where} an unreadable segmentation: {error.message}", _CHECK_HINT
-        ) from error
-    if isinstance(shape, dict):
-        if list(shape["size"]) != [height, width]:
-            raise LstError(
-                f"{where} a mask of size {shape['size']} in an image of size {[height, width]} "
-                "(height, width)",
-                _CHECK_HINT,
-            )
-        if find_fault(shape, height, width) == "rle-counts":  # pycocotools would never return
-            raise LstError(f"{where} run lengths that do not fill its image", _CHECK_HINT)
-        if isinstance(shape["counts"], str):
-            return {"size": shape["size"], "counts": shape["counts"].encode("ascii")}
-        rle: Rle = mask.frPyObjects(shape, height, width)
-        return rle
-    if not shape:
-        raise LstError(f"{where} an empty segmentation", _CHECK_HINT)
-    side = max(height, width)
-    for polygon in shape:
-        if len(polygon) < 6 or len(polygon) % 2:  # pycocotools takes 4 numbers for a box
-            raise LstError(f"{where} a polygon of {len(polygon)} numbers", _CHECK_HINT)
-        if max(polygon) > 2 * side or min(polygon) < -side:  # drawn in memory, to the last pixel
-            raise LstError(f"{where} a polygon far outside the image", _CHECK_HINT)
-    merged: Rle = mask.merge(mask.frPyObjects(shape, height, width))
-    return merged
-
-
-def _notes(federated: bool, crowds: int, missing: int) -> tuple[str, ...]:
+def _notes(dataset: Dataset, crowds: int, missing: int, scraps: int) -> tuple[str, ...]:
     notes = []
-    if not federated:
+    if not dataset.federated:
         notes.append(
             "The annotation file does not say which classes were looked for in which image: "
             "every image counts as labelled for every class."
         )
+    if dataset.unlisted:
+        notes.append(
+            f"{len(dataset.unlisted)} images have no neg_category_ids or "
+            "not_exhaustive_category_ids, which others have: their lists count as empty."
+        )
+    if scraps:
+        notes.append(f"{scraps} annotations have {FAULTS['some-short-polygons']}.")
     if crowds:
         notes.append(
             f"{crowds} crowd annotations are left out; where they are, detections of their "

@@ -18,6 +18,7 @@ from lst_cli.data.images import ImageFinder
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.data.problems import Problem
+from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 
 _BYTES_AN_IMAGE = 50_000  # what looking at an image costs, in bytes of JSON read
@@ -29,8 +30,8 @@ class CheckReport:
 
     Attributes:
         problems: All problems, each saying in `where` which file it concerns.
-        train: The training file, or None if it could not be read.
-        val: The validation file, or None if it could not be read.
+        train: The training file, or None if it was not given or could not be read.
+        val: The validation file, likewise.
         images_checked: How many image files were looked at.
     """
 
@@ -86,10 +87,11 @@ class _Meter:
 
 
 def check(
-    train: Path,
-    val: Path,
+    train: Path | None,
+    val: Path | None,
     image_dirs: Sequence[Path],
     *,
+    skip_unusable: bool = False,
     decode: bool = False,
     workers: int = 4,
     progress: Progress | None = None,
@@ -100,9 +102,10 @@ def check(
     what is wrong with everything.
 
     Args:
-        train: The training file.
-        val: The validation file.
+        train: The training file, if it is to be checked.
+        val: The validation file, if it is to be checked.
         image_dirs: Where the images lie; without any, images are not looked at.
+        skip_unusable: Whether annotations that cannot be used are left out.
         decode: Whether to decode every image instead of reading its header.
         workers: Threads that look at images.
         progress: Called with work done and to do, in no particular unit; what
@@ -111,17 +114,22 @@ def check(
     Returns:
         The problems and the files.
     """
-    train, val = Path(train), Path(val)
     meter = _Meter(progress)
-    for path in (train, val):
-        meter.expect(2 * _size(path))  # numbers first, masks second
+    passes = 3 if skip_unusable else 2  # numbers, masks to leave out, masks to check
+    files = [path for path in (train, val) if path is not None]
+    for file in files:
+        meter.expect(passes * _size(file))
     problems: list[Problem] = []
-    datasets: dict[str, Dataset | None] = {}
-    for role, path in (("train", train), ("val", val)):
-        dataset, found = _check_file(path, training=role == "train", meter=meter)
-        datasets[role] = dataset
-        problems += [problem.at(path) for problem in found]
-    ours, theirs = datasets["train"], datasets["val"]
+    datasets: list[Dataset | None] = []
+    for training, path in ((True, train), (False, val)):
+        dataset = None
+        if path is not None:
+            dataset, found = _check_file(
+                path, training=training, skip_unusable=skip_unusable, meter=meter
+            )
+            problems += [problem.at(path) for problem in found]
+        datasets.append(dataset)
+    ours, theirs = datasets
     if ours is not None and theirs is not None:
         problems += [
             problem.at(f"{train} and {val}") for problem in check_same_classes(ours, theirs)
@@ -151,17 +159,17 @@ def check(
 
 
 def _check_file(
-    path: Path, *, training: bool, meter: _Meter
+    path: Path, *, training: bool, skip_unusable: bool, meter: _Meter
 ) -> tuple[Dataset | None, list[Problem]]:
-    size = _size(path)
+    steps = [meter.step(_size(path)) for _ in range(3 if skip_unusable else 2)]
+    dataset = None
+    found: list[Problem] = []
     try:
-        dataset = read_dataset(path, progress=meter.step(size))
-    except LstError as error:
-        meter.step(size)  # the second pass, which is not made
-        return None, [Problem("error", "unreadable-file", error.message, hint=error.hint)]
-    found = check_dataset(dataset, training=training)
-    try:
-        found += check_segmentations(path, dataset, progress=meter.step(size))
+        dataset = read_dataset(path, progress=steps[0])
+        if skip_unusable:
+            dataset = leave_out_unusable(dataset, progress=steps[1])
+        found = check_dataset(dataset, training=training)
+        found += check_segmentations(path, dataset, progress=steps[-1])
     except LstError as error:
         found.append(Problem("error", "unreadable-file", error.message, hint=error.hint))
     return dataset, found

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lst_cli.data.problems import Problem
+from lst_cli.data.checks import check_dataset, check_segmentations
+from lst_cli.data.json_stream import Progress
+from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.problems import SKIP_HINT, Problem
+from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.recipes.check import check
 from lst_cli.workspace.manifest import Split
@@ -22,17 +26,50 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         Path(split.train.path),
         Path(split.val.path),
         [Path(directory) for directory in split.image_dirs],
+        skip_unusable=split.skips_unusable,
         progress=lambda done, total: prepare("checking files and images", done, total),
     )
-    problems = report.problems
-    if split.image_dirs:
-        # The directories come from the split, not from an option of the command that trains.
-        again = "make the same split again with the right --images DIR; what is trained stays"
-        problems = tuple(
-            replace(problem, hint=again) if problem.kind == "missing-image" else problem
-            for problem in problems
-        )
-    refuse_errors(problems)
+    # What to read comes from the split, not from options of the command that trains.
+    again = {SKIP_HINT: "correct or remove these, or make the split again with --skip-unusable"}
+    images = "make the same split again with the right --images DIR; what is trained stays"
+    refuse_errors(
+        [
+            replace(
+                problem,
+                hint=images
+                if problem.kind == "missing-image" and split.image_dirs
+                else again.get(problem.hint or "", problem.hint),
+            )
+            for problem in report.problems
+        ]
+    )
+
+
+def read_checked(
+    path: Path,
+    *,
+    training: bool,
+    skip_unusable: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Read an annotation file and see that its annotations and masks can be used.
+
+    Args:
+        path: The file.
+        training: Whether classes are learned from it.
+        skip_unusable: Whether annotations that cannot be used are left out.
+        progress: Called with bytes read and bytes in the file, in each pass over it.
+
+    Raises:
+        LstError: If there is any error.
+    """
+    dataset = read_dataset(path, progress=progress)
+    if skip_unusable:
+        dataset = leave_out_unusable(dataset, progress=progress)
+    problems = check_dataset(dataset, training=training)
+    problems += check_segmentations(path, dataset, progress=progress)
+    refuse_errors(problems, str(path), f"lst check --{'train' if training else 'val'} {path}")
+    return dataset
 
 
 def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst check") -> None:

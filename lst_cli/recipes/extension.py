@@ -80,10 +80,10 @@ def add_phase(
     records = _records(train, val, new, ids)
     extension = Extension(
         phase=phase,
-        train=input_file(train, int(usable_instances(train).sum())),
+        train=input_file(train),
         image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
         classes=tuple(ids),
-        val=input_file(val, int(usable_instances(val).sum())) if val_given else None,
+        val=input_file(val) if val_given else None,
     )
     extended = split.extended(extension, records)
     return Addition(

@@ -14,6 +14,7 @@ from lst_cli.data.checks import usable_instances
 from lst_cli.data.images import ImageFinder
 from lst_cli.data.joined import JoinedDataset, join_datasets
 from lst_cli.data.lvis import Dataset, Images, read_dataset
+from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.phases.labels import NO_LABEL, LabelMap
 from lst_cli.phases.replay import Occurrences
@@ -198,4 +199,4 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
             "put the old file back"
             + ("" if added else ", or split it into a new workspace with -w DIR"),
         )
-    return dataset
+    return leave_out_unusable(dataset) if file.skipped else dataset

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.config import Settings
-from lst_cli.data.checks import check_dataset, check_same_classes, usable_instances
-from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.checks import check_same_classes, usable_instances
+from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.labels import LabelMap
@@ -25,7 +25,7 @@ from lst_cli.phases.replay import (
 )
 from lst_cli.phases.split import split_classes
 from lst_cli.recipes.budget import count_iterations, scheduled
-from lst_cli.recipes.checking import refuse_errors
+from lst_cli.recipes.checking import read_checked, refuse_errors
 from lst_cli.recipes.inputs import (
     TrainingInput,
     label_files,
@@ -58,6 +58,7 @@ def split_dataset(
     base: int | None,
     phases: int,
     settings: Settings,
+    skip_unusable: bool = False,
     force: bool = False,
 ) -> tuple[Split, list[ReplayBalance]]:
     """Order the classes, cut them into phases, and write the workspace.
@@ -70,6 +71,7 @@ def split_dataset(
         base: b, classes of phase 0; None for all, which leaves no later phase (joint training).
         phases: T, phases after it.
         settings: For the seed and the lengths of the phases.
+        skip_unusable: Whether annotations that cannot be used are left out.
         force: Whether phases trained on another split may be removed.
 
     Returns:
@@ -78,7 +80,7 @@ def split_dataset(
     Raises:
         LstError: If a file or a number is refused, or phases of another split would be lost.
     """
-    train_set, val_set = read_datasets(train, val)
+    train_set, val_set = read_datasets(train, val, skip_unusable=skip_unusable)
     split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
     extended = _with_extensions(workspace, split)
     if extended is not split:
@@ -87,16 +89,16 @@ def split_dataset(
     return split, write_split(workspace, split, inputs, settings, force=force)
 
 
-def read_datasets(train: Path, val: Path) -> tuple[Dataset, Dataset]:
+def read_datasets(
+    train: Path, val: Path, *, skip_unusable: bool = False
+) -> tuple[Dataset, Dataset]:
     """Read both annotation files and see that they can be split.
 
     Raises:
         LstError: If a file is refused, or the two do not go together.
     """
-    train_set, val_set = read_dataset(train), read_dataset(val)
-    look = f"lst check --train {train} --val {val}"
-    for dataset, training in ((train_set, True), (val_set, False)):
-        refuse_errors(check_dataset(dataset, training=training), str(dataset.path), look)
+    train_set = read_checked(train, training=True, skip_unusable=skip_unusable)
+    val_set = read_checked(val, training=False, skip_unusable=skip_unusable)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
     return train_set, val_set
 
@@ -163,8 +165,8 @@ def make_split(
     records = _records(train, val, counts, images)
     excluded = np.setdiff1d(np.arange(len(counts)), order)
     split = Split(
-        train=input_file(train, int(usable.sum())),
-        val=input_file(val, int(usable_instances(val).sum())),
+        train=input_file(train),
+        val=input_file(val),
         image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
         federated=val.federated,
         base_classes=base,
@@ -250,19 +252,15 @@ def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -
     ]
 
 
-def input_file(dataset: Dataset, instances: int) -> InputFile:
-    """How a file is remembered.
-
-    Args:
-        dataset: The file.
-        instances: How many of its annotations are usable.
-    """
+def input_file(dataset: Dataset) -> InputFile:
+    """How a file is remembered."""
     return InputFile(
         path=str(dataset.path.resolve()),
         sha256=dataset.sha256,
         layout=dataset.layout,
         images=len(dataset.images.ids),
-        instances=instances,
+        instances=int(usable_instances(dataset).sum()),
+        skipped={kind: len(rows) for kind, rows in dataset.skipped.items()},
     )
 
 

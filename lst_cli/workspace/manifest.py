@@ -37,6 +37,16 @@ class InputFile(Record):
     layout: Literal["lvis-v0.5", "lvis-v1", "coco"]
     images: int
     instances: int
+    skipped: dict[str, int] = {}
+    """Annotations left out by `--skip-unusable`, by kind of fault; empty if there are none."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A file of which nothing is left out is written, and digested, as before there was this.
+        record: dict[str, Any] = dump(self)
+        if not self.skipped:
+            record.pop("skipped", None)
+        return record
 
 
 class ClassRecord(Record):
@@ -102,6 +112,11 @@ class Split(Record):
         if not self.extensions:
             record.pop("extensions", None)
         return record
+
+    @property
+    def skips_unusable(self) -> bool:
+        """Whether annotations of the files of `lst split` are left out, see `--skip-unusable`."""
+        return bool(self.train.skipped or self.val.skipped)
 
     @property
     def joint(self) -> bool:

@@ -211,9 +211,14 @@ def test_check_prints_json(lst: Lst, small_lvis: Any) -> None:
     assert kinds["box-no-area"]["where"] == str(small_lvis.train_json)
 
 
-def test_check_takes_both_files_or_none(lst: Lst, small_lvis: Any) -> None:
-    outcome = lst("check", "--train", small_lvis.train_json)
-    assert "--train and --val go together" in outcome.error
+@pytest.mark.parametrize("role", ["train", "val"])
+def test_check_takes_one_file_alone(lst: Lst, small_lvis: Any, role: str) -> None:
+    file = {"train": small_lvis.train_json, "val": small_lvis.val_json}[role]
+    assert lst("check", f"--{role}", file, "--images", small_lvis.images).code == 0
+    first_annotation({"train": small_lvis.train, "val": small_lvis.val}[role], segmentation=[])
+    small_lvis.save()
+    outcome = lst("check", f"--{role}", file, "--images", small_lvis.images)
+    assert outcome.error == f"error: 1 kind of error found in {file}"
 
 
 def test_check_looks_at_the_files_of_the_split(
@@ -282,17 +287,6 @@ def test_an_image_turned_by_its_exif_note_is_welcome(
     exif[0x112] = 6  # turned a quarter; the annotations are of the picture as it is stored
     Image.new("RGB", (80, 60)).save(path, format="JPEG", exif=exif)
     assert lst("train-base", "-w", workspace.root).code == 0
-
-
-def test_training_does_not_begin_with_a_polygon_of_two_points(
-    lst: Lst, small_lvis: Any, tmp_path: Path, fake_trainer: Any
-) -> None:
-    first_annotation(small_lvis.train, segmentation=[[1, 1, 2, 2]])
-    small_lvis.save()
-    assert lst(*small_lvis.split_words(), "-w", tmp_path / "work").code == 0
-    outcome = lst("train-base", "-w", tmp_path / "work")
-    assert "no polygon of three points or more, for instance annotation 1" in outcome.error
-    assert fake_trainer.runs == []
 
 
 def test_a_file_that_changed_after_the_split_is_refused(

@@ -85,7 +85,7 @@ def test_boxes_that_are_not_finite_are_errors_and_never_usable(
     dataset = read(two_classes)
     dataset.instances.boxes[1, column] = value
     kinds = found(dataset)
-    assert kinds.pop("box-not-finite") == ("error", 1)
+    assert kinds.pop("no-box") == ("error", 1)
     assert kinds == {"class-without-instances": ("warning", 1)}
     assert usable_instances(dataset).tolist() == [True, False, True]
 
@@ -190,6 +190,7 @@ def dataset_with(boxes: list[list[float]], crowd: list[bool]) -> Dataset:
             np.array(boxes, np.float64).reshape(-1, 4),
             np.ones(count),
             np.array(crowd, np.bool_),
+            np.zeros(count, np.bool_),
         ),
     )  # fmt: skip
 
@@ -205,7 +206,7 @@ def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
     dataset = dataset_with([box for box, _ in instances], [crowd for _, crowd in instances])
     usable = usable_instances(dataset)
     assert usable.shape == (len(instances),)
-    unusable = ("box-not-finite", "box-no-area", "box-outside", "crowd")
+    unusable = ("no-box", "box-no-area", "box-outside", "crowd")
     told = sum(p.count for p in check_dataset(dataset) if p.kind in unusable)
     assert told == int((~usable).sum())
     for (x, y, w, h), keep in zip(dataset.instances.boxes.tolist(), usable, strict=True):

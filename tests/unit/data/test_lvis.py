@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lst_cli.data import lvis
 from lst_cli.data.lvis import Dataset, parse_segmentation, read_dataset, read_segmentations
 from lst_cli.errors import LstError
 
@@ -31,7 +32,10 @@ def assert_equals_json(path: Path, dataset: Dataset, block_size: int = 512 * 102
         assert getattr(dataset.images, key) == [tuple(image.get(key, ())) for image in images]
     assert dataset.categories.ids.tolist() == [category["id"] for category in categories]
     assert dataset.categories.names == [category["name"] for category in categories]
-    assert dataset.categories.frequencies == [c.get("frequency", "") for c in categories]
+    stated = [c.get("frequency", "") for c in categories]
+    assert dataset.categories.frequencies == [
+        one if one in ("r", "c", "f") else "" for one in stated
+    ]
     instances = dataset.instances
     assert instances.ids.tolist() == [a["id"] for a in annotations]
     assert instances.image_index.tolist() == [row_of_image[a["image_id"]] for a in annotations]
@@ -113,7 +117,12 @@ def files(draw: st.DrawFn) -> str:
     ]
     categories = [
         shuffled(
-            {"id": number, "name": draw(TEXT), "frequency": draw(TEXT), "def": draw(TEXT)},
+            {
+                "id": number,
+                "name": draw(TEXT),
+                "frequency": draw(st.sampled_from("rcf") | TEXT),
+                "def": draw(TEXT),
+            },
             ("frequency", "def"),
         )
         for number in category_ids
@@ -259,8 +268,8 @@ def change(path: str, value: object) -> Callable[[Any], None]:
             "annotation in row 2 (id 13), field bbox[3]: expected float, got null",
         ),
         (
-            change("annotations/1/bbox", ...),
-            "annotation in row 1 (id 12): object missing required field bbox",
+            change("annotations/1/ignore", "0"),
+            "annotation in row 1 (id 12), field ignore: expected",
         ),
         (
             change("annotations/1/category_id", "7"),
@@ -351,15 +360,17 @@ def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(
 
 @pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
 @pytest.mark.parametrize("row", [0, 1])
-def test_the_first_image_without_a_federated_list_is_remembered(
+def test_images_without_a_federated_list_that_others_have_are_remembered(
     read: Callable[..., Dataset], two_classes: Any, key: str, row: int
 ) -> None:
-    assert read(two_classes).unlisted is None
+    assert read(two_classes).unlisted == ()
     two_classes["images"].append(two_classes["images"][0] | {"id": 3})
     for image in (two_classes["images"][row], two_classes["images"][2]):
         del image[key]
-    assert read(two_classes).unlisted == two_classes["images"][row]["id"]
-    assert read(two_classes).federated
+    dataset = read(two_classes)
+    assert dataset.unlisted == (two_classes["images"][row]["id"], 3)
+    assert getattr(dataset.images, key)[row] == ()
+    assert dataset.federated
 
 
 def test_a_file_without_any_federated_list_lacks_none(
@@ -368,4 +379,60 @@ def test_a_file_without_any_federated_list_lacks_none(
     for image in two_classes["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     dataset = read(two_classes)
-    assert (dataset.federated, dataset.unlisted, dataset.layout) == (False, None, "coco")
+    assert (dataset.federated, dataset.unlisted, dataset.layout) == (False, (), "coco")
+
+
+RUNS = {"size": [6, 8], "counts": [8, 3, 3, 3, 31]}  # rows 2 to 4 of columns 1 and 2
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box", "area"),
+    [
+        ([[1, 2, 4, 2, 4, 5, 1, 5]], [1, 2, 3, 3], 9),
+        ([[1, 2, 4, 2, 4, 5, 1, 5], [7, 7, 8, 8]], [1, 2, 3, 3], 9),  # a scrap plays no part
+        ([[0, 0, 1, 0, 1, 1, 0, 1], [3, 3, 5, 3, 5, 5, 3, 5]], [0, 0, 5, 5], 5),
+        (RUNS, [1, 2, 2, 3], 6),
+        (None, None, None),
+        ("text", None, None),
+        ([[1, 2, 3, 4]], None, None),
+        ({"size": [8, 6], "counts": [8, 3, 3, 3, 31]}, None, None),
+        ({"size": [6, 8], "counts": [48]}, None, None),
+        ([[1, 2, 9e8, 2, 4, 5]], None, None),
+    ],
+)
+@pytest.mark.parametrize("missing", [("bbox",), ("area",), ("bbox", "area")])
+@pytest.mark.parametrize("how", ["left out", "null"])
+def test_a_missing_box_or_area_is_taken_from_the_mask(
+    read: Callable[..., Dataset],
+    two_classes: Any,
+    segmentation: Any,
+    box: list[float] | None,
+    area: float | None,
+    missing: tuple[str, ...],
+    how: str,
+) -> None:
+    record = two_classes["annotations"][0]
+    record["segmentation"] = segmentation
+    for key in missing:
+        record[key] = None
+        if how == "left out":
+            del record[key]
+    dataset = read(two_classes)
+    assert dataset.computed == 1
+    found = dataset.instances
+    if "bbox" not in missing:
+        assert found.boxes[0].tolist() == record["bbox"]
+        wide, high = record["bbox"][2:]
+        assert found.areas[0] == (wide * high if area is None else area)
+    elif box is None:
+        assert np.isnan(found.boxes[0]).all()
+    else:
+        assert found.boxes[0].tolist() == box
+        assert found.areas[0] == (area if "area" in missing else record["area"])
+
+
+def test_a_file_that_states_all_boxes_and_areas_is_read_once(
+    read: Callable[..., Dataset], two_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lvis, "iter_segmentations", lambda path: pytest.fail("read again"))
+    assert read(two_classes).computed == 0

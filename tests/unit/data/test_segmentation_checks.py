@@ -20,7 +20,7 @@ def test_good_masks_have_no_problems(write: Callable[..., Path], two_classes: An
     ("segmentation", "kind", "severity"),
     [
         (..., "no-segmentation", "error"),
-        (None, "unreadable-segmentation", "error"),
+        (None, "no-segmentation", "error"),
         ([1, 2, 3, 4, 5, 6], "unreadable-segmentation", "error"),
         ([], "no-polygon", "error"),
         ([[1, 2, 3, 4]], "short-polygon", "error"),

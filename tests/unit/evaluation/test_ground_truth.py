@@ -234,23 +234,27 @@ def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
         ("categories", {"id": 3}, "1 category id stands more than once: 3"),
         ("annotations", {"image_id": 9}, "annotation 10 names image 9"),
         ("annotations", {"category_id": 9}, "annotation 10 names category 9"),
-        ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "annotation 10 has a polygon of 4"),
-        ("annotations", {"segmentation": [[1, 1, 5, 5, 1, 5, 9]]}, "has a polygon of 7 numbers"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "annotation 10 has no polygon of three"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5, 1, 5, 9]]}, "10 has no polygon of three"),
         ("annotations", {"segmentation": [[0, 0, 1e9, 0, 1e9, 9]]}, "10 has a polygon far outside"),
         ("annotations", {"segmentation": [[0, 0, 9, 9, 0, -221]]}, "10 has a polygon far outside"),
-        ("annotations", {"segmentation": []}, "annotation 10 has an empty segmentation"),
-        ("annotations", {"segmentation": None}, "annotation 10 has an unreadable segmentation"),
-        ("annotations", {"segmentation": "x"}, "annotation 10 has an unreadable segmentation"),
+        ("annotations", {"segmentation": []}, "annotation 10 has an empty list of polygons"),
+        ("annotations", {"segmentation": None}, "annotation 10 has no segmentation"),
+        (
+            "annotations",
+            {"segmentation": "x"},
+            "10 has a segmentation that is neither polygons nor an RLE",
+        ),
         (
             "annotations",
             {"segmentation": {"size": [220, 160], "counts": "n2"}},
-            r"annotation 10 has a mask of size \[220, 160\] in an image of size \[160, 220\]",
+            "annotation 10 has an RLE of another size than the image",
         ),
         ("annotations", {"ignore": "yes"}, r"annotation in row 0 \(id 10\), field ignore"),
         ("annotations", {"area": "big"}, r"annotation in row 0 \(id 10\), field area: expected"),
         ("annotations", {"bbox": [float("nan")] * 4}, "field bbox: NaN is not a number"),
         ("annotations", {"bbox": [0, 0, 1]}, "field bbox: expected array of length 4"),
-        ("categories", {"frequency": "x"}, "class 1 has the frequency 'x', not r, c or f"),
+        ("categories", {"frequency": 3}, r"category in row 0 \(id 1\), field frequency"),
         ("images", {"height": 0}, "image 1 is said to be 220 wide and 0 high"),
         ("annotations", {"id": 10**30}, "more than 64 bits"),
     ],
@@ -281,7 +285,7 @@ def test_runs_that_do_not_fill_the_image_never_reach_pycocotools(
 ) -> None:
     content = federated_set(draw)  # it would read on, crash or go round for ever
     content["annotations"][2]["segmentation"] = {"size": [160, 220], "counts": counts}
-    with pytest.raises(LstError, match="annotation 12 has run lengths that do not fill its image"):
+    with pytest.raises(LstError, match="annotation 12 has an RLE whose runs do not fill the image"):
         build(content)
 
 
@@ -293,14 +297,44 @@ def test_polygons_a_little_outside_are_cut_off(draw: types.SimpleNamespace, buil
     assert truth.rles[0] == draw.rle_of(BOX)
 
 
-@pytest.mark.parametrize("key", ["not_exhaustive_category_ids", "neg_category_ids"])
-def test_federated_lists_in_some_images_only_are_refused(
-    draw: types.SimpleNamespace, build: Build, key: str
+def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(
+    draw: types.SimpleNamespace, build: Build
 ) -> None:
     content = federated_set(draw)
-    del content["images"][1][key]
-    with pytest.raises(LstError, match="image 2 lacks neg_category_ids or not_exh"):
-        build(content, [1])
+    for scrap in ([30, 30, 90, 90], [5.0], [], [1, 2, 3, 4, 5, 6, 7]):
+        content["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 20, 0, 20], scrap]
+        truth = build(content)
+        assert truth.rles is not None
+        assert truth.rles[0] == draw.rle_of(BOX)
+        assert "1 annotations have some polygons of fewer than three points" in truth.notes[0]
+
+
+@pytest.mark.parametrize("frequency", ["x", "R", "rare", ""])
+def test_a_frequency_that_is_none_counts_as_not_stated(
+    draw: types.SimpleNamespace, build: Build, frequency: str
+) -> None:
+    content = federated_set(draw)
+    content["categories"][0]["frequency"] = frequency
+    assert build(content, [1], {1: 4}).frequencies == ("r",)
+    assert build(content, [1]).frequencies == ("",)
+
+
+@pytest.mark.parametrize("value", [..., None])
+@pytest.mark.parametrize("key", ["not_exhaustive_category_ids", "neg_category_ids"])
+def test_federated_lists_that_only_other_images_have_count_as_empty(
+    draw: types.SimpleNamespace, build: Build, key: str, value: Any
+) -> None:
+    empty, without = federated_set(draw), federated_set(draw)
+    empty["images"][1][key] = []
+    without["images"][1][key] = value
+    if value is ...:
+        del without["images"][1][key]
+    by_hand, ours = build(empty, [1, 2]), build(without, [1, 2])
+    assert by_hand.notes == ()
+    assert ours.notes[0].startswith("1 images have no neg_category_ids or")
+    assert ours.negative.tolist() == by_hand.negative.tolist()
+    assert ours.partial.tolist() == by_hand.partial.tolist()
+    assert ours.federated
 
 
 @pytest.mark.parametrize(
