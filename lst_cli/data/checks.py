@@ -281,8 +281,9 @@ def words_for(kind: str) -> str:
 
 def _check_usable(dataset: Dataset) -> Iterator[Problem]:
     count = len(dataset.instances)
-    if not count or usable_instances(dataset).any():
-        return
+    faults = box_faults(dataset).values()
+    if not count or usable_instances(dataset).any() or any(one == "error" for one, _ in faults):
+        return  # faulty boxes are told by themselves
     if dataset.instances.crowd.all() and not dataset.skipped:
         yield Problem(
             "error",

@@ -165,7 +165,7 @@ BAD_FILES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]]
     ),
     "no mask": (
         lambda d: d["annotations"][0].pop("segmentation"),
-        ("without a segmentation", "annotation 1"),
+        ("with no segmentation", "annotation 1"),
     ),
 }
 
