@@ -13,20 +13,31 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from lst_cli.data.image_finder import ImageFinder, find_image
+from lst_cli.data.image_kinds import HEAD, describe, formats
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 
 __all__ = [
+    "MAX_PIXELS",
     "ImageFinder",
     "ImageSizeError",
     "check_image_size",
     "find_image",
+    "load_image",
     "read_image",
     "upright_size",
 ]
+
+MAX_PIXELS = 200_000_000
+"""The largest image that is read. Decoding takes four bytes a pixel, in each worker."""
+
+# Pillow's own bound is lower than ours and names no size; from here on it refuses absurd ones.
+Image.MAX_IMAGE_PIXELS = 2**30
+# Text beside the pixels, which scanners and image editors write by the megabyte.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**28
 
 _ORIENTATION = 0x0112
 # How each EXIF orientation is undone. 5 to 8 swap height and width.
@@ -39,6 +50,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_STORED = {**_UPRIGHT, 6: _UPRIGHT[8], 8: _UPRIGHT[6]}
+_SMALLER = "make it smaller, or cut it into tiles, and its annotations with it"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -46,7 +59,7 @@ class ImageSizeError(LstError):
     """An image has another size than its annotation file states."""
 
 
-def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDArray[np.uint8]:
+def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image into RGB, upright as its annotations see it.
 
     Annotators mostly saw what a viewer shows, which is the image turned as its
@@ -61,6 +74,30 @@ def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDA
 
     Args:
         path: The file.
+        size: Height and width in pixels as the annotation file states them; as a
+            viewer shows it, if None.
+
+    Raises:
+        ImageSizeError: If the image has another size than stated.
+        LstError: If the file cannot be read or decoded, is cut short, or has more
+            than `MAX_PIXELS`.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        turn = size is None or _turn(path, image, orientation, *size)
+        pixels = _to_rgb(path, image)
+        pixels.load()
+        turned = image.format == "TIFF"  # by Pillow
+        if orientation == 1 or turn == turned:
+            return pixels
+        return pixels.transpose((_UPRIGHT if turn else _STORED)[orientation])
+
+
+def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDArray[np.uint8]:
+    """Decode an image as `load_image` does, into an array.
+
+    Args:
+        path: The file.
         expected_height: Height in pixels as the annotation file states it.
         expected_width: Width in pixels as the annotation file states it.
 
@@ -69,13 +106,9 @@ def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDA
 
     Raises:
         ImageSizeError: If the image has another size than stated.
-        LstError: If the file cannot be read or decoded, or is cut short.
+        LstError: As `load_image`.
     """
-    with _opened(path) as image:
-        orientation = _orientation(image)
-        turn = _turn(path, image.size, orientation, expected_height, expected_width)
-        pixels = _to_rgb(path, image)
-        return np.array(pixels.transpose(_UPRIGHT[orientation]) if turn else pixels)
+    return np.array(load_image(path, (expected_height, expected_width)))
 
 
 def check_image_size(path: Path, expected_height: int, expected_width: int) -> None:
@@ -88,7 +121,7 @@ def check_image_size(path: Path, expected_height: int, expected_width: int) -> N
     with _opened(path) as image:
         if image.size == (expected_width, expected_height):
             return  # as stored, or turned by 180 degrees; asking EXIF may decode a PNG
-        _turn(path, image.size, _orientation(image), expected_height, expected_width)
+        _turn(path, image, _orientation(image), expected_height, expected_width)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -100,62 +133,112 @@ def upright_size(path: Path) -> tuple[int, int]:
         LstError: If the header cannot be read.
     """
     with _opened(path) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+        width, height = _upright(image, _orientation(image))
+        return height, width
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image; everything that a decoder raises below this line is told in one sentence."""
     try:
-        with open_regular(path) as file, Image.open(file) as image:
+        with open_regular(path) as file, Image.open(file, formats=formats()) as image:
+            _require_bounded(path, *image.size)
             yield image
+    except LstError:
+        raise
     except FileNotFoundError as error:
         raise LstError(f"no such image: {path}", "run lst check") from error
-    except (
-        OSError,  # also Pillow's own for unknown formats and cut files
-        SyntaxError,  # broken PNG
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except MemoryError as error:
         raise LstError(
-            f"cannot decode the image {path}: {_reason(path, error)}",
-            "copy or download it again; lst check --decode finds all such images",
+            f"cannot decode the image {path}: there is not enough memory",
+            "close other programs, or set data.workers lower",
         ) from error
+    except Exception as error:  # of damaged bytes Pillow's decoders raise every kind
+        reason, hint = _reason(path, error)
+        raise LstError(f"cannot decode the image {path}: {reason}", hint) from error
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _require_bounded(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise LstError(
+            f"image {path} is {width} wide and {height} high, {width * height / 1e6:,.0f} million "
+            f"pixels; images of up to {MAX_PIXELS / 1e6:,.0f} million are read",
+            _SMALLER,
+        )
+
+
+def _reason(path: Path, error: Exception) -> tuple[str, str]:
+    """What is wrong with a file that cannot be decoded, and what to do."""
+    hint = "copy or download it again; lst check --decode finds all such images"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if path.stat().st_size == 0:
-        return "the file is empty"
+        return error.strerror.lower(), hint
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MAX_PIXELS / 1e6:,.0f} million pixels", _SMALLER
     if isinstance(error, UnidentifiedImageError):
-        return "cannot identify image file"
-    return str(error) or type(error).__name__
+        try:
+            with open_regular(path) as file:
+                what = describe(file.read(HEAD))
+        except OSError:
+            what = None
+        if what is not None:
+            return f"it is {what[0]}; {', '.join(formats())} are read", what[1]
+        return "it is damaged, or no image", hint
+    return " ".join(str(error).split())[:200] or type(error).__name__, hint
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        if not _may_say_more(image):
+            return 1
+        image.load()  # what stands behind the pixels is read with them
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
-        return 1  # broken EXIF says nothing about the pixels
-    return orientation if orientation in _UPRIGHT else 1
+    except OSError:
+        raise
+    except Exception:  # broken EXIF says nothing about the pixels
+        return 1
+    if orientation not in _UPRIGHT:
+        return 1
+    if image.format == "TIFF":
+        image.load()  # which turns it upright, whatever its size was said to be before
+    return int(orientation)
 
 
-def _turn(path: Path, size: tuple[int, int], orientation: int, height: int, width: int) -> bool:
+def _may_say_more(image: ImageFile.ImageFile) -> bool:
+    """Whether text or EXIF stands anywhere in a PNG; only the heads of its parts are read."""
+    file = image.fp
+    if file is None:
+        return True
+    before = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(length + 4, 1)
+        return False
+    finally:
+        file.seek(before)
+
+
+def _upright(image: ImageFile.ImageFile, orientation: int) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if orientation >= 5 and image.format != "TIFF" else (width, height)
+
+
+def _turn(
+    path: Path, image: ImageFile.ImageFile, orientation: int, height: int, width: int
+) -> bool:
     """Tell whether EXIF's orientation is to be applied.
 
     Raises:
         ImageSizeError: If the image has the stated size neither way.
     """
-    stored = size
-    upright = (size[1], size[0]) if orientation >= 5 else size
+    upright = _upright(image, orientation)
     if upright == (width, height):
-        return orientation != 1
-    if stored == (width, height):
+        return True
+    if orientation >= 5 and upright == (height, width):
         return False
     raise ImageSizeError(
         f"image {path} is {upright[0]} wide and {upright[1]} high, but the annotation file says "

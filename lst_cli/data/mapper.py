@@ -15,7 +15,7 @@ from detectron2.data.detection_utils import (
 from detectron2.structures import BoxMode
 
 from lst_cli.config import DataSettings
-from lst_cli.data.images import read_image
+from lst_cli.data.images import load_image
 from lst_cli.data.phase_dataset import Sample
 from lst_cli.data.segmentations import (
     Segmentation,
@@ -68,11 +68,14 @@ class Mapper:
         Raises:
             LstError: If the image is missing, unreadable, or of another size than stated.
         """
-        image = read_image(self._find(sample.image), sample.height, sample.width)
+        picture = load_image(self._find(sample.image), (sample.height, sample.width))
+        transforms = self._transforms(sample, augment)
+        resize, *flip = transforms.transforms
+        # As `resize` does it, without a second copy of all pixels, which a large scan has many of.
+        image = np.asarray(picture.resize((resize.new_w, resize.new_h), resize.interp))
         if self._bgr:
             image = image[:, :, ::-1]
-        transforms = self._transforms(sample, augment)
-        image = transforms.apply_image(np.ascontiguousarray(image))
+        image = T.TransformList(flip).apply_image(image)
         size = (image.shape[0], image.shape[1])
         annotations = [
             transform_instance_annotations(
