@@ -6,6 +6,7 @@ from functools import cache
 
 _CONVERT = "convert it to JPEG or PNG under the same name"
 _UNPACK = "unpack it, and give the images in it"
+_AGAIN = "copy or download it again"
 _DOWNLOAD = "download the image itself"
 
 HEAD = 1024
@@ -73,10 +74,19 @@ def describe(head: bytes) -> tuple[str, str] | None:
 
     Example:
         >>> describe(b"<!DOCTYPE html><html>")
-        ('a web page', 'download the image itself')
+        ('it is a web page', 'download the image itself')
     """
+    found = _find(head)
+    if found is None:
+        return None
+    what, hint = found
+    also = f"; {', '.join(formats())} are read" if hint == _CONVERT else ""
+    return f"it is {what}{also}", hint
+
+
+def _find(head: bytes) -> tuple[str, str] | None:
     if not head:
-        return "empty", "copy or download it again"
+        return "empty", _AGAIN
     if head.startswith(_OPENED):
         return None
     for start, what, hint in _STARTS:
@@ -89,7 +99,7 @@ def describe(head: bytes) -> tuple[str, str] | None:
     if head[128:132] == b"DICM":
         return "a DICOM image", _CONVERT
     if not head.strip(b"\0"):
-        return "nothing but zeros", "copy or download it again"
+        return "nothing but zeros", _AGAIN
     return _text(head)
 
 

@@ -35,7 +35,7 @@ MAX_PIXELS = 200_000_000
 """The largest image that is read. Decoding takes four bytes a pixel, in each worker."""
 
 # Pillow's own bound is lower than ours and names no size; from here on it refuses absurd ones.
-Image.MAX_IMAGE_PIXELS = 2**30
+Image.MAX_IMAGE_PIXELS = 2**32
 # Text beside the pixels, which scanners and image editors write by the megabyte.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**28
 
@@ -51,6 +51,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _STORED = {**_UPRIGHT, 6: _UPRIGHT[8], 8: _UPRIGHT[6]}
+_AGAIN = "copy or download it again; lst check --decode finds all such images"
 _SMALLER = "make it smaller, or cut it into tiles, and its annotations with it"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -169,9 +170,8 @@ def _require_bounded(path: Path, width: int, height: int) -> None:
 
 def _reason(path: Path, error: Exception) -> tuple[str, str]:
     """What is wrong with a file that cannot be decoded, and what to do."""
-    hint = "copy or download it again; lst check --decode finds all such images"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower(), hint
+        return error.strerror.lower(), _AGAIN
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS / 1e6:,.0f} million pixels", _SMALLER
     if isinstance(error, UnidentifiedImageError):
@@ -181,9 +181,9 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
         except OSError:
             what = None
         if what is not None:
-            return f"it is {what[0]}; {', '.join(formats())} are read", what[1]
-        return "it is damaged, or no image", hint
-    return " ".join(str(error).split())[:200] or type(error).__name__, hint
+            return what
+        return "it is damaged, or no image", _AGAIN
+    return " ".join(str(error).split())[:200] or type(error).__name__, _AGAIN
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

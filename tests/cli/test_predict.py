@@ -259,7 +259,7 @@ def test_broken_images_are_named_and_the_others_are_done(
     outcome = lst("predict", damaged, "-w", trained.root, *json_words)
     assert outcome.code == 1
     assert "2 images were left out: " in outcome.error
-    assert f"{damaged / 'aa.jpg'}: cannot identify image file; " in outcome.error
+    assert f"{damaged / 'aa.jpg'}: it is text; " in outcome.error
     assert f"{damaged / 'cut.jpg'}: " in outcome.error
     assert "the others are done" in outcome.hint
     folder = trained.layout.predictions(1)
@@ -267,7 +267,7 @@ def test_broken_images_are_named_and_the_others_are_done(
     names = [Path(one["file"]).name for one in found["images"]]
     assert names == ["a.png", "b.jpg", "a.jpg"]
     assert [Path(one["file"]).name for one in found["left_out"]] == ["aa.jpg", "cut.jpg"]
-    assert "cannot identify" in found["left_out"][0]["reason"]
+    assert "it is text" in found["left_out"][0]["reason"]
     assert not (folder / "cut.jpg").exists()
 
 

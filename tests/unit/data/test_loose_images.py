@@ -103,7 +103,7 @@ def test_a_broken_header_is_told_and_the_others_are_kept(put: Put, tmp_path: Pat
     told: list[tuple[str, str]] = []
     images = measure_images(files, lambda file, error: told.append((file.name.name, error.message)))
     assert names(list(images.files)) == ["a.png"]
-    assert told == [("broken.png", f"cannot decode the image {broken}: cannot identify image file")]
+    assert told == [("broken.png", f"cannot decode the image {broken}: it is text")]
 
 
 def test_no_image_at_all_is_an_empty_table() -> None:
