@@ -9,6 +9,7 @@ from typing import Any
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
+from lst_cli.text import escape_unseen
 
 
 def override_table(overrides: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +118,6 @@ def override_words(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 def toml_value(value: Any) -> str:
     """A value as TOML writes it: a number, text, a truth value, or a list of these."""
-    # JSON's numbers, strings, booleans and lists are TOML too; not so its surrogate escapes, nor
-    # the one control character that it leaves as it is.
+    # JSON's numbers, strings, booleans and lists are TOML too; not so its surrogate escapes.
     text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")
+    return escape_unseen(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json
+from lst_cli.cli.console import meter, note, print_json, say
 from lst_cli.cli.options import (
     examples,
     image_dirs_option,
@@ -72,11 +72,11 @@ def command(
         for problem in report.problems:
             click.secho(f"{problem.severity}: ", fg=_COLOURS[problem.severity], nl=False)
             named = not problem.where or problem.where in problem.message
-            click.echo(problem.message if named else f"{problem.where}: {problem.message}")
+            say(problem.message if named else f"{problem.where}: {problem.message}")
             for example in problem.examples:
-                click.echo(f"    {example}")
+                say(f"    {example}")
             if problem.hint:
-                click.echo(f"  try: {problem.hint}")
+                say(f"  try: {problem.hint}")
         images = f", {report.images_checked:,} images" if report.images_checked else ""
         if report.ok:
             note(f"no errors in {files}{images}")

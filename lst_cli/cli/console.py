@@ -23,13 +23,19 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lst_cli.reporting.tables import Table, format_seconds
+from lst_cli.text import escape_unseen, printable, printable_lines
 
 _PLAIN_EVERY = 10.0
 
 
 def print_json(value: Any) -> None:
     """Print a value for a script, numbers unrounded."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    click.echo(escape_unseen(json.dumps(value, indent=1, ensure_ascii=False)))
+
+
+def say(text: str) -> None:
+    """Print one line of the result."""
+    click.echo(printable(text))
 
 
 def out() -> Console:
@@ -40,12 +46,12 @@ def out() -> Console:
 
 def note(text: str) -> None:
     """Say something on the side, on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def warn(text: str) -> None:
     """Say something on the side that deserves attention."""
-    click.secho(f"warning: {text}", fg="yellow", err=True)
+    click.secho(f"warning: {printable(text)}", fg="yellow", err=True)
 
 
 def print_table(table: Table) -> None:
@@ -57,7 +63,7 @@ def print_table(table: Table) -> None:
     textual = [column.kind in {"text", "phase"} for column in table.columns]
     _print_grid(table.title, columns, table.texts(), textual)
     if table.remark:
-        out().print(Text(table.remark, style="dim"))
+        out().print(Text(printable(table.remark), style="dim"))
 
 
 def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: int = 1) -> None:
@@ -76,6 +82,8 @@ def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: i
 def _print_grid(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool]
 ) -> None:
+    columns = [printable_lines(heading) for heading in columns]
+    rows = [[printable(cell) for cell in row] for row in rows]
     console = out()
     # Columns move together where the terminal is narrow.
     for padding in (1, 0):
@@ -86,7 +94,7 @@ def _print_grid(
     else:
         # Let the terminal wrap lines that are too long for it, rather than lose digits.
         console = Console(highlight=False, width=wanted, soft_wrap=True)
-    console.print(Text(f"\n{title}", style="bold"))
+    console.print(Text(f"\n{printable(title)}", style="bold"))
     console.print(shown)
 
 
@@ -130,6 +138,7 @@ class Meter:
 
     def __call__(self, what: str, done: int, total: int | None, detail: str = "") -> None:
         """Tell how far a piece of work is."""
+        what, detail = printable(what), printable(detail)
         now = time.monotonic()
         new = what != self._what
         if new:
@@ -176,12 +185,12 @@ def meter() -> Iterator[Meter]:
         yield Meter(None)
         return
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim"),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
         console=console,
         transient=True,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lst_cli.cli.console import meter, note, print_table
+from lst_cli.cli.console import meter, note, print_table, say
 from lst_cli.cli.options import examples, set_option, with_options
 from lst_cli.workspace.store import Workspace
 
@@ -47,4 +47,4 @@ def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
         metrics, files = run_demo(workspace, settings, events)
     print_table(binned_table(metrics))
     note(f"took {format_seconds(time.monotonic() - began)}")
-    click.echo(f"report: {files['html']}")
+    say(f"report: {files['html']}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_table
+from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -237,7 +237,7 @@ def _show_phases(
     if not closer:
         suffix = "-fixed" if fixed_ap else ""
         note(f"wrote metrics{suffix}.json and detections{suffix}.json in {where}")
-    click.echo("next: " + next_command(workspace))
+    say("next: " + next_command(workspace))
 
 
 def _closer_json(look: Examination) -> dict[str, Any]:

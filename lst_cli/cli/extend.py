@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_rows
+from lst_cli.cli.console import meter, note, print_json, print_rows, say
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -111,7 +111,7 @@ def command(
         print_json(extended.as_dict())
         return
     _show(extended)
-    click.echo("next: lst eval")
+    say("next: lst eval")
 
 
 def _show(extended: Extended) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_rows, warn
+from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
 from lst_cli.cli.options import examples, json_option, train_option, with_options
 from lst_cli.data.problems import count_of
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
@@ -92,7 +92,7 @@ def command(
         return
     _print_cut(cut, rare)
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
-    click.echo(f"next: lst split {files} --images DIR")
+    say(f"next: lst split {files} --images DIR")
 
 
 def _print_cut(cut: HeldOut, rare: int) -> None:

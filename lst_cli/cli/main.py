@@ -16,6 +16,7 @@ from lst_cli import __version__
 from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
+from lst_cli.text import printable
 
 # A command is imported when it is called (all are by `lst --help`), libraries that take seconds
 # when its work needs them.
@@ -53,9 +54,9 @@ class ShownError(click.ClickException):
 def show_error(message: str, hint: str | None) -> None:
     """Print an error and what mends it, one line each."""
     # One line, even if a library put line breaks into its message.
-    click.secho(f"error: {' '.join(message.split())}", fg="red", err=True)
+    click.secho(f"error: {' '.join(printable(message).split())}", fg="red", err=True)
     if hint:
-        click.secho(f"  try: {hint}", err=True)
+        click.secho(f"  try: {printable(hint)}", err=True)
 
 
 class LstGroup(click.Group):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_table
+from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -98,7 +98,7 @@ def _show(found: Predictions, directory: Path) -> None:
 
     print_table(found_table(found))
     note("wrote the pictures and predictions.json in")
-    click.echo(str(directory))
+    say(str(directory))
 
 
 def _complain(found: Predictions) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_table
+from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.errors import LstError
 from lst_cli.reporting.figures import FIGURES, FigureName
@@ -160,7 +160,7 @@ def command(
     if without:
         note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")
     note("wrote Markdown, CSV, JSON, LaTeX and plots beside the page:")
-    click.echo(str(files["html"]))
+    say(str(files["html"]))
 
 
 def _show_figures(
@@ -181,7 +181,7 @@ def _show_figures(
         print_table(figure.table)
         beside = f"{path.with_suffix('.pdf').name} for print and {path.with_suffix('.csv').name}"
         note(f"{figure.caption} Beside it are {beside} with its numbers:")
-        click.echo(str(path))
+        say(str(path))
 
 
 def _refuse_without_compare(given: Mapping[str, object]) -> None:
@@ -227,4 +227,4 @@ def _show_comparison(
         note("-o DIR writes compare.md, compare.csv and compare.png")
         return
     note("wrote compare.md, compare.csv and the picture beside them:")
-    click.echo(str(paths[-1]))
+    say(str(paths[-1]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import note, print_json, print_rows, print_table, warn
+from lst_cli.cli.console import note, print_json, print_rows, print_table, say, warn
 from lst_cli.cli.options import (
     examples,
     image_dirs_option,
@@ -123,7 +123,7 @@ def command(
     _print_remarks(split)
     plots = "two plots" if balances else "a plot"
     note(f"wrote {workspace.layout.split} and {plots} beside it")
-    click.echo(f"next: {next_command(workspace)}")
+    say(f"next: {next_command(workspace)}")
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

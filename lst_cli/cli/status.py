@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import print_json, print_rows
+from lst_cli.cli.console import print_json, print_rows, say
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.workspace.store import Workspace
 
@@ -60,7 +60,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
         rows,
         text=2,
     )
-    click.echo(f"next: {status.next_command}")
+    say(f"next: {status.next_command}")
 
 
 def _iterations(one: PhaseStatus) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, warn
+from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, say, warn
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import Events, dry_run, train_phase
@@ -69,7 +67,7 @@ def show_done(workspace: Workspace, manifests: Sequence[PhaseManifest], as_json:
     if as_json:
         print_json([manifest.model_dump(mode="json") for manifest in manifests])
     else:
-        click.echo(f"next: {next_command(workspace)}")
+        say(f"next: {next_command(workspace)}")
 
 
 def training_events(tell: Meter, phase: int | None = None, *, joint: bool = False) -> Events:

@@ -19,6 +19,7 @@ from lst_cli.reporting.canvas import (
 )
 from lst_cli.reporting.labels import Place, place_labels
 from lst_cli.reporting.tables import phase_name
+from lst_cli.text import printable
 
 PAGE_WIDTH = 1080
 _LONGEST = 26  # letters of a name
@@ -191,7 +192,7 @@ def _draw_name(
     left, bottom, right, top = place.box
     text = axes.text(
         *to_axes(((left + right) / 2, (bottom + top) / 2)),
-        name,
+        printable(name),
         transform=axes.transAxes,
         ha="center",
         va="center_baseline",
@@ -214,7 +215,7 @@ def _draw_name(
 
 
 def _measure(figure: Any, renderer: Any, name: str, font: dict[str, Any]) -> tuple[float, float]:
-    text = figure.text(0, 0, name, parse_math=False, **font)
+    text = figure.text(0, 0, printable(name), parse_math=False, **font)
     box = text.get_window_extent(renderer)
     text.remove()
     return box.width, 1.12 * font["size"] * figure.dpi / 72  # all lines are as high as the highest

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lst_cli.text import printable_lines
+
 DOTS_PER_INCH = 100
 FONT = "DejaVu Sans"  # ships with matplotlib, so plots are the same everywhere
 
@@ -215,6 +217,9 @@ def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **pla
         **{"handlelength": 1.6, **placing},
     )
     legend.set_zorder(10)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
+        text.set_text(printable_lines(text.get_text()))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lst_cli.reporting.attention import TOP, Attention, Layout, lay_out, top_base_classes
 from lst_cli.reporting.attention_plot import attention_caption, compose_attention
 from lst_cli.reporting.canvas import PAPER_SCALE, PAPER_WIDTH, render, render_pdf
+from lst_cli.reporting.markup import write_csv
 from lst_cli.reporting.tables import Cell, Column, Table
 
 FigureName = Literal["balance", "distill", "replay", "mwg", "tail", "attention"]
@@ -113,15 +112,14 @@ def attention_table(attention: Attention) -> Table:
 
 
 def _attention_csv(attention: Attention, layout: Layout) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     places = range(1, min(TOP, len(attention.base_classes)) + 1)
-    writer.writerow(["class", "x", "y", *(f"{what}_{n}" for n in places for what in ("base", "m"))])
+    head = ["class", "x", "y", *(f"{what}_{n}" for n in places for what in ("base", "m"))]
     rows = zip(attention.classes, layout.points, top_base_classes(attention), strict=True)
+    lines = []
     for name, (x, y), top in rows:
         cells = [cell for other, weight in top for cell in (other, f"{weight:.6g}")]
-        writer.writerow([name, f"{x:.6g}", f"{y:.6g}", *cells])
-    return file.getvalue()
+        lines.append([name, f"{x:.6g}", f"{y:.6g}", *cells])
+    return write_csv(head, lines)
 
 
 def _attention_numbers(attention: Attention, layout: Layout) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable, Sequence
+from html import escape
 
 from lst_cli.reporting.tables import MISSING, Cell, Column, Table
+from lst_cli.text import printable, printable_lines
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,7 +32,12 @@ _LATEX_SPECIAL = {
     MISSING: "--",
 }
 
-_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+# GitHub makes links of addresses and of names behind an @.
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@]|:(?=//)|(?<=www)\.)")
+
+# A spreadsheet runs what begins so, also behind spaces; numbers with a sign are numbers.
+_FORMULA = re.compile(r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def escape_markdown(text: str) -> str:
@@ -37,7 +45,7 @@ def escape_markdown(text: str) -> str:
 
     Line ends become spaces: a cell, a heading and a list item are one line.
     """
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("&", "&amp;")
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(printable(text).split())).replace("&", "&amp;")
 
 
 def escape_latex(text: str) -> str:
@@ -50,7 +58,9 @@ def escape_latex(text: str) -> str:
         >>> escape_latex("R&D 100%_a")
         'R\\&D 100\\%\\_a'
     """
-    return "".join(_LATEX_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(
+        _LATEX_SPECIAL.get(letter, letter) for letter in " ".join(printable(text).split())
+    )
 
 
 def render_markdown(table: Table) -> str:
@@ -68,20 +78,41 @@ def render_csv(table: Table) -> str:
 
     AP is times 100 as in the other tables, but not rounded to one decimal; what
     is missing is an empty cell. A column that rests on its own number of classes
-    is followed by that number. Headings are the rows' keys, and none begins with
-    a sign that a spreadsheet would take for a formula.
+    is followed by that number. Headings are the rows' keys.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     keys: list[tuple[str, Column | None]] = []
     for column in table.columns:
         keys.append((column.key, column))
         if column.classes_key is not None:
             keys.append((column.classes_key, None))
-    writer.writerow([key for key, _ in keys])
-    for row in table.rows:
-        writer.writerow([_csv_value(column, row.get(key)) for key, column in keys])
+    rows = ([_csv_value(column, row.get(key)) for key, column in keys] for row in table.rows)
+    return write_csv([key for key, _ in keys], rows)
+
+
+def write_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write lines of CSV in which no cell is a formula; every CSV file goes through here."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([escape_csv(cell) for cell in line] for line in (head, *rows))
     return file.getvalue()
+
+
+def escape_csv(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would take for a formula.
+
+    Whoever needs the text itself removes an apostrophe that =, +, - or @ follows.
+
+    Example:
+        >>> escape_csv("=1+1"), escape_csv("-1.5"), escape_csv("a=b")
+        ("'=1+1", '-1.5', 'a=b')
+    """
+    text = printable_lines(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def escape_html(text: str) -> str:
+    """Make text show as it is on a page, in an attribute too."""
+    return escape(printable(text))
 
 
 def _csv_value(column: Column | None, value: Cell) -> str:

@@ -17,6 +17,7 @@ from lst_cli.errors import LstError
 from lst_cli.reporting.canvas import FONT
 from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.masks import decode_mask, outline_of, resize_mask
+from lst_cli.text import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -242,7 +243,7 @@ def _draw_labels(
     # The surest predictions first, then the largest objects: they get the room.
     order = sorted(objects, key=lambda one: (-(one.score or 0), -one.box[2] * one.box[3]))
     for one in order:
-        text = _label_text(one)
+        text = printable(_label_text(one))
         width = draw.textlength(text, font=font) + 6
         height = font_size + 4
         place = _find_place(_scale_box(one.box, factor), (width, height), size, taken)

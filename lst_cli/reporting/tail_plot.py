@@ -21,6 +21,7 @@ from lst_cli.reporting.canvas import (
     style_axes,
 )
 from lst_cli.reporting.details import Colour, choose_window, draw_detail
+from lst_cli.text import printable
 
 if TYPE_CHECKING:
     from lst_cli.reporting.tail import Answer, Tail, TailExample
@@ -113,7 +114,7 @@ class _Page:
         return self.figure.text(
             left / _WIDTH,
             1 - top / self.height,
-            text,
+            printable(text),
             parse_math=False,
             **{"va": "top", **plain, **look},
         )
@@ -179,7 +180,7 @@ def _draw_ap(page: _Page, tail: Tail, top: float) -> None:
 
 
 def _tick_names(tail: Tail) -> list[str]:
-    return [f"{_short(one.name)} ({one.instances})" for one in tail.classes]
+    return [f"{printable(_short(one.name))} ({one.instances})" for one in tail.classes]
 
 
 def _names_height(tail: Tail, theme: Theme) -> float:

@@ -54,7 +54,7 @@ def test_no_name_breaks_a_markdown_table_apart(name):
         ("a|b", r"a\|b"),
         ("<b>", r"\<b\>"),
         ("&lt;", "&amp;lt;"),
-        ("[x](http://y)", r"\[x\](http://y)"),
+        ("[x](http://y)", r"\[x\](http\://y)"),
         ("two\nlines", "two lines"),
         ("snow_man*", r"snow\_man\*"),
     ],
