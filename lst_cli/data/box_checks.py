@@ -7,6 +7,7 @@ what a mask reaches: left, top, right and bottom, shape (n, 4), NaN where it is 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from lst_cli.data.box_readings import (
     Reading,
     edges_of,
 )
+from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import Problem, count_of, examples
 
 BoolArray = npt.NDArray[np.bool_]
@@ -36,6 +38,30 @@ _MANY = 0.2  # share of boxes that may reach out before other readings are tried
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
 _HINT = "compute each box from its mask: left, top, width and height in pixels"
+
+
+def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
+    """Check the boxes of a file, crowds left out, against its masks and its images.
+
+    Args:
+        dataset: The file.
+        extents: Of its masks, a row for each annotation.
+    """
+    instances, images = dataset.instances, dataset.images
+    rows = np.flatnonzero(~instances.crowd)
+    image = instances.image_index[rows]
+    sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
+    boxes, extents = instances.boxes[rows], extents[rows]
+
+    def name(place: int) -> str:
+        number = instances.ids[rows[place]]
+        return f"annotation {number} of image {images.ids[image[place]]}: {boxes[place].tolist()}"
+
+    found = check_boxes_of_masks(boxes, extents, sizes, image.astype(np.int64), name)
+    known = np.isfinite(extents).all(axis=1).any()
+    if not any(problem.severity == "error" for problem in found):
+        found += check_box_layout(boxes, sizes, name, readings=() if known else PIXEL_LAYOUTS)
+    return found
 
 
 def check_boxes_of_masks(
@@ -65,13 +91,15 @@ def check_boxes_of_masks(
     if not len(wrong):
         return _check_one_pixel(boxes, extents, known, name_row)
     parts = boxes[wrong], extents[wrong], sizes[wrong], images[wrong]
-    looks = list(_recognise(*parts))
-    recognised = sum(count for _, count in looks)
+    looks: Counter[str] = Counter()
+    for name, count in _recognise(*parts):
+        looks[name] += count
+    recognised = looks.total()
     apart = int((_overlap(edges_of(parts[0]), parts[1]) < 0.5).sum())
     useless = max(recognised, apart) >= _MOST * compared
-    what = "; ".join(f"{count:,} look like {name}" for name, count in looks)
+    what = "; ".join(f"{count:,} look like {name}" for name, count in looks.most_common())
     if recognised == len(wrong) and len(looks) == 1:
-        what = f"{'it looks' if len(wrong) == 1 else 'they look'} like {looks[0][0]}"
+        what = f"{'it looks' if len(wrong) == 1 else 'they look'} like {next(iter(looks))}"
     rest = len(wrong) - recognised
     if rest and not looks:
         what = "in no way that is recognised" if rest > 1 else ""

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.data.image_checks import check_images
+from lst_cli.data.image_overlap import check_listed_twice
 from lst_cli.data.lvis import Dataset, huge_images
+from lst_cli.data.object_checks import check_doubles, check_unmatchable
 from lst_cli.data.problems import SKIP_HINT, Problem, Severity, count_of, examples
 from lst_cli.data.segmentation_checks import check_segmentations, find_segmentation_faults
 from lst_cli.data.segmentations import FAULTS, MOST_PIXELS
@@ -82,9 +84,10 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
         *_check_boxes(dataset),
         *_check_usable(dataset),
         *_check_federated(dataset),
+        *check_listed_twice(dataset),
+        *check_doubles(dataset),
+        *(_check_unused_classes(dataset) if training else check_unmatchable(dataset)),
     ]
-    if training:
-        found += _check_unused_classes(dataset)
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda problem: order[problem.severity])
 

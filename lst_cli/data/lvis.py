@@ -31,8 +31,8 @@ from lst_cli.data.lvis_records import (
 from lst_cli.data.segmentations import (
     MOST_PIXELS,
     USABLE,
+    area_of,
     examine,
-    extent_and_area,
     parse_segmentation,
 )
 from lst_cli.errors import LstError
@@ -332,15 +332,15 @@ def _fill_from_masks(path: Path, instances: Instances, heights: Int64, widths: I
         for row in missing[low:high].tolist():
             image = instances.image_index[row]
             height, width = int(heights[image]), int(widths[image])
-            segmentation, fault = examine(
+            segmentation, fault, extent = examine(
                 bytes(records[row - first_row].segmentation), height, width
             )
             if segmentation is not None and fault in USABLE:
-                box, area = extent_and_area(segmentation, height, width)
                 if np.isnan(boxes[row, 0]):
-                    boxes[row] = box
+                    left, top, right, bottom = extent
+                    boxes[row] = left, top, right - left, bottom - top
                 if np.isnan(areas[row]):
-                    areas[row] = area
+                    areas[row] = area_of(segmentation, height, width)
     rest = np.flatnonzero(np.isnan(areas))
     areas[rest] = boxes[rest, 2] * boxes[rest, 3]
     return len(missing)

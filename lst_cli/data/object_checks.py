@@ -22,6 +22,9 @@ UNMATCHABLE = {
 }
 """Why no detection, or none that non-maximum suppression leaves, matches an annotation."""
 
+MOST_DETECTIONS = 300
+"""Detections an image that count in LVIS."""
+
 _SAME = 0.5  # pixels by which the boxes of one object may differ
 _SAME_AREA = 0.02  # share by which their areas may
 
@@ -107,6 +110,90 @@ def tell_unmatchable(found: dict[str, IntArray], total: int) -> str:
         f"{count:,} of {count_of(total, 'annotation', 'annotations')} "
         f"{'counts' if count == 1 else 'count'} as missed whatever is detected: {kinds}"
     )
+
+
+def find_surplus(image: IntArray, most: int) -> tuple[int, int]:
+    """Objects beyond the detections an image that count.
+
+    Args:
+        image: Of each object, shape (M,).
+        most: Detections an image.
+
+    Returns:
+        How many objects are too many, in how many images.
+    """
+    over = np.maximum(np.bincount(image) - most, 0) if len(image) else image
+    return int(over.sum()), int((over > 0).sum())
+
+
+def tell_surplus(surplus: tuple[int, int], most: int) -> str:
+    """A sentence about them.
+
+    Example:
+        >>> tell_surplus((112, 3), 300)
+        '112 objects in 3 images are missed whatever is detected: 300 detections an image count'
+    """
+    return (
+        f"{count_of(surplus[0], 'object', 'objects')} in {count_of(surplus[1], 'image', 'images')} "
+        f"{'is' if surplus[0] == 1 else 'are'} missed whatever is detected: {most:,} detections an "
+        "image count"
+    )
+
+
+def check_unmatchable(dataset: Dataset) -> list[Problem]:
+    """Find objects of a validation file that no detection matches, as far as boxes tell."""
+    instances, images = dataset.instances, dataset.images
+    rows = np.flatnonzero(~instances.crowd & np.isfinite(instances.boxes).all(axis=1))
+    image = instances.image_index[rows].astype(np.int64)
+    found = find_unmatchable(
+        np.arange(len(rows)),  # what is annotated twice is a problem of its own
+        instances.boxes[rows],
+        instances.areas[rows],
+        np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64),
+        np.zeros(len(rows), dtype=np.bool_),
+    )
+    problems = []
+    if found:
+        places = [place for kind in found.values() for place in kind.tolist()]
+        problems.append(
+            Problem(
+                "warning",
+                "unmatchable",
+                tell_unmatchable(found, len(rows)),
+                len(places),
+                examples(
+                    f"annotation {instances.ids[rows[place]]} of image {images.ids[image[place]]}: "
+                    f"{instances.boxes[rows[place]].tolist()}"
+                    for place in places
+                ),
+            )
+        )
+    if (surplus := find_surplus(image, MOST_DETECTIONS))[0]:
+        message = tell_surplus(surplus, MOST_DETECTIONS)
+        problems.append(Problem("info", "many-objects", message, surplus[0]))
+    return problems
+
+
+def check_unlearned(train: Dataset, val: Dataset) -> list[Problem]:
+    """Find objects of classes that have no training instance."""
+    learned = train.categories.ids[np.unique(train.instances.category_index)]
+    category_ids = val.categories.ids[val.instances.category_index[~val.instances.crowd]]
+    unknown = category_ids[~np.isin(category_ids, learned)]
+    if not len(unknown):
+        return []
+    names = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
+    ids = np.unique(unknown)
+    return [
+        Problem(
+            "info",
+            "class-not-learned",
+            f"{count_of(len(unknown), 'validation object', 'validation objects')} of "
+            f"{count_of(len(ids), 'class', 'classes')} without a training instance are in no phase "
+            "and not evaluated",
+            len(unknown),
+            examples(f"category {one} ({names[one]})" for one in ids.tolist()),
+        )
+    ]
 
 
 def check_doubles(dataset: Dataset) -> list[Problem]:

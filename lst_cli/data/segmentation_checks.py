@@ -5,17 +5,25 @@ This reads the file a second time, now for the segmentations.
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
+import numpy as np
+
+from lst_cli.data.box_checks import check_boxes
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, iter_segmentations
 from lst_cli.data.problems import SKIP_HINT, Problem, count_of, examples
-from lst_cli.data.segmentations import FAULTS, USABLE, SegmentationFault, examine
+from lst_cli.data.segmentations import FAULTS, UNKNOWN, USABLE, SegmentationFault, examine
 from lst_cli.errors import LstError
 
 
 def find_segmentation_faults(
-    path: Path | str, dataset: Dataset, *, progress: Progress | None = None
+    path: Path | str,
+    dataset: Dataset,
+    *,
+    progress: Progress | None = None,
+    extents: array[float] | None = None,
 ) -> dict[SegmentationFault, list[int]]:
     """Find the annotations whose segmentation cannot be used as it stands.
 
@@ -25,6 +33,7 @@ def find_segmentation_faults(
         path: The annotation file.
         dataset: What `read_dataset` made of it.
         progress: Called with bytes read and bytes in the file.
+        extents: Gets what each mask reaches, four numbers each, see `measure`.
 
     Returns:
         Rows of `dataset.instances` by kind of fault; kinds that do not occur
@@ -44,11 +53,13 @@ def find_segmentation_faults(
         if first_row + len(records) > len(instances):
             break
         for row, record in enumerate(records, first_row):
-            if crowd[row]:
-                continue
-            _, fault = examine(bytes(record.segmentation), heights[row], widths[row])
-            if fault is not None:
-                found.setdefault(fault, []).append(row)
+            extent = UNKNOWN
+            if not crowd[row]:
+                _, fault, extent = examine(bytes(record.segmentation), heights[row], widths[row])
+                if fault is not None:
+                    found.setdefault(fault, []).append(row)
+            if extents is not None:
+                extents.extend(extent)
         row = first_row + len(records)
     if row != len(instances):
         raise LstError(f"{path} changed while it was read", "run the same command again")
@@ -58,7 +69,7 @@ def find_segmentation_faults(
 def check_segmentations(
     path: Path | str, dataset: Dataset, *, progress: Progress | None = None
 ) -> list[Problem]:
-    """Check the polygons and run-length encodings of a file.
+    """Check the polygons and run-length encodings of a file, and the boxes against them.
 
     Args:
         path: The annotation file.
@@ -71,9 +82,10 @@ def check_segmentations(
     Raises:
         LstError: If the file cannot be read or is not the one of the dataset.
     """
-    faults = find_segmentation_faults(path, dataset, progress=progress)
+    extents = array("d")
+    faults = find_segmentation_faults(path, dataset, progress=progress, extents=extents)
     instances, images = dataset.instances, dataset.images
-    return [
+    found = [
         Problem(
             "warning" if kind in USABLE else "error",
             kind,
@@ -88,3 +100,4 @@ def check_segmentations(
         for kind, what in FAULTS.items()
         if (rows := faults.get(kind))
     ]
+    return [*found, *check_boxes(dataset, np.array(extents).reshape(-1, 4))]

@@ -7,6 +7,8 @@ background; its counts are a list of numbers or COCO's compressed text.
 
 from __future__ import annotations
 
+import math
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -30,6 +32,7 @@ SegmentationFault = Literal[
     "rle-size",
     "rle-counts",
     "empty-mask",
+    "no-pixel",
     "some-short-polygons",
 ]
 
@@ -43,16 +46,24 @@ FAULTS: dict[SegmentationFault, str] = {
     "rle-size": "an RLE of another size than the image",
     "rle-counts": "an RLE whose runs do not fill the image",
     "empty-mask": "an RLE that marks no pixel",
+    "no-pixel": "polygons that cover no pixel of the image, so that nothing can match them",
     "some-short-polygons": "some polygons of fewer than three points, which are ignored",
 }
 """What can be wrong with a segmentation: what an annotation has."""
 
-USABLE: frozenset[SegmentationFault | None] = frozenset((None, "some-short-polygons"))
-"""The outcomes of `find_fault` that leave a mask to train on and to score."""
+USABLE: frozenset[SegmentationFault | None] = frozenset((None, "no-pixel", "some-short-polygons"))
+"""The faults that leave a mask to train on and to score."""
 
 MOST_PIXELS = 2**29
 """Masks are drawn in smaller images: six digits of a run length hold no more."""
 
+Extent = tuple[float, float, float, float]
+"""Left, top, right and bottom of a mask in pixels."""
+
+UNKNOWN: Extent = (math.nan, math.nan, math.nan, math.nan)
+
+_THIN = 1.5  # pixels; what is thinner may cover no centre of a pixel
+_FEW_NUMBERS = 10  # of a polygon whose area is computed
 _MOST_DIGITS = 7  # 35 bits: more than any image has pixels
 
 
@@ -110,7 +121,7 @@ def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
 
 def examine(
     raw: bytes, height: int, width: int
-) -> tuple[Segmentation | None, SegmentationFault | None]:
+) -> tuple[Segmentation | None, SegmentationFault | None, Extent]:
     """Decode the segmentation of one annotation and say what is wrong with it, if anything.
 
     Args:
@@ -119,21 +130,21 @@ def examine(
         width: The image's width in pixels.
 
     Returns:
-        What could be decoded, and the fault, see `find_fault`.
+        What could be decoded; the fault and the extent, see `measure`.
 
     Example:
-        >>> examine(b"[[0, 0, 4, 0, 4, 4]]", 6, 6)
-        ([[0.0, 0.0, 4.0, 0.0, 4.0, 4.0]], None)
+        >>> examine(b"[[0, 1, 4, 1, 4, 4]]", 6, 6)
+        ([[0.0, 1.0, 4.0, 1.0, 4.0, 4.0]], None, (0.0, 1.0, 4.0, 4.0))
         >>> examine(b"", 6, 6)
-        (None, 'no-segmentation')
+        (None, 'no-segmentation', (nan, nan, nan, nan))
     """
     if raw in (b"", b"null"):
-        return None, "no-segmentation"
+        return None, "no-segmentation", UNKNOWN
     try:
         segmentation = parse_segmentation(raw)
     except LstError:
-        return None, "unreadable-segmentation"
-    return segmentation, find_fault(segmentation, height, width)
+        return None, "unreadable-segmentation", UNKNOWN
+    return segmentation, *measure(segmentation, height, width)
 
 
 def draw_mask(segmentation: Segmentation, height: int, width: int) -> Rle:
@@ -156,28 +167,27 @@ def draw_mask(segmentation: Segmentation, height: int, width: int) -> Rle:
     return drawn
 
 
-def extent_and_area(
-    segmentation: Segmentation, height: int, width: int
-) -> tuple[tuple[float, float, float, float], float]:
-    """The box around a usable segmentation (left, top, width, height) and the area of its mask.
+def area_of(segmentation: Segmentation, height: int, width: int) -> float:
+    """Pixels of the mask of a usable segmentation.
 
     Example:
-        >>> extent_and_area([[1, 2, 4, 2, 4, 6, 1, 6]], 10, 20)
-        ((1.0, 2.0, 3.0, 4.0), 12.0)
+        >>> area_of([[1, 2, 4, 2, 4, 6, 1, 6]], 10, 20)
+        12.0
     """
     from pycocotools import mask
 
-    drawn = draw_mask(segmentation, height, width)
-    if isinstance(segmentation, dict):
-        left, top, wide, high = map(float, mask.toBbox(drawn))
-        return (left, top, wide, high), float(mask.area(drawn))
-    points = np.concatenate([np.reshape(one, (-1, 2)) for one in usable_polygons(segmentation)])
-    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    return (float(left), float(top), right - left, bottom - top), float(mask.area(drawn))
+    return float(mask.area(draw_mask(segmentation, height, width)))
 
 
 def find_fault(segmentation: Segmentation, height: int, width: int) -> SegmentationFault | None:
-    """Say what is wrong with a segmentation, if anything.
+    """Say what is wrong with a segmentation, if anything; see `measure`."""
+    return measure(segmentation, height, width)[0]
+
+
+def measure(
+    segmentation: Segmentation, height: int, width: int
+) -> tuple[SegmentationFault | None, Extent]:
+    """Say what is wrong with a segmentation, if anything, and what it reaches.
 
     Args:
         segmentation: What `parse_segmentation` returned.
@@ -185,24 +195,37 @@ def find_fault(segmentation: Segmentation, height: int, width: int) -> Segmentat
         width: The image's width in pixels.
 
     Returns:
-        The fault, or None. An RLE must be of the image's size and its runs
-        must fill it; polygons may leave the image by no more than its size,
-        since drawing takes time and memory by their length.
+        The fault, or None; and the extent, which is not known of what is no mask. An RLE must be
+        of the image's size and its runs must fill it; polygons may leave the image by no more
+        than its size, since drawing takes time and memory by their length.
     """
     if height * width >= MOST_PIXELS:
-        return "huge-image"
+        return "huge-image", UNKNOWN
     if isinstance(segmentation, dict):
-        return _find_run_fault(segmentation, height, width)
+        return _measure_runs(segmentation, height, width)
     if not segmentation:
-        return "no-polygon"
+        return "no-polygon", UNKNOWN
     polygons = usable_polygons(segmentation)
     if not polygons:
-        return "short-polygon"
-    for polygon in polygons:
-        xs, ys = polygon[::2], polygon[1::2]
-        if min(xs) < -width or max(xs) > 2 * width or min(ys) < -height or max(ys) > 2 * height:
-            return "far-polygon"
-    return None if len(polygons) == len(segmentation) else "some-short-polygons"
+        return "short-polygon", UNKNOWN
+    points = polygons[0] if len(polygons) == 1 else list(chain.from_iterable(polygons))
+    xs, ys = points[::2], points[1::2]
+    left, top, right, bottom = extent = min(xs), min(ys), max(xs), max(ys)
+    if left < -width or right > 2 * width or top < -height or bottom > 2 * height:
+        return "far-polygon", extent
+    if (
+        min(right, width) - max(left, 0) < _THIN
+        or min(bottom, height) - max(top, 0) < _THIN
+        or (len(points) <= _FEW_NUMBERS and _is_line(xs, ys))
+    ) and not area_of(segmentation, height, width):
+        return "no-pixel", extent
+    return None if len(polygons) == len(segmentation) else "some-short-polygons", extent
+
+
+def _is_line(xs: list[float], ys: list[float]) -> bool:
+    """Whether a polygon encloses less than a pixel."""
+    twice = sum(xs[at - 1] * ys[at] - xs[at] * ys[at - 1] for at in range(len(xs)))
+    return abs(twice) < 2
 
 
 def decode_counts(counts: str) -> npt.NDArray[np.int64]:
@@ -243,17 +266,25 @@ def decode_counts(counts: str) -> npt.NDArray[np.int64]:
     return runs
 
 
-def _find_run_fault(
+def _measure_runs(
     segmentation: dict[str, Any], height: int, width: int
-) -> SegmentationFault | None:
+) -> tuple[SegmentationFault | None, Extent]:
     if list(segmentation["size"]) != [height, width]:
-        return "rle-size"
+        return "rle-size", UNKNOWN
     counts = segmentation["counts"]
     try:
         runs = decode_counts(counts) if isinstance(counts, str) else np.array(counts, np.int64)
     except (ValueError, OverflowError):
-        return "rle-counts"
+        return "rle-counts", UNKNOWN
     pixels = height * width
     if ((runs < 0) | (runs > pixels)).any() or runs.sum() != pixels:
-        return "rle-counts"
-    return "empty-mask" if not runs[1::2].any() else None
+        return "rle-counts", UNKNOWN
+    ends = np.cumsum(runs)[1::2]
+    starts, last = ends - runs[1::2], ends - 1
+    starts, last = starts[last >= starts], last[last >= starts]
+    if not len(starts):
+        return "empty-mask", UNKNOWN
+    left, right = int(starts[0]) // height, int(last[-1]) // height + 1
+    if (last // height > starts // height).any():  # to the end of a column, on in the next
+        return None, (left, 0, right, height)
+    return None, (left, int((starts % height).min()), right, int((last % height).max()) + 1)

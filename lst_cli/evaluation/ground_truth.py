@@ -285,7 +285,7 @@ def _read_masks(
         for place, row in enumerate(rows[low:high].tolist(), start=int(low)):
             record = records[row - first]
             height, width = sizes[place].tolist()
-            segmentation, fault = examine(bytes(record.segmentation), height, width)
+            segmentation, fault, _ = examine(bytes(record.segmentation), height, width)
             # A mask without a pixel is scored as lvis-api does, though nobody can learn from it.
             if segmentation is None or fault not in (*USABLE, "empty-mask"):
                 raise LstError(

@@ -14,9 +14,11 @@ from lst_cli.data.checks import (
     check_segmentations,
     usable_instances,
 )
+from lst_cli.data.image_overlap import check_shared_images
 from lst_cli.data.images import ImageFinder
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.object_checks import check_unlearned
 from lst_cli.data.problems import Problem
 from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
@@ -135,8 +137,14 @@ def check(
             problem.at(f"{train} and {val}") for problem in check_same_classes(ours, theirs)
         ]
     images_checked = 0
-    if image_dirs:
-        finder = ImageFinder(image_dirs)
+    finder = ImageFinder(image_dirs) if image_dirs else None
+    if ours is not None and theirs is not None:
+        found = [
+            *check_shared_images(ours, theirs, finder, content=True),
+            *check_unlearned(ours, theirs),
+        ]
+        problems += [problem.at(f"{train} and {val}") for problem in found]
+    if finder is not None:
         for dataset in (ours, theirs):
             meter.expect(0 if dataset is None else len(dataset.images) * _BYTES_AN_IMAGE)
         for dataset in (ours, theirs):
