@@ -40,6 +40,7 @@ FLOORS = {
     "config": 1,
     "tables": 0,
     "text": 0,
+    "libraries": 0,
     "presets": 0,
     "errors": 0,
     "files": 0,

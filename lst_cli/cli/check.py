@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, say
+from lst_cli.cli.console import complete, in_colour, meter, note, print_json, say
 from lst_cli.cli.options import (
     examples,
     image_dirs_option,
@@ -70,13 +70,13 @@ def command(
         print_json(report.as_dict())
     else:
         for problem in report.problems:
-            click.secho(f"{problem.severity}: ", fg=_COLOURS[problem.severity], nl=False)
+            click.echo(in_colour(f"{problem.severity}: ", _COLOURS[problem.severity]), nl=False)
             named = not problem.where or problem.where in problem.message
             say(problem.message if named else f"{problem.where}: {problem.message}")
             for example in problem.examples:
                 say(f"    {example}")
             if problem.hint:
-                say(f"  try: {problem.hint}")
+                say(f"  try: {complete(problem.hint)}")
         images = f", {report.images_checked:,} images" if report.images_checked else ""
         if report.ok:
             note(f"no errors in {files}{images}")

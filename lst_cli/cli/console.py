@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
-    TextColumn,
-    TimeRemainingColumn,
 )
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from lst_cli.cli.grid import GridColumn, grid_lines
 from lst_cli.reporting.tables import Table, format_seconds
 from lst_cli.text import escape_unseen, printable, printable_lines
+from lst_cli.workspace.hints import name_workspace
+from lst_cli.workspace.store import find_workspace
 
 _PLAIN_EVERY = 10.0
+_NO_LIMIT = 10_000
+_BAR, _SHORTEST_BAR = 24, 8
+_progress_on: list[Console] = []
+WORKSPACE = "lst.workspace"  # key in the meta of click's context
 
 
 def print_json(value: Any) -> None:
@@ -41,17 +47,54 @@ def say(text: str) -> None:
 def out() -> Console:
     """Console for results. A file or a pipe gets lines as long as the tables are."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    return console if console.is_terminal else Console(highlight=False, width=_NO_LIMIT)
+
+
+def complete(text: str) -> str:
+    """Let each command in a text name the workspace in use, unless it is the default one."""
+    context = click.get_current_context(silent=True)
+    root: Path | None = context.meta.get(WORKSPACE) if context else None
+    if root is None or root.absolute() == find_workspace(None).absolute():
+        return text
+    return name_workspace(text, root)
+
+
+def show_next(command: str | None) -> None:
+    """Say what to type next."""
+    done = "nothing is left: everything is trained, evaluated and in the report"
+    say(done if command is None else f"next: {complete(command)}")
 
 
 def note(text: str) -> None:
     """Say something on the side, on stderr."""
-    click.echo(printable(text), err=True)
+    _say(complete(text))
 
 
 def warn(text: str) -> None:
     """Say something on the side that deserves attention."""
-    click.secho(f"warning: {printable(text)}", fg="yellow", err=True)
+    _say(f"warning: {complete(text)}", "yellow")
+
+
+def show_error(message: str, hint: str | None) -> None:
+    """Print an error and what mends it, one line each."""
+    # One line, even if a library put line breaks into its message.
+    _say(f"error: {' '.join(message.split())}", "red")
+    if hint:
+        _say(f"  try: {complete(hint)}")
+
+
+def in_colour(text: str, colour: str) -> str:
+    """Colour a text where that is wanted."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
+
+
+def _say(text: str, colour: str | None = None) -> None:
+    text = printable(text)
+    if _progress_on:  # above the progress line, and not into it
+        _progress_on[-1].print(Text(text, style=colour or ""), soft_wrap=True)
+    else:
+        click.echo(in_colour(text, colour) if colour else text, err=True)
 
 
 def print_table(table: Table) -> None:
@@ -80,50 +123,20 @@ def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: i
 
 
 def _print_grid(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool]
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool]
 ) -> None:
-    columns = [printable_lines(heading) for heading in columns]
-    rows = [[printable(cell) for cell in row] for row in rows]
-    console = out()
-    # Columns move together where the terminal is narrow.
-    for padding in (1, 0):
-        shown = _grid(columns, rows, textual, padding)
-        wanted = shown.__rich_measure__(console, console.options.update_width(10_000)).minimum
-        if wanted <= console.width:
-            break
-    else:
-        # Let the terminal wrap lines that are too long for it, rather than lose digits.
-        console = Console(highlight=False, width=wanted, soft_wrap=True)
-    console.print(Text(f"\n{printable(title)}", style="bold"))
-    console.print(shown)
-
-
-def _grid(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool], padding: int
-) -> RichTable:
-    shown = RichTable(
-        box=SIMPLE_HEAD,
-        show_header=bool(columns),
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, padding),
-        collapse_padding=True,
-    )
-    for place, left in enumerate(textual):
-        heading = columns[place] if columns else ""
-        # Headings may wrap between words; numbers are never cut.
-        widest = max((len(row[place]) for row in rows), default=0)
-        words = max((len(word) for word in heading.split()), default=0)
-        shown.add_column(
-            Text(heading),
-            justify="left" if left else "right",
-            min_width=max(widest, words),
-            # Else rich takes the room from long text, and crops what stands to its right.
-            no_wrap=widest >= len(heading),
+    columns = [
+        GridColumn(
+            printable_lines(headings[place]) if headings else "",
+            [printable(row[place]) for row in rows],
+            is_text,
         )
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    return shown
+        for place, is_text in enumerate(textual)
+    ]
+    console = out()
+    console.print(Text(f"\n{printable(title)}", style="bold"))
+    for line in grid_lines(columns, console.width):
+        console.print(Text(line), soft_wrap=True)
 
 
 class Meter:
@@ -155,11 +168,16 @@ class Meter:
             if self._task is not None:
                 self._progress.remove_task(self._task)
             self._task = self._progress.add_task(
-                what, total=total, completed=done, detail=detail, rate=""
+                what, total=total, completed=done, detail=detail, rate="", speed=0.0
             )
             return
         self._progress.update(
-            self._task, completed=done, total=total, detail=detail, rate=_rate_text(rate)
+            self._task,
+            completed=done,
+            total=total,
+            detail=detail,
+            rate=_rate_text(rate),
+            speed=rate,
         )
 
     def _print_line(self, done: int, total: int | None, rate: float, detail: str) -> None:
@@ -177,22 +195,57 @@ def _rate_text(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
+class _Line(ProgressColumn):
+    """A progress line that fits the terminal: details give way to bar, count, rate and time."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        """Draw the line, one character short of the terminal's width."""
+        room = self._console.width - 1
+        total = f"/{task.total:,.0f}" if task.total else ""
+        parts = [f"{task.completed:,.0f}{total}"]
+        parts += [part for part in (task.fields["rate"], _time_left(task)) if part]
+        end = "  ".join(parts)
+        bar = min(_BAR, room - cell_len(end) - 4 - min(_BAR, cell_len(task.description)))
+        bar = bar if bar >= _SHORTEST_BAR else -2
+        name = Text(task.description, no_wrap=True)
+        name.truncate(max(1, room - bar - cell_len(end) - 4), overflow="ellipsis")
+        line = Text.assemble(name, "  ")
+        if bar > 0:
+            done = round(bar * min(1.0, task.completed / task.total)) if task.total else 0
+            line.append("━" * done, "bar.complete")
+            line.append("━" * (bar - done), "bar.back")
+            line.append("  ")
+        line.append(end, "progress.remaining")
+        for detail in task.fields["detail"].split("  "):  # each whole, or not at all
+            if line.cell_len + 2 + cell_len(detail) > room:
+                break
+            line.append(f"  {detail}" if detail else "", "dim")
+        line.truncate(max(1, room))
+        return line
+
+
+def _time_left(task: Task) -> str:
+    speed = task.fields["speed"]
+    if not task.total or not speed:
+        return ""
+    return f"{format_seconds((task.total - task.completed) / speed)} left"
+
+
 @contextmanager
 def meter() -> Iterator[Meter]:
     """A progress display on stderr; gone when the work is done."""
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield Meter(None)
         return
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim", markup=False),
-        console=console,
-        transient=True,
-    )
-    with progress:
-        yield Meter(progress)
+    progress = Progress(_Line(console), console=console, transient=True)
+    _progress_on.append(console)
+    try:
+        with progress:
+            yield Meter(progress)
+    finally:
+        _progress_on.pop()

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_table, say
-from lst_cli.cli.options import examples, set_option, with_options
-from lst_cli.workspace.store import Workspace
+from lst_cli.cli.options import examples, in_use, set_option, with_options
+from lst_cli.libraries import NETWORK, require
 
 
 @click.command("demo", epilog=examples("lst demo"))
@@ -25,7 +25,8 @@ from lst_cli.workspace.store import Workspace
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the drawing and of training.")
 @with_options(set_option)
-def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
+@click.pass_context
+def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
     """See the whole method work, in minutes and without any data.
 
     Draws a small long-tailed set, learns it phase by phase with the preset lite-paper, and writes a
@@ -35,7 +36,8 @@ def command(directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
     from lst_cli.recipes.demo import DemoEvents, prepare_demo, run_demo
     from lst_cli.reporting.tables import binned_table, format_seconds
 
-    workspace = Workspace(directory)
+    workspace = in_use(ctx, directory)
+    require(*NETWORK)
     began = time.monotonic()
     with meter() as tell:
         events = DemoEvents(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_table, say
+from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -19,6 +19,7 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def command(
     _refuse(of_file, "needs --detections")
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
+    require(*NETWORK, *(["lvis"] if reference else []))
     settings = workspace.settings(words(overrides, device=device, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
@@ -210,14 +212,16 @@ def _show_phases(
                     errors=errors,
                     reference=reference,
                     fixed_ap=fixed_ap,
-                    progress=tell,
+                    progress=_about_phase(tell, one, phases),
                 )
                 for one, own in zip(phases, chosen, strict=True)
             ]
             metrics = [one.metrics for one in closer]
         else:
             metrics = [
-                evaluate_phase(workspace, one, own, fixed_ap=fixed_ap, progress=tell)
+                evaluate_phase(
+                    workspace, one, own, fixed_ap=fixed_ap, progress=_about_phase(tell, one, phases)
+                )
                 for one, own in zip(phases, chosen, strict=True)
             ]
     if as_json:
@@ -237,7 +241,17 @@ def _show_phases(
     if not closer:
         suffix = "-fixed" if fixed_ap else ""
         note(f"wrote metrics{suffix}.json and detections{suffix}.json in {where}")
-    say("next: " + next_command(workspace))
+    show_next(next_command(workspace))
+
+
+def _about_phase(
+    tell: Meter, phase: int, phases: Sequence[int]
+) -> Callable[[str, int, int | None], None]:
+    """Say which phase progress is about, where there are several."""
+    if len(phases) == 1:
+        return tell
+    name = "base phase" if phase == 0 else f"phase {phase} of {phases[-1]}"
+    return lambda what, done, total: tell(f"{name}: {what}", done, total)
 
 
 def _closer_json(look: Examination) -> dict[str, Any]:
@@ -268,7 +282,10 @@ def _show_instant(
     from lst_cli.reporting.instant_table import instant_table
 
     with meter() as tell:
-        instant = [evaluate_instant(workspace, one, settings, progress=tell) for one in phases]
+        instant = [
+            evaluate_instant(workspace, one, settings, progress=_about_phase(tell, one, phases))
+            for one in phases
+        ]
     if as_json:
         print_json([one.model_dump(mode="json") for one in instant])
         return

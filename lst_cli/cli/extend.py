@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_rows, say
+from lst_cli.cli.console import meter, note, print_json, print_rows, show_next
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -19,6 +19,7 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def command(
             "are those of the phase before",
             "leave it out, or add --finetune",
         )
+    require(*NETWORK)
     chosen = words(overrides, device=device, step__mwg="true" if mwg else None)
     settings = workspace.settings(chosen)
     with meter() as tell:
@@ -111,7 +113,7 @@ def command(
         print_json(extended.as_dict())
         return
     _show(extended)
-    say("next: lst eval")
+    show_next("lst eval")
 
 
 def _show(extended: Extended) -> None:

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 import click
 
 from lst_cli import __version__
+from lst_cli.cli.console import complete, show_error
 from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
-from lst_cli.text import printable
+from lst_cli.libraries import explain_import
 
 # A command is imported when it is called (all are by `lst --help`), libraries that take seconds
 # when its work needs them.
@@ -43,20 +44,12 @@ class ShownError(click.ClickException):
 
     def __init__(self, error: LstError) -> None:
         super().__init__(error.message)
-        self.hint = error.hint
+        self.hint = error.hint and complete(error.hint)
 
     def show(self, file: Any = None) -> None:
         """Print the error on stderr."""
         del file
         show_error(self.message, self.hint)
-
-
-def show_error(message: str, hint: str | None) -> None:
-    """Print an error and what mends it, one line each."""
-    # One line, even if a library put line breaks into its message.
-    click.secho(f"error: {' '.join(printable(message).split())}", fg="red", err=True)
-    if hint:
-        click.secho(f"  try: {printable(hint)}", err=True)
 
 
 class LstGroup(click.Group):
@@ -88,20 +81,28 @@ class LstGroup(click.Group):
         """Run a command; known problems become one line."""
         try:
             return super().invoke(ctx)
-        except LstError as error:
-            raise ShownError(error) from error
         except BrokenPipeError:
             _drop_output()  # the reader (head, a pager) has seen enough
             ctx.exit(0)
-        except OSError as error:
-            where = error.filename or "reading or writing failed"
-            raise ShownError(LstError(f"{where}: {error.strerror or error}")) from error
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            known = _in_words(error)
+            if known is None:
                 raise
-            raise ShownError(
-                LstError("not enough memory", "use a smaller batch_size or image size")
-            ) from error
+            raise ShownError(known) from error
+
+
+def _in_words(error: Exception) -> LstError | None:
+    """Describe a known problem; None for a bug, which keeps its traceback."""
+    if isinstance(error, LstError):
+        return error
+    if (library := explain_import(error)) is not None:
+        return library
+    if isinstance(error, OSError):
+        where = error.filename or "reading or writing failed"
+        return LstError(f"{where}: {error.strerror or error}")
+    if _is_out_of_memory(error):
+        return LstError("not enough memory", "use a smaller batch_size or image size")
+    return None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -8,14 +8,21 @@ from typing import Any, TypeVar
 
 import click
 
+from lst_cli.cli.console import WORKSPACE
 from lst_cli.workspace.store import Workspace, find_workspace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
-    del ctx, param
-    return Workspace(find_workspace(value))
+    del param
+    return in_use(ctx, find_workspace(value))
+
+
+def in_use(ctx: click.Context, root: Path) -> Workspace:
+    """Open a workspace; the commands that are printed will name it if they have to."""
+    ctx.meta[WORKSPACE] = root
+    return Workspace(root)
 
 
 workspace_option = click.option(

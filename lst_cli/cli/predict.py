@@ -19,6 +19,7 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.evaluation.found import SCORE
+from lst_cli.libraries import NETWORK, require
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def command(
 
     if as_json and output is not None:
         raise LstError("--json prints and writes nothing, -o writes", "give one of them")
+    require(*NETWORK)
     settings = workspace.settings(words(overrides, device=device))
     chosen = workspace.newest_phase() if phase is None else phase
     directory = None if as_json else output or workspace.layout.predictions(chosen)

@@ -11,6 +11,7 @@ import click
 from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.errors import LstError
+from lst_cli.libraries import require
 from lst_cli.reporting.figures import FIGURES, FigureName
 from lst_cli.workspace.store import Workspace
 
@@ -110,6 +111,7 @@ def command(
     """
     if others and not figures:
         raise LstError("--with: needs --figure", "lst report --figure mwg --with DIR")
+    require("matplotlib", "pycocotools", *(["sklearn"] if "attention" in figures else []))
     if compare:
         if figures:
             raise LstError("--figure does not go with --compare", "give one of them")

@@ -8,6 +8,7 @@ from pathlib import Path
 from lst_cli.cli.console import meter, note, print_json, print_table
 from lst_cli.errors import LstError
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
+from lst_cli.libraries import require
 
 
 def run_scoring(
@@ -32,6 +33,7 @@ def run_scoring(
 
     if annotations is None:
         raise LstError("--detections needs what they are held against", "--annotations VAL.json")
+    require("pycocotools", *(["lvis"] if reference else []))
     wanted_bins = parse_bins(bins) if bins else DEFAULT_BINS
     with meter() as tell:
         scored = score_file(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import note, print_json, print_rows, print_table, say, warn
+from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
 from lst_cli.cli.options import (
     examples,
     image_dirs_option,
@@ -22,6 +22,7 @@ from lst_cli.cli.options import (
 from lst_cli.data.problems import count_of
 from lst_cli.data.unusable import tell_skipped
 from lst_cli.errors import LstError
+from lst_cli.libraries import require
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
@@ -89,6 +90,7 @@ def command(
             f"--joint puts all classes into one phase; {option} cuts them into several",
             f"leave --joint or {option} out",
         )
+    require("matplotlib")
     chosen = words(overrides, preset=preset)
     settings = workspace.settings(chosen)
     split, balances = split_dataset(
@@ -123,7 +125,7 @@ def command(
     _print_remarks(split)
     plots = "two plots" if balances else "a plot"
     note(f"wrote {workspace.layout.split} and {plots} beside it")
-    say(f"next: {next_command(workspace)}")
+    show_next(next_command(workspace))
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lst_cli.cli.console import print_json, print_rows, say
+from lst_cli.cli.console import complete, print_json, print_rows, show_next
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 from lst_cli.workspace.store import Workspace
 
@@ -23,7 +23,8 @@ def command(workspace: Workspace, as_json: bool) -> None:
 
     status = read_status(workspace)
     if as_json:
-        print_json(status.as_dict())
+        command = status.next_command
+        print_json({**status.as_dict(), "next_command": command and complete(command)})
         return
     rows = [
         [
@@ -60,7 +61,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
         rows,
         text=2,
     )
-    say(f"next: {status.next_command}")
+    show_next(status.next_command)
 
 
 def _iterations(one: PhaseStatus) -> str:

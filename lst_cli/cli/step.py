@@ -93,7 +93,7 @@ def command(
     if phase == 0:
         raise LstError("the base phase comes first", "lst train-base")
     if phase is None:
-        raise LstError(f"all {workspace.last_phase + 1} phases are done", "lst eval")
+        raise LstError(f"all {workspace.last_phase + 1} phases are done", next_command(workspace))
     if dry_run:
         show_dry_run(workspace, phase, settings, as_json)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_rows, print_table
+from lst_cli.cli.console import meter, note, print_json, print_rows, print_table, show_error
 from lst_cli.cli.options import (
     device_option,
     examples,
@@ -20,6 +20,7 @@ from lst_cli.cli.options import (
     words,
 )
 from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
 from lst_cli.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def command(
     if dry_run:
         _show_outlook(sweep, as_json)
         return
+    require(*NETWORK)
     failed = _run(sweep, as_json)
     if failed:
         ctx.exit(1)
@@ -147,7 +149,6 @@ def command(
 
 def _run(sweep: Sweep, as_json: bool) -> bool:
     """Do everything and show the table; whether anything failed."""
-    from lst_cli.cli.main import show_error
     from lst_cli.cli.training import training_events
     from lst_cli.errors import InterruptionError
     from lst_cli.recipes.sweep import SweepEvents, run_sweep

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, say, warn
+from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
+from lst_cli.libraries import NETWORK, require
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import Events, dry_run, train_phase
@@ -43,6 +44,7 @@ def run_training(
     image_passes: int | None = None,
 ) -> PhaseManifest:
     """Train a phase with everything shown."""
+    require(*NETWORK)
     joint = workspace.split.joint
     with meter() as tell:
         manifest = train_phase(
@@ -67,7 +69,7 @@ def show_done(workspace: Workspace, manifests: Sequence[PhaseManifest], as_json:
     if as_json:
         print_json([manifest.model_dump(mode="json") for manifest in manifests])
     else:
-        say(f"next: {next_command(workspace)}")
+        show_next(next_command(workspace))
 
 
 def training_events(tell: Meter, phase: int | None = None, *, joint: bool = False) -> Events:

@@ -22,6 +22,7 @@ from lst_cli.reporting.ablation import (
 from lst_cli.reporting.calibration import note_ways
 from lst_cli.reporting.canvas import MOST_LINES
 from lst_cli.tables import flatten
+from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -72,7 +73,7 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
             f"--figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
-    runs = [_open(workspace), *(_open(_workspace(path)) for path in others)]
+    runs = [_open(one) for one in (workspace, *map(_workspace, others))]
     _refuse_same(runs)
     for run in runs[1:]:
         _refuse_other_split(runs[0].workspace, run.workspace)
@@ -80,7 +81,7 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
     if not common:
         raise LstError(
             f"no phase was evaluated in all of {', '.join(str(run.root) for run in runs)}",
-            "; ".join(f"lst eval --all-phases -w {run.root}" for run in runs),
+            "; ".join(name_workspace("lst eval --all-phases", run.root) for run in runs),
         )
     for run in runs[1:]:
         _refuse_other_validation(runs[0], run)
@@ -190,8 +191,7 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
         words = " --no-mwg" if settings.step.mwg else " --mwg"
     return (
         f"in a workspace OTHER of the same split and base phase: lst step --all{words} -w OTHER, "
-        f"lst eval --all-phases -w OTHER, lst report --figure {figure} -w {workspace.root} "
-        "--with OTHER"
+        f"lst eval --all-phases -w OTHER, lst report --figure {figure} --with OTHER"
     )
 
 
@@ -201,10 +201,15 @@ def _open(workspace: Workspace) -> _Run:
     Raises:
         LstError: If no phase after the base was.
     """
+    with hints_for(workspace.root):
+        return _Run(workspace, _evaluated(workspace))
+
+
+def _evaluated(workspace: Workspace) -> list[Metrics]:
     if workspace.last_phase == 0:
         raise LstError(
             f"{workspace.root} has no phase after the base: nothing was learned step by step",
-            "lst split --b B --phases T, in a workspace of its own",
+            workspace.split_command("--b B --phases T"),
         )
     found = []
     for phase in workspace.done_phases()[1:]:
@@ -215,9 +220,9 @@ def _open(workspace: Workspace) -> _Run:
         trained = len(workspace.done_phases()) > 1
         raise LstError(
             f"no phase of {workspace.root} after the base has been evaluated",
-            f"{'lst eval --all-phases' if trained else 'lst step --all'} -w {workspace.root}",
+            "lst eval --all-phases" if trained else "lst step --all",
         )
-    return _Run(workspace, found)
+    return found
 
 
 def _workspace(root: Path) -> Workspace:

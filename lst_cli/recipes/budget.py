@@ -9,6 +9,7 @@ from __future__ import annotations
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import iterations_of
+from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import Workspace
 
 
@@ -23,7 +24,7 @@ def image_passes_of(workspace: Workspace) -> int:
         name = "joint training" if workspace.split.joint and upcoming == 0 else f"phase {upcoming}"
         raise LstError(
             f"the image passes of {workspace.root} are not known yet: {name} is not finished",
-            f"{workspace.training_command(upcoming)} -w {workspace.root}",
+            name_workspace(workspace.training_command(upcoming), workspace.root),
         )
     return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
 

@@ -31,6 +31,7 @@ from lst_cli.reporting.compare_plot import plot_comparison
 from lst_cli.reporting.compare_table import compare_table, render_comparison_markdown
 from lst_cli.reporting.markup import render_csv
 from lst_cli.workspace.atomic import write_bytes, write_text
+from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
 
 Progress = Callable[[str, int, "int | None"], None]
@@ -190,10 +191,12 @@ def open_run(given: str) -> Run:
     """
     path = Path(given)
     if path.is_dir():
-        return _newest(given, path)
+        with hints_for(path):
+            return _newest(given, path)
     match = _WITH_PHASE.fullmatch(given)
     if match is not None and Path(match["directory"]).is_dir():
-        return _phase(given, _workspace(Path(match["directory"])), int(match["phase"]))
+        with hints_for(Path(match["directory"])):
+            return _phase(given, _workspace(Path(match["directory"])), int(match["phase"]))
     if path.is_file():
         return Run(given, path)
     raise LstError(f"{given}: no such workspace or results file", _WHAT_HINT)
@@ -229,7 +232,7 @@ def _newest(given: str, root: Path) -> Run:
     for phase in reversed(workspace.done_phases()):
         if workspace.phase(phase).metrics.exists() and workspace.phase(phase).detections.exists():
             return _phase(given, workspace, phase)
-    raise LstError(f"no phase of {root} has been evaluated", f"lst eval -w {root}")
+    raise LstError(f"no phase of {root} has been evaluated", "lst eval")
 
 
 def _phase(given: str, workspace: Workspace, phase: int) -> Run:
@@ -238,7 +241,7 @@ def _phase(given: str, workspace: Workspace, phase: int) -> Run:
     if not (directory.metrics.exists() and directory.detections.exists()):
         raise LstError(
             f"phase {phase} of {workspace.root} has not been evaluated",
-            f"lst eval --phase {phase} -w {workspace.root}",
+            f"lst eval --phase {phase}",
         )
     return Run(given, directory.detections, workspace, phase)
 

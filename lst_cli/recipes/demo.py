@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,7 @@ def prepare_demo(
             f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
             f"lst demo --seed {seed} -w ANOTHER_DIR",
         )
+    importlib.import_module("lst_cli.recipes.phase_run")  # does it work, before all is drawn?
     events.stage("drawing the set")
     drawn = draw_demo(
         workspace.root / "data",

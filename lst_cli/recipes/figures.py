@@ -115,7 +115,7 @@ def _draw_balance(workspace: Workspace, others: Sequence[Path]) -> Figure:
     if len(split.groups) == 1:
         raise LstError(
             f"{workspace.root} has no phase after the base: nothing is replayed",
-            "lst split --b B --phases T, in a workspace of its own",
+            workspace.split_command("--b B --phases T"),
         )
     done = workspace.done_phases()
     settings = workspace.trained_settings(done[-1]) if done[1:] else workspace.settings()

@@ -188,8 +188,8 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
     when = "its classes were added" if added else "the split was made"
     if not path.exists():
         again = (
-            f", or make the same split again from where it is now: "
-            f"lst split -w {workspace.root} --train TRAIN.json --val VAL.json --images DIR"
+            ", or make the same split again from where it is now: "
+            "lst split --train TRAIN.json --val VAL.json --images DIR"
         )
         raise LstError(f"{path}: missing since {when}", f"put it back{'' if added else again}")
     dataset = read_dataset(path)

@@ -124,7 +124,7 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
             f"joint training of {workspace.root} is done"
             if workspace.last_phase == 0
             else f"all {workspace.last_phase + 1} phases of {workspace.root} are done",
-            "lst report",
+            "lst status",
         )
     if phase == upcoming:
         return
@@ -150,7 +150,7 @@ def require_joint(workspace: Workspace, *, joint: bool) -> None:
     if joint:
         raise LstError(
             f"the split of {workspace.root} has phases, and joint training has none",
-            "lst train-base, or a workspace of its own: lst split --joint -w DIR ...",
+            f"lst train-base, or another workspace: {workspace.split_command('--joint')}",
         )
     raise LstError(
         f"the split of {workspace.root} is for joint training: all its classes are in one phase",
@@ -173,7 +173,8 @@ def require_growable(settings: Settings) -> None:
             raise LstError(
                 f"model.{key} = {value}: new classes take model.{key} = {needed}; another is for "
                 "joint training",
-                f"set model.{key} = {needed}, or train all classes at once: lst split --joint",
+                f"set model.{key} = {needed}, or train all classes at once: lst split --joint "
+                "-w OTHER --train TRAIN.json --val VAL.json --images DIR",
             )
 
 

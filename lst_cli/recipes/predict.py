@@ -248,8 +248,7 @@ def _find_shift(workspace: Workspace, phase: int, settings: Settings) -> list[fl
         raise LstError(
             f"eval.calibration = {way}: how much is right for phase {phase} was not chosen yet "
             "with these settings, by training images",
-            f"lst eval --phase {phase} -w {workspace.root} with the same --set, or --set "
-            "eval.calibration_strength=N",
+            f"lst eval --phase {phase} with the same --set, or --set eval.calibration_strength=N",
         )
     return shift_of(workspace, phase, correction)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
 from lst_cli.errors import LstError
 from lst_cli.reporting.data import PanelObject
+from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import Workspace
 
 
@@ -40,7 +41,8 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
     try:
         everything = msgspec.json.decode(path.read_bytes(), type=list[Found])
     except (OSError, msgspec.DecodeError) as error:
-        raise LstError(f"{path}: cannot be read: {error}", f"lst eval --phase {phase}") from error
+        again = name_workspace(f"lst eval --phase {phase}", workspace.root)
+        raise LstError(f"{path}: cannot be read: {error}", again) from error
     return [found for found in everything if found.image_id in image_ids]
 
 

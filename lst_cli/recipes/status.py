@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from lst_cli.errors import LstError
 from lst_cli.recipes.evaluate import load_metrics
+from lst_cli.reporting.write import JSON
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
@@ -56,7 +59,7 @@ class Status:
         classes: K.
         joint: Whether the split is for joint training.
         image_passes: Images that the finished phases showed together.
-        next_command: What to type next.
+        next_command: What to type next; None if nothing is left.
         phases: All phases of the split.
     """
 
@@ -64,7 +67,7 @@ class Status:
     classes: int
     joint: bool
     image_passes: int
-    next_command: str
+    next_command: str | None
     phases: tuple[PhaseStatus, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,8 +94,8 @@ def read_status(workspace: Workspace) -> Status:
     )
 
 
-def next_command(workspace: Workspace) -> str:
-    """What to type next."""
+def next_command(workspace: Workspace) -> str | None:
+    """What to type next; None where everything is trained, evaluated and in the report."""
     upcoming = workspace.next_phase()
     if upcoming is not None:
         manifest = workspace.manifest(upcoming)
@@ -101,8 +104,18 @@ def next_command(workspace: Workspace) -> str:
     evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
     # `lst eval` alone judges the last phase. Who wants no more goes on to the report.
     if evaluated[-1]:
-        return "lst report"
+        return None if _is_reported(workspace) else "lst report"
     return "lst eval --all-phases" if len(evaluated) > 1 and not any(evaluated) else "lst eval"
+
+
+def _is_reported(workspace: Workspace) -> bool:
+    """Whether the report rests on the newest evaluations."""
+    try:
+        reported = json.loads((workspace.layout.report / JSON).read_bytes())["metrics"]
+        records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
+    except (LstError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return bool(reported == [record for record in records if record is not None])
 
 
 def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from lst_cli.recipes.sweep_state import (
 from lst_cli.recipes.train import Events, train_phase
 from lst_cli.reporting.sweep_table import SweepResults
 from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.layout import SweepLayout, traceback_file
 from lst_cli.workspace.share import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace
@@ -127,6 +129,7 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
     ]
     if not to_begin or all(is_finished(sweep, job) for job in to_begin):
         return
+    importlib.import_module("lst_cli.recipes.phase_run")  # does it work, before all is read?
     try:
         check_before_training(to_begin[0].split, events.progress)
     except LstError as error:
@@ -141,7 +144,8 @@ def _try(
     try:
         if job.base is not None and job.base.root in failed:
             raise LstError(f"its base phase, {job.base.name}, failed")
-        _do(sweep, job, events)
+        with hints_for(job.root):
+            _do(sweep, job, events)
     except InterruptionError:
         raise
     except LstError as error:

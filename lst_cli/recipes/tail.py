@@ -28,6 +28,7 @@ from lst_cli.reporting.tail import (
     TailExample,
 )
 from lst_cli.reporting.tail_plot import MOST_RUNS, blocks_in_row
+from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
 
 MOST_CLASSES = 60  # as many as the paper shows, and as names fit side by side
@@ -72,7 +73,8 @@ def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
     for one in given:
         if one.workspace is None or one.phase is None:
             raise LstError(f"{one.given} is no workspace", "--with DIR, a workspace")
-        runs.append(_Run(one.workspace, one.phase, _load(one.workspace, one.phase)))
+        with hints_for(one.workspace.root):
+            runs.append(_Run(one.workspace, one.phase, _load(one.workspace, one.phase)))
     val = runs[0].workspace.split.val_at(runs[0].phase)
     for run in runs[1:]:
         other = run.workspace.split.val_at(run.phase)
@@ -154,7 +156,7 @@ def _load(workspace: Workspace, phase: int) -> Metrics:
     if record is None:
         raise LstError(
             f"phase {phase} of {workspace.root} has not been evaluated",
-            f"lst eval --phase {phase} -w {workspace.root}",
+            f"lst eval --phase {phase}",
         )
     return Metrics.model_validate(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.metadata
 import platform
 import shutil
@@ -153,6 +154,8 @@ def _begin(
     # What a phase leaves that never got a manifest belongs to nobody.
     throw_away(workspace.phase(plan.phase))
     if plan.phase == 0:
+        # A library that does not work is found before the data are read, which may take long.
+        importlib.import_module("lst_cli.recipes.phase_run")
         # Later phases use the same files, whose digests are compared instead.
         check_before_training(workspace.split, events.prepare)
     return PhaseManifest(

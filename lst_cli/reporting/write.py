@@ -26,6 +26,7 @@ from lst_cli.reporting.training_tables import balance_table, training_table
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
 
 FORMAT = 1
+JSON = "report.json"
 """Version of report.json."""
 
 
@@ -57,7 +58,7 @@ def write_report(
     texts = {
         "markdown": ("report.md", report_markdown(data, metrics, artwork)),
         "csv": ("report.csv", render_csv(binned_table(metrics))),
-        "json": ("report.json", json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
+        "json": (JSON, json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
         "latex": ("report.tex", report_latex(data, metrics)),
         "html": ("report.html", render_html(data, artwork)),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 from lst_cli.workspace.atomic import replacing
+from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.manifest import PhaseManifest, SharedFrom, save_record
 from lst_cli.workspace.store import Workspace
 
@@ -34,7 +35,7 @@ def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
         raise LstError(
             f"the base phase of {source.root} is of other training data or other classes than "
             f"that of {workspace.root}",
-            f"train it here: lst train-base -w {workspace.root}",
+            name_workspace("train it here: lst train-base", workspace.root),
         )
     with workspace.locked():
         if workspace.manifest(0) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Workspace:
         Raises:
             LstError: If there is none or it cannot be read.
         """
-        mend = f"lst split --train TRAIN.json --val VAL.json --images DIR -w {self.root}"
+        mend = "lst split --train TRAIN.json --val VAL.json --images DIR"
         if not self.layout.split.exists():
             raise LstError(f"{self.root} holds no split yet", mend)
         return load_record(Split, self.layout.split, mend)
@@ -168,6 +169,15 @@ class Workspace:
         if phase > 0:
             return "lst step"
         return "lst train-joint" if self.split.joint else "lst train-base"
+
+    def split_command(self, words: str) -> str:
+        """The command that splits the same data in another way, into another workspace."""
+        split = self.split
+        files = [("--train", split.train.path), ("--val", split.val.path)]
+        files += [("--images", directory) for directory in split.image_dirs]
+        return f"lst split -w OTHER {words} " + " ".join(
+            f"{option} {shlex.quote(path)}" for option, path in files
+        )
 
     def newest_phase(self) -> int:
         """The last finished phase.

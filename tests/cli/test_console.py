@@ -1,21 +1,162 @@
 from __future__ import annotations
 
+import io
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from lst_cli.cli import console
+from lst_cli.cli.grid import GridColumn, grid_lines
+
+NUMBER = st.integers(0, 10**9).map(lambda number: f"{number:,}")
+WORDS = st.text("abc 犬", min_size=1, max_size=90)
 
 
-@pytest.mark.parametrize("width", range(60, 76))
-def test_beside_long_text_the_heading_wraps_and_numbers_are_whole(
+@st.composite
+def tables(draw: st.DrawFn) -> list[GridColumn]:
+    rows = draw(st.integers(0, 4))
+    columns = [GridColumn("run", [f"run {row}" for row in range(rows)], is_text=True)]
+    for _ in range(draw(st.integers(0, 12))):
+        is_text = draw(st.booleans()) and rows > 0
+        cells = draw(st.lists(WORDS if is_text else NUMBER, min_size=rows, max_size=rows))
+        columns.append(GridColumn(draw(st.text("xy \n", max_size=20)), cells, is_text))
+    return columns
+
+
+@settings(max_examples=200)
+@given(tables(), st.integers(40, 120))
+def test_no_line_is_too_long_and_no_number_is_cut(columns: list[GridColumn], width: int) -> None:
+    lines = grid_lines(columns, width)
+    assert max(map(cell_len, lines)) <= width
+    printed = sorted(re.findall(r"(?<![\d,])[\d,]+(?![\d,])", "\n".join(lines)))
+    for column in columns[1:]:
+        if not column.is_text:
+            for cell in column.cells:
+                assert cell in printed
+
+
+def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again() -> None:
+    columns = [
+        GridColumn("phase", ["base", "1"], is_text=True),
+        GridColumn("instances", ["12,345", "99"]),
+        GridColumn("AP", ["44.7", "8.5"]),
+    ]
+    assert grid_lines(columns, 22) == [
+        "phase  instances    AP",
+        "──────────────────────",
+        "base      12,345  44.7",
+        "1             99   8.5",
+    ]
+    assert grid_lines(columns, 16) == [
+        "phase  instances",
+        "────────────────",
+        "base      12,345",
+        "1             99",
+        "",
+        "phase    AP",
+        "───────────",
+        "base   44.7",
+        "1       8.5",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 75, 130])
+def test_long_text_is_wrapped_and_the_number_beside_it_is_whole(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "out", lambda: Console(highlight=False, width=80))
-    words = ("owl, " * 20)[: width - 1] + "x"
+    words = ("owl, " * 40)[: width - 1] + "x"
     rows = [["photo.jpg", words, "0.66"]]
     console.print_rows("found", ["image", "objects found", "best score"], rows, text=2)
     printed = capsys.readouterr().out
-    assert f"photo.jpg {words}" in printed.replace("  ", " ")
+    assert printed.count("owl") == words.count("owl")
     assert "0.66" in printed
-    assert "best" in printed
-    assert "score" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Let `meter` and what is said beside it write to a terminal of so many columns."""
+    written = io.StringIO()
+
+    def make(**words: object) -> Console:
+        return Console(
+            file=written, width=width, force_terminal=True, color_system=None, highlight=False,
+            _environ={"TERM": "xterm"},
+        )  # fmt: skip
+
+    monkeypatch.setattr(console, "Console", make)
+    return written
+
+
+def seen(written: io.StringIO) -> list[str]:
+    """Lines that were drawn one after another, without control codes."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
+    return [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
+LOSSES = "loss 1.234  cls 0.321  box 0.456  mask 0.693  distill 0.123  distill box 0.001  lr 0.01"
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 82, 84, 120, 200])
+def test_the_progress_line_keeps_count_rate_and_time_left_and_drops_losses(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr("lst_cli.cli.console.time.monotonic", lambda: float(next(clock)))
+    written = terminal(width, monkeypatch)
+    with console.meter() as tell:
+        for done in range(4):
+            tell("phase 3 of 6: images", done, 12_345, LOSSES)
+    last = seen(written)[-1]
+    assert len(last) < width
+    assert "3/12,345" in last
+    assert "5.0 s each" in last
+    assert "left" in last
+    assert last.startswith("phase")
+    assert ("━" in last) == (width >= 80)
+    shown = [part for part in LOSSES.split("  ") if part in last]
+    assert shown == LOSSES.split("  ")[: len(shown)]
+    rest = last.split("left", 1)[1].split()
+    assert rest == "  ".join(shown).split()  # no piece of another
+    assert (len(shown) == 7) == (width == 200)
+
+
+def test_what_is_said_beside_a_progress_line_stands_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = terminal(80, monkeypatch)
+    with console.meter() as tell:
+        tell("phase 1", 10, 10, "loss 0.5")
+        console.note("phase 1 done: 10 iterations")
+        console.warn("something")
+    lines = seen(written)
+    assert "phase 1 done: 10 iterations" in lines
+    assert "warning: something" in lines
+
+
+def test_a_terminal_that_cannot_move_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        console, "Console",
+        lambda **_: Console(force_terminal=True, _environ={"TERM": "dumb"}),
+    )  # fmt: skip
+    monkeypatch.setattr(console, "_PLAIN_EVERY", 0.0)
+    with console.meter() as tell:
+        tell("images", 3, 10)
+    assert capsys.readouterr().err == "images: 3 of 10\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_nothing_is_coloured_where_colour_is_not_wanted(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert console.in_colour("error", "red") == "\x1b[31merror\x1b[0m"
+    monkeypatch.setenv(name, value)
+    assert console.in_colour("error", "red") == "error"

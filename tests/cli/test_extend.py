@@ -41,7 +41,7 @@ def test_new_classes_are_shown_with_what_is_known_of_them(
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["zebra", "41", "2", "2", "0"] in rows
     assert ["class", "12", "12", "3", "2", "2"] in rows
-    assert outcome.out.endswith("next: lst eval\n")
+    assert outcome.out.endswith(f"next: lst eval -w {trained.root}\n")
     assert 'category ids that differ from few.json: "class 12" 7 -> 12' in outcome.err
     assert "without training, rows made by the generator" in outcome.err
 
@@ -67,7 +67,7 @@ def test_status_and_further_steps_know_the_added_phase(
     assert ["2", "added", "done", "3"] in [line[:4] for line in lines]
     outcome = lst("step", "--all", "-w", trained.root)
     assert outcome.code == 0, outcome.err
-    assert outcome.out == "next: lst eval --all-phases\n"
+    assert outcome.out == f"next: lst eval -w {trained.root} --all-phases\n"
     assert trained.done_phases() == [0, 1, 2, 3, 4]
 
 
@@ -132,7 +132,7 @@ def test_nothing_is_added_before_the_base(
 ) -> None:
     outcome = lst(*few.words("-w", workspace.root))
     assert "the base phase comes first" in outcome.error
-    assert outcome.hint == "lst train-base"
+    assert outcome.hint == f"lst train-base -w {workspace.root}"
     assert "holds no split yet" in lst(*few.words("-w", tmp_path / "none")).error
     assert not (tmp_path / "none").exists()
 

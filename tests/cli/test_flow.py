@@ -54,7 +54,7 @@ def test_split_shows_phases_and_how_balanced_they_are(
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
     assert "11 classes, 93 instances, 24 images (lvis-v1)" in outcome.out
     assert "old, before" in outcome.out
-    assert outcome.out.endswith("next: lst train-base\n")
+    assert outcome.out.endswith(f"next: lst train-base -w {tmp_path / 'work'}\n")
     assert "…" not in outcome.out
 
 
@@ -138,7 +138,7 @@ def test_the_current_directory_is_the_workspace_if_it_is_one(
 def test_nothing_comes_before_the_split(lst: Lst, tmp_path: Path, command: str) -> None:
     outcome = lst(*command.split(), "-w", tmp_path / "work")
     assert "holds no split yet" in outcome.error
-    assert outcome.hint.startswith("lst split --train TRAIN.json --val VAL.json")
+    assert outcome.hint.startswith(f"lst split -w {tmp_path / 'work'} --train TRAIN.json")
     assert not (tmp_path / "work").exists()
 
 
@@ -159,7 +159,7 @@ def test_commands_out_of_order_name_the_one_that_comes_first(
     before = files_below(workspace.root)
     outcome = lst(*command.split(), "-w", workspace.root)
     assert error in outcome.error
-    assert outcome.hint == hint
+    assert outcome.hint == f"{hint} -w {workspace.root}"
     assert files_below(workspace.root) == before
 
 
@@ -168,21 +168,21 @@ def test_phases_are_trained_one_by_one_to_the_last(
 ) -> None:
     outcome = lst("train-base", "-w", workspace.root)
     assert "base phase begun: 5 classes, 24 images, 30 iterations" in outcome.err
-    assert outcome.out == "next: lst step\n"
+    assert outcome.out == f"next: lst step -w {workspace.root}\n"
     twice = lst("train-base", "-w", workspace.root)
     assert "the base phase is done already" in twice.error
-    assert twice.hint == "lst step"
+    assert twice.hint == f"lst step -w {workspace.root}"
     outcome = lst("step", "-w", workspace.root)
     assert "phase 1 begun: 2 new classes, 7 new + 19 replayed entries" in outcome.err
     outcome = lst("eval", "-w", workspace.root, "--phase", "2")
     assert "phase 2 is not finished" in outcome.error
     assert "phase 9 does not exist" in lst("eval", "-w", workspace.root, "--phase", "9").error
     outcome = lst("step", "-w", workspace.root, "--all")
-    assert outcome.out == "next: lst eval --all-phases\n"
+    assert outcome.out == f"next: lst eval -w {workspace.root} --all-phases\n"
     assert [run[0] for run in fake_trainer.runs] == [0, 1, 2, 3]
     after = lst("step", "-w", workspace.root)
     assert "all 4 phases are done" in after.error
-    assert after.hint == "lst eval"
+    assert after.hint == f"lst eval -w {workspace.root} --all-phases"
     assert "has been evaluated" in lst("report", "-w", workspace.root).error
 
 
@@ -310,7 +310,7 @@ def test_status_shows_what_is_done_and_what_is_next(
     assert ["base", "done", "5"] in [line[:3] for line in lines]
     assert "11 classes, 240 image passes so far" in outcome.out
     assert ["1", "next", "2"] in [line[:3] for line in lines]
-    assert outcome.out.endswith("next: lst step\n")
+    assert outcome.out.endswith(f"next: lst step -w {workspace.root}\n")
 
 
 def test_status_does_not_need_the_right_to_write(lst: Lst, workspace: Workspace) -> None:

@@ -342,7 +342,7 @@ def test_a_model_that_was_cut_short_is_refused(
 def test_nothing_is_predicted_before_the_base(lst: Lst, workspace: Workspace, photos: Path) -> None:
     outcome = lst("predict", photos, "-w", workspace.root)
     assert "is finished yet" in outcome.error
-    assert outcome.hint == "lst train-base"
+    assert outcome.hint == f"lst train-base -w {workspace.root}"
 
 
 def test_images_have_to_be_named(lst: Lst, trained: Workspace) -> None:
@@ -383,6 +383,6 @@ def test_a_correction_that_was_not_chosen_yet_is_left_to_lst_eval(
         "error: eval.calibration = norcal: how much is right for phase 1 was not chosen yet with "
         "these settings, by training images"
     )
-    assert outcome.hint.startswith(f"lst eval --phase 1 -w {trained.root} with the same --set")
+    assert outcome.hint.startswith(f"lst eval -w {trained.root} --phase 1 with the same --set")
     assert not network.calls
     assert files_below(trained.root) == before

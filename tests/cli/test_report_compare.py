@@ -242,7 +242,7 @@ def test_what_was_not_evaluated_is_named(lst: Lst, pair: tuple[Workspace, Worksp
     assert outcome.hint == f"lst eval -w {second.root}"
     outcome = lst("report", "--compare", first.root, f"{second.root}:1")
     assert outcome.error == f"error: phase 1 of {second.root} has not been evaluated"
-    assert outcome.hint == f"lst eval --phase 1 -w {second.root}"
+    assert outcome.hint == f"lst eval -w {second.root} --phase 1"
 
 
 def test_other_validation_images_are_refused(

@@ -80,14 +80,14 @@ def test_the_figure_goes_where_the_user_says(lst: Lst, trained: Workspace, tmp_p
 def test_without_a_generator_the_user_hears_how_to_train_one(lst: Lst, trained: Workspace) -> None:
     outcome = lst("report", "--figure", "attention", "-w", trained.root)
     assert outcome.error == "error: no phase was trained with the meta weight generator"
-    assert outcome.hint == "lst step --mwg"
+    assert outcome.hint == f"lst step -w {trained.root} --mwg"
 
 
 def test_attention_of_other_classes_is_refused(lst: Lst, trained: Workspace) -> None:
     path = save(trained, 1, ROWS[:1])
     outcome = lst("report", "--figure", "attention", "-w", trained.root)
     assert f"{path}: no attention of phase 1: its shape is (1, 5)" in outcome.error
-    assert "lst step --mwg" in outcome.hint
+    assert f"lst step -w {trained.root} --mwg" in outcome.hint
 
 
 def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
@@ -167,4 +167,4 @@ def test_the_report_holds_what_instant_evaluations_found(
     trained.phase(1).instant.write_text("{")
     outcome = lst("report", "--json", "-w", trained.root)
     assert "instant.json: " in outcome.error
-    assert outcome.hint == "lst eval --instant --phase 1"
+    assert outcome.hint == f"lst eval -w {trained.root} --instant --phase 1"

@@ -210,7 +210,7 @@ def test_a_run_that_was_not_evaluated_is_refused(lst: Lst, runs: Any) -> None:
     runs.evaluate(second, 0.5, phases=(0,))
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     assert f"no phase of {second.root} after the base has been evaluated" in outcome.error
-    assert outcome.hint == f"lst eval --all-phases -w {second.root}"
+    assert outcome.hint == f"lst eval -w {second.root} --all-phases"
     runs.evaluate(second, 0.5, phases=(1,))
     first.phase(1).metrics.unlink()
     outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
@@ -265,7 +265,7 @@ def test_slips_are_told(lst: Lst, runs: Any, words: list[str], error: str, hint:
     runs.evaluate(first, 0.5)
     outcome = lst("report", *words, "-w", first.root)
     assert error in outcome.error
-    assert outcome.hint == hint
+    assert outcome.hint.replace(f" -w {first.root}", "") == hint
 
 
 def test_a_workspace_given_twice_is_refused(lst: Lst, runs: Any) -> None:

@@ -34,7 +34,7 @@ def test_a_joint_split_has_one_phase(lst: Lst, small_lvis: Any, tmp_path: Path) 
     assert ["joint", "11", "30"] in [line.split()[:3] for line in outcome.out.splitlines()]
     assert "old, before" not in outcome.out
     assert "and a plot beside it" in outcome.err
-    assert outcome.out.endswith("next: lst train-joint\n")
+    assert outcome.out.endswith(f"next: lst train-joint -w {tmp_path / 'joint'}\n")
     split = Workspace(tmp_path / "joint").split
     assert split.joint
     assert split.groups == (tuple(split.class_order),)
@@ -75,10 +75,10 @@ def test_joint_training_learns_all_classes_and_evaluation_comes_next(
     outcome = lst("train-joint", "-w", joint.root)
     assert "joint training begun: 11 classes, 24 images, 30 iterations" in outcome.err
     assert "joint training done: 30 iterations, 240 image passes" in outcome.err
-    assert outcome.out == "next: lst eval\n"
+    assert outcome.out == f"next: lst eval -w {joint.root}\n"
     again = lst("train-joint", "-w", joint.root)
     assert "joint training of" in again.error
-    assert again.hint == "lst report"
+    assert again.hint == f"lst status -w {joint.root}"
     status = lst("status", "-w", joint.root)
     assert ["joint", "done", "11"] in [line.split()[:3] for line in status.out.splitlines()]
 
@@ -156,8 +156,8 @@ def test_each_kind_of_workspace_names_its_own_command(
     for words in (["train-base"], ["train-base", "--dry-run"]):
         outcome = lst(*words, "-w", joint.root)
         assert "all its classes are in one phase" in outcome.error
-        assert outcome.hint == "lst train-joint"
-    assert lst("eval", "-w", joint.root).hint == "lst train-joint"
+        assert outcome.hint == f"lst train-joint -w {joint.root}"
+    assert lst("eval", "-w", joint.root).hint == f"lst train-joint -w {joint.root}"
 
 
 def test_no_step_is_left_after_joint_training(
@@ -165,9 +165,9 @@ def test_no_step_is_left_after_joint_training(
 ) -> None:
     outcome = lst("step", "-w", joint.root)
     assert "learns all classes at once" in outcome.error
-    assert outcome.hint == "lst train-joint"
+    assert outcome.hint == f"lst train-joint -w {joint.root}"
     lst("train-joint", "-w", joint.root)
-    assert lst("step", "--all", "-w", joint.root).hint == "lst eval"
+    assert lst("step", "--all", "-w", joint.root).hint == f"lst eval -w {joint.root}"
 
 
 @pytest.mark.parametrize("setting", ["model.head=softmax", "model.mask=fcn"])

@@ -1,0 +1,165 @@
+"""Commands that `lst` prints can be pasted: they exist, and name the workspace they are for."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import lst_cli
+from lst_cli.cli.main import COMMANDS, cli
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+PACKAGE = Path(lst_cli.__file__).parent
+# Where a command ends in a sentence.
+_END = re.compile(r"""[`;)]|\.$|, |\.\.\.|: | (?=with the |or |and |in |to |that |which |again)""")
+
+
+def texts(file: Path) -> Iterator[tuple[int, str]]:
+    """Strings of a file, docstrings aside, with X for each value that is put in."""
+    tree = ast.parse(file.read_text())
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+             for part in ast.walk(node) if part is not node}  # fmt: skip
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) in inner or id(node) in docs:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = [
+                str(part.value) if isinstance(part, ast.Constant) else " 1 " for part in node.values
+            ]
+            yield node.lineno, "".join(parts)
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Words of each command in a text, without `lst`."""
+    names = "|".join(COMMANDS)
+    for match in re.finditer(rf"(?<![\w./-])lst ({names})(?![\w-])((?:(?!\blst )[^\n])*)", text):
+        rest = _END.split(match[2], maxsplit=1)[0]
+        yield [match[1], *rest.split()]
+
+
+FOUND = [
+    pytest.param(words, id=f"{file.relative_to(PACKAGE)}:{line} {' '.join(words)}")
+    for file in sorted(PACKAGE.rglob("*.py"))
+    for line, text in texts(file)
+    for words in commands_in(text)
+]
+
+
+def refuse_unknown(words: list[str]) -> None:
+    """Parse the options of a command as click does; what is required may be missing."""
+    context = click.Context(cli)
+    command = cli.get_command(context, words[0])
+    assert command is not None
+    parser = command.make_parser(click.Context(command))
+    parser.parse_args(list(words[1:]))
+
+
+@pytest.mark.parametrize("words", FOUND)
+def test_every_command_in_the_source_exists_with_its_options(words: list[str]) -> None:
+    options = [word for word in words[1:] if word.startswith("-")]
+    if not options:
+        return
+    try:
+        refuse_unknown(words)
+    except click.NoSuchOption as error:
+        pytest.fail(error.format_message())
+    except click.BadOptionUsage:  # a sentence about an option, such as "lst eval --phase"
+        pass
+
+
+def test_the_walk_finds_commands_and_bites() -> None:
+    assert len(FOUND) > 60
+    with pytest.raises(click.NoSuchOption):
+        refuse_unknown(["step", "--weights", "x"])
+    assert list(commands_in("first lst step --all, then lst eval; or not")) == [
+        ["step", "--all"], ["eval"]
+    ]  # fmt: skip
+
+
+def test_paths_in_printed_commands_are_quoted() -> None:
+    """`-w {root}` breaks where the directory's name has a space."""
+    bare = re.compile(r"(-w|--train|--val|--images|--with|-o|--dir) $")
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.JoinedStr):
+                continue
+            for before, value in zip(node.values, node.values[1:], strict=False):
+                if isinstance(before, ast.Constant) and bare.search(str(before.value)):
+                    assert isinstance(value, ast.FormattedValue)
+                    assert "quote(" in ast.unparse(value), f"{file}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "step", "eval", "eval --phase 9", "predict photo.jpg", "report", "train-joint",
+        "report --figure balance --with x", "report --figure attention", "extend --train gone.json",
+    ],
+)  # fmt: skip
+def test_the_hint_of_an_error_names_the_workspace(
+    lst: Lst, workspace: Workspace, words: str
+) -> None:
+    root = workspace.root.rename(workspace.root.with_name("my work"))
+    outcome = lst(*words.split(), "-w", root)
+    for command in commands_in(outcome.hint):
+        assert f"-w '{root}'" in outcome.hint or "OTHER" in outcome.hint, command
+
+
+def test_nothing_is_added_where_the_command_would_find_the_workspace_itself(
+    lst: Lst, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    assert lst("status").out.endswith("next: lst train-base\n")
+    assert lst("step", "-w", ".").hint == "lst train-base"
+    assert lst("step", "-w", workspace.root).hint == "lst train-base"
+    monkeypatch.chdir(workspace.root.parent)
+    assert lst("status", "-w", "work").out.endswith("next: lst train-base -w work\n")
+    workspace.root.rename("lst-workspace")
+    assert lst("status", "-w", "lst-workspace").out.endswith("next: lst train-base\n")
+
+
+def test_the_next_command_for_scripts_names_the_workspace(
+    lst: Lst, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = workspace.root.rename(workspace.root.with_name("my work"))
+    found = lst("status", "-w", root, "--json").json["next_command"]
+    assert shlex.split(found) == ["lst", "train-base", "-w", str(root)]
+    monkeypatch.setenv("LST_WORKSPACE", str(root))
+    assert lst("status", "--json").json["next_command"] == found
+    assert lst(*shlex.split(found)[1:], "--dry-run").code == 0
+
+
+def test_status_has_nothing_left_to_advise_once_the_report_is_written(
+    lst: Lst, workspace: Workspace, fake_trainer: Any, runs: Any
+) -> None:
+    run = runs.train("first")
+    lst("step", "-w", run.root)
+    runs.evaluate(run, 0.5)
+    record = runs.record(run, 3, {7: 0.5})
+    run.phase(3).metrics.write_text(json.dumps(record))
+    assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
+    report = {"metrics": [json.loads(lst("report", "--json", "-w", run.root).out)["metrics"]]}
+    run.layout.report.mkdir()
+    written = run.layout.report / "report.json"
+    written.write_text(json.dumps({"metrics": report["metrics"][0]}))
+    assert lst("status", "-w", run.root).out.splitlines()[-1] == (
+        "nothing is left: everything is trained, evaluated and in the report"
+    )
+    assert lst("status", "-w", run.root, "--json").json["next_command"] is None
+    runs.evaluate(run, 0.6)  # the report is of older numbers
+    assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
+    for damage in ("", "{}", "[]", '{"metrics": 3}'):
+        written.write_text(damage)
+        assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")

@@ -1,0 +1,142 @@
+"""Libraries that are missing or broken: one line, what to type, and before any work."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli import libraries
+from lst_cli.cli.main import cli
+from lst_cli.errors import LstError
+from lst_cli.libraries import explain_import, require
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+class Blocker:
+    """Keeps a library from being found."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def find_spec(self, name: str, *more: Any) -> None:
+        if name.partition(".")[0] == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def block(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def without(name: str) -> None:
+        for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setattr(sys, "meta_path", [Blocker(name), *sys.meta_path])
+
+    return without
+
+
+NEEDED = [
+    *((words, name)
+      for words in ("train-base", "eval", "predict photo.jpg", "demo", "extend --train x")
+      for name in ("detectron2", "torch", "torchvision", "timm", "pycocotools", "fvcore")),
+    ("eval --reference", "lvis"),
+    ("demo", "matplotlib"),
+    ("report", "matplotlib"),
+    ("report --figure attention", "sklearn"),
+    ("eval --detections {0}/val.json --annotations {0}/val.json", "pycocotools"),
+    ("eval --detections {0}/val.json --annotations {0}/val.json --reference", "lvis"),
+    ("split --force --train {0}/train.json --val {0}/val.json --b 3 --phases 2", "matplotlib"),
+    ("sweep table1 --train {0}/train.json --val {0}/val.json --b 3 --phases 2 --dir {1}/s",
+     "detectron2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "name"), NEEDED)
+def test_a_missing_library_is_one_line_and_nothing_is_begun(
+    lst: Lst, workspace: Workspace, small_lvis: Any, block: Any, tmp_path: Path,
+    words: str, name: str,
+) -> None:  # fmt: skip
+    block(name)
+    root = tmp_path / "demo" if words == "demo" else workspace.root
+    before = sorted(tmp_path.rglob("*"))
+    place = [] if words.startswith(("sweep", "eval --det")) else ["-w", root]
+    filled = words.format(small_lvis.folder, tmp_path).split()
+    outcome = lst(filled[0], *place, *filled[1:])
+    assert outcome.code == 1
+    assert outcome.error == f"error: the library {name} is not installed"
+    assert outcome.hint.startswith("make setup, or ")
+    assert len(outcome.err.splitlines()) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "install"),
+    [
+        ("detectron2", "python .ci/detectron2.py, in a checkout of lst"),
+        ("torch", "pip install torch"),
+        ("sklearn", "pip install scikit-learn"),
+        ("hydra", "pip install hydra-core"),
+    ],
+)
+def test_the_hint_says_what_installs_it(block: Any, name: str, install: str) -> None:
+    block(name)
+    with pytest.raises(LstError) as caught:
+        require("json", name)
+    assert caught.value.hint == f"make setup, or {install}"
+
+
+BROKEN = {
+    "a shared library": 'raise ImportError("libcudart.so.11: cannot open shared object file")',
+    "another one": 'raise OSError("libtorch_cuda.so: cannot open shared object file")',
+    "two that do not fit": 'raise RuntimeError("operator torchvision::nms does not exist")',
+    "an attribute": "import json; json.nothing",
+    "a missing part": "from . import gone",
+    "a missing other": "import nobody_has_this",
+}
+
+
+@pytest.mark.parametrize("name", ["torchvision", "detectron2", "matplotlib", "sklearn"])
+@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN)
+def test_a_broken_library_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: Any, lst: Lst, name: str, code: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").write_text(code)
+    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code_of_ours = compile(f"import {name}", libraries.__file__, "exec")
+
+    def fail(**_: Any) -> None:
+        exec(code_of_ours, {"__name__": "lst_cli.recipes.something"})
+
+    monkeypatch.setattr(importlib.import_module("lst_cli.cli.status").command, "callback", fail)
+    outcome = lst("status")
+    assert outcome.code == 1
+    assert outcome.error.startswith(f"error: the library {name} is installed and cannot be import")
+    wanted = "build detectron2 again" if name == "detectron2" else "--force-reinstall"
+    assert wanted in outcome.hint
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lst_cli.gone",
+        "from lst_cli.errors import Nothing",
+        "import nobody_has_this",
+        "raise ImportError('a bug')",
+        "1 / 0",
+        "import torch_of_ours",
+    ],
+)
+def test_a_mistake_of_ours_keeps_its_traceback(code: str) -> None:
+    with pytest.raises((ImportError, ZeroDivisionError)) as caught:
+        exec(code, {"__name__": "lst_cli.recipes.something"})
+    assert explain_import(caught.value) is None
+    assert cli is not None
