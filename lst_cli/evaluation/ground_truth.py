@@ -9,6 +9,7 @@ Letters: N images, M annotations, K classes.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -291,7 +292,7 @@ def _read_masks(
                 raise LstError(
                     f"{dataset.path}: annotation {record.id} has "
                     f"{FAULTS[fault or 'no-segmentation']}",
-                    f"lst check --val {dataset.path}",
+                    f"lst check --val {shlex.quote(str(dataset.path))}",
                 )
             scraps += fault == "some-short-polygons"
             found.append(draw_mask(segmentation, height, width))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lst_cli.errors import LstError
 from lst_cli.recipes.evaluate import load_metrics
-from lst_cli.reporting.write import JSON
+from lst_cli.reporting.data import REPORT_JSON
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
@@ -111,7 +111,7 @@ def next_command(workspace: Workspace) -> str | None:
 def _is_reported(workspace: Workspace) -> bool:
     """Whether the report rests on the newest evaluations."""
     try:
-        reported = json.loads((workspace.layout.report / JSON).read_bytes())["metrics"]
+        reported = json.loads((workspace.layout.report / REPORT_JSON).read_bytes())["metrics"]
         records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
     except (LstError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -17,6 +17,9 @@ from lst_cli.evaluation.instant import InstantMetrics, Way
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.attention import Attention
 
+REPORT_JSON = "report.json"
+"""Name of the report for programs."""
+
 
 @dataclass(frozen=True)
 class ReportClass:

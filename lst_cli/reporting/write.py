@@ -10,7 +10,7 @@ from typing import Any
 
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.artwork import Artwork, draw_artwork
-from lst_cli.reporting.data import ReportData, read_metrics
+from lst_cli.reporting.data import REPORT_JSON, ReportData, read_metrics
 from lst_cli.reporting.html import render_html
 from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.markup import escape_markdown, render_csv, render_latex, render_markdown
@@ -26,7 +26,6 @@ from lst_cli.reporting.training_tables import balance_table, training_table
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
 
 FORMAT = 1
-JSON = "report.json"
 """Version of report.json."""
 
 
@@ -58,7 +57,7 @@ def write_report(
     texts = {
         "markdown": ("report.md", report_markdown(data, metrics, artwork)),
         "csv": ("report.csv", render_csv(binned_table(metrics))),
-        "json": (JSON, json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
+        "json": (REPORT_JSON, json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
         "latex": ("report.tex", report_latex(data, metrics)),
         "html": ("report.html", render_html(data, artwork)),
     }
