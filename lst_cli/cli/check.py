@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lst_cli.cli.console import complete, in_colour, meter, note, print_json, say
+from lst_cli.cli.console import complete, meter, note, print_json, say
 from lst_cli.cli.options import (
     examples,
     image_dirs_option,
@@ -70,9 +70,9 @@ def command(
         print_json(report.as_dict())
     else:
         for problem in report.problems:
-            click.echo(in_colour(f"{problem.severity}: ", _COLOURS[problem.severity]), nl=False)
             named = not problem.where or problem.where in problem.message
-            say(problem.message if named else f"{problem.where}: {problem.message}")
+            text = problem.message if named else f"{problem.where}: {problem.message}"
+            say(text, label=f"{problem.severity}: ", colour=_COLOURS[problem.severity])
             for example in problem.examples:
                 say(f"    {example}")
             if problem.hint:

@@ -39,9 +39,9 @@ def print_json(value: Any) -> None:
     click.echo(escape_unseen(json.dumps(value, indent=1, ensure_ascii=False)))
 
 
-def say(text: str) -> None:
-    """Print one line of the result."""
-    click.echo(printable(text))
+def say(text: str, *, label: str = "", colour: str = "") -> None:
+    """Print one line of the result, perhaps after a coloured word."""
+    click.echo((in_colour(label, colour) if label else "") + printable(text))
 
 
 def out() -> Console:
