@@ -59,10 +59,10 @@ FOUND = [
 
 def refuse_unknown(words: list[str]) -> None:
     """Parse the options of a command as click does; what is required may be missing."""
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     command = cli.get_command(context, words[0])
     assert command is not None
-    parser = command.make_parser(click.Context(command))
+    parser = command.make_parser(click.Context(command, parent=context))
     parser.parse_args(list(words[1:]))
 
 
