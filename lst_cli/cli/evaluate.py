@@ -202,6 +202,7 @@ def _show_phases(
     several = len(phases) > 1
     chosen = [settings_in_series(settings, one) if several else settings for one in phases]
     closer = []
+    notes: list[str] = []
     with meter() as tell:
         if errors or reference:
             closer = [
@@ -220,10 +221,17 @@ def _show_phases(
         else:
             metrics = [
                 evaluate_phase(
-                    workspace, one, own, fixed_ap=fixed_ap, progress=_about_phase(tell, one, phases)
+                    workspace,
+                    one,
+                    own,
+                    fixed_ap=fixed_ap,
+                    progress=_about_phase(tell, one, phases),
+                    note=notes.append,
                 )
                 for one, own in zip(phases, chosen, strict=True)
             ]
+    for sentence in dict.fromkeys(notes):
+        note(sentence)
     if as_json:
         records = [one.model_dump(mode="json") for one in metrics]
         for record, look in zip(records, closer, strict=False):

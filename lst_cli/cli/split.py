@@ -103,6 +103,7 @@ def command(
         settings=settings,
         skip_unusable=skip_unusable,
         force=force,
+        warn=warn,
     )
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)

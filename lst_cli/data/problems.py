@@ -38,6 +38,13 @@ class Problem:
     hint: str | None = None
     where: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The message with its place and an example."""
+        place = f"{self.where}: " if self.where and self.where not in self.message else ""
+        example = f", for instance {self.examples[0]}" if self.examples else ""
+        return f"{place}{self.message}{example}"
+
     def at(self, where: object) -> Problem:
         """Return the same problem, found in a file or files."""
         return replace(self, where=str(where))

@@ -15,6 +15,18 @@ from lst_cli.errors import LstError
 from lst_cli.recipes.check import check
 from lst_cli.workspace.manifest import Split
 
+_WRONG_DATA = frozenset(
+    (
+        "box-not-of-mask",
+        "box-one-pixel-off",
+        "box-layout",
+        "no-pixel",
+        "image-listed-twice",
+        "annotated-twice",
+        "unmatchable",
+    )
+)  # warnings that belong before the long work that the data is wrong for
+
 
 def check_before_training(split: Split, prepare: Callable[[str, int, int | None], None]) -> None:
     """Check annotations, masks and image headers, validation included.
@@ -51,6 +63,7 @@ def read_checked(
     training: bool,
     skip_unusable: bool = False,
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Read an annotation file and see that its annotations and masks can be used.
 
@@ -59,6 +72,7 @@ def read_checked(
         training: Whether classes are learned from it.
         skip_unusable: Whether annotations that cannot be used are left out.
         progress: Called with bytes read and bytes in the file, in each pass over it.
+        warn: Told what makes numbers wrong without stopping anything.
 
     Raises:
         LstError: If there is any error.
@@ -69,6 +83,10 @@ def read_checked(
     problems = check_dataset(dataset, training=training)
     problems += check_segmentations(path, dataset, progress=progress)
     refuse_errors(problems, str(path), f"lst check --{'train' if training else 'val'} {path}")
+    if warn is not None:
+        for problem in problems:
+            if problem.kind in _WRONG_DATA:
+                warn(problem.at(path).sentence)
     return dataset
 
 
@@ -87,8 +105,5 @@ def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst
     if not errors:
         return
     first = errors[0]
-    example = f", for instance {first.examples[0]}" if first.examples else ""
     more = f" (and {len(errors) - 1} more kind(s) of error)" if len(errors) > 1 else ""
-    place = first.where or where
-    prefix = f"{place}: " if place and place not in first.message else ""
-    raise LstError(f"{prefix}{first.message}{example}{more}", first.hint or look)
+    raise LstError(f"{first.at(first.where or where).sentence}{more}", first.hint or look)

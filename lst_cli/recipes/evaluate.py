@@ -18,6 +18,7 @@ from lst_cli.evaluation.instant import InstantMetrics
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.evaluation.scoring import iou_metrics
 from lst_cli.evaluation.sources import Records, ResultsFile, Source
+from lst_cli.evaluation.truth_notes import truth_notes
 from lst_cli.phases.bins import parse_bins
 from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
@@ -48,6 +49,7 @@ def evaluate_phase(
     *,
     fixed_ap: bool = False,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Metrics:
     """Run the model of a finished phase and compute its AP over the classes seen so far.
 
@@ -60,6 +62,7 @@ def evaluate_phase(
         fixed_ap: Whether the cap is 10,000 detections a class over all images (AP_fixed) instead
             of `eval.detections` an image; the files then have other names.
         progress: What is done, how much of it, of how much.
+        note: Told what a reader should know of the ground truth.
 
     Returns:
         The metrics, also written beside the phase together with its detections.
@@ -89,7 +92,7 @@ def evaluate_phase(
         )
         with replacing(to_detections) as written:
             collect_detections(part, header, len(val.images), written)
-            metrics, _ = measure_phase(
+            metrics, measured = measure_phase(
                 split,
                 phase,
                 val,
@@ -104,6 +107,10 @@ def evaluate_phase(
         )
         write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
         part.unlink(missing_ok=True)
+    if note is not None:
+        most = None if fixed_ap else settings.eval.detections
+        for sentence in truth_notes(measured["segm"].matches.truth, most):
+            note(sentence)
     return metrics
 
 

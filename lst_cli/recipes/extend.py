@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lst_cli.config import Settings
 from lst_cli.data.lvis import read_dataset
 from lst_cli.errors import LstError
-from lst_cli.recipes.extension import Addition, add_phase, check_addition
+from lst_cli.recipes.extension import Addition, add_phase, check_addition, shared_notes
 from lst_cli.recipes.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.recipes.plan import require_growable
 from lst_cli.recipes.status import next_command
@@ -181,6 +181,8 @@ def _decide(
             next_command(workspace),
         )
     check_addition(addition, dataset, in_force if val else None, events.prepare)
+    shared = shared_notes(addition, dataset, in_force)
+    addition = replace(addition, notes=(*addition.notes, *shared))
     files = [*read_training_files(workspace, before), dataset]
     return addition, label_files(addition.split, files)
 

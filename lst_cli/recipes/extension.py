@@ -15,6 +15,7 @@ from lst_cli.data.checks import (
     check_segmentations,
     usable_instances,
 )
+from lst_cli.data.image_overlap import check_shared_images
 from lst_cli.data.images import ImageFinder
 from lst_cli.data.lvis import Dataset
 from lst_cli.data.new_classes import NewClasses, choose_new_classes, listed, quoted
@@ -123,6 +124,13 @@ def check_addition(
             dataset, finder, rows=rows, progress=lambda done, all_: prepare("images", done, all_)
         )
         refuse_errors(missing, path, "give the directory of the images with --images DIR")
+
+
+def shared_notes(addition: Addition, train: Dataset, val: Dataset) -> tuple[str, ...]:
+    """What a user should know of images that are learned from and evaluated on."""
+    extension = addition.split.extensions[-1]
+    finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
+    return tuple(problem.sentence for problem in check_shared_images(train, val, finder))
 
 
 def _known(split: Split) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.data.checks import usable_instances
+from lst_cli.data.image_overlap import images_listed_twice
 from lst_cli.data.json_copy import RECORDS, EveryMember, ObjectOfLists
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
@@ -115,6 +116,7 @@ def hold_out_file(
         len(dataset.categories),
     )
     cut = hold_out(occurrences, len(dataset.images), rare=rare, share=share, seed=seed)
+    _keep_together(cut.held, images_listed_twice(dataset.images))
     stays, held = _Counts.of(occurrences, ~cut.held), _Counts.of(occurrences, cut.held)
     if not held.images.any():
         raise LstError(
@@ -128,6 +130,14 @@ def hold_out_file(
         val=_part(files[1], cut.held, held, is_rare),
         demoted=tuple(sorted(dataset.categories.ids[cut.demoted].tolist())),
     )
+
+
+def _keep_together(held: npt.NDArray[np.bool_], twice: dict[int, int]) -> None:
+    """Put an image that is listed again where its first entry is: in training, if either is."""
+    for row, first in twice.items():
+        held[first] &= held[row]
+    for row, first in twice.items():
+        held[row] = held[first]
 
 
 @dataclass(frozen=True, eq=False)

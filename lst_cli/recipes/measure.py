@@ -24,6 +24,7 @@ from lst_cli.evaluation.metrics import FileMetrics
 from lst_cli.evaluation.reference import largest_difference, reference_ap
 from lst_cli.evaluation.scoring import scores
 from lst_cli.evaluation.sources import ResultsFile, Source
+from lst_cli.evaluation.truth_notes import detection_notes, truth_notes
 from lst_cli.files import read_regular
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
 
@@ -158,6 +159,9 @@ def score_file(
     measured = {
         iou_type: measure(truth, source, iou_type, cap=cap, progress=tell) for iou_type in iou_types
     }
+    notes += truth_notes(truth, cap.per_image)
+    for one in measured.values():
+        notes += detection_notes(truth, one.matches.detections)
     found = {
         iou_type: scores(one.result, instances, bins, one.resampled)
         for iou_type, one in measured.items()

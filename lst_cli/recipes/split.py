@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from lst_cli.config import Settings
 from lst_cli.data.checks import check_same_classes, usable_instances
+from lst_cli.data.image_overlap import check_shared_images
+from lst_cli.data.images import ImageFinder
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
@@ -60,6 +62,7 @@ def split_dataset(
     settings: Settings,
     skip_unusable: bool = False,
     force: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Split, list[ReplayBalance]]:
     """Order the classes, cut them into phases, and write the workspace.
 
@@ -73,6 +76,7 @@ def split_dataset(
         settings: For the seed and the lengths of the phases.
         skip_unusable: Whether annotations that cannot be used are left out.
         force: Whether phases trained on another split may be removed.
+        warn: Told what makes numbers wrong without stopping anything.
 
     Returns:
         The split, and how balanced each later phase's training set is.
@@ -80,7 +84,10 @@ def split_dataset(
     Raises:
         LstError: If a file or a number is refused, or phases of another split would be lost.
     """
-    train_set, val_set = read_datasets(train, val, skip_unusable=skip_unusable)
+    train_set, val_set = read_datasets(train, val, skip_unusable=skip_unusable, warn=warn)
+    if warn is not None:
+        for problem in check_shared_images(train_set, val_set, ImageFinder(image_dirs)):
+            warn(problem.sentence)
     split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
     extended = _with_extensions(workspace, split)
     if extended is not split:
@@ -90,15 +97,19 @@ def split_dataset(
 
 
 def read_datasets(
-    train: Path, val: Path, *, skip_unusable: bool = False
+    train: Path,
+    val: Path,
+    *,
+    skip_unusable: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Read both annotation files and see that they can be split.
 
     Raises:
         LstError: If a file is refused, or the two do not go together.
     """
-    train_set = read_checked(train, training=True, skip_unusable=skip_unusable)
-    val_set = read_checked(val, training=False, skip_unusable=skip_unusable)
+    train_set = read_checked(train, training=True, skip_unusable=skip_unusable, warn=warn)
+    val_set = read_checked(val, training=False, skip_unusable=skip_unusable, warn=warn)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
     return train_set, val_set
 

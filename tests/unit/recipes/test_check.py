@@ -43,12 +43,13 @@ def content() -> dict[str, Any]:
 
 @pytest.fixture
 def files(tmp_path: Path, content: dict[str, Any]) -> tuple[Path, Path, Path]:
-    """A good training file, a good validation file, and the directory of the image."""
+    """A good training file, a good validation file, and the directory of their images."""
     train, val, images = tmp_path / "train.json", tmp_path / "val.json", tmp_path / "images"
     train.write_text(json.dumps(content))
-    val.write_text(json.dumps(content))
+    val.write_text(json.dumps(content).replace("a.png", "b.png"))
     images.mkdir()
-    Image.new("RGB", (8, 6)).save(images / "a.png")
+    for shade, name in enumerate(("a.png", "b.png")):
+        Image.new("RGB", (8, 6), (shade, 0, 0)).save(images / name)
     return train, val, images
 
 
@@ -76,7 +77,8 @@ def test_one_run_shows_what_is_wrong_with_everything(
     bad["annotations"][0] |= {"bbox": [1, 1, 0, 4], "segmentation": [[1, 1, 5, 1]]}
     bad["categories"][0]["name"] = "cow"
     train.write_text(json.dumps(bad))
-    Image.new("RGB", (8, 7)).save(images / "a.png")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 7)).save(images / name)
     report = check(train, val, [images])
     assert not report.ok
     assert {(problem.kind, problem.where) for problem in report.errors} == {
@@ -87,7 +89,8 @@ def test_one_run_shows_what_is_wrong_with_everything(
         ("image-size", str(val)),
     }
     assert {problem.kind for problem in report.problems} - {p.kind for p in report.errors} == {
-        "class-without-instances"
+        "class-without-instances",
+        "shared-images",
     }
 
 
