@@ -6,11 +6,12 @@ is silent they are the reference code's. Presets change values only, see `lst_cl
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lst_cli.presets import PRESETS
+from lst_cli.tables import shorten
 
 Replay = Literal["none", "balanced", "all"]
 NewRows = Literal["random", "mean-feature"]
@@ -20,6 +21,14 @@ Mask = Literal["transfer", "fcn"]
 Others = Literal["ignore", "count", "background"]
 Future = Literal["background", "ignore"]
 DistillRegions = Literal["new", "seen", "sampled"]
+
+# Bounds that no experiment needs to pass; beyond them a value is a slip, and would end a run later.
+Pixels = Annotated[int, Field(le=30_000)]
+Count = Annotated[int, Field(le=1_000_000)]
+Iterations = Annotated[int, Field(lt=2**31)]
+Epochs = Annotated[float, Field(le=2**31)]
+Rate = Annotated[float, Field(le=1_000)]
+Factor = Annotated[float, Field(le=1_000_000)]
 
 
 class Section(BaseModel):
@@ -31,16 +40,21 @@ class Section(BaseModel):
 class DataSettings(Section):
     """How images reach the network."""
 
-    min_size: tuple[int, ...] = Field(
-        (800,), description="shorter edge in training, pixels; one of these is drawn per image"
+    min_size: tuple[Pixels, ...] = Field(
+        (800,),
+        max_length=1_000,
+        description="shorter edge in training, pixels; one of these is drawn per image",
     )
-    max_size: int = Field(1333, gt=0, description="longer edge at most, pixels")
-    min_size_test: int = Field(800, gt=0, description="shorter edge in evaluation, pixels")
-    max_size_test: int = Field(1333, gt=0, description="longer edge at most in evaluation, pixels")
+    max_size: Pixels = Field(1333, gt=0, description="longer edge at most, pixels")
+    min_size_test: Pixels = Field(800, gt=0, description="shorter edge in evaluation, pixels")
+    max_size_test: Pixels = Field(
+        1333, gt=0, description="longer edge at most in evaluation, pixels"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="chance of a horizontal flip")
     workers: int = Field(
         -1,
         ge=-1,
+        le=1_000,
         description="processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose "
         "cores the network needs",
     )
@@ -59,6 +73,7 @@ class ModelSettings(Section):
 
     config: str = Field(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+        max_length=4_096,
         description="detectron2 model-zoo config the network starts from",
     )
     head: Head = Field(
@@ -71,7 +86,7 @@ class ModelSettings(Section):
         description="mask branch: weights transferred from classifier rows, on which phases after "
         "the base rest, or the class-specific one of Mask R-CNN, for joint training",
     )
-    cosine_scale: float = Field(10.0, gt=0, description="initial scale of the cosine classifier")
+    cosine_scale: Factor = Field(10.0, gt=0, description="initial scale of the cosine classifier")
     learn_scale: bool = Field(True, description="whether the scale is trained")
     class_agnostic_boxes: bool = Field(False, description="one box regressor for all classes")
     mask_mlp: Literal["deconv", "conv", "none"] = Field(
@@ -80,9 +95,12 @@ class ModelSettings(Section):
         "code), the convolved ones (Mask^X R-CNN), or no MLP",
     )
     mask_mlp_hidden: int = Field(
-        0, ge=0, description="width of a hidden layer in that MLP; 0 is the single linear layer"
+        0,
+        ge=0,
+        le=65_536,
+        description="width of a hidden layer in that MLP; 0 is the single linear layer",
     )
-    canonical_box_size: int = Field(
+    canonical_box_size: Pixels = Field(
         224, gt=0, description="box edge in pixels that is pooled from FPN level p4"
     )
 
@@ -90,33 +108,36 @@ class ModelSettings(Section):
 class ScheduleSettings(Section):
     """What the base phase and the later phases both have."""
 
-    epochs: float = Field(10.0, gt=0, description="passes over the phase's entries")
+    epochs: Epochs = Field(10.0, gt=0, description="passes over the phase's entries")
     decay_epochs: tuple[float, ...] = Field(
-        (6.0, 8.0), description="epochs after which the learning rate is divided by 10"
+        (6.0, 8.0),
+        max_length=1_000,
+        description="epochs after which the learning rate is divided by 10",
     )
     image_passes: int = Field(
         0,
         ge=0,
+        le=1_000_000_000,
         description="images that a phase shows; epochs and decay_epochs are stretched or shrunk "
         "to that. 0: as many as epochs says (paper)",
     )
-    lr: float = Field(0.01, gt=0, description="learning rate")
-    batch_size: int = Field(8, gt=0, description="images in an iteration")
-    rois_per_image: int = Field(512, gt=0, description="regions an image that train the heads")
+    lr: Rate = Field(0.01, gt=0, description="learning rate")
+    batch_size: int = Field(8, gt=0, le=65_536, description="images in an iteration")
+    rois_per_image: Count = Field(512, gt=0, description="regions an image that train the heads")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
-    bias_lr_factor: float = Field(2.0, gt=0, description="learning rate of biases, times lr")
-    bias_weight_decay: float = Field(0.0, ge=0, description="weight decay of biases")
-    backbone_lr_factor: float = Field(
+    weight_decay: Rate = Field(1e-4, ge=0, description="weight decay")
+    bias_lr_factor: Factor = Field(2.0, gt=0, description="learning rate of biases, times lr")
+    bias_weight_decay: Rate = Field(0.0, ge=0, description="weight decay of biases")
+    backbone_lr_factor: Factor = Field(
         1.0, gt=0, description="learning rate of the bottom-up network, times lr"
     )
-    warmup_iterations: int = Field(500, ge=0, description="iterations of linear warm-up")
+    warmup_iterations: Iterations = Field(500, ge=0, description="iterations of linear warm-up")
     warmup_factor: float = Field(
         1 / 3, gt=0, le=1, description="learning rate at the first iteration, times lr"
     )
     clip_gradients: float = Field(
-        0.0, ge=0, description="largest gradient norm, over all weights; 0 does not clip"
+        0.0, ge=0, le=1e12, description="largest gradient norm, over all weights; 0 does not clip"
     )
     ema: float = Field(
         0.0,
@@ -131,7 +152,7 @@ class ScheduleSettings(Section):
         "nobody told of them (paper), or ignored, which takes their boxes from the annotations",
     )
     amp: bool = Field(False, description="mixed precision (CUDA only)")
-    save_every: int = Field(1000, gt=0, description="iterations between resumable states")
+    save_every: Iterations = Field(1000, gt=0, description="iterations between resumable states")
 
     @model_validator(mode="after")
     def _check_decay(self) -> ScheduleSettings:
@@ -164,15 +185,17 @@ class StepSettings(ScheduleSettings):
     """Phases 1 to T."""
 
     decay_epochs: tuple[float, ...] = Field(
-        (6.0,), description="epochs after which the learning rate is divided by 10"
+        (6.0,),
+        max_length=1_000,
+        description="epochs after which the learning rate is divided by 10",
     )
-    lr: float = Field(0.002, gt=0, description="learning rate")
-    rois_per_image: int = Field(100, gt=0, description="regions an image that train the heads")
+    lr: Rate = Field(0.002, gt=0, description="learning rate")
+    rois_per_image: Count = Field(100, gt=0, description="regions an image that train the heads")
     replay: Replay = Field(
         "balanced",
         description="replay of old classes: balanced by instances (section 3.3), none, or all data",
     )
-    distill_weight: float = Field(
+    distill_weight: Rate = Field(
         1.0, ge=0, description="weight of the distillation loss (Eq. 2); 0 switches it off"
     )
     distill_regions: DistillRegions = Field(
@@ -180,7 +203,7 @@ class StepSettings(ScheduleSettings):
         description="regions that are distilled: annotated objects of new classes (paper), of all "
         "seen classes, or all regions that train the heads",
     )
-    distill_boxes: float = Field(
+    distill_boxes: Rate = Field(
         0.0, ge=0, description="weight of distilling box regression too; 0 does not (paper)"
     )
     others: Others = Field(
@@ -195,7 +218,7 @@ class StepSettings(ScheduleSettings):
         description="share of the previous phase's weights in those of this phase, taken when it "
         "ends, wherever both have them; 0 takes the trained ones (paper)",
     )
-    rebalance_epochs: float = Field(
+    rebalance_epochs: Epochs = Field(
         0.0,
         ge=0,
         description="further epochs after the last phase's own that train the classifier alone, "
@@ -206,11 +229,13 @@ class StepSettings(ScheduleSettings):
         description="first classifier rows of new classes: random (paper) or the class's mean "
         "box feature",
     )
-    new_row_samples: int = Field(
+    new_row_samples: Count = Field(
         64, gt=0, description="boxes a class at most for new_rows = mean-feature"
     )
     freeze: tuple[str, ...] = Field(
-        ("backbone.bottom_up",), description="parameters whose names begin so are not trained"
+        ("backbone.bottom_up",),
+        max_length=1_000,
+        description="parameters whose names begin so are not trained",
     )
     mwg: bool = Field(
         False,
@@ -225,7 +250,7 @@ class GeneratorSettings(Section):
     form: Literal["vectors", "matrices"] = Field(
         "vectors", description="a and b of Eq. (3): vectors (paper) or full matrices (reference)"
     )
-    attention_scale: float = Field(
+    attention_scale: Factor = Field(
         10.0, gt=0, description="initial scale of the attention over base classes; it is trained"
     )
     support: Literal["kept", "exact"] = Field(
@@ -233,14 +258,14 @@ class GeneratorSettings(Section):
         description="support features: kept and refreshed, or every episode's images anew, whose "
         "memory grows with the phase (paper)",
     )
-    shots: int = Field(
+    shots: Count = Field(
         1, gt=0, description="boxes (exact support: images) of a class in each episode"
     )
-    kept: int = Field(4, gt=0, description="boxes a class whose pooled features are kept")
+    kept: Count = Field(4, gt=0, description="boxes a class whose pooled features are kept")
     boxes: Literal["ground-truth", "jittered", "proposals"] = Field(
         "ground-truth", description="support boxes: as annotated, shaken, or positive proposals"
     )
-    background_share: float = Field(
+    background_share: Rate = Field(
         0.0,
         ge=0,
         description="how much of a support feature along the background's row is taken out at "
@@ -262,8 +287,8 @@ class GeneratorSettings(Section):
 class EvalSettings(Section):
     """The test setting of section 4, and the table's bins."""
 
-    detections: int = Field(300, gt=0, description="detections an image at most")
-    fixed_detections: int = Field(
+    detections: Count = Field(300, gt=0, description="detections an image at most")
+    fixed_detections: Count = Field(
         1000, gt=0, description="detections an image at most for AP_fixed (lst eval --fixed-ap)"
     )
     score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
@@ -278,11 +303,12 @@ class EvalSettings(Section):
         description="norcal: exponent of the training instances, 0 to 2; phases: logits that "
         "base classes lose, -10 to 10; auto chooses it on training images",
     )
-    calibration_images: int = Field(
+    calibration_images: Count = Field(
         200, gt=0, description="training images that the strength is chosen on"
     )
     bins: str = Field(
         "=1, <5, <10, 10-99, 100-999, >=1000",
+        max_length=1_000,
         description="bins of the AP table, by training instances of a class",
     )
 
@@ -294,7 +320,7 @@ class EvalSettings(Section):
             return "auto"
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not -10 <= value <= 10:
-            raise ValueError(f"should be a number from -10 to 10 or 'auto', got {value!r}")
+            raise ValueError(f"should be a number from -10 to 10 or 'auto', got {shorten(value)}")
         return float(value)
 
     @model_validator(mode="after")

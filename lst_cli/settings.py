@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,16 @@ from pydantic import ValidationError
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.presets import PRESETS
-from lst_cli.tables import assign, flatten, leaves, merge, parse_override, read_toml
+from lst_cli.tables import (
+    assign,
+    first_few,
+    flatten,
+    leaves,
+    merge,
+    parse_override,
+    read_toml,
+    shorten,
+)
 
 # Keys that a setting of ours already decides: overriding them would make two truths.
 OWNED_DETECTRON2_KEYS = {
@@ -33,7 +41,7 @@ OWNED_DETECTRON2_KEYS = {
     "TEST.DETECTIONS_PER_IMAGE": "eval.detections",
 }
 
-
+_LARGEST_NUMBER = 2**31
 _UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
 
 
@@ -73,12 +81,13 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     if not isinstance(name, str) or name not in PRESETS:
         source = sources.get("preset")
         raise LstError(
-            f"{source + ': ' if source else ''}preset: {name!r} is not one of {', '.join(PRESETS)}",
+            f"{source + ': ' if source else ''}preset: {shorten(name)} is not one of "
+            + ", ".join(PRESETS),
             "choose one of these",
         )
     merged = merge(merge({"preset": name}, PRESETS[name]), table)
     lines = [
-        f"{_source(('detectron2', key), sources)}detectron2.{key}: {reason}"
+        f"{_source(('detectron2', key), sources)}detectron2.{key[:100]}: {reason}"
         for key, reason in _refused_detectron2_keys(merged.get("detectron2"))
     ]
     try:
@@ -88,7 +97,7 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     if lines:
         count = f"{len(lines)} settings refused: " if len(lines) > 1 else ""
         raise LstError(
-            count + "; ".join(lines),
+            count + first_few(lines),
             "correct them; `lst init --print` shows every setting with its default",
         )
     return settings
@@ -109,15 +118,18 @@ def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
         elif key.startswith(_UNREAD_DETECTRON2_KEYS) and key != "INPUT.FORMAT":
             yield key, "has no effect; see [data], [base] and [step]"
         elif not _is_plain(value):
-            yield key, f"should be a number, text, true, false or a list of these, got {value!r}"
+            yield (
+                key,
+                f"should be a number, text, true, false or a list of these, got {shorten(value)}",
+            )
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
-    return isinstance(value, bool | int | str) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
+    if isinstance(value, int | float):
+        return abs(value) < _LARGEST_NUMBER  # which nan is not
+    return isinstance(value, str) and len(value) <= 1_000
 
 
 def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
@@ -125,14 +137,14 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
         message = "unknown setting"
-        close = difflib.get_close_matches(key, leaves(Settings().model_dump()), n=1)
+        close = difflib.get_close_matches(key[:100], leaves(Settings().model_dump()), n=1)
         if close:
             message += f"; did you mean {close[0]}?"
     elif problem["type"] in {"model_type", "dict_type"}:
-        message = f"should be a table of settings, got {problem['input']!r}"
+        message = f"should be a table of settings, got {shorten(problem['input'])}"
     elif problem["type"] != "value_error":  # those tell the value themselves
-        message += f", got {problem['input']!r}"
-    return f"{_source(problem['loc'], sources)}{key}: {message}"
+        message += f", got {shorten(problem['input'])}"
+    return f"{_source(problem['loc'], sources)}{key[:100]}: {message}"
 
 
 def _source(loc: Sequence[Any], sources: Mapping[str, str]) -> str:

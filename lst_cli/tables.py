@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.text import escape_unseen
+
+_LARGEST = 2**20  # bytes of a file of settings
+_DEEPEST = 20  # tables and lists inside each other
 
 
 def override_table(overrides: Sequence[str]) -> dict[str, Any]:
@@ -42,12 +45,17 @@ def read_toml(file: Path) -> dict[str, Any]:
         LstError: If it is missing, unreadable or no TOML.
     """
     try:
-        return _loads(read_regular(file).decode("utf-8"))
+        if file.stat().st_size > _LARGEST:
+            raise LstError(f"{file}: larger than {_LARGEST:,} bytes", "give a TOML file")
+        # Some editors put a byte order mark before the text.
+        return _loads(read_regular(file).decode("utf-8-sig").replace("\r\n", "\n"))
     except FileNotFoundError as error:
         raise LstError(f"{file}: no such file", "lst init") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise LstError(f"{file}: cannot be read: {reason}", "give a TOML file") from error
+    except OSError as error:
+        raise LstError(f"{file}: cannot be read: {error.strerror}", "give a TOML file") from error
+    except UnicodeDecodeError as error:
+        where = f"{file}, byte {error.start + 1:,}"
+        raise LstError(f"{where}: cannot be read: no UTF-8 text", "save it as UTF-8") from error
     except ValueError as error:
         raise LstError(f"{file}: not valid TOML: {error}", f"correct {file}") from error
 
@@ -60,8 +68,20 @@ def _loads(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    table: dict[str, Any] = tomllib.loads(text)
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level if isinstance(one, dict | list) for inner in _inside(one)]
+    if level:
+        raise ValueError(f"nested deeper than {_DEEPEST} levels")
     return table
+
+
+def _inside(table: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return table.values() if isinstance(table, dict) else table
 
 
 def parse_override(word: str) -> tuple[list[str], Any]:
@@ -72,7 +92,7 @@ def parse_override(word: str) -> tuple[list[str], Any]:
     """
     key, equals, text = word.partition("=")
     if not equals or not key.strip():
-        raise LstError(f"--set {word}: expected key=value", "for instance --set base.lr=0.02")
+        raise LstError(f"--set {word[:100]}: expected key=value", "for instance --set base.lr=0.02")
     path = key.strip().split(".")
     if path[0] == "detectron2" and len(path) > 1:
         # `lst init --print` shows these keys in quotes.
@@ -89,12 +109,31 @@ def assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) ->
     Raises:
         LstError: If something on the path is no table.
     """
+    if len(path) > _DEEPEST:
+        raise LstError(f"--set {word[:100]}: a key of {len(path):,} parts", "lst init --print")
     for name in path[:-1]:
         child = table.setdefault(name, {})
         if not isinstance(child, dict):
-            raise LstError(f"--set {word}: {name} is not a table of settings", "lst init --print")
+            raise LstError(
+                f"--set {word[:100]}: {name} is not a table of settings", "lst init --print"
+            )
         table = child
     table[path[-1]] = value
+
+
+def shorten(value: Any) -> str:
+    """A refused value as an error shows it: at most 100 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def first_few(lines: Sequence[str]) -> str:
+    """Problems in one line, at most ten of them."""
+    more = f"; and {len(lines) - 10:,} more" if len(lines) > 10 else ""
+    return "; ".join(lines[:10]) + more
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:

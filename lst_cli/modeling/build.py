@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import detectron2
 from detectron2.config import CfgNode, get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import (
@@ -34,8 +32,19 @@ from lst_cli.modeling.proposals import LstRPN
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.roi_heads import LstROIHeads
 from lst_cli.modeling.softmax_predictor import SoftmaxBoxPredictor
+from lst_cli.modeling.zoo import CONFIGS, merge_config
+from lst_cli.tables import shorten
 
-CONFIGS = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What detectron2 raises of values that do not go together."""
 
 
 def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
@@ -52,15 +61,23 @@ def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) 
     cfg = detectron2_config(settings, classes, rois_per_image)
     try:
         model: LstRCNN = build_from_registry(cfg)
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if not settings.detectron2:
-            raise  # no key of the user's: a fault of ours
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LstError(
-            f"detectron2 cannot build the network: {reason}",
-            "check the keys of [detectron2]: " + ", ".join(settings.detectron2),
-        ) from error
+    except _UNBUILDABLE as error:
+        raise _refused(settings, error) from error
     return model
+
+
+def _refused(settings: Settings, error: Exception) -> Exception:
+    """What to raise where a network cannot be built."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    own = [*settings.detectron2]
+    if not (CONFIGS / settings.model.config).is_relative_to(CONFIGS):
+        own.insert(0, f"model.config = {settings.model.config}")
+    if not own or "can't allocate memory" in reason:
+        return error  # nothing of the user's: a fault of ours
+    return LstError(
+        f"detectron2 cannot build the network: {reason}",
+        "check model.config and the keys of [detectron2]: " + ", ".join(own)[:500],
+    )
 
 
 def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:
@@ -70,13 +87,7 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
         LstError: If the zoo config or one of the user's keys does not exist.
     """
     cfg = get_cfg()
-    file = CONFIGS / settings.model.config
-    if not file.is_file():
-        raise LstError(
-            f"model.config: detectron2 has no {settings.model.config}",
-            f"choose one of the files below {CONFIGS}",
-        )
-    cfg.merge_from_file(str(file), allow_unsafe=False)
+    merge_config(cfg, settings.model.config)
     model = cfg.MODEL
     model.META_ARCHITECTURE = LstRCNN.__name__
     model.WEIGHTS = ""
@@ -109,9 +120,17 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     for key, value in settings.detectron2.items():
         try:
             cfg.merge_from_list([key, value])
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except (
+            AssertionError,
+            KeyError,
+            MemoryError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            reason = " ".join(str(error).split())[:200] or "refused by detectron2"
             raise LstError(
-                f"detectron2.{key!r}: {str(error) or 'refused by detectron2'}",
+                f"detectron2.{shorten(key)}: {reason}",
                 "see detectron2/config/defaults.py for its keys",
             ) from error
     cfg.freeze()

@@ -12,6 +12,8 @@ from lst_cli.phases.replay import iterations_of
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import Workspace
 
+MOST_ITERATIONS = 2**31 - 1
+
 
 def image_passes_of(workspace: Workspace) -> int:
     """Images that all phases of a workspace showed together.
@@ -68,13 +70,22 @@ def count_iterations(
 
     Returns:
         Those of its own epochs; all of them, rebalancing included.
+
+    Raises:
+        LstError: If they are more than could be counted, let alone trained.
     """
-    batch = settings.schedule(phase).batch_size
-    own = iterations_of(settings.schedule(phase).epochs, entries, batch)
-    more = settings.step.rebalance_epochs
-    if phase == 0 or not last or more == 0:
-        return own, own
-    return own, own + iterations_of(more, entries, batch)
+    batch, epochs = settings.schedule(phase).batch_size, settings.schedule(phase).epochs
+    own = iterations_of(epochs, entries, batch)
+    more = settings.step.rebalance_epochs if phase > 0 and last else 0
+    total = own + iterations_of(more, entries, batch) if more else own
+    if total > MOST_ITERATIONS:
+        key = "base" if phase == 0 else "step"
+        raise LstError(
+            f"{key}.epochs = {epochs:g} over {entries:,} entries are {total:,} iterations, more "
+            f"than {MOST_ITERATIONS:,}",
+            f"--set {key}.epochs=10, or a larger {key}.batch_size",
+        )
+    return own, total
 
 
 def spend(settings: Settings, phase: int, entries: int, image_passes: int) -> Settings:

@@ -36,9 +36,11 @@ def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 BaseSize = Annotated[StrictInt | StrictFloat, AfterValidator(_check_base_size)]
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=2**31, strict=True)], ...], AfterValidator(_check_seeds)
+    tuple[Annotated[int, Field(ge=0, lt=2**31, strict=True)], ...],
+    Field(max_length=1_000),
+    AfterValidator(_check_seeds),
 ]
-Phases = Annotated[int, Field(ge=1, strict=True)]
+Phases = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class Part(BaseModel):
@@ -113,7 +115,7 @@ class PlannedRun(Part):
     head: Head | None = None
     mask: Mask | None = None
     budget_of: str | None = None
-    image_passes: Annotated[int, Field(ge=1, strict=True)] | None = None
+    image_passes: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] | None = None
     b: BaseSize | None = None
     phases: Phases | None = None
     seeds: Seeds | None = None

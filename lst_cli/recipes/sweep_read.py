@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.sweep_plan import CommonSettings, Part, PlannedRun, SweepData, SweepPlan
-from lst_cli.tables import override_table, read_toml
+from lst_cli.tables import first_few, override_table, read_toml, shorten
 
 _PLANS = "plans"
 _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
@@ -94,7 +94,7 @@ def parse_plan(
         lines += _setting_problems(plan)
     if plan is None or lines:
         count = f"{len(lines)} problems: " if len(lines) > 1 else ""
-        raise LstError(f"{source}: {count}{'; '.join(lines)}", f"correct {source}")
+        raise LstError(f"{source}: {count}{first_few(lines)}", f"correct {source}")
     return plan
 
 
@@ -176,15 +176,15 @@ def _read_part(
     """Check one table of a plan; what is wrong with it goes to `lines`."""
     prefix = f"{where}: " if where else ""
     if not isinstance(table, Mapping):
-        lines.append(f"{prefix}should be a table, got {table!r}")
+        lines.append(f"{prefix}should be a table, got {shorten(table)}")
         return None
     fields = {name.replace("_", "-") for name in kind.model_fields if name != "settings"}
     known = fields | (_SETTING_KEYS if settings else set())
     for key in table:
         if key not in known:
-            close = difflib.get_close_matches(key, sorted(known), n=1)
+            close = difflib.get_close_matches(key[:100], sorted(known), n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            lines.append(f"{prefix}unknown key {key!r}{meant}")
+            lines.append(f"{prefix}unknown key {shorten(key)}{meant}")
     own = {key: value for key, value in table.items() if key in fields}
     if settings:
         own["settings"] = {key: table[key] for key in table if key in _SETTING_KEYS}
@@ -203,7 +203,9 @@ def _describe(problem: Mapping[str, Any]) -> str:
         return f"{key} is missing"
     if problem["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-'"
-    shown = "" if not key or problem["type"] == "model_type" else f", got {problem['input']!r}"
+    shown = (
+        "" if not key or problem["type"] == "model_type" else f", got {shorten(problem['input'])}"
+    )
     return f"{key}: {message}{shown}" if key else message
 
 

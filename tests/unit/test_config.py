@@ -374,3 +374,93 @@ def test_the_settings_are_read_without_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(config.__file__).parents[1])
+
+
+# --- values without measure ----------------------------------------------------------------------
+
+SECTIONS = [
+    (name, field.annotation)
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, config.Section)
+]
+
+NUMBERS = [
+    f"{name}.{key}" if name else key
+    for name, section in [("", Settings), *SECTIONS]
+    for key, field in section.model_fields.items()
+    if isinstance(field.get_default(call_default_factory=True), int | float)
+    and not isinstance(field.get_default(call_default_factory=True), bool)
+]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", ["1e308", "99999999999999999999", "0x" + "f" * 6000, "-1e308"])
+def test_every_number_has_bounds(key: str, value: str) -> None:
+    message = refusal(f"{key}={value}")
+    assert f"--set: {key}: " in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.min_size=[1000000]",
+        "data.min_size=" + str([1] * 2000),
+        "base.decay_epochs=" + str([0.1] * 2000),
+        "step.freeze=" + str(["a"] * 2000),
+        "eval.bins=" + "=1," * 3000,
+        "model.config=" + "x" * 5000,
+        "seed=" + "9" * 5000,
+        "base.lr=" + "[" * 3000,
+        "base.lr=" + "[" * 100 + "]" * 100,
+        "base.lr=" + "{a=" * 2000,
+        "a." * 3000 + "b=1",
+        "base." + "x" * 50_000 + "=1",
+        'eval.calibration_strength="' + "f" * 6000 + '"',
+        "detectron2.MODEL.RPN.NMS_THRESH=0x" + "f" * 6000,
+        "detectron2.MODEL.RPN.NMS_THRESH=1e300",
+        "detectron2.MODEL.RPN.NMS_THRESH=" + "x" * 6000,
+        "preset=" + "x" * 6000,
+        "x" * 6000,
+    ],
+    ids=lambda word: word[:30],
+)
+def test_a_value_or_a_key_without_measure_is_refused_in_a_short_line(word: str) -> None:
+    assert len(refusal(word)) < 300
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"a = " + b"[" * 10_000, "nested"),
+        (b"a = " + b"[" * 50 + b"]" * 50, "nested"),
+        (b"[" + b".".join([b"a"] * 3000) + b"]", "nested"),
+        (b".".join([b"a"] * 3000) + b" = 1", "nested"),
+        (b"a = " + b"{b = " * 3000 + b"1" + b"}" * 3000, "nested"),
+        (b"a = 1\0", "not valid TOML"),
+        (b"\x89PNG\r\n", "no UTF-8 text"),
+        ("seed = 1".encode("utf-16"), "no UTF-8 text"),
+        (b"# " + b"x" * 2**20, "larger than"),
+        (b"".join(b"k%d = 1\n" % n for n in range(3000)), "and 2,990 more"),
+        (b"seed = 1\rdevice = 2", "not valid TOML"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_file_without_measure_is_refused_in_a_short_line(
+    tmp_path: Path, content: bytes, part: str
+) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_bytes(content)
+    message = refusal(file=file)
+    assert part in message
+    assert "lst.toml" in message
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfseed = 3\n", b"seed = 3\r\n[base]\r\nlr = 0.1\r\n"]
+)
+def test_a_file_of_another_editor_is_read(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_bytes(content)
+    assert load_settings(file).seed == 3

@@ -1,0 +1,125 @@
+"""model.config: data only, named by file and key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.modeling.zoo import CONFIGS, merge_config
+
+pytestmark = pytest.mark.engine
+
+GOOD = "VERSION: 2\nMODEL:\n  RPN:\n    NMS_THRESH: 0.625\n"
+SYSTEM = "!!python/object/apply:os.system ['touch {}']"
+
+
+def merged(name: str) -> object:
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    merge_config(cfg, name)
+    return cfg
+
+
+def refusal(name: object) -> str:
+    with pytest.raises(LstError) as caught:
+        merged(str(name))
+    message = caught.value.message
+    assert message.startswith("model.config: ")
+    assert "\n" not in message
+    assert len(message) < 800
+    assert caught.value.hint
+    return message
+
+
+def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it() -> None:
+    from detectron2.config import get_cfg
+
+    names = [str(p.relative_to(CONFIGS)) for p in CONFIGS.glob("*InstanceSegmentation/*.yaml")]
+    assert len(names) > 5
+    for name in [*names, "Base-RCNN-FPN.yaml"]:
+        theirs = get_cfg()
+        theirs.merge_from_file(str(CONFIGS / name), allow_unsafe=False)
+        assert merged(name) == theirs
+
+
+def test_a_file_of_ones_own_is_based_on_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "b.yaml").write_text("_BASE_: a.yaml\nMODEL: {RPN: {IN_FEATURES: [p2]}}\n")
+    (tmp_path / "c.yaml").write_text(
+        "_BASE_: [a.yaml, b.yaml]\nMODEL: {RPN: {BATCH_SIZE_PER_IMAGE: 3}}\n"
+    )
+    rpn = merged(str(tmp_path / "c.yaml")).MODEL.RPN  # type: ignore[attr-defined]
+    assert (rpn.NMS_THRESH, rpn.IN_FEATURES, rpn.BATCH_SIZE_PER_IMAGE) == (0.625, ["p2"], 3)
+
+
+BAD = {
+    "a call": (f"MODEL: {SYSTEM}", "line 1: no plain YAML"),
+    "a call deep in a list": (f"MODEL:\n  A: [1, {{b: {SYSTEM}}}]", "line 2: no plain YAML"),
+    "a new object": ("MODEL: !!python/object/new:os.system [x]", "no plain YAML"),
+    "a module": ("MODEL: !!python/module:os", "no plain YAML"),
+    "a name": ("MODEL: !!python/name:os.system", "no plain YAML"),
+    "a tag of its own": ("MODEL: !mine 3", "no plain YAML"),
+    "an alias": ("A: &a [1]\nB: [*a, *a]", "aliases"),
+    "itself": ("_BASE_: bad.yaml", "is based on itself"),
+    "a base that is not there": ("_BASE_: nowhere.yaml", "no such file"),
+    "a base elsewhere": ("_BASE_: https://x/y.yaml", "is no file"),
+    "a base that is a number": ("_BASE_: 3", "should be a file"),
+    "a base that is a directory": ("_BASE_: .", "directory"),
+    "a base that is no YAML": ("_BASE_: /etc/passwd", "model.config"),
+    "an unknown key": ("MODEL: {NO_SUCH: 1}", "MODEL.NO_SUCH"),
+    "an unknown table": ("NOPE: {SUCH: 1}", "NOPE"),
+    "a wrong type": ("MODEL: {RPN: {NMS_THRESH: [1]}}", "NMS_THRESH"),
+    "a value for a table": ("MODEL: 3", "MODEL"),
+    "a date": ("MODEL: {WEIGHTS: 2020-01-01}", "WEIGHTS"),
+    "another version": ("VERSION: 1", "VERSION 1"),
+    "a version of text": ("VERSION: x", "VERSION"),
+    "a list": ("- 1", "no table"),
+    "nothing": ("", "no table"),
+    "text": ("hello", "no table"),
+    "numbers as keys": ("MODEL: {1: 2}", "no table"),
+    "deep lists": ("MODEL: " + "[" * 50 + "]" * 50, "no table"),
+    "deeper lists": ("MODEL: " + "[" * 5000, "nested"),
+    "open brackets": ("MODEL: {", "no plain YAML"),
+    "two documents": ("A: 1\n---\nB: 1", "no plain YAML"),
+    "a control character": ("A: \x07", "no plain YAML"),
+    "much": ("# " + "x" * 2**20, "larger"),
+    "no day": ("A: 2020-99-99", "no plain YAML"),
+}
+
+
+@pytest.mark.parametrize("form", BAD)
+def test_a_config_that_is_not_plain_settings_is_refused_and_runs_nothing(
+    form: str, tmp_path: Path
+) -> None:
+    text, part = BAD[form]
+    (tmp_path / "bad.yaml").write_text(text.replace("{}", str(tmp_path / "ran")))
+    message = refusal(tmp_path / "bad.yaml")
+    assert part in message
+    assert "bad.yaml" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_loop_over_several_files_ends(tmp_path: Path) -> None:
+    for name, base in (("a", "b"), ("b", "c"), ("c", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"_BASE_: {base}.yaml")
+    assert "is based on itself" in refusal(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("name", [".", "/dev/zero", "a\0b", "x" * 300, "COCO/nothing.yaml"])
+def test_what_is_no_file_is_named(name: str) -> None:
+    refusal(name)
+
+
+def test_bytes_and_pipes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\0")
+    refusal(tmp_path / "x.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    refusal(tmp_path / "pipe.yaml")
+
+
+def test_the_retinanet_of_the_zoo_runs_python_and_is_refused() -> None:
+    assert "no plain YAML" in refusal("Base-RetinaNet.yaml")
