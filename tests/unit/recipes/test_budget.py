@@ -74,3 +74,13 @@ def test_only_the_last_phase_is_rebalanced() -> None:
     assert count_iterations(settings, 1, 40, last=True) == (20, 25)
     assert count_iterations(settings, 1, 40, last=False) == (20, 20)
     assert count_iterations(settings, 0, 40, last=True) == (5, 5)
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase: int) -> None:
+    key = "base" if phase == 0 else "step"
+    settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
+    with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 entries") as caught:
+        count_iterations(settings, phase, 10, last=False)
+    assert key in (caught.value.hint or "")
+    assert count_iterations(settings, phase, 2, last=False)[0] == 2_000_000_000
