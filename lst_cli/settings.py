@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lst_cli.tables import (
     read_toml,
     shorten,
 )
+from lst_cli.text import did_you_mean
 
 # Keys that a setting of ours already decides: overriding them would make two truths.
 OWNED_DETECTRON2_KEYS = {
@@ -136,10 +136,7 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown setting"
-        close = difflib.get_close_matches(key[:100], leaves(Settings().model_dump()), n=1)
-        if close:
-            message += f"; did you mean {close[0]}?"
+        message = "unknown setting" + did_you_mean(key, leaves(Settings().model_dump()))
     elif problem["type"] in {"model_type", "dict_type"}:
         message = f"should be a table of settings, got {shorten(problem['input'])}"
     elif problem["type"] != "value_error":  # those tell the value themselves

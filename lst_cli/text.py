@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _BREAKS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
 # What moves the cursor, changes the direction of writing or cannot be seen; and halves of
@@ -31,3 +33,15 @@ def printable_lines(text: str) -> str:
 def escape_unseen(text: str) -> str:
     """JSON or TOML with the same content and no such character; line ends stay."""
     return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """End of an error about an unknown name: the one that is most like it, if any is.
+
+    Example:
+        >>> did_you_mean("blance", ["balance", "tail"]), did_you_mean("x", ["tail"])
+        ('; did you mean balance?', '')
+    """
+    by_letters = {one.casefold(): one for one in reversed(list(known))}
+    close = difflib.get_close_matches(word[:100].casefold(), list(by_letters), n=1)
+    return f"; did you mean {by_letters[close[0]]}?" if close else ""

@@ -23,7 +23,14 @@ from lst_cli.libraries import NETWORK, require
     type=click.Path(file_okay=False, path_type=Path),
     help="Where everything goes, the drawn images included.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the drawing and of training.")
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the drawing and of training.",
+)
 @with_options(set_option)
 @click.pass_context
 def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ import click
 
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.cli.options import (
+    Choice,
     device_option,
     examples,
     json_option,
@@ -71,7 +72,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--iou-type",
     "iou_types",
     multiple=True,
-    type=click.Choice(["segm", "bbox"]),
+    type=Choice(["segm", "bbox"]),
     help="With --detections: only masks or only boxes.",
 )
 @click.option(

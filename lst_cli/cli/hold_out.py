@@ -13,6 +13,8 @@ from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
 from lst_cli.cli.options import examples, json_option, train_option, with_options
 from lst_cli.data.problems import count_of
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
+from lst_cli.phases.split import fitting_split
+from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
     from lst_cli.recipes.hold_out import HeldOut
@@ -91,8 +93,13 @@ def command(
         print_json(cut.as_dict())
         return
     _print_cut(cut, rare)
+    if cut.train.classes < 2:
+        warn("one class is left to learn: no phases can be made of it")
+        return
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
-    say(f"next: lst split {files} --images DIR")
+    base, phases = fitting_split(cut.train.classes)
+    place = shlex.quote(str(directory / DEFAULT_DIRECTORY))
+    say(f"next: lst split -w {place} {files} --images DIR --b {base} --phases {phases}")
 
 
 def _print_cut(cut: HeldOut, rare: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from lst_cli.cli.console import note
-from lst_cli.cli.options import examples, set_option, with_options, words, workspace_option
+from lst_cli.cli.options import Choice, examples, set_option, with_options, words, workspace_option
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
 
 @click.command("init", epilog=examples("lst init --preset lite", "lst init --print | less"))
 @with_options(workspace_option, set_option)
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="Named values to start from.")
+@click.option("--preset", type=Choice(list(PRESETS)), help="Named values to start from.")
 @click.option("--print", "to_stdout", is_flag=True, help="Print the file instead of writing it.")
 @click.option("--force", is_flag=True, help="Replace an existing lst.toml.")
 def command(

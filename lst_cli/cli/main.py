@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -18,6 +17,7 @@ from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import
+from lst_cli.text import did_you_mean
 
 # A command is imported when it is called (all are by `lst --help`), libraries that take seconds
 # when its work needs them.
@@ -72,8 +72,7 @@ class LstGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; of a slip of the fingers, guess what was meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
+            meant = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -9,9 +9,22 @@ from typing import Any, TypeVar
 import click
 
 from lst_cli.cli.console import WORKSPACE
+from lst_cli.text import did_you_mean
 from lst_cli.workspace.store import Workspace, find_workspace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]
+    """One of some words; an error says which was meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word that is meant."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            meant = did_you_mean(str(value), map(str, self.choices))
+            raise click.BadParameter(error.message.rstrip(".") + meant, ctx, param) from None
 
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
@@ -48,7 +61,7 @@ set_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs."
+    "--device", type=Choice(["auto", "cpu", "cuda"]), help="Where the network runs."
 )
 
 weights_option = click.option(

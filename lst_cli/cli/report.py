@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_table, say
-from lst_cli.cli.options import examples, json_option, with_options, workspace_option
+from lst_cli.cli.options import Choice, examples, json_option, with_options, workspace_option
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
 from lst_cli.reporting.figures import FIGURES, FigureName
@@ -45,7 +45,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--figure",
     "figures",
     multiple=True,
-    type=click.Choice(FIGURES),
+    type=Choice(FIGURES),
     help="Only this figure, for a paper (PNG and PDF), and its numbers as CSV; may be repeated. "
     "balance: instances of each class with balanced replay. distill, replay, mwg: runs that differ "
     "in this, phase by phase. tail: the rarest classes, AP and pictures. attention: the newest "
@@ -81,7 +81,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--iou-type",
-    type=click.Choice(["segm", "bbox"]),
+    type=Choice(["segm", "bbox"]),
     help="With --compare: masks or boxes.  [default: segm]",
 )
 @click.option(

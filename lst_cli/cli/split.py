@@ -9,6 +9,7 @@ import click
 
 from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
 from lst_cli.cli.options import (
+    Choice,
     examples,
     image_dirs_option,
     json_option,
@@ -23,6 +24,7 @@ from lst_cli.data.problems import count_of
 from lst_cli.data.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
+from lst_cli.phases.split import BASE, PHASES
 from lst_cli.presets import PRESETS
 from lst_cli.workspace.store import Workspace
 
@@ -47,14 +49,14 @@ if TYPE_CHECKING:
     help="Validation annotations of the same release.",
 )
 @with_options(image_dirs_option)
-@click.option("--b", "base", default=270, show_default=True, help="Classes of the base phase.")
-@click.option("--phases", default=6, show_default=True, help="Phases after the base phase.")
+@click.option("--b", "base", default=BASE, show_default=True, help="Classes of the base phase.")
+@click.option("--phases", default=PHASES, show_default=True, help="Phases after the base phase.")
 @click.option(
     "--joint",
     is_flag=True,
     help="All classes in one phase, for lst train-joint; instead of --b and --phases.",
 )
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="Preset of a new lst.toml.")
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of a new lst.toml.")
 @with_options(skip_unusable_option)
 @click.option("--force", is_flag=True, help="Remove phases that were trained on another split.")
 @with_options(set_option, json_option)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lst_cli.cli.options import (
+    Choice,
     device_option,
     dry_run_option,
     examples,
@@ -25,7 +26,7 @@ from lst_cli.workspace.store import Workspace
 @click.option("--all", "everything", is_flag=True, help="All phases that are left.")
 @click.option(
     "--replay",
-    type=click.Choice(["balanced", "none", "all"]),
+    type=Choice(["balanced", "none", "all"]),
     help="Replay of old classes: balanced by instances (paper), none, or all their data.",
 )
 @click.option(
@@ -43,7 +44,7 @@ from lst_cli.workspace.store import Workspace
 )
 @click.option(
     "--new-rows",
-    type=click.Choice(["random", "mean-feature"]),
+    type=Choice(["random", "mean-feature"]),
     help="First classifier rows of new classes.",
 )
 @click.option(

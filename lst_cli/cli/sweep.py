@@ -10,6 +10,7 @@ import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, print_table, show_error
 from lst_cli.cli.options import (
+    Choice,
     device_option,
     examples,
     image_dirs_option,
@@ -82,7 +83,7 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option("--phases", type=click.IntRange(min=1), help="Phases after the base phase.")
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True,
               help="Seed of every run; may be repeated, for means over seeds.")  # fmt: skip
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="Preset of every run.")
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of every run.")
 @with_options(device_option, set_option)
 @click.option(
     "--dry-run",

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from lst_cli.cli.console import warn
 from lst_cli.cli.options import (
+    Choice,
     device_option,
     dry_run_option,
     examples,
@@ -34,23 +36,23 @@ from lst_cli.workspace.store import Workspace
 @with_options(workspace_option, weights_option)
 @click.option(
     "--row",
-    type=click.Choice(list(JOINT_ROWS)),
+    type=Choice(list(JOINT_ROWS)),
     help="A row of the paper's Table 1: short for --sampler, --head and --mask, which count more "
     "where they are given too.",
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["uniform", "class-aware", "repeat-factor"]),
+    type=Choice(["uniform", "class-aware", "repeat-factor"]),
     help="Images of an epoch: each once, classes equally often, or those of rare classes repeated.",
 )
 @click.option(
     "--head",
-    type=click.Choice(["cosine", "softmax"]),
+    type=Choice(["cosine", "softmax"]),
     help="Classifier: cosine as in LST, or Mask R-CNN's.",
 )
 @click.option(
     "--mask",
-    type=click.Choice(["transfer", "fcn"]),
+    type=Choice(["transfer", "fcn"]),
     help="Masks: made from classifier rows as in LST, or Mask R-CNN's.",
 )
 @click.option(
@@ -87,8 +89,9 @@ def command(
     settings. An interrupted run continues with the same command.
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
-    from lst_cli.recipes.budget import image_passes_of
+    from lst_cli.recipes.budget import budget_of as passes_of
     from lst_cli.recipes.plan import require_joint
+    from lst_cli.recipes.run_settings import network_differences
 
     if image_passes is not None and budget_of is not None:
         raise LstError("--image-passes and --budget-of: two budgets", "leave one of them out")
@@ -98,7 +101,11 @@ def command(
     named = {key.replace(".", "__"): value for key, value in chosen.items()}
     settings = workspace.settings(words(overrides, device=device, **named))
     if budget_of is not None:
-        image_passes = image_passes_of(Workspace(budget_of))
+        other = Workspace(budget_of)
+        image_passes = passes_of(other, workspace)
+        if differing := network_differences(settings, other.trained_settings(0)):
+            shown = "; ".join(map(str, differing[:3]))
+            warn(f"{budget_of} was trained with other data or network settings: {shown}")
     if dry_run:
         show_dry_run(workspace, 0, settings, as_json, image_passes=image_passes)
         return

@@ -5,7 +5,6 @@ Classes are told apart by name: files of different makers number them differentl
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
 from lst_cli.phases.order import order_classes
+from lst_cli.text import did_you_mean
 
 IntArray = npt.NDArray[np.int64]
 
@@ -135,8 +135,7 @@ def _wished(
                 "lst status shows the phases; leave the class out",
             )
         if name not in dataset.categories.names:
-            close = difflib.get_close_matches(name, sorted(annotated - known.keys()), n=1)
-            meant = f"; did you mean {quoted(close[0])}?" if close else ""
+            meant = did_you_mean(quoted(name), map(quoted, sorted(annotated - known.keys())))
             raise LstError(
                 f"--class {quoted(name)}: {dataset.path} has no such class{meant}",
                 f"choose of {listed(sorted(annotated - known.keys()))}"

@@ -6,6 +6,20 @@ from itertools import pairwise
 
 from lst_cli.errors import LstError
 
+# The paper: b and T on LVIS v0.5, whose 1,230 classes have training instances.
+BASE, PHASES, LVIS_CLASSES = 270, 6, 1230
+
+
+def fitting_split(classes: int) -> tuple[int, int]:
+    """A base and a number of phases for so many classes: the paper's, or as near as can be.
+
+    Example:
+        >>> fitting_split(1230), fitting_split(28), fitting_split(2)
+        ((270, 6), (6, 6), (1, 1))
+    """
+    base = BASE if classes >= BASE + PHASES else max(1, round(classes * BASE / LVIS_CLASSES))
+    return base, max(1, min(PHASES, classes - base))
+
 
 def split_classes(classes: int, base: int, phases: int) -> list[range]:
     """Cut the class order into the base group and the groups of later phases.

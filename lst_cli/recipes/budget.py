@@ -31,6 +31,23 @@ def image_passes_of(workspace: Workspace) -> int:
     return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
 
 
+def budget_of(other: Workspace, workspace: Workspace) -> int:
+    """Images that all phases of another workspace showed, for a training in this one.
+
+    Raises:
+        LstError: If it learned other data, or is not finished.
+    """
+    ours, theirs = workspace.split.train, other.split.train
+    shown = image_passes_of(other)
+    if ours.sha256 != theirs.sha256:
+        raise LstError(
+            f"--budget-of {other.root}: it learned from {theirs.path}, and {workspace.root} from "
+            f"{ours.path}, another file",
+            f"give a workspace of the same training file, or --image-passes {shown}",
+        )
+    return shown
+
+
 def image_budget(settings: Settings, phase: int, image_passes: int | None = None) -> int | None:
     """Images that a phase is to show; None where its epochs decide.
 

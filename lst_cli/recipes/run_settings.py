@@ -57,6 +57,19 @@ def find_differences(
     )
 
 
+def network_differences(this: Settings, first: Settings) -> list[Setting]:
+    """Settings of network and images in which a training differs from one before it."""
+    tables = [dict(flatten(one.model_dump(mode="json"))) for one in (first, this)]
+    own = ("model.head", "model.mask", *NO_MATTER)  # the rows of Table 1 differ in these
+    return [
+        Setting(key=key, first=_shown(values[0]), this=_shown(values[1]))
+        for key in dict.fromkeys(key for table in tables for key in table)
+        if key.startswith(("preset", "model.", "data.", "detectron2."))
+        and key not in own
+        and (values := [table.get(key, _ABSENT) for table in tables])[0] != values[1]
+    ]
+
+
 def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
     split = workspace.split
     base = workspace.require_done(0)

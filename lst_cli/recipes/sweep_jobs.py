@@ -30,6 +30,7 @@ from lst_cli.recipes.split import make_split, plan_phases
 from lst_cli.recipes.sweep_plan import PlannedRun, SweepPlan
 from lst_cli.settings import load_settings
 from lst_cli.tables import flatten
+from lst_cli.text import did_you_mean
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
 
@@ -142,7 +143,10 @@ def plan_jobs(
     names = [run.name for run in plan.runs]
     for name in only:
         if name not in names:
-            raise LstError(f"--only {name}: no such run", f"choose among {', '.join(names)}")
+            raise LstError(
+                f"--only {name}: no such run{did_you_mean(name, names)}",
+                f"choose among {', '.join(names)}",
+            )
     planner = _Planner(plan, train, val, SweepLayout(root))
     every = [
         planner.job(run, plan.seeds_of(run)[turn])

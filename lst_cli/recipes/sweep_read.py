@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.sweep_plan import CommonSettings, Part, PlannedRun, SweepData, SweepPlan
 from lst_cli.tables import first_few, override_table, read_toml, shorten
+from lst_cli.text import did_you_mean
 
 _PLANS = "plans"
 _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
@@ -46,9 +46,7 @@ def read_plan(given: str) -> SweepPlan:
         file.name.removesuffix(".toml")
         for file in resources.files("lst_cli").joinpath(_PLANS).iterdir()
     )
-    close = difflib.get_close_matches(given, known, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise LstError(f"{given}: no such plan{meant}", "lst sweep --list")
+    raise LstError(f"{given}: no such plan{did_you_mean(given, known)}", "lst sweep --list")
 
 
 def parse_plan(
@@ -182,9 +180,7 @@ def _read_part(
     known = fields | (_SETTING_KEYS if settings else set())
     for key in table:
         if key not in known:
-            close = difflib.get_close_matches(key[:100], sorted(known), n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            lines.append(f"{prefix}unknown key {shorten(key)}{meant}")
+            lines.append(f"{prefix}unknown key {shorten(key)}{did_you_mean(key, sorted(known))}")
     own = {key: value for key, value in table.items() if key in fields}
     if settings:
         own["settings"] = {key: table[key] for key in table if key in _SETTING_KEYS}
@@ -220,8 +216,7 @@ def _cross_problems(runs: Sequence[PlannedRun]) -> Iterator[str]:
         other = by_name.get(run.budget_of)
         where = f"run {run.name}: budget-of"
         if other is None:
-            close = difflib.get_close_matches(run.budget_of, names, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
+            meant = did_you_mean(run.budget_of, names)
             yield f"{where}: there is no run {run.budget_of!r}{meant}"
         elif other.budget_of is not None:
             yield f"{where}: run {other.name} takes its own budget from another run"

@@ -16,6 +16,7 @@ from lst_cli.reporting.canvas import (
     LIGHT,
     Theme,
     add_legend,
+    count_in_whole_numbers,
     make_figure,
     ramp_colours,
     render,
@@ -138,6 +139,7 @@ def plot_class_ap(
     last = metrics[-1]
     style_axes(axes, theme, "Mask AP of each class", RANK, "mask AP (%)")
     axes.set_xlim(0.5, len(classes) + 0.5)
+    count_in_whole_numbers(axes.xaxis)
     highest = max((100 * value for value in last.segm.per_class.values()), default=0)
     step = next(step for step in (5, 10, 20) if step * 5 >= highest or step == 20)
     top = max(step, step * math.ceil(highest / step))

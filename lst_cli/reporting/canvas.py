@@ -162,6 +162,13 @@ def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: flo
     return figure
 
 
+def count_in_whole_numbers(axis: Any) -> None:
+    """Tick an axis of ranks, classes or phases at whole numbers only, even if it has few."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
 def style_axes(
     axes: Any,
     theme: Theme,

@@ -19,6 +19,7 @@ from lst_cli.reporting.canvas import (
     Letters,
     Theme,
     add_legend,
+    count_in_whole_numbers,
     make_figure,
     render,
     shade_phases,
@@ -221,10 +222,10 @@ def _edges(count: int) -> list[float]:
 
 
 def _log_axis(axes: Any, count: int, highest: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter
 
     axes.set_xlim(0.5, max(count, 1) + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    count_in_whole_numbers(axes.xaxis)
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_ylim(0.5, max(highest, 10) * 2)

@@ -92,6 +92,19 @@ def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
         (("eval", "--phase", "two"), "Invalid value for '--phase'", "lst eval --help"),
         (("status", "extra"), "Got unexpected extra argument (extra)", "lst status --help"),
         (("init", "--preset", "huge"), "'huge' is not one of", "lst init --help"),
+        (("init", "--preset", "lite-papr"), "; did you mean lite-paper?", "lst init --help"),
+        (("report", "--figure", "blance"), "; did you mean balance?", "lst report --help"),
+        (("step", "--replay", "Balanced"), "; did you mean balanced?", "lst step --help"),
+        (("step", "--device", "CUDA"), "; did you mean cuda?", "lst step --help"),
+        (("split", "--preset", "paper-r5O"), "; did you mean paper-r50?", "lst split --help"),
+        (
+            ("train-joint", "--row", "repeat"),
+            "; did you mean repeat-factor?",
+            "lst train-joint --help",
+        ),
+        (("eval", "--iou-type", "seg"), "; did you mean segm?", "lst eval --help"),
+        (("split", "--phase", "3"), "--phases", "lst split --help"),
+        (("demo", "--seed", "-1"), "-1 is not in the range 0<=x<=2147483647", "lst demo --help"),
     ],
 )
 def test_a_slip_is_one_line_and_a_hint(

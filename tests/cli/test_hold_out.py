@@ -39,7 +39,27 @@ def test_the_cut_is_shown_and_the_next_command_goes_on(
     last = outcome.out.splitlines()[-1]
     assert last.startswith("next: lst split ")
     command = shlex.split(last.removeprefix("next: lst ").replace("DIR", str(small_lvis.images)))
-    done = lst(*command, "--b", 5, "--phases", 2, "-w", tmp_path / "work", "--json")
+    assert command[:3] == ["split", "-w", str(out / "lst-workspace")]
+    done = lst(*command, "--json")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5])
+def test_the_printed_split_fits_however_few_classes_are_left(
+    lst: Lst, small_lvis: Any, tmp_path: Path, classes: int
+) -> None:
+    kept = (7, 9, 4, 2, 5)[:classes]
+    found = small_lvis.train["annotations"]
+    small_lvis.train["annotations"] = [one for one in found if one["category_id"] in kept]
+    small_lvis.save()
+    outcome = lst(*words(small_lvis, tmp_path / "out"))
+    assert outcome.code == 0, outcome.err
+    if classes == 1:
+        assert "next:" not in outcome.out
+        assert "no phases can be made of it" in outcome.err
+        return
+    command = shlex.split(outcome.out.splitlines()[-1].removeprefix("next: lst "))
+    done = lst(*[str(small_lvis.images) if word == "DIR" else word for word in command])
     assert done.code == 0, done.err
 
 

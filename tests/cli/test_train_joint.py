@@ -204,3 +204,26 @@ def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
     outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
     assert "model.head = softmax: new classes take model.head = cosine" in outcome.error
     assert joint.layout.split.read_bytes() == before
+
+
+def test_a_budget_is_that_of_a_workspace_on_the_same_data(
+    lst: Lst, small_lvis: Any, workspace: Workspace, joint: Workspace, fake_trainer: Any
+) -> None:
+    lst("train-base", "-w", workspace.root)
+    lst("step", "--all", "-w", workspace.root)
+    words = ["train-joint", "--budget-of", workspace.root, "--dry-run", "-w", joint.root]
+    outcome = lst(*words)
+    assert outcome.code == 0, outcome.err
+    assert "warning" not in outcome.err
+    other = lst(*words, "--set", "data.min_size=[320]", "--set", "base.lr=0.1")
+    assert other.code == 0
+    [line] = [line for line in other.err.splitlines() if line.startswith("warning: ")]
+    assert "other data or network settings: data.min_size" in line
+    assert "lr" not in line
+    small_lvis.train["annotations"].pop()
+    small_lvis.save()
+    lst(*small_lvis.split_words()[:-4], "--joint", "-w", joint.root)
+    refused = lst(*words)
+    assert "it learned from" in refused.error
+    assert f"--budget-of {workspace.root}" in refused.error
+    assert "--image-passes " in refused.hint

@@ -118,3 +118,29 @@ def test_the_rarest_bin_is_warm_and_the_most_frequent_is_cool():
         rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
         assert rgb[0, 0] > rgb[0, 2]
         assert rgb[-1, 2] > rgb[-1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 11, 28, 1203])
+def test_ranks_are_ticked_at_whole_numbers_only(count: int) -> None:
+    from matplotlib.figure import Figure
+
+    from lst_cli.reporting.canvas import count_in_whole_numbers
+
+    axes = Figure(figsize=(6, 3)).subplots()
+    axes.set_xlim(0.5, count + 0.5)
+    count_in_whole_numbers(axes.xaxis)
+    inside = [tick for tick in axes.get_xticks() if 0.5 <= tick <= count + 0.5]
+    assert inside
+    assert all(tick == round(tick) for tick in inside)
+
+
+def test_every_plot_with_ranks_uses_them() -> None:
+    """An axis of the class order is labelled with RANK or says "(rank)"."""
+    from pathlib import Path
+
+    import lst_cli.reporting
+
+    for file in Path(str(lst_cli.reporting.__path__[0])).glob("*.py"):
+        text = file.read_text()
+        if "(rank)" in text or "RANK," in text:
+            assert "count_in_whole_numbers(" in text, file
