@@ -98,8 +98,8 @@ def command(
         return
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
     base, phases = fitting_split(cut.train.classes)
-    place = shlex.quote(str(directory / DEFAULT_DIRECTORY))
-    say(f"next: lst split -w {place} {files} --images DIR --b {base} --phases {phases}")
+    files += f" -w {shlex.quote(str(directory / DEFAULT_DIRECTORY))}"
+    say(f"next: lst split {files} --images DIR --b {base} --phases {phases}")
 
 
 def _print_cut(cut: HeldOut, rare: int) -> None:

@@ -39,7 +39,7 @@ def test_the_cut_is_shown_and_the_next_command_goes_on(
     last = outcome.out.splitlines()[-1]
     assert last.startswith("next: lst split ")
     command = shlex.split(last.removeprefix("next: lst ").replace("DIR", str(small_lvis.images)))
-    assert command[:3] == ["split", "-w", str(out / "lst-workspace")]
+    assert command[command.index("-w") + 1] == str(out / "lst-workspace")
     done = lst(*command, "--json")
     assert done.code == 0, done.err
 
