@@ -194,7 +194,7 @@ def _show_phases(
     as_json: bool,
 ) -> None:
     from lst_cli.recipes.calibrate import settings_in_series
-    from lst_cli.recipes.evaluate import evaluate_phase
+    from lst_cli.recipes.evaluate import check_phases, evaluate_phase
     from lst_cli.recipes.examine import examine_phase
     from lst_cli.recipes.status import next_command
     from lst_cli.reporting.scores_table import scores_table
@@ -205,6 +205,8 @@ def _show_phases(
     closer = []
     notes: list[str] = []
     with meter() as tell:
+        if several:
+            check_phases(workspace, phases, chosen, fixed_ap=fixed_ap, progress=tell)
         if errors or reference:
             closer = [
                 examine_phase(

@@ -96,10 +96,7 @@ class PhaseDataset:
         self._all_count = others == "count"
         usable = (labels >= 0) & ((labels < seen) | (future == "ignore"))
         wanted = np.zeros(len(dataset.images.ids), dtype=bool)
-        wanted[data.fixed.images] = True
-        for label, count in enumerate(data.replayed):
-            if count:
-                wanted[data.occurrences.images[label]] = True
+        wanted[data.images()] = True
         usable &= wanted[dataset.instances.image_index]
         rows = np.flatnonzero(usable)
         by_image = rows[np.argsort(dataset.instances.image_index[rows], kind="stable")]

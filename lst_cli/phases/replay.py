@@ -148,6 +148,13 @@ class PhaseData:
     phase: int
     sampler: ImageSampler | None = None
 
+    def images(self) -> IntArray:
+        """Rows of the images that any epoch can show, ascending."""
+        replayed = [
+            self.occurrences.images[label] for label, count in enumerate(self.replayed) if count
+        ]
+        return np.unique(np.concatenate([self.fixed.images, *replayed])).astype(np.int64)
+
     def __len__(self) -> int:
         """Entries in an epoch; the expected number where a sampler's epochs differ."""
         if self.sampler is not None:

@@ -27,6 +27,7 @@ from lst_cli.evaluation.detections import Cap
 from lst_cli.evaluation.ground_truth import build_ground_truth, of_images
 from lst_cli.evaluation.lvis_ap import lvis_ap
 from lst_cli.evaluation.sources import Records
+from lst_cli.recipes.checking import check_found_images
 from lst_cli.recipes.inputs import ImagePaths, read_unchanged
 from lst_cli.recipes.shards import in_use, make_header
 from lst_cli.workspace.atomic import write_text
@@ -223,6 +224,9 @@ def _detect(
     progress: Progress,
 ) -> list[list[dict[str, object]]]:
     """Boxes on some training images under every correction, LVIS results format."""
+    paths = ImagePaths.of(train.images, workspace.split.image_dirs)
+    rows = np.flatnonzero(np.isin(train.images.ids, image_ids))
+    check_found_images([train], paths, rows, prepare=progress)
     # torch and detectron2 take seconds to import: not before the inputs are known to be good.
     from lst_cli.recipes.inference import detect_corrected
 
@@ -231,9 +235,9 @@ def _detect(
         in_use(workspace.trained_settings(phase), settings),
         settings,
         train.images,
-        ImagePaths.of(train.images, workspace.split.image_dirs),
+        paths,
         seen,
-        np.flatnonzero(np.isin(train.images.ids, image_ids)).tolist(),
+        rows.tolist(),
         shifts,
         progress=lambda done, total: progress("training images, to calibrate", done, total),
     )

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lst_cli.data.checks import check_dataset, check_segmentations
+import numpy as np
+
+from lst_cli.data.checks import check_dataset, check_images, check_segmentations
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.data.problems import SKIP_HINT, Problem
 from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.recipes.check import check
+from lst_cli.recipes.inputs import ImagePaths, IntArray
 from lst_cli.workspace.manifest import Split
 
 _WRONG_DATA = frozenset(
@@ -41,20 +44,45 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         skip_unusable=split.skips_unusable,
         progress=lambda done, total: prepare("checking files and images", done, total),
     )
-    # What to read comes from the split, not from options of the command that trains.
-    again = {SKIP_HINT: "correct or remove these, or make the split again with --skip-unusable"}
-    images = "make the same split again with the right --images DIR; what is trained stays"
-    refuse_errors(
-        [
-            replace(
-                problem,
-                hint=images
-                if problem.kind == "missing-image" and split.image_dirs
-                else again.get(problem.hint or "", problem.hint),
-            )
-            for problem in report.problems
-        ]
-    )
+    refuse_errors([_of_split(problem, bool(split.image_dirs)) for problem in report.problems])
+
+
+def check_found_images(
+    parts: Sequence[Dataset],
+    paths: ImagePaths,
+    rows: IntArray | None = None,
+    *,
+    prepare: Callable[[str, int, int | None], None],
+) -> None:
+    """See that the images of a split are there and as large as stated.
+
+    Args:
+        parts: The files that the image table is made of.
+        paths: Where the images lie.
+        rows: Rows of the image table to look at; all by default.
+        prepare: Told what is done, how much of it, of how much.
+
+    Raises:
+        LstError: If one is not.
+    """
+    for part, finder, start in zip(parts, paths.finders, paths.starts, strict=True):
+        own = np.arange(len(part.images))
+        if rows is not None:
+            own = rows[(rows >= start) & (rows < start + len(own))] - start
+        problems = check_images(
+            part, finder, rows=own, progress=lambda done, all_: prepare("images", done, all_)
+        )
+        refuse_errors([_of_split(problem) for problem in problems], str(part.path))
+
+
+def _of_split(problem: Problem, has_images: bool = True) -> Problem:
+    """A problem with a hint for commands that read a split instead of options."""
+    hint = problem.hint
+    if problem.kind == "missing-image" and has_images:
+        hint = "make the same split again with the right --images DIR; what is trained stays"
+    elif hint == SKIP_HINT:
+        hint = "correct or remove these, or make the split again with --skip-unusable"
+    return replace(problem, hint=hint)
 
 
 def read_checked(

@@ -13,15 +13,15 @@ from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
-from lst_cli.evaluation.ground_truth import build_ground_truth
 from lst_cli.evaluation.instant import InstantMetrics
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.evaluation.scoring import iou_metrics
 from lst_cli.evaluation.sources import Records, ResultsFile, Source
 from lst_cli.evaluation.truth_notes import truth_notes
-from lst_cli.phases.bins import parse_bins
+from lst_cli.phases.replay import step_data
 from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
-from lst_cli.recipes.inputs import ImagePaths, read_training_input, read_validation
+from lst_cli.recipes.checking import check_found_images
+from lst_cli.recipes.inputs import ImagePaths, read_training_input
 from lst_cli.recipes.measure import (
     IOU_TYPES,
     Measured,
@@ -34,9 +34,10 @@ from lst_cli.recipes.shards import (
     in_use,
     make_header,
 )
+from lst_cli.recipes.validation import Validation, prepare_validation
 from lst_cli.workspace.atomic import replacing, write_text
 from lst_cli.workspace.layout import PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
 
 Progress = Callable[[str, int, int | None], None]
@@ -74,28 +75,31 @@ def evaluate_phase(
     tell = progress or (lambda what, done, total: None)
     manifest = workspace.require_model(phase)
     require_correctable(phase, settings)
-    split = workspace.split
-    val, paths = read_validation(workspace, phase)
-    parse_bins(settings.eval.bins)  # refused now, not after the network has run
     plain = settings
     if fixed_ap:
         settings = with_fixed_cap(settings)
+    files = evaluation_files(workspace.phase(phase), fixed_ap)
+    to_detections, to_metrics, part = files
     with workspace.locked():
         began = time.perf_counter()
+        against = prepare_validation(workspace, phase, settings, outputs=files, progress=tell)
         # Chosen by the ordinary cap: AP and AP_fixed are of the same scores.
         correction = calibration_of(workspace, phase, plain, progress=tell)
         shift = shift_of(workspace, phase, correction)
-        directory = workspace.phase(phase)
-        to_detections, to_metrics, part = evaluation_files(directory, fixed_ap)
         header = run_model(
-            workspace, manifest, settings, val, paths, part, shift=shift, progress=tell
+            workspace,
+            manifest,
+            settings,
+            against.dataset,
+            against.paths,
+            part,
+            shift=shift,
+            progress=tell,
         )
         with replacing(to_detections) as written:
-            collect_detections(part, header, len(val.images), written)
-            metrics, measured = measure_phase(
-                split,
-                phase,
-                val,
+            collect_detections(part, header, len(against.dataset.images), written)
+            metrics, _ = measure_phase(
+                against,
                 ResultsFile(written),
                 settings,
                 began=began,
@@ -109,9 +113,36 @@ def evaluate_phase(
         part.unlink(missing_ok=True)
     if note is not None:
         most = None if fixed_ap else settings.eval.detections
-        for sentence in truth_notes(measured["segm"].matches.truth, most):
+        for sentence in (*against.truth.notes, *truth_notes(against.truth, most)):
             note(sentence)
     return metrics
+
+
+def check_phases(
+    workspace: Workspace,
+    phases: Sequence[int],
+    settings: Sequence[Settings],
+    *,
+    fixed_ap: bool = False,
+    progress: Progress,
+) -> None:
+    """See that each of several phases can be evaluated, before the first one is.
+
+    Args:
+        workspace: With the finished phases.
+        phases: The phases.
+        settings: What each is evaluated with.
+        fixed_ap: As for `evaluate_phase`.
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If one cannot.
+    """
+    for phase, own in zip(phases, settings, strict=True):
+        workspace.require_model(phase)
+        require_correctable(phase, own)
+        files = evaluation_files(workspace.phase(phase), fixed_ap)
+        prepare_validation(workspace, phase, own, outputs=files, progress=progress)
 
 
 def with_fixed_cap(settings: Settings) -> Settings:
@@ -163,10 +194,17 @@ def evaluate_instant(
         raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
     workspace.require_model(phase - 1)
     split = workspace.split
-    val, paths = read_validation(workspace, phase)
-    parse_bins(settings.eval.bins)  # refused now, not after the network has run
-    inputs = read_training_input(workspace)
     with workspace.locked():
+        against = prepare_validation(
+            workspace,
+            phase,
+            settings,
+            outputs=(workspace.phase(phase).instant,),
+            progress=tell,
+        )
+        inputs = read_training_input(workspace)
+        shown = step_data(inputs.occurrences, split.labels_of(phase), phase, settings.seed, "none")
+        check_found_images(inputs.dataset.parts, inputs.paths, shown.images(), prepare=tell)
         # torch and detectron2 take seconds to import.
         from lst_cli.recipes.inference import detect_with
         from lst_cli.recipes.instant import InstantClasses
@@ -181,13 +219,13 @@ def evaluate_instant(
                 classes.network(classes.rows(way), use),
                 use,
                 settings,
-                val.images,
-                paths,
+                against.dataset.images,
+                against.paths,
                 split.class_order[: split.seen_classes(phase)],
                 lambda done, total, way=way: tell(f"images, {way} rows", done, total),  # type: ignore[misc]
             )
             found[way], _ = measure_phase(
-                split, phase, val, Records(detections), settings, began=began, progress=tell
+                against, Records(detections), settings, began=began, progress=tell
             )
         metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
         write_text(workspace.phase(phase).instant, metrics.model_dump_json(indent=1) + "\n")
@@ -195,9 +233,7 @@ def evaluate_instant(
 
 
 def measure_phase(
-    split: Split,
-    phase: int,
-    val: Dataset,
+    against: Validation,
     source: Source,
     settings: Settings,
     *,
@@ -208,45 +244,37 @@ def measure_phase(
     """AP of detections over the classes seen up to a phase; nothing is written.
 
     Args:
-        split: The split.
-        phase: t.
-        val: The file that the phase is evaluated on.
+        against: What the phase is evaluated on.
         source: The detections.
-        settings: Bins and detections an image.
+        settings: Detections an image.
         began: When the evaluation began, by `time.perf_counter`.
         fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
         progress: What is done, how much of it, of how much.
 
     Raises:
-        LstError: If the file is not in order, or a detection does not fit it.
+        LstError: If a detection does not fit the file.
     """
-    seen = split.class_order[: split.seen_classes(phase)]
-    records = split.classes[: len(seen)]
-    truth = build_ground_truth(
-        val,
-        seen,
-        {record.category_id: record.images for record in records},
-        progress=lambda done, total: progress(f"masks of {val.path.name}", done, total),
-    )
+    split, phase, truth = against.split, against.phase, against.truth
+    records = split.classes[: split.seen_classes(phase)]
     cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
     measured = {
         iou_type: measure(truth, source, iou_type, cap=cap, seed=settings.seed, progress=progress)
         for iou_type in IOU_TYPES
     }
     instances = {record.category_id: record.instances for record in records}
-    groups, bins = split.groups[: phase + 1], parse_bins(settings.eval.bins)
+    groups = split.groups[: phase + 1]
     segm, bbox = (
-        iou_metrics(measured[one].result, groups, instances, bins, measured[one].resampled)
+        iou_metrics(measured[one].result, groups, instances, against.bins, measured[one].resampled)
         for one in IOU_TYPES
     )
     metrics = Metrics(
         phase=phase,
-        images=len(val.images),
+        images=len(against.dataset.images),
         detections=measured["segm"].given,
         seconds=time.perf_counter() - began,
         federated=truth.federated,
         fixed_ap=fixed_ap,
-        annotations_sha256=val.sha256,
+        annotations_sha256=against.dataset.sha256,
         segm=segm,
         bbox=bbox,
     )

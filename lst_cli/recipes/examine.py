@@ -14,9 +14,9 @@ from lst_cli.data.lvis import Dataset
 from lst_cli.evaluation.calibration import Correction
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
 from lst_cli.evaluation.errors import ErrorAnalysis, analyse_errors
+from lst_cli.evaluation.lvis_package import load_lvis
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.evaluation.sources import ResultsFile
-from lst_cli.phases.bins import parse_bins
 from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.recipes.evaluate import (
     Progress,
@@ -25,9 +25,9 @@ from lst_cli.recipes.evaluate import (
     measure_phase,
     with_fixed_cap,
 )
-from lst_cli.recipes.inputs import read_validation
 from lst_cli.recipes.measure import NAMES, compare_with_lvis_api
 from lst_cli.recipes.shards import in_use, make_header
+from lst_cli.recipes.validation import prepare_validation
 from lst_cli.reporting.errors_table import write_errors
 from lst_cli.workspace.store import Workspace
 
@@ -79,7 +79,18 @@ def examine_phase(
     directory = workspace.phase(phase)
     from_detections, from_metrics, _ = evaluation_files(directory, fixed_ap)
     workspace.require_done(phase)
-    val, _ = read_validation(workspace, phase)
+    if reference:
+        load_lvis()
+    to_errors = directory.fixed_errors if fixed_ap else directory.errors
+    against = prepare_validation(
+        workspace,
+        phase,
+        settings,
+        outputs=(to_errors,) if errors else (),
+        images=False,
+        progress=tell,
+    )
+    val = against.dataset
     stored = _stored(from_metrics) if from_detections.exists() else None
     if stored is None or (stored.made_with, stored.calibration) != _made_with(
         workspace, phase, settings, val, fixed_ap=fixed_ap, progress=tell
@@ -87,9 +98,7 @@ def examine_phase(
         stored = evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
     source = ResultsFile(from_detections)
     metrics, measured = measure_phase(
-        workspace.split,
-        phase,
-        val,
+        against,
         source,
         settings,
         began=time.perf_counter(),
@@ -105,12 +114,10 @@ def examine_phase(
         analysis = analyse_errors(
             measured["segm"].matches,
             {record.category_id: record.instances for record in workspace.split.classes},
-            parse_bins(settings.eval.bins),
+            against.bins,
         )
         with workspace.locked():
-            written = write_errors(
-                analysis, directory.fixed_errors if fixed_ap else directory.errors
-            )
+            written = write_errors(analysis, to_errors)
     cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
     differences: dict[IouType, float | None] = {}
     for iou_type, one in measured.items() if reference else ():

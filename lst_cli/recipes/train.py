@@ -15,7 +15,7 @@ from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.budget import image_budget, scheduled
-from lst_cli.recipes.checking import check_before_training
+from lst_cli.recipes.checking import check_before_training, check_found_images
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import (
     TrainingPlan,
@@ -25,7 +25,7 @@ from lst_cli.recipes.plan import (
     require_trainable,
 )
 from lst_cli.recipes.run_settings import NO_MATTER, completed
-from lst_cli.workspace.atomic import explain_os_error
+from lst_cli.workspace.atomic import explain_os_error, require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
 from lst_cli.workspace.store import Workspace, sha256_of
@@ -117,6 +117,11 @@ def train_phase(
         if restart:
             throw_away(workspace.phase(phase))
         manifest = _begin(workspace, plan, settings, budget, weights, events)
+        if phase > 0 or workspace.manifest(phase) is not None:
+            check_found_images(
+                inputs.dataset.parts, inputs.paths, data.images(), prepare=events.prepare
+            )
+        require_writable(workspace.phase(phase).model, workspace.phase(phase).training_state)
         return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
 
 

@@ -105,6 +105,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def require_writable(*paths: Path) -> None:
+    """See that files can be written, before the work that leads to them.
+
+    Raises:
+        LstError: Naming the first that cannot be written.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise LstError(f"cannot write {path}: a directory is in the way", "move it away")
+        with explain_os_error(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+
+
 def remove_leftovers(directory: Path, *, of_0_1: bool = False) -> None:
     """Remove what a write that was killed left in a directory: up to a whole checkpoint.
 

@@ -20,7 +20,7 @@ from lst_cli.evaluation.sources import Records
 from lst_cli.recipes import split as split_recipe
 from lst_cli.recipes import train as train_recipe
 from lst_cli.recipes.evaluate import measure_phase
-from lst_cli.recipes.inputs import read_validation
+from lst_cli.recipes.validation import prepare_validation
 from lst_cli.settings import load_settings
 from lst_cli.workspace.store import Workspace
 
@@ -81,15 +81,14 @@ def workspace(
         detections = draw_detections(
             small_lvis, set(split.class_order[: split.seen_classes(phase)]), phase
         )
-        val, _ = read_validation(workspace, phase)
+        settings = load_settings(None, ["eval.bins==1,<5,<10,10-99"])
+        tell = lambda what, done, total: None  # noqa: E731
         metrics, _ = measure_phase(
-            split,
-            phase,
-            val,
+            prepare_validation(workspace, phase, settings, progress=tell),
             Records(detections),
-            load_settings(None, ["eval.bins==1,<5,<10,10-99"]),
+            settings,
             began=time.perf_counter(),
-            progress=lambda what, done, total: None,
+            progress=tell,
         )
         steady = metrics.model_copy(update={"seconds": 2.5})
         workspace.phase(phase).metrics.write_text(steady.model_dump_json())
