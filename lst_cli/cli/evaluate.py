@@ -15,6 +15,7 @@ from lst_cli.cli.options import (
     examples,
     json_option,
     set_option,
+    skip_unusable_option,
     with_options,
     words,
     workspace_option,
@@ -96,7 +97,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=True,
     help="Run lvis-api too, which takes minutes, and print the largest difference.",
 )
-@with_options(device_option, set_option, json_option)
+@with_options(skip_unusable_option, device_option, set_option, json_option)
 def command(
     workspace: Workspace,
     phase: int | None,
@@ -110,6 +111,7 @@ def command(
     fixed_ap: bool,
     errors: bool,
     reference: bool,
+    skip_unusable: bool,
     device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -146,10 +148,12 @@ def command(
             fixed_ap=fixed_ap,
             reference=reference,
             errors=errors,
+            skip_unusable=skip_unusable,
             as_json=as_json,
         )
         return
     _refuse(of_file, "needs --detections")
+    _refuse({"--skip-unusable": skip_unusable}, "is of lst split, or needs --detections")
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
     require(*NETWORK, *(["lvis"] if reference else []))

@@ -14,6 +14,7 @@ from lst_cli.cli.options import (
     image_dirs_option,
     json_option,
     set_option,
+    skip_unusable_option,
     with_options,
     words,
     workspace_option,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 @click.option(
     "--mwg", is_flag=True, help="With --finetune: the generator writes the rows of new classes."
 )
-@with_options(device_option, set_option, json_option)
+@with_options(skip_unusable_option, device_option, set_option, json_option)
 def command(
     workspace: Workspace,
     train: Path,
@@ -70,6 +71,7 @@ def command(
     names: tuple[str, ...],
     finetune: bool,
     mwg: bool,
+    skip_unusable: bool,
     device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -107,6 +109,7 @@ def command(
             val=val,
             names=names,
             finetune=finetune,
+            skip_unusable=skip_unusable,
             events=training_events(tell),
         )
     if as_json:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
-from lst_cli.cli.options import examples, json_option, train_option, with_options
+from lst_cli.cli.options import (
+    examples,
+    json_option,
+    skip_unusable_option,
+    train_option,
+    with_options,
+)
 from lst_cli.data.problems import count_of
+from lst_cli.data.unusable import tell_skipped
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
 from lst_cli.phases.split import fitting_split
 from lst_cli.workspace.store import DEFAULT_DIRECTORY
@@ -60,6 +67,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seed of all draws.",
 )
+@with_options(skip_unusable_option)
 @click.option("--force", is_flag=True, help="Replace train.json and val.json of an earlier cut.")
 @with_options(json_option)
 def command(
@@ -68,6 +76,7 @@ def command(
     rare: int,
     share: float,
     seed: int,
+    skip_unusable: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -86,6 +95,7 @@ def command(
             rare=rare,
             share=share,
             seed=seed,
+            skip_unusable=skip_unusable,
             force=force,
             progress=lambda what: partial(tell, what),
         )
@@ -97,6 +107,9 @@ def command(
         warn("one class is left to learn: no phases can be made of it")
         return
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
+    if cut.skipped:
+        note(f"{tell_skipped(cut.skipped)} of the counts; they stand in the files")
+        files += " --skip-unusable"
     base, phases = fitting_split(cut.train.classes)
     files += f" -w {shlex.quote(str(directory / DEFAULT_DIRECTORY))}"
     say(f"next: lst split {files} --images DIR --b {base} --phases {phases}")

@@ -21,6 +21,7 @@ def run_scoring(
     fixed_ap: bool,
     reference: bool,
     errors: bool,
+    skip_unusable: bool,
     as_json: bool,
 ) -> None:
     """Score a results file and show the numbers."""
@@ -43,6 +44,7 @@ def run_scoring(
             iou_types=iou_types or IOU_TYPES,
             bins=wanted_bins,
             fixed_ap=fixed_ap,
+            skip_unusable=skip_unusable,
             progress=tell,
         )
     metrics = scored.metrics

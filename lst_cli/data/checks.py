@@ -282,6 +282,14 @@ def words_for(kind: str) -> str:
     return (_BOX_FAULTS | FAULTS)[kind]
 
 
+def crowd_hint(dataset: Dataset) -> str:
+    """How annotations of single objects that are marked as crowds are corrected."""
+    return (
+        "if each marks one object (the brush of CVAT writes 1), set iscrowd to 0: "
+        f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {dataset.path}"""
+    )
+
+
 def _check_usable(dataset: Dataset) -> Iterator[Problem]:
     count = len(dataset.instances)
     faults = box_faults(dataset).values()
@@ -294,8 +302,7 @@ def _check_usable(dataset: Dataset) -> Iterator[Problem]:
             f"every annotation is a crowd (iscrowd is 1 in all {count:,}), so that there is no "
             "class to learn or to score",
             count,
-            hint="if each marks one object (the brush of CVAT writes 1), set iscrowd to 0: "
-            f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {dataset.path}""",
+            hint=crowd_hint(dataset),
         )
     else:
         yield Problem(

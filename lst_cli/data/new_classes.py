@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.data.checks import usable_instances
+from lst_cli.data.checks import crowd_hint, usable_instances
 from lst_cli.data.lvis import Dataset
 from lst_cli.data.problems import count_of
 from lst_cli.errors import LstError
@@ -79,11 +79,13 @@ def choose_new_classes(
         dataset.instances.category_index[usable], minlength=len(categories)
     ).astype(np.int64)
     for row in np.flatnonzero(chosen & (counts == 0)):
+        own = dataset.instances.category_index == row
+        only_crowds = dataset.instances.crowd[own].all() and not dataset.skipped
         raise LstError(
             f"{path}: class {quoted(categories.names[row])} has "
             f"{count_of(int(boxes[row]), 'annotation', 'annotations')} but no usable box: crowds "
             "and boxes without area inside the image do not count",
-            "mend or remove its annotations",
+            crowd_hint(dataset) if only_crowds else "correct or remove its annotations",
         )
     rows = order_classes(categories.ids, np.where(chosen, counts, 0))
     taught = usable & chosen[dataset.instances.category_index]

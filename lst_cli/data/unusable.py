@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from lst_cli.data.checks import box_faults, words_for
 from lst_cli.data.json_stream import Progress
-from lst_cli.data.lvis import Dataset
+from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.data.problems import count_of
 from lst_cli.data.segmentation_checks import find_segmentation_faults
 from lst_cli.data.segmentations import USABLE
@@ -45,6 +46,19 @@ def leave_out_unusable(dataset: Dataset, *, progress: Progress | None = None) ->
             skipped[kind] = left
             crowd[np.array(left)] = True
     return replace(dataset, instances=replace(dataset.instances, crowd=crowd), skipped=skipped)
+
+
+def read_usable(path: Path | str, *, progress: Progress | None = None) -> Dataset:
+    """Read an annotation file and leave out what cannot be used.
+
+    Args:
+        path: The file.
+        progress: Called with bytes read and bytes in the file, in each pass over it.
+
+    Raises:
+        LstError: If the file cannot be read.
+    """
+    return leave_out_unusable(read_dataset(path, progress=progress), progress=progress)
 
 
 def tell_skipped(skipped: Mapping[str, int]) -> str:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, Layout, huge_images, iter_segmentations
+from lst_cli.data.problems import count_of
 from lst_cli.data.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
+from lst_cli.data.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 
@@ -177,7 +179,7 @@ def build_ground_truth(
         unsure=crowded,
         partial=np.union1d(partial, crowded),
         federated=dataset.federated,
-        notes=_notes(dataset, len(crowds), sum(one not in names for one in wanted), scraps),
+        notes=_notes(dataset, crowds, sum(one not in names for one in wanted), scraps),
     )
 
 
@@ -292,6 +294,7 @@ def _read_masks(
                 raise LstError(
                     f"{dataset.path}: annotation {record.id} has "
                     f"{FAULTS[fault or 'no-segmentation']}",
+                    "leave such annotations out with --skip-unusable, or see them all: "
                     f"lst check --val {shlex.quote(str(dataset.path))}",
                 )
             scraps += fault == "some-short-polygons"
@@ -299,7 +302,9 @@ def _read_masks(
     return found, scraps
 
 
-def _notes(dataset: Dataset, crowds: int, missing: int, scraps: int) -> tuple[str, ...]:
+def _notes(
+    dataset: Dataset, crowds: NDArray[np.int64], missing: int, scraps: int
+) -> tuple[str, ...]:
     notes = []
     if not dataset.federated:
         notes.append(
@@ -308,16 +313,22 @@ def _notes(dataset: Dataset, crowds: int, missing: int, scraps: int) -> tuple[st
         )
     if dataset.unlisted:
         notes.append(
-            f"{len(dataset.unlisted)} images have no neg_category_ids or "
+            f"{count_of(len(dataset.unlisted), 'image has', 'images have')} no neg_category_ids or "
             "not_exhaustive_category_ids, which others have: their lists count as empty."
         )
     if scraps:
-        notes.append(f"{scraps} annotations have {FAULTS['some-short-polygons']}.")
-    if crowds:
+        told = count_of(scraps, "annotation has", "annotations have")
+        notes.append(f"{told} {FAULTS['some-short-polygons']}.")
+    for skipped in dataset.skipped.values():
+        crowds = np.setdiff1d(crowds, skipped)
+    if len(crowds):
         notes.append(
-            f"{crowds} crowd annotations are left out; where they are, detections of their "
+            f"{len(crowds)} crowd annotations are left out; where they are, detections of their "
             "class that match nothing else are not counted as wrong."
         )
+    if dataset.skipped:
+        told = tell_skipped({kind: len(rows) for kind, rows in dataset.skipped.items()})
+        notes.append(f"{told}; they count as crowds.")
     if missing:
         notes.append(
             f"{missing} of the classes to score are not listed in the annotation file and have no "

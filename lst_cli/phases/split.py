@@ -43,8 +43,9 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
     """
     if classes < 2:
         raise LstError(
-            f"the training file has {classes} class(es) with instances; a split needs two or more",
-            "check the file with: lst check --train FILE",
+            f"the training file has {classes or 'no'} class with instances; a split needs two or "
+            "more",
+            "annotate objects of more classes, or give another training file",
         )
     if base == classes and phases == 0:
         return [range(base)]

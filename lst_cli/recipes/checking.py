@@ -12,7 +12,7 @@ from lst_cli.data.checks import check_dataset, check_images, check_segmentations
 from lst_cli.data.json_stream import Progress
 from lst_cli.data.lvis import Dataset, read_dataset
 from lst_cli.data.problems import SKIP_HINT, Problem
-from lst_cli.data.unusable import leave_out_unusable
+from lst_cli.data.unusable import read_usable
 from lst_cli.errors import LstError
 from lst_cli.recipes.check import check
 from lst_cli.recipes.inputs import ImagePaths, IntArray
@@ -105,9 +105,8 @@ def read_checked(
     Raises:
         LstError: If there is any error.
     """
-    dataset = read_dataset(path, progress=progress)
-    if skip_unusable:
-        dataset = leave_out_unusable(dataset, progress=progress)
+    read = read_usable if skip_unusable else read_dataset
+    dataset = read(path, progress=progress)
     problems = check_dataset(dataset, training=training)
     problems += check_segmentations(path, dataset, progress=progress)
     refuse_errors(problems, str(path), f"lst check --{'train' if training else 'val'} {path}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from lst_cli.config import Settings
 from lst_cli.data.lvis import read_dataset
+from lst_cli.data.unusable import read_usable, tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.recipes.extension import Addition, add_phase, check_addition, shared_notes
 from lst_cli.recipes.inputs import TrainingInput, label_files, read_training_files, read_unchanged
@@ -59,6 +60,7 @@ def extend_workspace(
     val: Path | None = None,
     names: Sequence[str] = (),
     finetune: bool = False,
+    skip_unusable: bool = False,
     events: Events | None = None,
 ) -> Extended:
     """Add a phase of new classes behind the phases that are done.
@@ -75,6 +77,7 @@ def extend_workspace(
         val: A validation file for this phase and those after it.
         names: The classes to learn; by default all annotated ones, none of which may be known.
         finetune: Whether the phase is trained as others are, instead of learned instantly.
+        skip_unusable: Whether annotations that cannot be used are left out.
         events: Whom to tell.
 
     Returns:
@@ -96,6 +99,7 @@ def extend_workspace(
             image_dirs=image_dirs,
             val=val,
             names=names,
+            skip_unusable=skip_unusable,
             events=events,
         )
         if not finetune:
@@ -105,6 +109,9 @@ def extend_workspace(
             refuse_another_network(workspace, phase, previous, settings)
         for note in addition.notes:
             events.note(note)
+        for file in (addition.split.extensions[-1].train, addition.split.extensions[-1].val):
+            if file is not None and file.skipped:
+                events.note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
         if finetune:
             workspace.save_split(addition.split)
         else:
@@ -155,13 +162,15 @@ def _decide(
     image_dirs: Sequence[Path],
     val: Path | None,
     names: Sequence[str],
+    skip_unusable: bool,
     events: Events,
 ) -> tuple[Addition, TrainingInput]:
     """What is added, checked; and all training annotations with it."""
     split = workspace.split
     before = split.up_to(phase - 1)
-    dataset = read_dataset(train)
-    in_force = read_dataset(val) if val else read_unchanged(before.val_at(phase - 1), workspace)
+    read = read_usable if skip_unusable else read_dataset
+    dataset = read(train)
+    in_force = read(val) if val else read_unchanged(before.val_at(phase - 1), workspace)
     addition = add_phase(
         before,
         phase,

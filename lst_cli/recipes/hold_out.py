@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from lst_cli.data.checks import usable_instances
 from lst_cli.data.image_overlap import images_listed_twice
 from lst_cli.data.json_copy import RECORDS, EveryMember, ObjectOfLists
 from lst_cli.data.json_stream import Progress
-from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
 from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
+from lst_cli.recipes.checking import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
 
 IntArray = npt.NDArray[np.int64]
@@ -59,11 +60,13 @@ class HeldOut:
         train: The smaller training set.
         val: What was set aside; its classes are those that can be judged.
         demoted: category_ids of classes that were made rare, ascending.
+        skipped: Annotations that are not counted since they cannot be used, by kind of fault.
     """
 
     train: Part
     val: Part
     demoted: tuple[int, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -71,7 +74,7 @@ class HeldOut:
             name: {**asdict(part), "path": str(part.path)}
             for name, part in (("train", self.train), ("val", self.val))
         }
-        return {"format": 1, **parts, "demoted": list(self.demoted)}
+        return {"format": 1, **parts, "demoted": list(self.demoted), "skipped": dict(self.skipped)}
 
 
 def hold_out_file(
@@ -81,6 +84,7 @@ def hold_out_file(
     rare: int = RARE_BELOW,
     share: float = SHARE,
     seed: int = 0,
+    skip_unusable: bool = False,
     force: bool = False,
     progress: Callable[[str], Progress] | None = None,
 ) -> HeldOut:
@@ -96,6 +100,7 @@ def hold_out_file(
         rare: A class in fewer images than this is rare, see `phases.hold_out`.
         share: Share of images to set aside.
         seed: Seed of all draws.
+        skip_unusable: Whether annotations that cannot be used are copied without being counted.
         force: Whether to replace files of these names; never the annotation file itself.
         progress: Called with what is done, gives whom to tell.
 
@@ -108,7 +113,9 @@ def hold_out_file(
     files = directory / "train.json", directory / "val.json"
     _refuse_overwriting(train, directory, files, force)
     tell = progress or (lambda what: lambda done, total: None)
-    dataset = read_dataset(train, progress=tell(f"reading {train.name}"))
+    dataset = read_checked(
+        train, training=True, skip_unusable=skip_unusable, progress=tell(f"reading {train.name}")
+    )
     labels = np.where(usable_instances(dataset), dataset.instances.category_index, NO_LABEL)
     occurrences = Occurrences.of(
         dataset.instances.image_index.astype(np.int64),
@@ -129,6 +136,7 @@ def hold_out_file(
         train=_part(files[0], ~cut.held, stays, is_rare),
         val=_part(files[1], cut.held, held, is_rare),
         demoted=tuple(sorted(dataset.categories.ids[cut.demoted].tolist())),
+        skipped={kind: len(rows) for kind, rows in dataset.skipped.items()},
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lst_cli.data.checks import usable_instances
 from lst_cli.data.lvis import Dataset, read_dataset
+from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.evaluation.bootstrap import draw_resamples, resampled_class_ap
 from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType, gather_detections
@@ -117,6 +118,7 @@ def score_file(
     bins: Sequence[Bin] = DEFAULT_BINS,
     fixed_ap: bool = False,
     max_detections: int = 300,
+    skip_unusable: bool = False,
     progress: Progress | None = None,
 ) -> FileScores:
     """Score anybody's detections; no workspace and no network is needed.
@@ -130,6 +132,7 @@ def score_file(
         bins: Half-open ranges of training instances.
         fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
         max_detections: Detections an image, unless `fixed_ap`.
+        skip_unusable: Whether annotations that cannot be used are left out.
         progress: What is done, how much of it, of how much.
 
     Raises:
@@ -139,6 +142,7 @@ def score_file(
     began = time.perf_counter()
     counts = None if train_counts is None else read_train_counts(train_counts, progress=tell)
     dataset = read_annotations(annotations, tell)
+    dataset = leave_out_unusable(dataset) if skip_unusable else dataset
     truth = build_ground_truth(
         dataset,
         train_image_counts=None if counts is None else _complete(counts.images, dataset),

@@ -68,9 +68,10 @@ def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
         LstError: If the data or a run are refused, or a seed that lies there and is not asked for
             was made otherwise.
     """
-    assert plan.data.train is not None
-    assert plan.data.val is not None
-    train, val = read_datasets(plan.data.train, plan.data.val)
+    data = plan.data
+    assert data.train is not None
+    assert data.val is not None
+    train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
     sweep = plan_jobs(plan, train, val, root, only, find_other_seeds(plan, SweepLayout(root)))
     for job in sweep.earlier:  # its rows would be lost, or stand among those of another plan
         refuse_another(job)

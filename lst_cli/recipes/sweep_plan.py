@@ -63,12 +63,14 @@ class SweepData(Part):
         val: Validation annotations.
         images: Directories of the images.
         weights: Initial weights of every base phase and every joint training.
+        skip_unusable: Whether annotations that cannot be used are left out.
     """
 
     train: Path | None = None
     val: Path | None = None
     images: tuple[Path, ...] = ()
     weights: str | None = None
+    skip_unusable: bool = False
 
 
 class CommonSettings(Part):

@@ -303,14 +303,15 @@ def test_results_of_another_release_are_told(case: Case) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["images"][1].pop("neg_category_ids"), "image 1002 lacks neg_category_ids"),
-        (lambda d: d["annotations"][0].update(segmentation=[]), "has an empty segmentation"),
+        (lambda d: d["annotations"][0].update(segmentation=[]), "has an empty list of polygons"),
+        (lambda d: d["annotations"][0].pop("segmentation"), "has no segmentation"),
+        (lambda d: d["annotations"][0].update(ignore="0"), "field ignore"),
         (lambda d: d["annotations"][0].update(bbox=[0, 1]), "field bbox"),
-        (lambda d: d["categories"][0].update(frequency="x"), "has the frequency 'x'"),
+        (lambda d: d["categories"][0].update(frequency=1), "field frequency"),
         (lambda d: d.pop("categories"), 'has no list "categories"'),
         (
             lambda d: d["annotations"][0].update(segmentation={"size": [60, 80], "counts": [5]}),
-            "run lengths that do not fill its image",
+            "has an RLE whose runs do not fill the image",
         ),
     ],
 )
@@ -323,6 +324,39 @@ def test_bad_annotations_are_one_line(
     assert message in outcome.error
     assert "val.json" in outcome.error
     assert outcome.out == ""
+
+
+@pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
+@pytest.mark.parametrize("words", [(), ("--reference",)])
+def test_images_without_federated_lists_are_scored_as_with_empty_ones(
+    case: Case, key: str, words: tuple[str, ...]
+) -> None:
+    for image in case.small_lvis.val["images"][:2]:
+        image[key] = []
+    case.small_lvis.save()
+    by_hand = case.run("--json", *words).json
+    for image in case.small_lvis.val["images"][:2]:
+        del image[key]
+    case.small_lvis.save()
+    without = case.run("--json", *words).json
+    assert {**without, "seconds": 0} == {**by_hand, "seconds": 0}
+    if words:
+        assert without["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
+    assert "2 images have no neg_category_ids or" in " ".join(case.run().out.split())
+
+
+def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case: Case) -> None:
+    for annotation in case.small_lvis.val["annotations"][::2]:
+        del annotation["segmentation"], annotation["area"]
+    case.small_lvis.save()
+    outcome = case.run()
+    assert "annotation 5001 has no segmentation" in outcome.error
+    assert "--skip-unusable" in outcome.hint
+    assert case.run("--iou-type", "bbox").code == 0
+    outcome = case.run("--skip-unusable")
+    assert outcome.code == 0, outcome.err
+    told = " ".join(outcome.out.split())
+    assert "10 annotations left out: 10 with no segmentation" in told
 
 
 # --- what is loaded ------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_a_script_gets_everything(lst: Lst, small_lvis: Any, tmp_path: Path) -> 
     assert outcome.code == 0
     assert outcome.err == ""
     found = outcome.json
-    assert set(found) == {"format", "train", "val", "demoted"}
+    assert set(found) == {"format", "train", "val", "demoted", "skipped"}
     assert found["train"]["path"] == str(tmp_path / "out" / "train.json")
     assert found["train"]["images"] + found["val"]["images"] == 24
     assert found["train"]["instances"] + found["val"]["instances"] == 93

@@ -306,7 +306,7 @@ def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(
         truth = build(content)
         assert truth.rles is not None
         assert truth.rles[0] == draw.rle_of(BOX)
-        assert "1 annotations have some polygons of fewer than three points" in truth.notes[0]
+        assert "1 annotation has some polygons of fewer than three points" in truth.notes[0]
 
 
 @pytest.mark.parametrize("frequency", ["x", "R", "rare", ""])
@@ -331,7 +331,7 @@ def test_federated_lists_that_only_other_images_have_count_as_empty(
         del without["images"][1][key]
     by_hand, ours = build(empty, [1, 2]), build(without, [1, 2])
     assert by_hand.notes == ()
-    assert ours.notes[0].startswith("1 images have no neg_category_ids or")
+    assert ours.notes[0].startswith("1 image has no neg_category_ids or")
     assert ours.negative.tolist() == by_hand.negative.tolist()
     assert ours.partial.tolist() == by_hand.partial.tolist()
     assert ours.federated

@@ -178,6 +178,7 @@ def test_progress_names_what_is_done(small_lvis: Any, tmp_path: Path) -> None:
     size = small_lvis.train_json.stat().st_size
     assert calls == [
         ("reading train.json", size, size),
+        ("reading train.json", size, size),  # the masks
         (f"writing {tmp_path / 'out'}", size, size),
     ]
 
@@ -263,7 +264,7 @@ def test_nothing_to_set_aside_is_said(small_lvis: Any, tmp_path: Path) -> None:
         cut_of(small_lvis, tmp_path / "out", rare=1000)
     small_lvis.train["annotations"] = []
     small_lvis.save()
-    with pytest.raises(LstError, match="no image has an object"):
+    with pytest.raises(LstError, match='"annotations" is empty'):
         cut_of(small_lvis, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -271,14 +272,14 @@ def test_nothing_to_set_aside_is_said(small_lvis: Any, tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile_leaves_nothing(
     small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_dataset = recipe.read_dataset
+    read_checked = recipe.read_checked
 
     def change(path: Path, **options: Any) -> Any:
-        dataset = read_dataset(path, **options)
+        dataset = read_checked(path, **options)
         path.write_text(path.read_text() + " ")
         return dataset
 
-    monkeypatch.setattr(recipe, "read_dataset", change)
+    monkeypatch.setattr(recipe, "read_checked", change)
     with pytest.raises(LstError, match="changed while it was read"):
         cut_of(small_lvis, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
