@@ -342,7 +342,7 @@ def test_images_without_federated_lists_are_scored_as_with_empty_ones(
     assert {**without, "seconds": 0} == {**by_hand, "seconds": 0}
     if words:
         assert without["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
-    assert "2 images have no neg_category_ids or" in " ".join(case.run().out.split())
+    assert "2 images have no neg_category_ids or" in " ".join(case.run().err.split())
 
 
 def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case: Case) -> None:
@@ -355,7 +355,7 @@ def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case: Case) -> None
     assert case.run("--iou-type", "bbox").code == 0
     outcome = case.run("--skip-unusable")
     assert outcome.code == 0, outcome.err
-    told = " ".join(outcome.out.split())
+    told = " ".join(outcome.err.split())
     assert "10 annotations left out: 10 with no segmentation" in told
 
 

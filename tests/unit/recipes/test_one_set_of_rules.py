@@ -227,7 +227,7 @@ def learn(dataset: Dataset) -> None:
     for first, records in iter_segmentations(dataset.path):
         for row, record in enumerate(records, first):
             if usable[row]:
-                segmentation, _ = examine(bytes(record.segmentation), 60, 80)
+                segmentation, _, _ = examine(bytes(record.segmentation), 60, 80)
                 assert segmentation is not None
                 assert draw_mask(segmentation, 60, 80)["size"] == [60, 80]
 
