@@ -7,6 +7,7 @@ annotations training may see.
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -286,7 +287,7 @@ def crowd_hint(dataset: Dataset) -> str:
     """How annotations of single objects that are marked as crowds are corrected."""
     return (
         "if each marks one object (the brush of CVAT writes 1), set iscrowd to 0: "
-        f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {dataset.path}"""
+        f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {shlex.quote(str(dataset.path))}"""
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,8 @@ def read_checked(
     dataset = read(path, progress=progress)
     problems = check_dataset(dataset, training=training)
     problems += check_segmentations(path, dataset, progress=progress)
-    refuse_errors(problems, str(path), f"lst check --{'train' if training else 'val'} {path}")
+    look = f"lst check --{'train' if training else 'val'} {shlex.quote(str(path))}"
+    refuse_errors(problems, str(path), look)
     if warn is not None:
         for problem in problems:
             if problem.kind in _WRONG_DATA:

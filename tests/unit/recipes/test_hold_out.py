@@ -185,7 +185,8 @@ def test_progress_names_what_is_done(small_lvis: Any, tmp_path: Path) -> None:
 
 def test_the_file_is_not_held_in_memory(small_lvis: Any, tmp_path: Path) -> None:
     for annotation in small_lvis.train["annotations"]:
-        annotation["segmentation"] = [[1.25, 2.25, 30.5] * 12_000]
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h] * 5_000]
     small_lvis.save()
     size = small_lvis.train_json.stat().st_size
     assert size > 20_000_000
