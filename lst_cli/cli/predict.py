@@ -109,14 +109,19 @@ def _complain(found: Predictions) -> None:
     Raises:
         LstError: Naming the first of them.
     """
-    from lst_cli.data.problems import EXAMPLES, count_of, examples
+    from lst_cli.data.problems import count_of, incomplete
 
-    if not found.left_out:
-        return
-    reasons = examples(reason for _, reason in found.left_out)
-    more = ", …" if len(found.left_out) > EXAMPLES else ""
-    raise LstError(
-        f"{count_of(len(found.left_out), 'image was', 'images were')} left out: "
-        f"{'; '.join(reasons)}{more}",
-        "copy or download them again; the others are done",
-    )
+    not_drawn = [image.not_drawn for image in found.images if image.not_drawn]
+    if found.left_out:
+        also = f"; {len(not_drawn):,} more were not drawn" if not_drawn else ""
+        raise incomplete(
+            f"{count_of(len(found.left_out), 'image was', 'images were')} left out{also}",
+            [*(reason for _, reason in found.left_out), *not_drawn],
+            "copy or download them again; the others are done",
+        )
+    if not_drawn:
+        raise incomplete(
+            f"{count_of(len(not_drawn), 'picture was', 'pictures were')} not drawn",
+            not_drawn,
+            "what was found in them is in predictions.json all the same",
+        )

@@ -137,6 +137,7 @@ def command(
     if figures:
         _show_figures(workspace, output, figures, others, as_json)
         return
+    from lst_cli.data.problems import count_of, incomplete
     from lst_cli.recipes.report import gather, make_report
     from lst_cli.reporting.data import read_metrics
     from lst_cli.reporting.tables import binned_table, groups_table, with_joint
@@ -145,9 +146,13 @@ def command(
     if as_json:
         print_json(report_json(gather(workspace, pictures=False)))
         return
+    skipped: list[LstError] = []
     with meter() as tell:
         files = make_report(
-            workspace, output, progress=lambda done, total: tell("pictures", done, total)
+            workspace,
+            output,
+            progress=lambda done, total: tell("pictures", done, total),
+            skip=skipped.append,
         )
     metrics = read_metrics(gather(workspace, pictures=False))
     joint = workspace.split.joint
@@ -163,6 +168,13 @@ def command(
         note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")
     note("wrote Markdown, CSV, JSON, LaTeX and plots beside the page:")
     say(str(files["html"]))
+    if skipped:
+        raise incomplete(
+            count_of(len(skipped), "validation image is not", "validation images are not")
+            + " shown",
+            [error.message for error in skipped],
+            skipped[0].hint,
+        )
 
 
 def _show_figures(

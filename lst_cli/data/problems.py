@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from lst_cli.errors import LstError
 
 Severity = Literal["error", "warning", "info"]
 
@@ -67,3 +69,15 @@ def count_of(count: int, one: str, many: str) -> str:
         ('1 box', '1,204 boxes')
     """
     return f"{count:,} {one if count == 1 else many}"
+
+
+def incomplete(what: str, reasons: Sequence[str], hint: str | None) -> LstError:
+    """Make the error of a command that has done everything else: a script must notice.
+
+    Args:
+        what: What is missing in its output, and how much of it.
+        reasons: Why, one for each.
+        hint: What to do.
+    """
+    more = ", …" if len(reasons) > EXAMPLES else ""
+    return LstError(f"{what}: {'; '.join(examples(reasons))}{more}", hint)

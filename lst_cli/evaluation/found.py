@@ -43,7 +43,8 @@ class FoundImage:
         width: Of the upright image, in pixels.
         objects: The best first.
         picture: The image with its objects drawn, below the directory of all pictures; None if
-            none was asked for.
+            none was asked for, or it could not be drawn.
+        not_drawn: Why it could not be drawn; empty if it was, or was not asked for.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class FoundImage:
     width: int
     objects: tuple[FoundObject, ...]
     picture: Path | None = None
+    not_drawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Predictions:
 
 def _image_dict(image: FoundImage) -> dict[str, Any]:
     picture = {} if image.picture is None else {"picture": readable(image.picture.as_posix())}
+    if image.not_drawn:
+        picture = {"not_drawn": readable(image.not_drawn)}
     return {
         "file": readable(image.path),
         **picture,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lst_cli.errors import LstError
@@ -90,7 +91,7 @@ def newest_attention(workspace: Workspace) -> Attention | None:
         directory = workspace.phase(phase)
         if directory.attention.exists():
             labels = split.labels_of(phase)
-            return load_attention(
+            attention = load_attention(
                 directory.attention,
                 phase,
                 names[labels.start : labels.stop],
@@ -98,6 +99,7 @@ def newest_attention(workspace: Workspace) -> Attention | None:
                 f"remove {directory.root}, then lst step --mwg; "
                 "or remove the file, and do without the figure",
             )
+            return replace(attention, ids={one.name: one.category_id for one in split.classes})
     return None
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import msgspec
 
 from lst_cli.config import Settings
-from lst_cli.data.images import read_image
 from lst_cli.data.loose_images import LooseImage, LooseImages, list_images, measure_images
 from lst_cli.errors import LstError
 from lst_cli.evaluation.found import FORMAT, SCORE, FoundImage, FoundObject, Predictions
@@ -21,7 +21,7 @@ from lst_cli.files import read_regular, shorten_name
 from lst_cli.recipes.calibrate import known_correction, settings_in_series, shift_of
 from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.panels import draw_predictions, read_comment
-from lst_cli.workspace.atomic import write_bytes, write_text
+from lst_cli.workspace.atomic import NoRoomError, write_bytes, write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
 
@@ -97,8 +97,9 @@ def predict_images(
     found = replace(
         found, images=tuple(replace(one, picture=named[one.path]) for one in found.images)
     )
-    write_predictions(found, directory, progress=lambda done, total: tell("pictures", done, total))
-    return found
+    return write_predictions(
+        found, directory, progress=lambda done, total: tell("pictures", done, total)
+    )
 
 
 def gather(
@@ -156,30 +157,54 @@ def write_predictions(
     directory: Path,
     *,
     progress: Callable[[int, int | None], None] | None = None,
-) -> None:
+) -> Predictions:
     """Draw images with what was found in them, and write it all as predictions.json.
 
-    Pictures of earlier runs with other names stay.
+    A picture that cannot be drawn or written is left out, and its image says why. Pictures of
+    earlier runs with other names stay.
 
     Args:
         found: What to draw; an image without the name of a picture is not drawn.
         directory: Where to; made if missing.
         progress: Pictures drawn, and their number.
 
+    Returns:
+        What is in predictions.json.
+
     Raises:
-        LstError: If an image has changed meanwhile, or a file cannot be written.
+        LstError: If predictions.json cannot be written, or the disk is full.
     """
+    images = []
     for done, image in enumerate(found.images, start=1):
         if image.picture is not None:
-            # Its pixels as the model saw them.
-            pixels = read_image(image.path, image.height, image.width)
-            objects = [PanelObject(one.name, one.box, one.rle, one.score) for one in image.objects]
-            panel = Panel(pixels, str(image.path), predictions=objects)
-            write_bytes(directory / image.picture, draw_predictions(panel, comment=_MARK))
+            try:
+                _draw(image, directory / image.picture)
+            except NoRoomError:
+                raise
+            except LstError as error:
+                image = replace(image, picture=None, not_drawn=error.message)
+        images.append(image)
         if progress is not None:
             progress(done, len(found.images))
+    found = replace(found, images=tuple(images))
     text = json.dumps(found.as_dict(), indent=1, ensure_ascii=False)
     write_text(directory / FILE, text + "\n")
+    return found
+
+
+def _draw(image: FoundImage, target: Path) -> None:
+    objects = [
+        PanelObject(one.name, one.box, one.rle, one.score, one.category_id) for one in image.objects
+    ]
+    panel = Panel(
+        image.path, str(image.path), predictions=objects, size=(image.height, image.width)
+    )
+    try:
+        write_bytes(target, draw_predictions(panel, comment=_MARK))
+    except LstError:
+        with suppress(OSError):  # an earlier run's would be taken for this one's
+            target.unlink(missing_ok=True)
+        raise
 
 
 def name_pictures(files: Sequence[LooseImage]) -> list[Path]:

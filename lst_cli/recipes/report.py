@@ -81,6 +81,7 @@ def make_report(
     demo: bool = False,
     notes: Sequence[str] = (),
     progress: Callable[[int, int | None], None] | None = None,
+    skip: Callable[[LstError], None] | None = None,
 ) -> dict[str, Path]:
     """Write the report of a workspace.
 
@@ -91,16 +92,17 @@ def make_report(
         demo: Whether the package drew the data.
         notes: Further remarks.
         progress: Pictures drawn, and their number.
+        skip: Told why a validation image cannot be shown, which is left out then.
 
     Returns:
         The files by kind, see `lst_cli.reporting.write.write_report`.
 
     Raises:
-        LstError: If nothing was evaluated.
+        LstError: If nothing was evaluated, or an image cannot be shown and there is no `skip`.
     """
-    data = gather(workspace, title=title, demo=demo, notes=notes)
+    data = gather(workspace, title=title, demo=demo, notes=notes, skip=skip)
     with workspace.locked():
-        return write_report(data, directory or workspace.layout.report, progress)
+        return write_report(data, directory or workspace.layout.report, progress, skip)
 
 
 def gather(
@@ -110,6 +112,7 @@ def gather(
     demo: bool = False,
     notes: Sequence[str] = (),
     pictures: bool = True,
+    skip: Callable[[LstError], None] | None = None,
 ) -> ReportData:
     """Collect what a report shows.
 
@@ -120,6 +123,7 @@ def gather(
         notes: Further remarks.
         pictures: Whether images and the balance plot are wanted; tables need neither, and do
             not read the annotation files.
+        skip: Told which validation image is not found, which is left out then.
 
     Raises:
         LstError: If nothing was evaluated, or an input is missing.
@@ -147,7 +151,7 @@ def gather(
             *_mixed([record for _, record in evaluated]),
             *lacking,
         ],
-        panels=_panels(workspace, evaluated[-1][0]) if pictures else (),
+        panels=_panels(workspace, evaluated[-1][0], skip) if pictures else (),
         replay=_balance(workspace) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
         environment={**newest.versions, "device": newest.device},
@@ -277,7 +281,9 @@ def _attention(workspace: Workspace) -> tuple[Attention | None, list[str]]:
     ]
 
 
-def _panels(workspace: Workspace, phase: int) -> list[Panel]:
+def _panels(
+    workspace: Workspace, phase: int, skip: Callable[[LstError], None] | None
+) -> list[Panel]:
     """Some validation images: those that hold the rarest classes seen."""
     split = workspace.split
     val, find = read_validation(workspace, phase)
@@ -289,14 +295,27 @@ def _panels(workspace: Workspace, phase: int) -> list[Panel]:
     panels = []
     for row in rows:
         image_id = int(val.images.ids[row])
-        path = find(row)
+        try:
+            path = find(row)
+        except LstError as error:
+            if skip is None:
+                raise
+            skip(error)
+            continue
         panels.append(
             Panel(
                 image=path,
                 title=path.name,
+                size=(int(val.images.heights[row]), int(val.images.widths[row])),
                 ground_truth=truth[row],
                 predictions=[
-                    PanelObject(names[one.category_id], one.bbox, one.segmentation, one.score)
+                    PanelObject(
+                        names[one.category_id],
+                        one.bbox,
+                        one.segmentation,
+                        one.score,
+                        one.category_id,
+                    )
                     for one in found
                     if one.image_id == image_id and one.score >= PANEL_SCORE
                 ],

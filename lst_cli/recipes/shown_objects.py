@@ -62,6 +62,7 @@ def read_annotated(
             names[int(category_id)],
             tuple(float(value) for value in dataset.instances.boxes[instance]),  # type: ignore[arg-type]
             parse_segmentation(text),
+            category_id=int(category_id),
         )
         for instance, category_id, text in zip(
             instances, category_ids, read_segmentations(dataset.path, instances), strict=True

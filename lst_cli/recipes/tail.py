@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +237,7 @@ def _find_examples(
 
 def _objects(found: Sequence[Found], image_id: int) -> list[PanelObject]:
     return [
-        PanelObject(str(one.category_id), one.bbox, one.segmentation, one.score)
+        PanelObject(str(one.category_id), one.bbox, one.segmentation, one.score, one.category_id)
         for one in found
         if one.image_id == image_id
     ]
@@ -250,8 +250,7 @@ def _named(answer: Answer, names: Mapping[int, str]) -> Answer:
         if match is None:
             return None
         one = match.found
-        label = names.get(int(one.label), one.label)
-        return Match(PanelObject(label, one.box, one.segmentation, one.score), match.iou)
+        return Match(replace(one, label=names.get(int(one.label), one.label)), match.iou)
 
     return Answer(name(answer.best), name(answer.own), answer.right)
 

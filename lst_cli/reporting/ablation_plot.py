@@ -21,6 +21,7 @@ from lst_cli.reporting.canvas import (
     make_figure,
     style_axes,
 )
+from lst_cli.reporting.fonts import short_name
 from lst_cli.reporting.tables import phase_name
 
 if TYPE_CHECKING:
@@ -180,4 +181,4 @@ def _set_ranges(axes: Any, phases: Sequence[int], *, wide: bool) -> None:
 
 def _wrap(name: str, letters: int) -> str:
     # A dollar sign would start a formula.
-    return "\n".join(textwrap.wrap(name, letters)).replace("$", r"\$")
+    return "\n".join(textwrap.wrap(short_name(name, len(name) + 1), letters)).replace("$", r"\$")

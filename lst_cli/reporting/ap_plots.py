@@ -12,7 +12,6 @@ from typing import Any
 
 from lst_cli.evaluation.metrics import Metrics, comparable
 from lst_cli.reporting.canvas import (
-    FONT,
     LIGHT,
     Theme,
     add_legend,
@@ -24,6 +23,7 @@ from lst_cli.reporting.canvas import (
     style_axes,
 )
 from lst_cli.reporting.data import ReportClass
+from lst_cli.reporting.fonts import FONT
 from lst_cli.reporting.plots import RANK, WIDE_SIZE, phase_sizes
 from lst_cli.reporting.tables import (
     bin_heading,

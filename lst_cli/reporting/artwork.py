@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lst_cli.errors import LstError
 from lst_cli.reporting.ap_plots import (
     BIN_SIZE,
     OLD_NEW_SIZE,
@@ -15,7 +16,7 @@ from lst_cli.reporting.ap_plots import (
 from lst_cli.reporting.attention import lay_out
 from lst_cli.reporting.attention_plot import attention_caption, attention_size, plot_attention
 from lst_cli.reporting.canvas import DARK, LIGHT, Theme
-from lst_cli.reporting.data import ReplayBalance, ReportData, read_metrics
+from lst_cli.reporting.data import Panel, ReplayBalance, ReportData, read_metrics
 from lst_cli.reporting.panels import draw_panel
 from lst_cli.reporting.plots import (
     WIDE_SIZE,
@@ -48,10 +49,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class Artwork:
-    """The plots, and one JPEG for each panel of the report."""
+    """The plots, and one JPEG for each panel of the report that could be drawn."""
 
     plots: tuple[Plot, ...]
-    panels: tuple[bytes, ...]
+    panels: tuple[tuple[Panel, bytes], ...]
 
 
 def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
@@ -62,17 +63,20 @@ def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
 
 
 def draw_artwork(
-    data: ReportData, progress: Callable[[int, int | None], None] | None = None
+    data: ReportData,
+    progress: Callable[[int, int | None], None] | None = None,
+    skip: Callable[[LstError], None] | None = None,
 ) -> Artwork:
     """Draw every plot and panel of a report.
 
     Args:
         data: The report.
         progress: Told how many pictures are done, and of how many.
+        skip: Told why a panel cannot be drawn, which is left out then.
 
     Raises:
-        LstError: If no phase has been evaluated, an image cannot be read, or there is attention
-            to draw and scikit-learn is not installed.
+        LstError: If no phase has been evaluated, there is attention to draw and scikit-learn is
+            not installed, or a panel cannot be drawn and there is no `skip`.
     """
     metrics = read_metrics(data)
     jobs: list[tuple[str, str, tuple[int, int], bool, Callable[[Theme], bytes]]] = [
@@ -141,7 +145,12 @@ def draw_artwork(
             progress(done, total)
     panels = []
     for done, panel in enumerate(data.panels, start=len(jobs) + 1):
-        panels.append(draw_panel(panel))
+        try:
+            panels.append((panel, draw_panel(panel)))
+        except LstError as error:
+            if skip is None:
+                raise
+            skip(error)
         if progress is not None:
             progress(done, total)
     return Artwork(tuple(plots), tuple(panels))

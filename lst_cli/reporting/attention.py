@@ -10,8 +10,8 @@ distance of m itself would be that of the largest one alone.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class Attention:
         base_classes: Names of the base classes in class order, b of them.
         weights: m, shape (C, b); rows sum to 1.
         left_out: Classes of the phase that no box could be used of, and that have no m.
+        ids: Category ids by name, for names that cannot be drawn.
     """
 
     phase: int
@@ -44,6 +45,7 @@ class Attention:
     base_classes: tuple[str, ...]
     weights: NDArray[np.float64]
     left_out: tuple[str, ...] = ()
+    ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def needs_tsne(self) -> bool:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lst_cli.reporting.attention import Attention, Layout
 from lst_cli.reporting.canvas import (
-    FONT,
     LIGHT,
     Theme,
     any_letter,
@@ -17,9 +16,9 @@ from lst_cli.reporting.canvas import (
     render,
     style_axes,
 )
+from lst_cli.reporting.fonts import families, short_name
 from lst_cli.reporting.labels import Place, place_labels
 from lst_cli.reporting.tables import phase_name
-from lst_cli.text import printable
 
 PAGE_WIDTH = 1080
 _LONGEST = 26  # letters of a name
@@ -166,8 +165,8 @@ def _draw_names(
 ) -> int:
     """Write the names into the plot, and tell how many there was room for."""
     count = len(attention.classes)
-    font = {"family": FONT, "size": 8.5 if count <= 60 else 7.5 if count <= 200 else 7.0}
-    names = [_short(name) for name in attention.classes]
+    font = {"size": 8.5 if count <= 60 else 7.5 if count <= 200 else 7.0}
+    names = [short_name(one, _LONGEST, attention.ids.get(one)) for one in attention.classes]
     renderer = figure.canvas.get_renderer()
     sizes = np.array([_measure(figure, renderer, name, font) for name in names])
     dots = figure.dpi / 72
@@ -192,13 +191,14 @@ def _draw_name(
     left, bottom, right, top = place.box
     text = axes.text(
         *to_axes(((left + right) / 2, (bottom + top) / 2)),
-        printable(name),
+        name,
         transform=axes.transAxes,
         ha="center",
         va="center_baseline",
         color=theme.ink,
         zorder=6,
         parse_math=False,  # a dollar sign in a name is no formula
+        family=families(name),
         **font,
     )
     text.set_in_layout(False)
@@ -215,12 +215,7 @@ def _draw_name(
 
 
 def _measure(figure: Any, renderer: Any, name: str, font: dict[str, Any]) -> tuple[float, float]:
-    text = figure.text(0, 0, printable(name), parse_math=False, **font)
+    text = figure.text(0, 0, name, parse_math=False, family=families(name), **font)
     box = text.get_window_extent(renderer)
     text.remove()
     return box.width, 1.12 * font["size"] * figure.dpi / 72  # all lines are as high as the highest
-
-
-def _short(name: str) -> str:
-    plain = " ".join(name.split())
-    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…"

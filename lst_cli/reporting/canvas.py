@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lst_cli.reporting.fonts import FONT, choose_fonts
 from lst_cli.text import printable_lines
 
 DOTS_PER_INCH = 100
-FONT = "DejaVu Sans"  # ships with matplotlib, so plots are the same everywhere
-
 PAPER_WIDTH = 720  # 7.2 inches: the text of a two-column paper, where letters keep their size
 COLUMN_WIDTH = 325  # 3.25 inches: one of its columns
 PAPER_SCALE = 4.0  # 400 dots per inch, for print
@@ -226,7 +225,7 @@ def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **pla
     legend.set_zorder(10)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is no formula
-        text.set_text(printable_lines(text.get_text()))
+        text.set_text(printable_lines(text.get_text()).replace(r"\$", "$"))
 
 
 @dataclass(frozen=True)
@@ -319,6 +318,7 @@ def any_letter() -> Iterator[None]:
 def render(figure: Any) -> bytes:
     """Draw a figure to PNG; the same figure always gives the same bytes."""
     file = io.BytesIO()
+    choose_fonts(figure)
     # Not savefig, which reads the user's own matplotlib settings. The metadata
     # would name the version of matplotlib by default.
     with any_letter():
@@ -336,6 +336,7 @@ def render_pdf(figure: Any) -> bytes:
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
     file = io.BytesIO()
+    choose_fonts(figure)
     dots = figure.dpi
     # Publishers ask for TrueType letters (42). The user's own settings count for nothing here.
     settings = {

@@ -18,9 +18,11 @@ from lst_cli.reporting.canvas import (
     style_axes,
 )
 from lst_cli.reporting.compare_table import NAMES, row_name
+from lst_cli.reporting.fonts import short_name
 
 WIDTH = 1080
 _SURROUNDINGS = 150
+_LONGEST = 200  # letters of a run's name
 _MARKERS = ("o", "^", "s", "D", "v", "p", "X", "h")
 _SPREAD = 0.5  # of a row's height, between its first and its last run
 
@@ -38,7 +40,7 @@ def plot_comparison(comparison: Comparison, theme: Theme = LIGHT, scale: float =
         difference whose interval leaves 0 out is filled, others are hollow.
     """
     rows = _shown(comparison)
-    names = [run.name.replace("$", r"\$") for run in comparison.runs]
+    names = [short_name(run.name, _LONGEST).replace("$", r"\$") for run in comparison.runs]
     colours = _colours(theme, len(names))
     figure = make_figure(*compare_size(comparison), theme, scale)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.0, 0.9))

@@ -99,12 +99,14 @@ class PanelObject:
         segmentation: Its mask as COCO has it: an RLE with ``size`` and
             ``counts`` (compressed or not), a list of polygons, or None.
         score: The confidence of a prediction; None for ground truth.
+        category_id: Of its class; drawn where no font has the letters of its name.
     """
 
     label: str
     box: tuple[float, float, float, float]
     segmentation: Mapping[str, Any] | Sequence[Sequence[float]] | None = None
     score: float | None = None
+    category_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,15 @@ class Panel:
         title: What to call it, as a rule its file name.
         ground_truth: The annotated objects of the classes seen so far.
         predictions: The detections worth showing; the caller has chosen.
+        size: Height and width of a file as its annotations state them; as a viewer shows it, if
+            None.
     """
 
     image: Path | NDArray[np.uint8]
     title: str
     ground_truth: Sequence[PanelObject] = ()
     predictions: Sequence[PanelObject] = ()
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

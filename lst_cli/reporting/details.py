@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def choose_window(
 
 
 def draw_detail(
-    image: Path | NDArray[np.uint8],
+    panel: Panel,
     window: Window,
     shown: Sequence[tuple[PanelObject, Colour]],
     width: int,
@@ -60,7 +59,7 @@ def draw_detail(
     """Draw a part of an image and the masks of objects in it.
 
     Args:
-        image: The image.
+        panel: The image.
         window: The part.
         shown: Objects, and the colour of each; one without a mask is its box.
         width: Pixels of the drawing.
@@ -73,14 +72,13 @@ def draw_detail(
     """
     from PIL import Image
 
-    title = image.name if isinstance(image, Path) else "an image"
-    picture = open_image(Panel(image, title))
+    picture = open_image(panel)
     left, top, wide, high = window
     size = (width, max(1, round(width * high / wide)))
     part = picture.crop((left, top, left + wide, top + high))
     pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)  # (H, W, 3)
     for one, colour in shown:
-        mask = mask_of(one, picture.size, title)[top : top + high, left : left + wide]
+        mask = mask_of(one, picture.size, panel.title)[top : top + high, left : left + wide]
         _paint(pixels, resize_mask(mask, size), np.array(colour, dtype=np.float32))
     drawn: NDArray[np.uint8] = pixels.round().clip(0, 255).astype(np.uint8)
     return drawn

@@ -10,7 +10,6 @@ from typing import Any
 
 from lst_cli.evaluation.errors import KINDS, ErrorAnalysis, ErrorBin, ErrorShares, Kind
 from lst_cli.reporting.canvas import (
-    FONT,
     LIGHT,
     Theme,
     make_figure,
@@ -18,6 +17,7 @@ from lst_cli.reporting.canvas import (
     render,
     style_axes,
 )
+from lst_cli.reporting.fonts import FONT
 from lst_cli.reporting.tables import bin_heading
 
 WIDTH = 1080

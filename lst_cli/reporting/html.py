@@ -58,7 +58,7 @@ def render_html(data: ReportData, artwork: Artwork) -> str:
     if data.replay:
         parts.append(_section(balance_table(data.replay)))
     parts += [
-        _panels(data.panels, artwork.panels, data.panel_note),
+        _panels(artwork.panels, data.panel_note),
         _section(with_joint(sizes_table(metrics), data.joint), result=len(metrics) > 1),
         _class_details(with_joint(class_table(data.classes, metrics), data.joint)),
         _pairs(data),
@@ -179,11 +179,11 @@ def _plots(plots: Sequence[Plot]) -> str:
     )
 
 
-def _panels(panels: Sequence[Panel], images: Sequence[bytes], note: str) -> str:
+def _panels(panels: Sequence[tuple[Panel, bytes]], note: str) -> str:
     if not panels:
         return ""
     figures = []
-    for panel, image in zip(panels, images, strict=True):
+    for panel, image in panels:
         counts = f"{len(panel.ground_truth)} annotated, {len(panel.predictions)} predicted"
         figures.append(
             '<figure class="card"><div class="sides"><span>ground truth</span>'

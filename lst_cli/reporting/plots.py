@@ -10,7 +10,6 @@ from typing import Any
 
 from lst_cli.reporting.canvas import (
     COLUMN_WIDTH,
-    FONT,
     LIGHT,
     PAGE_LETTERS,
     PAPER_LETTERS,
@@ -26,6 +25,7 @@ from lst_cli.reporting.canvas import (
     style_axes,
 )
 from lst_cli.reporting.data import ReplayBalance, ReportClass
+from lst_cli.reporting.fonts import FONT
 
 WIDE_SIZE = (1080, 360)
 REPLAY_ROW = 250

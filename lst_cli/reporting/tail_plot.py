@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from lst_cli.reporting.canvas import (
     DOTS_PER_INCH,
-    FONT,
     LIGHT,
     PAPER_LETTERS,
     PAPER_WIDTH,
@@ -20,8 +19,9 @@ from lst_cli.reporting.canvas import (
     make_figure,
     style_axes,
 )
+from lst_cli.reporting.data import Panel
 from lst_cli.reporting.details import Colour, choose_window, draw_detail
-from lst_cli.text import printable
+from lst_cli.reporting.fonts import families, short_name
 
 if TYPE_CHECKING:
     from lst_cli.reporting.tail import Answer, Tail, TailExample
@@ -46,6 +46,7 @@ _ASPECT = 4 / 3
 _PIXELS = 420  # of a picture's width, in the file
 _LONGEST = 28  # letters of a name below the axes
 _LONGEST_RUN = 36  # and in the legend
+_LONGEST_HEAD = 80  # where it is cut to the room there is
 
 _RIGHT_COLOUR: Colour = (0, 158, 235)
 _WRONG_COLOUR: Colour = (247, 144, 30)
@@ -110,11 +111,11 @@ class _Page:
         return self.figure.add_axes(place)
 
     def text(self, left: float, top: float, text: str, **look: Any) -> Any:
-        plain = {"family": FONT, "size": PAPER_LETTERS.tick, "color": self.theme.ink}
+        plain = {"family": families(text), "size": PAPER_LETTERS.tick, "color": self.theme.ink}
         return self.figure.text(
             left / _WIDTH,
             1 - top / self.height,
-            printable(text),
+            text,
             parse_math=False,
             **{"va": "top", **plain, **look},
         )
@@ -154,7 +155,7 @@ def _draw_ap(page: _Page, tail: Tail, top: float) -> None:
             markerfacecolor=style.colour if style.filled else theme.background,
             markeredgecolor=style.colour,
             markeredgewidth=0.9,
-            label=f"{_short(name, _LONGEST_RUN)}: mean {mean:.1f}".replace("$", r"\$"),
+            label=f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}".replace("$", r"\$"),
             clip_on=False,
             zorder=4,
         )
@@ -180,7 +181,10 @@ def _draw_ap(page: _Page, tail: Tail, top: float) -> None:
 
 
 def _tick_names(tail: Tail) -> list[str]:
-    return [f"{printable(_short(one.name))} ({one.instances})" for one in tail.classes]
+    return [
+        f"{short_name(one.name, _LONGEST, one.category_id)} ({one.instances})"
+        for one in tail.classes
+    ]
 
 
 def _names_height(tail: Tail, theme: Theme) -> float:
@@ -189,7 +193,9 @@ def _names_height(tail: Tail, theme: Theme) -> float:
     renderer = figure.canvas.get_renderer()
     longest = 0.0
     for name in _tick_names(tail):
-        text = figure.text(0, 0, name, family=FONT, size=PAPER_LETTERS.tick, parse_math=False)
+        text = figure.text(
+            0, 0, name, family=families(name), size=PAPER_LETTERS.tick, parse_math=False
+        )
         longest = max(longest, text.get_window_extent(renderer).width / figure.dpi)
         text.remove()
     return longest + _NAMES_PAD
@@ -228,7 +234,7 @@ def _draw_example(
     block = len(example.answers) * (picture + _GAP) + picture
     remark = page.text(left + block, top + 0.03, side, ha="right", color=theme.muted)
     wide = remark.get_window_extent(page.figure.canvas.get_renderer()).width / page.figure.dpi
-    name = " ".join(example.of.name.split())
+    name = short_name(example.of.name, _LONGEST_HEAD, example.of.category_id)
     look = {"weight": "bold", "size": PAPER_LETTERS.label}
     page.fitted(left, top + 0.03, block - wide - 0.1, name, **look)
     window = choose_window(example.truth.box, example.size, _ASPECT)
@@ -237,6 +243,7 @@ def _draw_example(
         *((_shown(answer), _words(answer)) for answer in example.answers),
     ]
     high = picture / _ASPECT
+    panel = Panel(example.image, example.image.name, size=example.size[::-1])
     for place, (shown, words) in enumerate(pictures):
         x = left + place * (picture + _GAP)
         axes = page.axes(x, top + _BLOCK_HEAD, picture, high)
@@ -245,7 +252,7 @@ def _draw_example(
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.imshow(draw_detail(example.image, window, shown, _PIXELS), interpolation="antialiased")
+        axes.imshow(draw_detail(panel, window, shown, _PIXELS), interpolation="antialiased")
         for line, text in enumerate(words):
             page.fitted(
                 x,
@@ -269,11 +276,6 @@ def _words(answer: Answer) -> list[str]:
     best = answer.best
     if answer.right:
         return [f"✓ score {best.score:.2f}, IoU {best.iou:.2f}"]
-    label = " ".join(best.found.label.split())
+    label = short_name(best.found.label, _LONGEST_HEAD, best.found.category_id)
     own = "none" if answer.own is None or not answer.own.there else f"{answer.own.score:.2f}"
     return [f"✗ {label}", f"{best.score:.2f}; right: {own}"]
-
-
-def _short(name: str, longest: int = _LONGEST) -> str:
-    plain = " ".join(name.split())
-    return plain if len(plain) <= longest else plain[: longest - 1] + "…"

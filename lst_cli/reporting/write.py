@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.artwork import Artwork, draw_artwork
 from lst_cli.reporting.data import REPORT_JSON, ReportData, read_metrics
@@ -33,6 +34,7 @@ def write_report(
     data: ReportData,
     directory: Path,
     progress: Callable[[int, int | None], None] | None = None,
+    skip: Callable[[LstError], None] | None = None,
 ) -> dict[str, Path]:
     """Write a report in every format, each file atomically.
 
@@ -43,17 +45,18 @@ def write_report(
         data: The report.
         directory: Where to; made if missing.
         progress: Told how many pictures are drawn, and of how many.
+        skip: Told why a validation image cannot be drawn, which is left out then.
 
     Returns:
         The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one
         ``plot:NAME`` for each plot and one ``panel:NUMBER`` for each panel.
 
     Raises:
-        LstError: If no phase has been evaluated, an image cannot be read, or a
-            file cannot be written.
+        LstError: If no phase has been evaluated, a file cannot be written, or an image cannot
+            be drawn and there is no `skip`.
     """
     metrics = read_metrics(data)
-    artwork = draw_artwork(data, progress)
+    artwork = draw_artwork(data, progress, skip)
     texts = {
         "markdown": ("report.md", report_markdown(data, metrics, artwork)),
         "csv": ("report.csv", render_csv(binned_table(metrics))),
@@ -65,7 +68,7 @@ def write_report(
     for plot in artwork.plots:
         files[f"plot:{plot.name}"] = directory / "plots" / f"{plot.name}.png"
         write_bytes(files[f"plot:{plot.name}"], plot.light)
-    for number, image in enumerate(artwork.panels, start=1):
+    for number, (_, image) in enumerate(artwork.panels, start=1):
         files[f"panel:{number}"] = directory / "panels" / f"{number:02d}.jpg"
         write_bytes(files[f"panel:{number}"], image)
     for key, (name, text) in texts.items():
@@ -144,11 +147,11 @@ def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwo
     for plot in artwork.plots:
         caption = escape_markdown(plot.caption)
         lines += [f"![{caption}](plots/{plot.name}.png)", "", caption, ""]
-    if data.panels:
+    if artwork.panels:
         lines += ["## Validation images", "", "Ground truth left, predictions right.", ""]
         if data.panel_note:
             lines += [f"Predictions shown: {escape_markdown(data.panel_note)}.", ""]
-        for number, panel in enumerate(data.panels, start=1):
+        for number, (panel, _) in enumerate(artwork.panels, start=1):
             lines += [f"![{escape_markdown(panel.title)}](panels/{number:02d}.jpg)", ""]
     for title, pairs in (("Settings", data.settings), ("Environment", data.environment)):
         if pairs:

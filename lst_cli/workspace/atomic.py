@@ -24,12 +24,17 @@ _REASONS = {
     errno.ENOTDIR: ("a file is in the way", "choose another workspace with -w DIR"),
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 # What `replacing` calls its files; short, so that it fits beside the longest name.
 _TEMPORARY = re.compile(r"\.lst-[a-z0-9_]{8}\.tmp")
 # What lst 0.1 left: its own temporary files, and those of the safetensors library.
 _TEMPORARY_OF_0_1 = re.compile(r"\..+\.[a-z0-9_]{8}|\.tmp[A-Za-z0-9]{6}")
 _cleared: set[Path] = set()  # directories in which this process has looked for leftovers
+
+
+class NoRoomError(LstError):
+    """Nothing can be written any more: another file has no better chance."""
 
 
 @contextmanager
@@ -47,7 +52,8 @@ def explain_os_error(path: Path) -> Iterator[None]:
     except OSError as error:
         unknown = (error.strerror or str(error), "see that the disk is there and can be written")
         reason, hint = _REASONS.get(error.errno or 0, unknown)
-        raise LstError(f"cannot write {path}: {reason}", hint) from error
+        kind = NoRoomError if error.errno in _NO_ROOM else LstError
+        raise kind(f"cannot write {path}: {reason}", hint) from error
 
 
 @contextmanager

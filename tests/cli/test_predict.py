@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -280,6 +281,86 @@ def test_where_no_image_can_be_used_nothing_is_written(
     assert "no image can be used; the first: " in outcome.error
     assert name in outcome.error
     assert files_below(trained.root) == before
+
+
+# --- pictures that cannot be drawn or written ----------------------------------------------------
+
+
+@pytest.fixture
+def undrawable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `b.jpg` no picture can be made."""
+    from lst_cli.recipes import predict
+
+    draw = predict.draw_predictions
+
+    def fail(panel: Any, **options: Any) -> bytes:
+        if panel.title.endswith("b.jpg"):
+            raise LstError(f"cannot draw {panel.title}: broken")
+        return draw(panel, **options)
+
+    monkeypatch.setattr(predict, "draw_predictions", fail)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_one_picture(
+    lst: Lst, trained: Workspace, photos: Path, request: pytest.FixtureRequest
+) -> None:
+    assert lst("predict", photos, "-w", trained.root).code == 0
+    request.getfixturevalue("undrawable")
+    outcome = lst("predict", photos, "-w", trained.root)
+    assert outcome.code == 1
+    assert outcome.error == (
+        f"error: 1 picture was not drawn: cannot draw {photos / 'b.jpg'}: broken"
+    )
+    assert "predictions.json" in outcome.hint
+    folder = trained.layout.predictions(1)
+    # The picture of the run before is not taken for one of this run.
+    assert files_below(folder).keys() == {"a.jpg", "more/a.jpg", "predictions.json"}
+    images = json.loads((folder / "predictions.json").read_text())["images"]
+    assert ["picture" in one for one in images] == [True, False, True]
+    assert images[1]["not_drawn"].endswith("b.jpg: broken")
+    assert len(images[1]["objects"]) == 3
+    assert lst("predict", photos, "-w", trained.root, "--json").code == 0
+
+
+def test_a_picture_that_cannot_be_written_costs_one_picture(
+    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_write("b.jpg", errno.EIO, monkeypatch)
+    outcome = lst("predict", photos, "-w", trained.root)
+    assert "1 picture was not drawn: cannot write " in outcome.error
+    assert files_below(trained.layout.predictions(1)).keys() == {
+        "a.jpg", "more/a.jpg", "predictions.json"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")],
+)
+def test_on_a_full_disk_the_first_picture_is_the_last(
+    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch,
+    number: int, reason: str,
+) -> None:  # fmt: skip
+    fail_to_write("a.jpg", number, monkeypatch)
+    outcome = lst("predict", photos, "-w", trained.root)
+    assert outcome.code == 1
+    assert outcome.error.startswith("error: cannot write ")
+    assert reason in outcome.error
+    assert not files_below(trained.layout.predictions(1))
+
+
+def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file of this name be impossible to write."""
+    from lst_cli.recipes import predict
+    from lst_cli.workspace.atomic import explain_os_error, write_bytes
+
+    def fail(path: Path, data: bytes) -> None:
+        if path.name == name:
+            with explain_os_error(path):
+                raise OSError(number, os.strerror(number), str(path))
+        write_bytes(path, data)
+
+    monkeypatch.setattr(predict, "write_bytes", fail)
 
 
 # --- refused -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.errors import LstError
-from lst_cli.reporting.data import PanelObject
+from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.details import choose_window, draw_detail, mask_of
 
 BLUE = (0, 0, 255)
@@ -40,13 +40,13 @@ def test_a_small_object_is_shown_with_what_is_around_it():
 def test_only_the_mask_is_coloured_and_only_in_the_window():
     image = np.zeros((40, 60, 3), dtype=np.uint8)
     one = PanelObject("a", (10, 10, 20, 10), [[10, 10, 30, 10, 30, 20, 10, 20]])
-    drawn = draw_detail(image, (0, 0, 60, 40), [(one, BLUE)], 600)
+    drawn = draw_detail(Panel(image, "an image"), (0, 0, 60, 40), [(one, BLUE)], 600)
     assert drawn.shape == (400, 600, 3)
     assert drawn[150, 200].tolist() == [0, 0, 89]  # inside: a share of the colour
     assert drawn[101, 200].tolist() == [0, 0, 255]  # its border: all of it
     assert drawn[98, 200].tolist() == [255, 255, 255]  # around it: white, to be seen in grey
     assert drawn[300, 200].tolist() == [0, 0, 0]
-    assert not draw_detail(image, (0, 25, 20, 15), [(one, BLUE)], 100).any()
+    assert not draw_detail(Panel(image, "an image"), (0, 25, 20, 15), [(one, BLUE)], 100).any()
 
 
 def test_an_object_without_a_mask_is_its_box():

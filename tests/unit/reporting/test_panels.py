@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ from pycocotools import mask as coco_mask
 
 from lst_cli.errors import LstError
 from lst_cli.reporting.data import Panel, PanelObject
+from lst_cli.reporting.masks import decode_mask, show_mask
 from lst_cli.reporting.panels import (
     GAP,
-    decode_mask,
+    MOST_DRAWN,
+    choose_colours,
     display_size,
     draw_panel,
     draw_predictions,
@@ -99,7 +102,7 @@ def test_an_unreadable_image_is_named_with_a_way_to_find_the_others(tmp_path, pa
     missing = tmp_path / "gone.jpg"
     with pytest.raises(LstError, match=r"gone\.jpg") as caught:
         draw_panel(replace(panel, image=missing))
-    assert caught.value.hint == "lst check"
+    assert "lst check" in (caught.value.hint or "")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(LstError, match=r"broken\.png"):
@@ -169,3 +172,77 @@ def test_a_comment_is_found_again_and_nothing_where_there_is_none(tmp_path, pane
     found = {name: read_comment(path) for name, path in files.items()}
     assert found == {"ours.jpg": "made here", "other.jpg": "", "text.jpg": "", "a.png": ""}
     assert read_comment(tmp_path / "gone.jpg") == read_comment(tmp_path) == ""
+
+
+# --- pictures that are hard to draw --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", [draw_panel, draw_predictions])
+@pytest.mark.parametrize("size", [(560, 560), (1280, 900), (65, 1)])
+def test_the_finest_texture_can_be_written(panel, draw, size):
+    gravel = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    assert _pixels(draw(Panel(gravel, "gravel"))).size
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("encoder error"), ValueError("two\nlines"), MemoryError()]
+)
+def test_what_an_encoder_raises_is_one_sentence(panel, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("PIL.Image.Image.save", fail)
+    with pytest.raises(LstError, match=r"^cannot draw one\.jpg: [^\n]+$"):
+        draw_predictions(panel)
+
+
+def test_objects_of_a_class_have_colours_of_their_own():
+    objects = [PanelObject("sheep", (4.0 * n, 0.0, 3.0, 3.0), None, 0.9) for n in range(7)]
+    dogs = [PanelObject("dog", (4.0 * n, 9.0, 3.0, 3.0), None, 0.8) for n in range(7)]
+    colours = [colour for _, colour in choose_colours([*objects, *dogs], ["sheep", "dog"])]
+    assert len(set(colours)) == 14
+    apart = min(
+        sum(abs(a - b) for a, b in zip(one, other, strict=True))
+        for group in (colours[:7], colours[7:])
+        for one, other in itertools.combinations(group, 2)
+    )
+    assert apart > 40
+    for red, _, blue in colours[:7]:
+        assert blue > red  # all of them some blue
+
+
+def test_of_more_objects_than_a_picture_holds_the_surest_are_drawn():
+    objects = [PanelObject("a", (0.0, 0.0, 2.0, 2.0), None, n / 5000) for n in range(5000)]
+    drawn = [one.score for one, _ in choose_colours(objects, ["a"])]
+    assert drawn == [n / 5000 for n in range(4999, 4999 - MOST_DRAWN, -1)]
+
+
+def test_an_image_is_drawn_as_its_annotations_see_it(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (80, 40)).save(path, exif=exif)
+    for size, shape in (((40, 80), (320, 640)), ((80, 40), (640, 320)), (None, (640, 320))):
+        assert _pixels(draw_predictions(Panel(path, "a", size=size))).shape[:2] == shape
+
+
+def test_a_mask_of_a_much_larger_image_is_the_same_picked_out():
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(
+        Image.fromarray(rng.integers(0, 256, (6, 8), dtype=np.uint8)).resize((800, 600))
+    )
+    for mask in (smooth > 128, smooth <= 128, smooth > 256, smooth >= 0):
+        rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        runs = {"size": [600, 800], "counts": np.diff(
+            np.flatnonzero(np.diff(mask.T.reshape(-1).astype(int), prepend=0, append=2)),
+            prepend=0,
+        ).tolist()}  # fmt: skip
+        for one in (rle, runs):
+            found = show_mask(one, (800, 600), (80, 60))
+            assert found.tolist() == mask[5::10, 5::10].tolist()
+
+
+@pytest.mark.parametrize("counts", ["", "1", "o", "~~", "5" * 40, "oooooooooooo1"])
+def test_broken_run_lengths_of_a_large_image_are_refused(counts):
+    with pytest.raises(ValueError, match="run"):
+        show_mask({"size": [600, 800], "counts": counts}, (800, 600), (80, 60))
