@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _BREAKS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
 # What moves the cursor, changes the direction of writing or cannot be seen; and halves of
@@ -28,6 +30,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """As `printable`, where the text may have several lines."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON to be read by people too: escapes only for what cannot be seen."""
+    return escape_unseen(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def escape_unseen(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,13 @@ from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
 from lst_cli.reporting.tables import Table, format_seconds
-from lst_cli.text import escape_unseen, printable, printable_lines
+from lst_cli.text import json_text, printable, printable_lines
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import find_workspace
 
 _PLAIN_EVERY = 10.0
 _NO_LIMIT = 10_000
+_LONGEST = 4_000  # characters of an error
 _BAR, _SHORTEST_BAR = 24, 8
 _progress_on: list[Console] = []
 WORKSPACE = "lst.workspace"  # key in the meta of click's context
@@ -36,7 +36,7 @@ WORKSPACE = "lst.workspace"  # key in the meta of click's context
 
 def print_json(value: Any) -> None:
     """Print a value for a script, numbers unrounded."""
-    click.echo(escape_unseen(json.dumps(value, indent=1, ensure_ascii=False)))
+    click.echo(json_text(value))
 
 
 def say(text: str, *, label: str = "", colour: str = "") -> None:
@@ -77,8 +77,9 @@ def warn(text: str) -> None:
 
 def show_error(message: str, hint: str | None) -> None:
     """Print an error and what mends it, one line each."""
-    # One line, even if a library put line breaks into its message.
-    _say(f"error: {' '.join(message.split())}", "red")
+    # One line, even if a library put line breaks into its message, or a file a long name.
+    line = " ".join(message.split())
+    _say(f"error: {line if len(line) <= _LONGEST else line[:_LONGEST] + '...'}", "red")
     if hint:
         _say(f"  try: {complete(hint)}")
 

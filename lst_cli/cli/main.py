@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -139,6 +140,7 @@ def main() -> NoReturn:
     quieten_libraries()
     try:
         with stop_by_signal():
+            _refuse_odd_bytes(sys.argv[1:])
             code = cli(prog_name="lst", standalone_mode=False)
             sys.stdout.flush()
     except StoppedError as stopped:
@@ -165,6 +167,13 @@ def main() -> NoReturn:
         _drop_output()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_odd_bytes(words: Sequence[str]) -> None:
+    """Refuse names in another encoding: they could not stand in any file that we write."""
+    for word in words:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ShownError(LstError(f"{word}: no UTF-8 text", "rename the file or directory"))
 
 
 def _drop_output() -> None:

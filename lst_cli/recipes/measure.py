@@ -251,7 +251,9 @@ def _read_csv(path: Path) -> TrainCounts:
     try:
         text = read_regular(path).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise LstError(f"cannot read {path}: no UTF-8 text", hint) from error
+    except (OSError, csv.Error) as error:
         raise LstError(f"cannot read {path}: {error}", hint) from error
     columns: dict[str, dict[int, int]] = {}
     for what in ("instance_count", "image_count"):
@@ -262,8 +264,9 @@ def _read_csv(path: Path) -> TrainCounts:
                 category_id, count = int(row["category_id"]), int(row[str(key)])
             except (KeyError, TypeError, ValueError) as error:
                 raise LstError(f"{path}, line {line}: no category_id and {key}", hint) from error
-            if count < 0 or category_id in counts:
-                wrong = f"{key} is {count}" if count < 0 else f"category_id {category_id} again"
+            if not 0 <= count < 10**12 or category_id in counts:
+                again = f"category_id {category_id} again"
+                wrong = again if category_id in counts else f"{key} is {count}"
                 raise LstError(f"{path}, line {line}: {wrong}", hint)
             counts[category_id] = count
         columns[what] = counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from lst_cli.files import read_regular, shorten_name
 from lst_cli.recipes.calibrate import known_correction, settings_in_series, shift_of
 from lst_cli.reporting.data import Panel, PanelObject
 from lst_cli.reporting.panels import draw_predictions, read_comment
+from lst_cli.text import json_text
 from lst_cli.workspace.atomic import NoRoomError, write_bytes, write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
@@ -187,7 +187,7 @@ def write_predictions(
         if progress is not None:
             progress(done, len(found.images))
     found = replace(found, images=tuple(images))
-    text = json.dumps(found.as_dict(), indent=1, ensure_ascii=False)
+    text = json_text(found.as_dict())
     write_text(directory / FILE, text + "\n")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from lst_cli.reporting.tables import (
     format_integer,
     format_seconds,
 )
+from lst_cli.text import json_text
 
 FORMAT = 1
 """Version of `sweep.json`."""
@@ -310,7 +310,7 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
 
 def render_sweep_json(results: SweepResults) -> str:
     """`sweep_record` as text."""
-    return json.dumps(sweep_record(results), indent=1, ensure_ascii=False) + "\n"
+    return json_text(sweep_record(results)) + "\n"
 
 
 def _same_phases(results: SweepResults) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from lst_cli.reporting.tables import (
     with_joint,
 )
 from lst_cli.reporting.training_tables import balance_table, training_table
+from lst_cli.text import json_text
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
 
 FORMAT = 1
@@ -60,7 +60,7 @@ def write_report(
     texts = {
         "markdown": ("report.md", report_markdown(data, metrics, artwork)),
         "csv": ("report.csv", render_csv(binned_table(metrics))),
-        "json": (REPORT_JSON, json.dumps(report_json(data), indent=1, ensure_ascii=False) + "\n"),
+        "json": (REPORT_JSON, json_text(report_json(data)) + "\n"),
         "latex": ("report.tex", report_latex(data, metrics)),
         "html": ("report.html", render_html(data, artwork)),
     }

@@ -252,7 +252,7 @@ def test_classes_that_a_table_leaves_out_were_not_trained_on(
             "category_id,train_instance_count,train_image_count\n1,2,?\n",
             "line 2: no category_id and train_image_count",
         ),
-        (b"category_id,train_instance_count\n\xff\xfe,2\n", "cannot read .*'utf-8' codec"),
+        (b"category_id,train_instance_count\n\xff\xfe,2\n", "cannot read .*no UTF-8 text"),
         ('"' + "x" * 200_000, "cannot read .*field larger than field limit"),
     ],
 )
