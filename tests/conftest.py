@@ -124,6 +124,12 @@ def small_lvis(
     return lvis
 
 
+@pytest.fixture(scope="session")
+def lvis_counts() -> Path:
+    """Instances and images of every class of LVIS v0.5, as a CSV file."""
+    return Path(__file__).parent / "data" / "lvis_v0.5_train_category_counts.csv"
+
+
 @dataclass
 class Outcome:
     """What a call of `lst` came to."""

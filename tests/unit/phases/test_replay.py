@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from math import ceil
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +20,6 @@ from lst_cli.phases.replay import (
     step_data,
 )
 from lst_cli.phases.split import split_classes
-
-SHARED = Path(os.environ.get("LST_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def occurrences_of(*rows: dict[int, int]) -> Occurrences:
@@ -122,11 +117,8 @@ def test_published_iterations_round_halves_to_even():
     ]
 
 
-def test_the_numbers_of_lvis_come_out():
-    file = SHARED / "lvis_v0.5_train_category_counts.csv"
-    if not file.exists():
-        pytest.skip(f"the counts of LVIS v0.5 are not here ({file.name})")
-    with file.open() as stream:
+def test_the_numbers_of_lvis_come_out(lvis_counts):
+    with lvis_counts.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     column = {
         name: np.array([int(row[name]) for row in rows])

@@ -300,16 +300,20 @@ def test_another_number_of_detections_an_image_can_be_asked_for(
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_on_real_lvis_images_every_number_is_lvis_apis(
-    lst: Callable[..., Any], reference: Callable[..., Any], tmp_path: Path, iou_type: str
+    lst: Callable[..., Any],
+    reference: Callable[..., Any],
+    lvis_counts: Path,
+    tmp_path: Path,
+    iou_type: str,
 ) -> None:
-    path, counts = SHARED / "lvis_v0.5_val_100.json", "lvis_v0.5_train_category_counts.csv"
-    if not (path.is_file() and (SHARED / counts).is_file()):
+    path = SHARED / "lvis_v0.5_val_100.json"
+    if not path.is_file():
         pytest.skip("no LVIS sample; point LST_SHARED_DATA to it")
     truth = json.loads(path.read_text())
     found = perturbed(truth, 0, 4)
     results = tmp_path / "results.json"
     results.write_text(json.dumps(found))
-    words = ("--train-counts", SHARED / counts, "--iou-type", iou_type, "--json")
+    words = ("--train-counts", lvis_counts, "--iou-type", iou_type, "--json")
     outcome = lst("eval", "--detections", results, "--annotations", path, *words)
     assert outcome.code == 0, outcome.err
     ours = outcome.json[iou_type]
@@ -333,7 +337,7 @@ def test_on_real_lvis_images_every_number_is_lvis_apis(
     assert ours["per_class"].keys() == per_class.keys()
     for key, value in per_class.items():
         assert_equal(ours["per_class"][key], value, key)
-    instances = read_train_counts(SHARED / counts).instances
+    instances = read_train_counts(lvis_counts).instances
     assert len(ours["bins"]) == 6
     for each in ours["bins"]:
         high = np.inf if each["high"] is None else each["high"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -154,16 +153,12 @@ def test_a_refused_file_leaves_no_workspace(small_lvis: Any, workspace: Workspac
 
 # --- the numbers of the paper --------------------------------------------------------------------
 
-SHARED = Path(os.environ.get("LST_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
-COUNTS = SHARED / "lvis_v0.5_train_category_counts.csv"
 
-
-@pytest.mark.skipif(not COUNTS.exists(), reason=f"no {COUNTS.name}; LST_SHARED_DATA says where")
-def test_the_replay_table_of_lvis_comes_out_exactly(tmp_path: Path) -> None:
+def test_the_replay_table_of_lvis_comes_out_exactly(lvis_counts: Path, tmp_path: Path) -> None:
     """An annotation file with the counts of LVIS v0.5, the images drawn at random."""
     from lst_cli.data.lvis import read_dataset
 
-    with COUNTS.open(encoding="utf-8", newline="") as file:
+    with lvis_counts.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     rng = np.random.default_rng(0)
     number_of_images = 56_740
