@@ -11,7 +11,11 @@ WORKERS ?= 2
 python := .venv/bin/python
 pytest := OMP_NUM_THREADS=1 $(python) -m pytest
 
-.PHONY: help setup demo test test-fast lint format type check bench acceptance golden docs clean
+# Tests that build no network and take no data from elsewhere.
+fast := not engine and not slow and not bench and not acceptance
+
+.PHONY: help setup demo test test-fast test-second lint format type check bench acceptance golden \
+	docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,11 +30,15 @@ test: setup ## all tests
 	@$(pytest) -n $(WORKERS) $(ARGS)
 
 test-fast: setup ## the tests that build no detectron2 model
-	@$(pytest) -n $(WORKERS) -m "not engine and not slow" $(ARGS)
+	@$(pytest) -n $(WORKERS) -m "$(fast)" $(ARGS)
 
-lint: setup ## look at format and style, change nothing
+test-second: setup ## those that need no torch, with another Python if there is one
+	@OMP_NUM_THREADS=1 $(python) .ci/second_python.py -n $(WORKERS) -m "$(fast)" $(ARGS)
+
+lint: setup ## look at format, style and spelling, change nothing
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
+	@$(python) -m codespell_lib .ci docs lst_cli tests Makefile pyproject.toml *.md
 
 format: setup ## format, and mend what can be mended by itself
 	@$(python) -m ruff check --fix --quiet . || true
@@ -39,7 +47,7 @@ format: setup ## format, and mend what can be mended by itself
 type: setup ## check the types
 	@$(python) -m mypy
 
-check: lint type test ## format, style, types, tests: what a change has to pass
+check: lint type test ## format, style, spelling, types, tests: what a change has to pass
 
 bench: setup ## measure speed and memory; prints a table
 	@OMP_NUM_THREADS=1 $(python) -m pytest -m bench -s $(ARGS)
@@ -50,8 +58,14 @@ acceptance: setup ## the long runs, on real data where it is at hand
 golden: setup ## write the expected manifest and report anew; review reads the diff
 	@LST_UPDATE_GOLDEN=1 $(pytest) tests/golden $(ARGS)
 
-docs: setup ## write docs/reference/cli.md from the commands' help
+docs: setup ## write docs/reference/cli.md, check links, run the commands of README and tutorial
 	@$(python) -m lst_cli.cli.reference docs/reference/cli.md
+	@OMP_NUM_THREADS=1 $(python) .ci/check_docs.py run
+
+release: setup ## check everything, build sdist and wheel, try them; publishes nothing
+	@$(python) .ci/release.py ready
+	@$(MAKE) --no-print-directory check docs
+	@$(python) .ci/release.py
 
 clean: ## remove what tools left behind; keeps .venv and every workspace
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

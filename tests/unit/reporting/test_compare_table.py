@@ -150,7 +150,8 @@ def test_what_is_compared_is_told() -> None:
 def test_the_picture_has_a_row_for_what_has_ground_truth(runs: int) -> None:
     shown = comparison(runs)
     with Image.open(io.BytesIO(plot_comparison(shown, scale=1))) as picture:
-        assert picture.size == compare_size(shown)
+        # matplotlib before 3.11 rounds the size down
+        assert picture.size == pytest.approx(compare_size(shown), abs=1)
     fewer = shown.model_copy(update={"rows": shown.rows[1:]})
     assert compare_size(fewer)[1] < compare_size(shown)[1]
     without = shown.model_copy(update={"rows": shown.rows[:2]})

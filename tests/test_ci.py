@@ -1,0 +1,169 @@
+"""What decides something in `.ci`: which second Python, what can be released."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+CI = Path(__file__).resolve().parent.parent / ".ci"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(CI)
+    spec = importlib.util.spec_from_file_location(name, CI / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- a second Python -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("second_python", monkeypatch)
+
+
+def test_an_interpreter_that_runs_and_is_another_is_chosen(second: ModuleType) -> None:
+    found = [("3.10", Path("stand-in")), ("3.11", Path("own")), ("3.12", Path("fine"))]
+    answers = {"stand-in": "", "own": "3.11", "fine": "3.12"}
+    assert second.choose(found, "3.11", lambda path: answers[str(path)]) == Path("fine")
+    assert second.choose(found[:2], "3.11", lambda path: answers[str(path)]) is None
+
+
+def test_interpreters_are_looked_for_on_path_and_below_pyenv(
+    second: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    below = tmp_path / "versions" / "3.12.1" / "bin"
+    below.mkdir(parents=True)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", "/one:/two")
+    assert list(second.candidates()) == [
+        ("3.10", Path("/one/python3.10")),
+        ("3.10", Path("/two/python3.10")),
+        ("3.13", Path("/one/python3.13")),
+        ("3.13", Path("/two/python3.13")),
+        ("3.12", Path("/one/python3.12")),
+        ("3.12", Path("/two/python3.12")),
+        ("3.12", below / "python3.12"),
+        ("3.11", Path("/one/python3.11")),
+        ("3.11", Path("/two/python3.11")),
+    ]
+
+
+def test_an_interpreter_tells_its_version_and_anything_else_none(
+    second: ModuleType, tmp_path: Path
+) -> None:
+    assert second.version_of(Path(sys.executable)) == "{}.{}".format(*sys.version_info[:2])
+    assert second.version_of(tmp_path / "absent") == ""
+    stand_in = tmp_path / "python"
+    stand_in.write_text("#!/bin/sh\nexit 127\n")
+    stand_in.chmod(0o755)
+    assert second.version_of(stand_in) == ""
+
+
+def test_all_that_is_declared_is_installed_but_torch_and_what_is_built_on_it(
+    second: ModuleType,
+) -> None:
+    declared = [
+        "click>=8.1",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "timm>=1",
+        "tomli>=2.0; python_version < '3.11'",
+        'ruff>=0.9; extra == "dev"',
+        "tomli; python_version < '3.11' and extra == 'dev'",
+        'scikit-learn>=1.4; extra == "figures"',
+    ]
+    assert second.requirements(declared) == [
+        "click>=8.1",
+        "tomli>=2.0; python_version < '3.11'",
+        "ruff>=0.9",
+        "tomli; python_version < '3.11'",
+    ]
+
+
+def test_without_a_second_python_nothing_is_run_and_nothing_fails(
+    second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(second, "candidates", list)
+    assert second.main([]) == 0
+    assert "no second Python" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("installed", "code"), [(False, 0), (True, 3)])
+def test_only_tests_that_fail_are_a_failure(
+    second: ModuleType, monkeypatch: pytest.MonkeyPatch, installed: bool, code: int
+) -> None:
+    monkeypatch.setattr(second, "choose", lambda *_: Path("python3.10"))
+    monkeypatch.setattr(second, "install", lambda _: installed)
+    monkeypatch.setattr(
+        second.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), 3)
+    )
+    assert second.main([]) == code
+
+
+# --- releases ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    load("check_docs", monkeypatch)
+    return load("release", monkeypatch)
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.invalid")
+    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## 1.2.0 - 2026-12-01\n\n## Unreleased\n"
+    )
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    return tmp_path
+
+
+def test_a_clean_checkout_with_a_dated_heading_can_be_released(
+    release: ModuleType, checkout: Path
+) -> None:
+    assert release.obstacles(checkout, "1.2.0") == []
+
+
+@pytest.mark.parametrize("version", ["1.2.1", "1.2", "1.2.0.dev1", "1x2.0"])
+def test_a_version_without_a_dated_heading_cannot(
+    release: ModuleType, checkout: Path, version: str
+) -> None:
+    (obstacle,) = release.obstacles(checkout, version)
+    assert f"## {version} - " in obstacle
+
+
+def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(
+    release: ModuleType, checkout: Path
+) -> None:
+    git(checkout, "tag", "v1.2.0")
+    (checkout / "new").touch()
+    changes, tag = release.obstacles(checkout, "1.2.0")
+    assert "git status" in changes
+    assert "v1.2.0" in tag
+
+
+WHOLE = ["LICENSE", "PKG-INFO", "pyproject.toml", "lst_cli/py.typed", "lst_cli/plans/table1.toml"]
+
+
+def test_an_archive_has_what_it_needs_and_nothing_else(release: ModuleType) -> None:
+    assert release.complaints(WHOLE) == []
+    assert release.complaints(WHOLE[:-1]) == ["lacks plans/table1.toml"]
+    assert release.complaints([*WHOLE, "tests/data/x.csv"]) == ["has tests/data/x.csv"]
