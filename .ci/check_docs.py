@@ -184,14 +184,15 @@ def check_call(cli: click.Group, words: list[str], *, complete: bool) -> str | N
     """
     from lst_cli.settings import load_settings
 
-    context = click.Context(cli, info_name="lst")
+    # With the command's own settings: click keeps the help option that it makes here.
+    context = click.Context(cli, info_name="lst", **cli.context_settings)
     try:
         _, rest, _ = cli.make_parser(context).parse_args(list(words))
         if not rest or is_placeholder(rest[0]):
             return None
         name, command, rest = cli.resolve_command(context, rest)
         assert command is not None
-        context = click.Context(command, info_name=name, parent=context)
+        context = click.Context(command, info_name=name, parent=context, **command.context_settings)
         values, rest, _ = command.make_parser(context).parse_args(rest)
         if rest:
             return f"lst {name} takes no {rest[0]}"
