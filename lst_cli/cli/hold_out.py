@@ -108,7 +108,7 @@ def command(
         return
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
     if cut.skipped:
-        note(f"{tell_skipped(cut.skipped)} of the counts; they stand in the files")
+        note(f"{tell_skipped(cut.skipped)}; they are copied, but not counted")
         files += " --skip-unusable"
     base, phases = fitting_split(cut.train.classes)
     files += f" -w {shlex.quote(str(directory / DEFAULT_DIRECTORY))}"

@@ -86,7 +86,7 @@ def examine_phase(
         workspace,
         phase,
         settings,
-        outputs=(to_errors,) if errors else (),
+        outputs=(to_errors / "errors.json",) if errors else (),
         images=False,
         progress=tell,
     )

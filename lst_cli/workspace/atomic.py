@@ -112,7 +112,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(*paths: Path) -> None:
-    """See that files can be written, before the work that leads to them.
+    """See that files can be written, before the work that leads to them; nothing is made.
 
     Raises:
         LstError: Naming the first that cannot be written.
@@ -120,9 +120,9 @@ def require_writable(*paths: Path) -> None:
     for path in paths:
         if path.is_dir():
             raise LstError(f"cannot write {path}: a directory is in the way", "move it away")
+        there = next(parent for parent in path.parents if parent.exists())
         with explain_os_error(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path.parent).close()
+            tempfile.TemporaryFile(dir=there).close()
 
 
 def remove_leftovers(directory: Path, *, of_0_1: bool = False) -> None:
