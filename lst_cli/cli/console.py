@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
 from lst_cli.reporting.tables import Table, format_seconds
-from lst_cli.text import json_text, printable, printable_lines
+from lst_cli.text import json_text, printable
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import find_workspace
 
@@ -41,7 +42,10 @@ def print_json(value: Any) -> None:
 
 def say(text: str, *, label: str = "", colour: str = "") -> None:
     """Print one line of the result, perhaps after a coloured word."""
-    click.echo((in_colour(label, colour) if label else "") + printable(text))
+    if label:
+        text = _wrapped(label + printable(text), Console())
+        text = in_colour(label, colour) + text.removeprefix(label)
+    click.echo(text if label else printable(text))
 
 
 def out() -> Console:
@@ -67,12 +71,12 @@ def show_next(command: str | None) -> None:
 
 def note(text: str) -> None:
     """Say something on the side, on stderr."""
-    _say(complete(text))
+    _say(complete(text), wrap=True)
 
 
 def warn(text: str) -> None:
     """Say something on the side that deserves attention."""
-    _say(f"warning: {complete(text)}", "yellow")
+    _say(f"warning: {complete(text)}", "yellow", wrap=True)
 
 
 def show_error(message: str, hint: str | None) -> None:
@@ -84,14 +88,25 @@ def show_error(message: str, hint: str | None) -> None:
         _say(f"  try: {complete(hint)}")
 
 
+def _wrapped(text: str, console: Console) -> str:
+    """Let a sentence go on in the next line of a terminal, between words."""
+    if not console.is_terminal:
+        return text
+    return textwrap.fill(
+        text, max(console.width, 20), break_long_words=False, break_on_hyphens=False
+    )
+
+
 def in_colour(text: str, colour: str) -> str:
     """Colour a text where that is wanted."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text if plain else click.style(text, fg=colour)
 
 
-def _say(text: str, colour: str | None = None) -> None:
+def _say(text: str, colour: str | None = None, *, wrap: bool = False) -> None:
     text = printable(text)
+    if wrap:
+        text = _wrapped(text, Console(stderr=True))
     if _progress_on:  # above the progress line, and not into it
         _progress_on[-1].print(Text(text, style=colour or ""), soft_wrap=True)
     else:
@@ -100,12 +115,15 @@ def _say(text: str, colour: str | None = None) -> None:
 
 def print_table(table: Table) -> None:
     """Print a report table."""
-    columns = []
-    for column, classes in zip(table.columns, table.class_line(), strict=True):
-        # An AP over five classes must look like one.
-        columns.append(f"{column.heading}\n{classes}" if table.counts_classes else column.heading)
-    textual = [column.kind in {"text", "phase"} for column in table.columns]
-    _print_grid(table.title, columns, table.texts(), textual)
+    cells = list(zip(*table.texts(), strict=True)) or [()] * len(table.columns)
+    # An AP over five classes must look like one.
+    _print_grid(
+        table.title,
+        [
+            _column(column.heading, texts, column.kind in {"text", "phase"}, classes)
+            for column, texts, classes in zip(table.columns, cells, table.class_line(), strict=True)
+        ],
+    )
     if table.remark:
         out().print(Text(printable(table.remark), style="dim"))
 
@@ -119,21 +137,22 @@ def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: i
         rows: Cells.
         text: How many columns, from the left, hold text; the others hold numbers.
     """
-    width = max(len(row) for row in [columns, *rows])
-    _print_grid(title, columns, rows, [place < text for place in range(width)])
+    headings = columns or [""] * len(rows[0])
+    cells = list(zip(*rows, strict=True)) or [()] * len(headings)
+    _print_grid(
+        title,
+        [
+            _column(heading, texts, place < text)
+            for place, (heading, texts) in enumerate(zip(headings, cells, strict=True))
+        ],
+    )
 
 
-def _print_grid(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], textual: Sequence[bool]
-) -> None:
-    columns = [
-        GridColumn(
-            printable_lines(headings[place]) if headings else "",
-            [printable(row[place]) for row in rows],
-            is_text,
-        )
-        for place, is_text in enumerate(textual)
-    ]
+def _column(heading: str, cells: Sequence[str], is_text: bool, below: str = "") -> GridColumn:
+    return GridColumn(printable(heading), [printable(cell) for cell in cells], is_text, below)
+
+
+def _print_grid(title: str, columns: Sequence[GridColumn]) -> None:
     console = out()
     console.print(Text(f"\n{printable(title)}", style="bold"))
     for line in grid_lines(columns, console.width):
@@ -193,7 +212,7 @@ class Meter:
 def _rate_text(rate: float) -> str:
     if not rate:
         return ""
-    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+    return f"{rate:,.{1 if rate < 100 else 0}f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
 class _Line(ProgressColumn):

@@ -39,7 +39,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
         "lst eval",
         "lst eval --all-phases --json",
         "lst eval --instant",
-        "lst eval --detections results.json --annotations val.json --train-counts train.json",
+        "lst eval --detections results.json --annotations val.json --errors",
     ),
 )
 @with_options(workspace_option)

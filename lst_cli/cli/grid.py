@@ -21,16 +21,18 @@ class GridColumn:
         heading: May be wrapped between words.
         cells: One for each row.
         is_text: Whether cells hold text, which may be wrapped, and not numbers.
+        below: A second line of the head, perhaps a number.
     """
 
     heading: str
     cells: Sequence[str]
     is_text: bool = False
+    below: str = ""
 
     def width(self, *, wrap_heading: bool) -> int:
         """Characters that it takes."""
-        parts = self.heading.split() if wrap_heading else self.heading.split("\n")
-        return max(map(cell_len, [*parts, *self.cells]), default=0)
+        parts = self.heading.split() if wrap_heading else [self.heading]
+        return max(map(cell_len, [*parts, self.below, *self.cells]))
 
 
 def grid_lines(columns: Sequence[GridColumn], width: int) -> list[str]:
@@ -51,6 +53,8 @@ def grid_lines(columns: Sequence[GridColumn], width: int) -> list[str]:
             lines.append("")
         if any(column.heading for column in columns):
             lines += _row([(column.heading, size, column) for column, size in chosen], gap)
+            if any(column.below for column, _ in chosen[1:]):
+                lines += _row([(column.below, size, column) for column, size in chosen], gap)
             lines.append("─" * (sum(size for _, size in chosen) + gap * (len(chosen) - 1)))
         for row in range(len(columns[0].cells)):
             lines += _row([(column.cells[row], size, column) for column, size in chosen], gap)
@@ -100,6 +104,6 @@ def _row(cells: Sequence[tuple[str, int, GridColumn]], gap: int) -> Iterator[str
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    if all(cell_len(line) <= width for line in text.split("\n")):
-        return text.split("\n")
+    if cell_len(text) <= width:
+        return [text]
     return [line.plain.rstrip() for line in Text(text).wrap(Console(), width)]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "hold-out",
     epilog=examples(
         "lst hold-out --train train.json --out tune",
-        "lst hold-out --train lvis_v1_train.json --out tune --rare 10 --share 0.1 --seed 1",
+        "lst hold-out --train train.json --out tune --rare 10 --share 0.1 --seed 1",
     ),
 )
 @with_options(train_option)

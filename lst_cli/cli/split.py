@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     "split",
     epilog=examples(
         "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
-        "lst split --train train.json --val val.json --images DIR --b 20 --phases 3 --preset lite",
+        "lst split --train train.json --val val.json --images DIR --b 20 --phases 3",
+        "lst split --train train.json --val val.json --images . --b 20 --preset lite",
         "lst split --joint --train train.json --val val.json --images DIR -w joint",
     ),
 )

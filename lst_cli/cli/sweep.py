@@ -45,8 +45,8 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     epilog=examples(
         "lst sweep --list",
         "lst sweep table1 --train train.json --val val.json --images DIR --dry-run",
-        "lst sweep table1 --train train.json --val val.json --images DIR --preset lite --b 0.75 "
-        "--phases 1",
+        "lst sweep table1 --train t.json --val v.json --images DIR --preset lite",
+        "lst sweep table1 --train t.json --val v.json --images . --b 0.75 --phases 1",
         "lst sweep plan.toml --only lst --only repeat-factor",
     ),
 )

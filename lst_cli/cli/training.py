@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
+from lst_cli.data.problems import count_of
 from lst_cli.libraries import NETWORK, require
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.status import next_command
@@ -97,9 +98,9 @@ def training_events(tell: Meter, phase: int | None = None, *, joint: bool = Fals
 
 def _material(plan: TrainingPlan) -> str:
     if plan.phase == 0:
-        return f"{plan.new_classes:,} classes, {_images(plan)}"
+        return f"{count_of(plan.new_classes, 'class', 'classes')}, {_images(plan)}"
     return (
-        f"{plan.new_classes:,} new classes, {plan.new_entries:,} new + "
+        f"{count_of(plan.new_classes, 'new class', 'new classes')}, {plan.new_entries:,} new + "
         f"{plan.replay_entries:,} replayed entries"
     )
 

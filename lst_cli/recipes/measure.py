@@ -79,7 +79,7 @@ def measure(
     """
     tell = progress or (lambda what, done, total: None)
     if isinstance(source, ResultsFile):
-        reading = f"reading {source.path.name}"
+        reading = "reading detections"
         source = replace(source, progress=lambda done, total: tell(reading, done, total))
     matches = match_detections(truth, gather_detections(truth, source, iou_type, cap))
     name = NAMES[iou_type]

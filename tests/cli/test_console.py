@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ def tables(draw: st.DrawFn) -> list[GridColumn]:
     for _ in range(draw(st.integers(0, 12))):
         is_text = draw(st.booleans()) and rows > 0
         cells = draw(st.lists(WORDS if is_text else NUMBER, min_size=rows, max_size=rows))
-        columns.append(GridColumn(draw(st.text("xy \n", max_size=20)), cells, is_text))
+        columns.append(GridColumn(draw(st.text("xy ", max_size=20)), cells, is_text))
     return columns
 
 
@@ -51,6 +52,10 @@ def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again() -> Non
         "base      12,345  44.7",
         "1             99   8.5",
     ]
+    with_counts = [replace(columns[0], below="classes"), columns[1], replace(columns[2], below="9")]
+    assert grid_lines(with_counts, 30)[:3] == [
+        "phase    instances    AP", "classes                9", "─" * 24
+    ]  # fmt: skip
     assert grid_lines(columns, 16) == [
         "phase  instances",
         "────────────────",
