@@ -39,9 +39,11 @@ def command(
     An interrupted run continues with the same command.
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
-    from lst_cli.recipes.plan import require_joint
+    from lst_cli.recipes.plan import require_joint, require_weights
 
     require_joint(workspace, joint=False)
+    if workspace.manifest(0) is None:
+        require_weights(weights)
     settings = workspace.settings(words(overrides, device=device))
     if dry_run:
         show_dry_run(workspace, 0, settings, as_json)

@@ -90,12 +90,14 @@ def command(
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
     from lst_cli.recipes.budget import budget_of as passes_of
-    from lst_cli.recipes.plan import require_joint
+    from lst_cli.recipes.plan import require_joint, require_weights
     from lst_cli.recipes.run_settings import network_differences
 
     if image_passes is not None and budget_of is not None:
         raise LstError("--image-passes and --budget-of: two budgets", "leave one of them out")
     require_joint(workspace, joint=True)
+    if workspace.manifest(0) is None:
+        require_weights(weights)
     given = {"base.sampler": sampler, "model.head": head, "model.mask": mask}
     chosen = {**(JOINT_ROWS[row] if row else {}), **{k: v for k, v in given.items() if v}}
     named = {key.replace(".", "__"): value for key, value in chosen.items()}

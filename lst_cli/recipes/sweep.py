@@ -13,6 +13,7 @@ from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.evaluate import evaluate_phase
 from lst_cli.recipes.init import write_settings
+from lst_cli.recipes.plan import require_weights
 from lst_cli.recipes.split import read_datasets, write_split
 from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
 from lst_cli.recipes.sweep_plan import SweepPlan
@@ -130,6 +131,7 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
     ]
     if not to_begin or all(is_finished(sweep, job) for job in to_begin):
         return
+    require_weights(sweep.plan.data.weights)
     importlib.import_module("lst_cli.recipes.phase_run")  # does it work, before all is read?
     try:
         check_before_training(to_begin[0].split, events.progress)

@@ -108,3 +108,20 @@ def test_counts_without_measure_are_refused_by_line(
     assert "counts.csv" in shown(outcome)
     assert part in outcome.err
     assert len(outcome.err) < 1000
+
+
+@pytest.mark.parametrize("command", ["train-base", "train-joint"])
+@pytest.mark.parametrize("weights", ["nothing.pth", ".", "/dev/zero", "x" * 300])
+def test_weights_that_are_no_file_are_refused_before_anything_is_read(
+    weights: str, command: str, lst: Lst, small_lvis: Any, tmp_path: Path
+) -> None:
+    train, work = tmp_path / "train.json", tmp_path / "work"
+    train.write_text(json.dumps(small_lvis.train), encoding="utf-8")
+    how = ("--joint",) if command == "train-joint" else ("--b", 3, "--phases", 1)
+    words = ("--train", train, "--val", train, "--images", tmp_path, "-w", work)
+    assert lst("split", *words, *how).code == 0
+    train.unlink()
+    for more in ((), ("--dry-run",)):
+        outcome = lst(command, "-w", work, "--weights", weights, *more)
+        assert outcome.code == 1
+        assert f"error: --weights {weights}: " in shown(outcome)
