@@ -5,10 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote
+
+from lst_cli.errors import LstError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 LONGEST_NAME = 255
 """Bytes that the usual file systems allow in one name."""
@@ -82,6 +88,24 @@ def _refuse_others(found: os.stat_result, path: str | Path) -> None:
 @cache
 def _kernel_devices() -> frozenset[int]:
     return frozenset(place.stat().st_dev for place in _KERNEL if place.is_mount())
+
+
+def refuse_address(path: str) -> None:
+    """Tell an address on the network from a file that is missing: nothing is downloaded.
+
+    Raises:
+        LstError: If it is one, and no file has this name.
+    """
+    found = _ADDRESS.match(path)
+    if found is None or os.path.lexists(path):
+        return
+    if found[1].lower() == "file":
+        rest = unquote(path[len(found[0]) - 1 :]).lstrip("/")
+        raise LstError(f"{path}: is an address, not a path", f"give /{rest}")
+    raise LstError(
+        f"{path}: is an address; lst reads files of this machine",
+        "download it first, then give the file or directory",
+    )
 
 
 def shorten_name(name: str, room: int = 0) -> str:

@@ -8,6 +8,7 @@ import click
 
 from lst_cli.cli.console import complete, meter, note, print_json, say
 from lst_cli.cli.options import (
+    LocalPath,
     examples,
     image_dirs_option,
     json_option,
@@ -30,8 +31,8 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
     ),
 )
 @with_options(workspace_option)
-@click.option("--train", metavar="FILE", type=click.Path(path_type=Path), help="Training file.")
-@click.option("--val", metavar="FILE", type=click.Path(path_type=Path), help="Validation file.")
+@click.option("--train", metavar="FILE", type=LocalPath(), help="Training file.")
+@click.option("--val", metavar="FILE", type=LocalPath(), help="Validation file.")
 @with_options(image_dirs_option)
 @click.option("--decode", is_flag=True, help="Decode every image, which finds those cut short.")
 @with_options(skip_unusable_option, json_option)

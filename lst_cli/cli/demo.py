@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_table, say
-from lst_cli.cli.options import examples, in_use, set_option, with_options
+from lst_cli.cli.options import LocalPath, examples, in_use, set_option, with_options
 from lst_cli.libraries import NETWORK, require
 
 
@@ -20,7 +20,7 @@ from lst_cli.libraries import NETWORK, require
     metavar="DIR",
     default="lst-demo",
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Where everything goes, the drawn images included.",
 )
 @click.option(

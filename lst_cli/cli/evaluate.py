@@ -11,6 +11,7 @@ import click
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.cli.options import (
     Choice,
+    LocalPath,
     device_option,
     examples,
     json_option,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lst_cli.recipes.examine import Examination
 
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_file = LocalPath(exists=True, dir_okay=False)
 
 
 @click.command(

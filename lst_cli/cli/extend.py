@@ -9,6 +9,7 @@ import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, show_next
 from lst_cli.cli.options import (
+    LocalPath,
     device_option,
     examples,
     image_dirs_option,
@@ -39,14 +40,14 @@ if TYPE_CHECKING:
     "--train",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="A few annotated images of the new classes: LVIS or COCO format.",
 )
 @with_options(image_dirs_option)
 @click.option(
     "--val",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Validation annotations from now on, of old and new classes.  [default: as before]",
 )
 @click.option(

@@ -11,6 +11,7 @@ import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
 from lst_cli.cli.options import (
+    LocalPath,
     examples,
     json_option,
     skip_unusable_option,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     "directory",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Where train.json and val.json go.",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from lst_cli.cli.console import WORKSPACE
+from lst_cli.files import refuse_address
 from lst_cli.text import did_you_mean
 from lst_cli.workspace.store import Workspace, find_workspace
 
@@ -27,8 +29,27 @@ class Choice(click.Choice):  # type: ignore[type-arg]
             raise click.BadParameter(error.message.rstrip(".") + meant, ctx, param) from None
 
 
+class LocalPath(click.Path):
+    """A path on this machine; an address is refused in words, not looked for as a file."""
+
+    def __init__(
+        self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True
+    ) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            LstError: If it is an address.
+        """
+        refuse_address(os.fspath(value))
+        return super().convert(value, param, ctx)
+
+
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
     del param
+    refuse_address(value or "")
     return in_use(ctx, find_workspace(value))
 
 
@@ -85,7 +106,7 @@ train_option = click.option(
     "--train",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
 )
 
@@ -94,7 +115,7 @@ image_dirs_option = click.option(
     "image_dirs",
     metavar="DIR",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False),
     help="Directory of the images, in whichever layout; may be repeated.",
 )
 

@@ -9,6 +9,7 @@ import click
 
 from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.cli.options import (
+    LocalPath,
     device_option,
     examples,
     json_option,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     metavar="IMAGE_OR_DIRECTORY...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
 )
 @with_options(workspace_option)
 @click.option("--phase", type=int, help="Phase to use.  [default: the newest finished one]")
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Where to write.  [default: predictions/ in the workspace, a directory for each phase]",
 )
 @with_options(device_option, set_option, json_option)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_table, say
-from lst_cli.cli.options import Choice, examples, json_option, with_options, workspace_option
+from lst_cli.cli.options import (
+    Choice,
+    LocalPath,
+    examples,
+    json_option,
+    with_options,
+    workspace_option,
+)
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
 from lst_cli.reporting.figures import FIGURES, FigureName
@@ -18,7 +25,7 @@ from lst_cli.workspace.store import Workspace
 if TYPE_CHECKING:
     from lst_cli.evaluation.detections import IouType
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_file = LocalPath(exists=True, dir_okay=False)
 
 
 @click.command(
@@ -38,7 +45,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Where to write.  [default: report/ in the workspace]",
 )
 @click.option(
@@ -57,7 +64,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "others",
     multiple=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="With --figure distill, replay, mwg or tail: a further workspace; may be repeated.",
 )
 @click.option(

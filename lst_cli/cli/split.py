@@ -10,6 +10,7 @@ import click
 from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
 from lst_cli.cli.options import (
     Choice,
+    LocalPath,
     examples,
     image_dirs_option,
     json_option,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     "--val",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Validation annotations of the same release.",
 )
 @with_options(image_dirs_option)

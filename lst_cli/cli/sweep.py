@@ -11,6 +11,7 @@ import click
 from lst_cli.cli.console import meter, note, print_json, print_rows, print_table, show_error
 from lst_cli.cli.options import (
     Choice,
+    LocalPath,
     device_option,
     examples,
     image_dirs_option,
@@ -56,20 +57,20 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "--dir",
     "directory",
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Where the workspaces of the runs and the table go.  [default: ./lst-sweep-PLAN]",
 )
 @click.option("--only", metavar="RUN", multiple=True, help="Only this run; may be repeated.")
 @click.option(
     "--train",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Training annotations.  [default: those of the plan]",
 )
 @click.option(
     "--val",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Validation annotations.  [default: those of the plan]",
 )
 @with_options(image_dirs_option, weights_option)

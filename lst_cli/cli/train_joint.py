@@ -9,6 +9,7 @@ import click
 from lst_cli.cli.console import warn
 from lst_cli.cli.options import (
     Choice,
+    LocalPath,
     device_option,
     dry_run_option,
     examples,
@@ -64,7 +65,7 @@ from lst_cli.workspace.store import Workspace
 @click.option(
     "--budget-of",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Show as many images as all phases of that workspace did together.",
 )
 @with_options(device_option, set_option, restart_option, dry_run_option, json_option)

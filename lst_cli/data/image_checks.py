@@ -48,8 +48,8 @@ def check_images(
         "image-size", each with its count; empty if there are none.
     """
     wanted = range(len(dataset.images)) if rows is None else [int(row) for row in rows]
-    messages: dict[str, list[str]] = {}
-    hints: dict[str, str | None] = {}
+    messages: dict[tuple[str, str | None], list[str]] = {}
+    hints: dict[tuple[str, str | None], str | None] = {}
     done = 0
 
     def look(row: int) -> tuple[str, LstError] | None:
@@ -60,8 +60,10 @@ def check_images(
             for result in pool.map(look, chunk):
                 if result is not None:
                     kind, error = result
-                    messages.setdefault(kind, []).append(error.message)
-                    hints.setdefault(kind, error.hint)
+                    # A web page is downloaded, a HEIC photo converted: two problems.
+                    key = (kind, error.hint if kind == "unreadable-image" else None)
+                    messages.setdefault(key, []).append(error.message)
+                    hints.setdefault(key, error.hint)
             done += len(chunk)
             if progress is not None:
                 progress(done, len(wanted))
@@ -69,13 +71,14 @@ def check_images(
         Problem(
             "error",
             kind,
-            f"{count_of(len(messages[kind]), 'image', 'images')} {what}",
-            len(messages[kind]),
-            examples(messages[kind]),
-            hints[kind],
+            f"{count_of(len(found), 'image', 'images')} {what}",
+            len(found),
+            examples(found),
+            hints[key],
         )
         for kind, what in _WHAT.items()
-        if kind in messages
+        for key, found in messages.items()
+        if key[0] == kind
     ]
 
 

@@ -116,6 +116,10 @@ def _images_at(place: Path, without: Path | None) -> list[LooseImage]:
         is_directory = stat.S_ISDIR(place.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = "name image files, or directories that hold them"
+        if set("*?[") & set(str(place)):
+            hint = "without quotes the shell puts the names of the files in its place"
+        elif str(place).startswith("~"):
+            hint = "give the whole path: ~ is known to the shell alone"
         raise LstError(f"{place}: no such file or directory", hint) from error
     except OSError as error:
         raise _unreadable(error) from error

@@ -24,6 +24,7 @@ from lst_cli.evaluation.detections import IouType
 from lst_cli.evaluation.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.evaluation.scoring import per_class_ap
 from lst_cli.evaluation.sources import ResultsFile
+from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
 from lst_cli.recipes.measure import measure, read_annotations, read_train_counts
 from lst_cli.recipes.run_settings import find_differences
@@ -189,6 +190,7 @@ def open_run(given: str) -> Run:
     Raises:
         LstError: If it is none of these, or has no detections.
     """
+    refuse_address(given)
     path = Path(given)
     if path.is_dir():
         with hints_for(path):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.files import refuse_address
 from lst_cli.recipes.sweep_plan import CommonSettings, Part, PlannedRun, SweepData, SweepPlan
 from lst_cli.tables import first_few, override_table, read_toml, shorten
 from lst_cli.text import did_you_mean
@@ -35,6 +36,7 @@ def read_plan(given: str) -> SweepPlan:
     Raises:
         LstError: If there is none, or anything in it is refused; all problems at once.
     """
+    refuse_address(given)
     path = Path(given)
     shipped = resources.files("lst_cli").joinpath(_PLANS).joinpath(f"{given}.toml")
     if path.is_file():
@@ -238,6 +240,8 @@ def _setting_problems(plan: SweepPlan) -> list[str]:
 def _absolute(data: SweepData, directory: Path | None) -> SweepData:
     """Paths of a plan are relative to its file."""
     here = directory or Path()
+    for path in (data.train, data.val, *data.images):
+        refuse_address(str(path or ""))
     files = {key: here / value for key in ("train", "val") if (value := getattr(data, key))}
     images = tuple(here / one for one in data.images)
     weights = data.weights

@@ -94,3 +94,16 @@ def test_only_wanted_rows_are_looked_at(
     assert check_images(dataset, finder, rows=np.array([0])) == []
     assert [problem.count for problem in check_images(dataset, finder, rows=[1])] == [1]
     assert check_images(dataset, finder, rows=[]) == []
+
+
+def test_images_with_another_remedy_are_another_problem(
+    read: Callable[..., Dataset], two_classes: Any, finder: ImageFinder, tmp_path: Path
+) -> None:
+    pages = {"coco/train2017/000000000001.jpg": b"<html>", "coco/val2017/000000000002.jpg": b"DDS "}
+    for name, content in pages.items():
+        (tmp_path / name).write_bytes(content)
+    problems = check_images(read(two_classes), finder)
+    assert [(one.kind, one.count) for one in problems] == [("unreadable-image", 1)] * 2
+    assert [one.hint for one in problems] == [
+        "download the image itself", "convert it to JPEG or PNG under the same name"
+    ]  # fmt: skip

@@ -1,0 +1,47 @@
+"""`lst report` where validation images cannot be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lst_cli.recipes import report
+from lst_cli.recipes.inputs import read_validation
+from lst_cli.reporting import artwork
+
+Lst = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _no_report_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    for plot in ("plot_ap_by_bin", "plot_class_ap", "plot_class_counts", "plot_old_new"):
+        monkeypatch.setattr(artwork, plot, lambda *args, **options: b"a plot")
+
+
+@pytest.mark.parametrize("damage", ["missing", "no image", "cut"])
+def test_an_image_that_cannot_be_shown_costs_one_picture(lst: Lst, runs: Any, damage: str) -> None:
+    workspace = runs.train("run")
+    runs.evaluate(workspace, 0.3)
+    workspace.phase(2).detections.write_text("[]")
+    val, find = read_validation(workspace, 2)
+    rows = report._choose_images(
+        val, workspace.split.class_order[: workspace.split.seen_classes(2)]
+    )
+    assert len(rows) > 1
+    image = find(rows[0])
+    whole = image.read_bytes()
+    image.unlink()
+    if damage != "missing":
+        image.write_bytes(b"no image" if damage == "no image" else whole[: len(whole) // 2])
+    outcome = lst("report", "-w", workspace.root)
+    assert outcome.code == 1
+    assert "error: 1 validation image is not shown: " in outcome.error
+    assert image.name in outcome.error
+    folder = workspace.layout.report
+    assert len(list((folder / "panels").iterdir())) == len(rows) - 1
+    assert image.name not in (folder / "report.html").read_text()
+    image.write_bytes(whole)
+    assert lst("report", "-w", workspace.root).code == 0
+    assert len(list((folder / "panels").iterdir())) == len(rows)
