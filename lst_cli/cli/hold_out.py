@@ -19,7 +19,6 @@ from lst_cli.cli.options import (
     with_options,
 )
 from lst_cli.data.problems import count_of
-from lst_cli.data.unusable import tell_skipped
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
 from lst_cli.phases.split import fitting_split
 from lst_cli.workspace.store import DEFAULT_DIRECTORY
@@ -109,6 +108,8 @@ def command(
         return
     files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
     if cut.skipped:
+        from lst_cli.data.unusable import tell_skipped  # needs Pillow
+
         note(f"{tell_skipped(cut.skipped)}; they are copied, but not counted")
         files += " --skip-unusable"
     base, phases = fitting_split(cut.train.classes)

@@ -22,7 +22,6 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.data.problems import count_of
-from lst_cli.data.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
 from lst_cli.phases.split import BASE, PHASES
@@ -182,6 +181,8 @@ def _print_remarks(split: Split) -> None:
         note(f"left out, no training instance: {names}{more}")
     for file in (split.train, split.val):
         if file.skipped:
+            from lst_cli.data.unusable import tell_skipped  # needs Pillow
+
             note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
     if crowds := split.left_out_instances - sum(split.train.skipped.values()):
         count = count_of(crowds, "annotation", "annotations")
