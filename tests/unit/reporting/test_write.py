@@ -231,3 +231,27 @@ def test_writing_a_report_needs_neither_torch_nor_pyplot():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[31m=1+1", "=1+1\u202e", "$x^{", "<b>|`[a](http://x)", "\x9b1"]
+)
+def test_names_from_elsewhere_show_as_they_are_in_every_file_of_a_report(
+    name, make_data, panel, tmp_path
+):
+    data = make_data()
+    data = replace(
+        data,
+        title=name,
+        settings={name: name},
+        environment={name: name},
+        classes=[replace(one, name=f"{name}{one.category_id}") for one in data.classes],
+        panels=[replace(panel, title=name)],
+        panel_note=name,
+    )
+    written = write_report(data, tmp_path)
+    for key in ("markdown", "csv", "latex", "html", "json"):
+        text = written[key].read_text(encoding="utf-8")
+        assert not set(text) & {"\x1b", "\x9b", "\u202e"}
+    assert json.loads(written["json"].read_text(encoding="utf-8"))["title"] == name
+    assert "<b>|" not in written["html"].read_text(encoding="utf-8")
