@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import meter, note, print_json, print_rows, print_table, show_error
+from lst_cli.cli.console import (
+    meter,
+    note,
+    print_json,
+    print_rows,
+    print_table,
+    show_error,
+    warn,
+)
 from lst_cli.cli.options import (
     Choice,
     LocalPath,
@@ -139,7 +147,8 @@ def command(
         preset=preset,
         overrides=words(overrides, device=device),
     )
-    sweep = open_sweep(chosen, directory or Path(f"lst-sweep-{chosen.name}"), only)
+    root = directory or Path(f"lst-sweep-{chosen.name}")
+    sweep = open_sweep(chosen, root, only, warn if dry_run else None)
     if dry_run:
         _show_outlook(sweep, as_json)
         return

@@ -119,7 +119,7 @@ def show_dry_run(
     image_passes: int | None = None,
 ) -> None:
     """Print what training a phase would mean."""
-    plan = dry_run(workspace, phase, settings, image_passes=image_passes)
+    plan = dry_run(workspace, phase, settings, image_passes=image_passes, warn=warn)
     if as_json:
         print_json(plan.as_dict())
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from lst_cli.data.images import ImageFinder, ImageSizeError, check_image_size, read_image
 from lst_cli.data.json_stream import Progress
-from lst_cli.data.lvis import Dataset
-from lst_cli.data.problems import Problem, count_of, examples
+from lst_cli.data.lvis import Dataset, Images
+from lst_cli.data.problems import EXAMPLES, Problem, Severity, count_of
 from lst_cli.errors import LstError
+
+_Found = Callable[[], LstError]  # put into words only if it is shown: that looks through all names
 
 _CHUNK = 512  # images handed to the threads at once; between chunks progress is told
 _WHAT = {
@@ -48,11 +50,10 @@ def check_images(
         "image-size", each with its count; empty if there are none.
     """
     wanted = range(len(dataset.images)) if rows is None else [int(row) for row in rows]
-    messages: dict[tuple[str, str | None], list[str]] = {}
-    hints: dict[tuple[str, str | None], str | None] = {}
+    found: dict[tuple[str, str | None], list[_Found]] = {}
     done = 0
 
-    def look(row: int) -> tuple[str, LstError] | None:
+    def look(row: int) -> tuple[str, _Found] | None:
         return _look(dataset, finder, row, decode)
 
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
@@ -61,25 +62,50 @@ def check_images(
                 if result is not None:
                     kind, error = result
                     # A web page is downloaded, a HEIC photo converted: two problems.
-                    key = (kind, error.hint if kind == "unreadable-image" else None)
-                    messages.setdefault(key, []).append(error.message)
-                    hints.setdefault(key, error.hint)
+                    hint = error().hint if kind == "unreadable-image" else None
+                    found.setdefault((kind, hint), []).append(error)
             done += len(chunk)
             if progress is not None:
                 progress(done, len(wanted))
     return [
-        Problem(
-            "error",
-            kind,
-            f"{count_of(len(found), 'image', 'images')} {what}",
-            len(found),
-            examples(found),
-            hints[key],
-        )
+        _problem("error", kind, f"{count_of(len(errors), 'image', 'images')} {what}", errors)
         for kind, what in _WHAT.items()
-        for key, found in messages.items()
+        for key, errors in found.items()
         if key[0] == kind
     ]
+
+
+def find_missing(images: Images, finder_of: Callable[[int], ImageFinder]) -> Problem | None:
+    """Look for all images by name alone, which takes a second or two.
+
+    Args:
+        images: The image table.
+        finder_of: Where to look for the image of a row.
+
+    Returns:
+        A warning with their number and examples; None if all are there.
+    """
+    missing = [
+        row
+        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True))
+        if not finder_of(row).is_listed(*names)
+    ]
+    if not missing:
+        return None
+    count = f"{len(missing):,} of {count_of(len(images), 'image', 'images')} not found"
+    found = [_explained(images, finder_of(row), row) for row in missing]
+    return _problem("warning", "missing-image", count, found)
+
+
+def _problem(severity: Severity, kind: str, message: str, found: Sequence[_Found]) -> Problem:
+    errors = [error() for error in found[:EXAMPLES]]
+    texts = tuple(error.message for error in errors)
+    return Problem(severity, kind, message, len(found), texts, errors[0].hint)
+
+
+def _explained(images: Images, finder: ImageFinder, row: int) -> _Found:
+    names = images.file_names[row], images.coco_urls[row]
+    return lambda: finder.explain(*names, image_id=int(images.ids[row]))
 
 
 def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:
@@ -90,14 +116,16 @@ def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:
 
 def _look(
     dataset: Dataset, finder: ImageFinder, row: int, decode: bool
-) -> tuple[str, LstError] | None:
+) -> tuple[str, _Found] | None:
     images = dataset.images
     try:
-        path = finder.find(
+        path = finder.look_up(
             images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
         )
     except LstError as error:
-        return "missing-image", error
+        return "missing-image", _known(error)
+    if path is None:
+        return "missing-image", _explained(images, finder, row)
     height, width = int(images.heights[row]), int(images.widths[row])
     try:
         if decode:
@@ -105,7 +133,11 @@ def _look(
         else:
             check_image_size(path, height, width)
     except ImageSizeError as error:
-        return "image-size", error
+        return "image-size", _known(error)
     except LstError as error:
-        return "unreadable-image", error
+        return "unreadable-image", _known(error)
     return None
+
+
+def _known(error: LstError) -> _Found:
+    return lambda: error

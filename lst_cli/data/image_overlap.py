@@ -15,6 +15,7 @@ from lst_cli.data.images import ImageFinder
 from lst_cli.data.lvis import Dataset, Images
 from lst_cli.data.problems import Problem, count_of, examples
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular, read_regular
 
 _COCO = re.compile(r"(?:COCO_\w+_|.*cocodataset\.org/.*)(\d{12})\.\w+")
 _TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
@@ -187,19 +188,19 @@ def _size(file: _File) -> object:
 
 
 def _tail(file: _File) -> object:
-    with file[0].open("rb") as opened:
+    with open_regular(file[0]) as opened:
         length = opened.seek(0, os.SEEK_END)
         opened.seek(max(length - _TAIL, 0))
         return opened.read()
 
 
 def _digest(file: _File) -> object:
-    return hashlib.sha256(file[0].read_bytes()).digest()
+    return hashlib.sha256(read_regular(file[0])).digest()
 
 
 def _find(finder: ImageFinder, images: Images, row: int) -> Path | None:
     try:
-        return finder.find(images.file_names[row], images.coco_urls[row])
+        return finder.look_up(images.file_names[row], images.coco_urls[row])
     except LstError:  # which check_images tells
         return None
 

@@ -45,7 +45,7 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         skip_unusable=split.skips_unusable,
         progress=lambda done, total: prepare("checking files and images", done, total),
     )
-    refuse_errors([_of_split(problem, bool(split.image_dirs)) for problem in report.problems])
+    refuse_errors([in_split(problem, bool(split.image_dirs)) for problem in report.problems])
 
 
 def check_found_images(
@@ -73,13 +73,13 @@ def check_found_images(
         problems = check_images(
             part, finder, rows=own, progress=lambda done, all_: prepare("images", done, all_)
         )
-        refuse_errors([_of_split(problem) for problem in problems], str(part.path))
+        refuse_errors([in_split(problem) for problem in problems], str(part.path))
 
 
-def _of_split(problem: Problem, has_images: bool = True) -> Problem:
+def in_split(problem: Problem, has_images: bool = True) -> Problem:
     """A problem with a hint for commands that read a split instead of options."""
     hint = problem.hint
-    if problem.kind == "missing-image" and has_images:
+    if problem.kind == "missing-image" and has_images and "--images" in (hint or ""):
         hint = "make the same split again with the right --images DIR; what is trained stays"
     elif hint == SKIP_HINT:
         hint = "correct or remove these, or make the split again with --skip-unusable"

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.data.checks import usable_instances
+from lst_cli.data.image_checks import find_missing
 from lst_cli.data.images import ImageFinder
 from lst_cli.data.joined import JoinedDataset, join_datasets
 from lst_cli.data.lvis import Dataset, Images, read_dataset
+from lst_cli.data.problems import Problem
 from lst_cli.data.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.phases.labels import NO_LABEL, LabelMap
@@ -50,10 +52,22 @@ class ImagePaths:
             LstError: If it is not found.
         """
         images = self.images
-        finder = self.finders[bisect_right(self.starts, row) - 1]
-        return finder.find(
+        return self.finder_of(row).find(
             images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
         )
+
+    def finder_of(self, row: int) -> ImageFinder:
+        """Where to look for an image."""
+        return self.finders[bisect_right(self.starts, row) - 1]
+
+    def find_missing(self, where: object) -> Problem | None:
+        """A warning if some images are not there; they are looked for by name alone.
+
+        Args:
+            where: The file or files that name them.
+        """
+        problem = find_missing(self.images, self.finder_of)
+        return problem and problem.at(where)
 
 
 @dataclass(frozen=True)

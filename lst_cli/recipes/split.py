@@ -29,6 +29,7 @@ from lst_cli.phases.split import split_classes
 from lst_cli.recipes.budget import count_iterations, scheduled
 from lst_cli.recipes.checking import read_checked, refuse_errors
 from lst_cli.recipes.inputs import (
+    ImagePaths,
     TrainingInput,
     label_files,
     label_instances,
@@ -70,7 +71,7 @@ def split_dataset(
         workspace: Where to write.
         train: Training annotations.
         val: Validation annotations, for `lst eval`.
-        image_dirs: Where the images lie; they are not looked at here.
+        image_dirs: Where the images lie; they are not opened here.
         base: b, classes of phase 0; None for all, which leaves no later phase (joint training).
         phases: T, phases after it.
         settings: For the seed and the lengths of the phases.
@@ -86,7 +87,9 @@ def split_dataset(
     """
     train_set, val_set = read_datasets(train, val, skip_unusable=skip_unusable, warn=warn)
     if warn is not None:
-        for problem in check_shared_images(train_set, val_set, ImageFinder(image_dirs)):
+        finder = ImageFinder(image_dirs)
+        warn_of_missing_images((train_set, val_set), finder, warn)
+        for problem in check_shared_images(train_set, val_set, finder):
             warn(problem.sentence)
     split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
     extended = _with_extensions(workspace, split)
@@ -112,6 +115,22 @@ def read_datasets(
     val_set = read_checked(val, training=False, skip_unusable=skip_unusable, warn=warn)
     refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
     return train_set, val_set
+
+
+def warn_of_missing_images(
+    files: Sequence[Dataset], finder: ImageFinder, warn: Callable[[str], None]
+) -> None:
+    """Look for the images of annotation files by name, which takes a second or two.
+
+    Args:
+        files: The files.
+        finder: Where to look.
+        warn: Told how many images are not there, with an example.
+    """
+    for file in files:
+        missing = ImagePaths(file.images, (finder,)).find_missing(file.path)
+        if missing is not None:
+            warn(f"{missing.sentence}; {missing.hint}")
 
 
 def write_split(

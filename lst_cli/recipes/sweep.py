@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lst_cli.data.images import ImageFinder
 from lst_cli.errors import InterruptionError, LstError
 from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.evaluate import evaluate_phase
 from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.plan import require_weights
-from lst_cli.recipes.split import read_datasets, write_split
+from lst_cli.recipes.split import read_datasets, warn_of_missing_images, write_split
 from lst_cli.recipes.sweep_jobs import Job, Sweep, plan_jobs
 from lst_cli.recipes.sweep_plan import SweepPlan
 from lst_cli.recipes.sweep_results import gather_results, write_results
@@ -57,13 +58,19 @@ class SweepEvents:
     progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
 
 
-def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
+def open_sweep(
+    plan: SweepPlan,
+    root: Path,
+    only: Sequence[str] = (),
+    warn: Callable[[str], None] | None = None,
+) -> Sweep:
     """Read the data of a plan and decide what is to be done; nothing is written.
 
     Args:
         plan: With data.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
+        warn: Told how many images are not there, with an example.
 
     Raises:
         LstError: If the data or a run are refused, or a seed that lies there and is not asked for
@@ -73,6 +80,8 @@ def open_sweep(plan: SweepPlan, root: Path, only: Sequence[str] = ()) -> Sweep:
     assert data.train is not None
     assert data.val is not None
     train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
+    if warn is not None:
+        warn_of_missing_images((train, val), ImageFinder(data.images), warn)
     sweep = plan_jobs(plan, train, val, root, only, find_other_seeds(plan, SweepLayout(root)))
     for job in sweep.earlier:  # its rows would be lost, or stand among those of another plan
         refuse_another(job)

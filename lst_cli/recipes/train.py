@@ -15,7 +15,7 @@ from lst_cli import __version__
 from lst_cli.config import NewRows, Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.budget import image_budget, scheduled
-from lst_cli.recipes.checking import check_before_training, check_found_images
+from lst_cli.recipes.checking import check_before_training, check_found_images, in_split
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import (
     TrainingPlan,
@@ -56,7 +56,12 @@ class Events:
 
 
 def dry_run(
-    workspace: Workspace, phase: int, settings: Settings, *, image_passes: int | None = None
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    image_passes: int | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> TrainingPlan:
     """What training a phase would mean, without torch and without writing.
 
@@ -65,12 +70,15 @@ def dry_run(
         phase: The next phase.
         settings: What to train with.
         image_passes: Images to show, instead of so many epochs.
+        warn: Told how many training images are not there, with an example.
 
     Raises:
         LstError: If the phase cannot be trained now.
     """
     _require_trainable(workspace, phase, settings)
     inputs = read_training_input(workspace)
+    if warn is not None and (missing := inputs.paths.find_missing(workspace.split.train.path)):
+        warn(f"{missing.sentence}; {in_split(missing).hint}")
     data = phase_data(workspace, inputs, phase, settings)
     settings = scheduled(settings, phase, len(data), image_passes)
     return plan_training(workspace, phase, settings, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,76 @@ def test_a_file_that_changed_after_the_split_is_refused(
     for words in (("train-base",), ("train-base", "--dry-run")):
         outcome = lst(*words, "-w", workspace.root)
         assert "train.json changed after the split was made" in outcome.error
+
+
+ODD_IMAGES = {
+    "long name": {"file_name": "x" * 300 + ".png"},
+    "long directory": {"file_name": "x" * 300 + "/a.png"},
+    "null byte": {"file_name": "a\0b.png"},
+    "no name": {"file_name": "."},
+    "bad URL": {"coco_url": "http://["},
+    "device": {"file_name": "/dev/zero"},
+    "file elsewhere": {"file_name": "/etc/passwd"},
+    "way out": {"file_name": "../" * 30 + "etc/passwd"},
+    "pipe": {"file_name": "pipe.png"},
+    "directory": {"file_name": "folder.png"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_IMAGES.values(), ids=list(ODD_IMAGES))
+def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
+    lst: Lst, small_lvis: Any, odd: dict[str, str], tmp_path: Path
+) -> None:
+    os.mkfifo(small_lvis.images / "pipe.png")
+    (small_lvis.images / "folder.png").mkdir()
+    (small_lvis.images / "train/000009.png").unlink()
+    image = small_lvis.train["images"][2]
+    del image["coco_url"]
+    image.update(odd)
+    small_lvis.save()
+    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
+    outcome = lst("check", *words, "--images", small_lvis.images)
+    assert outcome.error
+    assert "image 3" in outcome.out or odd["file_name"] in outcome.out
+    assert "image 9 not found" in outcome.out
+    assert "has no training instance" in outcome.out
+
+
+def test_split_and_dry_runs_say_that_images_are_not_found(
+    lst: Lst, small_lvis: Any, tmp_path: Path
+) -> None:
+    (small_lvis.images / "train/000009.png").unlink()
+    words = [*small_lvis.split_words(), "-w", tmp_path / "work"]
+    outcome = lst(*words)
+    assert outcome.code == 0
+    warning = f"warning: {small_lvis.train_json}: 1 of 24 images not found, for instance image 9"
+    assert warning in outcome.err
+    outcome = lst("train-base", "--dry-run", "-w", tmp_path / "work")
+    assert outcome.code == 0
+    assert warning in outcome.err
+    assert "make the same split again" in outcome.err
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[settings]\nb = 5\nphases = 2\n[[run]]\nname = "lst"\nkind = "lst"\n')
+    data = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
+    data += ["--images", small_lvis.images / "val"]
+    outcome = lst("sweep", plan, *data, "--dir", tmp_path / "runs", "--dry-run")
+    assert outcome.code == 0
+    assert "24 of 24 images not found" in outcome.err
+    assert str(small_lvis.val_json) not in outcome.err
+
+
+@pytest.mark.parametrize("layout", ["images/train", "train/images", "JPEGImages", "a/b/c"])
+def test_the_directory_above_everything_is_enough(
+    lst: Lst, small_lvis: Any, tmp_path: Path, layout: str
+) -> None:
+    above = tmp_path / "mydata"
+    for part in ("train", "val"):
+        (above / layout).mkdir(parents=True, exist_ok=True)
+        for path in (small_lvis.images / part).iterdir():
+            path.rename(above / layout / path.name)
+    for image in (*small_lvis.train["images"], *small_lvis.val["images"]):
+        image["file_name"] = image.pop("coco_url").rsplit("/", 1)[1]
+    small_lvis.save()
+    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json, "--images", above]
+    assert "not found" not in lst("split", *words, "--b", "5", "-w", tmp_path / "work").err
+    assert lst("check", *words).code == 0

@@ -1,0 +1,134 @@
+"""What an annotation file calls an image, and the same name as another system spells it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import unquote, urlsplit
+
+COCO_NAME = re.compile(r"(?:COCO_\w+_)?\d{12}\.\w+")
+"""Names that no two images of COCO share."""
+
+_COCO_2014 = re.compile(r"COCO_(?:train|val|test)\d{4}_(\d{12}\.\w+)")
+_SHOWN = 120  # letters of a name that errors show
+_PART = re.compile(r"(train|val|test)(?:id|idation)?(\d*)", re.IGNORECASE)
+# Windows writes a backslash, URLs a plus, and some tools "_" for what Windows does not allow.
+_OTHER_LETTERS = str.maketrans({"\\": "/", "+": " ", **dict.fromkeys(':*?"<>|', "_")})
+
+
+def spell(name: str) -> list[str]:
+    r"""The parts of a path in letters that every system keeps.
+
+    Two names with the same parts differ only in letter case, in quoting as in a URL, in the
+    Unicode form of accents, in separators, or in spaces around a part.
+
+    Example:
+        >>> spell("Train\\my%20Photo.JPG"), spell("./train/my photo.jpg ")
+        (['train', 'my photo.jpg'], ['train', 'my photo.jpg'])
+    """
+    while "%" in name and (plain := unquote(name)) != name:
+        name = plain
+    name = name.translate(_OTHER_LETTERS)
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    name = name.casefold()
+    return [part for one in name.split("/") if (part := one.strip()) not in ("", ".", "..")]
+
+
+def part_of(directory: str) -> str:
+    """Which part of a data set a directory's name says it holds: "train", "val2017"; else ""."""
+    match = _PART.fullmatch(directory)
+    return f"{match[1]}{match[2]}".lower() if match else ""
+
+
+@dataclass(eq=False)
+class ImageName:
+    """What an annotation file calls one image.
+
+    Attributes:
+        file_name: As in the file, or empty.
+        coco_url: As in the file, or empty.
+        full: Its names with a directory, as (directory, name); the directory may be absolute.
+        bare: Its names without one, the best first.
+    """
+
+    file_name: str
+    coco_url: str
+    full: tuple[tuple[str, str], ...]
+    bare: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file_name: str, coco_url: str) -> ImageName:
+        """Take the names of an image apart; what names no file is passed over."""
+        named = _from_url(file_name) if "://" in file_name else _split(file_name)
+        found = [one for one in (named, _from_url(coco_url)) if one is not None]
+        bare: list[str] = []
+        for _, name in found:
+            bare.append(name)
+            if (modern := _COCO_2014.fullmatch(name)) is not None:
+                bare.append(modern[1])
+        full = tuple(dict.fromkeys(one for one in found if one[0] not in ("", "/")))
+        return cls(file_name, coco_url, full, tuple(dict.fromkeys(bare)))
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no other image can have its name."""
+        return COCO_NAME.fullmatch(self.bare[0]) is not None
+
+    @cached_property
+    def parts(self) -> frozenset[str]:
+        """The parts of the data set that its directories name; none if the name is unique."""
+        if self.is_unique:
+            return frozenset()
+        return frozenset(part_of(posixpath.basename(folder)) for folder, _ in self.full) - {""}
+
+    @cached_property
+    def spelled(self) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+        """For each name the directories it is said to lie in, its key, and the name itself."""
+        folders = {name: folder for folder, name in reversed(self.full)}
+        found = []
+        for name in self.bare:
+            *said, key = spell(f"{folders.get(name, '')}/{name}") or [""]
+            found.append((tuple(said), key, name))
+        return tuple(found)
+
+    def contradicts(self, part: str) -> bool:
+        """Tell whether it is said to lie in another part of the data set than this."""
+        return bool(part and self.parts) and part not in self.parts
+
+    def __str__(self) -> str:
+        names = [posixpath.join(folder, name) for folder, name in self.full]
+        return " or ".join(map(_shown, dict.fromkeys([*names, *self.bare])))
+
+
+def _shown(name: str) -> str:
+    half = _SHOWN // 2
+    return name if len(name) <= _SHOWN else f"{name[:half]}...{name[-half:]} ({len(name)} letters)"
+
+
+def _split(path: str) -> tuple[str, str] | None:
+    """Directory and name; None if no file can have this path."""
+    if "\\" in path:
+        path = path.replace("\\", "/")
+    if "/" in path:
+        folder, name = posixpath.split(path)
+        folder = posixpath.normpath(folder) if folder else ""
+        folder = "" if folder == "." else folder
+    else:
+        folder, name = "", path
+    return None if name in ("", ".", "..") or "\0" in path else (folder, name)
+
+
+def _from_url(url: str) -> tuple[str, str] | None:
+    """The last directory and the name in a URL; None if there is none or it is no URL."""
+    if not url:
+        return None
+    try:
+        path = unquote(urlsplit(url.replace("\\", "/")).path)
+    except ValueError:  # http://[
+        return None
+    found = _split(path)
+    return found and (posixpath.basename(found[0]), found[1])
