@@ -160,8 +160,9 @@ def write_predictions(
 ) -> Predictions:
     """Draw images with what was found in them, and write it all as predictions.json.
 
-    A picture that cannot be drawn or written is left out, and its image says why. Pictures of
-    earlier runs with other names stay.
+    The numbers are written first, and again with the names of the pictures: whatever happens while
+    they are drawn, hours of work are kept. A picture that cannot be drawn or written is left out,
+    and its image says why. Pictures of earlier runs with other names stay.
 
     Args:
         found: What to draw; an image without the name of a picture is not drawn.
@@ -174,6 +175,8 @@ def write_predictions(
     Raises:
         LstError: If predictions.json cannot be written, or the disk is full.
     """
+    plain = tuple(replace(image, picture=None) for image in found.images)
+    _write(replace(found, images=plain), directory)
     images = []
     for done, image in enumerate(found.images, start=1):
         if image.picture is not None:
@@ -187,9 +190,12 @@ def write_predictions(
         if progress is not None:
             progress(done, len(found.images))
     found = replace(found, images=tuple(images))
-    text = json_text(found.as_dict())
-    write_text(directory / FILE, text + "\n")
+    _write(found, directory)
     return found
+
+
+def _write(found: Predictions, directory: Path) -> None:
+    write_text(directory / FILE, json_text(found.as_dict()) + "\n")
 
 
 def _draw(image: FoundImage, target: Path) -> None:

@@ -84,7 +84,9 @@ def _told(draw: Callable[Concatenate[Panel, P], bytes]) -> Callable[Concatenate[
     def told(panel: Panel, /, *args: P.args, **kwargs: P.kwargs) -> bytes:
         try:
             return draw(panel, *args, **kwargs)
-        except (OSError, ValueError, MemoryError) as error:
+        except LstError:
+            raise
+        except Exception as error:  # of Pillow's, an unusual image or font
             reason = " ".join(str(error).split()) or type(error).__name__
             raise LstError(f"cannot draw {panel.title}: {reason}", "lst check --decode") from error
 

@@ -346,7 +346,22 @@ def test_on_a_full_disk_the_first_picture_is_the_last(
     assert outcome.code == 1
     assert outcome.error.startswith("error: cannot write ")
     assert reason in outcome.error
-    assert not files_below(trained.layout.predictions(1))
+    assert files_below(trained.layout.predictions(1)).keys() == {"predictions.json"}
+
+
+def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
+    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lst_cli.recipes import predict
+
+    def kill(panel: Any, **options: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "draw_predictions", kill)
+    assert lst("predict", photos, "-w", trained.root).code == 130
+    found = json.loads((trained.layout.predictions(1) / "predictions.json").read_text())
+    assert [len(image["objects"]) for image in found["images"]] == [3, 3, 3]
+    assert not any("picture" in image for image in found["images"])
 
 
 def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,8 @@ def test_the_finest_texture_can_be_written(panel, draw, size):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError("encoder error"), ValueError("two\nlines"), MemoryError()]
+    "error",
+    [OSError("encoder error"), ValueError("two\nlines"), MemoryError(), SystemError("tile")],
 )
 def test_what_an_encoder_raises_is_one_sentence(panel, monkeypatch, error):
     def fail(*args, **kwargs):
