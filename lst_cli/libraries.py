@@ -96,6 +96,8 @@ def _being_imported(error: BaseException) -> str | None:
     ]
     ours = [place for place, (root, _) in enumerate(modules) if root == "lst_cli"]
     after = modules[ours[-1] + 1 :] if ours else []
-    if not after or after[0][1] != "<module>" or after[0][0] not in _PIP_NAMES:
+    if not after or after[0][1] != "<module>":
         return None
-    return after[0][0]
+    # The innermost: detectron2 does not import where torchvision does not.
+    known = [root for root, function in after if function == "<module>" and root in _PIP_NAMES]
+    return known[-1] if known else None

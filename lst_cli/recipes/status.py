@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lst_cli.errors import LstError
 from lst_cli.recipes.evaluate import load_metrics
+from lst_cli.recipes.train import command_to_continue
 from lst_cli.reporting.data import REPORT_JSON
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
@@ -99,8 +100,11 @@ def next_command(workspace: Workspace) -> str | None:
     upcoming = workspace.next_phase()
     if upcoming is not None:
         manifest = workspace.manifest(upcoming)
-        command = workspace.training_command(upcoming)
-        return f"{command} --restart" if manifest is not None and manifest.done else command
+        if manifest is None:
+            return workspace.training_command(upcoming)
+        if manifest.done:
+            return f"{workspace.training_command(upcoming)} --restart"
+        return command_to_continue(workspace, manifest)
     evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
     # `lst eval` alone judges the last phase. Who wants no more goes on to the report.
     if evaluated[-1]:

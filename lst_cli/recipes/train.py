@@ -6,6 +6,7 @@ import datetime
 import importlib
 import importlib.metadata
 import platform
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from lst_cli.recipes.plan import (
     require_trainable,
 )
 from lst_cli.recipes.run_settings import NO_MATTER, completed
+from lst_cli.tables import flatten, toml_value
 from lst_cli.workspace.atomic import explain_os_error, require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, save_record
@@ -160,7 +162,16 @@ def _begin(
                 f"phase {plan.phase} was begun on another model of phase {plan.phase - 1}",
                 "start it anew with --restart",
             )
-        _refuse_other_settings(before, settings, weights, plan)
+        changed = changed_settings(before, settings)
+        source = before.weights["source"] if before.weights else "not given"
+        if weights is not None and weights != source:
+            changed.append(f"--weights was {source}, is now {weights}")
+        if changed:
+            raise LstError(
+                f"phase {plan.phase} was begun with other settings: " + "; ".join(changed),
+                f"{command_to_continue(workspace, before)} continues it as it was begun; "
+                "--restart starts the phase again",
+            )
         return before
     if plan.phase > 0 and settings.step.mwg:
         _tell_of_generator(workspace, plan.phase, events)
@@ -244,31 +255,35 @@ def _run(
     return done
 
 
-def _refuse_other_settings(
-    before: PhaseManifest, settings: Settings, weights: str | None, plan: TrainingPlan
-) -> None:
-    """See that a phase under way continues as it was begun."""
-    changed = changed_settings(before, settings)
-    source = before.weights["source"] if before.weights else "not given"
-    if weights is not None and weights != source:
-        changed.append(f"--weights was {source}, is now {weights}")
-    if changed:
-        raise LstError(
-            f"phase {plan.phase} was begun with other settings: " + "; ".join(changed),
-            "put them back to continue, or start the phase anew with --restart",
-        )
-
-
 def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
     """Settings that decide about a phase and are not those it was begun with, a line for each."""
+    return [line for _, line in _changes(before, settings)]
+
+
+def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
+    """The command that continues a phase under way, with the settings it was begun with."""
+    words = [workspace.training_command(before.phase)]
+    settings = workspace.settings()
+    budget = before.image_budget
+    if budget and budget != image_budget(settings, before.phase) and workspace.split.joint:
+        words.append(f"--image-passes {budget}")
+    was = dict(flatten(completed(before)))
+    for path, _ in _changes(before, settings):
+        key = ".".join(path)
+        from_budget = budget and path[-1] in ("epochs", "decay_epochs")
+        if was.get(key) is not None and not from_budget:
+            words.append(f"--set {shlex.quote(f'{key}={toml_value(was[key])}')}")
+    return " ".join(words)
+
+
+def _changes(before: PhaseManifest, settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path of each setting that decides about a phase and is another one now; see above."""
     free = {*FREE_TO_CHANGE, "step" if before.phase == 0 else "base"}
     if not (before.phase > 0 and settings.step.mwg):
         free.add("mwg")
-    return [
-        line
-        for path, line in _differences(completed(before), settings.model_dump(mode="json"))
-        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free))
-    ]
+    for path, line in _differences(completed(before), settings.model_dump(mode="json")):
+        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free)):
+            yield path, line
 
 
 def refuse_another_network(

@@ -163,3 +163,36 @@ def test_status_has_nothing_left_to_advise_once_the_report_is_written(
     for damage in ("", "{}", "[]", '{"metrics": 3}'):
         written.write_text(damage)
         assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        "--set base.lr=0.5",
+        "--set base.lr=0.5 --set seed=3 --set data.min_size=[320,400]",
+        "--set detectron2.MODEL.ROI_HEADS.IN_FEATURES=['p2','p3']",
+        "--weights 'some file.pkl'",
+    ],
+)
+def test_the_next_command_continues_a_phase_as_it_was_begun(
+    lst: Lst, workspace: Workspace, fake_trainer: Any, begun: str
+) -> None:
+    fake_trainer.stop_after = 7
+    assert lst("train-base", "-w", workspace.root, *shlex.split(begun)).code == 130
+    found = lst("status", "-w", workspace.root, "--json").json["next_command"]
+    other = lst("train-base", "-w", workspace.root, "--set", "base.lr=0.7")
+    assert other.hint.startswith(found)
+    done = lst(*shlex.split(found)[1:])
+    assert done.code == 0, done.err
+    assert "continued after iteration 7" in done.err
+
+
+def test_a_joint_training_with_a_budget_continues_with_it(
+    lst: Lst, small_lvis: Any, tmp_path: Path, fake_trainer: Any
+) -> None:
+    lst(*small_lvis.split_words()[:-4], "--joint", "-w", tmp_path / "joint")
+    fake_trainer.stop_after = 7
+    lst("train-joint", "-w", tmp_path / "joint", "--image-passes", 100)
+    found = lst("status", "-w", tmp_path / "joint", "--json").json["next_command"]
+    assert found == f"lst train-joint -w {tmp_path / 'joint'} --image-passes 100"
+    assert lst(*shlex.split(found)[1:]).code == 0

@@ -140,3 +140,19 @@ def test_a_mistake_of_ours_keeps_its_traceback(code: str) -> None:
         exec(code, {"__name__": "lst_cli.recipes.something"})
     assert explain_import(caught.value) is None
     assert cli is not None
+
+
+def test_the_innermost_broken_library_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, code in (("detectron2", "import torchvision"), ("torchvision", "1 / 0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(code)
+        for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec("import detectron2", {"__name__": "lst_cli.modeling.build"})
+    error = explain_import(caught.value)
+    assert error is not None
+    assert error.message.startswith("the library torchvision is installed and cannot be imported")
