@@ -171,14 +171,16 @@ def test_status_has_nothing_left_to_advise_once_the_report_is_written(
         "--set base.lr=0.5",
         "--set base.lr=0.5 --set seed=3 --set data.min_size=[320,400]",
         "--set detectron2.MODEL.ROI_HEADS.IN_FEATURES=['p2','p3']",
-        "--weights 'some file.pkl'",
+        "--weights '{}'",
     ],
 )
 def test_the_next_command_continues_a_phase_as_it_was_begun(
     lst: Lst, workspace: Workspace, fake_trainer: Any, begun: str
 ) -> None:
+    weights = workspace.root.parent / "some file.pkl"
+    weights.write_bytes(b"weights")
     fake_trainer.stop_after = 7
-    assert lst("train-base", "-w", workspace.root, *shlex.split(begun)).code == 130
+    assert lst("train-base", "-w", workspace.root, *shlex.split(begun.format(weights))).code == 130
     found = lst("status", "-w", workspace.root, "--json").json["next_command"]
     other = lst("train-base", "-w", workspace.root, "--set", "base.lr=0.7")
     assert other.hint.startswith(found)
