@@ -160,3 +160,38 @@ def test_a_base_that_goes_on_looks_for_its_images_again(
     assert len(fake_trainer.runs) == 1
     moved.rename(small_lvis.images)
     assert lst("train-base", "-w", workspace.root).code == 0
+
+
+ODD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a scrap beside a polygon": lambda d: d["annotations"][0]["segmentation"].append([1, 1, 5, 5]),
+    "two images without lists": lambda d: [i.pop("neg_category_ids") for i in d["images"][:2]],
+    "no areas": lambda d: [a.pop("area") for a in d["annotations"]],
+    "no boxes": lambda d: [a.pop("bbox") for a in d["annotations"]],
+    "odd frequencies": lambda d: [c.update(frequency="often") for c in d["categories"]],
+}
+
+
+@pytest.mark.parametrize("name", list(ODD))
+def test_a_file_that_check_accepts_is_trained_on_and_scored(
+    lst: Lst,
+    small_lvis: Any,
+    tmp_path: Path,
+    fake_trainer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    for document in (small_lvis.train, small_lvis.val):
+        ODD[name](document)
+    small_lvis.save()
+    network = types.ModuleType("lst_cli.recipes.inference")
+    network.detect_rows = lambda *given: [(row, []) for row in given[6]]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, network.__name__, network)
+    files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)
+    assert lst("check", *files, "--images", small_lvis.images).code == 0
+    root = tmp_path / "work"
+    for words in (small_lvis.split_words(), ["check"], ["train-base"], ["step"]):
+        outcome = lst(*words, "-w", root)
+        assert outcome.code == 0, outcome.err
+    outcome = lst("eval", "--all-phases", "--errors", "--reference", "--json", "-w", root)
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.json) == 2

@@ -227,3 +227,29 @@ def test_classes_are_added_once(lst: Lst, trained: Workspace, few: Any) -> None:
     lst(*few.words("-w", trained.root))
     outcome = lst(*few.words("-w", trained.root, "--finetune"))
     assert '"zebra" (phase 2)' in outcome.error
+
+
+def test_objects_marked_as_crowds_say_what_to_set(lst: Lst, trained: Workspace, few: Any) -> None:
+    for annotation in few.document["annotations"]:
+        annotation["iscrowd"] = 1
+    few.save()
+    outcome = lst(*few.words("-w", trained.root, "--class", "zebra"))
+    assert "no usable box" in outcome.error
+    assert "set iscrowd to 0" in outcome.hint
+
+
+def test_what_cannot_be_used_is_left_out_of_new_classes(
+    lst: Lst, trained: Workspace, few: Any, fake_instant: Any
+) -> None:
+    few.document["annotations"][0].pop("segmentation")
+    few.save()
+    words = few.words("-w", trained.root, "--class", "zebra")
+    assert "--skip-unusable" in lst(*words).hint
+    outcome = lst(*words, "--skip-unusable")
+    assert outcome.code == 0, outcome.err
+    assert "few.json: 1 annotation left out: 1 with no segmentation" in outcome.err
+    extension = trained.split.extensions[-1]
+    assert extension.train.skipped == {"no-segmentation": 1}
+    assert extension.train.instances == 5
+    (zebra,) = (one for one in trained.split.classes if one.name == "zebra")
+    assert zebra.instances == 1
