@@ -25,6 +25,7 @@ from lst_cli.cli.options import (
     image_dirs_option,
     json_option,
     set_option,
+    skip_unusable_option,
     weights_option,
     with_options,
     words,
@@ -81,7 +82,7 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     type=LocalPath(),
     help="Validation annotations.  [default: those of the plan]",
 )
-@with_options(image_dirs_option, weights_option)
+@with_options(image_dirs_option, weights_option, skip_unusable_option)
 @click.option(
     "--b",
     metavar="N|SHARE",
@@ -111,6 +112,7 @@ def command(
     val: Path | None,
     image_dirs: tuple[Path, ...],
     weights: str | None,
+    skip_unusable: bool,
     b: int | float | None,
     phases: int | None,
     seeds: tuple[int, ...],
@@ -141,6 +143,7 @@ def command(
         val=val,
         images=image_dirs,
         weights=weights,
+        skip_unusable=skip_unusable,
         b=b,
         phases=phases,
         seeds=seeds,

@@ -391,7 +391,7 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Tell which boxes cover some of their image, shape (M,)."""
     instances, images = dataset.instances, dataset.images
     sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
-    with np.errstate(invalid="ignore"):  # infinity minus infinity; NaN compares as False
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN compares as False
         begins = np.maximum(instances.boxes[:, :2], 0)
         ends = np.minimum(instances.boxes[:, :2] + instances.boxes[:, 2:], sizes)
     # Thinner ones vanish in single precision, and their logarithm with them.

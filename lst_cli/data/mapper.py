@@ -21,7 +21,7 @@ from lst_cli.data.segmentations import (
     Segmentation,
     draw_mask,
     parse_segmentation,
-    usable_polygons,
+    usable_part,
 )
 from lst_cli.modeling.roi_heads import FUTURE, IGNORED
 
@@ -128,10 +128,7 @@ class Mapper:
 
 
 def _usable(segmentation: Segmentation) -> Segmentation:
-    if isinstance(segmentation, list):
-        # A scrap of one or two points beside a whole polygon marks nothing.
-        return usable_polygons(segmentation)
-    if isinstance(segmentation["counts"], list):
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
         # detectron2 hands run lengths to pycocotools, which decodes compressed ones only.
         return draw_mask(segmentation, *segmentation["size"])
-    return segmentation
+    return usable_part(segmentation)

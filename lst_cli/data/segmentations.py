@@ -119,6 +119,11 @@ def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
     return [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
+def usable_part(segmentation: Segmentation) -> Segmentation:
+    """A segmentation without polygons that enclose nothing; an RLE as it is."""
+    return usable_polygons(segmentation) if isinstance(segmentation, list) else segmentation
+
+
 def examine(
     raw: bytes, height: int, width: int
 ) -> tuple[Segmentation | None, SegmentationFault | None, Extent]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lst_cli.data.checks import (
     check_dataset,
     check_images,
@@ -144,6 +146,10 @@ def check(
             *check_unlearned(ours, theirs),
         ]
         problems += [problem.at(f"{train} and {val}") for problem in found]
+        learned = np.unique(ours.instances.category_index[usable_instances(ours)])
+        if len(learned) == 1:
+            few = "one class alone has instances; lst split needs two or more"
+            problems.append(Problem("warning", "one-class", few, where=str(train)))
     if finder is not None:
         for dataset in (ours, theirs):
             meter.expect(0 if dataset is None else len(dataset.images) * _BYTES_AN_IMAGE)

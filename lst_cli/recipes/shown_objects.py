@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.data.lvis import Dataset, parse_segmentation, read_segmentations
+from lst_cli.data.lvis import Dataset, read_segmentations
+from lst_cli.data.segmentations import parse_segmentation, usable_part
 from lst_cli.errors import LstError
 from lst_cli.reporting.data import PanelObject
 from lst_cli.workspace.hints import name_workspace
@@ -61,7 +62,7 @@ def read_annotated(
         PanelObject(
             names[int(category_id)],
             tuple(float(value) for value in dataset.instances.boxes[instance]),  # type: ignore[arg-type]
-            parse_segmentation(text),
+            usable_part(parse_segmentation(text)),
             category_id=int(category_id),
         )
         for instance, category_id, text in zip(

@@ -105,6 +105,7 @@ def choose(
     val: Path | None = None,
     images: Sequence[Path] = (),
     weights: str | None = None,
+    skip_unusable: bool = False,
     b: int | float | None = None,
     phases: int | None = None,
     seeds: Sequence[int] = (),
@@ -119,6 +120,7 @@ def choose(
         val: Validation annotations.
         images: Directories of the images.
         weights: Initial weights.
+        skip_unusable: Whether annotations that cannot be used are left out.
         b: Base classes of runs that have no number of their own.
         phases: T of runs that have none of their own.
         seeds: Seeds of runs that have none of their own.
@@ -128,7 +130,13 @@ def choose(
     Raises:
         LstError: If a value is refused, or the data are not known.
     """
-    given: dict[str, Any] = {"train": train, "val": val, "images": images, "weights": weights}
+    given: dict[str, Any] = {
+        "train": train,
+        "val": val,
+        "images": images,
+        "weights": weights,
+        "skip_unusable": skip_unusable,
+    }
     data = plan.data.model_copy(
         update={
             key: tuple(value) if key == "images" else value for key, value in given.items() if value

@@ -443,6 +443,17 @@ def test_data_that_are_not_in_order_stop_a_sweep_before_it_begins(
     assert fake_trainer.runs == []
 
 
+def test_annotations_that_cannot_be_used_are_left_out_of_all_runs(
+    lst: Lst, words: list[object], small_lvis: Any, tmp_path: Path
+) -> None:
+    small_lvis.train["annotations"][0].pop("segmentation")
+    small_lvis.save()
+    outcome = lst(*words, "--dry-run")
+    assert "1 annotation with no segmentation" in outcome.error
+    assert "--skip-unusable" in outcome.hint
+    assert lst(*words, "--dry-run", "--skip-unusable").code == 0
+
+
 def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
     lst: Lst, small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

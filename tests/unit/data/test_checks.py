@@ -283,3 +283,11 @@ def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(
     assert dataset.layout == "coco"
     assert only(check_dataset(dataset), "box-no-area").severity == "warning"
     assert usable_instances(dataset).tolist() == [False, True, True]
+
+
+def test_numbers_too_large_to_add_raise_no_warning_of_numpy(
+    read: Read, two_classes: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    two_classes["annotations"][0]["bbox"] = [1e308] * 4
+    assert found(read(two_classes))["box-outside"] == ("error", 1)
+    assert not recwarn.list
