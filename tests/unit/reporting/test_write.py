@@ -233,19 +233,16 @@ def test_writing_a_report_needs_neither_torch_nor_pyplot():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["\x1b[31m=1+1", "=1+1\u202e", "$x^{", "<b>|`[a](http://x)", "\x9b1"]
-)
 def test_names_from_elsewhere_show_as_they_are_in_every_file_of_a_report(
-    name, make_data, panel, tmp_path
+    make_data, panel, tmp_path
 ):
-    data = make_data()
+    names = ["\x1b[31m=1+1", "=1+1\u202e", "$x^{", "<b>|`[a](http://x)", "\x9b1"]
+    name, data = " ".join(names), make_data((0, 1))
     data = replace(
         data,
         title=name,
         settings={name: name},
-        environment={name: name},
-        classes=[replace(one, name=f"{name}{one.category_id}") for one in data.classes],
+        classes=[replace(c, name=n) for c, n in zip(data.classes, [*names, ""], strict=True)],
         panels=[replace(panel, title=name)],
         panel_note=name,
     )
