@@ -198,3 +198,16 @@ def test_a_joint_training_with_a_budget_continues_with_it(
     found = lst("status", "-w", tmp_path / "joint", "--json").json["next_command"]
     assert found == f"lst train-joint -w {tmp_path / 'joint'} --image-passes 100"
     assert lst(*shlex.split(found)[1:]).code == 0
+
+
+PAGES = [PACKAGE.parent / "README.md", *sorted((PACKAGE.parent / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist_with_their_options(page: Path) -> None:
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+        for part in re.split(r"&&|;|\|", f" {line}".split(" #")[0]):
+            words = shlex.split(part)
+            if words[:1] == ["lst"] and len(words) > 1 and words[1] in COMMANDS:
+                refuse_unknown(words[1:])
