@@ -252,6 +252,22 @@ def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
     return trainer
 
 
+@pytest.fixture
+def as_lst_0_1() -> Callable[..., None]:
+    """Rewrite a file of the workspace as lst 0.1 would have it, changed: without a checksum."""
+
+    def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+        content = json.loads(path.read_text())
+        del content["checksum"]
+        content["format"] = 1
+        for key in ("generator_sha256", "attention_sha256", "detections_sha256"):
+            content.pop(key, None)
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return rewrite
+
+
 @dataclass
 class FewImages:
     """A COCO-format file of classes that nobody planned; `document` may be edited and saved."""

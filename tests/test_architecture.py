@@ -45,7 +45,12 @@ FLOORS = {
     "errors": 0,
     "files": 0,
 }
-ANYONE_MAY_IMPORT = {"lst_cli", "lst_cli.errors", "lst_cli.workspace.atomic"}
+ANYONE_MAY_IMPORT = {
+    "lst_cli",
+    "lst_cli.errors",
+    "lst_cli.workspace.atomic",
+    "lst_cli.workspace.records",
+}
 ONLY_CLI = {"click", "rich"}
 TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 LIGHT = (

@@ -325,6 +325,7 @@ class TopListStream(ListStream):
         decoder: Of a list of records.
         hint: What to give instead of a file with an object at its top.
         progress: Called with bytes read and bytes in the file after each block.
+        digest: As for `ListStream`.
     """
 
     def __init__(
@@ -336,8 +337,11 @@ class TopListStream(ListStream):
         hint: str,
         block_size: int = BLOCK_SIZE,
         progress: Progress | None = None,
+        digest: bool = False,
     ) -> None:
-        super().__init__(path, {key: decoder}, block_size=block_size, progress=progress)
+        super().__init__(
+            path, {key: decoder}, block_size=block_size, progress=progress, digest=digest
+        )
         self._key, self._hint = key, hint
 
     def _members(self) -> Iterator[tuple[str, int, list[Any]]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
+from lst_cli.workspace.records import load_record
 
 Way = Literal["random", "mean-feature", "generated"]
 """How classifier rows of new classes come about without training."""
@@ -58,17 +59,10 @@ def load_instant(path: Path, phase: int) -> InstantMetrics | None:
     Raises:
         LstError: If the file is damaged, of another format, or of another phase.
     """
-    mend = f"lst eval --instant --phase {phase}"
-    try:
-        found = InstantMetrics.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise LstError(f"{path}: cannot be read: {error.strerror}", mend) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LstError(f"{path}: {key + ': ' if key else ''}{first['msg']}", mend) from error
+    hint = f"lst eval --instant --phase {phase}"
+    found = load_record(InstantMetrics, path, hint)
     if found.phase != phase:
-        raise LstError(f"{path}: phase: it is of phase {found.phase}", mend)
+        raise LstError(f"{path}: phase: it is of phase {found.phase}", hint)
     return found

@@ -140,6 +140,7 @@ class Metrics(_Evaluation):
             evaluations have it, is a strength of NorCal.
         annotations_sha256: Of the validation file; empty where it was not recorded.
         made_with: What decided about the detections, by dotted setting; empty likewise.
+        detections_sha256: Of the file of detections; empty likewise.
         segm: Numbers for masks.
         bbox: Numbers for boxes.
     """
@@ -148,6 +149,7 @@ class Metrics(_Evaluation):
     calibration: Annotated[Correction | None, BeforeValidator(read_correction)] = None
     annotations_sha256: str = ""
     made_with: dict[str, Any] = Field(default_factory=dict)
+    detections_sha256: str = ""
     segm: IouMetrics
     bbox: IouMetrics
 

@@ -72,10 +72,14 @@ class ResultsFile:
     Attributes:
         path: The file.
         progress: Bytes read, and bytes in the file.
+        sha256: Its digest when lst wrote it; empty if that is not known.
+        hint: What makes the file again.
     """
 
     path: Path
     progress: Progress | None = None
+    sha256: str = ""
+    hint: str = RESULTS_HINT
 
     @property
     def name(self) -> str:
@@ -99,16 +103,28 @@ class ResultsFile:
     def _stream(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
         decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
         stream = TopListStream(
-            self.path, "detections", decoder, hint=RESULTS_HINT, progress=self.progress
+            self.path,
+            "detections",
+            decoder,
+            hint=self.hint,
+            progress=self.progress,
+            digest=bool(self.sha256),
         )
         try:
             for _, first, records in stream:
                 yield first, records
         except LstError as error:
+            if self.sha256:
+                raise self._changed() from error
             for field, other in (("bbox", "segm"), ("segmentation", "bbox")):
                 if f"missing required field {field}" in error.message:
                     raise LstError(error.message, f"--iou-type {other}") from error
             raise
+        if stream.sha256 != self.sha256:  # before anybody makes use of the content
+            raise self._changed()
+
+    def _changed(self) -> LstError:
+        return LstError(f"{self.path}: changed or damaged after lst wrote it", self.hint)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
@@ -30,7 +29,7 @@ from lst_cli.evaluation.sources import Records
 from lst_cli.recipes.checking import check_found_images
 from lst_cli.recipes.inputs import ImagePaths, read_unchanged
 from lst_cli.recipes.shards import in_use, make_header
-from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
 
 Progress = Callable[[str, int, "int | None"], None]
@@ -92,7 +91,7 @@ def calibration_of(
         return known
     tried_with = _tried_with(workspace, phase, settings)
     chosen = _choose(workspace, phase, way, settings, tried_with, progress)
-    write_text(workspace.phase(phase).calibration, chosen.model_dump_json(indent=1) + "\n")
+    save_record(chosen, workspace.phase(phase).calibration)
     return Correction(way=way, strength=chosen.strength)
 
 
@@ -245,10 +244,6 @@ def _detect(
 
 def _read(file: Path) -> Calibration | None:
     try:
-        return Calibration.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LstError(f"{file}: cannot be read: {error.strerror}", f"remove {file}") from error
-    except ValidationError:  # of another version: it is chosen anew
+        return load_record(Calibration, file, "")
+    except LstError:  # not there, damaged or of another version: it is chosen again
         return None

@@ -26,6 +26,7 @@ from lst_cli.evaluation.scoring import per_class_ap
 from lst_cli.evaluation.sources import ResultsFile
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
+from lst_cli.recipes.evaluate import stored_detections, stored_metrics
 from lst_cli.recipes.measure import measure, read_annotations, read_train_counts
 from lst_cli.recipes.run_settings import find_differences
 from lst_cli.reporting.compare_plot import plot_comparison
@@ -64,6 +65,14 @@ class Run:
             return None
         split = self.workspace.split
         return split.class_order[: split.seen_classes(self.phase)]
+
+    def source(self) -> ResultsFile:
+        """The detections; those of a workspace are verified while they are read."""
+        if self.workspace is not None and self.phase is not None:
+            metrics = stored_metrics(self.workspace, self.phase)
+            if metrics is not None:
+                return stored_detections(self.workspace, self.phase, metrics)
+        return ResultsFile(self.detections)
 
     @property
     def image_passes(self) -> int | None:
@@ -350,7 +359,7 @@ def _score(
     """AP of every class, and how many detections there were."""
     measured = measure(
         truth,
-        ResultsFile(run.detections),
+        run.source(),
         iou_type,
         progress=lambda what, done, total: tell(f"{name}, {what}", done, total),
     )

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
@@ -35,9 +33,11 @@ from lst_cli.recipes.shards import (
     make_header,
 )
 from lst_cli.recipes.validation import Validation, prepare_validation
-from lst_cli.workspace.atomic import replacing, write_text
+from lst_cli.workspace.atomic import replacing
+from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
 
 Progress = Callable[[str, int, int | None], None]
@@ -97,7 +97,7 @@ def evaluate_phase(
             progress=tell,
         )
         with replacing(to_detections) as written:
-            collect_detections(part, header, len(against.dataset.images), written)
+            digest = collect_detections(part, header, len(against.dataset.images), written)
             metrics, _ = measure_phase(
                 against,
                 ResultsFile(written),
@@ -107,9 +107,13 @@ def evaluate_phase(
                 progress=tell,
             )
         metrics = metrics.model_copy(
-            update={"calibration": correction, "made_with": header.made_with}
+            update={
+                "calibration": correction,
+                "made_with": header.made_with,
+                "detections_sha256": digest,
+            }
         )
-        write_text(to_metrics, metrics.model_dump_json(indent=1) + "\n")
+        save_record(metrics, to_metrics)
         part.unlink(missing_ok=True)
     if note is not None:
         most = None if fixed_ap else settings.eval.detections
@@ -228,7 +232,7 @@ def evaluate_instant(
                 against, Records(detections), settings, began=began, progress=tell
             )
         metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
-        write_text(workspace.phase(phase).instant, metrics.model_dump_json(indent=1) + "\n")
+        save_record(metrics, workspace.phase(phase).instant)
     return metrics
 
 
@@ -333,24 +337,51 @@ def run_model(
     return header
 
 
-def load_metrics(workspace: Workspace, phase: int) -> dict[str, Any] | None:
+def load_metrics(
+    workspace: Workspace, phase: int, *, fixed_ap: bool = False
+) -> dict[str, Any] | None:
     """The stored metrics of a phase, or None if it was not evaluated.
 
     Raises:
-        LstError: If the file is damaged.
+        LstError: If the file is damaged, or is not of the phase and its model.
     """
-    path = workspace.phase(phase).metrics
+    metrics = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
+    return None if metrics is None else metrics.model_dump(mode="json")
+
+
+def stored_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) -> Metrics | None:
+    """As `load_metrics`, as an object."""
+    _, path, _ = evaluation_files(workspace.phase(phase), fixed_ap)
     if not path.exists():
         return None
-    try:
-        metrics = Metrics.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise LstError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LstError(
-            f"{path}: {key + ': ' if key else ''}{first['msg']}", f"lst eval --phase {phase}"
-        ) from error
-    record: dict[str, Any] = metrics.model_dump(mode="json")
-    return record
+    hint = eval_command(workspace, phase, fixed_ap)
+    metrics = load_record(Metrics, path, hint)
+    split, manifest = workspace.split, workspace.manifest(phase)
+    model = metrics.made_with.get("model_sha256")
+    seen = set(split.class_order[: split.seen_classes(phase)])
+    sizes = [len(group) for group in split.groups[: phase + 1]]
+    problem = None
+    if metrics.phase != phase:
+        problem = f"phase: it is of phase {metrics.phase}"
+    elif model is not None and manifest is not None and model != manifest.model_sha256:
+        problem = "made_with.model_sha256: it is of another model"
+    for one in (metrics.segm, metrics.bbox):
+        if [group.classes for group in one.groups] != sizes or not seen >= one.per_class.keys():
+            problem = problem or "its classes are not those of the split"
+    if problem is not None:
+        raise LstError(f"{path}: {problem}", hint)
+    return metrics
+
+
+def stored_detections(
+    workspace: Workspace, phase: int, metrics: Metrics, *, fixed_ap: bool = False
+) -> ResultsFile:
+    """The detections that stored metrics are of; reading them shows whether they changed since."""
+    path, _, _ = evaluation_files(workspace.phase(phase), fixed_ap)
+    return ResultsFile(path, sha256=metrics.detections_sha256, hint=eval_command(workspace, phase, fixed_ap))
+
+
+def eval_command(workspace: Workspace, phase: int, fixed_ap: bool = False) -> str:
+    """What evaluates a phase again."""
+    words = f"lst eval --phase {phase}{' --fixed-ap' if fixed_ap else ''}"
+    return name_workspace(words, workspace.root)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lst_cli.config import Settings
 from lst_cli.data.lvis import Dataset
 from lst_cli.evaluation.calibration import Correction
@@ -16,13 +14,14 @@ from lst_cli.evaluation.detections import FIXED_AP, Cap, IouType
 from lst_cli.evaluation.errors import ErrorAnalysis, analyse_errors
 from lst_cli.evaluation.lvis_package import load_lvis
 from lst_cli.evaluation.metrics import Metrics
-from lst_cli.evaluation.sources import ResultsFile
 from lst_cli.recipes.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.recipes.evaluate import (
     Progress,
     evaluate_phase,
     evaluation_files,
     measure_phase,
+    stored_detections,
+    stored_metrics,
     with_fixed_cap,
 )
 from lst_cli.recipes.measure import NAMES, compare_with_lvis_api
@@ -77,7 +76,7 @@ def examine_phase(
     tell = progress or (lambda what, done, total: None)
     require_correctable(phase, settings)
     directory = workspace.phase(phase)
-    from_detections, from_metrics, _ = evaluation_files(directory, fixed_ap)
+    from_detections, _, _ = evaluation_files(directory, fixed_ap)
     workspace.require_done(phase)
     if reference:
         load_lvis()
@@ -91,12 +90,14 @@ def examine_phase(
         progress=tell,
     )
     val = against.dataset
-    stored = _stored(from_metrics) if from_detections.exists() else None
+    stored = None
+    if from_detections.exists():
+        stored = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
     if stored is None or (stored.made_with, stored.calibration) != _made_with(
         workspace, phase, settings, val, fixed_ap=fixed_ap, progress=tell
     ):
         stored = evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
-    source = ResultsFile(from_detections)
+    source = stored_detections(workspace, phase, stored, fixed_ap=fixed_ap)
     metrics, measured = measure_phase(
         against,
         source,
@@ -106,7 +107,10 @@ def examine_phase(
         progress=tell,
     )
     metrics = metrics.model_copy(
-        update={"calibration": stored.calibration, "made_with": stored.made_with}
+        update={
+            name: getattr(stored, name)
+            for name in ("calibration", "made_with", "detections_sha256")
+        }
     )
     written: tuple[Path, ...] = ()
     analysis = None
@@ -145,10 +149,3 @@ def _made_with(
         manifest.model_sha256, val.sha256, use, shift_of(workspace, phase, correction)
     )
     return header.made_with, correction
-
-
-def _stored(path: Path) -> Metrics | None:
-    try:
-        return Metrics.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None

@@ -18,14 +18,15 @@ from lst_cli.recipes.plan import require_growable
 from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import (
     Events,
+    digests,
     now,
     refuse_another_network,
-    throw_away,
     train_phase,
     versions,
 )
-from lst_cli.workspace.manifest import ClassRecord, PhaseManifest, save_record
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.manifest import ClassRecord, PhaseManifest
+from lst_cli.workspace.replaced import drop, set_aside
+from lst_cli.workspace.store import Workspace
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def extend_workspace(
         if not finetune:
             _refuse_work_under_way(workspace, phase)
         previous = workspace.require_model(phase - 1)
+        workspace.require_generator(phase - 1)
         if finetune:
             refuse_another_network(workspace, phase, previous, settings)
         for note in addition.notes:
@@ -215,7 +217,7 @@ def _learn_instantly(
         update={"device": settings.device, "data": settings.data}
     )
     directory = workspace.phase(phase)
-    throw_away(directory)  # of a run that was cut short
+    drop(set_aside(directory.root, workspace.root))  # of a run that was cut short
     # torch and detectron2 take seconds to import: only now is it sure that they are needed.
     from lst_cli.recipes.instant import write_instant_model
 
@@ -246,13 +248,13 @@ def _learn_instantly(
         started=started,
         finished=now(),
         seconds=seconds,
-        model_sha256=sha256_of(directory.model),
+        **digests(directory),
         new_rows=new_rows,
     )
     # The model first: a split never promises a phase that had to be given up. The manifest
     # last: it makes the phase done.
     workspace.save_split(split)
-    save_record(manifest, directory.manifest)
+    workspace.save_manifest(manifest)
     return manifest
 
 

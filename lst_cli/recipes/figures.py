@@ -17,7 +17,7 @@ from lst_cli.reporting.balance_figure import balance_figure
 from lst_cli.reporting.figures import Figure, FigureName, attention_figure
 from lst_cli.reporting.tail import tail_figure
 from lst_cli.workspace.atomic import write_bytes, write_text
-from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.store import Workspace, require_unchanged
 
 OF_SEVERAL: frozenset[FigureName] = frozenset(("distill", "replay", "mwg", "tail"))
 """Figures that show several workspaces side by side."""
@@ -91,13 +91,18 @@ def newest_attention(workspace: Workspace) -> Attention | None:
         directory = workspace.phase(phase)
         if directory.attention.exists():
             labels = split.labels_of(phase)
+            hint = (
+                f"put the file back from a copy, or move {directory.attention} elsewhere and do "
+                "without the figure"
+            )
+            recorded = workspace.require_done(phase).attention_sha256
+            require_unchanged(directory.attention, recorded, hint)
             attention = load_attention(
                 directory.attention,
                 phase,
                 names[labels.start : labels.stop],
                 names[: split.base_classes],
-                f"remove {directory.root}, then lst step --mwg; "
-                "or remove the file, and do without the figure",
+                hint,
             )
             return replace(attention, ids={one.name: one.category_id for one in split.classes})
     return None

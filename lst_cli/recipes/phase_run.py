@@ -11,6 +11,7 @@ from lst_cli.config import Settings
 from lst_cli.data.loading import iterate_batches, iterate_support
 from lst_cli.data.mapper import Mapper
 from lst_cli.data.phase_dataset import PhaseDataset
+from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
@@ -27,6 +28,7 @@ from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.support import Support, save_attention
 from lst_cli.training.averaging import WeightAverage, mixed_with_previous
 from lst_cli.training.checkpoint import (
+    TrainingState,
     load_model,
     load_training_state,
     restore_optimizer,
@@ -44,6 +46,7 @@ from lst_cli.training.loop import Report, train
 from lst_cli.training.optim import build_optimizer, freeze, freeze_all_but
 from lst_cli.training.tensorboard import scalars
 from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.training_log import logged_iterations
 
 if TYPE_CHECKING:
     from lst_cli.recipes.train import Events
@@ -128,7 +131,7 @@ class PhaseRun:
         if state is not None:
             if self.with_generator and not rebalancing:
                 self.model.episodes = self._build_episodes()
-            self.model.load_state_dict(state.model)
+            self._restore(lambda: _load(self.model, state.model))
             self.start, self.seconds = state.iteration, state.seconds
         elif previous is not None:
             self.model.load_state_dict(self._grown(previous, events))
@@ -153,11 +156,7 @@ class PhaseRun:
             self.device.type, enabled=self.schedule.amp and self.device.type == "cuda"
         )
         if state is not None:
-            restore_optimizer(self.model, self.optimizer, state.optimizer)
-            if state.scaler:  # empty if the phase was begun without mixed precision
-                self.scaler.load_state_dict(state.scaler)
-            if self.average is not None:
-                self.average.restore(state.average)
+            self._restore(lambda: self._restore_rest(state))
         return self.start
 
     def train(self, on_iteration: Callable[[Report], None], events: Events) -> float:
@@ -167,7 +166,7 @@ class PhaseRun:
             Seconds, earlier runs included.
         """
         own, seconds = self.plan.rebalance_from, self.seconds
-        with scalars(self.directory.tensorboard, self.start) as write:
+        with scalars(self.directory.tensorboard, self.start, events.note) as write:
 
             def report(result: Report) -> None:
                 write(result)
@@ -319,11 +318,35 @@ class PhaseRun:
         save_attention(self.directory.attention, attention)
         self.model.episodes = None
 
-    def _saved_state(self) -> Any:
+    def _saved_state(self) -> TrainingState | None:
         path = self.directory.training_state
         if not path.exists():
             return None
-        return load_training_state(path, f"{self.command} --restart")
+        state = load_training_state(path, f"{self.command} --restart")
+        logged = logged_iterations(self.directory.log)
+        if state.iteration > self.plan.iterations or not (
+            state.verified or state.iteration <= logged or not logged
+        ):
+            raise self._other_state(f"it is of iteration {state.iteration}")
+        return state
+
+    def _restore(self, restore: Callable[[], None]) -> None:
+        """Use a part of the saved state, or say that it is of another phase."""
+        try:
+            restore()
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise self._other_state(f"it does not fit the phase: {error}") from error
+
+    def _restore_rest(self, state: TrainingState) -> None:
+        restore_optimizer(self.model, self.optimizer, state.optimizer)
+        if state.scaler:  # empty if the phase was begun without mixed precision
+            self.scaler.load_state_dict(state.scaler)
+        if self.average is not None:
+            self.average.restore(state.average)
+
+    def _other_state(self, why: str) -> LstError:
+        path = self.directory.training_state
+        return LstError(f"{path}: no state of this phase: {why}", f"{self.command} --restart")
 
     def _save_state(self, iteration: int, seconds: float) -> None:
         save_training_state(
@@ -383,3 +406,12 @@ class PhaseRun:
         return Distillation(
             teacher, step.distill_weight, step.distill_regions, box_weight=step.distill_boxes
         )
+
+
+def _load(model: LstRCNN, tensors: dict[str, torch.Tensor]) -> None:
+    """Load weights, which torch would turn into another type without a word."""
+    others = [name for name, own in model.state_dict().items()
+              if name in tensors and tensors[name].dtype != own.dtype]  # fmt: skip
+    if others:
+        raise ValueError(f"{others[0]} is of another type")
+    model.load_state_dict(tensors)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.evaluation.compare import Setting
+from lst_cli.recipes.evaluate import stored_metrics
 from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
@@ -88,12 +88,13 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
                 table[key] = _shown(value)
     # Those of [eval] are chosen anew with each evaluation.
     table = {key: value for key, value in table.items() if not key.startswith("eval.")}
-    made = _evaluation(workspace.phase(phase).metrics)
-    for key, value in made.made_with.items():
-        if key.startswith("eval."):
-            table[key] = _shown(value)
-    if made.made_with:
-        table["eval.calibration"] = _correction(made.calibration)
+    made = stored_metrics(workspace, phase)
+    if made is not None and made.made_with:
+        for key, value in made.made_with.items():
+            if key.startswith("eval."):
+                table[key] = _shown(value)
+        one = made.calibration
+        table["eval.calibration"] = f"{one.way}, strength {one.strength:.6g}" if one else "none"
     return {key: value for key, value in table.items() if key not in NO_MATTER}
 
 
@@ -107,32 +108,6 @@ def _budgeted(workspace: Workspace, phase: int) -> set[str]:
 def _shown_images(workspace: Workspace, phase: int) -> str:
     shown = [workspace.require_done(one).image_passes for one in range(phase + 1)]
     return " + ".join(f"{one:,}" for one in shown)
-
-
-class _Correction(msgspec.Struct):
-    way: str
-    strength: float
-
-
-class _Evaluation(msgspec.Struct):
-    made_with: dict[str, Any] = msgspec.field(default_factory=dict)
-    calibration: _Correction | float | None = None
-
-
-def _evaluation(path: Path) -> _Evaluation:
-    """How a phase's detections were made, as far as that is known."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Evaluation)
-    except (OSError, msgspec.DecodeError):
-        return _Evaluation()
-
-
-def _correction(made: _Correction | float | None) -> str:
-    if made is None:
-        return "none"
-    if isinstance(made, float):  # an older evaluation: see `read_correction`
-        made = _Correction("norcal", made)
-    return f"{made.way}, strength {made.strength:.6g}"
 
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """Detections that survive an interrupted evaluation.
 
 Each image that is done becomes a line of a file, below a header that says what the detections
-are of. The next run keeps the lines of a file whose header is its own.
+are of. The next run keeps the lines of a file whose header is its own. Each line begins with a
+checksum of the rest: one that was damaged is dropped, and its image done again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,7 +29,7 @@ Detections = list[dict[str, Any]]
 
 Progress = Callable[[str, int, int | None], None]
 
-_FORMAT = 1
+_FORMAT = 2
 _UNRELATED = {  # settings of [eval] that change no detection, or no other than by the shift
     "bins",
     "fixed_detections",
@@ -67,6 +70,10 @@ class _Line(msgspec.Struct):
 class _RawLine(msgspec.Struct):
     row: int
     detections: list[msgspec.Raw]
+
+
+_HEADER, _DECODER = msgspec.json.Decoder(Header), msgspec.json.Decoder(_RawLine)
+_Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def finish_detections(
             progress(what, done, images)
 
 
-def collect_detections(path: Path, header: Header, images: int, to: Path) -> None:
+def collect_detections(path: Path, header: Header, images: int, to: Path) -> str:
     """Write the detections of all images as a results file, in the order of the images.
 
     They pass through memory one image at a time: at LVIS's size they are gigabytes.
@@ -170,20 +177,32 @@ def collect_detections(path: Path, header: Header, images: int, to: Path) -> Non
         images: N.
         to: The results file.
 
+    Returns:
+        The SHA-256 of the results file.
+
     Raises:
         LstError: If a file cannot be read or written.
     """
+    digest = hashlib.sha256()
     lines = read_kept(path, header, images).lines
     with explain_os_error(to), path.open("rb") as source, to.open("wb") as target:
+
+        def write(text: bytes) -> None:
+            digest.update(text)
+            target.write(text)
+
         separator = b"["
         for row in range(images):
             begin, length = lines[row]
             source.seek(begin)
-            line = msgspec.json.decode(source.read(length), type=_RawLine)
+            line = _verified(source.read(length), _DECODER)
+            if line is None:
+                raise LstError(f"{path}: changed while it was read", "run the same command again")
             for detection in line.detections:
-                target.write(separator + bytes(detection))
+                write(separator + bytes(detection))
                 separator = b",\n"
-        target.write(b"]\n" if separator != b"[" else b"[]\n")
+        write(b"]\n" if separator != b"[" else b"[]\n")
+    return digest.hexdigest()
 
 
 def read_kept(path: Path, header: Header, images: int) -> Kept:
@@ -195,47 +214,56 @@ def read_kept(path: Path, header: Header, images: int) -> Kept:
         images: N.
 
     Returns:
-        The images up to the first line that is not whole: the run may have died in it.
+        The images whose lines are whole.
 
     Raises:
         LstError: If the file cannot be read.
     """
-    decode = msgspec.json.Decoder(_RawLine).decode
     lines: dict[int, tuple[int, int]] = {}
     try:
         with path.open("rb") as file:
             first = file.readline()
-            size = len(first)
-            try:
-                theirs = msgspec.json.decode(first, type=Header)
-            except msgspec.DecodeError:
-                theirs = None
-            if theirs is None or not first.endswith(b"\n"):
+            end = len(first)
+            theirs = _verified(first, _HEADER)
+            if theirs is None:
                 return Kept(refused="the file of those kept is damaged" if first else None)
             refused = _difference(theirs, header)
             if refused:
                 return Kept(refused=refused)
             for text in file:
-                try:
-                    line = decode(text)
-                except msgspec.DecodeError:
+                if not text.endswith(b"\n"):  # the run died in it
                     break
-                if not text.endswith(b"\n") or not 0 <= line.row < images or line.row in lines:
-                    break
-                lines[line.row] = (size, len(text))
-                size += len(text)
+                line = _verified(text, _DECODER)
+                if line is not None and 0 <= line.row < images:
+                    lines.setdefault(line.row, (end, len(text)))
+                end += len(text)
     except FileNotFoundError:
         return Kept()
     except OSError as error:
         raise LstError(
-            f"{path}: cannot be read: {error.strerror}", f"remove {path} to begin anew"
+            f"{path}: cannot be read: {error.strerror}", f"move {path} elsewhere"
         ) from error
-    return Kept(lines, size)
+    return Kept(lines, end)
+
+
+def _verified(line: bytes, decoder: msgspec.json.Decoder[_Any]) -> _Any | None:
+    """What a line holds; None if it is not as it was written."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != _checksum(text):
+        return None
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+def _checksum(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)
 
 
 def _difference(theirs: Header, ours: Header) -> str | None:
     """What an earlier run had otherwise, in few words."""
-    if theirs.format != ours.format or theirs.lst != ours.lst:
+    if theirs.lst != ours.lst or theirs.format != ours.format:
         return f"lst was version {theirs.lst}"
     if theirs.model != ours.model:
         return "the model has changed"
@@ -267,7 +295,8 @@ def _appended(path: Path, header: Header, size: int) -> Iterator[Callable[[_Line
 
         def append(record: Header | _Line) -> None:
             with explain_os_error(path):
-                file.write(encode(record) + b"\n")
+                text = encode(record)
+                file.write(_checksum(text) + b" " + text + b"\n")
                 file.flush()
 
         with explain_os_error(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from lst_cli.data.lvis import Dataset, read_segmentations
 from lst_cli.data.segmentations import parse_segmentation, usable_part
 from lst_cli.errors import LstError
+from lst_cli.recipes.evaluate import eval_command, stored_metrics
 from lst_cli.reporting.data import PanelObject
-from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import Workspace
 
 
@@ -39,11 +40,15 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
         LstError: If the file is missing or damaged.
     """
     path = workspace.phase(phase).detections
+    metrics, again = stored_metrics(workspace, phase), eval_command(workspace, phase)
     try:
-        everything = msgspec.json.decode(path.read_bytes(), type=list[Found])
-    except (OSError, msgspec.DecodeError) as error:
-        again = name_workspace(f"lst eval --phase {phase}", workspace.root)
+        content = path.read_bytes()
+        everything = msgspec.json.decode(content, type=list[Found])
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise LstError(f"{path}: cannot be read: {error}", again) from error
+    wanted = metrics.detections_sha256 if metrics else ""
+    if wanted and hashlib.sha256(content).hexdigest() != wanted:
+        raise LstError(f"{path}: changed or damaged after lst wrote it", again)
     return [found for found in everything if found.image_id in image_ids]
 
 

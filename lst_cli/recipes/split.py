@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,16 +36,18 @@ from lst_cli.recipes.inputs import (
 )
 from lst_cli.reporting.data import ReplayBalance, ReportClass
 from lst_cli.reporting.plots import plot_class_counts, plot_replay_balance
-from lst_cli.workspace.atomic import explain_os_error, write_bytes
+from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
 from lst_cli.workspace.manifest import (
+    FORMATS,
     ClassRecord,
     InputFile,
     PhaseManifest,
     PhasePlan,
     Split,
-    load_record,
 )
+from lst_cli.workspace.records import load_record
+from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]
@@ -76,7 +77,8 @@ def split_dataset(
         phases: T, phases after it.
         settings: For the seed and the lengths of the phases.
         skip_unusable: Whether annotations that cannot be used are left out.
-        force: Whether phases trained on another split may be removed.
+        force: Whether phases trained on another split may be moved to `replaced/`; those that
+            are not finished are removed.
         warn: Told what makes numbers wrong without stopping anything.
 
     Returns:
@@ -148,7 +150,8 @@ def write_split(
         split: As `make_split` gives it.
         inputs: The training annotations in its terms.
         settings: For the seed and the lengths of the phases.
-        force: Whether phases trained on another split may be removed.
+        force: Whether phases trained on another split may be moved to `replaced/`; those that
+            are not finished are removed.
 
     Returns:
         How balanced each later phase's training set is.
@@ -158,13 +161,15 @@ def write_split(
     """
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
-        _keep_trained_phases(workspace, split, force)
+        others = _refuse_losing_phases(workspace, split, force)
         write_bytes(workspace.layout.class_plot, plot_class_counts(report_classes(split)))
         if balances:
             write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
         else:
             workspace.layout.balance_plot.unlink(missing_ok=True)  # of an earlier split
+        aside = set_aside(workspace.layout.phases, workspace.root) if others else None
         workspace.save_split(split)
+        drop(aside)
     return balances
 
 
@@ -297,7 +302,7 @@ def input_file(dataset: Dataset) -> InputFile:
 def _with_extensions(workspace: Workspace, made: Split) -> Split:
     """A split that was made again, with what `lst extend` added to it since.
 
-    A split of other classes or files gets nothing: `_keep_trained_phases` speaks of the loss.
+    A split of other classes or files gets nothing: `_refuse_losing_phases` speaks of the loss.
     """
     before = _split_before(workspace)
     if before is None or not before.extensions or before.up_to(-1).digest != made.digest:
@@ -313,33 +318,28 @@ def _split_before(workspace: Workspace) -> Split | None:
         return None
 
 
-def _keep_trained_phases(workspace: Workspace, split: Split, force: bool) -> None:
+def _refuse_losing_phases(workspace: Workspace, split: Split, force: bool) -> bool:
     """See that no phase of another split is lost by accident.
 
     The manifests of the phases are asked, so that a split that was moved, damaged or removed can
-    be made again.
+    be made again. A damaged manifest is no other split, and is refused as such.
+
+    Returns:
+        Whether there are phases of another split.
     """
-    phases = workspace.layout.phases
-    others = [path for path in sorted(phases.glob(f"*/{MANIFEST}")) if not _rests_on(split, path)]
+    found = [
+        load_record(
+            PhaseManifest, path, f"put the file back, or move {path.parent} elsewhere", FORMATS
+        )
+        for path in sorted(workspace.layout.phases.glob(f"*/{MANIFEST}"))
+    ]
+    others = any(one.split_sha256 != split.digest_at(one.phase) for one in found)
     before = _split_before(workspace)
     unlike = before is not None and bool(before.extensions) and split.extensions == ()
     lost = "phases trained on" if others else "classes added to"
     if (others or unlike) and not force:
         raise LstError(
             f"{workspace.root} holds {lost} another split",
-            "choose a new workspace with -w DIR, or remove these with --force",
+            "choose a new workspace with -w DIR, or move these out of the way with --force",
         )
-    if not others:
-        return
-    with explain_os_error(phases):
-        for path in others:
-            path.unlink()  # first, so that a removal cut short leaves no phase of another split
-        shutil.rmtree(phases)
-
-
-def _rests_on(split: Split, manifest: Path) -> bool:
-    try:
-        record = load_record(PhaseManifest, manifest, "")
-        return record.split_sha256 == split.digest_at(record.phase)
-    except LstError:
-        return False
+    return others

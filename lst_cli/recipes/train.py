@@ -7,7 +7,6 @@ import importlib
 import importlib.metadata
 import platform
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,9 +26,10 @@ from lst_cli.recipes.plan import (
 )
 from lst_cli.recipes.run_settings import NO_MATTER, completed
 from lst_cli.tables import flatten, toml_value
-from lst_cli.workspace.atomic import explain_os_error, require_writable
+from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest, save_record
+from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.replaced import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
 
@@ -124,15 +124,33 @@ def train_phase(
         budget = image_budget(settings, phase, image_passes)
         settings = scheduled(settings, phase, len(data), budget)
         plan = plan_training(workspace, phase, settings, data)
-        if restart:
-            throw_away(workspace.phase(phase))
-        manifest = _begin(workspace, plan, settings, budget, weights, events)
-        if phase > 0 or workspace.manifest(phase) is not None:
+        # Everything that is needed is looked at before anything is moved or removed.
+        previous = _require_previous(workspace, plan, settings)
+        manifest = None if restart else workspace.manifest(phase)
+        fresh = manifest is None
+        if manifest is not None:
+            _refuse_another_begin(workspace, manifest, previous, settings, weights)
+        else:
+            _check_new_phase(workspace, phase, settings, events)
+            manifest = _first_manifest(workspace, plan, settings, previous)
+            given = {"image_budget": budget, "weights": {"source": weights} if weights else None}
+            manifest = manifest.model_copy(update=given)
+        if phase > 0 or not fresh:
             check_found_images(
                 inputs.dataset.parts, inputs.paths, data.images(), prepare=events.prepare
             )
-        require_writable(workspace.phase(phase).model, workspace.phase(phase).training_state)
-        return _run(workspace, plan, manifest, settings, inputs, data, weights, events)
+        directory = workspace.phase(phase)
+        require_writable(directory.model, directory.training_state)
+        # What a phase leaves that never got a manifest goes too.
+        aside = set_aside(directory.root, workspace.root) if fresh else None
+        try:
+            run = _prepare(workspace, plan, manifest, settings, inputs, data, weights, events)
+        except BaseException:
+            put_back(aside, directory.root)
+            raise
+        if (moved := drop(aside)) is not None:
+            events.note(moved)
+        return _run(workspace, run, events)
 
 
 def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
@@ -141,52 +159,67 @@ def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> 
         require_growable(settings)
 
 
-def _begin(
-    workspace: Workspace,
-    plan: TrainingPlan,
-    settings: Settings,
-    budget: int | None,
-    weights: str | None,
-    events: Events,
-) -> PhaseManifest:
-    """The manifest of a phase, as it was begun or as it begins now; nothing is written."""
-    before = workspace.manifest(plan.phase)
-    previous = None
-    if plan.phase > 0:
-        previous = workspace.require_model(plan.phase - 1)
-        refuse_another_network(workspace, plan.phase, previous, settings)
-    previous_sha256 = previous.model_sha256 if previous else None
-    if before is not None:
-        if before.previous_sha256 != previous_sha256:
-            raise LstError(
-                f"phase {plan.phase} was begun on another model of phase {plan.phase - 1}",
-                "start it anew with --restart",
-            )
-        changed = changed_settings(before, settings)
-        source = before.weights["source"] if before.weights else "not given"
-        if weights is not None and weights != source:
-            changed.append(f"--weights was {source}, is now {weights}")
-        if changed:
-            raise LstError(
-                f"phase {plan.phase} was begun with other settings: " + "; ".join(changed),
-                f"{command_to_continue(workspace, before)} continues it as it was begun; "
-                "--restart starts the phase again",
-            )
-        return before
-    if plan.phase > 0 and settings.step.mwg:
-        _tell_of_generator(workspace, plan.phase, events)
-    # What a phase leaves that never got a manifest belongs to nobody.
-    throw_away(workspace.phase(plan.phase))
+def _require_previous(
+    workspace: Workspace, plan: TrainingPlan, settings: Settings
+) -> PhaseManifest | None:
+    """The manifest of the phase before, whose files are whole and of the same network."""
     if plan.phase == 0:
+        return None
+    previous = workspace.require_model(plan.phase - 1)
+    refuse_another_network(workspace, plan.phase, previous, settings)
+    if settings.step.mwg:
+        workspace.require_generator(plan.phase - 1)
+    return previous
+
+
+def _refuse_another_begin(
+    workspace: Workspace,
+    before: PhaseManifest,
+    previous: PhaseManifest | None,
+    settings: Settings,
+    weights: str | None,
+) -> None:
+    """See that a phase under way can be continued as it was begun."""
+    phase = before.phase
+    if before.previous_sha256 != (previous.model_sha256 if previous else None):
+        raise LstError(
+            f"phase {phase} was begun on another model of phase {phase - 1}",
+            "start it again with --restart",
+        )
+    changed = changed_settings(before, settings)
+    source = before.weights["source"] if before.weights else "not given"
+    if weights is not None and weights != source:
+        changed.append(f"--weights was {source}, is now {weights}")
+    if changed:
+        raise LstError(
+            f"phase {phase} was begun with other settings: " + "; ".join(changed),
+            f"{command_to_continue(workspace, before)} continues it as it was begun; "
+            "--restart starts the phase again",
+        )
+
+
+def _check_new_phase(workspace: Workspace, phase: int, settings: Settings, events: Events) -> None:
+    if phase > 0 and settings.step.mwg:
+        _tell_of_generator(workspace, phase, events)
+    if phase == 0:
         # A library that does not work is found before the data are read, which may take long.
         importlib.import_module("lst_cli.recipes.phase_run")
         # Later phases use the same files, whose digests are compared instead.
         check_before_training(workspace.split, events.prepare)
+
+
+def _first_manifest(
+    workspace: Workspace,
+    plan: TrainingPlan,
+    settings: Settings,
+    previous: PhaseManifest | None,
+) -> PhaseManifest:
+    """The manifest of a phase that begins now; nothing is written."""
     return PhaseManifest(
         phase=plan.phase,
         done=False,
         split_sha256=workspace.split.digest_at(plan.phase),
-        previous_sha256=previous_sha256,
+        previous_sha256=previous.model_sha256 if previous else None,
         new_classes=plan.new_classes,
         seen_classes=plan.seen_classes,
         new_entries=plan.new_entries,
@@ -195,16 +228,24 @@ def _begin(
         iterations=plan.iterations,
         seed=settings.seed,
         settings=settings.model_dump(mode="json"),
-        weights={"source": weights} if weights else None,
+        weights=None,
         versions=versions(),
         device="",
         started=now(),
         new_rows=_first_rows(plan.phase, settings),
-        image_budget=budget,
     )
 
 
-def _run(
+@dataclass(frozen=True)
+class _Prepared:
+    """A phase whose network is there, and whose manifest says that it has begun."""
+
+    run: Any
+    start: int
+    manifest: PhaseManifest
+
+
+def _prepare(
     workspace: Workspace,
     plan: TrainingPlan,
     manifest: PhaseManifest,
@@ -213,7 +254,7 @@ def _run(
     data: Any,
     weights: str | None,
     events: Events,
-) -> PhaseManifest:
+) -> _Prepared:
     # torch and detectron2 take seconds to import: only now is it sure that they are needed.
     from lst_cli.recipes.phase_run import PhaseRun
 
@@ -228,12 +269,16 @@ def _run(
     start = run.prepare(weights or weights_file(manifest), events)
     events.plan(plan, start)
     # Only now has the phase begun: weights that could not be read must not bind the next try.
-    directory = workspace.phase(plan.phase)
     if run.weight_report is not None:
         manifest = manifest.model_copy(update={"weights": run.weight_report})
     manifest = manifest.model_copy(update={"device": run.device_name})
-    save_record(manifest, directory.manifest)
-    with open_log(directory.log, start) as write:
+    workspace.save_manifest(manifest)
+    return _Prepared(run, start, manifest)
+
+
+def _run(workspace: Workspace, prepared: _Prepared, events: Events) -> PhaseManifest:
+    run, directory = prepared.run, workspace.phase(prepared.manifest.phase)
+    with open_log(directory.log, prepared.start) as write:
 
         def on_iteration(report: Any) -> None:
             values = {**report.losses, **report.details}
@@ -242,17 +287,20 @@ def _run(
 
         seconds = run.train(on_iteration, events)
     run.save_model()
-    done = manifest.model_copy(
-        update={
-            "done": True,
-            "finished": now(),
-            "seconds": seconds,
-            "model_sha256": sha256_of(directory.model),
-        }
-    )
-    save_record(done, directory.manifest)
+    finish = {"done": True, "finished": now(), "seconds": seconds, **digests(directory)}
+    done = prepared.manifest.model_copy(update=finish)
+    workspace.save_manifest(done)
     directory.training_state.unlink(missing_ok=True)
     return done
+
+
+def digests(directory: PhaseDirectory) -> dict[str, str | None]:
+    """What the manifest of a finished phase says of its files."""
+    files = {"model": directory.model, "generator": directory.generator,
+             "attention": directory.attention}  # fmt: skip
+    return {
+        f"{name}_sha256": sha256_of(file) if file.exists() else None for name, file in files.items()
+    }
 
 
 def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
@@ -329,15 +377,6 @@ def weights_file(manifest: PhaseManifest) -> str | None:
     """The `--weights` a phase was begun with; a network's own ImageNet weights are no file."""
     found = manifest.weights or {}
     return str(found["source"]) if "matched" in found else None
-
-
-def throw_away(directory: PhaseDirectory) -> None:
-    """Remove a phase that nobody counts on."""
-    if directory.root.exists():
-        with explain_os_error(directory.root):
-            # First, so that a removal cut short is no phase under way.
-            directory.manifest.unlink(missing_ok=True)
-            shutil.rmtree(directory.root)
 
 
 def _tell_of_generator(workspace: Workspace, phase: int, events: Events) -> None:

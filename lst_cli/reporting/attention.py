@@ -101,7 +101,7 @@ def load_attention(
             raise ValueError("not every row sums to 1")
         if not known.any():
             raise ValueError("every row is zero")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy evaluates the head as Python, and raises what that does
         reason = getattr(error, "strerror", None) or error
         raise LstError(f"{path}: no attention of phase {phase}: {reason}", mend) from error
     return Attention(

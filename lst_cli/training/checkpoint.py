@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lst_cli.errors import LstError
@@ -19,6 +21,9 @@ from lst_cli.workspace.atomic import replacing
 _MODEL = "model/"
 _OPTIMIZER = "optimizer/"
 _AVERAGE = "average/"
+_METADATA = {"iteration", "seconds", "scaler"}
+_DIGEST = "digest"
+_STATE_KEYS = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
 
 
 def save_model(path: Path, model: nn.Module) -> None:
@@ -69,6 +74,7 @@ class TrainingState:
         optimizer: Optimizer tensors by `parameter/key`.
         scaler: State of the gradient scaler, empty without mixed precision.
         average: State of the running average of the weights, empty without one.
+        verified: Whether all of it is as it was written; lst 0.1 did not record how that was.
     """
 
     iteration: int
@@ -77,6 +83,7 @@ class TrainingState:
     optimizer: dict[str, Tensor]
     scaler: dict[str, Any]
     average: dict[str, Tensor]
+    verified: bool = True
 
 
 def save_training_state(
@@ -106,28 +113,45 @@ def save_training_state(
         "seconds": str(seconds),
         "scaler": json.dumps(scaler.state_dict()),
     }
-    _save(path, _contiguous(tensors), metadata)
+    tensors = _contiguous(tensors)
+    _save(path, tensors, {**metadata, _DIGEST: _digest(tensors, metadata)})
 
 
 def load_training_state(path: Path, mend: str) -> TrainingState:
     """Read the state of an interrupted phase.
 
+    Args:
+        path: Its file.
+        mend: The command that begins the phase again, for the error.
+
     Raises:
-        LstError: If it is cut short, or is no training state.
+        LstError: If it is cut short, was changed, or is no training state.
     """
     tensors = load_model(path, mend)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    if not {"iteration", "seconds", "scaler"} <= set(metadata):
+    digest = metadata.pop(_DIGEST, None)
+    if metadata.keys() != _METADATA:
         raise LstError(f"{path}: holds weights, but no training state", mend)
-    return TrainingState(
-        iteration=int(metadata["iteration"]),
-        seconds=float(metadata["seconds"]),
-        model=_below(tensors, _MODEL),
-        optimizer=_below(tensors, _OPTIMIZER),
-        scaler=json.loads(metadata["scaler"]),
-        average=_below(tensors, _AVERAGE),
-    )
+    # lst 0.1 wrote no digest.
+    if digest is not None and digest != _digest(tensors, metadata):
+        raise LstError(f"{path}: changed or damaged after lst wrote it", mend)
+    try:
+        state = TrainingState(
+            iteration=int(metadata["iteration"]),
+            seconds=float(metadata["seconds"]),
+            model=_below(tensors, _MODEL),
+            optimizer=_below(tensors, _OPTIMIZER),
+            scaler=dict(json.loads(metadata["scaler"])),
+            average=_below(tensors, _AVERAGE),
+            verified=digest is not None,
+        )
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LstError(f"{path}: no training state: {error}", mend) from error
+    known = len(state.model) + len(state.optimizer) + len(state.average)
+    if known < len(tensors) or state.iteration < 0 or not 0 <= state.seconds < math.inf:
+        raise LstError(f"{path}: no training state: other tensors or numbers", mend)
+    return state
 
 
 def restore_optimizer(
@@ -139,11 +163,19 @@ def restore_optimizer(
         model: The model it trains.
         optimizer: A fresh optimizer over that model's parameters.
         tensors: `TrainingState.optimizer`.
+
+    Raises:
+        ValueError: If a tensor is not of the model and its optimizer.
     """
     parameters = dict(model.named_parameters())
+    keys = _STATE_KEYS[type(optimizer).__name__]
     for name, tensor in tensors.items():
         parameter_name, _, key = name.rpartition("/")
-        parameter = parameters[parameter_name]
+        parameter = parameters.get(parameter_name)
+        if parameter is None or key not in keys:
+            raise ValueError(f"{name} is of another network or optimizer")
+        if key != "step" and (tensor.shape, tensor.dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"{name} is of another shape or type")
         # Adam counts its steps on the CPU, whatever device the parameter is on. Momenta lie in
         # memory as their parameter does: a file knows no layouts, and rounding depends on them.
         optimizer.state[parameter][key] = (
@@ -152,16 +184,18 @@ def restore_optimizer(
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    # Not by the library's `save_file`, which writes a temporary file of its own.
     with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            # The library wraps the operating system's word in its own.
-            full = "os error 28" in str(error) or "No space left" in str(error)
-            raise LstError(
-                f"cannot write {path}: {'the disk is full' if full else error}",
-                "free some space, then run the same command again",
-            ) from error
+        temporary.write_bytes(save(tensors, metadata))
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of names, shapes, types and numbers, in an order of its own."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

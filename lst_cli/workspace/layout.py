@@ -9,6 +9,8 @@ from pathlib import Path
 SETTINGS = "lst.toml"
 SPLIT = "split.json"
 MANIFEST = "manifest.json"
+REPLACED = "replaced"
+"""Directory of finished phases that others took the place of."""
 
 
 @dataclass(frozen=True)

@@ -5,39 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
 )
 
-from lst_cli.errors import LstError
-from lst_cli.workspace.atomic import write_text
+FORMAT = 2
+"""Version of `split.json` and of manifests; raised when an older `lst` could not read them."""
+FORMATS = (1, 2)
+"""Those that can be read: 1, of lst 0.1, has no checksum."""
 
-FORMAT = 1
-"""Version of the files in a workspace; raised when an older `lst` could not read them."""
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(min_length=1)]
 
 
 class Record(BaseModel):
     """A frozen part of a manifest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputFile(Record):
     """An annotation file, and how to tell whether it is still the same."""
 
     path: str
-    sha256: str
+    sha256: Sha256
     layout: Literal["lvis-v0.5", "lvis-v1", "coco"]
-    images: int
-    instances: int
-    skipped: dict[str, int] = {}
+    images: Count
+    instances: Count
+    skipped: dict[str, Count] = {}
     """Annotations left out by `--skip-unusable`, by kind of fault; empty if there are none."""
 
     @model_serializer(mode="wrap")
@@ -54,27 +55,27 @@ class ClassRecord(Record):
 
     category_id: int
     name: str
-    instances: int
-    images: int
+    instances: Count
+    images: Count
     frequency: str
-    val_instances: int
+    val_instances: Count
 
 
 class PhasePlan(Record):
     """What a phase t >= 1 trains on, with balanced replay."""
 
-    phase: int
-    classes: int
-    new_entries: int
-    replay_entries: int
-    mean_new_instances: float
-    iterations: int
+    phase: Count
+    classes: Count
+    new_entries: Count
+    replay_entries: Count
+    mean_new_instances: Annotated[float, Field(ge=0)]
+    iterations: Count
 
 
 class Extension(Record):
     """Classes that `lst extend` added, a phase of their own, from a file of their own."""
 
-    phase: int
+    phase: Count
     train: InputFile
     image_dirs: tuple[str, ...]
     """Where its images are looked for before the split's directories are."""
@@ -97,11 +98,11 @@ class Split(Record):
     val: InputFile
     image_dirs: tuple[str, ...]
     federated: bool
-    base_classes: int
+    base_classes: Count
     classes: tuple[ClassRecord, ...]
     groups: tuple[tuple[int, ...], ...]
     excluded: tuple[ClassRecord, ...]
-    left_out_instances: int
+    left_out_instances: Count
     phases: tuple[PhasePlan, ...]
     extensions: tuple[Extension, ...] = ()
 
@@ -112,6 +113,24 @@ class Split(Record):
         if not self.extensions:
             record.pop("extensions", None)
         return record
+
+    def find_problem(self) -> str | None:
+        """What does not go together in it: the key and why; None if all does."""
+        if not self.groups or not all(self.groups):
+            return "groups: there is none, or one is empty"
+        if [one for group in self.groups for one in group] != self.class_order:
+            return "groups: they do not hold the classes in class order"
+        if len(set(self.class_order)) < len(self.classes):
+            return "classes: a category_id stands twice"
+        if self.base_classes != len(self.groups[0]):
+            return f"base_classes: {self.base_classes}, but the first group has another number"
+        sizes = [(t, len(group)) for t, group in enumerate(self.groups)]
+        if [(plan.phase, plan.classes) for plan in self.phases] != sizes[1:]:
+            return "phases: they are not those of the groups"
+        for one in self.extensions:
+            if not 0 < one.phase < len(sizes) or one.classes != self.groups[one.phase]:
+                return f"extensions: the one of phase {one.phase} is not that group"
+        return None
 
     @property
     def skips_unusable(self) -> bool:
@@ -142,7 +161,8 @@ class Split(Record):
         """
         moving = {"path"}
         inputs: dict[str, Any] = {"train": moving, "val": moving, "image_dirs": True}
-        meaning = self.model_dump_json(
+        # Digests stay what they were when a split was of format 1.
+        meaning = self.model_copy(update={"format": 1}).model_dump_json(
             exclude={**inputs, "phases": True, "extensions": {"__all__": inputs}}
         )
         return hashlib.sha256(meaning.encode()).hexdigest()
@@ -247,16 +267,16 @@ class PhaseManifest(Record):
     """What a phase used and did."""
 
     format: int = FORMAT
-    phase: int
+    phase: Count
     done: bool
-    split_sha256: str
-    previous_sha256: str | None
-    new_classes: int
-    seen_classes: int
-    new_entries: int
-    replay_entries: int
-    replay_counts: dict[str, int]
-    iterations: int
+    split_sha256: Sha256
+    previous_sha256: Sha256 | None
+    new_classes: Count
+    seen_classes: Count
+    new_entries: Count
+    replay_entries: Count
+    replay_counts: dict[str, Count]
+    iterations: Count
     seed: int
     settings: dict[str, Any]
     weights: dict[str, Any] | None
@@ -264,55 +284,43 @@ class PhaseManifest(Record):
     device: str
     started: str
     finished: str | None = None
-    seconds: float | None = None
-    model_sha256: str | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    model_sha256: Sha256 | None = None
+    generator_sha256: Sha256 | None = None
+    """Of the meta weight generator that the phase left, if any; lst 0.1 did not record it."""
+    attention_sha256: Sha256 | None = None
+    """Of what its attention made of the classes; likewise."""
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
     """How the first classifier rows of the new classes came about; None in the base phase."""
     shared_from: SharedFrom | None = None
     """Where the phase was trained, if not in this workspace."""
-    image_budget: int | None = None
+    image_budget: Count | None = None
     """Images it was told to show, where that decided and not a number of epochs."""
+
+    def find_problem(self, phase: int, split: Split) -> str | None:
+        """What does not go together in it or with the split: the key and why; None if all does."""
+        if self.phase != phase:
+            return f"phase: it is of phase {self.phase}"
+        new, seen = len(split.groups[phase]), split.seen_classes(phase)
+        if (self.new_classes, self.seen_classes) != (new, seen):
+            return f"new_classes, seen_classes: not the split's {new} and {seen}"
+        if self.done and self.model_sha256 is None:
+            return "model_sha256: the phase is done, and there is none"
+        if (self.previous_sha256 is None) != (phase == 0):
+            return "previous_sha256: phase 0 alone has none"
+        if self.weights is not None and not isinstance(self.weights.get("source"), str):
+            return "weights.source: there is none"
+        section = self.settings.get(self._section)
+        size = section.get("batch_size") if isinstance(section, dict) else None
+        if type(size) is not int or size < 1:
+            return f"settings.{self._section}.batch_size: {size}"
+        return None
+
+    @property
+    def _section(self) -> str:
+        return "step" if self.phase else "base"
 
     @property
     def image_passes(self) -> int:
         """Images that training shows from its begin to its end, repeated ones as often."""
-        section = "base" if self.phase == 0 else "step"
-        return self.iterations * int(self.settings[section]["batch_size"])
-
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
-
-
-def save_record(record: Record, path: Path) -> None:
-    """Write a manifest atomically."""
-    write_text(path, record.model_dump_json(indent=1) + "\n")
-
-
-def load_record(kind: type[AnyRecord], path: Path, mend: str) -> AnyRecord:
-    """Read a manifest.
-
-    Args:
-        kind: The manifest's model.
-        path: Its file.
-        mend: The command that writes it anew, for the error.
-
-    Raises:
-        LstError: If the file is cut short, of another shape, or of another format version.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != FORMAT:
-            raise LstError(
-                f"{path}: format version {found}, but this lst reads version {FORMAT}",
-                "use the lst that wrote the workspace, or start a new one with -w DIR",
-            )
-        return kind.model_validate(content)
-    except OSError as error:
-        raise LstError(f"{path}: cannot be read: {error.strerror}", mend) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise LstError(f"{path}: {key}: {first['msg']}", mend) from error
-    except ValueError as error:
-        raise LstError(f"{path}: not valid JSON, perhaps cut short: {error}", mend) from error
+        return self.iterations * int(self.settings[self._section]["batch_size"])

@@ -9,8 +9,9 @@ from pathlib import Path
 from lst_cli.errors import LstError
 from lst_cli.workspace.atomic import replacing
 from lst_cli.workspace.hints import name_workspace
-from lst_cli.workspace.manifest import PhaseManifest, SharedFrom, save_record
-from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.manifest import PhaseManifest, SharedFrom
+from lst_cli.workspace.records import load_json
+from lst_cli.workspace.store import Workspace, sha256_of
 
 
 def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
@@ -51,7 +52,7 @@ def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
             }
         )
         # Last: what has no manifest is no phase.
-        save_record(manifest, ours.manifest)
+        workspace.save_manifest(manifest)
         return manifest
 
 
@@ -74,6 +75,9 @@ def take_over_evaluation(workspace: Workspace, source: Workspace) -> bool:
     if not theirs.done or not there.metrics.exists() or not there.detections.exists():
         return False
     if workspace.split.val_at(0).sha256 != source.split.val_at(0).sha256:
+        return False
+    wanted = load_json(there.metrics, "").get("detections_sha256")
+    if wanted and sha256_of(there.detections) != wanted:
         return False
     with workspace.locked():
         _copy([(there.detections, here.detections), (there.metrics, here.metrics)])

@@ -23,7 +23,8 @@ from lst_cli.phases.bins import parse_bins
 from lst_cli.settings import load_settings
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest, Split, load_record, save_record
+from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split
+from lst_cli.workspace.records import load_record, save_record
 
 DEFAULT_DIRECTORY = "lst-workspace"
 
@@ -54,6 +55,31 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def require_unchanged(path: Path, sha256: str | None, hint: str) -> None:
+    """See that a file is as it was when its digest was recorded.
+
+    Args:
+        path: The file.
+        sha256: Its digest; None where lst 0.1 recorded none, and then it need only be there.
+        hint: What makes it again.
+
+    Raises:
+        LstError: If it is missing, cannot be read, or was changed.
+    """
+    try:
+        whole = sha256_of(path) == sha256 if sha256 is not None else path.stat()
+    except FileNotFoundError as error:
+        raise LstError(f"{path}: missing", hint) from error
+    except OSError as error:
+        raise LstError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    if not whole:
+        raise LstError(f"{path}: cut short or changed since lst wrote it", hint)
+
+
+def _back_or(otherwise: str) -> str:
+    return f"put the file back from a copy, or {otherwise}"
 
 
 @dataclass(frozen=True)
@@ -96,11 +122,14 @@ class Workspace:
         mend = "lst split --train TRAIN.json --val VAL.json --images DIR"
         if not self.layout.split.exists():
             raise LstError(f"{self.root} holds no split yet", mend)
-        return load_record(Split, self.layout.split, mend)
+        split = load_record(Split, self.layout.split, mend, FORMATS)
+        if problem := split.find_problem():
+            raise LstError(f"{self.layout.split}: {problem}", mend)
+        return split
 
     def save_split(self, split: Split) -> None:
         """Write the split."""
-        save_record(split, self.layout.split)
+        save_record(split.model_copy(update={"format": FORMAT}), self.layout.split)
         self._forget()
 
     def _forget(self) -> None:
@@ -120,15 +149,21 @@ class Workspace:
         directory = self.phase(phase)
         if not directory.manifest.exists():
             return None
-        manifest = load_record(
-            PhaseManifest, directory.manifest, f"remove {directory.root} and train the phase anew"
-        )
+        hint = _back_or(f"move {directory.root} elsewhere and train the phase again")
+        manifest = load_record(PhaseManifest, directory.manifest, hint, FORMATS)
         if manifest.split_sha256 != self.split.digest_at(phase):
             raise LstError(
                 f"{self.layout.split} changed after phase {phase} was begun",
-                f"put the old split back, or remove {self.layout.phases} and train anew",
+                f"put the old split back, or move {self.layout.phases} elsewhere and train again",
             )
+        if problem := manifest.find_problem(phase, self.split):
+            raise LstError(f"{directory.manifest}: {problem}", hint)
         return manifest
+
+    def save_manifest(self, manifest: PhaseManifest) -> None:
+        """Write the manifest of a phase."""
+        current = manifest.model_copy(update={"format": FORMAT})
+        save_record(current, self.phase(manifest.phase).manifest)
 
     def missing_generator(self, phase: int) -> str | None:
         """Why a phase cannot go on with a trained generator, or None if the one before left one."""
@@ -153,11 +188,24 @@ class Workspace:
         model = None
         for phase in range(self.last_phase + 1):
             manifest = self.manifest(phase)
-            if manifest is None or not manifest.done or manifest.previous_sha256 != model:
+            if manifest is None or not manifest.done:
+                break
+            if manifest.previous_sha256 != model:
+                self._refuse_false_digest(phase, manifest)
                 break
             done.append(phase)
             model = manifest.model_sha256
         return done
+
+    def _refuse_false_digest(self, phase: int, manifest: PhaseManifest) -> None:
+        """See that a finished phase is outdated, and not the manifest before it damaged."""
+        before = self.phase(phase - 1)
+        if before.model.is_file() and sha256_of(before.model) == manifest.previous_sha256:
+            raise LstError(
+                f"{before.manifest}: model_sha256 is not that of {before.model.name}, from which "
+                f"phase {phase} was grown: the manifest was changed or damaged",
+                _back_or(f"write {manifest.previous_sha256} there"),
+            )
 
     def next_phase(self) -> int | None:
         """The first phase that is not done, or None after the last."""
@@ -215,17 +263,21 @@ class Workspace:
             LstError: As `require_done`, and if the weights are missing or changed.
         """
         manifest = self.require_done(phase)
-        model = self.phase(phase).model
-        mend = f"put the file back, or remove {self.phase(phase).root} and train the phase anew"
-        try:
-            whole = sha256_of(model) == manifest.model_sha256
-        except FileNotFoundError as error:
-            raise LstError(f"{model}: missing", mend) from error
-        except OSError as error:
-            raise LstError(f"{model}: cannot be read: {error.strerror}", mend) from error
-        if not whole:
-            raise LstError(f"{model}: cut short or changed since phase {phase} was trained", mend)
+        directory = self.phase(phase)
+        again = f"move {directory.root} elsewhere and train the phase again"
+        require_unchanged(directory.model, manifest.model_sha256, _back_or(again))
         return manifest
+
+    def require_generator(self, phase: int) -> None:
+        """See that the generator of a finished phase, if it left one, is whole and its own.
+
+        Raises:
+            LstError: If it was changed or damaged.
+        """
+        file = self.phase(phase).generator
+        if file.exists():
+            hint = _back_or("move it elsewhere to start with a fresh generator")
+            require_unchanged(file, self.require_done(phase).generator_sha256, hint)
 
     def trained_settings(self, phase: int) -> Settings:
         """Settings that a phase was trained with.

@@ -35,10 +35,9 @@ def open_log(path: Path, start: int) -> Iterator[Write]:
         if path.exists():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 iteration = _iteration(line)
-                # A line that a crash cut short has none.
-                if iteration is None or iteration > start:
-                    break
-                kept.append(line)
+                # A line that is damaged or cut short has none.
+                if iteration is not None and iteration <= start:
+                    kept.append(line)
         write_text(path, "".join(f"{line}\n" for line in kept))
     with path.open("a", encoding="utf-8", buffering=1) as file:
 
@@ -68,11 +67,18 @@ def logged_iterations(path: Path) -> int:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return 0
-    return next((found for line in reversed(lines) if (found := _iteration(line)) is not None), 0)
+    found = [_iteration(line) for line in lines]
+    while found and found[-1] is None:  # cut short by a crash
+        found.pop()
+    # A damaged digit shows by the line before: the newest two that follow each other count.
+    for after, (one, other) in enumerate(zip(found[-2::-1], found[:0:-1], strict=True)):
+        if one is not None and other == one + 1:
+            return other + after
+    return found[-1] or 0 if found else 0
 
 
 def _iteration(line: str) -> int | None:
     try:
         return int(json.loads(line)["iteration"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

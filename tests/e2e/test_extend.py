@@ -91,7 +91,10 @@ def test_a_kill_before_the_manifest_is_mended_by_the_same_command(
 ) -> None:
     file = few_json(zebra=1)
     words = ["extend", "--train", file, "--images", tiny.images, "-w", based.root]
-    killed = run(*words, first="import lst_cli.recipes.extend as e; e.save_record = kill")
+    killed = run(
+        *words,
+        first="from lst_cli.workspace.store import Workspace; Workspace.save_manifest = kill",
+    )
     assert killed.code < 0
     assert run("status", "-w", based.root).code == 0
     assert run(*words).code == 0

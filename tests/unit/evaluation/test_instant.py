@@ -56,8 +56,8 @@ def test_without_a_file_there_is_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "Invalid JSON"),
-        ("[]", "Input should be an object"),
+        ("", "not valid JSON"),
+        ("[]", "no JSON object"),
         (json.dumps({**_content(), "format": 2}), "format: "),
         (json.dumps({**_content(), "rows": {}}), "rows: "),
         (json.dumps({**_content(), "more": 1}), "more: "),

@@ -151,14 +151,13 @@ def test_what_was_chosen_for_one_way_is_not_taken_for_the_other(
 
 
 def test_an_older_setting_still_has_norcals_exponent_chosen_and_an_older_choice_still_counts(
-    trained: Workspace, tried: list[Any]
+    trained: Workspace, tried: list[Any], as_lst_0_1: Any
 ) -> None:
     old = "calibration_strength=-1.0"
     assert choose(trained, "calibration=norcal", old) == Correction(way="norcal", strength=0.0)
-    file = trained.phase(1).calibration
-    older = json.loads(file.read_text())
-    del older["way"]
-    file.write_text(json.dumps(older | {"strength": 0.8}))
+    as_lst_0_1(
+        trained.phase(1).calibration, lambda older: older.pop("way") and older.update(strength=0.8)
+    )
     assert choose(trained, "calibration=norcal") == Correction(way="norcal", strength=0.8)
     assert len(tried) == 1
 

@@ -312,11 +312,15 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     out = tmp_path / "out"
     cut_of(small_lvis, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    open_file = Path.open
+    open_file, opened = Path.open, []
 
     def full(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
         file: Any = open_file(self, mode, *rest, **options)
-        return _FullDisk(file) if self.name.startswith(f".{name}.") and mode == "wb" else file
+        if self.suffix == ".tmp" and mode == "wb":
+            opened.append(self)
+            if len(opened) == ["train.json", "val.json"].index(name) + 1:
+                return _FullDisk(file)
+        return file
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(LstError, match=f"cannot write .*{name}: the disk is full") as caught:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lst_cli.evaluation.calibration import Correction, read_correction
+from lst_cli.evaluation.metrics import Metrics
+from lst_cli.recipes import run_settings
 from lst_cli.recipes.run_settings import find_differences
 from lst_cli.recipes.train import train_phase
 from lst_cli.workspace.store import Workspace
@@ -23,13 +25,19 @@ from lst_cli.workspace.store import Workspace
     ],
 )
 def test_runs_whose_scores_were_corrected_otherwise_differ(
-    split_workspace: Workspace, fake_trainer: Any, tmp_path: Path, one: Any, other: Any, told: Any
-) -> None:
+    split_workspace: Workspace, fake_trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    one: Any, other: Any, told: Any,
+) -> None:  # fmt: skip
+    kept = {}
     train_phase(split_workspace, 0, split_workspace.settings())
     second = Workspace(shutil.copytree(split_workspace.root, tmp_path / "second"))
     for workspace, calibration in ((split_workspace, one), (second, other)):
-        record = {"calibration": calibration, "made_with": {"eval.detections": 300}}
-        workspace.phase(0).metrics.write_text(json.dumps(record))
+        correction = read_correction(calibration)
+        kept[workspace.root] = Metrics.model_construct(
+            calibration=correction and Correction(**correction),
+            made_with={"eval.detections": 300},
+        )
+    monkeypatch.setattr(run_settings, "stored_metrics", lambda of, phase: kept[of.root])
     found = find_differences((split_workspace, 0), (second, 0))
     assert [(each.key, each.first, each.this) for each in found] == (
         [("eval.calibration", *told)] if told else []

@@ -173,7 +173,7 @@ def test_what_follows_a_damaged_line_is_done_again(line: bytes, interrupted: Pat
         ({"model": "other"}, "the model has changed"),
         ({"images": "other"}, "the validation file has changed"),
         ({"lst": "9.9"}, "lst was version "),
-        ({"format": 2}, "lst was version "),
+        ({"format": 3}, "lst was version "),
         ({"settings": {"eval.detections": 20}}, "eval.detections changed"),
         (
             {"settings": {"eval.nms_threshold": 0.5}},

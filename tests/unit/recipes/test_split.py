@@ -11,7 +11,8 @@ import pytest
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.split import make_split, split_dataset
-from lst_cli.workspace.manifest import PhaseManifest, Split, save_record
+from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
 
 
@@ -100,8 +101,10 @@ def test_the_same_files_give_the_same_split(small_lvis: Any, tmp_path: Path) -> 
 def train_a_phase(workspace: Workspace) -> Path:
     manifest = PhaseManifest(
         phase=0, done=True, split_sha256=workspace.split.digest, previous_sha256=None,
-        new_classes=5, seen_classes=5, new_entries=1, replay_entries=0, replay_counts={},
-        iterations=1, seed=0, settings={}, weights=None, versions={}, device="", started="",
+        new_classes=5, seen_classes=5, model_sha256="m",
+        new_entries=1, replay_entries=0, replay_counts={},
+        iterations=1, seed=0, settings={"base": {"batch_size": 1}},
+        weights=None, versions={}, device="", started="",
     )  # fmt: skip
     save_record(manifest, workspace.phase(0).manifest)
     return workspace.phase(0).manifest

@@ -126,36 +126,33 @@ def test_other_settings_are_refused_on_the_way_by_name(
     assert split_workspace.phase(0).training_state.read_text() == "7"
 
 
-def forget_settings(workspace: Workspace, phase: int) -> None:
+def forget_settings(content: dict[str, Any]) -> None:
     """Make a manifest one of the first `lst`, which knew no meta weight generator."""
-    path = workspace.phase(phase).manifest
-    content = json.loads(path.read_text())
     del content["settings"]["mwg"], content["settings"]["step"]["mwg"]
-    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("phase", [0, 1])
 def test_a_phase_that_an_older_lst_began_is_continued(
-    split_workspace: Workspace, fake_trainer: Any, phase: int
+    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any, phase: int
 ) -> None:
     for before in range(phase):
         train(split_workspace, before)
     fake_trainer.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
         train(split_workspace, phase)
-    forget_settings(split_workspace, phase)
+    as_lst_0_1(split_workspace.phase(phase).manifest, forget_settings)
     assert train(split_workspace, phase).done
     assert fake_trainer.runs[-1][:2] == (phase, 2)
 
 
 def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
-    split_workspace: Workspace, fake_trainer: Any
+    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
 ) -> None:
     train(split_workspace, 0)
     fake_trainer.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
         train(split_workspace, 1)
-    forget_settings(split_workspace, 1)
+    as_lst_0_1(split_workspace.phase(1).manifest, forget_settings)
     with pytest.raises(LstError) as caught:
         train(split_workspace, 1, "step.mwg=true", "mwg.shots=2", "step.lr=0.5")
     assert caught.value.message == (
@@ -167,28 +164,26 @@ def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
 
 
 def test_a_phase_goes_on_from_one_that_an_older_lst_trained(
-    split_workspace: Workspace, fake_trainer: Any
+    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
 ) -> None:
     train(split_workspace, 0)
-    path = split_workspace.phase(0).manifest
-    content = json.loads(path.read_text())
-    del content["settings"]["model"]["cosine_scale"]
-    path.write_text(json.dumps(content))
+    as_lst_0_1(
+        split_workspace.phase(0).manifest, lambda c: c["settings"]["model"].pop("cosine_scale")
+    )
     with pytest.raises(LstError, match=r"model\.cosine_scale was 10\.0, is now 5\.0"):
         train(split_workspace, 1, "model.cosine_scale=5")
     assert train(split_workspace, 1).done
 
 
 def test_a_setting_that_is_gone_since_is_named(
-    split_workspace: Workspace, fake_trainer: Any
+    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
 ) -> None:
     fake_trainer.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
         train(split_workspace, 0)
-    path = split_workspace.phase(0).manifest
-    content = json.loads(path.read_text())
-    content["settings"]["base"]["dropout"] = 0.5
-    path.write_text(json.dumps(content))
+    as_lst_0_1(
+        split_workspace.phase(0).manifest, lambda c: c["settings"]["base"].update(dropout=0.5)
+    )
     with pytest.raises(LstError, match=r"settings: base\.dropout was 0\.5, is now not given$"):
         train(split_workspace, 0)
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import random
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors_of
 from torch import nn
 
 from lst_cli.errors import LstError
-from lst_cli.training import checkpoint
 from lst_cli.training.averaging import WeightAverage
 from lst_cli.training.checkpoint import (
     load_model,
@@ -153,7 +156,9 @@ def test_weights_alone_are_no_training_state(tmp_path: Path) -> None:
 
 def save(path: Path) -> None:
     model = network(1)
-    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 9, 9.0)
+    optimizer = optimizer_of("sgd", model)
+    update(model, optimizer, 0)
+    save_training_state(path, model, optimizer, NO_SCALER, 9, 9.0)
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -174,31 +179,117 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: 
     assert load_training_state(path, "mend").iteration == 9
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)"
-        ),
-        OSError(28, "No space left on device"),
-    ],
-)
-def test_a_full_disk_is_called_that(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(tensors: Any, path: Path, metadata: Any) -> None:
-        Path(path).write_bytes(b"half")
-        raise error
+def test_a_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:4])
+        raise OSError(28, "No space left on device")
 
     save_model(tmp_path / "model", network(0))
     before = (tmp_path / "model").read_bytes()
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(LstError, match="the disk is full") as caught:
         save_model(tmp_path / "model", network(1))
-    assert caught.value.hint is not None
-    assert "free some space" in caught.value.hint
+    assert "free some space" in str(caught.value.hint)
     assert (tmp_path / "model").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, str]], object]) -> None:
+    """A state with other tensors or metadata, in a file that is whole in itself."""
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    change(tensors, metadata)
+    path.write_bytes(save_tensors_of(tensors, metadata))
+
+
+def momentum(tensors: dict[str, Any]) -> str:
+    return next(name for name in tensors if name.startswith("optimizer/"))
+
+
+CHANGES: dict[str, Callable[[dict[str, Any], dict[str, str]], object]] = {
+    "iteration": lambda t, m: m.update(iteration="4"),
+    "iteration below 0": lambda t, m: m.update(iteration="-1"),
+    "iteration no number": lambda t, m: m.update(iteration="3x"),
+    "seconds": lambda t, m: m.update(seconds="nan"),
+    "seconds endless": lambda t, m: m.update(seconds="1e999"),
+    "scaler": lambda t, m: m.update(scaler="[]"),
+    "scaler no JSON": lambda t, m: m.update(scaler="{"),
+    "more metadata": lambda t, m: m.update(more="1"),
+    "less metadata": lambda t, m: m.pop("seconds"),
+    "one number": lambda t, m: t["model/0.weight"].view(-1)[0].add_(1),
+    "a momentum": lambda t, m: t[momentum(t)].view(-1)[0].add_(1),
+    "a tensor gone": lambda t, m: t.pop(momentum(t)),
+    "a tensor more": lambda t, m: t.update(more=torch.zeros(1)),
+    "a tensor renamed": lambda t, m: t.update(optimizes=t.pop(momentum(t))),
+    "another shape": lambda t, m: t.update({momentum(t): t[momentum(t)][None]}),
+    "another type": lambda t, m: t.update({momentum(t): t[momentum(t)].double()}),
+}
+
+
+@pytest.mark.parametrize("kind", list(CHANGES))
+def test_a_state_that_was_changed_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    save(tmp_path / "state")
+    load_training_state(tmp_path / "state", "")
+    rewritten(tmp_path / "state", CHANGES[kind])
+    with pytest.raises(LstError) as caught:
+        load_training_state(tmp_path / "state", "lst step --restart")
+    assert caught.value.message.startswith(f"{tmp_path / 'state'}: ")
+    assert caught.value.hint == "lst step --restart"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    save(path)
+    before = load_training_state(path, "")
+    data = bytearray(path.read_bytes())
+    place = random.Random(seed).randrange(8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(bytes(data))
+    try:
+        after = load_training_state(path, "lst step --restart")
+    except LstError:
+        return
+    assert (after.iteration, after.seconds) == (before.iteration, before.seconds)
+    for one, other in ((before.model, after.model), (before.optimizer, after.optimizer)):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state"
+    save(path)
+    rewritten(path, lambda t, m: m.pop("digest"))
+    state = load_training_state(path, "")
+    assert (state.iteration, state.verified) == (9, False)
+    old = path.read_bytes()
+    plain = ("iteration below 0", "iteration no number", "seconds", "seconds endless",
+             "scaler no JSON", "less metadata", "more metadata", "a tensor renamed")  # fmt: skip
+    for kind in plain:
+        path.write_bytes(old)
+        rewritten(path, CHANGES[kind])
+        with pytest.raises(LstError):
+            load_training_state(path, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "why"),
+    [
+        ("9.weight/momentum_buffer", torch.zeros(4, 3), "another network"),
+        ("0.weight/momentum_bufer", torch.zeros(4, 3), "another network"),
+        ("0.weight/exp_avg", torch.zeros(4, 3), "another network"),
+        ("0.weight/momentum_buffer", torch.zeros(1), "another shape"),
+        ("0.weight/momentum_buffer", torch.zeros(4, 3).double(), "another shape or type"),
+    ],
+)
+def test_momenta_of_another_network_are_refused(name: str, tensor: Any, why: str) -> None:
+    model = network(0)
+    with pytest.raises(ValueError, match=why):
+        restore_optimizer(model, optimizer_of("sgd", model), {name: tensor})
 
 
 def test_a_running_average_is_kept_beside_the_weights(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lst_cli.workspace.manifest import ClassRecord, InputFile, PhaseManifest, Split, save_record
+from lst_cli.workspace.manifest import ClassRecord, InputFile, PhaseManifest, PhasePlan, Split
+from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
 
 
@@ -31,8 +32,12 @@ def split() -> Split:
         groups=((4, 2), (5, 1), (3,)),
         excluded=(),
         left_out_instances=0,
-        phases=(),
-    )
+        phases=tuple(
+            PhasePlan(phase=t, classes=n, new_entries=n, replay_entries=1,
+                      mean_new_instances=1.0, iterations=9)
+            for t, n in ((1, 2), (2, 1))
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -52,14 +57,14 @@ def begin(workspace: Workspace) -> Callable[..., PhaseManifest]:
             "done": done,
             "split_sha256": workspace.split.digest,
             "previous_sha256": f"model {phase - 1}" if phase else None,
-            "new_classes": 2,
-            "seen_classes": 4,
+            "new_classes": len(workspace.split.groups[phase]),
+            "seen_classes": workspace.split.seen_classes(phase),
             "new_entries": 3,
             "replay_entries": 1,
             "replay_counts": {"4": 1},
             "iterations": 10,
             "seed": 0,
-            "settings": {},
+            "settings": {"base": {"batch_size": 1}, "step": {"batch_size": 1}},
             "weights": None,
             "versions": {},
             "device": "cpu",

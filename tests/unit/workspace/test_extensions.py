@@ -18,9 +18,8 @@ from lst_cli.workspace.manifest import (
     PhaseManifest,
     PhasePlan,
     Split,
-    load_record,
-    save_record,
 )
+from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
 
 

@@ -14,11 +14,23 @@ from lst_cli.workspace.store import Workspace, sha256_of
 Begin = Callable[..., Any]
 
 
+def changed(split: Split, **update: Any) -> Split:
+    """The split with other groups, say, and the plans and the number that go with them."""
+    made = split.model_copy(update=update)
+    plan = split.phases[0]
+    plans = tuple(
+        plan.model_copy(update={"phase": t, "classes": len(group)})
+        for t, group in enumerate(made.groups)
+        if t
+    )
+    return made.model_copy(update={"phases": plans, "base_classes": len(made.groups[0])})
+
+
 @pytest.fixture
 def other(tmp_path: Path, split: Split) -> Workspace:
     """The same base classes, the others in one phase instead of two."""
     found = Workspace(tmp_path / "other")
-    found.save_split(split.model_copy(update={"groups": ((4, 2), (5, 1, 3))}))
+    found.save_split(changed(split, groups=((4, 2), (5, 1, 3))))
     return found
 
 
@@ -60,7 +72,7 @@ def test_a_base_phase_serves_a_split_that_differs_after_it(
 def test_another_base_phase_is_not_taken_for_it(
     source: Workspace, other: Workspace, change: Callable[[Split], dict[str, Any]]
 ) -> None:
-    other.save_split(other.split.model_copy(update=change(other.split)))
+    other.save_split(changed(other.split, **change(other.split)))
     with pytest.raises(LstError, match="is of other training data or other classes"):
         take_over_base(other, source)
     assert not other.phase(0).root.exists()
@@ -96,10 +108,10 @@ def test_a_base_phase_that_is_there_is_not_replaced(source: Workspace, other: Wo
 def test_a_copy_cut_short_is_no_phase(
     source: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lst_cli.workspace import share
-
     with monkeypatch.context() as patch:
-        patch.setattr(share, "save_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            Workspace, "save_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             take_over_base(other, source)
     assert other.manifest(0) is None

@@ -129,7 +129,9 @@ def test_a_split_changed_after_training_began_is_refused(
     workspace: Workspace, begin: Begin, split: Split
 ) -> None:
     begin(0)
-    workspace.save_split(split.model_copy(update={"groups": ((4,), (2, 5, 1), (3,))}))
+    classes = tuple(split.classes[place] for place in (0, 1, 4, 3, 2))
+    groups = ((4, 2), (3, 1), (5,))
+    workspace.save_split(split.model_copy(update={"groups": groups, "classes": classes}))
     for ask in (workspace.next_phase, lambda: workspace.is_done(0)):
         with pytest.raises(LstError, match=r"split\.json changed after phase 0 was begun"):
             ask()
@@ -208,7 +210,7 @@ def test_settings_a_phase_was_trained_with_come_back(workspace: Workspace, begin
 
 
 def test_settings_of_another_lst_are_refused_by_key(workspace: Workspace, begin: Begin) -> None:
-    begin(0, settings={"base": {"tempo": 3}})
+    begin(0, settings={"base": {"tempo": 3, "batch_size": 1}})
     with pytest.raises(LstError, match=r"manifest\.json: settings\.base\.tempo"):
         workspace.trained_settings(0)
     with pytest.raises(LstError, match="phase 1 was not begun"):

@@ -1,0 +1,105 @@
+"""JSON files that lst reads again: each ends with a checksum of what stands before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lst_cli.errors import LstError
+from lst_cli.workspace.atomic import write_text
+
+_KEY = "checksum"
+_FIRST_WITH_CHECKSUM = 2  # version of a manifest or split; other files tell by the key alone
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+def save_record(record: BaseModel, path: Path) -> None:
+    """Write a record atomically.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    save_json(json.loads(record.model_dump_json()), path)
+
+
+def save_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON object atomically, with its checksum.
+
+    Raises:
+        LstError: If the file cannot be written.
+    """
+    sealed = {**content, _KEY: _checksum(content)}
+    write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_record(
+    kind: type[AnyModel], path: Path, hint: str, versions: tuple[int, ...] | None = None
+) -> AnyModel:
+    """Read a record.
+
+    Args:
+        kind: What it is.
+        path: Its file.
+        hint: What makes the file again, for the error.
+        versions: Values of `format` that can be read, if the record itself does not say.
+
+    Raises:
+        LstError: If the file is missing, damaged, of another shape, or of another format version.
+    """
+    content = load_json(path, hint, versions)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise LstError(f"{path}: {key + ': ' if key else ''}{first['msg']}", hint) from error
+
+
+def load_json(path: Path, hint: str, versions: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """Read a JSON object and see that it is as it was written.
+
+    Files of lst 0.1 have no checksum and are taken as they are.
+
+    Args:
+        path: The file.
+        hint: What makes the file again, for the error.
+        versions: See `load_record`.
+
+    Returns:
+        Its content without the checksum.
+
+    Raises:
+        LstError: If the file is missing, damaged, no JSON object, or of another format version.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise LstError(f"{path}: missing", hint) from error
+    except OSError as error:
+        raise LstError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    except (ValueError, RecursionError) as error:
+        raise LstError(f"{path}: not valid JSON, perhaps cut short: {error}", hint) from error
+    version: Any = content.get("format") if isinstance(content, dict) else None
+    if versions is not None and (type(version) is not int or version not in versions):
+        raise LstError(
+            f"{path}: format version {version}, but this lst reads version "
+            f"{' and '.join(map(str, versions))}",
+            "use the lst that wrote the workspace, or start a new one with -w DIR",
+        )
+    if not isinstance(content, dict):
+        raise LstError(f"{path}: no JSON object", hint)
+    found = content.pop(_KEY, None)
+    lacking = found is None and versions is not None and version >= _FIRST_WITH_CHECKSUM
+    if lacking or (found is not None and found != _checksum(content)):
+        raise LstError(f"{path}: changed or damaged after lst wrote it", hint)
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
