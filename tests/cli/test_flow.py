@@ -17,6 +17,7 @@ import pytest
 import lst_cli
 from lst_cli.cli import main
 from lst_cli.config import Settings
+from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -259,9 +260,9 @@ def test_settings_that_are_refused_stop_every_command(
 
 def test_a_split_of_another_format_is_refused(lst: Lst, workspace: Workspace) -> None:
     record = json.loads(workspace.layout.split.read_text())
-    workspace.layout.split.write_text(json.dumps({**record, "format": 2}))
+    workspace.layout.split.write_text(json.dumps({**record, "format": 3}))
     for command in ("train-base", "step", "eval", "report", "status"):
-        assert "format version 2" in lst(command, "-w", workspace.root).error
+        assert "format version 3" in lst(command, "-w", workspace.root).error
 
 
 def test_a_split_that_changed_after_training_is_refused(
@@ -271,9 +272,9 @@ def test_a_split_that_changed_after_training_is_refused(
     again = lst(*small_lvis.split_words(base=4), "-w", workspace.root)
     assert "holds phases trained on another split" in again.error
     assert "--force" in again.hint
-    record = json.loads(workspace.layout.split.read_text())
-    record["groups"][0], record["groups"][1] = record["groups"][1], record["groups"][0]
-    workspace.layout.split.write_text(json.dumps(record))
+    record = load_json(workspace.layout.split, "")
+    record["classes"][0]["name"] = "another"
+    save_json(record, workspace.layout.split)
     for command in ("step", "eval", "report", "status"):
         assert "split.json changed after phase 0" in lst(command, "-w", workspace.root).error
 

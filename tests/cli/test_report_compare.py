@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pycocotools import mask as mask_utils
 
+from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -52,7 +53,16 @@ def evaluate(workspace: Workspace, phase: int, found: list[dict[str, Any]]) -> P
     """Leave what `lst eval` would leave behind a phase."""
     path = workspace.phase(phase).detections
     path.write_text(json.dumps(found))
-    workspace.phase(phase).metrics.write_text("{}")
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR",
+             "old", "new", "all")  # fmt: skip
+    groups = [
+        {"phase": t, "classes": len(group), "with_ground_truth": 0, "AP": None}
+        for t, group in enumerate(workspace.split.groups[: phase + 1])
+    ]
+    part = {**dict.fromkeys(names), "bins": [], "groups": groups, "per_class": {}}
+    record = {"format": 1, "phase": phase, "images": 8, "detections": len(found), "seconds": 1.0,
+              "federated": True, "segm": part, "bbox": part}  # fmt: skip
+    save_json(record, workspace.phase(phase).metrics)
     return path
 
 
@@ -149,10 +159,10 @@ def test_settings_that_differ_are_told(
 ) -> None:
     first, second = pair
     path = second.phase(2).manifest
-    manifest = json.loads(path.read_text())
+    manifest = load_json(path, "")
     manifest["settings"]["step"]["lr"] = 0.125
     manifest["settings"]["data"]["workers"] = 7
-    path.write_text(json.dumps(manifest))
+    save_json(manifest, path)
     outcome = lst("report", "--compare", first.root, second.root, "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     old = first.trained_settings(2).step.lr
@@ -271,16 +281,16 @@ def test_classes_that_nobody_shares_are_refused(
 ) -> None:
     first, second = pair
     path = second.layout.split
-    split = json.loads(path.read_text())
+    split = load_json(path, "")
     moved = {one["category_id"]: one["category_id"] + 100 for one in split["classes"]}
     for one in split["classes"]:
         one["category_id"] = moved[one["category_id"]]
     split["groups"] = [[moved[one] for one in group] for group in split["groups"]]
-    path.write_text(json.dumps(split))
+    save_json(split, path)
     for phase in range(3):
-        manifest = json.loads(second.phase(phase).manifest.read_text())
+        manifest = load_json(second.phase(phase).manifest, "")
         manifest["split_sha256"] = Workspace(second.root).split.digest_at(phase)
-        second.phase(phase).manifest.write_text(json.dumps(manifest))
+        save_json(manifest, second.phase(phase).manifest)
     outcome = lst("report", "--compare", first.root, second.root)
     assert outcome.error == f"error: no class was seen by all of {first.root}, {second.root}"
 

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from lst_cli.cli.main import cli
+from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -156,11 +157,11 @@ def test_base_phases_of_their_own_are_named(lst: Lst, runs: Any) -> None:
     for run in (first, second):
         runs.evaluate(run, 0.5)
     base, after = second.phase(0).manifest, second.phase(1).manifest
-    other = json.loads(base.read_text())
-    chained = json.loads(after.read_text())
+    other = load_json(base, "")
+    chained = load_json(after, "")
     other["model_sha256"] = chained["previous_sha256"] = "0" * 64
-    base.write_text(json.dumps(other))
-    after.write_text(json.dumps(chained))
+    save_json(other, base)
+    save_json(chained, after)
     words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
     [note] = lst(*words, "--json").json["distill"]["notes"]
     assert "do not share a base phase" in note

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pycocotools import mask as mask_utils
 
+from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -129,14 +130,14 @@ def test_tail_of_other_validation_files_is_refused(
     lst: Lst, pair: tuple[Workspace, Workspace]
 ) -> None:
     first, second = pair
-    split = json.loads(second.layout.split.read_text())
+    split = load_json(second.layout.split, "")
     split["val"]["sha256"] = "0" * 64
-    second.layout.split.write_text(json.dumps(split))
+    save_json(split, second.layout.split)
     fresh = Workspace(second.root).split
     for path in second.layout.phases.glob("*/manifest.json"):
-        manifest = json.loads(path.read_text())
+        manifest = load_json(path, "")
         manifest["split_sha256"] = fresh.digest_at(manifest["phase"])
-        path.write_text(json.dumps(manifest))
+        save_json(manifest, path)
     for figure in ("tail", "distill"):
         outcome = lst("report", "--figure", figure, "-w", first.root, "--with", second.root)
         assert "evaluated on different validation files" in outcome.error

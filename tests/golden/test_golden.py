@@ -98,7 +98,8 @@ def workspace(
 
 def test_the_split_manifest_is_as_expected(workspace: Workspace, small_lvis: Any) -> None:
     text = workspace.layout.split.read_text(encoding="utf-8")
-    compare("split.json", text.replace(str(small_lvis.folder), "DATA"))
+    text = text.replace(str(small_lvis.folder), "DATA")
+    compare("split.json", re.sub('"checksum": ".*"', '"checksum": "of the rest"', text))
 
 
 def test_the_report_is_as_expected(workspace: Workspace, lst: Callable[..., Any]) -> None:
