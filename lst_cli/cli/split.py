@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--preset", type=Choice(list(PRESETS)), help="Preset of a new lst.toml.")
 @with_options(skip_unusable_option)
-@click.option("--force", is_flag=True, help="Remove phases that were trained on another split.")
+@click.option("--force", is_flag=True, help="Move phases trained on another split to replaced/.")
 @with_options(set_option, json_option)
 @click.pass_context
 def command(

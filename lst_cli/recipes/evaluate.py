@@ -378,7 +378,9 @@ def stored_detections(
 ) -> ResultsFile:
     """The detections that stored metrics are of; reading them shows whether they changed since."""
     path, _, _ = evaluation_files(workspace.phase(phase), fixed_ap)
-    return ResultsFile(path, sha256=metrics.detections_sha256, hint=eval_command(workspace, phase, fixed_ap))
+    return ResultsFile(
+        path, sha256=metrics.detections_sha256, hint=eval_command(workspace, phase, fixed_ap)
+    )
 
 
 def eval_command(workspace: Workspace, phase: int, fixed_ap: bool = False) -> str:

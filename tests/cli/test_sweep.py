@@ -63,17 +63,18 @@ class FakeEvaluation:
              "with_ground_truth": 1, "AP": ap, "AP50": ap, "AP75": ap}
             for one in parse_bins(settings.eval.bins)
         ]  # fmt: skip
-        made = make_header("0" * 64, "0" * 64, in_use(settings, settings)).made_with
+        model, split = workspace.require_done(phase).model_sha256, workspace.split
+        made = make_header(model, "0" * 64, in_use(settings, settings)).made_with
         numbers = {
             **dict.fromkeys(names, ap),
             "old": ap if phase else None,
             "new": ap,
             "bins": bins,
             "groups": [
-                {"phase": t, "classes": 2, "with_ground_truth": 1, "AP": ap}
-                for t in range(phase + 1)
+                {"phase": t, "classes": len(group), "with_ground_truth": 1, "AP": ap}
+                for t, group in enumerate(split.groups[: phase + 1])
             ],
-            "per_class": {"3": ap},
+            "per_class": {str(split.class_order[0]): ap},
         }
         record = {
             "phase": phase, "images": 8, "detections": 5, "seconds": 1.0, "federated": True,

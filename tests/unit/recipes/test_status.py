@@ -87,4 +87,4 @@ def test_damaged_metrics_are_named_with_what_mends_them(
     path.write_text(text)
     with pytest.raises(LstError, match=r"metrics\.json: ") as caught:
         load_metrics(split_workspace, 0)
-    assert caught.value.hint == "lst eval --phase 0"
+    assert caught.value.hint == f"lst eval -w {split_workspace.root} --phase 0"
