@@ -108,25 +108,24 @@ def refuse_address(path: str) -> None:
     )
 
 
-def shorten_name(name: str, room: int = 0) -> str:
+def shorten_name(name: str) -> str:
     """Cut a file name to what the file system takes; one that fits stays as it is.
 
     Two long names do not become one: a digest of the whole name takes the place of what is cut.
 
     Args:
         name: A name without directory.
-        room: Bytes that will be put before or behind it.
 
     Example:
         >>> shorten_name("a.png"), len(shorten_name("x" * 300 + ".png"))
         ('a.png', 255)
     """
-    data, most = os.fsencode(name), LONGEST_NAME - room
-    if len(data) <= most:
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME:
         return name
     suffix = os.fsencode(Path(name).suffix)
     if len(suffix) > 16:
         suffix = b""
     end = b"-" + hashlib.sha256(data).hexdigest()[:12].encode() + suffix
     # A letter of several bytes is not cut in two.
-    return os.fsdecode(data[: most - len(end)].decode("utf-8", "ignore").encode() + end)
+    return os.fsdecode(data[: LONGEST_NAME - len(end)].decode("utf-8", "ignore").encode() + end)

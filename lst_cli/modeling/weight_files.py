@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lst_cli.errors import LstError
+from lst_cli.files import require_regular
 from lst_cli.modeling.pickles import Array, PickleError, read_pickle
 
 Naming = Literal["exact", "suffix", "caffe2"]
@@ -104,20 +105,21 @@ def _refusal(source: str, path: Path, reason: str, hint: str) -> LstError:
 def _fetch(source: str) -> Path:
     try:
         path = Path(PathManager.get_local_path(source))
-        found, directory, exists = path.is_file(), path.is_dir(), path.exists()
     except Exception as error:  # the path manager raises whatever its back ends raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LstError(
             f"--weights {source}: cannot be fetched: {reason}",
             "check the address, or download it and give the file",
         ) from error
-    if directory:
+    try:
+        require_regular(path)
+    except IsADirectoryError as error:
         inside = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth", ".pkl"))
         hint = f"--weights {inside[0]}" if inside else "give the file in it"
-        raise LstError(f"--weights {source}: is a directory", hint)
-    if not found:
-        reason = "no regular file" if exists else "no such file"
-        raise LstError(f"--weights {source}: {reason}", _GIVE)
+        raise LstError(f"--weights {source}: is a directory", hint) from error
+    except OSError as error:
+        reason = str(error.strerror).lower()
+        raise LstError(f"--weights {source}: {reason}", _GIVE) from error
     if path.stat().st_size > _LARGEST:
         raise LstError(f"--weights {source}: more than {_LARGEST // 2**30} GiB", _GIVE)
     return path

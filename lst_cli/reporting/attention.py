@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.errors import LstError
+from lst_cli.files import require_regular
 
 TOP = 3
 """How many base classes are named for each class."""
@@ -83,6 +84,7 @@ def load_attention(
         LstError: If the file is damaged, or is not of these classes.
     """
     try:
+        require_regular(path)
         # Mapped, so that a damaged head that promises terabytes allocates nothing.
         mapped = np.load(path, allow_pickle=False, mmap_mode="r")
         if not isinstance(mapped, np.ndarray):

@@ -13,6 +13,7 @@ from lst_cli.errors import LstError
 from lst_cli.evaluation.sources import ResultsFile
 from lst_cli.files import LONGEST_NAME, open_regular, read_regular, require_regular, shorten_name
 from lst_cli.recipes.measure import read_train_counts
+from lst_cli.reporting.attention import load_attention
 from lst_cli.tables import read_toml
 
 
@@ -66,7 +67,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "image": lambda path: read_image(path, 1, 1),
     "settings": read_toml,
     "results": lambda path: list(ResultsFile(path).keys(False)),
-    "counts": lambda path: read_train_counts(path),
+    "counts": read_train_counts,
+    "attention": lambda path: load_attention(path, 1, ["a"], ["b"], "lst step"),
 }
 
 
@@ -112,8 +114,8 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(
 def test_a_long_name_is_shortened_to_one_that_fits_and_is_its_own(
     tmp_path: Path, name: str
 ) -> None:
-    short = shorten_name(name, 9)
-    assert len(os.fsencode(short)) <= LONGEST_NAME - 9
-    assert short == shorten_name(name, 9) != shorten_name("y" + name, 9)
+    short = shorten_name(name)
+    assert len(os.fsencode(short)) <= LONGEST_NAME
+    assert short == shorten_name(name) != shorten_name("y" + name)
     assert Path(short).suffix == Path(name).suffix
     (tmp_path / short).touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
 import random
 import tarfile
@@ -283,3 +284,22 @@ def test_damaged_files_are_read_or_refused_and_never_more(form: str, tmp_path: P
         except LstError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{pipe}", "it is a named pipe"),
+        ("/dev/zero", "it is a device"),
+        ("/proc/self/maps", "it is a file of the kernel"),
+        ("x" * 300, "file name too long"),
+        ("{pipe}/below", "not a directory"),
+    ],
+)
+def test_what_is_no_regular_file_is_not_read_and_not_waited_for(
+    tmp_path: Path, source: str, reason: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LstError, match=reason) as caught:
+        read_weights(source.format(pipe=tmp_path / "pipe"))
+    assert caught.value.hint
