@@ -204,6 +204,7 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
         again = (
             ", or make the same split again from where it is now: "
             "lst split --train TRAIN.json --val VAL.json --images DIR"
+            + (" --skip-unusable" if split.skips_unusable else "")
         )
         raise LstError(f"{path}: missing since {when}", f"put it back{'' if added else again}")
     dataset = read_dataset(path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lst_cli.data.checks import usable_instances
-from lst_cli.data.lvis import Dataset, iter_segmentations
+from lst_cli.data.lvis import Dataset, iter_segmentations, read_dataset
 from lst_cli.data.segmentations import draw_mask, examine
 from lst_cli.errors import LstError
 from lst_cli.evaluation.ground_truth import build_ground_truth
@@ -21,6 +21,7 @@ from lst_cli.recipes.check import check
 from lst_cli.recipes.hold_out import hold_out_file
 from lst_cli.recipes.inputs import read_training_input, read_validation
 from lst_cli.recipes.measure import read_train_counts
+from lst_cli.recipes.shown_objects import read_annotated
 from lst_cli.workspace.store import Workspace
 
 WHOLE = [[2, 2, 11, 2, 11, 12, 2, 12]]
@@ -305,3 +306,21 @@ def test_where_all_are_left_out_nothing_can_be_learned(files: Any, tmp_path: Pat
     refused = use(train, val, tmp_path / "work", skip_unusable=True)
     assert [one.split(":")[0] for one in refused] == ["split"]
     assert "no annotation marks one object" in refused[0]
+
+
+def test_a_split_with_annotations_left_out_says_so_where_it_is_to_be_made_again(
+    files: Any, tmp_path: Path
+) -> None:
+    train, val = files(annotation(segmentation=GONE), "train")
+    assert use(train, val, tmp_path / "work", skip_unusable=True) == []
+    train.rename(tmp_path / "moved.json")
+    with pytest.raises(LstError, match="missing since the split was made") as caught:
+        read_training_input(Workspace(tmp_path / "work"))
+    assert "--images DIR --skip-unusable" in str(caught.value.hint)
+
+
+def test_figures_show_the_mask_that_is_scored(files: Any) -> None:
+    train, _ = files(ACCEPTED["a scrap of four numbers"], "train")
+    dataset = read_dataset(train)
+    (shown,) = read_annotated(dataset, np.array([0]), dict.fromkeys(range(1, 13), "a class"))
+    assert shown.segmentation == WHOLE
