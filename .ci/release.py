@@ -24,7 +24,8 @@ from lst_cli import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("lst_cli", "pyproject.toml", "README.md", "LICENSE")
-NEEDED = ("py.typed", "plans/table1.toml", "LICENSE")
+PLANS = sorted(path.name for path in (ROOT / "lst_cli" / "plans").glob("*.toml"))
+NEEDED = ("LICENSE", "lst_cli/py.typed", *(f"lst_cli/plans/{name}" for name in PLANS))
 ADDED_BY_SETUPTOOLS = ("PKG-INFO", "setup.cfg", "lst_cli.egg-info/", "lst_cli-")
 
 

@@ -160,10 +160,10 @@ def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(
     assert "v1.2.0" in tag
 
 
-WHOLE = ["LICENSE", "PKG-INFO", "pyproject.toml", "lst_cli/py.typed", "lst_cli/plans/table1.toml"]
-
-
 def test_an_archive_has_what_it_needs_and_nothing_else(release: ModuleType) -> None:
-    assert release.complaints(WHOLE) == []
-    assert release.complaints(WHOLE[:-1]) == ["lacks plans/table1.toml"]
-    assert release.complaints([*WHOLE, "tests/data/x.csv"]) == ["has tests/data/x.csv"]
+    whole = ["LICENSE", "PKG-INFO", "lst_cli/cli/main.py", "lst_cli/py.typed"]
+    assert len(release.PLANS) == 5
+    whole += [f"lst_cli/plans/{name}" for name in release.PLANS]
+    assert release.complaints(whole) == []
+    assert release.complaints(whole[:-1]) == [f"lacks lst_cli/plans/{release.PLANS[-1]}"]
+    assert release.complaints([*whole, "tests/data/x.csv"]) == ["has tests/data/x.csv"]
