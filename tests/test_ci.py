@@ -88,6 +88,7 @@ def test_all_that_is_declared_is_installed_but_torch_and_what_is_built_on_it(
         "tomli>=2.0; python_version < '3.11'",
         "ruff>=0.9",
         "tomli; python_version < '3.11'",
+        "scikit-learn>=1.4",
     ]
 
 
