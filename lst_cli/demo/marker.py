@@ -14,6 +14,7 @@ from PIL import features
 
 from lst_cli.demo.glyphs import find_font
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 from lst_cli.workspace.atomic import write_text
 
 MARKER = "demo.json"
@@ -72,17 +73,17 @@ def describe_request(parameters: dict[str, Any]) -> dict[str, Any]:
 def find_complete(directory: Path, record: dict[str, Any]) -> DemoSet | None:
     """Give the set in `directory` if it is the one asked for, whole and unchanged."""
     try:
-        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads(read_regular(directory / MARKER))
         if not marker["complete"] or any(marker[key] != record[key] for key in record):
             return None
         for split in ("train", "val"):
-            if _hash((directory / f"{split}.json").read_bytes()) != marker["sha256"][split]:
+            if _hash(read_regular(directory / f"{split}.json")) != marker["sha256"][split]:
                 return None
             files = list((directory / "images" / split).glob("*.jpg"))
             if len(files) != marker["counts"][f"{split}_images"]:
                 return None
         return _describe(directory, marker, reused=True)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -22,6 +22,7 @@ import msgspec
 from lst_cli import __version__
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular
 from lst_cli.workspace.atomic import explain_os_error
 
 Detections = list[dict[str, Any]]
@@ -221,7 +222,7 @@ def read_kept(path: Path, header: Header, images: int) -> Kept:
     """
     lines: dict[int, tuple[int, int]] = {}
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.readline()
             end = len(first)
             theirs = _verified(first, _HEADER)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lst_cli.data.lvis import Dataset, read_segmentations
 from lst_cli.data.segmentations import parse_segmentation, usable_part
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 from lst_cli.recipes.evaluate import eval_command, stored_metrics
 from lst_cli.reporting.data import PanelObject
 from lst_cli.workspace.store import Workspace
@@ -42,7 +43,7 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
     path = workspace.phase(phase).detections
     metrics, again = stored_metrics(workspace, phase), eval_command(workspace, phase)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         everything = msgspec.json.decode(content, type=list[Found])
     except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise LstError(f"{path}: cannot be read: {error}", again) from error

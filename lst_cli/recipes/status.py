@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.train import command_to_continue
 from lst_cli.reporting.data import REPORT_JSON
@@ -115,7 +116,7 @@ def next_command(workspace: Workspace) -> str | None:
 def _is_reported(workspace: Workspace) -> bool:
     """Whether the report rests on the newest evaluations."""
     try:
-        reported = json.loads((workspace.layout.report / REPORT_JSON).read_bytes())["metrics"]
+        reported = json.loads(read_regular(workspace.layout.report / REPORT_JSON))["metrics"]
         records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
     except (LstError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

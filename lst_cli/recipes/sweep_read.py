@@ -39,7 +39,7 @@ def read_plan(given: str) -> SweepPlan:
     refuse_address(given)
     path = Path(given)
     shipped = resources.files("lst_cli").joinpath(_PLANS).joinpath(f"{given}.toml")
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return parse_plan(read_toml(path), path.stem, path.name, path.parent)
     if path.name == given and path.suffix != ".toml" and shipped.is_file():
         with resources.as_file(shipped) as file:

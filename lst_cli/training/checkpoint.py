@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lst_cli.errors import LstError
+from lst_cli.files import require_regular
 from lst_cli.workspace.atomic import replacing
 
 _MODEL = "model/"
@@ -55,6 +56,7 @@ def load_model(path: Path, mend: str) -> dict[str, Tensor]:
         LstError: If it is missing or cut short.
     """
     try:
+        require_regular(path)
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError as error:
         raise LstError(f"{path}: missing", mend) from error

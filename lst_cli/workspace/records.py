@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 from lst_cli.workspace.atomic import write_text
 
 _KEY = "checksum"
@@ -78,7 +79,7 @@ def load_json(path: Path, hint: str, versions: tuple[int, ...] | None = None) ->
         LstError: If the file is missing, damaged, no JSON object, or of another format version.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except FileNotFoundError as error:
         raise LstError(f"{path}: missing", hint) from error
     except OSError as error:

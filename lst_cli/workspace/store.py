@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular
 from lst_cli.phases.bins import parse_bins
 from lst_cli.settings import load_settings
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
@@ -50,7 +51,7 @@ def find_workspace(given: str | os.PathLike[str] | None, start: Path | None = No
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

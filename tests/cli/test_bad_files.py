@@ -370,3 +370,37 @@ def test_the_directory_above_everything_is_enough(
     words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json, "--images", above]
     assert "not found" not in lst("split", *words, "--b", "5", "-w", tmp_path / "work").err
     assert lst("check", *words).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "check --train {odd} --val {odd}",
+        "split --train {odd} --val {odd}",
+        "hold-out --train {odd} --out {new}",
+        "sweep {odd}",
+        "eval --detections {odd} --annotations {odd}",
+        "report --with {odd}",
+        "split --train {odd} --val {odd} -w {new}/{odd}",
+    ],
+)
+@pytest.mark.parametrize("odd", ["pipe", "/dev/zero", "/proc/kmsg", "x" * 300, "y/" * 2500])
+def test_no_command_waits_for_what_is_no_file_or_ends_in_a_traceback(
+    lst: Lst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, odd: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("lst-workspace").mkdir()
+    Path("lst-workspace/lst.toml").touch()
+    assert lst(*words.format(odd=odd, new=tmp_path / "new").split()).error
+
+
+@pytest.mark.parametrize("name", ["lst.toml", "split.json"])
+@pytest.mark.parametrize("command", ["status", "train-base --dry-run", "report", "eval"])
+def test_no_command_waits_for_a_pipe_in_a_workspace(
+    lst: Lst, tmp_path: Path, name: str, command: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    if name == "lst.toml":
+        (tmp_path / "split.json").write_text("{}")
+    assert lst(*command.split(), "-w", tmp_path).error
