@@ -21,6 +21,7 @@ from lst_cli.data.image_overlap import check_listed_twice
 from lst_cli.data.lvis import Dataset, huge_images
 from lst_cli.data.object_checks import check_doubles, check_unmatchable
 from lst_cli.data.problems import SKIP_HINT, Problem, Severity, count_of, examples
+from lst_cli.data.same_classes import check_same_classes
 from lst_cli.data.segmentation_checks import check_segmentations, find_segmentation_faults
 from lst_cli.data.segmentations import FAULTS, MOST_PIXELS
 
@@ -93,56 +94,6 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
     return sorted(found, key=lambda problem: order[problem.severity])
 
 
-def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
-    """Check that both files are of one release and mean the same classes.
-
-    LVIS v0.5 and v1 number other classes with the same ids, so that a model of
-    one evaluated on the other gives wrong numbers without any complaint.
-
-    Args:
-        train: The training file.
-        val: The validation file.
-
-    Returns:
-        At most one error about layouts and one about classes.
-    """
-    found: list[Problem] = []
-    if train.layout != val.layout:
-        found.append(
-            Problem(
-                "error",
-                "layouts-differ",
-                f"the training file has the layout {train.layout}, "
-                f"the validation file {val.layout}",
-                hint="take both files from one release; if they are, give the images of both "
-                "the same fields (file_name in both or in neither)",
-            )
-        )
-    ours = dict(zip(train.categories.ids.tolist(), train.categories.names, strict=True))
-    theirs = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
-    different = [
-        number for number in sorted(ours | theirs) if ours.get(number) != theirs.get(number)
-    ]
-    if different:
-        found.append(
-            Problem(
-                "error",
-                "classes-differ",
-                f"{count_of(len(different), 'category_id has', 'category_ids have')} another name "
-                "in the validation file than in the training file, or "
-                f"{'is' if len(different) == 1 else 'are'} in only one of them",
-                len(different),
-                examples(
-                    f"category {number}: {_quoted(ours.get(number))} in training, "
-                    f"{_quoted(theirs.get(number))} in validation"
-                    for number in different
-                ),
-                "take both files from one release (LVIS v0.5 and v1 have different classes)",
-            )
-        )
-    return found
-
-
 def _check_empty(dataset: Dataset) -> Iterator[Problem]:
     for kind, length in (
         ("images", len(dataset.images)),
@@ -184,8 +135,7 @@ def _check_names(dataset: Dataset) -> Iterator[Problem]:
             f"{count_of(len(twice), 'class name is', 'class names are')} used more than once",
             len(twice),
             examples(
-                f"{_quoted(name)}: categories {', '.join(map(str, ids))}"
-                for name, ids in twice.items()
+                f'"{name}": categories {", ".join(map(str, ids))}' for name, ids in twice.items()
             ),
         )
     images = dataset.images
@@ -410,7 +360,3 @@ def _annotation_name(dataset: Dataset, row: int) -> str:
 def _class_examples(dataset: Dataset, rows: Iterable[Any]) -> tuple[str, ...]:
     categories = dataset.categories
     return examples(f"category {categories.ids[row]} ({categories.names[row]})" for row in rows)
-
-
-def _quoted(name: str | None) -> str:
-    return "nothing" if name is None else f'"{name}"'
