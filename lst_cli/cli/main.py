@@ -99,9 +99,8 @@ def _in_words(error: Exception) -> LstError | None:
         return library
     if isinstance(error, OSError):
         where = error.filename or "reading or writing failed"
-        return LstError(
-            f"{where}: {error.strerror or error}", "see that the path is right and can be read"
-        )
+        hint = "see that the path is right and can be read" if error.filename else None
+        return LstError(f"{where}: {error.strerror or error}", hint)
     if _is_out_of_memory(error):
         return LstError("not enough memory", "use a smaller batch_size or image size")
     return None
