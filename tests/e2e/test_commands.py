@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from lst_cli.workspace.records import load_json
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
@@ -46,7 +47,7 @@ def test_eval_prints_what_a_script_needs(finished: Workspace, run: Run) -> None:
     outcome = run("eval", "-w", finished.root, "--json")
     assert outcome.code == 0, outcome.err
     metrics = outcome.json
-    assert metrics == json.loads(finished.phase(2).metrics.read_text())
+    assert metrics == load_json(finished.phase(2).metrics, "")
     assert (metrics["format"], metrics["phase"]) == (1, 2)
     for kind in ("segm", "bbox"):
         keys = {"AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "old", "new"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,7 +13,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.records import load_json
+from lst_cli.workspace.store import Workspace, sha256_of
 
 pytestmark = pytest.mark.engine
 Run = Callable[..., Any]
@@ -83,6 +83,10 @@ def test_the_generator_goes_on_from_phase_to_phase(generated: Workspace, run: Ru
     # A fresh one would begin with 1, and hardly get away from it.
     marked = {**first, "feature_gain": first["feature_gain"] + np.float32(1)}
     save_file(marked, generated.phase(1).generator)
+    refused = run("step", "--mwg", "-w", generated.root)
+    assert "01/generator.safetensors: cut short or changed" in refused.err
+    digest = {"generator_sha256": sha256_of(generated.phase(1).generator)}
+    generated.save_manifest(generated.require_done(1).model_copy(update=digest))
     outcome = run("step", "--mwg", "-w", generated.root)
     assert outcome.code == 0, outcome.err
     assert "no trained generator" not in outcome.err
@@ -263,7 +267,7 @@ def test_instant_classes_are_evaluated_in_every_way(generated: Workspace, run: R
     assert set(second["rows"]) == {"random", "mean-feature", "generated"}
     for record in second["rows"].values():
         assert [group["phase"] for group in record["segm"]["groups"]] == [0, 1, 2]
-    assert second == json.loads(generated.phase(2).instant.read_text())
+    assert second == load_json(generated.phase(2).instant, "")
     outcome = run("eval", "--instant", "--phase", 0, "-w", generated.root)
     assert outcome.code == 1
     assert "the base phase has no classes to add instantly" in outcome.err

@@ -27,14 +27,16 @@ loop.seed_iteration = seed_or_kill
 """
 WHILE_WRITING = """
 import lst_cli.training.checkpoint as c
-save_file = c.save_file
-def write_half(tensors, path, metadata):
-    save_file(tensors, path, metadata)
+from pathlib import Path
+save, write_bytes = c.save, Path.write_bytes
+def write_half(path, data):
+    write_bytes(path, data[: len(data) // 2])
+    kill()
+def save_then_write_half(tensors, metadata):
     if bool(metadata) == {state}:  # weights have no metadata, states have
-        data = open(path, "rb").read()
-        open(path, "wb").write(data[: len(data) // 2])
-        kill()
-c.save_file = write_half
+        Path.write_bytes = write_half
+    return save(tensors, metadata)
+c.save = save_then_write_half
 """
 BEFORE_THE_MANIFEST = "import lst_cli.recipes.train as t; t.sha256_of = kill"
 
@@ -124,5 +126,5 @@ def test_a_state_cut_short_is_told_with_what_mends_it(based: Workspace, run: Run
     outcome = run("step", "-w", based.root)
     assert outcome.code == 1
     assert "training-state.safetensors: not a whole checkpoint" in outcome.err
-    assert "lst step --restart" in outcome.err
+    assert f"lst step -w {based.root} --restart" in outcome.err
     assert run("step", "-w", based.root, "--restart").code == 0
