@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,30 @@ def test_a_header_that_cannot_be_read_is_replaced(content: bytes, path: Path) ->
     assert finish(path, network) == ALL
     assert network.told[0][0] == "images, anew: the file of those kept is damaged"
     assert len(path.read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_flipped_bit_costs_some_images_and_never_a_detection(seed: int, path: Path) -> None:
+    finish(path, Network())
+    data = bytearray(path.read_bytes())
+    place = random.Random(seed).randrange(8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(bytes(data))
+    network = Network()
+    assert finish(path, network) == ALL
+    [asked] = network.asked
+    assert 1 <= len(asked) <= 2 or asked == list(range(IMAGES))  # of its header: all
+    assert finish(path, Network()) == ALL
+
+
+def test_a_damaged_line_in_the_middle_costs_its_image_alone(path: Path) -> None:
+    finish(path, Network())
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"101", b"102")
+    path.write_bytes(b"".join(lines))
+    network = Network()
+    assert finish(path, network) == ALL
+    assert network.asked == [[1]]
 
 
 def test_no_images_have_no_detections(path: Path) -> None:

@@ -54,3 +54,20 @@ def test_a_directory_in_the_way_is_named(log: Path) -> None:
     log.mkdir()
     with pytest.raises(LstError, match=str(log)):
         write(log, 0, 1)
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_damaged_line_changes_no_count_and_loses_no_other_line(
+    tmp_path: Path, place: int
+) -> None:
+    path = tmp_path / "log.jsonl"
+    whole = [f'{{"iteration": {number}, "lr": 0.1}}' for number in range(4, 10)]
+    for damaged in ('{"iteration": 94}', '{"iterat', "[]", '{"iteration": 1e999}', ""):
+        path.write_text("\n".join([*whole[:place], damaged, *whole[place + 1 :]]) + "\n")
+        assert logged_iterations(path) >= 8  # a last line may have been cut short by a crash
+        if damaged == '{"iteration": 94}':
+            assert logged_iterations(path) == 9
+        with open_log(path, 9):
+            pass
+        kept = whole[:place] + whole[place + 1 :]
+        assert path.read_text().splitlines() == kept
