@@ -26,7 +26,7 @@ def load_network(
         LstError: If the file is missing, cut short, or of another network.
     """
     model = build_model(settings, classes, rois_per_image=rois_per_image)
-    mend = f"remove {weights.parent} and train that phase anew"
+    mend = f"move {weights.parent} elsewhere and train that phase again"
     tensors = load_model(weights, mend)
     try:
         model.load_state_dict(tensors)

@@ -79,7 +79,7 @@ def load_generator(
         LstError: If the file is damaged or was trained with other settings.
     """
     built = build_generator(settings, features, base_classes, torch.Generator())
-    mend = f"remove {path} to start with a fresh generator"
+    mend = f"move {path} elsewhere to start with a fresh generator"
     state = load_model(path, mend)
     try:
         built.load_state_dict(state)

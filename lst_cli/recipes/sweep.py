@@ -162,7 +162,8 @@ def _try(
         raise
     except LstError as error:
         if "--restart" in (error.hint or ""):
-            anew = f"change the settings of the run in {sweep.plan.source}, and remove {job.root}"
+            place = f"and move {job.root} elsewhere"
+            anew = f"change the settings of the run in {sweep.plan.source}, {place}"
             return LstError(error.message, anew)
         return error
     except Exception as error:

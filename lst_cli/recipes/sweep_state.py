@@ -84,7 +84,7 @@ def refuse_another(job: Job) -> None:
         LstError: If its split, its settings or what its phases were trained with are others.
     """
     workspace = Workspace(job.root)
-    mend = f"put the plan back, choose another --dir, or remove {job.root}"
+    mend = f"put the plan back, choose another --dir, or move {job.root} elsewhere"
     if workspace.layout.split.exists() and workspace.split.digest != job.split.digest:
         raise LstError(f"{job.root} holds a split of other data or other phases", mend)
     first = workspace.manifest(0) if workspace.layout.split.exists() else None

@@ -185,7 +185,7 @@ def test_what_hangs_on_a_base_phase_that_failed_is_told_so(
     outcome = lst(*words, "--only", "lst", "--seed", "0")
     assert outcome.code == 1
     assert "diverged" in outcome.err
-    assert "few.toml, and remove" in outcome.err
+    assert "few.toml, and move" in outcome.err
     assert "lst-seed0: its base phase, base-" in outcome.err
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 pytestmark = pytest.mark.engine
 
@@ -75,3 +76,30 @@ def test_evaluation_and_report_say_what_they_said(old: Path, run: Callable[..., 
         assert now["AP"] == pytest.approx(then["AP"], abs=1e-4)
         assert now["per_class"] == pytest.approx(then["per_class"], abs=1e-4)
     assert (old / "work" / "report" / "report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda t, m: m.update(iteration="9"), "it is of iteration 9"),
+        (lambda t, m: m.update(iteration="99"), "it is of iteration 99"),
+        (lambda t, m: m.update(seconds="nan"), "no training state"),
+        (lambda t, m: t.update(x=t.pop(next(iter(t)))), "no training state"),
+        (lambda t, m: t.pop(next(n for n in t if n.startswith("model/"))), "does not fit"),
+    ],
+)
+def test_a_state_that_does_not_fit_its_phase_is_refused_in_one_line(
+    old: Path, run: Callable[..., Any], change: Callable[[Any, Any], object], why: str
+) -> None:
+    state = old / "work" / "phases" / "02" / "training-state.safetensors"
+    tensors = load_file(state)
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+    change(tensors, metadata)
+    state.write_bytes(save(tensors, metadata))
+    outcome = run("step", "--mwg", "-w", old / "work")
+    assert outcome.code == 1
+    assert f"{state}: " in outcome.err
+    assert why in outcome.err
+    assert "--restart" in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
