@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import features
 from lst_cli.demo.glyphs import find_font
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
-from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.records import load_json, save_json
 
 MARKER = "demo.json"
 _FORMAT = 1  # raise it when the same parameters draw something else
@@ -73,7 +72,7 @@ def describe_request(parameters: dict[str, Any]) -> dict[str, Any]:
 def find_complete(directory: Path, record: dict[str, Any]) -> DemoSet | None:
     """Give the set in `directory` if it is the one asked for, whole and unchanged."""
     try:
-        marker = json.loads(read_regular(directory / MARKER))
+        marker = load_json(directory / MARKER, "lst demo")
         if not marker["complete"] or any(marker[key] != record[key] for key in record):
             return None
         for split in ("train", "val"):
@@ -83,7 +82,7 @@ def find_complete(directory: Path, record: dict[str, Any]) -> DemoSet | None:
             if len(files) != marker["counts"][f"{split}_images"]:
                 return None
         return _describe(directory, marker, reused=True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LstError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -129,7 +128,7 @@ def complete(
 
 
 def _write_marker(directory: Path, marker: dict[str, Any]) -> None:
-    write_text(directory / MARKER, json.dumps(marker, indent=2) + "\n")
+    save_json(marker, directory / MARKER)
 
 
 def _describe(directory: Path, marker: dict[str, Any], *, reused: bool) -> DemoSet:
