@@ -354,3 +354,7 @@ class Settings(Section):
     def schedule(self, phase: int) -> ScheduleSettings:
         """Return the settings that train a phase."""
         return self.base if phase == 0 else self.step
+
+
+NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
+"""Settings that change how fast or where something runs, and no result."""

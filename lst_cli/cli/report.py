@@ -146,7 +146,7 @@ def command(
         return
     from lst_cli.data.problems import count_of, incomplete
     from lst_cli.recipes.report import gather, make_report
-    from lst_cli.reporting.data import read_metrics
+    from lst_cli.reporting.report_data import read_metrics
     from lst_cli.reporting.tables import binned_table, groups_table, with_joint
     from lst_cli.reporting.write import report_json
 

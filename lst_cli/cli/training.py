@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
 from lst_cli.data.problems import count_of
 from lst_cli.libraries import NETWORK, require
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.plan import TrainingPlan
 from lst_cli.recipes.status import next_command
-from lst_cli.recipes.train import Events, dry_run, train_phase
+from lst_cli.recipes.train import dry_run, train_phase
 from lst_cli.reporting.tables import format_seconds
 from lst_cli.workspace.store import Workspace
 

@@ -13,10 +13,11 @@ from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.evaluate import evaluate_phase, load_metrics
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.report import make_report
 from lst_cli.recipes.split import split_dataset
-from lst_cli.recipes.train import Events, train_phase
+from lst_cli.recipes.train import train_phase
 from lst_cli.workspace.store import Workspace
 
 # The small network's preset, shortened to what two CPU cores do in a few minutes.

@@ -210,9 +210,9 @@ def evaluate_instant(
         shown = step_data(inputs.occurrences, split.labels_of(phase), phase, settings.seed, "none")
         check_found_images(inputs.dataset.parts, inputs.paths, shown.images(), prepare=tell)
         # torch and detectron2 take seconds to import.
+        from lst_cli.recipes.events import Events
         from lst_cli.recipes.inference import detect_with
         from lst_cli.recipes.instant import InstantClasses
-        from lst_cli.recipes.train import Events
 
         classes = InstantClasses(workspace, phase, split, settings, inputs, Events(prepare=tell))
         use = in_use(classes.trained, settings)

@@ -12,13 +12,13 @@ from lst_cli.config import Settings
 from lst_cli.data.lvis import read_dataset
 from lst_cli.data.unusable import read_usable, tell_skipped
 from lst_cli.errors import LstError
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.extension import Addition, add_phase, check_addition, shared_notes
 from lst_cli.recipes.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.recipes.plan import require_growable
-from lst_cli.recipes.status import next_command
 from lst_cli.recipes.train import (
-    Events,
     digests,
+    next_training_command,
     now,
     refuse_another_network,
     train_phase,
@@ -135,7 +135,7 @@ def place_for_phase(workspace: Workspace) -> int:
     """
     upcoming = workspace.next_phase()
     if upcoming == 0:
-        raise LstError("the base phase comes first", next_command(workspace))
+        raise LstError("the base phase comes first", next_training_command(workspace))
     split = workspace.split
     place = len(split.groups) if upcoming is None else upcoming
     for later in range(place, len(split.groups)):
@@ -143,14 +143,15 @@ def place_for_phase(workspace: Workspace) -> int:
         added = split.extension_at(later) is not None
         if manifest is not None and manifest.done:
             raise LstError(
-                f"phase {later} was grown from a model that is gone", next_command(workspace)
+                f"phase {later} was grown from a model that is gone",
+                next_training_command(workspace),
             )
         if manifest is not None and not added:
-            raise LstError(f"phase {later} is under way", next_command(workspace))
+            raise LstError(f"phase {later} is under way", next_training_command(workspace))
         if added and later > place:
             raise LstError(
                 f"phase {place} comes first: classes were added after it, in phase {later}",
-                next_command(workspace),
+                next_training_command(workspace),
             )
     return place
 
@@ -189,7 +190,7 @@ def _decide(
         raise LstError(
             f"phase {phase} was added before, from {pending.train.path}, and is not finished: "
             f"{waiting}",
-            next_command(workspace),
+            next_training_command(workspace),
         )
     check_addition(addition, dataset, in_force if val else None, events.prepare)
     shared = shared_notes(addition, dataset, in_force)
@@ -200,7 +201,9 @@ def _decide(
 
 def _refuse_work_under_way(workspace: Workspace, phase: int) -> None:
     if workspace.manifest(phase) is not None:
-        raise LstError(f"phase {phase} is being trained on these classes", next_command(workspace))
+        raise LstError(
+            f"phase {phase} is being trained on these classes", next_training_command(workspace)
+        )
 
 
 def _learn_instantly(

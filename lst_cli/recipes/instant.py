@@ -32,7 +32,7 @@ from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
-    from lst_cli.recipes.train import Events
+    from lst_cli.recipes.events import Events
 
 
 class InstantClasses:

@@ -49,7 +49,7 @@ from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
 if TYPE_CHECKING:
-    from lst_cli.recipes.train import Events
+    from lst_cli.recipes.events import Events
 
 
 class PhaseRun:

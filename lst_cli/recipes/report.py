@@ -21,13 +21,8 @@ from lst_cli.recipes.shown_objects import read_annotated, read_found
 from lst_cli.recipes.split import measure_balance, report_classes
 from lst_cli.reporting.attention import Attention, can_lay_out
 from lst_cli.reporting.calibration import corrected_alike, note_strengths
-from lst_cli.reporting.data import (
-    Panel,
-    PanelObject,
-    ReplayBalance,
-    ReportData,
-    ReportPhase,
-)
+from lst_cli.reporting.data import Panel, PanelObject, ReplayBalance, ReportPhase
+from lst_cli.reporting.report_data import ReportData
 from lst_cli.reporting.write import write_report
 from lst_cli.tables import flatten
 from lst_cli.workspace.manifest import PhaseManifest, Split

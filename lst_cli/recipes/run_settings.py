@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from lst_cli.config import Settings
+from lst_cli.config import NO_MATTER, Settings
 from lst_cli.evaluation.compare import Setting
 from lst_cli.recipes.evaluate import stored_metrics
 from lst_cli.tables import flatten
-from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.manifest import completed
 from lst_cli.workspace.store import Workspace
 
-NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
-"""Settings that change how fast or where something runs, and no result."""
 _OF_STEPS = ("step.", "mwg.")
 _ABSENT = "not recorded"
 _LENGTHS = ("epochs", "decay_epochs", "image_passes")
@@ -108,14 +104,6 @@ def _budgeted(workspace: Workspace, phase: int) -> set[str]:
 def _shown_images(workspace: Workspace, phase: int) -> str:
     shown = [workspace.require_done(one).image_passes for one in range(phase + 1)]
     return " + ".join(f"{one:,}" for one in shown)
-
-
-def completed(manifest: PhaseManifest) -> dict[str, Any]:
-    """Settings of a phase, with today's defaults for those that came up since."""
-    try:
-        return Settings.model_validate(manifest.settings).model_dump(mode="json")
-    except ValidationError:  # a setting that is gone: it differs, and is named
-        return manifest.settings
 
 
 def _file(path: str, sha256: str) -> str:

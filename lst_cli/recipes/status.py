@@ -9,8 +9,8 @@ from typing import Any, Literal
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.recipes.evaluate import load_metrics
-from lst_cli.recipes.train import command_to_continue
-from lst_cli.reporting.data import REPORT_JSON
+from lst_cli.recipes.train import next_training_command
+from lst_cli.reporting.report_data import REPORT_JSON
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
@@ -98,14 +98,9 @@ def read_status(workspace: Workspace) -> Status:
 
 def next_command(workspace: Workspace) -> str | None:
     """What to type next; None where everything is trained, evaluated and in the report."""
-    upcoming = workspace.next_phase()
-    if upcoming is not None:
-        manifest = workspace.manifest(upcoming)
-        if manifest is None:
-            return workspace.training_command(upcoming)
-        if manifest.done:
-            return f"{workspace.training_command(upcoming)} --restart"
-        return command_to_continue(workspace, manifest)
+    training = next_training_command(workspace)
+    if training is not None:
+        return training
     evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
     # `lst eval` alone judges the last phase. Who wants no more goes on to the report.
     if evaluated[-1]:

@@ -13,6 +13,7 @@ from lst_cli.errors import InterruptionError, LstError
 from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.checking import check_before_training
 from lst_cli.recipes.evaluate import evaluate_phase
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.init import write_settings
 from lst_cli.recipes.plan import require_weights
 from lst_cli.recipes.split import read_datasets, warn_of_missing_images, write_split
@@ -28,7 +29,7 @@ from lst_cli.recipes.sweep_state import (
     left_to_evaluate,
     refuse_another,
 )
-from lst_cli.recipes.train import Events, train_phase
+from lst_cli.recipes.train import train_phase
 from lst_cli.reporting.sweep_table import SweepResults
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for

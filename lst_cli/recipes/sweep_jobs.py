@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lst_cli.config import Settings
+from lst_cli.config import NO_MATTER, Settings
 from lst_cli.data.checks import usable_instances
 from lst_cli.data.lvis import Dataset
 from lst_cli.errors import LstError
@@ -25,7 +25,6 @@ from lst_cli.recipes.budget import count_iterations, scheduled
 from lst_cli.recipes.calibrate import require_correctable
 from lst_cli.recipes.inputs import TrainingInput
 from lst_cli.recipes.plan import require_growable, split_data
-from lst_cli.recipes.run_settings import NO_MATTER
 from lst_cli.recipes.split import make_split, plan_phases
 from lst_cli.recipes.sweep_plan import PlannedRun, SweepPlan
 from lst_cli.settings import load_settings

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lst_cli.config import NO_MATTER
 from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.phases.bins import parse_bins
 from lst_cli.recipes.calibrate import settings_in_series
 from lst_cli.recipes.evaluate import load_metrics
 from lst_cli.recipes.plan import NOMINAL_SOURCE, nominal_seconds_per_image
-from lst_cli.recipes.run_settings import NO_MATTER
 from lst_cli.recipes.shards import in_use, make_header
 from lst_cli.recipes.sweep_jobs import Job, Sweep, unused_sections
 from lst_cli.recipes.sweep_plan import SweepPlan

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lst_cli import __version__
-from lst_cli.config import NewRows, Settings
+from lst_cli.config import NO_MATTER, NewRows, Settings
 from lst_cli.errors import LstError
 from lst_cli.recipes.budget import image_budget, scheduled
 from lst_cli.recipes.checking import check_before_training, check_found_images, in_split
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.inputs import TrainingInput, read_training_input
 from lst_cli.recipes.plan import (
     TrainingPlan,
@@ -24,11 +25,10 @@ from lst_cli.recipes.plan import (
     require_growable,
     require_trainable,
 )
-from lst_cli.recipes.run_settings import NO_MATTER, completed
 from lst_cli.tables import flatten, toml_value
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.manifest import PhaseManifest, completed
 from lst_cli.workspace.replaced import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
@@ -38,23 +38,6 @@ FREE_TO_CHANGE = (*NO_MATTER, "eval")
 
 # The smallest base of the paper's Table 3.
 USEFUL_BASE_CLASSES = 110
-
-
-@dataclass(frozen=True)
-class Events:
-    """What a caller may want to hear of.
-
-    Attributes:
-        plan: The phase is about to start: the plan, and the iterations already done.
-        note: A sentence worth reading, such as what became of the initial weights.
-        iteration: A `training.loop.Report` after each iteration.
-        prepare: Work before the first iteration: what, how much is done, of how much.
-    """
-
-    plan: Callable[[TrainingPlan, int], None] = lambda plan, start: None
-    note: Callable[[str], None] = lambda text: None
-    iteration: Callable[[Any], None] = lambda report: None
-    prepare: Callable[[str, int, int | None], None] = lambda what, done, total: None
 
 
 def dry_run(
@@ -322,6 +305,19 @@ def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
         if was.get(key) is not None and not from_budget:
             words.append(f"--set {shlex.quote(f'{key}={toml_value(was[key])}')}")
     return " ".join(words)
+
+
+def next_training_command(workspace: Workspace) -> str | None:
+    """The command that trains or continues the next phase; None if all phases are trained."""
+    upcoming = workspace.next_phase()
+    if upcoming is None:
+        return None
+    manifest = workspace.manifest(upcoming)
+    if manifest is None:
+        return workspace.training_command(upcoming)
+    if manifest.done:
+        return f"{workspace.training_command(upcoming)} --restart"
+    return command_to_continue(workspace, manifest)
 
 
 def _changes(before: PhaseManifest, settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -16,7 +16,7 @@ from lst_cli.reporting.ap_plots import (
 from lst_cli.reporting.attention import lay_out
 from lst_cli.reporting.attention_plot import attention_caption, attention_size, plot_attention
 from lst_cli.reporting.canvas import DARK, LIGHT, Theme
-from lst_cli.reporting.data import Panel, ReplayBalance, ReportData, read_metrics
+from lst_cli.reporting.data import Panel, ReplayBalance
 from lst_cli.reporting.panels import draw_panel
 from lst_cli.reporting.plots import (
     WIDE_SIZE,
@@ -24,6 +24,7 @@ from lst_cli.reporting.plots import (
     plot_replay_balance,
     replay_size,
 )
+from lst_cli.reporting.report_data import ReportData, read_metrics
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import lst_cli
 from lst_cli.reporting.artwork import Artwork, Plot
-from lst_cli.reporting.data import Panel, ReportData, read_metrics
+from lst_cli.reporting.data import Panel
 from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.markup import escape_html as escape
 from lst_cli.reporting.page_style import style_sheet
+from lst_cli.reporting.report_data import ReportData, read_metrics
 from lst_cli.reporting.scores_table import newest, scores_table
 from lst_cli.reporting.summary import Headline, all_notes, headlines
 from lst_cli.reporting.tables import (

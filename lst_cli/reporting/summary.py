@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lst_cli.evaluation.metrics import BinMetrics, Metrics, comparable, forgetting
-from lst_cli.reporting.data import ReportData
+from lst_cli.reporting.report_data import ReportData
 from lst_cli.reporting.tables import (
     MISSING,
     bin_heading,

@@ -10,10 +10,10 @@ from typing import Any
 from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.artwork import Artwork, draw_artwork
-from lst_cli.reporting.data import REPORT_JSON, ReportData, read_metrics
 from lst_cli.reporting.html import render_html
 from lst_cli.reporting.instant_table import instant_table
 from lst_cli.reporting.markup import escape_markdown, render_csv, render_latex, render_markdown
+from lst_cli.reporting.report_data import REPORT_JSON, ReportData, read_metrics
 from lst_cli.reporting.scores_table import newest, scores_table
 from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting
 from lst_cli.reporting.tables import (

@@ -12,8 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
 )
+
+from lst_cli.config import Settings
 
 FORMAT = 2
 """Version of `split.json` and of manifests; raised when an older `lst` could not read them."""
@@ -324,3 +327,11 @@ class PhaseManifest(Record):
     def image_passes(self) -> int:
         """Images that training shows from its begin to its end, repeated ones as often."""
         return self.iterations * int(self.settings[self._section]["batch_size"])
+
+
+def completed(manifest: PhaseManifest) -> dict[str, Any]:
+    """Settings of a phase, with today's defaults for those that came up since."""
+    try:
+        return Settings.model_validate(manifest.settings).model_dump(mode="json")
+    except ValidationError:  # a setting that is gone: it differs, and is named
+        return manifest.settings

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.recipes.events import Events
 from lst_cli.recipes.extend import Extended, extend_workspace
 from lst_cli.recipes.inputs import read_training_input
 from lst_cli.recipes.report import _extension_note
 from lst_cli.recipes.split import split_dataset
 from lst_cli.recipes.status import next_command, read_status
-from lst_cli.recipes.train import Events, dry_run, train_phase
+from lst_cli.recipes.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace, sha256_of
 
 Extend = Callable[..., Extended]

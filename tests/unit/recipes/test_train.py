@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.recipes.train import Events, train_phase
+from lst_cli.recipes.events import Events
+from lst_cli.recipes.train import train_phase
 from lst_cli.workspace.store import Workspace, sha256_of
 
 

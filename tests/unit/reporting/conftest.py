@@ -6,14 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lst_cli.reporting.data import (
-    Panel,
-    PanelObject,
-    ReplayBalance,
-    ReportClass,
-    ReportData,
-    ReportPhase,
-)
+from lst_cli.reporting.data import Panel, PanelObject, ReplayBalance, ReportClass, ReportPhase
+from lst_cli.reporting.report_data import ReportData
 
 # name, training instances, training images, phase; category_ids are 11, 12, ... 16.
 CLASSES = (

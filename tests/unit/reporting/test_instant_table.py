@@ -6,9 +6,10 @@ import pytest
 
 from lst_cli.evaluation.instant import InstantMetrics
 from lst_cli.reporting.artwork import Artwork
-from lst_cli.reporting.data import ReportPhase, read_metrics
+from lst_cli.reporting.data import ReportPhase
 from lst_cli.reporting.html import render_html
 from lst_cli.reporting.instant_table import TITLE, instant_table
+from lst_cli.reporting.report_data import read_metrics
 from lst_cli.reporting.training_tables import training_table
 from lst_cli.reporting.write import report_json, report_latex, report_markdown
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.reporting.data import read_metrics
 from lst_cli.reporting.markup import (
     escape_latex,
     escape_markdown,
@@ -15,6 +14,7 @@ from lst_cli.reporting.markup import (
     render_latex,
     render_markdown,
 )
+from lst_cli.reporting.report_data import read_metrics
 from lst_cli.reporting.tables import Column, Table, binned_table, class_table
 
 DASH = "\N{EN DASH}"

@@ -9,13 +9,14 @@ from PIL import Image
 
 from lst_cli.reporting.ap_plots import plot_ap_by_bin, plot_class_ap, plot_old_new
 from lst_cli.reporting.canvas import DARK, LIGHT, ramp_colours
-from lst_cli.reporting.data import ReplayBalance, read_metrics
+from lst_cli.reporting.data import ReplayBalance
 from lst_cli.reporting.plots import (
     phase_sizes,
     plot_class_counts,
     plot_replay_balance,
     replay_size,
 )
+from lst_cli.reporting.report_data import read_metrics
 
 
 def _open(png: bytes) -> Image.Image:

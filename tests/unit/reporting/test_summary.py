@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lst_cli.reporting.data import read_metrics
+from lst_cli.reporting.report_data import read_metrics
 from lst_cli.reporting.summary import all_notes, headlines, mean_forgetting, rarest_bin
 from lst_cli.reporting.tables import class_table
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.errors import LstError
-from lst_cli.reporting.data import ReplayBalance, read_metrics
+from lst_cli.reporting.data import ReplayBalance
+from lst_cli.reporting.report_data import read_metrics
 from lst_cli.reporting.tables import (
     Column,
     Table,

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lst_cli.errors import LstError
 from lst_cli.evaluation.metrics import Metrics
 from lst_cli.reporting.artwork import Artwork
-from lst_cli.reporting.data import Panel, ReportData, read_metrics
+from lst_cli.reporting.data import Panel
 from lst_cli.reporting.html import render_html, render_table
+from lst_cli.reporting.report_data import ReportData, read_metrics
 from lst_cli.reporting.tables import Column, Table, binned_table
 from lst_cli.reporting.write import report_json, write_report
 
