@@ -182,7 +182,7 @@ def check_call(cli: click.Group, words: list[str], *, complete: bool) -> str | N
         words: What follows it.
         complete: Whether required options have to be there.
     """
-    from lst_cli.settings import load_settings
+    from lst_cli.settings.load import load_settings
 
     # With the command's own settings: click keeps the help option that it makes here.
     context = click.Context(cli, info_name="lst", **cli.context_settings)
@@ -247,7 +247,7 @@ def check(root: Path = ROOT) -> list[Problem]:
 def prepare(folder: Path) -> None:
     """Put a drawn set where the pages have LVIS, and small settings in every workspace."""
     from lst_cli.demo.draw import draw_demo
-    from lst_cli.recipes.init import write_settings
+    from lst_cli.split.init import write_settings
 
     drawn = draw_demo(folder / "drawn", size=64, head=30, val_per_class=1)
     drawn.train_json.rename(folder / "lvis_v1_train.json")

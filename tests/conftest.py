@@ -17,6 +17,14 @@ from PIL import Image
 
 from lst_cli.cli.main import main
 
+pytest_plugins = [
+    "tests.fixtures.annotation_files",
+    "tests.fixtures.federated_sets",
+    "tests.fixtures.lvis_api",
+    "tests.fixtures.reports",
+    "tests.fixtures.workspaces",
+]
+
 WIDTH, HEIGHT = 80, 60
 # Training instances of the categories with ids 1 to 12; the last has none.
 COUNTS = (2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0)
@@ -240,7 +248,7 @@ class FakeTrainer:
                 text = f"weights of phase {self.plan.phase}, seed {self.seed}"
                 self.directory.model.write_text(text)
 
-        module = types.ModuleType("lst_cli.recipes.phase_run")
+        module = types.ModuleType("lst_cli.train.phase_run")
         module.PhaseRun = PhaseRun  # type: ignore[attr-defined]
         return module
 
@@ -248,7 +256,7 @@ class FakeTrainer:
 @pytest.fixture
 def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
     trainer = FakeTrainer()
-    monkeypatch.setitem(sys.modules, "lst_cli.recipes.phase_run", trainer.module())
+    monkeypatch.setitem(sys.modules, "lst_cli.train.phase_run", trainer.module())
     return trainer
 
 
@@ -361,11 +369,11 @@ class FakeInstant:
 
 @pytest.fixture
 def fake_instant(monkeypatch: pytest.MonkeyPatch) -> FakeInstant:
-    from lst_cli.recipes import extend
+    from lst_cli.extend import extend
 
     instant = FakeInstant()
-    module = types.ModuleType("lst_cli.recipes.instant")
+    module = types.ModuleType("lst_cli.extend.instant")
     module.write_instant_model = instant.write  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lst_cli.recipes.instant", module)
+    monkeypatch.setitem(sys.modules, "lst_cli.extend.instant", module)
     monkeypatch.setattr(extend, "_device_name", lambda settings: f"a fake {settings.device}")
     return instant

@@ -55,22 +55,22 @@ ONLY_CLI = {"click", "rich"}
 TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 LIGHT = (
     "lst_cli.cli",
-    "lst_cli.config",
-    "lst_cli.settings",
+    "lst_cli.settings.models",
+    "lst_cli.settings.load",
     "lst_cli.errors",
     "lst_cli.files",
-    "lst_cli.presets",
-    "lst_cli.tables",
+    "lst_cli.settings.presets",
+    "lst_cli.settings.nested",
     "lst_cli.text",
     "lst_cli.phases",
     "lst_cli.workspace",
     "lst_cli.reporting",
     "lst_cli.demo",
-    "lst_cli.data.lvis",
-    "lst_cli.data.images",
-    "lst_cli.data.checks",
-    "lst_cli.evaluation.metrics",
-    "lst_cli.evaluation.lvis_ap",
+    "lst_cli.annotations.read",
+    "lst_cli.images.decode",
+    "lst_cli.check.fields",
+    "lst_cli.ap.metrics",
+    "lst_cli.ap.lvis_ap",
 )
 # Loaded once before the modules are, each in its own fork: what is tried is whether a module of
 # ours stands alone, not whether numpy does, and torch takes seconds.
@@ -118,7 +118,7 @@ def find_imports(sources: Mapping[str, str]) -> Iterator[Import]:
 
 
 def room(module: str) -> str:
-    """`lst_cli.data.lvis` lies in `data`; `lst_cli` itself in `lst_cli`."""
+    """`lst_cli.annotations.read` lies in `data`; `lst_cli` itself in `lst_cli`."""
     return module.split(".")[1] if "." in module else module
 
 
@@ -164,19 +164,27 @@ def test_every_room_has_a_floor() -> None:
 @pytest.mark.parametrize(
     ("importer", "statement", "reason"),
     [
-        ("lst_cli.phases.order", "from lst_cli.data.lvis import Images", "imports point down"),
-        ("lst_cli.config", "from lst_cli import recipes", "imports point down"),
-        ("lst_cli.training.loop", "import lst_cli.cli.main", "imports point down"),
-        ("lst_cli.data.lvis", "def f():\n import lst_cli.workspace.layout", "workspace is apart"),
+        (
+            "lst_cli.phases.order",
+            "from lst_cli.annotations.read import Images",
+            "imports point down",
+        ),
+        ("lst_cli.settings.models", "from lst_cli import recipes", "imports point down"),
+        ("lst_cli.engine.loop", "import lst_cli.cli.main", "imports point down"),
+        (
+            "lst_cli.annotations.read",
+            "def f():\n import lst_cli.workspace.layout",
+            "workspace is apart",
+        ),
         ("lst_cli.workspace.store", "from lst_cli.data import lvis", "workspace is apart"),
         ("lst_cli.workspace.store", "def f():\n import torch.nn", "without torch"),
         ("lst_cli.recipes.step", "from rich.table import Table", "only cli"),
-        ("lst_cli.evaluation.metrics", "import click", "only cli"),
+        ("lst_cli.ap.metrics", "import click", "only cli"),
     ],
 )
 def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str) -> None:
     package = dict.fromkeys(read_package(ROOT), "")
-    package |= {"lst_cli.data.lvis": "", "lst_cli.recipes": "", importer: statement}
+    package |= {"lst_cli.annotations.read": "", "lst_cli.recipes": "", importer: statement}
     (violation,) = find_violations(find_imports(package))
     assert importer in violation
     assert reason in violation
@@ -184,8 +192,8 @@ def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str)
 
 def test_rooms_that_need_each_other_are_found() -> None:
     package = {
-        "lst_cli.data.lvis": "import lst_cli.modeling.build",
-        "lst_cli.modeling.build": "from lst_cli.data.lvis import Images",
+        "lst_cli.annotations.read": "import lst_cli.modeling.build",
+        "lst_cli.modeling.build": "from lst_cli.annotations.read import Images",
     }
     (violation,) = find_violations(find_imports(package))
     assert "data -> modeling -> data" in violation or "modeling -> data -> modeling" in violation

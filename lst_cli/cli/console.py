@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
-from lst_cli.reporting.tables import Table, format_seconds
+from lst_cli.display.tables import Table, format_seconds
 from lst_cli.text import json_text, printable
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.store import find_workspace

@@ -23,20 +23,20 @@ from lst_cli.text import did_you_mean
 # A command is imported when it is called (all are by `lst --help`), libraries that take seconds
 # when its work needs them.
 COMMANDS = {
-    "init": "lst_cli.cli.init",
-    "split": "lst_cli.cli.split",
-    "check": "lst_cli.cli.check",
-    "hold-out": "lst_cli.cli.hold_out",
-    "train-base": "lst_cli.cli.train_base",
-    "train-joint": "lst_cli.cli.train_joint",
-    "step": "lst_cli.cli.step",
-    "extend": "lst_cli.cli.extend",
-    "eval": "lst_cli.cli.evaluate",
-    "predict": "lst_cli.cli.predict",
-    "report": "lst_cli.cli.report",
-    "sweep": "lst_cli.cli.sweep",
-    "status": "lst_cli.cli.status",
-    "demo": "lst_cli.cli.demo",
+    "init": "lst_cli.cli.commands.init",
+    "split": "lst_cli.cli.commands.split",
+    "check": "lst_cli.cli.commands.check",
+    "hold-out": "lst_cli.cli.commands.hold_out",
+    "train-base": "lst_cli.cli.commands.train_base",
+    "train-joint": "lst_cli.cli.commands.train_joint",
+    "step": "lst_cli.cli.commands.step",
+    "extend": "lst_cli.cli.commands.extend",
+    "eval": "lst_cli.cli.commands.evaluate",
+    "predict": "lst_cli.cli.commands.predict",
+    "report": "lst_cli.cli.commands.report",
+    "sweep": "lst_cli.cli.commands.sweep",
+    "status": "lst_cli.cli.commands.status",
+    "demo": "lst_cli.cli.commands.demo",
 }
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lst_cli.annotations.problems import count_of
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
-from lst_cli.data.problems import count_of
+from lst_cli.display.tables import format_seconds
 from lst_cli.libraries import NETWORK, require
-from lst_cli.recipes.events import Events
-from lst_cli.recipes.plan import TrainingPlan
-from lst_cli.recipes.status import next_command
-from lst_cli.recipes.train import dry_run, train_phase
-from lst_cli.reporting.tables import format_seconds
+from lst_cli.report.status import next_command
+from lst_cli.train.events import Events
+from lst_cli.train.plan import TrainingPlan
+from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
-    from lst_cli.config import Settings
+    from lst_cli.settings.models import Settings
     from lst_cli.workspace.manifest import PhaseManifest
 
 _SHORT = {

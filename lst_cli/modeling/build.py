@@ -23,17 +23,17 @@ from detectron2.modeling.roi_heads import (
 )
 from torch import nn
 
-from lst_cli.config import Settings
 from lst_cli.errors import LstError
-from lst_cli.modeling.box_predictor import CosineBoxPredictor
-from lst_cli.modeling.fcn_mask_head import FcnMaskHead
-from lst_cli.modeling.mask_head import TransferMaskHead
+from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor
+from lst_cli.modeling.heads.fcn_mask_head import FcnMaskHead
+from lst_cli.modeling.heads.mask_head import TransferMaskHead
+from lst_cli.modeling.heads.roi_heads import LstROIHeads
+from lst_cli.modeling.heads.softmax_predictor import SoftmaxBoxPredictor
 from lst_cli.modeling.proposals import LstRPN
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.modeling.roi_heads import LstROIHeads
-from lst_cli.modeling.softmax_predictor import SoftmaxBoxPredictor
 from lst_cli.modeling.zoo import CONFIGS, merge_config
-from lst_cli.tables import shorten
+from lst_cli.settings.models import Settings
+from lst_cli.settings.nested import shorten
 
 _UNBUILDABLE = (
     ArithmeticError,

@@ -30,7 +30,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
 
     Attributes:
         shift: What is taken from the logit of each class before the softmax, shape (K,); None for
-            nothing. See `lst_cli.evaluation.calibration`.
+            nothing. See `lst_cli.ap.calibration`.
     """
 
     shift: Tensor | None = None

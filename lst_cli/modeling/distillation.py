@@ -9,12 +9,12 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from lst_cli.config import DistillRegions
-from lst_cli.modeling.cosine import cosines
 from lst_cli.modeling.grow import BOX_DIMENSIONS
+from lst_cli.modeling.heads.cosine import cosines
+from lst_cli.settings.models import DistillRegions
 
 if TYPE_CHECKING:
-    from lst_cli.modeling.roi_heads import LstROIHeads
+    from lst_cli.modeling.heads.roi_heads import LstROIHeads
     from lst_cli.modeling.teacher import Teacher
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
 
 if TYPE_CHECKING:
+    from lst_cli.modeling.heads.roi_heads import LstROIHeads
     from lst_cli.modeling.rcnn import LstRCNN
-    from lst_cli.modeling.roi_heads import LstROIHeads
 
 SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
 

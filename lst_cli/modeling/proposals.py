@@ -7,7 +7,7 @@ from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
-from lst_cli.modeling.roi_heads import FUTURE
+from lst_cli.modeling.heads.roi_heads import FUTURE
 
 
 class LstRPN(RPN):  # type: ignore[misc]

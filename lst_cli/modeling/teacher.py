@@ -12,7 +12,7 @@ from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lst_cli.modeling.cosine import cosines
+from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
 
 

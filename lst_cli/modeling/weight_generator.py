@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lst_cli.modeling.cosine import cosines
+from lst_cli.modeling.heads.cosine import cosines
 
 Form = Literal["vectors", "matrices"]
 

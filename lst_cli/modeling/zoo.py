@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
-from lst_cli.tables import merge, shorten
+from lst_cli.settings.nested import merge, shorten
 
 CONFIGS = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 

@@ -13,13 +13,13 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.config import Replay, Sampling
 from lst_cli.phases.sampling import (
     ClassAwareSampler,
     ImageSampler,
     RepeatFactorSampler,
     repeat_factors,
 )
+from lst_cli.settings.models import Replay, Sampling
 
 IntArray = npt.NDArray[np.int64]
 

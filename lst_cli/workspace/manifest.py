@@ -16,7 +16,7 @@ from pydantic import (
     model_serializer,
 )
 
-from lst_cli.config import Settings
+from lst_cli.settings.models import Settings
 
 FORMAT = 2
 """Version of `split.json` and of manifests; raised when an older `lst` could not read them."""

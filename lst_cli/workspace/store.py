@@ -17,11 +17,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 from lst_cli.phases.bins import parse_bins
-from lst_cli.settings import load_settings
+from lst_cli.settings.load import load_settings
+from lst_cli.settings.models import Settings
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
 from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split

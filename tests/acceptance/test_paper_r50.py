@@ -71,7 +71,7 @@ def make_weights(path: Path) -> Path:
     Random weights under frozen normalisation grow a thousandfold; small residuals tame them.
     """
     from lst_cli.modeling.build import build_model
-    from lst_cli.settings import build_settings
+    from lst_cli.settings.load import build_settings
 
     state = {k: v.numpy() for k, v in build_model(build_settings({}), 80).state_dict().items()}
     for name, value in state.items():

@@ -21,13 +21,13 @@ warnings.simplefilter("ignore")
 import torch
 from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
-from lst_cli.settings import build_settings
+from lst_cli.settings.load import build_settings
 from lst_cli.modeling.build import build_model
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weight_generator import WeightGenerator
-from lst_cli.training.optim import build_optimizer, freeze
+from lst_cli.engine.optim import build_optimizer, freeze
 
 preset, support, base, new, height, width, timed = sys.argv[1:]
 base, new, height, width, timed = map(int, (base, new, height, width, timed))

@@ -94,7 +94,7 @@ def test_encoding_masks_is_measured_side_by_side(height: int, width: int) -> Non
     from detectron2.layers import paste_masks_in_image
     from pycocotools import mask as mask_api
 
-    from lst_cli.evaluation.box_masks import encode_box_masks
+    from lst_cli.evaluate.box_masks import encode_box_masks
 
     rng = np.random.default_rng(0)
     ys, xs = np.mgrid[:28, :28] / 27 - 0.5
@@ -130,9 +130,9 @@ def test_whole_images_are_measured_side_by_side() -> None:
     from detectron2.modeling import build_model as build_detectron2
     from pycocotools import mask as mask_api
 
-    from lst_cli.evaluation.box_masks import encode_box_masks
+    from lst_cli.evaluate.box_masks import encode_box_masks
     from lst_cli.modeling.build import CONFIGS, build_model
-    from lst_cli.settings import build_settings
+    from lst_cli.settings.load import build_settings
 
     torch.manual_seed(0)
     ours = build_model(build_settings({"preset": "paper-r50"}), CLASSES).eval()

@@ -35,9 +35,9 @@ def iteration(preset: str, size: int, placed: bool) -> Callable[[], None]:
     """One update of a network, as training does it."""
     from detectron2.utils.events import EventStorage
 
+    from lst_cli.engine.device import place
     from lst_cli.modeling.build import build_model
-    from lst_cli.settings import build_settings
-    from lst_cli.training.device import place
+    from lst_cli.settings.load import build_settings
 
     torch.manual_seed(0)
     settings = build_settings({"preset": preset})
@@ -58,9 +58,9 @@ def iteration(preset: str, size: int, placed: bool) -> Callable[[], None]:
 
 def inference(placed: bool) -> Callable[[], None]:
     """A network's detections in one image."""
+    from lst_cli.engine.device import place
     from lst_cli.modeling.build import build_model
-    from lst_cli.settings import build_settings
-    from lst_cli.training.device import place
+    from lst_cli.settings.load import build_settings
 
     torch.manual_seed(0)
     model = build_model(build_settings({"preset": "lite"}), 80).eval()

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.bench
 IMAGES, INSTANCES, CLASSES, RUNS = 57_000, 694_000, 1230, 3
 WAYS = {
     "read_dataset (columns, digest)": (
-        "from lst_cli.data.lvis import read_dataset; d = read_dataset(path); n = len(d.instances)"
+        "from lst_cli.annotations.read import read_dataset; d = read_dataset(path); n = len(d.instances)"
     ),
     "json.load": "import json; d = json.load(open(path)); n = len(d['annotations'])",
     "lvis-api's LVIS()": (
-        "from lst_cli.evaluation.lvis_package import load_lvis; import contextlib, io\n"
+        "from lst_cli.ap.lvis_package import load_lvis; import contextlib, io\n"
         "with contextlib.redirect_stdout(io.StringIO()): d = load_lvis().ground_truth(path)\n"
         "n = len(d.anns)"
     ),

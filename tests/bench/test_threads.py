@@ -20,7 +20,7 @@ import time, torch, warnings
 warnings.simplefilter("ignore")
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
-from lst_cli.settings import build_settings
+from lst_cli.settings.load import build_settings
 from lst_cli.modeling.build import build_model
 torch.manual_seed(0)
 model = build_model(build_settings({"preset": "lite"}), 20, rois_per_image=64).train()

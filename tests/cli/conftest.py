@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.recipes import split
+from lst_cli.split import split
 from lst_cli.workspace.store import Workspace
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lst_cli.recipes import examine
+from lst_cli.evaluate import examine
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -183,7 +183,7 @@ def test_a_file_that_check_accepts_is_trained_on_and_scored(
     for document in (small_lvis.train, small_lvis.val):
         ODD[name](document)
     small_lvis.save()
-    network = types.ModuleType("lst_cli.recipes.inference")
+    network = types.ModuleType("lst_cli.evaluate.detector")
     network.detect_rows = lambda *given: [(row, []) for row in given[6]]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, network.__name__, network)
     files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from lst_cli.ap.instant import InstantMetrics
+from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
-from lst_cli.evaluation.instant import InstantMetrics
-from lst_cli.evaluation.metrics import Metrics
-from lst_cli.recipes.evaluate import load_metrics, stored_detections, stored_metrics
-from lst_cli.recipes.report import gather
-from lst_cli.recipes.shown_objects import read_found
-from lst_cli.recipes.status import read_status
-from lst_cli.reporting.write import report_json
+from lst_cli.evaluate.evaluate import load_metrics, stored_detections, stored_metrics
+from lst_cli.figures.shown_objects import read_found
+from lst_cli.report.report import gather
+from lst_cli.report.status import read_status
+from lst_cli.report.write import report_json
 from lst_cli.workspace.records import load_json, save_json, save_record
 from lst_cli.workspace.store import Workspace, sha256_of
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lst_cli.recipes import evaluate
-from lst_cli.recipes.shards import finish_detections, make_header
+from lst_cli.evaluate import evaluate
+from lst_cli.evaluate.resumable import finish_detections, make_header
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]

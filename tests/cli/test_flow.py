@@ -16,7 +16,7 @@ import pytest
 
 import lst_cli
 from lst_cli.cli import main
-from lst_cli.config import Settings
+from lst_cli.settings.models import Settings
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 

@@ -116,7 +116,9 @@ def test_a_broken_library_is_one_line(
     def fail(**_: Any) -> None:
         exec(code_of_ours, {"__name__": "lst_cli.recipes.something"})
 
-    monkeypatch.setattr(importlib.import_module("lst_cli.cli.status").command, "callback", fail)
+    monkeypatch.setattr(
+        importlib.import_module("lst_cli.cli.commands.status").command, "callback", fail
+    )
     outcome = lst("status")
     assert outcome.code == 1
     assert outcome.error.startswith(f"error: the library {name} is installed and cannot be import")

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lst_cli.data.images import read_image
 from lst_cli.errors import LstError
+from lst_cli.images.decode import read_image
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -87,9 +87,9 @@ class FakeNetwork:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> FakeNetwork:
     network = FakeNetwork()
-    module = types.ModuleType("lst_cli.recipes.inference")
+    module = types.ModuleType("lst_cli.evaluate.detector")
     module.detect = network.detect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lst_cli.recipes.inference", module)
+    monkeypatch.setitem(sys.modules, "lst_cli.evaluate.detector", module)
     return network
 
 
@@ -289,7 +289,7 @@ def test_where_no_image_can_be_used_nothing_is_written(
 @pytest.fixture
 def undrawable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of `b.jpg` no picture can be made."""
-    from lst_cli.recipes import predict
+    from lst_cli.predict import predict
 
     draw = predict.draw_predictions
 
@@ -352,7 +352,7 @@ def test_on_a_full_disk_the_first_picture_is_the_last(
 def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
     lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lst_cli.recipes import predict
+    from lst_cli.predict import predict
 
     def kill(panel: Any, **options: Any) -> bytes:
         raise KeyboardInterrupt
@@ -366,7 +366,7 @@ def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
 
 def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file of this name be impossible to write."""
-    from lst_cli.recipes import predict
+    from lst_cli.predict import predict
     from lst_cli.workspace.atomic import explain_os_error, write_bytes
 
     def fail(path: Path, data: bytes) -> None:

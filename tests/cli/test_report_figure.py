@@ -11,9 +11,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from lst_cli.recipes import figures as recipe
-from lst_cli.recipes.report import gather
-from lst_cli.reporting.figures import FIGURES, FigureName
+from lst_cli.figures import figures as recipe
+from lst_cli.figures.files import FIGURES, FigureName
+from lst_cli.report.report import gather
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -115,7 +115,7 @@ def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(
 def gather_notes(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> list[str]:
-    from lst_cli.recipes import report
+    from lst_cli.report import report
 
     record = {"phase": 0}
     monkeypatch.setattr(report, "load_metrics", lambda workspace, phase: record)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from lst_cli.recipes import report
-from lst_cli.recipes.inputs import read_validation
-from lst_cli.reporting import artwork
+from lst_cli.inputs import read_validation
+from lst_cli.report import artwork, report
 
 Lst = Callable[..., Any]
 

@@ -102,7 +102,7 @@ def test_tail_takes_classes_that_all_runs_have_seen(
 def test_tail_without_rare_classes_shows_the_rarest_there_are(
     lst: Lst, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lst_cli.recipes import tail
+    from lst_cli.figures import tail_data as tail
 
     monkeypatch.setattr(tail, "TAIL", 2)
     monkeypatch.setattr(tail, "FALLBACK_CLASSES", 2)

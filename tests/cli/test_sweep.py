@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.evaluate.resumable import in_use, make_header
 from lst_cli.phases.bins import parse_bins
-from lst_cli.recipes import sweep as recipe
-from lst_cli.recipes.shards import in_use, make_header
+from lst_cli.sweep import sweep as recipe
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.store import Workspace
 

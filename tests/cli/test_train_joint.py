@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.presets import JOINT_ROWS
+from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]

@@ -116,9 +116,9 @@ def test_scores_of_a_file(terminal: Terminal, small_lvis: Any, tmp_path: Path) -
 def test_tables_of_a_report(runs: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from rich.console import Console
 
+    from lst_cli.ap.metrics import Metrics
     from lst_cli.cli import console
-    from lst_cli.evaluation.metrics import Metrics
-    from lst_cli.reporting.tables import binned_table, groups_table
+    from lst_cli.display.tables import binned_table, groups_table
 
     run = runs.train("first")
     runs.evaluate(run, 0.4472)

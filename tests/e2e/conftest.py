@@ -76,7 +76,7 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Run `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["lst_cli.recipes.phase_run", "lst_cli.recipes.inference"])
+    processes.set_forkserver_preload(["lst_cli.train.phase_run", "lst_cli.evaluate.detector"])
 
     def call(*words: object, first: str = "") -> Run:
         folder = tmp_path_factory.mktemp("run")

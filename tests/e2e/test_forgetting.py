@@ -20,7 +20,7 @@ Run = Callable[..., Any]
 
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 BEFORE_ITERATION = """
-import lst_cli.training.loop as loop
+import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration
 def seed_or_kill(seed, phase, iteration):
     if iteration == {iteration}:
@@ -28,8 +28,8 @@ def seed_or_kill(seed, phase, iteration):
     seed_iteration(seed, phase, iteration)
 loop.seed_iteration = seed_or_kill
 """
-WHILE_ROWS_ARE_WRITTEN = "import lst_cli.recipes.phase_run as p; p.save_attention = kill"
-WHILE_WEIGHTS_ARE_WRITTEN = "import lst_cli.recipes.phase_run as p; p.save_model = kill"
+WHILE_ROWS_ARE_WRITTEN = "import lst_cli.train.phase_run as p; p.save_attention = kill"
+WHILE_WEIGHTS_ARE_WRITTEN = "import lst_cli.train.phase_run as p; p.save_model = kill"
 
 
 def words(**settings: float | str) -> list[str]:

@@ -22,7 +22,7 @@ Run = Callable[..., Any]
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 BOXES = "roi_heads.box_predictor.bbox_pred.weight"
 BEFORE_ITERATION_3 = """
-import lst_cli.training.loop as loop
+import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration
 def seed_or_kill(seed, phase, iteration):
     if iteration == 3:
@@ -30,11 +30,11 @@ def seed_or_kill(seed, phase, iteration):
     seed_iteration(seed, phase, iteration)
 loop.seed_iteration = seed_or_kill
 """
-WHILE_ROWS_ARE_WRITTEN = "import lst_cli.recipes.phase_run as p; p.save_attention = kill"
+WHILE_ROWS_ARE_WRITTEN = "import lst_cli.train.phase_run as p; p.save_attention = kill"
 # They are no part of what a phase leaves.
 KEEP_OFFSETS = """
 import numpy as np
-from lst_cli.recipes.phase_run import PhaseRun
+from lst_cli.train.phase_run import PhaseRun
 detach = PhaseRun._detach
 def keep(run, episodes, events):
     np.save({path!r}, episodes.offsets.detach().numpy())
@@ -110,13 +110,13 @@ def test_predictions_do_not_depend_on_the_generator_being_there(
 
 def averages(workspace: Workspace) -> dict[int, Any]:
     """Average of the rows of all boxes of each class of phase 1, from its files."""
-    from lst_cli.data.mapper import Mapper
-    from lst_cli.data.phase_dataset import PhaseDataset
+    from lst_cli.engine.checkpoint import load_model
+    from lst_cli.inputs import read_training_input
     from lst_cli.modeling.build import build_model, input_format
-    from lst_cli.recipes.inputs import read_training_input
-    from lst_cli.recipes.new_rows import load_generator
-    from lst_cli.recipes.plan import phase_data
-    from lst_cli.training.checkpoint import load_model
+    from lst_cli.samples.mapper import Mapper
+    from lst_cli.samples.phase_dataset import PhaseDataset
+    from lst_cli.train.new_rows import load_generator
+    from lst_cli.train.plan import phase_data
 
     settings = workspace.trained_settings(1)
     inputs = read_training_input(workspace)

@@ -14,10 +14,10 @@ from lst_cli.workspace.store import Workspace
 pytestmark = pytest.mark.engine
 Run = Callable[..., Any]
 
-DURING_CHECKS = "import lst_cli.recipes.train as t; t.check_before_training = kill"
-WHILE_BUILDING = "import lst_cli.recipes.phase_run as p; p.build_optimizer = kill"
+DURING_CHECKS = "import lst_cli.train.train as t; t.check_before_training = kill"
+WHILE_BUILDING = "import lst_cli.train.phase_run as p; p.build_optimizer = kill"
 BEFORE_ITERATION = """
-import lst_cli.training.loop as loop
+import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration
 def seed_or_kill(seed, phase, iteration):
     if iteration == {iteration}:
@@ -26,7 +26,7 @@ def seed_or_kill(seed, phase, iteration):
 loop.seed_iteration = seed_or_kill
 """
 WHILE_WRITING = """
-import lst_cli.training.checkpoint as c
+import lst_cli.engine.checkpoint as c
 from pathlib import Path
 save, write_bytes = c.save, Path.write_bytes
 def write_half(path, data):
@@ -38,7 +38,7 @@ def save_then_write_half(tensors, metadata):
     return save(tensors, metadata)
 c.save = save_then_write_half
 """
-BEFORE_THE_MANIFEST = "import lst_cli.recipes.train as t; t.sha256_of = kill"
+BEFORE_THE_MANIFEST = "import lst_cli.train.train as t; t.sha256_of = kill"
 
 MOMENTS = {
     "during the checks": DURING_CHECKS,

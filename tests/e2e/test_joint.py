@@ -76,7 +76,7 @@ def test_a_sampler_goes_on_where_it_was_killed(joint: Workspace, run: Run, tmp_p
     copy = Workspace(shutil.copytree(joint.root, tmp_path / "copy"))
     words = ["--row", "repeat-factor", "--set", "base.repeat_threshold=0.9", "--image-passes", 40]
     kill = """
-import lst_cli.training.loop as loop
+import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration
 def seed_or_kill(seed, phase, iteration):
     if iteration == 15:

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 
 from lst_cli.demo.draw import draw_demo
-from lst_cli.recipes.sweep_read import shipped_plans
-from lst_cli.reporting.figures import FIGURES
+from lst_cli.figures.files import FIGURES
+from lst_cli.sweep.read import shipped_plans
 
 pytestmark = pytest.mark.engine
 Run = Callable[..., Any]

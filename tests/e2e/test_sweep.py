@@ -46,7 +46,7 @@ phases = 1
 seeds = [0]
 """
 STOP = """
-import lst_cli.training.loop as loop
+import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration
 def seed_or_stop(seed, phase, iteration):
     if (phase, iteration) == (2, 1):

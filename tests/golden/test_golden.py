@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from lst_cli.evaluation.sources import Records
-from lst_cli.recipes import split as split_recipe
-from lst_cli.recipes import train as train_recipe
-from lst_cli.recipes.evaluate import measure_phase
-from lst_cli.recipes.validation import prepare_validation
-from lst_cli.settings import load_settings
+from lst_cli.ap.sources import Records
+from lst_cli.evaluate.evaluate import measure_phase
+from lst_cli.evaluate.validation import prepare_validation
+from lst_cli.settings.load import load_settings
+from lst_cli.split import split as split_recipe
+from lst_cli.train import train as train_recipe
 from lst_cli.workspace.store import Workspace
 
 HERE = Path(__file__).parent

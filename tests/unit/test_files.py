@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lst_cli.data.images import read_image
-from lst_cli.data.lvis import read_dataset
+from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.sources import ResultsFile
 from lst_cli.errors import LstError
-from lst_cli.evaluation.sources import ResultsFile
+from lst_cli.evaluate.measure import read_train_counts
+from lst_cli.figures.attention import load_attention
 from lst_cli.files import LONGEST_NAME, open_regular, read_regular, require_regular, shorten_name
-from lst_cli.recipes.measure import read_train_counts
-from lst_cli.reporting.attention import load_attention
-from lst_cli.tables import read_toml
+from lst_cli.images.decode import read_image
+from lst_cli.settings.nested import read_toml
 
 
 def make_pipe(path: Path) -> Path:

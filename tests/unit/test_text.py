@@ -13,7 +13,7 @@ import pytest
 import lst_cli
 from lst_cli.cli.console import note, print_json, print_rows, say, warn
 from lst_cli.cli.main import show_error
-from lst_cli.reporting.markup import (
+from lst_cli.display.markup import (
     escape_html,
     escape_latex,
     escape_markdown,
@@ -22,8 +22,8 @@ from lst_cli.reporting.markup import (
     render_markdown,
     write_csv,
 )
-from lst_cli.reporting.tables import Column, Table
-from lst_cli.tables import parse_override, toml_value
+from lst_cli.display.tables import Column, Table
+from lst_cli.settings.nested import parse_override, toml_value
 from lst_cli.text import escape_unseen, printable, printable_lines
 
 HOSTILE = {
@@ -174,7 +174,7 @@ def test_names_do_not_become_links_in_markdown() -> None:
 def test_only_the_console_writes_to_the_terminal() -> None:
     # Elsewhere text would come to the terminal with its control characters.
     root = Path(lst_cli.__file__).parent
-    allowed = {"cli/console.py", "cli/main.py", "cli/init.py"}
+    allowed = {"cli/console.py", "cli/main.py", "cli/commands/init.py"}
     found = set()
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

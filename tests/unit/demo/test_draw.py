@@ -11,11 +11,11 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as mask_tools
 
-from lst_cli.data.image_finder import find_image
-from lst_cli.data.lvis import read_dataset
+from lst_cli.annotations.read import read_dataset
 from lst_cli.demo.counts import long_tail_counts
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, _rank_categories, draw_demo
 from lst_cli.errors import LstError
+from lst_cli.images.finder import find_image
 
 TINY = {"classes": 4, "size": 64, "head": 4, "val_per_class": 1, "per_image": 2.0}
 

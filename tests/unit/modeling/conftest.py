@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from lst_cli.config import Settings
-from lst_cli.settings import build_settings
-from lst_cli.tables import merge
+from lst_cli.settings.load import build_settings
+from lst_cli.settings.models import Settings
+from lst_cli.settings.nested import merge
 
 SMALL: dict[str, Any] = {
     "preset": "lite",

@@ -7,10 +7,10 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from lst_cli.config import Settings
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, detectron2_config, input_format
-from lst_cli.settings import build_settings, load_settings
+from lst_cli.settings.load import build_settings, load_settings
+from lst_cli.settings.models import Settings
 
 pytestmark = pytest.mark.engine
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.modeling import detecting
-from lst_cli.modeling.box_predictor import CosineBoxPredictor
 from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_by_class
+from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor
 
 pytestmark = pytest.mark.engine
 

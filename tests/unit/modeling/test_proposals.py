@@ -9,8 +9,8 @@ from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
+from lst_cli.modeling.heads.roi_heads import FUTURE
 from lst_cli.modeling.proposals import LstRPN
-from lst_cli.modeling.roi_heads import FUTURE
 
 pytestmark = pytest.mark.engine
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from lst_cli.modeling.cosine import cosines
+from lst_cli.engine.optim import freeze
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.grow import grow_state, random_rows
+from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.teacher import Teacher, recorded
-from lst_cli.training.optim import freeze
 
 pytestmark = pytest.mark.engine
 

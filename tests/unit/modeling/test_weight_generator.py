@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
-from lst_cli.training.checkpoint import load_model, save_model
 
 BASE_ROWS = torch.tensor([[5.0, 0.0], [0.0, 0.1]])
 BACKGROUND = torch.tensor([0.0, 3.0])

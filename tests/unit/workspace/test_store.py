@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lst_cli.config import Settings
 from lst_cli.errors import LstError
+from lst_cli.settings.models import Settings
 from lst_cli.workspace import store
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split

@@ -1,0 +1,1 @@
+"""Annotation files as columns of numbers, read without holding the file."""

@@ -1,0 +1,1 @@
+"""Average precision: ground truth, detections, matching, intervals, kinds of error."""

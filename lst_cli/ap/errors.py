@@ -1,0 +1,335 @@
+"""Where AP is lost: every wrong detection gets a reason, and every reason a price.
+
+The kinds of error are those of TIDE (Bolya et al., ECCV 2020), carried over to federated AP at
+IoU 0.5. A detection is wrong if lvis-api's matching counts it as wrong: its class was looked for
+in its image, it matched nothing, and not every instance left over may lack an outline. What is
+ignored or excused is no error, and neither is anything where nobody looked.
+
+A wrong detection is held against every annotation of its image, whichever scored class that is
+of, since what is annotated was looked for. Annotations without an area do not exist, as for
+lvis-api. The first line that fits names the error, in the order of TIDE's own program:
+
+- *localisation*: its best IoU with an annotation of its class is in [0.1, 0.5);
+- *classification*: IoU of 0.5 or more with an annotation of another class;
+- *duplicate*: IoU of 0.5 or more with one of its class, which a better detection took;
+- *both*: IoU in [0.1, 0.5) with an annotation of another class;
+- *background*: all else.
+
+An annotation that nothing matched is *missed*, unless a localisation or classification error
+points at it, that is, overlaps no other of that kind more.
+
+The price of a kind, dAP50, is AP50 after an oracle has mended all errors of that kind and no
+other, minus AP50:
+
+- localisation: the detection becomes right where it stands in the order of scores. If a detection
+  has taken its annotation before, or it does not count, it vanishes; of several that point at one
+  annotation the best becomes right and the others vanish.
+- classification: likewise, and it moves to the list of the annotation's class. Its price is thus
+  paid by two classes: the one that lost a hit and the one that got a false alarm.
+- duplicate, both, background: the detection vanishes.
+- missed: the annotations leave the count. A class of which nothing is left to be found has lost
+  nothing any more: it counts as 1. (TIDE lets it leave the mean, which hides the price where it
+  is highest: among classes with one or two annotations.)
+
+Prices are no shares of 1 - AP50: they may overlap, and sum to less or more. Each is 0 or above.
+Classes without ground truth have no price; their false alarms are counted nevertheless.
+
+Letters: D detections, W wrong ones, M annotations, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from lst_cli.ap.detections import Detections, IouType
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.lvis_ap import precision_recall_curve
+from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, MISSED, Matches
+from lst_cli.ap.metrics import Count, Fraction
+from lst_cli.ap.overlap import find_overlaps
+from lst_cli.phases.bins import DEFAULT_BINS, Bin
+
+Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+FOREGROUND = float(IOU_THRESHOLDS[0])
+"""IoU from which a detection lies where an annotation does."""
+
+BACKGROUND = 0.1
+"""IoU below which it has nothing to do with it."""
+
+_ALL = 0  # area range of all sizes, and the lowest IoU threshold
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ErrorShares(_Record):
+    """What went wrong with a set of classes, and what it costs.
+
+    Attributes:
+        classes: How many they are.
+        with_ground_truth: Those of them that AP rests on.
+        AP50: Their AP at IoU 0.5 as it is; None if none has ground truth.
+        counts: Errors of each kind: detections by the class they claim, missed annotations by
+            their own.
+        dAP50: What AP50 would gain if the errors of one kind were mended; None likewise.
+    """
+
+    classes: Count
+    with_ground_truth: Count
+    AP50: Fraction | None
+    counts: dict[Kind, Count]
+    dAP50: dict[Kind, Fraction | None]  # noqa: N815  (what TIDE calls it)
+
+
+class ErrorBin(ErrorShares):
+    """The same for the classes in one bin of training instances, [low, high).
+
+    Attributes:
+        bin: The bin's name.
+        low: Fewest training instances inside.
+        high: Fewest outside again; None for no bound.
+    """
+
+    bin: str
+    low: Count
+    high: Count | None
+
+
+class ErrorAnalysis(_Record):
+    """Where AP50 is lost: the content of `errors.json`.
+
+    Attributes:
+        format: Version of this schema.
+        iou_type: `segm` for masks, `bbox` for boxes.
+        images: Validation images.
+        annotations: Annotations that count.
+        right: Detections that match one of them.
+        all: Over all scored classes.
+        bins: By training instances; empty if these are not known.
+    """
+
+    format: Literal[1] = 1
+    iou_type: IouType
+    images: Count
+    annotations: Count
+    right: Count
+    all: ErrorShares
+    bins: tuple[ErrorBin, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Every error by name.
+
+    Attributes:
+        rows: Wrong detections, ascending, shape (W,).
+        kind: Position in `KINDS` of each, shape (W,).
+        target: Annotation that a localisation or classification error points at, -1 for other
+            kinds, shape (W,).
+        missed: Missed annotations, ascending.
+    """
+
+    rows: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    target: NDArray[np.int64]
+    missed: NDArray[np.int64]
+
+
+def analyse_errors(
+    matches: Matches,
+    train_instances: Mapping[int, int] | None = None,
+    bins: Sequence[Bin] = DEFAULT_BINS,
+) -> ErrorAnalysis:
+    """Name every error and say what each kind costs.
+
+    Args:
+        matches: See `match_detections`.
+        train_instances: Training instances by category_id; a class that it lacks has none.
+            Without it there are no bins.
+        bins: Half-open ranges of them, which may overlap.
+
+    Returns:
+        Counts and prices over all classes and by bin.
+    """
+    truth = matches.truth
+    errors = name_errors(matches)
+    before = mended_class_ap(matches, errors, None)
+    gain = {kind: mended_class_ap(matches, errors, kind) - before for kind in KINDS}
+    k = len(truth.category_ids)
+    claimed = matches.detections.category[errors.rows]
+    counts = {
+        kind: np.bincount(claimed[errors.kind == place], minlength=k)
+        for place, kind in enumerate(KINDS)
+    }
+    counts["missed"] = np.bincount(truth.category[errors.missed], minlength=k)
+    instances = {} if train_instances is None else train_instances
+
+    def shares(columns: Sequence[int]) -> dict[str, object]:
+        chosen = list(columns)
+        return {
+            "classes": len(chosen),
+            "with_ground_truth": int((~np.isnan(before[chosen])).sum()),
+            "AP50": _mean(before[chosen]),
+            "counts": {kind: int(counts[kind][chosen].sum()) for kind in KINDS},
+            "dAP50": {kind: _mean(gain[kind][chosen]) for kind in KINDS},
+        }
+
+    found = []
+    for each in bins if train_instances is not None else ():
+        inside = [
+            column
+            for column, category_id in enumerate(truth.category_ids)
+            if each.contains(instances.get(category_id, 0))
+        ]
+        named = {"bin": each.name, "low": each.low, "high": each.high}
+        found.append(ErrorBin.model_validate({**named, **shares(inside)}))
+    return ErrorAnalysis(
+        iou_type="segm" if matches.detections.boxes is None else "bbox",
+        images=len(truth.image_ids),
+        annotations=int((~matches.ignore[_ALL]).sum()),
+        right=int((matches.outcome[_ALL, 0] == HIT).sum()),
+        all=ErrorShares.model_validate(shares(range(k))),
+        bins=tuple(found),
+    )
+
+
+def name_errors(matches: Matches) -> Errors:
+    """Say of every wrong detection why it is wrong, and which annotations were missed."""
+    truth, detections = matches.truth, matches.detections
+    _, wrong = _right_and_wrong(matches)
+    rows = np.flatnonzero(wrong)
+    detection, annotation, iou = find_overlaps(
+        truth, detections, _same_image_groups(truth, detections, rows), BACKGROUND
+    )
+    place = np.searchsorted(rows, detection)
+    own = truth.category[annotation] == detections.category[detection]
+    own_iou, own_annotation = _best(place[own], annotation[own], iou[own], len(rows))
+    other_iou, other_annotation = _best(place[~own], annotation[~own], iou[~own], len(rows))
+    misplaced = (own_iou >= BACKGROUND) & (own_iou < FOREGROUND)
+    mistaken = other_iou >= FOREGROUND
+    cases: list[tuple[Kind, NDArray[np.bool_]]] = [
+        ("localisation", misplaced),
+        ("classification", mistaken),
+        ("duplicate", own_iou >= FOREGROUND),
+        ("both", other_iou >= BACKGROUND),
+    ]
+    kind = np.select(
+        [fits for _, fits in cases],
+        [KINDS.index(name) for name, _ in cases],
+        KINDS.index("background"),
+    )
+    target = np.select([misplaced, mistaken], [own_annotation, other_annotation], -1)
+    lacking = ~matches.ignore[_ALL]
+    lacking[matches.annotation[matches.outcome[_ALL, 0] == HIT]] = False
+    lacking[target[target >= 0]] = False
+    return Errors(rows, kind, target, np.flatnonzero(lacking))
+
+
+def mended_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArray[np.float64]:
+    """AP50 of every class after an oracle has mended one kind of error.
+
+    Args:
+        matches: See `match_detections`.
+        errors: See `name_errors`.
+        kind: What is mended; None for nothing.
+
+    Returns:
+        Shape (K,); nan where there is no ground truth before.
+    """
+    truth, detections = matches.truth, matches.detections
+    right, wrong = _right_and_wrong(matches)
+    category = detections.category
+    counted = ~matches.ignore[_ALL]
+    k = len(truth.category_ids)
+    known = np.bincount(truth.category[counted], minlength=k) > 0
+    if kind == "missed":
+        counted[errors.missed] = False
+    elif kind is not None:
+        chosen = errors.kind == KINDS.index(kind)
+        wrong[errors.rows[chosen]] = False
+        if kind in ("localisation", "classification"):
+            rows, target = _takers(matches, errors.rows[chosen], errors.target[chosen])
+            right[rows] = True
+            category = category.copy()
+            category[rows] = truth.category[target]
+    instances = np.bincount(truth.category[counted], minlength=k)
+    kept = np.flatnonzero(right | wrong)
+    # Of equal scores the image with the lower id comes first, as in lvis-api.
+    order = kept[np.lexsort((detections.image[kept], -detections.scores[kept], category[kept]))]
+    bounds = np.searchsorted(category[order], np.arange(k + 1)).tolist()
+    ap = np.where(known, 1.0, np.nan)
+    for column in np.flatnonzero(instances).tolist():
+        mine = order[bounds[column] : bounds[column + 1]]
+        precision, _ = precision_recall_curve(
+            right[None, mine], wrong[None, mine], int(instances[column])
+        )
+        ap[column] = precision.mean()
+    return ap
+
+
+def _right_and_wrong(matches: Matches) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """What lvis-api counts as right and as wrong at IoU 0.5, all sizes, shape (D,) each."""
+    outcome = np.full(len(matches.detections), MISSED, dtype=np.int8)
+    outcome[matches.rows] = matches.outcome[_ALL, 0]
+    low, high = AREA_RANGES[_ALL]
+    areas = matches.detections.areas
+    counts = ~(matches.excused | (areas < low) | (areas > high))
+    return outcome == HIT, (outcome == MISSED) & counts
+
+
+def _same_image_groups(
+    truth: GroundTruth, detections: Detections, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Some detections, and annotations of any class in the same image, image after image."""
+    mine = rows[np.argsort(detections.image[rows], kind="stable")]
+    theirs = np.argsort(truth.image, kind="stable")
+    theirs = theirs[truth.counts[theirs]]
+    images = np.arange(len(truth.image_ids) + 1)
+    begins = np.searchsorted(detections.image[mine], images).tolist()
+    lows = np.searchsorted(truth.image[theirs], images).tolist()
+    for image in images[:-1].tolist():
+        begin, end = begins[image], begins[image + 1]
+        low, high = lows[image], lows[image + 1]
+        if begin < end and low < high:
+            yield mine[begin:end], theirs[low:high]
+
+
+def _best(
+    place: NDArray[np.int64], annotation: NDArray[np.int64], iou: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Highest IoU of each of some detections, and the annotation; 0 and -1 without any.
+
+    Of equal ones the later annotation, as in the matching.
+    """
+    order = np.lexsort((annotation, iou, place))
+    best_iou, best = np.zeros(count), np.full(count, -1, dtype=np.int64)
+    # The last of a detection's pairs is written last.
+    last = order[np.flatnonzero(np.diff(place[order], append=-1))]
+    best_iou[place[last]], best[place[last]] = iou[last], annotation[last]
+    return best_iou, best
+
+
+def _takers(
+    matches: Matches, rows: NDArray[np.int64], target: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of detections that point at annotations: those that get theirs, and which."""
+    free = ~matches.ignore[_ALL]
+    free[matches.annotation[matches.annotation >= 0]] = False
+    rows, target = rows[free[target]], target[free[target]]
+    order = np.argsort(-matches.detections.scores[rows], kind="stable")
+    taken, first = np.unique(target[order], return_index=True)
+    return rows[order[first]], taken
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

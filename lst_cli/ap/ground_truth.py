@@ -1,0 +1,337 @@
+"""An annotation file as the ground truth of some classes, in columns.
+
+In phase t, classes of later phases do not exist: their annotations are dropped, and so are
+their names in the federated lists. Every image stays, since one without an instance of a
+seen class can still be labelled as having none.
+
+Letters: N images, M annotations, K classes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.annotations.json_stream import Progress
+from lst_cli.annotations.problems import count_of
+from lst_cli.annotations.read import Dataset, Layout, huge_images, iter_segmentations
+from lst_cli.annotations.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
+from lst_cli.check.unusable import tell_skipped
+from lst_cli.errors import LstError
+from lst_cli.phases.bins import frequency_of
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What is known about K classes in N images.
+
+    Attributes:
+        path: The annotation file.
+        layout: Of the file.
+        image_ids: Ascending, as lvis-api goes through images, shape (N,).
+        sizes: Height and width of each image in pixels, shape (N, 2).
+        category_ids: The classes to score, in the order of their columns.
+        known_category_ids: These and all others of the file, whose detections take part in the
+            cap on detections only.
+        names: Name of each class to score.
+        frequencies: "r", "c", "f", or "" of each.
+        image: Row of each annotation's image, shape (M,), in the order of the file.
+        category: Column of each annotation's class, shape (M,).
+        ids: Annotation ids, shape (M,).
+        boxes: x, y, width, height in pixels, shape (M, 4).
+        areas: As stated, in square pixels, shape (M,).
+        ignore: Whether a match with it is neither right nor wrong, shape (M,).
+        rles: Mask of each annotation; None if they were not asked for.
+        negative: Pairs of image and class verified to be absent, as `pair_keys`, ascending; see
+            `labelled_absent`.
+        unsure: In a file that is not federated, pairs of which nobody knows whether the class is
+            absent; likewise.
+        partial: Pairs where not every instance is outlined, likewise.
+        federated: Whether the file says which classes were looked for in which image.
+        notes: Sentences about what was read differently from what the file says.
+    """
+
+    path: Path
+    layout: Layout
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    category_ids: tuple[int, ...]
+    known_category_ids: frozenset[int]
+    names: tuple[str, ...]
+    frequencies: tuple[str, ...]
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    ignore: NDArray[np.bool_]
+    rles: list[Rle] | None
+    negative: NDArray[np.int64]
+    unsure: NDArray[np.int64]
+    partial: NDArray[np.int64]
+    federated: bool
+    notes: tuple[str, ...]
+
+    def pair_keys(self, image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One number for each pair of image and class: row times K plus column."""
+        return image * len(self.category_ids) + category
+
+    def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a class that has no annotation in an image is known not to be there.
+
+        Args:
+            keys: Pairs of image and class, as `pair_keys`, shape (D,).
+        """
+        if self.federated:
+            return contains(self.negative, keys)
+        # N times K pairs are not listed.
+        return ~contains(self.unsure, keys)
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """Which annotations lvis-api looks at: it passes over those without an area, shape (M,)."""
+        return (self.areas > 0) & (self.areas < np.inf)
+
+
+def build_ground_truth(
+    dataset: Dataset,
+    category_ids: Iterable[int] | None = None,
+    train_image_counts: Mapping[int, int] | None = None,
+    *,
+    masks: bool = True,
+    progress: Progress | None = None,
+) -> GroundTruth:
+    """Leave of an annotation file only what some classes need, and read their masks.
+
+    A plain COCO-format file names no negatives: every image is taken to be labelled for
+    every class, so that each image is a negative of each class it has no annotation of.
+    Crowd regions, which LVIS does not have, are dropped; what COCO says by them (more
+    instances here than are outlined) is said in LVIS's way, by listing the class as not
+    exhaustively labelled in that image.
+
+    Args:
+        dataset: The file's columns: LVIS v0.5, LVIS v1 or plain COCO instance annotations.
+        category_ids: The classes to score, for instance those of a phase and of all before it;
+            all classes of the file by default.
+        train_image_counts: Training images of each class, which decide whether it is rare,
+            common or frequent where the file does not say. Without it such a class is none of
+            them.
+        masks: Whether to read the masks.
+        progress: Bytes of the file read, and its size.
+
+    Returns:
+        The ground truth, its classes in the order of `category_ids`.
+
+    Raises:
+        LstError: If a class is asked for twice, or a segmentation is unusable.
+    """
+    path = dataset.path
+    listed = tuple(dataset.categories.ids.tolist())
+    # lvis-api takes them in this order, on which the last bits of its means depend.
+    wanted = tuple(sorted(listed)) if category_ids is None else tuple(category_ids)
+    if len(set(wanted)) != len(wanted):
+        raise LstError("a class is listed twice among those to score", "list every class once")
+    frequencies = _frequencies(dataset, wanted, train_image_counts)
+    column_of = {category_id: column for column, category_id in enumerate(wanted)}
+    columns = np.array([column_of.get(one, -1) for one in listed], dtype=np.int64)
+
+    order = np.argsort(dataset.images.ids, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    instances = dataset.instances
+    category = columns[instances.category_index]  # (all annotations of the file,)
+    image = rank[instances.image_index]
+    kept = np.flatnonzero((category >= 0) & ~instances.crowd)
+    crowds = np.flatnonzero((category >= 0) & instances.crowd)
+    names = dict(zip(listed, dataset.categories.names, strict=True))
+    sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
+    if masks:
+        _refuse_huge(dataset)
+    rles, scraps = None, 0
+    if masks:
+        rles, scraps = _read_masks(dataset, kept, sizes[image[kept]].astype(np.int64), progress)
+    k = len(wanted)
+    crowded = np.unique(image[crowds] * k + category[crowds])
+    negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
+    partial = _pairs(dataset.images.not_exhaustive_category_ids, rank, column_of)
+    return GroundTruth(
+        path=path,
+        layout=dataset.layout,
+        image_ids=dataset.images.ids[order],
+        sizes=sizes.astype(np.int64),
+        category_ids=wanted,
+        known_category_ids=frozenset(wanted) | frozenset(listed),
+        names=tuple(names.get(one, "") for one in wanted),
+        frequencies=frequencies,
+        image=image[kept],
+        category=category[kept],
+        ids=instances.ids[kept],
+        boxes=instances.boxes[kept],
+        areas=instances.areas[kept],
+        ignore=instances.ignore[kept],
+        rles=rles,
+        negative=np.setdiff1d(negative, crowded),
+        unsure=crowded,
+        partial=np.union1d(partial, crowded),
+        federated=dataset.federated,
+        notes=_notes(dataset, crowds, sum(one not in names for one in wanted), scraps),
+    )
+
+
+def of_images(truth: GroundTruth, image_ids: NDArray[np.int64]) -> GroundTruth:
+    """Leave only some images, as if the file had no others.
+
+    Args:
+        truth: The ground truth.
+        image_ids: Those that stay.
+    """
+    k = len(truth.category_ids)
+    stay = np.isin(truth.image_ids, image_ids)
+    row = np.cumsum(stay) - 1  # of each image that stays
+    kept = np.flatnonzero(stay[truth.image])
+
+    def pairs(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        keys = keys[stay[keys // k]]
+        moved: NDArray[np.int64] = row[keys // k] * k + keys % k
+        return moved
+
+    return replace(
+        truth,
+        image_ids=truth.image_ids[stay],
+        sizes=truth.sizes[stay],
+        image=row[truth.image[kept]],
+        category=truth.category[kept],
+        ids=truth.ids[kept],
+        boxes=truth.boxes[kept],
+        areas=truth.areas[kept],
+        ignore=truth.ignore[kept],
+        rles=None if truth.rles is None else [truth.rles[place] for place in kept.tolist()],
+        negative=pairs(truth.negative),
+        unsure=pairs(truth.unsure),
+        partial=pairs(truth.partial),
+    )
+
+
+def contains(pairs: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which keys are among some pairs.
+
+    Args:
+        pairs: Ascending.
+        keys: Any, shape (D,).
+
+    Returns:
+        Shape (D,).
+    """
+    if not len(pairs):
+        return np.zeros(len(keys), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
+    found: NDArray[np.bool_] = pairs[place] == keys
+    return found
+
+
+def _refuse_huge(dataset: Dataset) -> None:
+    huge = huge_images(dataset)
+    if len(huge):
+        images, row = dataset.images, huge[0]
+        raise LstError(
+            f"{dataset.path}: image {images.ids[row]} is said to be {images.widths[row]} wide "
+            f"and {images.heights[row]} high; masks are drawn up to {MOST_PIXELS:,} pixels",
+            "state the image's size; boxes alone can be scored: --iou-type bbox",
+        )
+
+
+def _frequencies(
+    dataset: Dataset, wanted: Sequence[int], train_image_counts: Mapping[int, int] | None
+) -> tuple[str, ...]:
+    stated = dict(zip(dataset.categories.ids.tolist(), dataset.categories.frequencies, strict=True))
+    found = []
+    for category_id in wanted:
+        frequency = stated.get(category_id, "")
+        if not frequency and train_image_counts is not None:
+            if category_id not in train_image_counts:
+                raise LstError(
+                    f"the number of training images of class {category_id} is not known",
+                    "give the annotations that the model was trained on",
+                )
+            frequency = frequency_of(train_image_counts[category_id])
+        found.append(frequency)
+    return tuple(found)
+
+
+def _pairs(
+    lists: Sequence[Collection[int]], rank: NDArray[np.int64], column_of: Mapping[int, int]
+) -> NDArray[np.int64]:
+    """Keys of the pairs that federated lists name, ascending."""
+    k = len(column_of)
+    keys = [
+        row * k + column_of[category_id]
+        for row, named in zip(rank.tolist(), lists, strict=True)
+        for category_id in named
+        if category_id in column_of
+    ]
+    return np.unique(np.array(keys, dtype=np.int64))
+
+
+def _read_masks(
+    dataset: Dataset, rows: NDArray[np.int64], sizes: NDArray[np.int64], progress: Progress | None
+) -> tuple[list[Rle], int]:
+    """The mask of some annotations, ascending by row, and how many have polygons left out."""
+    found: list[Rle] = []
+    scraps = 0
+    for first, records in iter_segmentations(dataset.path, progress=progress) if len(rows) else ():
+        low, high = np.searchsorted(rows, (first, first + len(records)))
+        for place, row in enumerate(rows[low:high].tolist(), start=int(low)):
+            record = records[row - first]
+            height, width = sizes[place].tolist()
+            segmentation, fault, _ = examine(bytes(record.segmentation), height, width)
+            # A mask without a pixel is scored as lvis-api does, though nobody can learn from it.
+            if segmentation is None or fault not in (*USABLE, "empty-mask"):
+                raise LstError(
+                    f"{dataset.path}: annotation {record.id} has "
+                    f"{FAULTS[fault or 'no-segmentation']}",
+                    "leave such annotations out with --skip-unusable, or see them all: "
+                    f"lst check --val {shlex.quote(str(dataset.path))}",
+                )
+            scraps += fault == "some-short-polygons"
+            found.append(draw_mask(segmentation, height, width))
+    return found, scraps
+
+
+def _notes(
+    dataset: Dataset, crowds: NDArray[np.int64], missing: int, scraps: int
+) -> tuple[str, ...]:
+    notes = []
+    if not dataset.federated:
+        notes.append(
+            "The annotation file does not say which classes were looked for in which image: "
+            "every image counts as labelled for every class."
+        )
+    if dataset.unlisted:
+        notes.append(
+            f"{count_of(len(dataset.unlisted), 'image has', 'images have')} no neg_category_ids or "
+            "not_exhaustive_category_ids, which others have: their lists count as empty."
+        )
+    if scraps:
+        told = count_of(scraps, "annotation has", "annotations have")
+        notes.append(f"{told} {FAULTS['some-short-polygons']}.")
+    for skipped in dataset.skipped.values():
+        crowds = np.setdiff1d(crowds, skipped)
+    if len(crowds):
+        notes.append(
+            f"{len(crowds)} crowd annotations are left out; where they are, detections of their "
+            "class that match nothing else are not counted as wrong."
+        )
+    if dataset.skipped:
+        told = tell_skipped({kind: len(rows) for kind, rows in dataset.skipped.items()})
+        notes.append(f"{told}; they count as crowds.")
+    if missing:
+        notes.append(
+            f"{missing} of the classes to score are not listed in the annotation file and have no "
+            "ground truth there."
+        )
+    return tuple(notes)

@@ -1,0 +1,178 @@
+"""Federated average precision: lvis-api's numbers to the last bit, from matched detections.
+
+Letters: T IoU thresholds (0.50, 0.55, ... 0.95), R recall thresholds (0, 0.01, ... 1),
+K classes, A area ranges (all, small, medium, large), D detections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.annotations.json_stream import Progress
+from lst_cli.ap.detections import Cap, IouType, gather_detections
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches, match_detections
+from lst_cli.ap.sources import Source
+
+RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+"""Shape (R,)."""
+
+_EPS = np.spacing(1)
+_FREQUENCIES = "rcf"
+
+
+@dataclass(frozen=True, eq=False)
+class ApResult:
+    """What lvis-api computes, as it computes it.
+
+    Attributes:
+        precision: Precision at each recall threshold, shape (T, R, K, A); -1 for a class
+            without ground truth in that area range.
+        recall: Largest recall, shape (T, K, A); -1 likewise.
+        category_ids: The K classes, in the order they were asked for.
+        summary: lvis-api's means, fractions, -1 for none: `AP`, `AP50`, `AP75`, `APs`,
+            `APm`, `APl`, `APr`, `APc`, `APf`, `AR`, `ARs`, `ARm`, `ARl`.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    category_ids: tuple[int, ...]
+    summary: Mapping[str, float]
+
+
+def lvis_ap(
+    truth: GroundTruth,
+    source: Source,
+    *,
+    iou_type: IouType,
+    cap: Cap | None = None,
+    progress: Progress | None = None,
+) -> ApResult:
+    """Score detections as LVIS does.
+
+    A detection counts only in images that are labelled for its class: those with an
+    instance of it and those that list it in `neg_category_ids`. Where the class is in
+    `not_exhaustive_category_ids`, a detection that matches nothing is neither right nor
+    wrong. The cap on detections is per image, over all classes, and comes first.
+
+    Args:
+        truth: The ground truth.
+        source: The detections. May be empty: every class with ground truth then scores 0.
+        iou_type: `segm` compares masks, `bbox` boxes.
+        cap: How many detections take part; LVIS's 300 an image by default.
+        progress: Called with the number of classes done and of all classes.
+
+    Returns:
+        Precision, recall and their means.
+
+    Raises:
+        LstError: If a detection is unusable, see `gather_detections`.
+    """
+    detections = gather_detections(truth, source, iou_type, cap)
+    return average_precision(match_detections(truth, detections), progress=progress)
+
+
+def average_precision(matches: Matches, *, progress: Progress | None = None) -> ApResult:
+    """Precision and recall of every class from what became of its detections.
+
+    Args:
+        matches: See `match_detections`.
+        progress: Called with the number of classes done and of all classes.
+    """
+    truth, detections = matches.truth, matches.detections
+    t, r, k, a = len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), len(truth.category_ids), 4
+    precision, recall = np.full((t, r, k, a), -1.0), np.full((t, k, a), -1.0)
+    instances = np.stack(
+        [np.bincount(truth.category[~ignored], minlength=k) for ignored in matches.ignore]
+    )  # (A, K)
+    begins = np.searchsorted(detections.category, np.arange(k + 1))
+    overlapping = np.searchsorted(matches.rows, begins)
+    for column in range(k):
+        if instances[:, column].any():
+            rows = slice(int(begins[column]), int(begins[column + 1]))
+            known = slice(int(overlapping[column]), int(overlapping[column + 1]))
+            # Of equal scores the image with the lower id comes first, as in lvis-api.
+            order = np.argsort(-detections.scores[rows], kind="stable")
+            for area in range(a):
+                count = int(instances[area, column])
+                if count:
+                    precision[:, :, column, area], recall[:, column, area] = precision_recall_curve(
+                        *_right_and_wrong(matches, area, rows, known, order), count
+                    )
+        if progress is not None:
+            progress(column + 1, k)
+    return ApResult(
+        precision, recall, truth.category_ids, _summarize(precision, recall, truth.frequencies)
+    )
+
+
+def _right_and_wrong(
+    matches: Matches, area: int, rows: slice, known: slice, order: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which detections of a class are right and which wrong, best first, shape (T, D) each."""
+    low, high = AREA_RANGES[area]
+    areas = matches.detections.areas[rows]
+    # A miss outside the range says nothing about it.
+    counts = ~(matches.excused[rows] | (areas < low) | (areas > high))  # (D,)
+    outcome = np.zeros((len(IOU_THRESHOLDS), len(areas)), dtype=np.int8)
+    outcome[:, matches.rows[known] - rows.start] = matches.outcome[area, :, known]
+    right = outcome == HIT
+    wrong = (outcome == 0) & counts
+    return right[:, order], wrong[:, order]
+
+
+def precision_recall_curve(
+    right: NDArray[np.bool_], wrong: NDArray[np.bool_], instances: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision at each recall threshold, and the largest recall.
+
+    Args:
+        right: Whether each detection of a class is right, the best first, shape (T, D).
+        wrong: Whether it is wrong; some are neither.
+        instances: Annotations that count.
+
+    Returns:
+        Shapes (T, R) and (T,).
+    """
+    precision = np.zeros((len(right), len(RECALL_THRESHOLDS)))
+    if not right.any():
+        return precision, np.zeros(len(right))
+    tp, fp = np.cumsum(right, axis=1), np.cumsum(wrong, axis=1)  # (T, D)
+    recall = tp / instances
+    raw = tp / (fp + tp + _EPS)
+    # The best precision at this recall or any higher one.
+    best = np.maximum.accumulate(raw[:, ::-1], axis=1)[:, ::-1]
+    for row in range(len(right)):
+        at = np.searchsorted(recall[row], RECALL_THRESHOLDS, side="left")
+        reached = at < right.shape[1]
+        precision[row, reached] = best[row, at[reached]]
+    return precision, recall[:, -1]
+
+
+def _summarize(
+    precision: NDArray[np.float64], recall: NDArray[np.float64], frequencies: Sequence[str]
+) -> dict[str, float]:
+    """lvis-api's means: over every entry that is not -1."""
+
+    def mean(entries: NDArray[np.float64]) -> float:
+        entries = entries[entries > -1]
+        return float(entries.mean()) if entries.size else -1.0
+
+    summary = {
+        "AP": mean(precision[..., 0]),
+        "AP50": mean(precision[0:1, ..., 0]),
+        "AP75": mean(precision[5:6, ..., 0]),
+    }
+    for area, letter in enumerate("sml", start=1):
+        summary[f"AP{letter}"] = mean(precision[..., area])
+    for letter in _FREQUENCIES:
+        columns = [column for column, one in enumerate(frequencies) if one == letter]
+        summary[f"AP{letter}"] = mean(precision[:, :, columns, 0])
+    summary["AR"] = mean(recall[..., 0])
+    for area, letter in enumerate("sml", start=1):
+        summary[f"AR{letter}"] = mean(recall[..., area])
+    return summary

@@ -1,0 +1,159 @@
+"""lvis-api itself, run on the same ground truth and detections: what our own numbers must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.ap.detections import Cap, IouType, rows_under_cap
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.lvis_ap import ApResult
+from lst_cli.ap.lvis_package import LvisPackage, load_lvis
+from lst_cli.ap.sources import RESULTS_HINT, Source
+from lst_cli.errors import LstError
+
+_FREQUENCIES = ["r", "c", "f", ""]
+
+
+def reference_ap(
+    truth: GroundTruth, source: Source, *, iou_type: IouType, cap: Cap | None = None
+) -> ApResult:
+    """Score detections with the installed `lvis` package, unchanged.
+
+    It takes minutes and gigabytes where `lvis_ap` takes seconds. Annotations are numbered from
+    1, since it takes an id of 0 for no match, and for masks it is not shown the boxes, by which it
+    would tell small from large.
+
+    Args:
+        truth: The ground truth.
+        source: The detections, at least one.
+        iou_type: `segm` compares masks, `bbox` boxes.
+        cap: How many detections take part; LVIS's 300 an image by default.
+
+    Returns:
+        What `LVISEval` computes.
+
+    Raises:
+        LstError: If `lvis` is not installed, or there is no detection, which it cannot score.
+    """
+    cap = Cap() if cap is None else cap
+    package = load_lvis()
+    found = _detections(source, iou_type)
+    if not found:
+        raise LstError(f"{source.name}: lvis-api cannot score an empty list", RESULTS_HINT)
+    if cap.per_class is not None:  # which lvis-api does not know
+        found = _best_of_each_class(found, cap)
+    annotations = _ground_truth(package, truth, iou_type)
+    results = package.results(annotations, found, -1 if cap.per_image is None else cap.per_image)
+    evaluation = package.evaluation(annotations, results, iou_type)
+    evaluation.params.cat_ids = list(truth.category_ids)
+    evaluation.params.img_count_lbl = _FREQUENCIES
+    evaluation.run()
+    return ApResult(
+        evaluation.eval["precision"],
+        evaluation.eval["recall"],
+        truth.category_ids,
+        {name.split("@")[0]: float(value) for name, value in evaluation.results.items()},
+    )
+
+
+def largest_difference(ours: ApResult, theirs: ApResult) -> float:
+    """The largest difference of any number of two results: curves, recalls and means."""
+    gaps = [
+        np.abs(ours.precision - theirs.precision).max(initial=0),
+        np.abs(ours.recall - theirs.recall).max(initial=0),
+        *(abs(ours.summary[name] - theirs.summary[name]) for name in theirs.summary),
+    ]
+    return float(max(gaps))
+
+
+def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -> Any:
+    k = len(truth.category_ids)
+    lists: dict[str, list[list[int]]] = {}
+    for name, pairs in (("negative", truth.negative), ("partial", truth.partial)):
+        of_image: list[list[int]] = [[] for _ in truth.image_ids]
+        for key in pairs.tolist():
+            of_image[key // k].append(truth.category_ids[key % k])
+        lists[name] = of_image
+    if not truth.federated:
+        for row, listed in enumerate(lists["negative"]):
+            keys = row * k + np.arange(k)
+            absent = truth.labelled_absent(keys)
+            listed += [truth.category_ids[column] for column in np.flatnonzero(absent).tolist()]
+    images = [
+        {
+            "id": image_id,
+            "height": height,
+            "width": width,
+            "neg_category_ids": lists["negative"][row],
+            "not_exhaustive_category_ids": lists["partial"][row],
+        }
+        for row, (image_id, (height, width)) in enumerate(
+            zip(truth.image_ids.tolist(), truth.sizes.tolist(), strict=True)
+        )
+    ]
+    annotations = [
+        {
+            "id": row + 1,
+            "image_id": int(truth.image_ids[truth.image[row]]),
+            "category_id": truth.category_ids[int(truth.category[row])],
+            "bbox": truth.boxes[row].tolist(),
+            "area": float(truth.areas[row]),
+            "ignore": int(truth.ignore[row]),
+            **({"segmentation": truth.rles[row]} if iou_type == "segm" and truth.rles else {}),
+        }
+        for row in range(len(truth.image))
+    ]
+    categories = [
+        {"id": category_id, "frequency": frequency}
+        for category_id, frequency in zip(truth.category_ids, truth.frequencies, strict=True)
+    ]
+    index = package.ground_truth.__new__(package.ground_truth)  # its constructor wants a file
+    index.logger = _Silent()
+    index.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    index._create_index()
+    return index
+
+
+class _Silent:
+    """A logger nobody configured and nobody hears."""
+
+    def info(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def _detections(source: Source, iou_type: IouType) -> list[dict[str, Any]]:
+    boxed = iou_type == "bbox"
+    found = [
+        {
+            "image_id": record.image_id,
+            "category_id": record.category_id,
+            "score": record.score,
+            **({"bbox": list(record.bbox)} if boxed else {}),
+        }
+        for records in source.keys(boxed)
+        for record in records
+    ]
+    if not boxed:
+        for first, segmentations in source.masks():
+            for row, segmentation in enumerate(segmentations, start=first):
+                try:
+                    rle = source.parse(segmentation)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    raise LstError(
+                        f"{source.name}: detection {row} has no compressed RLE", RESULTS_HINT
+                    ) from error
+                found[row]["segmentation"] = {"size": list(rle.size), "counts": rle.counts}
+    return found
+
+
+def _best_of_each_class(found: Sequence[dict[str, Any]], cap: Cap) -> list[dict[str, Any]]:
+    def column(key: str) -> NDArray[Any]:
+        return np.array([one[key] for one in found])
+
+    rows = rows_under_cap(cap, column("image_id"), column("category_id"), column("score"))
+    return [found[row] for row in rows.tolist()]

@@ -1,0 +1,69 @@
+"""What a reader of AP should know of the ground truth and of the boxes of detections.
+
+Nothing here changes a number: lvis-api counts these objects, and so do we.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.ap.detections import Detections
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
+from lst_cli.check.objects import (
+    find_surplus,
+    find_unmatchable,
+    tell_surplus,
+    tell_unmatchable,
+)
+
+
+def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
+    """Sentences about objects that count as missed whatever is detected, and about wrong boxes.
+
+    Args:
+        truth: The ground truth, with or without masks.
+        most: Detections an image that count; None for all.
+    """
+    rows = np.flatnonzero(truth.counts & ~truth.ignore)
+    image, boxes = truth.image[rows], truth.boxes[rows]
+    sizes = truth.sizes[image][:, ::-1].astype(np.float64)
+    extents, areas = _mask_extents(truth, rows)
+    found = find_unmatchable(
+        truth.pair_keys(image, truth.category[rows]), boxes, truth.areas[rows], sizes, areas == 0
+    )
+    said = [tell_unmatchable(found, len(rows))] if found else []
+    surplus = find_surplus(image, most) if most is not None else (0, 0)
+    if most is not None and surplus[0]:
+        said.append(tell_surplus(surplus, most))
+    wrong = check_boxes_of_masks(boxes, extents, sizes, image, str)
+    wrong = wrong or check_box_layout(boxes, sizes, str)
+    said += [problem.message for problem in wrong]
+    return tuple(f"{truth.path.name}: {sentence}." for sentence in said)
+
+
+def detection_notes(truth: GroundTruth, detections: Detections) -> tuple[str, ...]:
+    """Sentences about detections whose boxes cannot be left, top, width and height in pixels."""
+    if detections.boxes is None:
+        return ()
+    sizes = truth.sizes[detections.image][:, ::-1].astype(np.float64)
+    found = check_box_layout(detections.boxes, sizes, str, what="detections")
+    return tuple(f"{problem.message[:1].upper()}{problem.message[1:]}." for problem in found)
+
+
+def _mask_extents(
+    truth: GroundTruth, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Extents and areas of masks, NaN where there is none."""
+    extents, areas = np.full((len(rows), 4), np.nan), np.full(len(rows), np.nan)
+    if truth.rles is None or not len(rows):
+        return extents, areas
+    from pycocotools import mask
+
+    chosen = [truth.rles[row] for row in rows.tolist()]
+    areas = np.asarray(mask.area(chosen), dtype=np.float64)
+    boxes = np.asarray(mask.toBbox(chosen), dtype=np.float64)
+    extents = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
+    extents[areas == 0] = np.nan
+    return extents, areas

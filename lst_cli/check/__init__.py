@@ -1,0 +1,1 @@
+"""What can be wrong with annotations and images, found before training."""

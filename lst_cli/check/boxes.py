@@ -1,0 +1,336 @@
+"""Whether boxes are those of their masks and of their images, and if not, what they look like.
+
+Boxes are left, top, width and height in pixels, as they should be, shape (n, 4). An extent is
+what a mask reaches: left, top, right and bottom, shape (n, 4), NaN where it is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.read import Dataset
+from lst_cli.check.box_readings import (
+    LAYOUTS,
+    MASKS,
+    MOVED,
+    PIXEL_LAYOUTS,
+    FloatArray,
+    Reading,
+    edges_of,
+)
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+NameRow = Callable[[int], str]
+
+_PIXELS = 2.0  # by which an edge may differ
+_EXACT, _ALIKE = 0.02, 0.05  # and in addition as a share of the mask: same box; recognised box
+_SAMPLE = 20_000  # boxes that every reading is tried on
+_MOST = 0.5  # share of the boxes of a file that makes it useless
+_FEW, _RARE = 10, 0.05  # boxes, and their share, that name a reading that fits no majority
+_MANY = 0.2  # share of boxes that may reach out before other readings are tried
+_TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
+_ASIDE = re.compile(r" \([^)]*\)")
+_HINT = "compute each box from its mask: left, top, width and height in pixels"
+
+
+def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
+    """Check the boxes of a file, crowds left out, against its masks and its images.
+
+    Args:
+        dataset: The file.
+        extents: Of its masks, a row for each annotation.
+    """
+    instances, images = dataset.instances, dataset.images
+    rows = np.flatnonzero(~instances.crowd)
+    image = instances.image_index[rows]
+    sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
+    boxes, extents = instances.boxes[rows], extents[rows]
+
+    def name(place: int) -> str:
+        number = instances.ids[rows[place]]
+        return f"annotation {number} of image {images.ids[image[place]]}: {boxes[place].tolist()}"
+
+    found = check_boxes_of_masks(boxes, extents, sizes, image.astype(np.int64), name)
+    known = np.isfinite(extents).all(axis=1).any()
+    if not any(problem.severity == "error" for problem in found):
+        found += check_box_layout(boxes, sizes, name, readings=() if known else PIXEL_LAYOUTS)
+    return found
+
+
+def check_boxes_of_masks(
+    boxes: FloatArray,
+    extents: FloatArray,
+    sizes: FloatArray,
+    images: IntArray,
+    name_row: NameRow,
+) -> list[Problem]:
+    """Compare every box with what its mask reaches.
+
+    Args:
+        boxes: The boxes.
+        extents: Of the masks; those that are not finite are passed over.
+        sizes: Width and height of each box's image, shape (n, 2).
+        images: Which image each box lies in, shape (n,).
+        name_row: Names a box by its row, for examples.
+
+    Returns:
+        Nothing if all agree. An error if most boxes of the file are wrong, in a way that is
+        recognised or beyond half of their overlap; otherwise a warning.
+    """
+    known = np.flatnonzero(np.isfinite(np.concatenate((extents, boxes), axis=1)).all(axis=1))
+    wrong = known
+    near = _near(edges_of(boxes[wrong]), extents[wrong], sizes[wrong], _EXACT)
+    compared, wrong = len(wrong), wrong[~near]
+    if not len(wrong):
+        return _check_one_pixel(boxes, extents, known, name_row)
+    parts = boxes[wrong], extents[wrong], sizes[wrong], images[wrong]
+    looks: Counter[str] = Counter()
+    for name, count in _recognise(*parts):
+        looks[name] += count
+    recognised = looks.total()
+    apart = int((_overlap(edges_of(parts[0]), parts[1]) < 0.5).sum())
+    useless = max(recognised, apart) >= _MOST * compared
+    what = "; ".join(f"{count:,} look like {name}" for name, count in looks.most_common())
+    if recognised == len(wrong) and len(looks) == 1:
+        what = f"{'it looks' if len(wrong) == 1 else 'they look'} like {next(iter(looks))}"
+    rest = len(wrong) - recognised
+    if rest and not looks:
+        what = "in no way that is recognised" if rest > 1 else ""
+    return [
+        Problem(
+            "error" if useless else "warning",
+            "box-not-of-mask",
+            f"{len(wrong):,} of {count_of(compared, 'box', 'boxes')} "
+            f"{'differs' if len(wrong) == 1 else 'differ'} from the extent of "
+            f"{'its mask' if len(wrong) == 1 else 'their masks'}" + (f": {what}" if what else ""),
+            len(wrong),
+            examples(_describe(name_row(row), boxes[row], extents[row]) for row in wrong.tolist()),
+            _HINT,
+        )
+    ]
+
+
+def check_box_layout(
+    boxes: FloatArray,
+    sizes: FloatArray,
+    name_row: NameRow,
+    *,
+    what: str = "boxes",
+    readings: Sequence[Reading] = PIXEL_LAYOUTS,
+) -> list[Problem]:
+    """See from boxes alone whether they can be left, top, width and height in pixels.
+
+    Args:
+        boxes: The boxes.
+        sizes: Width and height of each box's image, shape (n, 2).
+        name_row: Names a box by its row, for examples.
+        what: What the boxes are called.
+        readings: What else they may be; none for boxes that agree with their masks.
+
+    Returns:
+        An error if most boxes lie within a pixel, or if many reach out of their images and by
+        another reading none does; a warning if most reach out by every reading.
+    """
+    rows = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+    if not len(rows):
+        return []
+    boxes, sizes = boxes[rows], sizes[rows]
+    error, hint = True, f"write {what} as left, top, width and height in pixels"
+    large = np.tile(sizes >= _TINY_IMAGE, 2)
+    wrong: BoolArray = np.logical_and.reduce((boxes > -0.1) & (boxes < 1.1) & large, axis=1)
+    if wrong.mean() >= _MOST:
+        says = "hold no number above 1: they look like shares of the image"
+    else:
+        wrong = ~_inside(edges_of(boxes), sizes, 0.1)
+        if wrong.mean() < _MANY:
+            return []
+        says = "reach out of their images"
+        look = next((one for one in readings if _explains(one.edges(boxes, sizes), sizes)), None)
+        if look is not None:
+            says += f"; none would if they were boxes {look.name}"
+        elif _explains(edges_of(boxes), sizes[:, ::-1]):
+            says += "; none would if width and height of the images were exchanged"
+            hint = "exchange width and height of the images"
+        elif wrong.mean() >= _MOST:
+            error = False
+        else:
+            return []
+    chosen = rows[wrong].tolist()
+    return [
+        Problem(
+            "error" if error else "warning",
+            "box-layout",
+            f"{len(chosen):,} of {len(rows):,} {what} {says}",
+            len(chosen),
+            examples(name_row(row) for row in chosen),
+            hint,
+        )
+    ]
+
+
+def _check_one_pixel(
+    boxes: FloatArray, extents: FloatArray, rows: IntArray, name_row: NameRow
+) -> list[Problem]:
+    """Boxes that count pixels from 1, as Pascal VOC does."""
+    if len(rows) < _FEW:
+        return []
+    shift = edges_of(boxes[rows]) - extents[rows]
+    step = np.round(np.median(shift))
+    if abs(step) != 1 or (np.abs(shift - step) < 0.5).all(axis=1).mean() < 0.9:
+        return []
+    return [
+        Problem(
+            "warning",
+            "box-one-pixel-off",
+            f"the boxes lie one pixel {'right and down' if step > 0 else 'left and up'} of their "
+            "masks: pixels were counted from 1 in one of the two and from 0 in the other",
+            len(rows),
+            examples(
+                _describe(name_row(row), boxes[row], extents[row]) for row in rows[:5].tolist()
+            ),
+            f"{'subtract 1 from' if step > 0 else 'add 1 to'} left and top of every box",
+        )
+    ]
+
+
+def _recognise(
+    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
+) -> Iterator[tuple[str, int]]:
+    """What wrong boxes look like, and how many do; the readings that explain most come first."""
+    left = np.arange(len(boxes))
+    while len(left):
+        parts = boxes[left], extents[left], sizes[left], images[left]
+        name, fits = _best_reading(*parts)
+        if fits.sum() < max(min(_FEW, _MOST * len(left)), _RARE * len(boxes)):
+            return
+        yield name, int(fits.sum())
+        left = left[~fits]
+
+
+def _best_reading(
+    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
+) -> tuple[str, BoolArray]:
+    some = np.unique(np.linspace(0, len(boxes) - 1, _SAMPLE).astype(np.int64))
+    some_parts = boxes[some], extents[some], sizes[some]
+    found: tuple[int, bool, Reading] | None = None
+    for of_masks, readings in ((False, LAYOUTS), (True, MASKS), (False, MOVED)):
+        for reading in readings:
+            fits = int(_fits(reading, of_masks, *some_parts).sum())
+            if found is None or fits > found[0]:
+                found = fits, of_masks, reading
+    assert found is not None
+    fits, of_masks, reading = found
+    if fits >= _MOST * len(some):
+        subject = "masks" if of_masks else "boxes"
+        if reading.either:
+            subject = _subject(boxes, extents, sizes)
+        name = reading.name if subject == "boxes" else _ASIDE.sub("", reading.name)
+        return f"{subject} {name}", _fits(reading, of_masks, boxes, extents, sizes)
+    name, fitted = _fit(boxes, extents, sizes, images)
+    if fitted.mean() >= max(_MOST, fits / len(some)):
+        return f"{_subject(boxes, extents, sizes)} {name}", fitted
+    subject = "masks" if of_masks else "boxes"
+    return f"{subject} {reading.name}", _fits(reading, of_masks, boxes, extents, sizes)
+
+
+def _fits(
+    reading: Reading, of_masks: bool, boxes: FloatArray, extents: FloatArray, sizes: FloatArray
+) -> BoolArray:
+    if of_masks:
+        mine, right = reading.edges(extents, sizes), edges_of(boxes)
+    else:
+        mine, right = reading.edges(boxes, sizes), extents
+    return _near(mine, right, sizes, _ALIKE, reading.rounding)
+
+
+def _fit(
+    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
+) -> tuple[str, BoolArray]:
+    """Boxes and masks that are alike but for a factor or a distance, one for each image."""
+    edges = edges_of(boxes)
+    _, image = np.unique(images, return_inverse=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = _median_of(image, edges[:, 2:] / extents[:, 2:])[image]
+        # In pixels of the mask, so that the tolerance is that of other readings.
+        scaled = _near(edges / np.tile(factors, 2), extents, sizes, _EXACT)
+    moved = _median_of(image, edges[:, :2] - extents[:, :2])[image]
+    shifted = _near(edges - np.tile(moved, 2), extents, sizes, _EXACT)
+    if shifted.sum() > scaled.sum():
+        return _spread(moved[shifted], "moved by {}, in pixels", _PIXELS), shifted
+    return _spread(factors[scaled], "of images of another size, by {}", 0.02), scaled
+
+
+def _spread(found: FloatArray, text: str, same: float) -> str:
+    middle, low, high = (
+        np.quantile(found, q, axis=0) if len(found) else np.zeros(2) for q in (0.5, 0.1, 0.9)
+    )
+    if (high - low <= same * np.maximum(1, np.abs(middle) * (same < 1))).all():
+        x, y = (f"{number:.3g}" for number in middle)
+        return text.format(x if x == y else f"{x} across and {y} down")
+    return text.format("numbers that differ from image to image")
+
+
+def _median_of(group: IntArray, values: FloatArray) -> FloatArray:
+    """Median of each group and column, the lower one of two."""
+    counts = np.bincount(group)
+    starts = np.cumsum(counts) - counts
+    return np.stack(
+        [column[np.lexsort((column, group))][starts + (counts - 1) // 2] for column in values.T],
+        axis=1,
+    )
+
+
+def _subject(boxes: FloatArray, extents: FloatArray, sizes: FloatArray) -> str:
+    """Which of two that do not agree is wrong: the one that lies outside the images."""
+    out = [float((~_inside(edges, sizes)).mean()) for edges in (edges_of(boxes), extents)]
+    if abs(out[0] - out[1]) < 0.02:
+        return "boxes (or masks)"
+    return "boxes" if out[0] > out[1] else "masks"
+
+
+def _near(
+    mine: FloatArray, right: FloatArray, sizes: FloatArray, share: float, rounding: float = 0.0
+) -> BoolArray:
+    """Whether edges are the right ones, cut off at the image or not."""
+    sides = np.abs(right[:, 2:] - right[:, :2])
+    tolerance = np.tile(_PIXELS + share * sides + rounding * sizes, 2)
+    cut = np.clip(right, 0, np.tile(sizes, 2))
+    with np.errstate(invalid="ignore"):
+        near = np.minimum(np.abs(mine - right), np.abs(mine - cut)) <= tolerance
+    found: BoolArray = np.logical_and.reduce(near, axis=1)
+    return found
+
+
+def _explains(edges: FloatArray, sizes: FloatArray) -> bool:
+    """Whether boxes, enough of them to tell, lie within their images if they have these edges."""
+    return len(edges) >= _FEW and bool(_inside(edges, sizes).mean() >= 0.98)
+
+
+def _inside(edges: FloatArray, sizes: FloatArray, share: float = 0.0) -> BoolArray:
+    """Whether boxes have an area and lie within their images, but for a share of their sides."""
+    low, high = edges[:, :2], edges[:, 2:]
+    over = _PIXELS + share * (high - low)
+    good = (low >= -over) & (high <= sizes + over) & (high > low)
+    found: BoolArray = np.logical_and.reduce(good, axis=1)
+    return found
+
+
+def _overlap(first: FloatArray, other: FloatArray) -> FloatArray:
+    """Intersection over union of edges, row by row."""
+    low, high = np.maximum(first[:, :2], other[:, :2]), np.minimum(first[:, 2:], other[:, 2:])
+    both = np.maximum(high - low, 0).prod(axis=1)
+    mine, theirs = (np.maximum(one[:, 2:] - one[:, :2], 0).prod(axis=1) for one in (first, other))
+    overlap: FloatArray = both / np.maximum(mine + theirs - both, 1e-9)
+    return overlap
+
+
+def _describe(name: str, box: FloatArray, extent: FloatArray) -> str:
+    left, top, right, bottom = extent.round(2).tolist()
+    return f"{name}, its mask: {[left, top, round(right - left, 2), round(bottom - top, 2)]}"

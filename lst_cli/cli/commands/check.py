@@ -1,0 +1,89 @@
+"""`lst check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lst_cli.cli.console import complete, meter, note, print_json, say
+from lst_cli.cli.options import (
+    LocalPath,
+    examples,
+    image_dirs_option,
+    json_option,
+    skip_unusable_option,
+    with_options,
+    workspace_option,
+)
+from lst_cli.errors import LstError
+from lst_cli.workspace.store import Workspace
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+@click.command(
+    "check",
+    epilog=examples(
+        "lst check",
+        "lst check --train train.json --val val.json --images coco --decode",
+        "lst check --train train.json --skip-unusable",
+    ),
+)
+@with_options(workspace_option)
+@click.option("--train", metavar="FILE", type=LocalPath(), help="Training file.")
+@click.option("--val", metavar="FILE", type=LocalPath(), help="Validation file.")
+@with_options(image_dirs_option)
+@click.option("--decode", is_flag=True, help="Decode every image, which finds those cut short.")
+@with_options(skip_unusable_option, json_option)
+def command(
+    workspace: Workspace,
+    train: Path | None,
+    val: Path | None,
+    image_dirs: tuple[Path, ...],
+    decode: bool,
+    skip_unusable: bool,
+    as_json: bool,
+) -> None:
+    """Look for everything that could spoil a training.
+
+    Checks the files of the workspace's split, or those given, one or both. Training runs the
+    same checks before it starts.
+    """
+    from lst_cli.check.check import check
+
+    if train is None and val is None:
+        split = workspace.split
+        train, val = Path(split.train.path), Path(split.val.path)
+        skip_unusable = skip_unusable or split.skips_unusable
+        image_dirs = image_dirs or tuple(Path(directory) for directory in split.image_dirs)
+    with meter() as tell:
+        report = check(
+            train,
+            val,
+            image_dirs,
+            skip_unusable=skip_unusable,
+            decode=decode,
+            progress=lambda done, total: tell("checking", done, total),
+        )
+    files = " and ".join(str(path) for path in (train, val) if path is not None)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        for problem in report.problems:
+            named = not problem.where or problem.where in problem.message
+            text = problem.message if named else f"{problem.where}: {problem.message}"
+            say(text, label=f"{problem.severity}: ", colour=_COLOURS[problem.severity])
+            for example in problem.examples:
+                say(f"    {example}")
+            if problem.hint:
+                say(f"  try: {complete(problem.hint)}")
+        images = f", {report.images_checked:,} images" if report.images_checked else ""
+        if report.ok:
+            note(f"no errors in {files}{images}")
+    if not report.ok:
+        kinds = len(report.errors)
+        raise LstError(
+            f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {files}",
+            "correct what is named above, then run lst check again",
+        )

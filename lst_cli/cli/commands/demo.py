@@ -1,0 +1,59 @@
+"""`lst demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from lst_cli.cli.console import meter, note, print_table, say
+from lst_cli.cli.options import LocalPath, examples, in_use, set_option, with_options
+from lst_cli.libraries import NETWORK, require
+
+
+@click.command("demo", epilog=examples("lst demo"))
+@click.option(
+    "-w",
+    "--workspace",
+    "directory",
+    metavar="DIR",
+    default="lst-demo",
+    show_default=True,
+    type=LocalPath(file_okay=False),
+    help="Where everything goes, the drawn images included.",
+)
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the drawing and of training.",
+)
+@with_options(set_option)
+@click.pass_context
+def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
+    """See the whole method work, in minutes and without any data.
+
+    Draws a small long-tailed set, learns it phase by phase with the preset lite-paper, and writes a
+    report. An interrupted demo continues with the same command.
+    """
+    from lst_cli.cli.training import training_events
+    from lst_cli.demo.run import DemoEvents, prepare_demo, run_demo
+    from lst_cli.display.tables import binned_table, format_seconds
+
+    workspace = in_use(ctx, directory)
+    require(*NETWORK)
+    began = time.monotonic()
+    with meter() as tell:
+        events = DemoEvents(
+            stage=lambda name: note(f"[{format_seconds(time.monotonic() - began)}] {name}"),
+            progress=tell,
+            training=training_events(tell),
+        )
+        settings = prepare_demo(workspace, seed, overrides, events)
+        metrics, files = run_demo(workspace, settings, events)
+    print_table(binned_table(metrics))
+    note(f"took {format_seconds(time.monotonic() - began)}")
+    say(f"report: {files['html']}")

@@ -1,0 +1,314 @@
+"""`lst eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
+from lst_cli.cli.options import (
+    Choice,
+    LocalPath,
+    device_option,
+    examples,
+    json_option,
+    set_option,
+    skip_unusable_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
+from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.ap.detections import IouType
+    from lst_cli.evaluate.examine import Examination
+    from lst_cli.settings.models import Settings
+
+
+_file = LocalPath(exists=True, dir_okay=False)
+
+
+@click.command(
+    "eval",
+    epilog=examples(
+        "lst eval",
+        "lst eval --all-phases --json",
+        "lst eval --instant",
+        "lst eval --detections results.json --annotations val.json --errors",
+    ),
+)
+@with_options(workspace_option)
+@click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished one]")
+@click.option("--all-phases", is_flag=True, help="Every finished phase.")
+@click.option(
+    "--instant",
+    is_flag=True,
+    help="The phase's classes before any training: random rows, mean features, generated rows.",
+)
+@click.option(
+    "--detections",
+    metavar="FILE",
+    type=_file,
+    help="Score this results file in LVIS format instead; needs --annotations and no workspace.",
+)
+@click.option(
+    "--annotations",
+    metavar="FILE",
+    type=_file,
+    help="With --detections: LVIS or COCO annotations of the same images.",
+)
+@click.option(
+    "--train-counts",
+    metavar="FILE",
+    type=_file,
+    help="With --detections: the training annotations, or a CSV with category_id and "
+    "train_instance_count, for AP by bin.",
+)
+@click.option(
+    "--iou-type",
+    "iou_types",
+    multiple=True,
+    type=Choice(["segm", "bbox"]),
+    help="With --detections: only masks or only boxes.",
+)
+@click.option(
+    "--bins",
+    metavar="BINS",
+    help="Bins of training instances, such as '=1,<10,10-99,>=100'; the setting eval.bins.",
+)
+@click.option(
+    "--fixed-ap",
+    is_flag=True,
+    help="AP_fixed: the best 10,000 detections of a class over all images, instead of so many "
+    "an image.",
+)
+@click.option(
+    "--errors",
+    is_flag=True,
+    help="Where AP is lost: wrong class, place, duplicates, background, missed objects; by bin.",
+)
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="Run lvis-api too, which takes minutes, and print the largest difference.",
+)
+@with_options(skip_unusable_option, device_option, set_option, json_option)
+def command(
+    workspace: Workspace,
+    phase: int | None,
+    all_phases: bool,
+    instant: bool,
+    detections: Path | None,
+    annotations: Path | None,
+    train_counts: Path | None,
+    iou_types: tuple[IouType, ...],
+    bins: str | None,
+    fixed_ap: bool,
+    errors: bool,
+    reference: bool,
+    skip_unusable: bool,
+    device: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Compute LVIS AP of a phase's model on the validation images.
+
+    Prints mask and box AP by number of training instances, over the classes seen so far, and
+    writes metrics.json and detections.json beside the phase. With --instant, its classes are
+    added to the model of the phase before without training, and instant.json is written. With
+    --detections, any results file is scored, and nothing is written.
+    """
+    of_file = {
+        "--annotations": annotations,
+        "--train-counts": train_counts,
+        "--iou-type": iou_types,
+    }
+    of_phase = {
+        "--phase": phase is not None,
+        "--all-phases": all_phases,
+        "--instant": instant,
+        "--device": device,
+        "--set": overrides,
+    }
+    if detections is not None:
+        _refuse(of_phase, "is of a phase, not of --detections")
+        from lst_cli.cli.commands.score import run_scoring
+
+        run_scoring(
+            detections,
+            annotations,
+            train_counts,
+            iou_types=iou_types,
+            bins=bins,
+            fixed_ap=fixed_ap,
+            reference=reference,
+            errors=errors,
+            skip_unusable=skip_unusable,
+            as_json=as_json,
+        )
+        return
+    _refuse(of_file, "needs --detections")
+    _refuse({"--skip-unusable": skip_unusable}, "is of lst split, or needs --detections")
+    if all_phases and phase is not None:
+        raise LstError("--phase and --all-phases exclude each other", "give one of them")
+    require(*NETWORK, *(["lvis"] if reference else []))
+    settings = workspace.settings(words(overrides, device=device, eval__bins=bins))
+    newest = workspace.newest_phase()
+    phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
+    if instant:
+        _refuse(
+            {"--fixed-ap": fixed_ap, "--errors": errors, "--reference": reference},
+            "does not go with --instant",
+        )
+        later = [one for one in phases if one > 0] if all_phases else phases
+        _show_instant(workspace, later, settings, as_json)
+        return
+    _show_phases(
+        workspace,
+        phases,
+        settings,
+        as_list=all_phases,
+        fixed_ap=fixed_ap,
+        errors=errors,
+        reference=reference,
+        as_json=as_json,
+    )
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    for name, value in given.items():
+        if value:
+            raise LstError(f"{name} {why}", "lst eval --help")
+
+
+def _show_phases(
+    workspace: Workspace,
+    phases: Sequence[int],
+    settings: Settings,
+    *,
+    as_list: bool,
+    fixed_ap: bool,
+    errors: bool,
+    reference: bool,
+    as_json: bool,
+) -> None:
+    from lst_cli.display.tables import binned_table, groups_table, with_joint
+    from lst_cli.evaluate.calibrate import settings_in_series
+    from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
+    from lst_cli.evaluate.examine import examine_phase
+    from lst_cli.evaluate.tables import scores_table
+    from lst_cli.report.status import next_command
+
+    several = len(phases) > 1
+    chosen = [settings_in_series(settings, one) if several else settings for one in phases]
+    closer = []
+    notes: list[str] = []
+    with meter() as tell:
+        if several:
+            check_phases(workspace, phases, chosen, fixed_ap=fixed_ap, progress=tell)
+        if errors or reference:
+            closer = [
+                examine_phase(
+                    workspace,
+                    one,
+                    own,
+                    errors=errors,
+                    reference=reference,
+                    fixed_ap=fixed_ap,
+                    progress=_about_phase(tell, one, phases),
+                )
+                for one, own in zip(phases, chosen, strict=True)
+            ]
+            metrics = [one.metrics for one in closer]
+        else:
+            metrics = [
+                evaluate_phase(
+                    workspace,
+                    one,
+                    own,
+                    fixed_ap=fixed_ap,
+                    progress=_about_phase(tell, one, phases),
+                    note=notes.append,
+                )
+                for one, own in zip(phases, chosen, strict=True)
+            ]
+    for sentence in dict.fromkeys(notes):
+        note(sentence)
+    if as_json:
+        records = [one.model_dump(mode="json") for one in metrics]
+        for record, look in zip(records, closer, strict=False):
+            record |= _closer_json(look)
+        print_json(records if as_list else records[0])
+        return
+    joint = workspace.split.joint
+    print_table(with_joint(binned_table(metrics), joint))
+    if not joint:
+        print_table(groups_table(metrics))
+    print_table(scores_table(metrics[-1].segm))
+    for look in closer:
+        _show_closer(look)
+    where = workspace.layout.phases if as_list else workspace.phase(phases[0]).root
+    if not closer:
+        suffix = "-fixed" if fixed_ap else ""
+        note(f"wrote metrics{suffix}.json and detections{suffix}.json in {where}")
+    show_next(next_command(workspace))
+
+
+def _about_phase(
+    tell: Meter, phase: int, phases: Sequence[int]
+) -> Callable[[str, int, int | None], None]:
+    """Say which phase progress is about, where there are several."""
+    if len(phases) == 1:
+        return tell
+    name = "base phase" if phase == 0 else f"phase {phase} of {phases[-1]}"
+    return lambda what, done, total: tell(f"{name}: {what}", done, total)
+
+
+def _closer_json(look: Examination) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if look.errors is not None:
+        record["errors"] = {"segm": look.errors.model_dump(mode="json")}
+    if look.differences:
+        record["largest_difference"] = look.differences
+    return record
+
+
+def _show_closer(look: Examination) -> None:
+    from lst_cli.cli.commands.score import show_differences
+    from lst_cli.evaluate.errors_table import errors_table
+
+    if look.errors is not None:
+        print_table(errors_table(look.errors))
+    show_differences(look.differences)
+    for path in look.written:
+        note(f"wrote {path}")
+
+
+def _show_instant(
+    workspace: Workspace, phases: Sequence[int], settings: Settings, as_json: bool
+) -> None:
+    from lst_cli.ap.metrics import Metrics
+    from lst_cli.evaluate.evaluate import evaluate_instant, load_metrics
+    from lst_cli.extend.tables import instant_table
+
+    with meter() as tell:
+        instant = [
+            evaluate_instant(workspace, one, settings, progress=_about_phase(tell, one, phases))
+            for one in phases
+        ]
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in instant])
+        return
+    # A phase that lst extend added without training has no end that differs from its beginning.
+    trained_phases = [one for one in phases if workspace.require_done(one).iterations]
+    ends = [load_metrics(workspace, one) for one in trained_phases]
+    trained = [Metrics.model_validate(end) for end in ends if end is not None]
+    print_table(instant_table(instant, trained))
+    for one in phases:
+        note(f"wrote {workspace.phase(one).instant}")

@@ -1,0 +1,146 @@
+"""`lst extend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lst_cli.cli.console import meter, note, print_json, print_rows, show_next
+from lst_cli.cli.options import (
+    LocalPath,
+    device_option,
+    examples,
+    image_dirs_option,
+    json_option,
+    set_option,
+    skip_unusable_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
+from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.extend.extend import Extended
+
+
+@click.command(
+    "extend",
+    epilog=examples(
+        "lst extend --train few.json --images DIR",
+        "lst extend --train few.json --images DIR --class zebra --finetune",
+    ),
+)
+@with_options(workspace_option)
+@click.option(
+    "--train",
+    required=True,
+    metavar="FILE",
+    type=LocalPath(),
+    help="A few annotated images of the new classes: LVIS or COCO format.",
+)
+@with_options(image_dirs_option)
+@click.option(
+    "--val",
+    metavar="FILE",
+    type=LocalPath(),
+    help="Validation annotations from now on, of old and new classes.  [default: as before]",
+)
+@click.option(
+    "--class",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Learn only this class; may be repeated.  [default: all annotated ones]",
+)
+@click.option(
+    "--finetune", is_flag=True, help="Train a phase, with replay and distillation as in lst step."
+)
+@click.option(
+    "--mwg", is_flag=True, help="With --finetune: the generator writes the rows of new classes."
+)
+@with_options(skip_unusable_option, device_option, set_option, json_option)
+def command(
+    workspace: Workspace,
+    train: Path,
+    image_dirs: tuple[Path, ...],
+    val: Path | None,
+    names: tuple[str, ...],
+    finetune: bool,
+    mwg: bool,
+    skip_unusable: bool,
+    device: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Add classes never seen before, from a few annotated images.
+
+    In seconds, without training: a generator that `lst step --mwg` trained writes their
+    classifier rows; without one these are mean features. With --finetune the classes are trained
+    as a phase. Either way the result is a phase like others, for lst eval, step and report.
+    """
+    from lst_cli.cli.training import training_events
+    from lst_cli.extend.extend import extend_workspace
+
+    if mwg and not finetune:
+        raise LstError(
+            "--mwg trains a generator, which takes --finetune",
+            "leave --mwg out: a generator that is there is used, or add --finetune",
+        )
+    unused = [word for word in overrides if not finetune and not word.startswith("data.")]
+    if unused:
+        raise LstError(
+            f"--set {unused[0]}: without --finetune there is no training; all settings but data.* "
+            "are those of the phase before",
+            "leave it out, or add --finetune",
+        )
+    require(*NETWORK)
+    chosen = words(overrides, device=device, step__mwg="true" if mwg else None)
+    settings = workspace.settings(chosen)
+    with meter() as tell:
+        extended = extend_workspace(
+            workspace,
+            settings,
+            train=train,
+            image_dirs=image_dirs,
+            val=val,
+            names=names,
+            finetune=finetune,
+            skip_unusable=skip_unusable,
+            events=training_events(tell),
+        )
+    if as_json:
+        print_json(extended.as_dict())
+        return
+    _show(extended)
+    show_next("lst eval")
+
+
+def _show(extended: Extended) -> None:
+    from lst_cli.annotations.problems import count_of
+    from lst_cli.display.tables import format_seconds
+
+    manifest = extended.manifest
+    print_rows(
+        f"phase {manifest.phase}: {count_of(len(extended.classes), 'new class', 'new classes')}",
+        ["class", "category id", "instances", "images", "validation objects"],
+        [
+            [
+                one.name,
+                str(one.category_id),
+                *(f"{count:,}" for count in (one.instances, one.images, one.val_instances)),
+            ]
+            for one in extended.classes
+        ],
+    )
+    seconds = format_seconds(manifest.seconds or 0.0)
+    if manifest.iterations:
+        note(f"trained for {manifest.iterations:,} iterations in {seconds}")
+    else:
+        rows = {"generated": "by the generator", "mean-feature": "from mean features"}
+        how = rows.get(manifest.new_rows or "", "")
+        note(f"learned in {seconds} without training, rows made {how}")

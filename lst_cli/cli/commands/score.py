@@ -1,0 +1,89 @@
+"""`lst eval --detections`: anybody's detections, without a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lst_cli.ap.detections import FIXED_AP, Cap, IouType
+from lst_cli.cli.console import meter, note, print_json, print_table
+from lst_cli.errors import LstError
+from lst_cli.libraries import require
+
+
+def run_scoring(
+    detections: Path,
+    annotations: Path | None,
+    train_counts: Path | None,
+    *,
+    iou_types: Sequence[IouType],
+    bins: str | None,
+    fixed_ap: bool,
+    reference: bool,
+    errors: bool,
+    skip_unusable: bool,
+    as_json: bool,
+) -> None:
+    """Score a results file and show the numbers."""
+    from lst_cli.ap.errors import analyse_errors
+    from lst_cli.ap.sources import ResultsFile
+    from lst_cli.evaluate.errors_table import errors_table
+    from lst_cli.evaluate.measure import IOU_TYPES, NAMES, compare_with_lvis_api, score_file
+    from lst_cli.evaluate.tables import means_table, scores_table
+    from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
+
+    if annotations is None:
+        raise LstError("--detections needs what they are held against", "--annotations VAL.json")
+    require("pycocotools", *(["lvis"] if reference else []))
+    wanted_bins = parse_bins(bins) if bins else DEFAULT_BINS
+    with meter() as tell:
+        scored = score_file(
+            detections,
+            annotations,
+            train_counts=train_counts,
+            iou_types=iou_types or IOU_TYPES,
+            bins=wanted_bins,
+            fixed_ap=fixed_ap,
+            skip_unusable=skip_unusable,
+            progress=tell,
+        )
+    metrics = scored.metrics
+    cap = FIXED_AP if fixed_ap else Cap()
+    differences = {
+        iou_type: compare_with_lvis_api(one, ResultsFile(detections), iou_type, cap)
+        for iou_type, one in (scored.measured.items() if reference else ())
+    }
+    analyses = {
+        iou_type: analyse_errors(one.matches, scored.train_instances, wanted_bins)
+        for iou_type, one in (scored.measured.items() if errors else ())
+    }
+    if as_json:
+        record = metrics.model_dump(mode="json")
+        if errors:
+            record["errors"] = {key: one.model_dump(mode="json") for key, one in analyses.items()}
+        if reference:
+            record["largest_difference"] = differences
+        print_json(record)
+        return
+    for sentence in scored.notes:
+        note(sentence)
+    found = {NAMES[one]: getattr(metrics, one) for one in scored.measured}
+    print_table(means_table(found))
+    for name, scores in found.items():
+        print_table(scores_table(scores, name[:1].upper() + name[1:]))
+    for analysis in analyses.values():
+        print_table(errors_table(analysis))
+    if train_counts is None:
+        note("no bins: --train-counts says how many training instances each class has")
+    show_differences(differences)
+
+
+def show_differences(differences: Mapping[IouType, float | None]) -> None:
+    """Tell how far lvis-api's numbers are from ours."""
+    from lst_cli.evaluate.measure import NAMES
+
+    for iou_type, difference in differences.items():
+        if difference is None:
+            note(f"{NAMES[iou_type]}: lvis-api cannot score an empty list")
+        else:
+            note(f"{NAMES[iou_type]}: lvis-api's numbers differ by {difference:.1e} at most")

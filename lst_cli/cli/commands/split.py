@@ -1,0 +1,191 @@
+"""`lst split`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lst_cli.annotations.problems import count_of
+from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
+from lst_cli.cli.options import (
+    Choice,
+    LocalPath,
+    examples,
+    image_dirs_option,
+    json_option,
+    set_option,
+    skip_unusable_option,
+    train_option,
+    with_options,
+    words,
+    workspace_option,
+)
+from lst_cli.errors import LstError
+from lst_cli.libraries import require
+from lst_cli.phases.split import BASE, PHASES
+from lst_cli.settings.presets import PRESETS
+from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.manifest import Split
+
+
+@click.command(
+    "split",
+    epilog=examples(
+        "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
+        "lst split --train train.json --val val.json --images DIR --b 20 --phases 3",
+        "lst split --train train.json --val val.json --images . --b 20 --preset lite",
+        "lst split --joint --train train.json --val val.json --images DIR -w joint",
+    ),
+)
+@with_options(workspace_option, train_option)
+@click.option(
+    "--val",
+    required=True,
+    metavar="FILE",
+    type=LocalPath(),
+    help="Validation annotations of the same release.",
+)
+@with_options(image_dirs_option)
+@click.option("--b", "base", default=BASE, show_default=True, help="Classes of the base phase.")
+@click.option("--phases", default=PHASES, show_default=True, help="Phases after the base phase.")
+@click.option(
+    "--joint",
+    is_flag=True,
+    help="All classes in one phase, for lst train-joint; instead of --b and --phases.",
+)
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of a new lst.toml.")
+@with_options(skip_unusable_option)
+@click.option("--force", is_flag=True, help="Move phases trained on another split to replaced/.")
+@with_options(set_option, json_option)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    workspace: Workspace,
+    train: Path,
+    val: Path,
+    image_dirs: tuple[Path, ...],
+    base: int,
+    phases: int,
+    joint: bool,
+    preset: str | None,
+    skip_unusable: bool,
+    force: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Order the classes by frequency and cut them into phases.
+
+    Reads the annotation files alone, and writes the workspace: split.json, two plots, and
+    lst.toml if there is none (with --preset and --set in it).
+    """
+    from lst_cli.report.status import next_command
+    from lst_cli.split.init import write_settings
+    from lst_cli.split.split import split_dataset
+    from lst_cli.split.tables import balance_table
+
+    if joint and (given := [name for name in ("base", "phases") if _is_given(ctx, name)]):
+        option = "--b" if given[0] == "base" else "--phases"
+        raise LstError(
+            f"--joint puts all classes into one phase; {option} cuts them into several",
+            f"leave --joint or {option} out",
+        )
+    require("matplotlib")
+    chosen = words(overrides, preset=preset)
+    settings = workspace.settings(chosen)
+    split, balances = split_dataset(
+        workspace,
+        train=train,
+        val=val,
+        image_dirs=image_dirs or (Path(),),
+        base=None if joint else base,
+        phases=phases,
+        settings=settings,
+        skip_unusable=skip_unusable,
+        force=force,
+        warn=warn,
+    )
+    if not workspace.layout.settings.exists():
+        write_settings(workspace.layout.settings, chosen)
+    elif settings != workspace.settings():
+        warn(
+            f"{workspace.layout.settings} stays as it is: --preset and --set counted for this "
+            "command only"
+        )
+    if as_json:
+        print_json(split_summary(split))
+        return
+    print_rows(
+        f"{len(split.classes)} classes, {split.train.instances:,} instances, "
+        f"{split.train.images:,} images ({split.train.layout})",
+        ["phase", "classes", "instances a class", "mean", "new entries", "replay", "iterations"],
+        _phase_rows(split),
+    )
+    if balances:
+        print_table(balance_table(balances))
+    _print_remarks(split)
+    plots = "two plots" if balances else "a plot"
+    note(f"wrote {workspace.layout.split} and {plots} beside it")
+    show_next(next_command(workspace))
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
+def split_summary(split: Split) -> dict[str, Any]:
+    """What `lst split --json` prints."""
+    return {
+        "class_order": split.class_order,
+        "groups": [list(group) for group in split.groups],
+        "phases": [plan.model_dump() for plan in split.phases],
+        "excluded": [record.category_id for record in split.left_out],
+        "left_out_instances": split.left_out_instances,
+        "skipped": {"train": split.train.skipped, "val": split.val.skipped},
+        "federated": split.federated,
+    }
+
+
+def _phase_rows(split: Split) -> list[list[str]]:
+    rows = []
+    for phase in range(len(split.groups)):
+        records = [split.classes[label] for label in split.labels_of(phase)]
+        counts = [record.instances for record in records]
+        mean = sum(counts) / len(counts)
+        row = [
+            ("joint" if split.joint else "base") if phase == 0 else str(phase),
+            f"{len(counts):,}",
+            f"{max(counts):,} to {min(counts):,}",
+            f"{mean:,.1f}",
+        ]
+        if phase == 0:
+            rows.append([*row, "", "", ""])
+        else:
+            plan = split.phases[phase - 1]
+            rows.append(
+                [
+                    *row,
+                    *(f"{n:,}" for n in (plan.new_entries, plan.replay_entries, plan.iterations)),
+                ]
+            )
+    return rows
+
+
+def _print_remarks(split: Split) -> None:
+    if left_out := split.left_out:
+        names = ", ".join(record.name for record in left_out[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        note(f"left out, no training instance: {names}{more}")
+    for file in (split.train, split.val):
+        if file.skipped:
+            from lst_cli.check.unusable import tell_skipped  # needs Pillow
+
+            note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
+    if crowds := split.left_out_instances - sum(split.train.skipped.values()):
+        count = count_of(crowds, "annotation", "annotations")
+        note(f"{count} left out: crowds, which stand for several objects, and boxes of no area")
+    if not split.federated:
+        note("no federated labels: every image counts as exhaustively labelled")

@@ -1,0 +1,326 @@
+"""`lst sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lst_cli.cli.console import (
+    meter,
+    note,
+    print_json,
+    print_rows,
+    print_table,
+    show_error,
+    warn,
+)
+from lst_cli.cli.options import (
+    Choice,
+    LocalPath,
+    device_option,
+    examples,
+    image_dirs_option,
+    json_option,
+    set_option,
+    skip_unusable_option,
+    weights_option,
+    with_options,
+    words,
+)
+from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
+from lst_cli.settings.presets import PRESETS
+
+if TYPE_CHECKING:
+    from lst_cli.compare.paired import Setting
+    from lst_cli.sweep.jobs import Job, Sweep
+    from lst_cli.sweep.state import Outlook
+
+
+def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
+    """A number of classes, or a share of them."""
+    if value is None:
+        return None
+    try:
+        return int(value) if value.isdigit() else float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no number", ctx, param) from None
+
+
+@click.command(
+    "sweep",
+    epilog=examples(
+        "lst sweep --list",
+        "lst sweep table1 --train train.json --val val.json --images DIR --dry-run",
+        "lst sweep table1 --train t.json --val v.json --images DIR --preset lite",
+        "lst sweep table1 --train t.json --val v.json --images . --b 0.75 --phases 1",
+        "lst sweep plan.toml --only lst --only repeat-factor",
+    ),
+)
+@click.argument("plan", required=False)
+@click.option("--list", "list_plans", is_flag=True, help="List the plans that come with lst.")
+@click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=LocalPath(file_okay=False),
+    help="Where the workspaces of the runs and the table go.  [default: ./lst-sweep-PLAN]",
+)
+@click.option("--only", metavar="RUN", multiple=True, help="Only this run; may be repeated.")
+@click.option(
+    "--train",
+    metavar="FILE",
+    type=LocalPath(),
+    help="Training annotations.  [default: those of the plan]",
+)
+@click.option(
+    "--val",
+    metavar="FILE",
+    type=LocalPath(),
+    help="Validation annotations.  [default: those of the plan]",
+)
+@with_options(image_dirs_option, weights_option, skip_unusable_option)
+@click.option(
+    "--b",
+    metavar="N|SHARE",
+    callback=_base_size,
+    help="Classes of the base phase: a number, or a share of all, such as 0.22. Runs that have a "
+    "number of their own keep it, as with the next three options and --set.",
+)
+@click.option("--phases", type=click.IntRange(min=1), help="Phases after the base phase.")
+@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True,
+              help="Seed of every run; may be repeated, for means over seeds.")  # fmt: skip
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of every run.")
+@with_options(device_option, set_option)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the runs, their iterations, image passes and an estimate of time; write nothing.",
+)
+@with_options(json_option)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    plan: str | None,
+    list_plans: bool,
+    directory: Path | None,
+    only: tuple[str, ...],
+    train: Path | None,
+    val: Path | None,
+    image_dirs: tuple[Path, ...],
+    weights: str | None,
+    skip_unusable: bool,
+    b: int | float | None,
+    phases: int | None,
+    seeds: tuple[int, ...],
+    preset: str | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make many runs on the same data, and one table of them all.
+
+    PLAN is a TOML file, or the name of a plan that comes with lst. Each run is a workspace of
+    its own in DIR; runs that learn phase by phase share their base phase where it would be the
+    same. An interrupted sweep continues with the same command, and one that is done prints its
+    table again. Seeds may be added later: those that are finished stay in the table.
+    """
+    from lst_cli.sweep.read import choose, read_plan
+    from lst_cli.sweep.sweep import open_sweep
+
+    if list_plans:
+        _show_plans(as_json)
+        return
+    if plan is None:
+        raise LstError("lst sweep needs a plan", "lst sweep --list")
+    chosen = choose(
+        read_plan(plan),
+        train=train,
+        val=val,
+        images=image_dirs,
+        weights=weights,
+        skip_unusable=skip_unusable,
+        b=b,
+        phases=phases,
+        seeds=seeds,
+        preset=preset,
+        overrides=words(overrides, device=device),
+    )
+    root = directory or Path(f"lst-sweep-{chosen.name}")
+    sweep = open_sweep(chosen, root, only, warn if dry_run else None)
+    if dry_run:
+        _show_outlook(sweep, as_json)
+        return
+    require(*NETWORK)
+    failed = _run(sweep, as_json)
+    if failed:
+        ctx.exit(1)
+
+
+def _run(sweep: Sweep, as_json: bool) -> bool:
+    """Do everything and show the table; whether anything failed."""
+    from lst_cli.cli.training import training_events
+    from lst_cli.display.tables import format_seconds, format_value
+    from lst_cli.errors import InterruptionError
+    from lst_cli.sweep.results import read_result
+    from lst_cli.sweep.sweep import SweepEvents, run_sweep
+    from lst_cli.sweep.tables import (
+        difference_lines,
+        left_out_line,
+        sweep_record,
+        sweep_table,
+    )
+
+    def on_done(job: Job) -> None:
+        result = read_result(job)
+        if result is None:
+            note(f"{job.name}: done")
+            return
+        note(
+            f"{job.name}: AP {format_value('ap', result.metrics.segm.AP)}, "
+            f"{result.image_passes:,} image passes in {format_seconds(result.seconds)}"
+        )
+
+    with meter() as tell:
+        events = SweepEvents(
+            begin=lambda job, place, total: note(f"[{place}/{total}] {_what(job)}"),
+            kept=lambda job: note(f"{job.name}: done before"),
+            done=on_done,
+            failed=lambda job, error: note(f"{job.name} failed: {error.message}"),
+            training=lambda job: training_events(tell, joint=job.kind == "joint"),
+            progress=tell,
+        )
+        try:
+            results = run_sweep(sweep, events)
+        except InterruptionError as error:
+            hint = "run the same lst sweep again to continue"
+            raise InterruptionError(error.message, hint) from error
+    if as_json:
+        print_json(sweep_record(results))
+    else:
+        print_table(sweep_table(results, narrow=True))
+        for line in difference_lines(results):
+            note(line)
+    if results.left_out:
+        note(left_out_line(results.left_out))
+    for name, why, hint in results.failed:
+        show_error(f"{name}: {why}", hint or None)
+    if results.any:
+        note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
+    return bool(results.failed)
+
+
+def _what(job: Job) -> str:
+    if job.kind == "base":
+        return f"{job.name}, the base phase of {', '.join(job.users)}"
+    return job.name
+
+
+def _show_plans(as_json: bool) -> None:
+    from lst_cli.sweep.read import shipped_plans
+
+    plans = shipped_plans()
+    if as_json:
+        print_json(plans)
+        return
+    rows = [list(one) for one in plans.items()]
+    print_rows("Plans that come with lst", ["plan", "what it is"], rows, text=2)
+
+
+def _show_outlook(sweep: Sweep, as_json: bool) -> None:
+    from lst_cli.display.tables import format_seconds
+    from lst_cli.sweep.jobs import planned_differences
+    from lst_cli.sweep.results import unfinished_seeds
+    from lst_cli.sweep.state import look_ahead
+    from lst_cli.sweep.tables import left_out_line
+
+    outlook = look_ahead(sweep)
+    differences = planned_differences(sweep)
+    if as_json:
+        print_json(_outlook_json(sweep, outlook, differences))
+        return
+    rows = [
+        [
+            one.job.name,
+            one.job.kind,
+            _classes(one.job),
+            f"{sum(phase.iterations for phase in one.job.phases):,}",
+            f"{one.job.image_passes:,}",
+            one.state,
+            format_seconds(one.seconds),
+        ]
+        for one in outlook.jobs
+    ]
+    headings = ["run", "kind", "classes", "iterations", "image passes", "state", "time left"]
+    print_rows(sweep.plan.title or sweep.plan.name, headings, rows, text=3)
+    for job in sweep.jobs:
+        if job.users:
+            note(f"{job.name} is the base phase of {', '.join(job.users)}")
+    for job in sweep.every:
+        if job.same_as:
+            note(f"{job.name} is the same run as {job.same_as}: its row is made of that")
+    for name, first, found in differences:
+        shown = "; ".join(map(str, found))
+        note(f"{name} differs from {first}: {shown}")
+    note(
+        f"about {format_seconds(outlook.seconds)} in all, from {outlook.seconds_from}; "
+        "evaluation comes on top"
+    )
+    if missing := unfinished_seeds(sweep):
+        note(left_out_line(missing))
+    note("nothing was trained (--dry-run)")
+
+
+def _classes(job: Job) -> str:
+    sizes = [len(group) for group in job.split.groups]
+    if job.kind == "joint":
+        return f"{sizes[0]:,}"
+    if job.kind == "base":
+        return f"{sizes[0]:,} of {sum(sizes):,}"
+    return f"{sizes[0]:,} + {' + '.join(f'{size:,}' for size in sizes[1:])}"
+
+
+def _outlook_json(
+    sweep: Sweep, outlook: Outlook, differences: Sequence[tuple[str, str, tuple[Setting, ...]]]
+) -> dict[str, Any]:
+    differs = {name: (first, found) for name, first, found in differences}
+    jobs = []
+    for one in outlook.jobs:
+        job = one.job
+        run = job.run.name if job.run else None
+        first, found = differs.get(run or "", ("", ()))
+        jobs.append(
+            {
+                "name": job.name,
+                "run": run,
+                "kind": job.kind,
+                "seed": job.seed,
+                "workspace": str(job.root),
+                "shares_base_of": job.base.name if job.base else None,
+                "phases": [
+                    {
+                        "classes": len(group),
+                        "iterations": phase.iterations,
+                        "image_passes": phase.shown,
+                    }
+                    for group, phase in zip(job.split.groups, job.phases, strict=False)
+                ],
+                "image_passes": job.image_passes,
+                "state": one.state,
+                "seconds_left": one.seconds,
+                "differs": [setting.model_dump(mode="json") for setting in found],
+                "differs_from": first,
+            }
+        )
+    return {
+        "plan": sweep.plan.name,
+        "title": sweep.plan.title,
+        "directory": str(sweep.layout.root),
+        "jobs": jobs,
+        "seconds": outlook.seconds,
+        "seconds_from": outlook.seconds_from,
+    }

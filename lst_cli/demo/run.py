@@ -1,0 +1,136 @@
+"""`lst demo`: the whole method on a set that the package draws itself."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lst_cli.ap.metrics import Metrics
+from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
+from lst_cli.errors import LstError
+from lst_cli.evaluate.calibrate import settings_in_series
+from lst_cli.evaluate.evaluate import evaluate_phase, load_metrics
+from lst_cli.report.report import make_report
+from lst_cli.settings.models import Settings
+from lst_cli.split.init import write_settings
+from lst_cli.split.split import split_dataset
+from lst_cli.train.events import Events
+from lst_cli.train.train import train_phase
+from lst_cli.workspace.store import Workspace
+
+# The small network's preset, shortened to what two CPU cores do in a few minutes.
+DEMO_SETTINGS = (
+    "preset=lite-paper",
+    "data.min_size=[160]",
+    "data.min_size_test=160",
+    # Glyphs are thin: masks from features at stride 4 follow them, at stride 8 they do not.
+    'detectron2.MODEL.FPN.IN_FEATURES=["stride4", "stride8", "stride16", "stride32"]',
+    'detectron2.MODEL.ROI_HEADS.IN_FEATURES=["p2", "p3", "p4", "p5"]',
+    "model.canonical_box_size=112",
+    "base.epochs=6",
+    "base.decay_epochs=[4.5]",
+    "base.lr=0.002",
+    "step.epochs=6",
+    "step.decay_epochs=[4.5]",
+    "step.lr=0.001",
+    "eval.detections=100",
+    "eval.bins==1,<5,<10,10-39,40-149,>=150",
+)
+TITLE = "lst demo"
+NOTE = (
+    "Training and validation show the same glyphs in other poses, colours and surroundings, so "
+    "that a class seen once can be found again."
+)
+
+
+@dataclass(frozen=True)
+class DemoEvents:
+    """What a caller may want to hear of.
+
+    Attributes:
+        stage: A new part of the demo begins: its name.
+        progress: Work within it: what, how much is done, of how much.
+        training: Passed to `train_phase`.
+    """
+
+    stage: Callable[[str], None] = lambda name: None
+    progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
+    training: Events = field(default_factory=Events)
+
+
+def run_demo(
+    workspace: Workspace, settings: Settings, events: DemoEvents | None = None
+) -> tuple[list[Metrics], dict[str, Path]]:
+    """Draw, split, train all phases, evaluate each, and write the report.
+
+    What is finished already is not done again, so that an interrupted demo continues.
+
+    Args:
+        workspace: Where everything goes, the drawn set included.
+        settings: From `Workspace.settings` after `prepare_demo`.
+        events: Whom to tell.
+
+    Returns:
+        Metrics of every phase, and the report's files.
+    """
+    events = events or DemoEvents()
+    for phase in range(workspace.last_phase + 1):
+        if not workspace.is_done(phase):
+            events.stage("base phase" if phase == 0 else f"phase {phase}")
+            train_phase(workspace, phase, settings, events=events.training)
+        if not workspace.phase(phase).metrics.exists():
+            events.stage(f"evaluation of phase {phase}")
+            evaluate_phase(
+                workspace, phase, settings_in_series(settings, phase), progress=events.progress
+            )
+    events.stage("report")
+    files = make_report(
+        workspace,
+        title=TITLE,
+        demo=True,
+        notes=[NOTE],
+        progress=lambda done, total: events.progress("pictures", done, total),
+    )
+    records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
+    return [Metrics.model_validate(record) for record in records], files
+
+
+def prepare_demo(
+    workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
+) -> Settings:
+    """Draw the set and split it.
+
+    Returns:
+        The demo's settings.
+
+    Raises:
+        LstError: If the workspace holds a demo of another seed.
+    """
+    words = (*DEMO_SETTINGS, f"seed={seed}", *overrides)
+    if workspace.layout.settings.exists() and workspace.settings().seed != seed:
+        raise LstError(
+            f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
+            f"lst demo --seed {seed} -w ANOTHER_DIR",
+        )
+    importlib.import_module("lst_cli.train.phase_run")  # does it work, before all is drawn?
+    events.stage("drawing the set")
+    drawn = draw_demo(
+        workspace.root / "data",
+        seed=seed,
+        progress=lambda done, total: events.progress("images", done, total),
+    )
+    if not workspace.layout.settings.exists():
+        write_settings(workspace.layout.settings, words)
+    settings = workspace.settings(overrides)
+    split_dataset(
+        workspace,
+        train=drawn.train_json,
+        val=drawn.val_json,
+        image_dirs=[drawn.images_dir],
+        base=DEMO_BASE,
+        phases=DEMO_PHASES,
+        settings=settings,
+    )
+    return settings

@@ -1,0 +1,1 @@
+"""Tables, plots and pictures that several commands share."""

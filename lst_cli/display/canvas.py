@@ -1,0 +1,357 @@
+"""The look of every plot: colours, sizes, and a figure that knows no global state.
+
+Figures are made through matplotlib's objects and drawn by Agg, so that nothing
+here changes what a caller's own plots look like, and no display is needed.
+matplotlib is imported when the first figure is made: `lst report --help` has no
+use for it.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lst_cli.display.fonts import FONT, choose_fonts
+from lst_cli.text import printable_lines
+
+DOTS_PER_INCH = 100
+PAPER_WIDTH = 720  # 7.2 inches: the text of a two-column paper, where letters keep their size
+COLUMN_WIDTH = 325  # 3.25 inches: one of its columns
+PAPER_SCALE = 4.0  # 400 dots per inch, for print
+PAPER_PAD = 0.04  # inches around axes: a page has margins of its own
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Sizes of letters in points of 1/72 inch.
+
+    Attributes:
+        title: Above axes.
+        label: Beside axes.
+        tick: Along axes, the smallest.
+        legend: In legends and remarks.
+        pad: Between title and axes.
+    """
+
+    title: float
+    label: float
+    tick: float
+    legend: float
+    pad: float
+
+
+PAGE_LETTERS = Letters(title=10.5, label=9, tick=8.5, legend=8.5, pad=9)
+PAPER_LETTERS = Letters(title=8, label=7.5, tick=7, legend=7.5, pad=5)
+"""Nothing below 7 points, where a figure has the width that it was made for."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a plot; blue and orange stay apart for every kind of colour vision.
+
+    Attributes:
+        name: "light" or "dark".
+        background: Behind everything.
+        ink: Titles and the most important line.
+        muted: Axes, ticks, remarks.
+        grid: Lines that help the eye and must not catch it.
+        band: Every other phase's background.
+        old: What earlier phases learned.
+        new: What this phase learned.
+        plain: A quantity before anything was done to it.
+        ramp: Rarest to most frequent: warm colours for few instances, cool
+            ones for many, the strongest at both ends.
+    """
+
+    name: str
+    background: str
+    ink: str
+    muted: str
+    grid: str
+    band: str
+    old: str
+    new: str
+    plain: str
+    ramp: tuple[str, ...]
+
+
+LIGHT = Theme(
+    name="light",
+    background="#ffffff",
+    ink="#1c2430",
+    muted="#5b6675",
+    grid="#e6e9ee",
+    band="#f3f5f8",
+    old="#2a6fb0",
+    new="#d9650b",
+    plain="#c3cad4",
+    ramp=("#9c2f08", "#e0660c", "#f2a53c", "#6db3dd", "#2f78b7", "#123a6b"),
+)
+DARK = Theme(
+    name="dark",
+    background="#171c24",
+    ink="#e8ecf2",
+    muted="#9aa6b6",
+    grid="#2a323e",
+    band="#1d242e",
+    old="#62a8e5",
+    new="#f28f3b",
+    plain="#4b5666",
+    ramp=("#f0602f", "#f59a4c", "#f7cd93", "#b3d9f2", "#6cb0ea", "#3c82d6"),
+)
+
+
+def ramp_colours(theme: Theme, count: int) -> list[str]:
+    """Spread the rare-to-frequent colours over any number of bins.
+
+    The rarer half, and the middle one, is warm; the rest is cool. The two are
+    never mixed, which would give a grey that means neither.
+
+    Example:
+        >>> ramp_colours(LIGHT, 3)
+        ['#9c2f08', '#f2a53c', '#123a6b']
+    """
+    half = len(theme.ramp) // 2
+    rare = (count + 1) // 2
+    warm = _spread(theme.ramp[:half], rare)
+    # Cool colours are taken from the strong end, the most frequent bin's.
+    cool = _spread(theme.ramp[half:][::-1], count - rare)[::-1]
+    return warm + cool
+
+
+def _spread(colours: Sequence[str], count: int) -> list[str]:
+    found = []
+    for index in range(count):
+        position = index * (len(colours) - 1) / max(count - 1, 1)
+        left = min(int(position), len(colours) - 2)
+        found.append(_mix(colours[left], colours[left + 1], position - left))
+    return found
+
+
+def _mix(first: str, second: str, share: float) -> str:
+    pairs = zip(bytes.fromhex(first[1:]), bytes.fromhex(second[1:]), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
+
+def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: float = 0.1) -> Any:
+    """Make an empty figure that lays itself out and draws with Agg.
+
+    Args:
+        width: Pixels at scale 1.
+        height: Pixels at scale 1.
+        theme: Its colours.
+        scale: Pixels of the image per pixel of the page; 2 is sharp on any screen.
+        pad: Around axes, in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(
+        figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH),
+        dpi=DOTS_PER_INCH * scale,
+        facecolor=theme.background,
+        layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, hspace=0.06, wspace=0.04),
+    )
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def count_in_whole_numbers(axis: Any) -> None:
+    """Tick an axis of ranks, classes or phases at whole numbers only, even if it has few."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def style_axes(
+    axes: Any,
+    theme: Theme,
+    title: str,
+    x_label: str,
+    y_label: str,
+    letters: Letters = PAGE_LETTERS,
+) -> None:
+    """Give axes their title and labels, and take away all that carries no information."""
+    axes.set_facecolor(theme.background)
+    axes.set_title(
+        title,
+        loc="left",
+        color=theme.ink,
+        fontfamily=FONT,
+        fontsize=letters.title,
+        fontweight="bold",
+        pad=letters.pad,
+    )
+    label = {"color": theme.muted, "fontfamily": FONT, "fontsize": letters.label}
+    axes.set_xlabel(x_label, labelpad=0.55 * letters.pad, **label)
+    axes.set_ylabel(y_label, labelpad=0.55 * letters.pad, **label)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(theme.muted)
+    axes.spines["bottom"].set_linewidth(0.8)
+    axes.grid(visible=True, axis="y", color=theme.grid, linewidth=0.8, linestyle="-")
+    axes.set_axisbelow(True)
+    axes.tick_params(
+        which="both",
+        colors=theme.muted,
+        labelsize=letters.tick,
+        labelfontfamily=FONT,
+        length=3,
+        width=0.8,
+    )
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.minorticks_off()
+
+
+def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **placing: Any) -> None:
+    """Add a legend without a frame, in the theme's colours.
+
+    Where labels are names of the user's, `handles` have to be given: matplotlib leaves out, of
+    those it finds by itself, whatever begins with an underscore.
+    """
+    from matplotlib.font_manager import FontProperties
+
+    legend = target.legend(
+        frameon=False,
+        labelcolor=theme.ink,
+        prop=FontProperties(family=FONT, size=letters.legend),
+        **{"handlelength": 1.6, **placing},
+    )
+    legend.set_zorder(10)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
+        text.set_text(printable_lines(text.get_text()).replace(r"\$", "$"))
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How the line of one run looks; no two of a figure differ in colour alone.
+
+    Attributes:
+        colour: Of line and marks.
+        dashes: Of the line, as matplotlib takes them.
+        marker: Shape of the marks.
+        filled: Whether the marks are.
+    """
+
+    colour: str
+    dashes: Any
+    marker: str
+    filled: bool
+
+
+MOST_LINES = 6
+"""How many runs a figure can hold apart."""
+
+
+def line_styles(theme: Theme, count: int) -> list[LineStyle]:
+    """Give every run of a figure a look that is told apart in grey too.
+
+    Args:
+        theme: Its colours.
+        count: Runs, at most `MOST_LINES`.
+    """
+    known = (
+        LineStyle(theme.old, "solid", "o", filled=True),
+        LineStyle(theme.new, (0, (4, 1.6)), "^", filled=False),
+        LineStyle(theme.ink, (0, (1.2, 1.2)), "s", filled=True),
+        LineStyle(theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", filled=False),
+        LineStyle(theme.ramp[0], (0, (7, 2)), "v", filled=True),
+        LineStyle(theme.muted, "solid", "p", filled=False),
+    )
+    return list(known[:count])
+
+
+def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
+    """Mark which classes each phase brings, on axes with the class order on x.
+
+    Every other phase lies on a band, borders are thin lines, and the phase's
+    name stands above its band where there is room for it.
+
+    Args:
+        axes: Axes over ranks 1 to K, already given its limits.
+        theme: Its colours.
+        sizes: Classes of each phase, base first.
+    """
+    total = sum(sizes)
+    left = 0.5
+    for phase, size in enumerate(sizes):
+        right = left + size
+        if phase % 2 == 0:
+            axes.axvspan(left, right, facecolor=theme.band, edgecolor="none", zorder=0)
+        if phase:
+            axes.axvline(left, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        if size >= 0.025 * total:
+            name = "base" if phase == 0 else str(phase)
+            wide = "base phase" if phase == 0 else f"phase {phase}"
+            if len(sizes) == 1:  # all classes are learned at once
+                name = wide = "all classes"
+            axes.text(
+                (left + right) / 2,
+                0.985,
+                f"{wide if size >= 0.075 * total else name}\n{size}",
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                color=theme.muted,
+                fontfamily=FONT,
+                fontsize=8,
+                linespacing=1.25,
+                zorder=5,
+            )
+        left = right
+
+
+@contextmanager
+def any_letter() -> Iterator[None]:
+    """Draw a letter that the font lacks as an empty box, without a word; tables have it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def render(figure: Any) -> bytes:
+    """Draw a figure to PNG; the same figure always gives the same bytes."""
+    file = io.BytesIO()
+    choose_fonts(figure)
+    # Not savefig, which reads the user's own matplotlib settings. The metadata
+    # would name the version of matplotlib by default.
+    with any_letter():
+        figure.canvas.print_png(file, metadata={"Software": None})
+    return file.getvalue()
+
+
+def render_pdf(figure: Any) -> bytes:
+    """Draw a figure to PDF, its letters as letters; the same figure always gives the same bytes.
+
+    Args:
+        figure: Of `make_figure`; it is drawn by Agg as before afterwards.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    file = io.BytesIO()
+    choose_fonts(figure)
+    dots = figure.dpi
+    # Publishers ask for TrueType letters (42). The user's own settings count for nothing here.
+    settings = {
+        "pdf.fonttype": 42,
+        "pdf.compression": 6,
+        "pdf.inheritcolor": False,
+        "pdf.use14corefonts": False,
+    }
+    agg = figure.canvas
+    try:
+        with matplotlib.rc_context(settings), any_letter():
+            FigureCanvasPdf(figure).print_pdf(
+                file, metadata={"Creator": None, "Producer": None, "CreationDate": None}
+            )
+    finally:
+        figure.set_canvas(agg)
+        figure.dpi = dots
+    return file.getvalue()

@@ -1,0 +1,372 @@
+"""Images with what was found in them, for a report beside what is there.
+
+Drawn with Pillow and numpy alone. Small images are enlarged until masks and
+labels can be read, large ones reduced until a page can hold a dozen of them.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.display.fonts import pieces_of, short_name
+from lst_cli.display.masks import outline_of, show_mask
+from lst_cli.display.records import Panel, PanelObject
+from lst_cli.errors import LstError
+from lst_cli.files import open_regular
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+SMALLEST_SIDE = 320
+"""The longer side of an image is enlarged to at least this many pixels."""
+
+LARGEST_SIDE = 560
+"""The longer side of an image is reduced to at most this many pixels."""
+
+SMALLEST_PICTURE = 640
+LARGEST_PICTURE = 1280
+"""The same for an image that is looked at by itself."""
+
+MOST_DRAWN = 300
+"""Of more objects in an image the surest are drawn."""
+
+GAP = 8  # between the two halves of a panel, in pixels
+
+_FILL = 0.42  # how much of a mask's colour covers the image
+_FONT_SHARE = 1 / 26  # of an image's width: legible with two panels in a row on a page
+_PICTURE_FONT_SHARE = 1 / 50  # a picture has a screen to itself
+_SMALLEST_FONT = 12
+_LONGEST = 22  # letters of a label's name
+
+# Bright enough to stand out on photographs and apart from each other. Labels are
+# written beside each mask, so no reader needs to tell them by colour alone.
+_COLOURS = (
+    (0, 158, 235),
+    (247, 144, 30),
+    (30, 190, 130),
+    (235, 96, 168),
+    (250, 215, 50),
+    (225, 78, 60),
+    (150, 120, 240),
+    (120, 205, 240),
+    (170, 200, 60),
+    (200, 150, 110),
+)
+# What the second, third, ... object of a class has in hue and lightness beside the first.
+_SHADES = (
+    (0.0, 0.0),
+    (0.07, -0.12),
+    (-0.07, 0.14),
+    (0.04, 0.22),
+    (-0.04, -0.2),
+    (0.11, 0.06),
+    (-0.11, -0.06),
+)
+
+Colour = tuple[int, int, int]
+P = ParamSpec("P")
+
+
+def _told(draw: Callable[Concatenate[Panel, P], bytes]) -> Callable[Concatenate[Panel, P], bytes]:
+    """Tell in one sentence why a picture cannot be drawn, so that the others can be."""
+
+    @wraps(draw)
+    def told(panel: Panel, /, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        try:
+            return draw(panel, *args, **kwargs)
+        except LstError:
+            raise
+        except Exception as error:  # of Pillow's, an unusual image or font
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise LstError(f"cannot draw {panel.title}: {reason}", "lst check --decode") from error
+
+    return told
+
+
+@_told
+def draw_panel(panel: Panel) -> bytes:
+    """Draw ground truth (left) beside predictions (right) on the same image.
+
+    A class has the same colour on both sides, and each of its objects a shade of it. A label
+    that would cover another is moved, and left out where there is no room; the mask stays.
+
+    Args:
+        panel: The image and its objects.
+
+    Returns:
+        A JPEG.
+
+    Raises:
+        LstError: If the image cannot be read or a mask cannot be decoded.
+    """
+    from PIL import Image
+
+    picture = open_image(panel)
+    size = display_size(picture.size)
+    font_size = max(_SMALLEST_FONT, round(size[0] * _FONT_SHARE))
+    canvas = picture.resize(size, Image.Resampling.LANCZOS)
+    labels = [one.label for one in (*panel.ground_truth, *panel.predictions)]
+    halves = [
+        _draw_objects(canvas, choose_colours(objects, labels), picture.size, font_size, panel.title)
+        for objects in (panel.ground_truth, panel.predictions)
+    ]
+    # Mid grey is quiet on a light page and on a dark one; JPEG has no transparency.
+    both = Image.new("RGB", (2 * size[0] + GAP, size[1]), (128, 134, 144))
+    both.paste(halves[0], (0, 0))
+    both.paste(halves[1], (size[0] + GAP, 0))
+    return _jpeg(both)
+
+
+@_told
+def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
+    """Draw predictions alone, in the manner of `draw_panel` but larger and with boxes.
+
+    Args:
+        panel: The image and its predictions.
+        comment: Kept in the file; `read_comment` finds it again.
+
+    Returns:
+        A JPEG.
+
+    Raises:
+        LstError: If the image cannot be read or a mask cannot be decoded.
+    """
+    from PIL import Image
+
+    picture = open_image(panel)
+    size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
+    canvas = picture.resize(size, Image.Resampling.LANCZOS)
+    drawn = _draw_objects(
+        canvas,
+        choose_colours(panel.predictions, [one.label for one in panel.predictions]),
+        picture.size,
+        max(_SMALLEST_FONT, round(max(size) * _PICTURE_FONT_SHARE)),
+        panel.title,
+        boxes=True,
+    )
+    return _jpeg(drawn, comment)
+
+
+def read_comment(path: Path) -> str:
+    """Give the comment in a picture; "" for any other file."""
+    from PIL import Image
+
+    try:
+        with open_regular(path) as opened, Image.open(opened, formats=["JPEG"]) as file:
+            comment = file.info.get("comment", b"")
+    except Exception:  # of bytes that are no picture of ours the decoders raise every kind
+        return ""
+    return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+
+
+def _jpeg(image: Image, comment: str = "") -> bytes:
+    file = io.BytesIO()
+    # Not optimize, which needs a buffer for the whole file and guesses its size: fine texture in
+    # colour takes more, and the picture would be lost.
+    image.save(file, format="JPEG", quality=90, subsampling=0, comment=comment.encode())
+    return file.getvalue()
+
+
+def display_size(
+    size: tuple[int, int], smallest: int = SMALLEST_SIDE, largest: int = LARGEST_SIDE
+) -> tuple[int, int]:
+    """Give the size an image is shown at, with its shape kept.
+
+    Example:
+        >>> display_size((128, 96))
+        (320, 240)
+    """
+    longest = max(size)
+    target = min(max(longest, smallest), largest)
+    return (
+        max(1, round(size[0] * target / longest)),
+        max(1, round(size[1] * target / longest)),
+    )
+
+
+def open_image(panel: Panel) -> Image:
+    """Open an image as the network reads it.
+
+    Raises:
+        LstError: If it cannot be read.
+    """
+    from PIL import Image
+
+    from lst_cli.images.decode import load_image
+
+    if not isinstance(panel.image, Path):
+        return Image.fromarray(np.ascontiguousarray(panel.image)).convert("RGB")
+    return load_image(panel.image, panel.size)
+
+
+def choose_colours(
+    objects: Sequence[PanelObject], labels: Sequence[str]
+) -> list[tuple[PanelObject, Colour]]:
+    """Give each object a colour: a class its own, and the objects of a class shades of it.
+
+    Args:
+        objects: The objects; of more than `MOST_DRAWN` the surest are kept.
+        labels: Names of all classes that are drawn, in an order that decides their colours.
+    """
+    names = {name: number for number, name in enumerate(dict.fromkeys(labels))}
+    seen: Counter[str] = Counter()
+    found = []
+    for one in sorted(objects, key=lambda one: -(one.score or 0))[:MOST_DRAWN]:
+        colour = _COLOURS[names[one.label] % len(_COLOURS)]
+        found.append((one, _shade(colour, seen[one.label])))
+        seen[one.label] += 1
+    return found
+
+
+@cache
+def _shade(colour: Colour, number: int) -> Colour:
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(value / 255 for value in colour))
+    turn, light = _SHADES[number % len(_SHADES)]
+    lightness = min(max(lightness + light, 0.3), 0.85)
+    red, green, blue = colorsys.hls_to_rgb((hue + turn) % 1, lightness, saturation)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw_objects(
+    canvas: Image,
+    objects: Sequence[tuple[PanelObject, Colour]],
+    size: tuple[int, int],
+    font_size: int,
+    title: str,
+    *,
+    boxes: bool = False,
+) -> Image:
+    from PIL import Image, ImageDraw
+
+    factor = canvas.size[0] / size[0]
+    pixels = np.asarray(canvas, dtype=np.float32).copy()  # (H, W, 3)
+    # Large objects first: what lies on them stays visible.
+    by_size = sorted(objects, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
+    outlines = []
+    for one, colour in by_size:
+        if one.segmentation is None:
+            continue
+        try:
+            shown = show_mask(one.segmentation, size, canvas.size)
+        except ValueError as error:
+            raise LstError(
+                f"cannot draw a mask of {one.label} on {title}: {error}", "lst check"
+            ) from error
+        part = _extent(shown)
+        shown = shown[part]
+        pixels[part][shown] = (
+            pixels[part][shown] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
+        )
+        outlines.append((part, outline_of(shown), colour))
+    for part, outline, colour in outlines:
+        pixels[part][outline] = colour
+    image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for one, colour in by_size:
+        if boxes or one.segmentation is None:
+            # Where there is a mask the box is the lesser news.
+            width = 1 if one.segmentation else 2
+            draw.rectangle(_scale_box(one.box, factor), outline=colour, width=width)
+    _draw_labels(draw, image.size, objects, factor, font_size)
+    return image
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _scale_box(
+    box: tuple[float, float, float, float], factor: float
+) -> tuple[float, float, float, float]:
+    x, y, width, height = (side * factor for side in box)
+    return x, y, x + max(width, 1), y + max(height, 1)
+
+
+def _draw_labels(
+    draw: Any,
+    size: tuple[int, int],
+    objects: Sequence[tuple[PanelObject, Colour]],
+    factor: float,
+    font_size: int,
+) -> None:
+    taken: list[tuple[float, float, float, float]] = []
+    # The surest predictions first, then the largest objects: they get the room.
+    order = sorted(
+        objects, key=lambda pair: (-(pair[0].score or 0), -pair[0].box[2] * pair[0].box[3])
+    )
+    for one, colour in order:
+        pieces = [(text, _load_font(path, font_size)) for text, path in pieces_of(_label_text(one))]
+        width = sum(draw.textlength(text, font=font) for text, font in pieces) + 6
+        height = font_size + 4
+        place = _find_place(_scale_box(one.box, factor), (width, height), size, taken)
+        if place is None:
+            continue
+        x, y = place
+        taken.append((x, y, x + width, y + height))
+        draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+        light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 120
+        ink = (16, 20, 26) if light else (255, 255, 255)
+        for text, font in pieces:
+            draw.text((x + 3, y + height / 2), text, font=font, fill=ink, anchor="lm")
+            x += draw.textlength(text, font=font)
+
+
+def _label_text(one: PanelObject) -> str:
+    name = short_name(one.label, _LONGEST, one.category_id)
+    return name if one.score is None else f"{name} {one.score:.2f}"
+
+
+def _find_place(
+    box: tuple[float, float, float, float],
+    label: tuple[float, float],
+    size: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float] | None:
+    """Find room for a label: above its box, in it, below it, or along its sides."""
+    left, top, right, bottom = box
+    width, height = label
+    middle = (left + right - width) / 2
+    centre = (top + bottom - height) / 2
+    wanted = [
+        (left, top - height),
+        (left, top),
+        (left, bottom),
+        (left, bottom - height),
+        (right - width, top - height),
+        (right - width, bottom),
+        (middle, centre),
+        (right, centre),
+        (left - width, centre),
+    ]
+    for x, y in wanted:
+        x = min(max(x, 0), size[0] - width)
+        y = min(max(y, 0), size[1] - height)
+        if x < 0 or y < 0:
+            continue
+        free = all(
+            x >= other[2] or x + width <= other[0] or y >= other[3] or y + height <= other[1]
+            for other in taken
+        )
+        if free:
+            return round(x), round(y)
+    return None
+
+
+@cache
+def _load_font(path: Path, size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(path), size)

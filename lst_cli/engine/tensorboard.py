@@ -1,0 +1,75 @@
+"""Curves of a training, for those who watch it in TensorBoard."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lst_cli.engine.loop import Report
+
+EVERY = 10
+"""Iterations between two points of a curve."""
+
+
+@contextmanager
+def scalars(
+    directory: Path, start: int, warn: Callable[[str], None] = lambda text: None
+) -> Iterator[Callable[[Report], None]]:
+    """Write losses, details and learning rate as event files.
+
+    Where they cannot be written, training goes on without them.
+
+    Args:
+        directory: Where to.
+        start: Iterations already done; what an earlier run wrote beyond them is dropped.
+        warn: Told once why there are no curves.
+
+    Yields:
+        What each iteration's report is handed to.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    failed = False
+
+    def attempt(action: Callable[[], None]) -> None:
+        nonlocal failed
+        try:
+            if not failed:
+                action()
+        except Exception as error:  # of the writer's thread, whatever it was
+            failed = True
+            reason = getattr(error, "strerror", None) or error
+            warn(f"no more curves for TensorBoard: cannot write {directory}: {reason}")
+
+    before = threading.excepthook
+
+    def hear(problem: threading.ExceptHookArgs) -> None:
+        # The next call of the writer raises the same.
+        if type(problem.thread).__module__.partition(".")[0] != "tensorboard":
+            before(problem)
+
+    threading.excepthook = hear
+    made: list[Any] = []
+    attempt(lambda: made.append(SummaryWriter(str(directory), purge_step=start)))
+
+    def write(report: Report) -> None:
+        if report.iteration % EVERY and report.iteration != report.iterations:
+            return
+        values = {**report.losses, **report.details, "lr": report.lr}
+
+        def add() -> None:
+            for name, value in values.items():
+                made[0].add_scalar(name, value, report.iteration)
+
+        attempt(add)
+
+    try:
+        yield write
+        attempt(lambda: made[0].flush())
+    finally:
+        with suppress(Exception):  # said before, if at all
+            made[0].close()
+        threading.excepthook = before

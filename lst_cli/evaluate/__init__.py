@@ -1,0 +1,1 @@
+"""`lst eval`: running the network and scoring its detections."""

@@ -1,0 +1,216 @@
+"""The part of evaluation that needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lst_cli.annotations.read import Images
+from lst_cli.engine.device import choose_device, choose_workers, place
+from lst_cli.errors import LstError
+from lst_cli.evaluate.inference import predict_rows, read_images
+from lst_cli.evaluate.resumable import in_use
+from lst_cli.modeling.build import input_format
+from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.samples.mapper import Mapper
+from lst_cli.settings.models import Settings
+from lst_cli.train.network import load_network
+
+Progress = Callable[[int, int | None], None]
+Skip = Callable[[int, LstError], None]
+
+
+def detect(
+    weights: Path,
+    trained: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    *,
+    progress: Progress,
+    skip: Skip | None = None,
+    shift: Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
+    """Detections of a model on images.
+
+    Args:
+        weights: Its file.
+        trained: Settings it was trained with: they give the network.
+        settings: Settings of today: device, workers and the test setting.
+        images: The images.
+        find: Path of an image by its row.
+        category_ids: Category ids in class order, as many as the model has classes.
+        progress: Images done, and their number.
+        skip: Told the row of an image that cannot be used, and why; see `predict`.
+        shift: What is taken from the logit of each class.
+
+    Raises:
+        LstError: If the weights are missing or cut short, or an image cannot be used.
+    """
+    use = in_use(trained, settings)
+    model = _load(weights, use, len(category_ids), shift)
+    return detect_with(model, use, settings, images, find, category_ids, progress, skip)
+
+
+def detect_with(
+    model: LstRCNN,
+    use: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    progress: Progress,
+    skip: Skip | None = None,
+) -> list[dict[str, Any]]:
+    """Detections of a model that is in memory; as `detect`.
+
+    Args:
+        model: The model.
+        use: Settings it was built with.
+        settings: Settings of today: device and workers.
+        images: The images.
+        find: Path of an image by its row.
+        category_ids: Category ids in class order.
+        progress: Images done, and their number.
+        skip: Told the row of an image that cannot be used, and why; see `predict`.
+
+    Raises:
+        LstError: If an image cannot be used.
+    """
+    rows = range(len(images.ids))
+    detections = []
+    for row, found in _detect_rows(model, use, settings, images, find, category_ids, rows, skip):
+        detections += found
+        progress(row + 1, len(rows))
+    return detections
+
+
+def detect_rows(
+    weights: Path,
+    trained: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    rows: Sequence[int],
+    shift: Sequence[float] | None = None,
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Detections of a model on some of the images; the network is there when this returns.
+
+    Args:
+        weights: Its file.
+        trained: Settings it was trained with.
+        settings: Settings of today.
+        images: The images.
+        find: Path of an image by its row.
+        category_ids: Category ids in class order.
+        rows: Which images, and in what order.
+        shift: What is taken from the logit of each class.
+
+    Returns:
+        Row and detections of each image, one by one.
+
+    Raises:
+        LstError: As `detect`.
+    """
+    use = in_use(trained, settings)
+    model = _load(weights, use, len(category_ids), shift)
+    return _detect_rows(model, use, settings, images, find, category_ids, rows, None)
+
+
+def _load(weights: Path, use: Settings, classes: int, shift: Sequence[float] | None) -> LstRCNN:
+    model = load_network(weights, use, classes)
+    if shift is not None:
+        model.roi_heads.box_predictor.shift = torch.tensor(shift)
+    return model
+
+
+def _detect_rows(
+    model: LstRCNN,
+    use: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    rows: Sequence[int],
+    skip: Skip | None,
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    device = choose_device(settings.device)
+    place(model, device)
+    found = predict_rows(
+        model,
+        images,
+        Mapper(find, settings.data, channels=input_format(use), seed=settings.seed),
+        np.asarray(category_ids, dtype=np.int64),
+        rows,
+        workers=choose_workers(settings.data.workers, device),
+        skip=skip,
+    )
+    return ((row, [detection.as_dict() for detection in one]) for row, one in found)
+
+
+def detect_corrected(
+    weights: Path,
+    use: Settings,
+    settings: Settings,
+    images: Images,
+    find: Callable[[int], Path],
+    category_ids: Sequence[int],
+    rows: Sequence[int],
+    shifts: Sequence[Sequence[float]],
+    *,
+    progress: Progress,
+) -> list[list[dict[str, Any]]]:
+    """Boxes of a model on some images under several corrections of its scores.
+
+    Args:
+        weights: Its file.
+        use: Settings the model is run with, see `in_use`.
+        settings: Settings of today.
+        images: The images.
+        find: Path of an image by its row.
+        category_ids: Category ids in class order.
+        rows: Which images.
+        shifts: What is taken from the logit of each class, in each correction.
+        progress: Images done, and their number.
+
+    Returns:
+        Detections without masks, in LVIS results format, for each correction.
+
+    Raises:
+        LstError: If the weights or an image cannot be used.
+    """
+    device = choose_device(settings.device)
+    model = place(load_network(weights, use, len(category_ids)), device)
+    mapper = Mapper(find, settings.data, channels=input_format(use), seed=settings.seed)
+    found: list[list[dict[str, Any]]] = [[] for _ in shifts]
+    workers = choose_workers(settings.data.workers, device)
+    corrections = [torch.tensor(shift) for shift in shifts]
+    model.eval()
+    for done, (row, item) in enumerate(read_images(images, rows, mapper, workers), start=1):
+        with torch.inference_mode():
+            detected = model.detect_boxes([item], corrections)
+        for records, (instances,) in zip(found, detected, strict=True):
+            boxes = instances.pred_boxes.tensor.cpu().double()
+            boxes[:, 2:] -= boxes[:, :2]
+            records += [
+                {
+                    "image_id": int(images.ids[row]),
+                    "category_id": int(category_ids[label]),
+                    "score": score,
+                    "bbox": box,
+                }
+                for box, score, label in zip(
+                    boxes.tolist(),
+                    instances.scores.tolist(),
+                    instances.pred_classes.tolist(),
+                    strict=True,
+                )
+            ]
+        progress(done, len(rows))
+    return found

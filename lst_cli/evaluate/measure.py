@@ -1,0 +1,283 @@
+"""From detections to numbers: what `lst eval` does behind the network, and without one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.ap.bootstrap import draw_resamples, resampled_class_ap
+from lst_cli.ap.detections import FIXED_AP, Cap, IouType, gather_detections
+from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
+from lst_cli.ap.lvis_ap import ApResult, average_precision
+from lst_cli.ap.matching import Matches, match_detections
+from lst_cli.ap.metrics import FileMetrics
+from lst_cli.ap.reference import largest_difference, reference_ap
+from lst_cli.ap.scoring import scores
+from lst_cli.ap.sources import ResultsFile, Source
+from lst_cli.ap.truth_notes import detection_notes, truth_notes
+from lst_cli.check.fields import usable_instances
+from lst_cli.check.unusable import leave_out_unusable
+from lst_cli.errors import LstError
+from lst_cli.files import read_regular
+from lst_cli.phases.bins import DEFAULT_BINS, Bin
+
+Progress = Callable[[str, int, "int | None"], None]
+
+IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
+NAMES: dict[IouType, str] = {"segm": "mask AP", "bbox": "box AP"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Detections held against a ground truth.
+
+    Attributes:
+        matches: What became of each detection.
+        result: AP of each class and lvis-api's means.
+        resampled: AP of each class over images drawn anew, shape (B, K).
+    """
+
+    matches: Matches
+    result: ApResult
+    resampled: NDArray[np.float64]
+
+    @property
+    def given(self) -> int:
+        """Detections in the source."""
+        return self.matches.detections.given
+
+
+def measure(
+    truth: GroundTruth,
+    source: Source,
+    iou_type: IouType,
+    *,
+    cap: Cap | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Measured:
+    """Match detections, once, and compute AP and its intervals.
+
+    Args:
+        truth: The ground truth, with masks for `segm`.
+        source: The detections.
+        iou_type: Masks or boxes.
+        cap: How many detections take part; LVIS's 300 an image by default.
+        seed: Of the images drawn for the intervals.
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If a detection is unusable.
+    """
+    tell = progress or (lambda what, done, total: None)
+    if isinstance(source, ResultsFile):
+        reading = "reading detections"
+        source = replace(source, progress=lambda done, total: tell(reading, done, total))
+    matches = match_detections(truth, gather_detections(truth, source, iou_type, cap))
+    name = NAMES[iou_type]
+    result = average_precision(matches, progress=lambda done, total: tell(name, done, total))
+    resamples = draw_resamples(len(truth.image_ids), seed=seed)
+    drawing = f"{name}, intervals"
+    resampled = resampled_class_ap(
+        matches, resamples, progress=lambda done, total: tell(drawing, done, total)
+    )
+    return Measured(matches, result, resampled)
+
+
+@dataclass(frozen=True, eq=False)
+class FileScores:
+    """What `lst eval --detections` found.
+
+    Attributes:
+        metrics: The numbers.
+        notes: What was read differently from what the files say.
+        measured: By IoU type, for whoever wants more than the numbers.
+        train_instances: Training instances of each class, if they are known.
+    """
+
+    metrics: FileMetrics
+    notes: tuple[str, ...]
+    measured: Mapping[IouType, Measured]
+    train_instances: Mapping[int, int] | None
+
+
+def score_file(
+    detections: Path,
+    annotations: Path,
+    *,
+    train_counts: Path | None = None,
+    iou_types: Sequence[IouType] = IOU_TYPES,
+    bins: Sequence[Bin] = DEFAULT_BINS,
+    fixed_ap: bool = False,
+    max_detections: int = 300,
+    skip_unusable: bool = False,
+    progress: Progress | None = None,
+) -> FileScores:
+    """Score anybody's detections; no workspace and no network is needed.
+
+    Args:
+        detections: Results file in LVIS or COCO format.
+        annotations: What they are held against: LVIS v0.5, LVIS v1 or COCO.
+        train_counts: Where training instances are counted, for the bins: the annotations that
+            the model was trained on, or a CSV, see `read_train_counts`.
+        iou_types: Masks, boxes or both.
+        bins: Half-open ranges of training instances.
+        fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
+        max_detections: Detections an image, unless `fixed_ap`.
+        skip_unusable: Whether annotations that cannot be used are left out.
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If a file cannot be read, or the detections do not fit the annotations.
+    """
+    tell = progress or (lambda what, done, total: None)
+    began = time.perf_counter()
+    counts = None if train_counts is None else read_train_counts(train_counts, progress=tell)
+    dataset = read_annotations(annotations, tell)
+    dataset = leave_out_unusable(dataset) if skip_unusable else dataset
+    truth = build_ground_truth(
+        dataset,
+        train_image_counts=None if counts is None else _complete(counts.images, dataset),
+        masks="segm" in iou_types,
+        progress=lambda done, total: tell(f"masks of {annotations.name}", done, total),
+    )
+    instances = None if counts is None else _complete(counts.instances, dataset)
+    notes = truth.notes
+    if counts is not None:
+        unknown = sum(one not in counts.instances for one in truth.category_ids)
+        if unknown:
+            notes += (
+                f"{unknown} of {len(truth.category_ids)} classes are not in {train_counts}; they "
+                "are in no bin.",
+            )
+    source = ResultsFile(detections)
+    cap = FIXED_AP if fixed_ap else Cap(per_image=max_detections)
+    measured = {
+        iou_type: measure(truth, source, iou_type, cap=cap, progress=tell) for iou_type in iou_types
+    }
+    notes += truth_notes(truth, cap.per_image)
+    for one in measured.values():
+        notes += detection_notes(truth, one.matches.detections)
+    found = {
+        iou_type: scores(one.result, instances, bins, one.resampled)
+        for iou_type, one in measured.items()
+    }
+    metrics = FileMetrics(
+        images=len(truth.image_ids),
+        detections=next(iter(measured.values())).given,
+        seconds=time.perf_counter() - began,
+        federated=truth.federated,
+        fixed_ap=fixed_ap,
+        segm=found.get("segm"),
+        bbox=found.get("bbox"),
+    )
+    return FileScores(metrics, notes, measured, instances)
+
+
+def compare_with_lvis_api(
+    measured: Measured, source: Source, iou_type: IouType, cap: Cap | None = None
+) -> float | None:
+    """Run lvis-api on the same detections.
+
+    Returns:
+        The largest difference of any number; None if there are no detections, which it cannot
+        score.
+
+    Raises:
+        LstError: If `lvis` is not installed.
+    """
+    if not measured.given:
+        return None
+    theirs = reference_ap(measured.matches.truth, source, iou_type=iou_type, cap=cap)
+    return largest_difference(measured.result, theirs)
+
+
+def read_annotations(path: Path, progress: Progress) -> Dataset:
+    """Read an annotation file, telling how far it is."""
+    return read_dataset(
+        path, progress=lambda done, total: progress(f"reading {path.name}", done, total)
+    )
+
+
+@dataclass(frozen=True)
+class TrainCounts:
+    """How much of each class was trained on.
+
+    Attributes:
+        instances: Training instances by category_id.
+        images: Training images by category_id; empty where they are not known.
+    """
+
+    instances: Mapping[int, int]
+    images: Mapping[int, int]
+
+
+def read_train_counts(path: Path, *, progress: Progress | None = None) -> TrainCounts:
+    """Count training instances and images of each class.
+
+    Args:
+        path: The annotations that the model was trained on, whose usable instances are counted;
+            or a CSV with the columns `category_id` and `train_instance_count` (or
+            `instance_count`) and perhaps `train_image_count` (or `image_count`).
+        progress: What is done, how much of it, of how much.
+
+    Raises:
+        LstError: If the file cannot be read or lacks a column.
+    """
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path)
+    dataset = read_annotations(path, progress or (lambda what, done, total: None))
+    usable = usable_instances(dataset)
+    category = dataset.instances.category_index[usable].astype(np.int64)
+    pairs = np.unique(
+        category * len(dataset.images) + dataset.instances.image_index[usable].astype(np.int64)
+    )
+    ids = dataset.categories.ids.tolist()
+    instances = np.bincount(category, minlength=len(ids)).tolist()
+    images = np.bincount(pairs // max(len(dataset.images), 1), minlength=len(ids)).tolist()
+    return TrainCounts(dict(zip(ids, instances, strict=True)), dict(zip(ids, images, strict=True)))
+
+
+def _read_csv(path: Path) -> TrainCounts:
+    hint = "give a CSV with category_id and train_instance_count, or the training annotations"
+    try:
+        text = read_regular(path).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except UnicodeDecodeError as error:
+        raise LstError(f"cannot read {path}: no UTF-8 text", hint) from error
+    except (OSError, csv.Error) as error:
+        raise LstError(f"cannot read {path}: {error}", hint) from error
+    columns: dict[str, dict[int, int]] = {}
+    for what in ("instance_count", "image_count"):
+        key = next((one for one in (f"train_{what}", what) if rows and one in rows[0]), None)
+        counts: dict[int, int] = {}
+        for line, row in enumerate(rows if key else (), start=2):
+            try:
+                category_id, count = int(row["category_id"]), int(row[str(key)])
+            except (KeyError, TypeError, ValueError) as error:
+                raise LstError(f"{path}, line {line}: no category_id and {key}", hint) from error
+            if not 0 <= count < 10**12 or category_id in counts:
+                again = f"category_id {category_id} again"
+                wrong = again if category_id in counts else f"{key} is {count}"
+                raise LstError(f"{path}, line {line}: {wrong}", hint)
+            counts[category_id] = count
+        columns[what] = counts
+    if not columns["instance_count"]:
+        lack = "no column train_instance_count" if rows else "no rows"
+        raise LstError(f"{path} has {lack}", hint)
+    return TrainCounts(columns["instance_count"], columns["image_count"])
+
+
+def _complete(counts: Mapping[int, int], dataset: Dataset) -> dict[int, int] | None:
+    """Counts of all classes of a file, 0 for those that training never saw; None for none."""
+    if not counts:
+        return None
+    return {one: counts.get(one, 0) for one in dataset.categories.ids.tolist()}

@@ -1,1 +1,0 @@
-"""Detections and AP."""

@@ -1,0 +1,1 @@
+"""`lst extend`: classes added to a finished model."""

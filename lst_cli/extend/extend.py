@@ -1,0 +1,267 @@
+"""`lst extend`: classes that nobody planned, learned from a few annotated images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lst_cli.annotations.read import read_dataset
+from lst_cli.check.unusable import read_usable, tell_skipped
+from lst_cli.errors import LstError
+from lst_cli.extend.plan import Addition, add_phase, check_addition, shared_notes
+from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
+from lst_cli.settings.models import Settings
+from lst_cli.train.events import Events
+from lst_cli.train.plan import require_growable
+from lst_cli.train.train import (
+    digests,
+    next_training_command,
+    now,
+    refuse_another_network,
+    train_phase,
+    versions,
+)
+from lst_cli.workspace.manifest import ClassRecord, PhaseManifest
+from lst_cli.workspace.replaced import drop, set_aside
+from lst_cli.workspace.store import Workspace
+
+
+@dataclass(frozen=True)
+class Extended:
+    """What was added.
+
+    Attributes:
+        classes: The new classes in class order.
+        manifest: Their phase.
+    """
+
+    classes: tuple[ClassRecord, ...]
+    manifest: PhaseManifest
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome for `--json`."""
+        return {
+            "phase": self.manifest.phase,
+            "classes": [record.model_dump(mode="json") for record in self.classes],
+            "new_rows": self.manifest.new_rows,
+            "seconds": self.manifest.seconds,
+            "manifest": self.manifest.model_dump(mode="json"),
+        }
+
+
+def extend_workspace(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    train: Path,
+    image_dirs: Sequence[Path] = (),
+    val: Path | None = None,
+    names: Sequence[str] = (),
+    finetune: bool = False,
+    skip_unusable: bool = False,
+    events: Events | None = None,
+) -> Extended:
+    """Add a phase of new classes behind the phases that are done.
+
+    Planned phases that are not begun move up by one. Whatever stops it, nothing that was there
+    is lost, and the same call takes it up again.
+
+    Args:
+        workspace: With the base phase trained.
+        settings: What to train with; an instant phase takes device and data from them, and all
+            else from the phase before.
+        train: Annotations of the new classes.
+        image_dirs: Where its images lie; then where the split's lie.
+        val: A validation file for this phase and those after it.
+        names: The classes to learn; by default all annotated ones, none of which may be known.
+        finetune: Whether the phase is trained as others are, instead of learned instantly.
+        skip_unusable: Whether annotations that cannot be used are left out.
+        events: Whom to tell.
+
+    Returns:
+        The classes and the finished phase.
+
+    Raises:
+        LstError: If no phase can be added now, or a file or class is refused.
+    """
+    events = events or Events()
+    place_for_phase(workspace)  # before anything is read, or the workspace's directory made
+    with workspace.locked():
+        phase = place_for_phase(workspace)
+        require_growable(workspace.trained_settings(phase - 1))
+        addition, inputs = _decide(
+            workspace,
+            phase,
+            settings,
+            train=train,
+            image_dirs=image_dirs,
+            val=val,
+            names=names,
+            skip_unusable=skip_unusable,
+            events=events,
+        )
+        if not finetune:
+            _refuse_work_under_way(workspace, phase)
+        previous = workspace.require_model(phase - 1)
+        workspace.require_generator(phase - 1)
+        if finetune:
+            refuse_another_network(workspace, phase, previous, settings)
+        for note in addition.notes:
+            events.note(note)
+        for file in (addition.split.extensions[-1].train, addition.split.extensions[-1].val):
+            if file is not None and file.skipped:
+                events.note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
+        if finetune:
+            workspace.save_split(addition.split)
+        else:
+            manifest = _learn_instantly(workspace, addition, previous, settings, inputs, events)
+    if finetune:
+        manifest = train_phase(workspace, phase, settings, events=events)
+    split = addition.split
+    return Extended(tuple(split.classes[label] for label in split.labels_of(phase)), manifest)
+
+
+def place_for_phase(workspace: Workspace) -> int:
+    """Where a phase can be added: behind those that are done.
+
+    An extension that was not finished keeps its place.
+
+    Raises:
+        LstError: If the base is not trained, a planned phase is under way, or a later phase
+            rests on what is done.
+    """
+    upcoming = workspace.next_phase()
+    if upcoming == 0:
+        raise LstError("the base phase comes first", next_training_command(workspace))
+    split = workspace.split
+    place = len(split.groups) if upcoming is None else upcoming
+    for later in range(place, len(split.groups)):
+        manifest = workspace.manifest(later)
+        added = split.extension_at(later) is not None
+        if manifest is not None and manifest.done:
+            raise LstError(
+                f"phase {later} was grown from a model that is gone",
+                next_training_command(workspace),
+            )
+        if manifest is not None and not added:
+            raise LstError(f"phase {later} is under way", next_training_command(workspace))
+        if added and later > place:
+            raise LstError(
+                f"phase {place} comes first: classes were added after it, in phase {later}",
+                next_training_command(workspace),
+            )
+    return place
+
+
+def _decide(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    train: Path,
+    image_dirs: Sequence[Path],
+    val: Path | None,
+    names: Sequence[str],
+    skip_unusable: bool,
+    events: Events,
+) -> tuple[Addition, TrainingInput]:
+    """What is added, checked; and all training annotations with it."""
+    split = workspace.split
+    before = split.up_to(phase - 1)
+    read = read_usable if skip_unusable else read_dataset
+    dataset = read(train)
+    in_force = read(val) if val else read_unchanged(before.val_at(phase - 1), workspace)
+    addition = add_phase(
+        before,
+        phase,
+        dataset,
+        in_force,
+        settings,
+        image_dirs=image_dirs,
+        val_given=val is not None,
+        names=names,
+    )
+    pending = split.extension_at(phase)
+    if pending is not None and split.digest != addition.split.digest:
+        waiting = ", ".join(split.classes[label].name for label in split.labels_of(phase))
+        raise LstError(
+            f"phase {phase} was added before, from {pending.train.path}, and is not finished: "
+            f"{waiting}",
+            next_training_command(workspace),
+        )
+    check_addition(addition, dataset, in_force if val else None, events.prepare)
+    shared = shared_notes(addition, dataset, in_force)
+    addition = replace(addition, notes=(*addition.notes, *shared))
+    files = [*read_training_files(workspace, before), dataset]
+    return addition, label_files(addition.split, files)
+
+
+def _refuse_work_under_way(workspace: Workspace, phase: int) -> None:
+    if workspace.manifest(phase) is not None:
+        raise LstError(
+            f"phase {phase} is being trained on these classes", next_training_command(workspace)
+        )
+
+
+def _learn_instantly(
+    workspace: Workspace,
+    addition: Addition,
+    previous: PhaseManifest,
+    settings: Settings,
+    inputs: TrainingInput,
+    events: Events,
+) -> PhaseManifest:
+    phase, split = addition.phase, addition.split
+    # The network and its generator are those of the phase before; so are their settings.
+    settings = workspace.trained_settings(phase - 1).model_copy(
+        update={"device": settings.device, "data": settings.data}
+    )
+    directory = workspace.phase(phase)
+    drop(set_aside(directory.root, workspace.root))  # of a run that was cut short
+    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
+    from lst_cli.extend.instant import write_instant_model
+
+    started, began = now(), time.perf_counter()
+    new_rows = write_instant_model(workspace, phase, split, settings, inputs, events=events)
+    seconds = time.perf_counter() - began
+    if new_rows == "mean-feature":
+        events.note(
+            f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "
+            "features (imprinting); `lst step --mwg` trains a generator"
+        )
+    manifest = PhaseManifest(
+        phase=phase,
+        done=True,
+        split_sha256=split.digest_at(phase),
+        previous_sha256=previous.model_sha256,
+        new_classes=len(split.groups[phase]),
+        seen_classes=split.seen_classes(phase),
+        new_entries=split.phases[phase - 1].new_entries,
+        replay_entries=0,
+        replay_counts={},
+        iterations=0,
+        seed=settings.seed,
+        settings=settings.model_dump(mode="json"),
+        weights=None,
+        versions=versions(),
+        device=_device_name(settings),
+        started=started,
+        finished=now(),
+        seconds=seconds,
+        **digests(directory),
+        new_rows=new_rows,
+    )
+    # The model first: a split never promises a phase that had to be given up. The manifest
+    # last: it makes the phase done.
+    workspace.save_split(split)
+    workspace.save_manifest(manifest)
+    return manifest
+
+
+def _device_name(settings: Settings) -> str:
+    from lst_cli.engine.device import choose_device, describe_device
+
+    return describe_device(choose_device(settings.device))

@@ -1,0 +1,221 @@
+"""What `lst extend` would add to a split: decided and checked here, done in `recipes.extend`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lst_cli.annotations.problems import examples
+from lst_cli.annotations.read import Dataset
+from lst_cli.check.fields import (
+    check_dataset,
+    check_images,
+    check_segmentations,
+    usable_instances,
+)
+from lst_cli.check.image_overlap import check_shared_images
+from lst_cli.errors import LstError
+from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
+from lst_cli.images.decode import ImageFinder
+from lst_cli.phases.bins import frequency_of
+from lst_cli.phases.category_ids import assign_category_ids
+from lst_cli.settings.models import Settings
+from lst_cli.split.split import input_file, plan_phases
+from lst_cli.train.before_training import refuse_errors
+from lst_cli.workspace.manifest import ClassRecord, Extension, Split
+
+Prepare = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """A split with one more phase.
+
+    Attributes:
+        split: The extended split.
+        phase: The phase that is added.
+        new: Its classes in the file they come with.
+        notes: What a user should know of it, a sentence each.
+    """
+
+    split: Split
+    phase: int
+    new: NewClasses
+    notes: tuple[str, ...]
+
+
+def add_phase(
+    split: Split,
+    phase: int,
+    train: Dataset,
+    val: Dataset,
+    settings: Settings,
+    *,
+    image_dirs: Sequence[Path] = (),
+    val_given: bool = False,
+    names: Sequence[str] = (),
+) -> Addition:
+    """Decide what a file adds to a split; nothing is read or written.
+
+    Args:
+        split: The split, without this extension.
+        phase: The place of the new phase.
+        train: Annotations of the new classes.
+        val: The validation file of the phase.
+        settings: For the lengths of the phases.
+        image_dirs: Where the images of these files lie, if not where the split's lie.
+        val_given: Whether the validation file came with the extension.
+        names: The classes to learn; by default all annotated ones.
+
+    Raises:
+        LstError: If a class cannot be learned, or the validation file does not know the classes
+            of the workspace.
+    """
+    if val_given:
+        _refuse_other_classes(val, split)
+    new = choose_new_classes(train, _known(split), names)
+    ids = _category_ids(split, train, val, new)
+    records = _records(train, val, new, ids)
+    extension = Extension(
+        phase=phase,
+        train=input_file(train),
+        image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
+        classes=tuple(ids),
+        val=input_file(val) if val_given else None,
+    )
+    extended = split.extended(extension, records)
+    return Addition(
+        split=extended.model_copy(update={"phases": plan_phases(extended, settings)}),
+        phase=phase,
+        new=new,
+        notes=(*new.notes, *_id_notes(train, new, records), *_truth_notes(val, records)),
+    )
+
+
+def check_addition(
+    addition: Addition, train: Dataset, val: Dataset | None, prepare: Prepare
+) -> None:
+    """See that everything an extension needs is there and usable, images included.
+
+    Args:
+        addition: The extension.
+        train: Annotations of the new classes.
+        val: The validation file, if it came with the extension.
+        prepare: Told what is done, how much of it, of how much.
+
+    Raises:
+        LstError: If there is any error.
+    """
+    extension = addition.split.extensions[-1]
+    finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
+    for dataset, rows in ((train, addition.new.image_rows), (val, None)):
+        if dataset is None:
+            continue
+        path = str(dataset.path)
+        problems = [
+            *check_dataset(dataset, training=dataset is train),
+            *check_segmentations(dataset.path, dataset),
+        ]
+        refuse_errors(problems, path, f"mend {path}")
+        missing = check_images(
+            dataset, finder, rows=rows, progress=lambda done, all_: prepare("images", done, all_)
+        )
+        refuse_errors(missing, path, "give the directory of the images with --images DIR")
+
+
+def shared_notes(addition: Addition, train: Dataset, val: Dataset) -> tuple[str, ...]:
+    """What a user should know of images that are learned from and evaluated on."""
+    extension = addition.split.extensions[-1]
+    finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
+    return tuple(problem.sentence for problem in check_shared_images(train, val, finder))
+
+
+def _known(split: Split) -> dict[str, str]:
+    """Names of the workspace's classes, and the phase of each in words."""
+    known: dict[str, str] = {}
+    for label, record in enumerate(split.classes):
+        phase = split.phase_of(label)
+        known.setdefault(record.name, "base phase" if phase == 0 else f"phase {phase}")
+    return known
+
+
+def _category_ids(split: Split, train: Dataset, val: Dataset, new: NewClasses) -> list[int]:
+    in_val = _ids_by_name(val)
+    left_out = {record.name: record.category_id for record in split.left_out}
+    return assign_category_ids(
+        [train.categories.names[row] for row in new.rows],
+        train.categories.ids[new.rows].tolist(),
+        taken=split.class_order,
+        used=[*split.class_order, *left_out.values(), *val.categories.ids.tolist()],
+        named=[in_val, left_out],
+    )
+
+
+def _ids_by_name(dataset: Dataset) -> dict[str, int]:
+    pairs = zip(dataset.categories.names, dataset.categories.ids.tolist(), strict=True)
+    return {name: int(number) for name, number in reversed(list(pairs))}  # the first of a name
+
+
+def _records(
+    train: Dataset, val: Dataset, new: NewClasses, ids: Sequence[int]
+) -> list[ClassRecord]:
+    in_val = val.categories.ids[val.instances.category_index[usable_instances(val)]]
+    return [
+        ClassRecord(
+            category_id=number,
+            name=train.categories.names[row],
+            instances=int(instances),
+            images=int(images),
+            frequency=train.categories.frequencies[row] or frequency_of(int(images)),
+            val_instances=int(np.count_nonzero(in_val == number)),
+        )
+        for row, number, instances, images in zip(
+            new.rows.tolist(), ids, new.instances, new.images, strict=True
+        )
+    ]
+
+
+def _refuse_other_classes(val: Dataset, split: Split) -> None:
+    names = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
+    wrong = [record for record in split.classes if names.get(record.category_id) != record.name]
+    if not wrong:
+        return
+    shown = "; ".join(
+        examples(
+            f"category {one.category_id} is {quoted(one.name)} in the workspace, "
+            + (quoted(names[one.category_id]) if one.category_id in names else "not")
+            + " in this file"
+            for one in wrong[:2]
+        )
+    )
+    more = f" (and {len(wrong) - 2} more)" if len(wrong) > 2 else ""
+    raise LstError(
+        f"{val.path}: {shown}{more}",
+        "give a validation file that has all classes of the workspace under their ids",
+    )
+
+
+def _id_notes(train: Dataset, new: NewClasses, records: Sequence[ClassRecord]) -> list[str]:
+    own = train.categories.ids[new.rows].tolist()
+    moved = [
+        f"{quoted(record.name)} {number} -> {record.category_id}"
+        for record, number in zip(records, own, strict=True)
+        if record.category_id != number
+    ]
+    if not moved:
+        return []
+    more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+    return [f"category ids that differ from {train.path.name}: {', '.join(moved[:5])}{more}"]
+
+
+def _truth_notes(val: Dataset, records: Sequence[ClassRecord]) -> list[str]:
+    without = [record.name for record in records if not record.val_instances]
+    if not without:
+        return []
+    return [
+        f"no object in {val.path.name}, so that they get no AP: {listed(without)}; "
+        "--val gives another validation file"
+    ]

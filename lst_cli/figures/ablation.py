@@ -1,0 +1,223 @@
+"""The paper's Figs. 7 to 9: what one setting is worth, phase by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lst_cli.ap.instant import WAYS, Way
+from lst_cli.display.canvas import PAPER_SCALE
+from lst_cli.display.markup import render_csv
+from lst_cli.display.tables import Cell, Column, Table, format_value, phase_name
+from lst_cli.figures.ablation_plot import compose_ablation
+from lst_cli.figures.files import Figure, finish_figure
+
+AblationName = Literal["distill", "replay", "mwg"]
+
+FEW = 5
+"""Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
+
+PARTS = {"old": "old classes", "new": "new classes", "all": "all seen classes"}
+"""What of a phase is drawn, and what it is called."""
+
+_SUBJECTS: dict[AblationName, str] = {
+    "distill": "distillation",
+    "replay": "replay of old classes",
+    "mwg": "the meta weight generator",
+}
+
+
+@dataclass(frozen=True)
+class AblationPoint:
+    """One evaluated phase of a run.
+
+    Attributes:
+        phase: From 1 on.
+        old: Mask AP of the classes of earlier phases, a fraction; None without ground truth.
+        new: Of the classes of this phase.
+        all: Of both.
+        with_ground_truth: How many classes each of these is over, by name.
+        few: Of the new classes with fewer than `FEW` training instances.
+        few_classes: How many of these have ground truth.
+        instant: Of the new classes before the first iteration, by how their rows came about.
+    """
+
+    phase: int
+    old: float | None
+    new: float | None
+    all: float | None
+    with_ground_truth: Mapping[str, int]
+    few: float | None = None
+    few_classes: int = 0
+    instant: Mapping[Way, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AblationRun:
+    """One run.
+
+    Attributes:
+        name: What sets it apart, as its settings say.
+        source: Where it lies.
+        points: Its evaluated phases in order, at least one.
+    """
+
+    name: str
+    source: str
+    points: Sequence[AblationPoint]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Runs that differ in a setting.
+
+    Attributes:
+        figure: Which figure it is.
+        setting: The setting's key.
+        runs: Two or more, in the order of their lines.
+        notes: What a reader should know of them, one sentence each.
+    """
+
+    figure: AblationName
+    setting: str
+    runs: Sequence[AblationRun]
+    notes: Sequence[str] = ()
+
+    @property
+    def phases(self) -> list[int]:
+        """Phases that any run was evaluated in."""
+        return sorted({point.phase for run in self.runs for point in run.points})
+
+    @property
+    def ways(self) -> list[Way]:
+        """How new rows that were evaluated at iteration 0 came about, where that is shown."""
+        if self.figure != "mwg":
+            return []
+        found = {way for run in self.runs for point in run.points for way in point.instant}
+        return [way for way in WAYS if way in found]
+
+
+def ablation_figure(ablation: Ablation) -> Figure:
+    """Draw the runs.
+
+    Args:
+        ablation: At least two runs.
+    """
+    return finish_figure(
+        ablation.figure,
+        compose_ablation(ablation, scale=PAPER_SCALE),
+        caption=ablation_caption(ablation),
+        csv=render_csv(ablation_table(ablation, counts=True)),
+        numbers=_numbers(ablation),
+        table=ablation_table(ablation),
+    )
+
+
+def ablation_caption(ablation: Ablation) -> str:
+    """Say what is drawn, and what a reader could not know."""
+    sentences = [
+        f"What {_SUBJECTS[ablation.figure]} does ({ablation.setting}): mask AP of old, new and all "
+        "seen classes after each phase, one run each."
+    ]
+    if ablation.ways:
+        names = ", ".join(WAYS[way] for way in ablation.ways)
+        sentences.append(
+            f"Left of the new classes' lines: before the first iteration, with rows of the "
+            f"classifier that no one trained ({names}), on the model of the run whose colour they "
+            "have."
+        )
+    if ablation.figure == "mwg":
+        sentences += _few_sentence(ablation)
+    return " ".join([*sentences, *ablation.notes])
+
+
+def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
+    """Make the table of every run after every phase.
+
+    Args:
+        ablation: The runs.
+        counts: Whether to give numbers of classes and sources too, for programs.
+
+    Returns:
+        Rows with keys ``run``, ``phase``, ``old``, ``new``, ``all`` and ``few``, and
+        ``iteration 0 (way)`` for every way evaluated; with `counts` also ``source`` and
+        ``classes(old)`` and so on.
+    """
+    columns = [Column("run", "run", "text"), Column("phase", "phase", "phase")]
+    rows: list[dict[str, Cell]] = []
+    for phase in ablation.phases:
+        for run in ablation.runs:
+            for point in run.points:
+                if point.phase == phase:
+                    rows.append({"run": run.name, "source": run.source, **_row(point)})
+    few = any(row["classes(few)"] for row in rows)
+    for part, name in (*PARTS.items(), ("few", f"new, <{FEW} instances")):
+        if part != "few" or few:
+            key = f"classes({part})" if counts else None
+            columns.append(Column(part, name, classes_key=key))
+    columns += [Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}") for way in ablation.ways]
+    if counts:
+        columns.append(Column("source", "source", "text"))
+    remark = "Mask AP after each phase."
+    if ablation.ways:
+        remark += " At 0: of the new classes before the phase's first iteration."
+    return Table(f"What {_SUBJECTS[ablation.figure]} does", tuple(columns), tuple(rows), remark)
+
+
+def _row(point: AblationPoint) -> dict[str, Cell]:
+    row: dict[str, Cell] = {
+        "phase": point.phase,
+        "old": point.old,
+        "new": point.new,
+        "all": point.all,
+        "few": point.few,
+        "classes(few)": point.few_classes,
+    }
+    row |= {f"classes({part})": count for part, count in point.with_ground_truth.items()}
+    return row | {f"iteration 0 ({way})": ap for way, ap in point.instant.items()}
+
+
+def _few_sentence(ablation: Ablation) -> list[str]:
+    """The paper's number: few-shot classes of the last phase."""
+    last = ablation.phases[-1]
+    found = [
+        (run.name, point)
+        for run in ablation.runs
+        for point in run.points
+        if point.phase == last and point.few_classes
+    ]
+    if len(found) < 2:
+        return []
+    values = "; ".join(f"{name} {format_value('ap', point.few)}" for name, point in found)
+    return [
+        f"New classes of phase {phase_name(last)} with fewer than {FEW} training instances "
+        f"({found[0][1].few_classes:,} with ground truth): {values}."
+    ]
+
+
+def _numbers(ablation: Ablation) -> dict[str, Any]:
+    return {
+        "setting": ablation.setting,
+        "notes": list(ablation.notes),
+        "runs": [
+            {
+                "run": run.name,
+                "source": run.source,
+                "phases": [
+                    {
+                        "phase": point.phase,
+                        "old": point.old,
+                        "new": point.new,
+                        "all": point.all,
+                        "with_ground_truth": dict(point.with_ground_truth),
+                        "few": point.few,
+                        "few_classes": point.few_classes,
+                        "instant": dict(point.instant),
+                    }
+                    for point in run.points
+                ],
+            }
+            for run in ablation.runs
+        ],
+    }

@@ -1,0 +1,267 @@
+"""Image files: found, looked at and decoded to what the model takes.
+
+Decoding uses Pillow alone, so that every image comes out the same on every
+machine, whatever its file format says about colour.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+
+from lst_cli.errors import LstError
+from lst_cli.files import open_regular
+from lst_cli.images.finder import ImageFinder, find_image
+from lst_cli.images.kinds import HEAD, describe, formats
+
+__all__ = [
+    "MAX_PIXELS",
+    "ImageFinder",
+    "ImageSizeError",
+    "check_image_size",
+    "find_image",
+    "load_image",
+    "read_image",
+    "upright_size",
+]
+
+MAX_PIXELS = 200_000_000
+"""The largest image that is read. Decoding takes four bytes a pixel, in each worker."""
+
+# Pillow's own bound is lower than ours and names no size; from here on it refuses absurd ones.
+Image.MAX_IMAGE_PIXELS = 2**32
+# Text beside the pixels, which scanners and image editors write by the megabyte.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**28
+
+_ORIENTATION = 0x0112
+# How each EXIF orientation is undone. 5 to 8 swap height and width.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_STORED = {**_UPRIGHT, 6: _UPRIGHT[8], 8: _UPRIGHT[6]}
+_AGAIN = "copy or download it again; lst check --decode finds all such images"
+_SMALLER = "make it smaller, or cut it into tiles, and its annotations with it"
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageSizeError(LstError):
+    """An image has another size than its annotation file states."""
+
+
+def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Decode an image into RGB, upright as its annotations see it.
+
+    Annotators mostly saw what a viewer shows, which is the image turned as its
+    EXIF orientation says; some tools show the pixels as stored. The stated size
+    tells which: if the turned image has it, the image is turned (also by 180
+    degrees or mirrored, where both sizes agree and the viewer's way is the
+    likelier); if only the stored image has it, it stays as stored.
+
+    Grey, palette, CMYK and YCbCr images are converted. Transparency is dropped,
+    not blended: the colours below it count. Of 16 bits the upper 8 are kept.
+    Of several frames the first is read.
+
+    Args:
+        path: The file.
+        size: Height and width in pixels as the annotation file states them; as a
+            viewer shows it, if None.
+
+    Raises:
+        ImageSizeError: If the image has another size than stated.
+        LstError: If the file cannot be read or decoded, is cut short, or has more
+            than `MAX_PIXELS`.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        turn = size is None or _turn(path, image, orientation, *size)
+        pixels = _to_rgb(path, image)
+        pixels.load()
+        turned = image.format == "TIFF"  # by Pillow
+        if orientation == 1 or turn == turned:
+            return pixels
+        return pixels.transpose((_UPRIGHT if turn else _STORED)[orientation])
+
+
+def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDArray[np.uint8]:
+    """Decode an image as `load_image` does, into an array.
+
+    Args:
+        path: The file.
+        expected_height: Height in pixels as the annotation file states it.
+        expected_width: Width in pixels as the annotation file states it.
+
+    Returns:
+        Pixels, uint8, shape (height, width, 3), red first, writable.
+
+    Raises:
+        ImageSizeError: If the image has another size than stated.
+        LstError: As `load_image`.
+    """
+    return np.array(load_image(path, (expected_height, expected_width)))
+
+
+def check_image_size(path: Path, expected_height: int, expected_width: int) -> None:
+    """Compare an image's size with the stated one, reading only its header.
+
+    Raises:
+        ImageSizeError: If the header tells another size.
+        LstError: If the header cannot be read.
+    """
+    with _opened(path) as image:
+        if image.size == (expected_width, expected_height):
+            return  # as stored, or turned by 180 degrees; asking EXIF may decode a PNG
+        _turn(path, image, _orientation(image), expected_height, expected_width)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as a viewer shows it, from its header.
+
+    `read_image` turns an image upright when these are stated.
+
+    Raises:
+        LstError: If the header cannot be read.
+    """
+    with _opened(path) as image:
+        width, height = _upright(image, _orientation(image))
+        return height, width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image; everything that a decoder raises below this line is told in one sentence."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=formats()) as image:
+            _require_bounded(path, *image.size)
+            yield image
+    except LstError:
+        raise
+    except FileNotFoundError as error:
+        raise LstError(f"no such image: {path}", "run lst check") from error
+    except MemoryError as error:
+        raise LstError(
+            f"cannot decode the image {path}: there is not enough memory",
+            "close other programs, or set data.workers lower",
+        ) from error
+    except Exception as error:  # of damaged bytes Pillow's decoders raise every kind
+        reason, hint = _reason(path, error)
+        raise LstError(f"cannot decode the image {path}: {reason}", hint) from error
+
+
+def _require_bounded(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise LstError(
+            f"image {path} is {width} wide and {height} high, {width * height / 1e6:,.0f} million "
+            f"pixels; images of up to {MAX_PIXELS / 1e6:,.0f} million are read",
+            _SMALLER,
+        )
+
+
+def _reason(path: Path, error: Exception) -> tuple[str, str]:
+    """What is wrong with a file that cannot be decoded, and what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower(), _AGAIN
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MAX_PIXELS / 1e6:,.0f} million pixels", _SMALLER
+    if isinstance(error, UnidentifiedImageError):
+        try:
+            with open_regular(path) as file:
+                what = describe(file.read(HEAD))
+        except OSError:
+            what = None
+        if what is not None:
+            return what
+        return "it is damaged, or no image", _AGAIN
+    return " ".join(str(error).split())[:200] or type(error).__name__, _AGAIN
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        if not _may_say_more(image):
+            return 1
+        image.load()  # what stands behind the pixels is read with them
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except OSError:
+        raise
+    except Exception:  # broken EXIF says nothing about the pixels
+        return 1
+    if orientation not in _UPRIGHT:
+        return 1
+    if image.format == "TIFF":
+        image.load()  # which turns it upright, whatever its size was said to be before
+    return int(orientation)
+
+
+def _may_say_more(image: ImageFile.ImageFile) -> bool:
+    """Whether text or EXIF stands anywhere in a PNG; only the heads of its parts are read."""
+    file = image.fp
+    if file is None:
+        return True
+    before = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(length + 4, 1)
+        return False
+    finally:
+        file.seek(before)
+
+
+def _upright(image: ImageFile.ImageFile, orientation: int) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if orientation >= 5 and image.format != "TIFF" else (width, height)
+
+
+def _turn(
+    path: Path, image: ImageFile.ImageFile, orientation: int, height: int, width: int
+) -> bool:
+    """Tell whether EXIF's orientation is to be applied.
+
+    Raises:
+        ImageSizeError: If the image has the stated size neither way.
+    """
+    upright = _upright(image, orientation)
+    if upright == (width, height):
+        return True
+    if orientation >= 5 and upright == (height, width):
+        return False
+    raise ImageSizeError(
+        f"image {path} is {upright[0]} wide and {upright[1]} high, but the annotation file says "
+        f"{width} and {height}",
+        "use the images the annotations were made for, or correct width and height",
+    )
+
+
+def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in _SIXTEEN_BIT or image.mode == "I":
+        values = np.array(image)
+        # Pillow itself would clip at 255. Older versions give 16-bit PNG as "I".
+        if image.mode != "I" or image.format == "PNG" or values.max(initial=0) > 255:
+            values = np.clip(values, 0, 65535) >> 8
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise LstError(
+            f"image {path} holds floating-point numbers, which have no agreed white",
+            "save it with 8 bits a channel",
+        )
+    if image.mode == "P":
+        # Straight to RGB Pillow warns about palettes with transparency.
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,259 @@
+"""Where the images of an annotation file lie on this machine.
+
+An annotation file names an image by `file_name`, by `coco_url` or by both, and
+neither says how the user stored it: LVIS v1 gives only a URL, LVIS v0.5 names
+images as COCO did in 2014, and LVIS's validation images lie in COCO's train2017.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lst_cli.errors import LstError
+from lst_cli.images.names import COCO_NAME, ImageName, part_of
+from lst_cli.images.tree import LEVELS, ImageTree
+
+SUBDIRECTORIES = (
+    "train2017", "val2017", "test2017", "train2014", "val2014", "test2014",
+    "images", "train", "val", "test",
+)  # fmt: skip
+"""Directories below a given one in which a bare name is looked for first."""
+
+_Place = tuple[str, str]  # a directory, and a name in it
+
+_growing = threading.Lock()  # several threads may ask for the first image
+
+
+def find_image(images_dirs: Sequence[Path], file_name: str, coco_url: str) -> Path:
+    """Find one image; for many, keep an `ImageFinder`.
+
+    Raises:
+        LstError: If it is not there.
+    """
+    return ImageFinder(images_dirs).find(file_name, coco_url)
+
+
+class ImageFinder:
+    """Finds images by name in whichever way the user's directories are laid out.
+
+    The first of these that exists is the image:
+
+    1. ``DIR/file_name`` if file_name has a directory, ``DIR/<last two parts of
+       coco_url>``, and the same with DIR already ending in that directory;
+    2. ``DIR/<name>`` for the bare names: file_name's, coco_url's, and COCO 2014's
+       name without its prefix;
+    3. ``DIR/<train2017, val2017, ..., images, train, val, test>/<name>``;
+    4. the name anywhere in the three levels of directories below DIR, if no
+       directory is in conflict with the one that the annotation file names;
+    5. the same for the name as another system spells it (see `spell`).
+
+    The order is fixed, so an image's place does not depend on which were
+    looked for before. Directories are listed once instead of asking for each
+    file. A bare name can be that of another image, unless it is COCO's
+    twelve digits: an image said to lie in ``val`` is not taken from a directory
+    called ``train``, and two different files of one name are refused. An
+    absolute name, or one with ``..``, leads only to what lies below a DIR.
+
+    Args:
+        dirs: Directories to look in, in order.
+    """
+
+    def __init__(self, dirs: Sequence[Path | str]) -> None:
+        self.dirs = tuple(Path(directory) for directory in dirs)
+        self._roots = [str(directory) for directory in self.dirs]
+        self._parts = [part_of(directory.absolute().name) for directory in self.dirs]
+        self._below = [
+            (os.path.join(root, name), part_of(name))
+            for root in self._roots
+            for name in SUBDIRECTORIES
+        ]
+        self._listings: dict[str, frozenset[str]] = {}
+        self._inside: dict[str, bool] = {}
+        self._tree: ImageTree | None = None
+
+    def find(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path:
+        """Return the path of an image.
+
+        Args:
+            file_name: As in the annotation file, or empty.
+            coco_url: As in the annotation file, or empty.
+            image_id: Named in the error.
+
+        Raises:
+            LstError: If no such file exists, or several that differ.
+        """
+        path = self.look_up(file_name, coco_url, image_id=image_id)
+        if path is None:
+            raise self.explain(file_name, coco_url, image_id=image_id)
+        return path
+
+    def look_up(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path | None:
+        """Return the path of an image, or None if there is none; see `explain`.
+
+        Raises:
+            LstError: If there are several that differ.
+        """
+        wanted = ImageName.of(file_name, coco_url)
+        found = self._look(wanted)
+        if not found:
+            # Not listed; it may have come since the directory was listed.
+            found = self._first_group(wanted, lambda place: os.path.isfile(os.path.join(*place)))
+            if found:
+                self._listings.clear()
+                self._tree = None
+        return _only([Path(one) for one in found], _name(image_id)) if found else None
+
+    def is_listed(self, file_name: str, coco_url: str) -> bool:
+        """Tell whether a file is there that can be an image; nothing is opened or compared."""
+        return bool(self._look(ImageName.of(file_name, coco_url)))
+
+    def explain(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> LstError:
+        """Say why an image is not found, with the nearest name that is there."""
+        who = _name(image_id)
+        wanted = ImageName.of(file_name, coco_url)
+        if not wanted.bare:
+            given = {"file_name": file_name, "coco_url": coco_url}
+            said = " and ".join(f"{key} {text!r}" for key, text in given.items() if text)
+            message = f"{who}: {said} names no file" if said else (
+                f"{who} has neither file_name nor coco_url"
+            )  # fmt: skip
+            return LstError(message, "give the images of the annotation file a file_name")
+        for folder, name in wanted.full:
+            for path in self._leading_outside(folder, name):
+                if os.path.isfile(path):
+                    return LstError(
+                        f"{who}: {path} lies below no directory that was given with --images",
+                        f"--images {shlex.quote(str(path.parent))}",
+                    )
+        if not self.dirs:
+            return LstError(
+                f"{who} not found: looked for {wanted} in no directory at all",
+                "give the directory that holds the images with --images DIR",
+            )
+        places = ", ".join(self._roots)
+        message = f"{who} not found: looked for {wanted} in {places} and {LEVELS} levels below"
+        gone = [directory for directory in self.dirs if not _can_be_listed(directory)]
+        if gone:
+            return LstError(
+                f"{message}; {gone[0]} is not there or cannot be listed",
+                "give a directory that is there with --images DIR",
+            )
+        tree = self._grown()
+        nearest, hint = tree.describe_nearest(wanted)
+        cut = "" if tree.whole else f" (of which the first {tree.count:,} files were looked at)"
+        return LstError(
+            f"{message}{cut}; {nearest}",
+            hint
+            or f"copy the image to {places}, or add the directory where it lies with a "
+            "further --images DIR",
+        )
+
+    def _look(self, wanted: ImageName) -> list[str]:
+        found = self._first_group(wanted, lambda place: place[1] in self._listing(place[0]))
+        return found or (self._grown().find(wanted) if wanted.bare else [])
+
+    def _first_group(self, wanted: ImageName, is_there: Callable[[_Place], bool]) -> list[str]:
+        for group in self._candidates(wanted):
+            found = [place for place in group if is_there(place)]
+            if found:
+                return [os.path.join(*place) for place in found]
+        return []
+
+    def _candidates(self, wanted: ImageName) -> Iterator[list[_Place]]:
+        """Yield groups of equally good places, the best group first."""
+        for folder, name in wanted.full:
+            if folder.startswith("/") and self._is_inside(folder):
+                yield [(folder, name)]
+            folder = folder.strip("/")
+            if ".." in folder:
+                places = [os.path.normpath(os.path.join(root, folder)) for root in self._roots]
+                yield [(place, name) for place in places if self._is_inside(place)]
+                continue
+            yield [(os.path.join(root, folder), name) for root in self._roots]
+            yield [
+                (root, name) for root in self._roots if os.path.abspath(root).endswith(f"/{folder}")
+            ]
+        for name in wanted.bare:
+            yield [
+                (root, name)
+                for root, part in zip(self._roots, self._parts, strict=True)
+                if not wanted.contradicts(part)
+            ]
+        for name in wanted.bare:
+            yield [(place, name) for place, part in self._below if not wanted.contradicts(part)]
+
+    def _is_inside(self, folder: str) -> bool:
+        """Tell whether a directory is a given one or lies below one."""
+        inside = self._inside.get(folder)
+        if inside is None:
+            inside = self._inside[folder] = any(
+                f"{way(folder)}/".startswith(f"{way(root).rstrip('/')}/")
+                for root in self._roots
+                for way in (os.path.abspath, _real_path)
+            )
+        return inside
+
+    def _leading_outside(self, folder: str, name: str) -> Iterator[Path]:
+        """The files that a name with directories means, where none of them may be opened."""
+        if ".." in folder or folder.startswith("/"):
+            for root in self._roots or ["."]:
+                place = os.path.normpath(os.path.join(root, folder))
+                if not self._is_inside(place):
+                    yield Path(place, name)
+
+    def _listing(self, directory: str) -> frozenset[str]:
+        names = self._listings.get(directory)
+        if names is None:
+            try:
+                names = frozenset(os.listdir(directory))
+            except (OSError, ValueError):
+                names = frozenset()
+            self._listings[directory] = names
+        return names
+
+    def _grown(self) -> ImageTree:
+        with _growing:
+            if self._tree is None:
+                self._tree = ImageTree(self.dirs)
+            return self._tree
+
+
+def _name(image_id: int | None) -> str:
+    return "an image" if image_id is None else f"image {image_id}"
+
+
+def _only(found: list[Path], who: str) -> Path:
+    first = found[0]
+    if len(found) == 1 or COCO_NAME.fullmatch(first.name):
+        return first
+    for other in found[1:]:
+        if not _same(first, other):
+            raise LstError(
+                f"{who} could be {first} or {other}, which differ",
+                "give a file_name with its directory (train/0001.jpg), "
+                "or the directory above both with --images DIR",
+            )
+    return first
+
+
+def _same(first: Path, other: Path) -> bool:
+    try:
+        return first.samefile(other) or filecmp.cmp(first, other, shallow=False)
+    except OSError:  # a broken link, say; then nobody knows
+        return False
+
+
+def _real_path(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # half a letter, say
+        return path
+
+
+def _can_be_listed(directory: Path) -> bool:
+    return os.path.isdir(directory) and os.access(directory, os.R_OK)

@@ -1,0 +1,1 @@
+"""`lst predict`: a trained phase's model on any images."""

@@ -1,1 +1,0 @@
-"""One flat function a command; a script can call the same."""

@@ -1,0 +1,1 @@
+"""`lst report` and `lst status`: everything a workspace knows."""

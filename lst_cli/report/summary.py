@@ -1,0 +1,170 @@
+"""The few figures and sentences a reader should meet first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lst_cli.ap.metrics import BinMetrics, Metrics, comparable, forgetting
+from lst_cli.display.tables import (
+    MISSING,
+    bin_heading,
+    bins_in_order,
+    classes_with_ground_truth,
+    find_bin,
+    format_integer,
+    format_value,
+)
+from lst_cli.report.data import ReportData
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure at the head of a report.
+
+    Attributes:
+        name: What it is.
+        value: The figure, formatted.
+        remark: What it rests on.
+    """
+
+    name: str
+    value: str
+    remark: str
+
+
+def headlines(metrics: Sequence[Metrics], *, joint: bool = False) -> list[Headline]:
+    """Give the final AP, the rarest bin, old and new, forgetting, and box AP.
+
+    Args:
+        metrics: At least one evaluated phase, in order.
+        joint: Whether all classes were learned at once: then none is old or forgotten.
+    """
+    last = metrics[-1]
+    segm = last.segm
+    first = "joint training" if joint else "the base phase"
+    found = [
+        Headline(
+            "Mask AP",
+            format_value("ap", segm.AP),
+            f"{_classes(classes_with_ground_truth(last))} after "
+            f"{first if last.phase == 0 else f'phase {last.phase}'}",
+        )
+    ]
+    rarest = rarest_bin(metrics)
+    if rarest is not None:
+        found.append(
+            Headline(
+                f"Rarest bin, {bin_heading(rarest.bin)}",
+                format_value("ap", rarest.AP),
+                _classes(rarest.with_ground_truth),
+            )
+        )
+    if not joint and (segm.old is not None or segm.new is not None):
+        found.append(
+            Headline(
+                "Old / new classes",
+                f"{format_value('ap', segm.old)} / {format_value('ap', segm.new)}",
+                "base classes are all new"
+                if last.phase == 0
+                else f"phases before {last.phase} / phase {last.phase}",
+            )
+        )
+    if not joint:
+        found.append(_forgetting(metrics))
+    found.append(
+        Headline("Box AP", format_value("ap", last.bbox.AP), f"mask AP50 {_ap(segm.AP50)}")
+    )
+    return found
+
+
+def rarest_bin(metrics: Sequence[Metrics]) -> BinMetrics | None:
+    """Find the rarest bin that has ground truth after the last phase."""
+    for entry in bins_in_order(metrics):
+        final = find_bin(metrics[-1], entry)
+        if final is not None and final.AP is not None:
+            return final
+    return None
+
+
+def mean_forgetting(metrics: Sequence[Metrics]) -> tuple[float, int] | None:
+    """Average over old classes what they lost since their own phase.
+
+    Returns:
+        AP lost (below 0 if gained) and the number of classes with ground truth
+        it rests on, or None if there is nothing to compare.
+    """
+    lost = forgetting(metrics)
+    weights = {group.phase: group.with_ground_truth for group in metrics[-1].segm.groups}
+    classes = sum(weights[phase] for phase in lost)
+    if not classes:
+        return None
+    return sum(loss * weights[phase] for phase, loss in lost.items()) / classes, classes
+
+
+def all_notes(data: ReportData, metrics: Sequence[Metrics]) -> list[str]:
+    """Give what a reader must know before believing a number, most important first.
+
+    Args:
+        data: The report.
+        metrics: Its metrics, checked and in order.
+    """
+    notes = []
+    if data.demo:
+        notes.append(
+            "This is a demo on images that the package drew itself. Its numbers show that "
+            "everything works together and mean nothing beyond it."
+        )
+    if not data.federated:
+        notes.append(
+            "The validation set has no federated labels: every image counts as checked for every "
+            "class, so a detection of a class that an image is not annotated with is an error."
+        )
+    rarest = rarest_bin(metrics)
+    if rarest is not None and rarest.with_ground_truth < 10:
+        notes.append(
+            f"AP({bin_heading(rarest.bin)}) rests on {_classes(rarest.with_ground_truth)}: "
+            "small differences in it are chance."
+        )
+    evaluated = {metric.phase for metric in metrics}
+    notes += [
+        f"{_phase(phase.phase, data.joint)} is finished but not evaluated: "
+        f"lst eval --phase {phase.phase}"
+        for phase in data.phases
+        if phase.phase not in evaluated
+    ]
+    newest = max((record.phase for record in data.classes), default=0)
+    if metrics[-1].phase < newest:
+        notes.append(
+            f"Phase {metrics[-1].phase} of {newest} is the newest evaluated one: the rarest "
+            "classes are not learned yet, and no figure here is final."
+        )
+    return list(dict.fromkeys([*notes, *data.notes]))
+
+
+def _forgetting(metrics: Sequence[Metrics]) -> Headline:
+    found = mean_forgetting(metrics)
+    judged = comparable(metrics)
+    if found is None:
+        where = " on one validation file" if len(judged) < len(metrics) else ""
+        return Headline("Forgetting", MISSING, f"needs two evaluated phases{where}")
+    loss, classes = found
+    remark = f"AP lost since learned, {_classes(classes)}"
+    if judged[0].phase == 0:
+        then, now = judged[0].segm.groups[0].AP, judged[-1].segm.groups[0].AP
+        remark = f"{remark}; base {_ap(then)} → {_ap(now)}"
+    return Headline("Forgetting", format_value("change", loss).lstrip("+"), remark)
+
+
+def _ap(value: float | None) -> str:
+    return format_value("ap", value)
+
+
+def _classes(count: int) -> str:
+    return f"{format_integer(count)} class{'' if count == 1 else 'es'}"
+
+
+def _phase(phase: int, joint: bool) -> str:
+    if phase == 0:
+        return "Joint training" if joint else "The base phase"
+    return f"Phase {phase}"

@@ -1,0 +1,178 @@
+"""A report as files: Markdown, CSV, JSON, LaTeX, one HTML page, and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lst_cli.ap.metrics import Metrics
+from lst_cli.display.markup import escape_markdown, render_csv, render_latex, render_markdown
+from lst_cli.display.tables import (
+    binned_table,
+    groups_table,
+    sizes_table,
+    with_joint,
+)
+from lst_cli.errors import LstError
+from lst_cli.evaluate.tables import newest, scores_table
+from lst_cli.extend.tables import instant_table
+from lst_cli.report.artwork import Artwork, draw_artwork
+from lst_cli.report.data import REPORT_JSON, ReportData, read_metrics
+from lst_cli.report.html import render_html
+from lst_cli.report.summary import all_notes, headlines, mean_forgetting
+from lst_cli.split.tables import balance_table, training_table
+from lst_cli.text import json_text
+from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
+
+FORMAT = 1
+"""Version of report.json."""
+
+
+def write_report(
+    data: ReportData,
+    directory: Path,
+    progress: Callable[[int, int | None], None] | None = None,
+    skip: Callable[[LstError], None] | None = None,
+) -> dict[str, Path]:
+    """Write a report in every format, each file atomically.
+
+    The same data gives the same bytes. Nothing is written before everything is
+    drawn, so that an unreadable image leaves an older report as it is.
+
+    Args:
+        data: The report.
+        directory: Where to; made if missing.
+        progress: Told how many pictures are drawn, and of how many.
+        skip: Told why a validation image cannot be drawn, which is left out then.
+
+    Returns:
+        The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one
+        ``plot:NAME`` for each plot and one ``panel:NUMBER`` for each panel.
+
+    Raises:
+        LstError: If no phase has been evaluated, a file cannot be written, or an image cannot
+            be drawn and there is no `skip`.
+    """
+    metrics = read_metrics(data)
+    artwork = draw_artwork(data, progress, skip)
+    texts = {
+        "markdown": ("report.md", report_markdown(data, metrics, artwork)),
+        "csv": ("report.csv", render_csv(binned_table(metrics))),
+        "json": (REPORT_JSON, json_text(report_json(data)) + "\n"),
+        "latex": ("report.tex", report_latex(data, metrics)),
+        "html": ("report.html", render_html(data, artwork)),
+    }
+    files: dict[str, Path] = {}
+    for plot in artwork.plots:
+        files[f"plot:{plot.name}"] = directory / "plots" / f"{plot.name}.png"
+        write_bytes(files[f"plot:{plot.name}"], plot.light)
+    for number, (_, image) in enumerate(artwork.panels, start=1):
+        files[f"panel:{number}"] = directory / "panels" / f"{number:02d}.jpg"
+        write_bytes(files[f"panel:{number}"], image)
+    for key, (name, text) in texts.items():
+        files[key] = directory / name
+        write_text(files[key], text)
+    _remove_leftovers(directory, set(files.values()))
+    return files
+
+
+def report_json(data: ReportData) -> dict[str, Any]:
+    """Give the report for programs: AP as fractions, null where there is no ground truth.
+
+    Raises:
+        LstError: If no phase has been evaluated.
+    """
+    metrics = read_metrics(data)
+    forgotten = mean_forgetting(metrics)
+    return {
+        "format": FORMAT,
+        "title": data.title,
+        "demo": data.demo,
+        "federated": data.federated,
+        "notes": all_notes(data, metrics),
+        "settings": dict(data.settings),
+        "environment": dict(data.environment),
+        "rows": [dict(row) for row in binned_table(metrics).rows],
+        "forgetting": None
+        if forgotten is None
+        else {"AP": forgotten[0], "with_ground_truth": forgotten[1]},
+        "instant": [dict(row) for row in instant_table(data.instant, metrics, data.phases).rows],
+        "phases": [asdict(phase) for phase in data.phases],
+        "metrics": [metric.model_dump(mode="json") for metric in metrics],
+        "classes": [asdict(record) for record in data.classes],
+    }
+
+
+def report_latex(data: ReportData, metrics: Sequence[Metrics]) -> str:
+    r"""Give the tables for a paper, to be read in by ``\input``."""
+    tables = [render_latex(with_joint(binned_table(metrics), data.joint), "tab:lst-bins")]
+    if len(metrics) > 1:
+        tables.append(render_latex(groups_table(metrics), "tab:lst-groups"))
+    if data.instant:
+        table = instant_table(data.instant, metrics, data.phases)
+        tables.append(render_latex(table, "tab:lst-instant", result=False))
+    return "% Needs \\usepackage{booktabs}.\n\n" + "\n".join(tables)
+
+
+def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwork) -> str:
+    """Give the report as Markdown that refers to the pictures beside it."""
+    lines = [f"# {escape_markdown(data.title)}", ""]
+    lines += [
+        f"- **{escape_markdown(one.name)}: {escape_markdown(one.value)}** "
+        f"({escape_markdown(one.remark)})"
+        for one in headlines(metrics, joint=data.joint)
+    ]
+    lines.append("")
+    for note in all_notes(data, metrics):
+        lines += [f"> {escape_markdown(note)}", ""]
+    tables = [binned_table(metrics)]
+    if len(metrics) > 1:
+        tables.append(groups_table(metrics))
+    if metrics[-1].segm.interval is not None:
+        tables.append(scores_table(metrics[-1].segm, newest(metrics[-1].phase)))
+    tables.append(sizes_table(metrics))
+    if data.instant:
+        tables.append(instant_table(data.instant, metrics, data.phases))
+    if data.phases:
+        tables.append(training_table(data.phases))
+    if data.replay:
+        tables.append(balance_table(data.replay))
+    for table in (with_joint(one, data.joint) for one in tables):
+        lines += [f"## {escape_markdown(table.title)}", "", render_markdown(table)]
+        if table.remark:
+            lines += [escape_markdown(table.remark), ""]
+    lines += ["## Plots", ""]
+    for plot in artwork.plots:
+        caption = escape_markdown(plot.caption)
+        lines += [f"![{caption}](plots/{plot.name}.png)", "", caption, ""]
+    if artwork.panels:
+        lines += ["## Validation images", "", "Ground truth left, predictions right.", ""]
+        if data.panel_note:
+            lines += [f"Predictions shown: {escape_markdown(data.panel_note)}.", ""]
+        for number, (panel, _) in enumerate(artwork.panels, start=1):
+            lines += [f"![{escape_markdown(panel.title)}](panels/{number:02d}.jpg)", ""]
+    for title, pairs in (("Settings", data.settings), ("Environment", data.environment)):
+        if pairs:
+            lines += [f"## {title}", "", "| name | value |", "| :--- | :--- |"]
+            lines += [
+                f"| {escape_markdown(name)} | {escape_markdown(value)} |"
+                for name, value in pairs.items()
+            ]
+            lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _remove_leftovers(directory: Path, written: set[Path]) -> None:
+    """Remove pictures of an earlier report that this one has not; nothing else."""
+    patterns = (
+        ("plots", "replay_balance.png"),
+        ("plots", "attention.png"),
+        ("panels", "[0-9][0-9].jpg"),
+    )
+    for folder, pattern in patterns:
+        for path in (directory / folder).glob(pattern):
+            if path not in written:
+                with explain_os_error(path):
+                    path.unlink()

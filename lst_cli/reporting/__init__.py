@@ -1,1 +1,0 @@
-"""Metrics to tables, plots and pages."""

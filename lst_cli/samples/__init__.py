@@ -1,0 +1,1 @@
+"""A phase's training set: position in training to tensors."""

@@ -1,0 +1,134 @@
+"""A sample to the tensors that detectron2 trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import (
+    annotations_to_instances,
+    transform_instance_annotations,
+)
+from detectron2.structures import BoxMode
+
+from lst_cli.annotations.segmentations import (
+    Segmentation,
+    draw_mask,
+    parse_segmentation,
+    usable_part,
+)
+from lst_cli.images.decode import load_image
+from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
+from lst_cli.samples.phase_dataset import Sample
+from lst_cli.settings.models import DataSettings
+
+
+class Mapper:
+    """Reads, resizes and flips an image, and its annotations with it.
+
+    Args:
+        find: Path of an image, by its row in the image table.
+        data: Sizes and flip.
+        channels: `BGR` or `RGB`, as the network wants it.
+        seed: Seed of size and flip; together with a sample's position it decides both.
+        others: `gt_classes` of objects of seen classes that do not count: `IGNORED`, or K, which
+            makes background of them.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[int], Any],
+        data: DataSettings,
+        *,
+        channels: str,
+        seed: int,
+        others: int = IGNORED,
+    ) -> None:
+        self._find = find
+        self._data = data
+        self._bgr = channels == "BGR"
+        self._seed = seed
+        self._others = others
+
+    def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
+        """Map a sample.
+
+        Args:
+            sample: What to read.
+            augment: Whether size and flip are drawn; otherwise the test size, unflipped.
+
+        Returns:
+            detectron2's dict: `image`, float32 (3, H, W), and `instances` with `gt_boxes`
+            (absolute XYXY), `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where
+            the object counts.
+
+        Raises:
+            LstError: If the image is missing, unreadable, or of another size than stated.
+        """
+        picture = load_image(self._find(sample.image), (sample.height, sample.width))
+        transforms = self._transforms(sample, augment)
+        resize, *flip = transforms.transforms
+        # As `resize` does it, without a second copy of all pixels, which a large scan has many of.
+        image = np.asarray(picture.resize((resize.new_w, resize.new_h), resize.interp))
+        if self._bgr:
+            image = image[:, :, ::-1]
+        image = T.TransformList(flip).apply_image(image)
+        size = (image.shape[0], image.shape[1])
+        annotations = [
+            transform_instance_annotations(
+                {
+                    "bbox": box.tolist(),
+                    "bbox_mode": BoxMode.XYWH_ABS,
+                    "category_id": 0,  # replaced below
+                    "segmentation": _usable(parse_segmentation(raw)),
+                },
+                transforms,
+                size,
+            )
+            for box, raw in zip(sample.boxes, sample.segmentations, strict=True)
+        ]
+        for annotation in annotations:
+            if isinstance(annotation["segmentation"], np.ndarray):
+                # Pillow's arrays are read-only, of which torch warns.
+                annotation["segmentation"] = annotation["segmentation"].copy()
+        # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
+        polygons = all(isinstance(a["segmentation"], list) for a in annotations)
+        instances = annotations_to_instances(
+            annotations, size, mask_format="polygon" if polygons else "bitmask"
+        )
+        labels, counts = torch.from_numpy(sample.labels), torch.from_numpy(sample.counts)
+        instances.gt_labels = labels
+        others = torch.where(labels == FUTURE, IGNORED, self._others)
+        instances.gt_classes = torch.where(counts, labels, others)
+        return {
+            "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
+            "instances": instances,
+            "height": sample.height,
+            "width": sample.width,
+        }
+
+    def _transforms(self, sample: Sample, augment: bool) -> T.TransformList:
+        height, width = sample.height, sample.width
+        short, longest = self._data.min_size_test, self._data.max_size_test
+        flip = False
+        if augment:
+            rng = np.random.default_rng([self._seed, 3, sample.position])
+            short, longest = int(rng.choice(self._data.min_size)), self._data.max_size
+            flip = bool(rng.random() < self._data.flip)
+        new_height, new_width = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)
+        # A strip that is a thousand times as long as wide would shrink to nothing.
+        new_height, new_width = max(new_height, 1), max(new_width, 1)
+        chosen: list[T.Transform] = [T.ResizeTransform(height, width, new_height, new_width)]
+        if flip:
+            chosen.append(T.HFlipTransform(new_width))
+        return T.TransformList(chosen)
+
+
+def _usable(segmentation: Segmentation) -> Segmentation:
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        # detectron2 hands run lengths to pycocotools, which decodes compressed ones only.
+        return draw_mask(segmentation, *segmentation["size"])
+    return usable_part(segmentation)

@@ -1,0 +1,149 @@
+"""The training set of a phase as a sequence: position in training to image and annotations."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.annotations.joined import JoinedDataset
+from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
+from lst_cli.settings.models import Future, Others
+
+IntArray = npt.NDArray[np.int64]
+
+
+class SegmentationStore:
+    """Raw segmentations of many annotations in one block of memory.
+
+    One block, because worker processes would each copy a list of small objects.
+
+    Args:
+        dataset: The annotations.
+        rows: Those to hold, ascending.
+    """
+
+    def __init__(self, dataset: JoinedDataset, rows: IntArray) -> None:
+        raw = dataset.read_segmentations(rows)
+        self.rows = rows
+        self._ends = np.cumsum([len(text) for text in raw], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(raw), dtype=np.uint8)
+
+    def __getitem__(self, row: int) -> bytes:
+        place = int(np.searchsorted(self.rows, row))
+        if place >= len(self.rows) or self.rows[place] != row:
+            raise KeyError(row)
+        start = int(self._ends[place - 1]) if place else 0
+        return self._bytes[start : int(self._ends[place])].tobytes()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of the training set with the objects annotated in it.
+
+    Attributes:
+        position: Place in the order of training, from 0.
+        image: Row of the image table.
+        height: Pixels, as stated.
+        width: Pixels, as stated.
+        boxes: Boxes of all objects of seen classes (and of later ones, where these are to be
+            ignored), x, y, width, height, shape (M, 4); those that count come first.
+        labels: Label of each, shape (M,); -1 where its class comes in a later phase.
+        counts: Whether it counts in the entry, shape (M,).
+        segmentations: Raw JSON of each one's segmentation.
+    """
+
+    position: int
+    image: int
+    height: int
+    width: int
+    boxes: npt.NDArray[np.float64]
+    labels: IntArray
+    counts: npt.NDArray[np.bool_]
+    segmentations: list[bytes]
+
+
+class PhaseDataset:
+    """D_t in the order of training: one entry after the other, epoch after epoch.
+
+    A sample is a function of its position alone, so that a run can continue anywhere.
+
+    Args:
+        dataset: The training annotations.
+        labels: Label of each annotation, shape (M,); below 0 or from `seen` on it does not exist.
+        seen: Number of classes seen so far, this phase's included.
+        data: Entries of each epoch.
+        others: With `count`, all annotated objects of an entry count.
+        future: With `ignore`, objects of later classes are part of a sample.
+    """
+
+    def __init__(
+        self,
+        dataset: JoinedDataset,
+        labels: IntArray,
+        seen: int,
+        data: PhaseData,
+        *,
+        others: Others = "ignore",
+        future: Future = "background",
+    ) -> None:
+        self.data = data
+        self._images = dataset.images
+        self._boxes = dataset.instances.boxes
+        self._labels = np.where(labels < seen, labels, -1)
+        self._all_count = others == "count"
+        usable = (labels >= 0) & ((labels < seen) | (future == "ignore"))
+        wanted = np.zeros(len(dataset.images.ids), dtype=bool)
+        wanted[data.images()] = True
+        usable &= wanted[dataset.instances.image_index]
+        rows = np.flatnonzero(usable)
+        by_image = rows[np.argsort(dataset.instances.image_index[rows], kind="stable")]
+        self._rows = by_image
+        self._starts = np.searchsorted(
+            dataset.instances.image_index[by_image], np.arange(len(dataset.images.ids) + 1)
+        )
+        self.wanted_images: IntArray = np.flatnonzero(wanted)
+        self.segmentations = SegmentationStore(dataset, rows)
+        self._drawn: dict[int, Entries] = {}
+        self._epochs = [0]  # position of the first entry of each epoch, as far as they were asked
+
+    def entry(self, position: int) -> tuple[int, int]:
+        """Image row and label of the entry at a position."""
+        while self._epochs[-1] <= position:  # a sampler's epochs may differ in length
+            last = len(self._epochs) - 1
+            self._epochs.append(self._epochs[-1] + self.data.epoch_length(last))
+        epoch = bisect_right(self._epochs, position) - 1
+        place = position - self._epochs[epoch]
+        if epoch not in self._drawn:
+            # A batch may reach into the next epoch; older ones do not come back.
+            self._drawn = {e: kept for e, kept in self._drawn.items() if e == epoch - 1}
+            self._drawn[epoch] = self.data.epoch_entries(epoch)
+        entries = self._drawn[epoch]
+        return int(entries.images[place]), int(entries.labels[place])
+
+    def __getitem__(self, position: int) -> Sample:
+        image, label = self.entry(position)
+        return self.sample(image, label, position)
+
+    def sample(self, image: int, label: int, position: int = 0) -> Sample:
+        """The sample of an image in which one class counts, or all (`ALL_CLASSES`)."""
+        rows = self._rows[self._starts[image] : self._starts[image + 1]]
+        everything = self._all_count or label == ALL_CLASSES
+        counts = (self._labels[rows] == label) | everything
+        counts &= self._labels[rows] >= 0
+        # Of two annotations with the very same box, a region matches the first: one that does
+        # not count must not hide the one that does.
+        order = np.argsort(~counts, kind="stable")
+        rows, counts = rows[order], counts[order]
+        return Sample(
+            position=position,
+            image=image,
+            height=int(self._images.heights[image]),
+            width=int(self._images.widths[image]),
+            boxes=self._boxes[rows],
+            labels=self._labels[rows],
+            counts=counts,
+            segmentations=[self.segmentations[int(row)] for row in rows],
+        )

@@ -1,0 +1,153 @@
+"""Settings from a preset, a `lst.toml` and the command line, with every problem told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lst_cli.errors import LstError
+from lst_cli.settings.models import Settings
+from lst_cli.settings.nested import (
+    assign,
+    first_few,
+    flatten,
+    leaves,
+    merge,
+    parse_override,
+    read_toml,
+    shorten,
+)
+from lst_cli.settings.presets import PRESETS
+from lst_cli.text import did_you_mean
+
+# Keys that a setting of ours already decides: overriding them would make two truths.
+OWNED_DETECTRON2_KEYS = {
+    "MODEL.ROI_HEADS.NUM_CLASSES": "the split",
+    "MODEL.WEIGHTS": "--weights",
+    "MODEL.DEVICE": "device",
+    "MODEL.META_ARCHITECTURE": "the method",
+    "MODEL.ROI_HEADS.NAME": "the method",
+    "MODEL.PROPOSAL_GENERATOR.NAME": "the method",
+    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.class_agnostic_boxes",
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": "the method, whose loss is softmax cross-entropy",
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "the method, whose loss is softmax cross-entropy",
+    "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "model.mask",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "base.rois_per_image and step.rois_per_image",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "eval.score_threshold",
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "eval.nms_threshold",
+    "TEST.DETECTIONS_PER_IMAGE": "eval.detections",
+}
+
+_LARGEST_NUMBER = 2**31
+_UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
+
+
+def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
+
+    Args:
+        file: A TOML file, or None for none.
+        overrides: `key=value` words such as `base.lr=0.02`; the value is TOML, or a plain string.
+
+    Raises:
+        LstError: If the file is no TOML or any value is refused; all problems at once, each
+            with its file and key.
+    """
+    table = read_toml(file) if file is not None else {}
+    sources: dict[str, str] = dict.fromkeys(leaves(table), file.name if file else "")
+    for word in overrides:
+        key, value = parse_override(word)
+        assign(table, key, value, word)
+        sources[".".join(key)] = "--set"
+    return build_settings(table, sources)
+
+
+def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
+    """Check a nested table of values and fill it up from its preset and the defaults.
+
+    Args:
+        table: Values that differ from the preset, nested as in `lst.toml`.
+        sources: Where a dotted key was given, for the error lines.
+
+    Raises:
+        LstError: If anything is refused.
+    """
+    sources = sources or {}
+    table = _with_flat_detectron2(table)
+    name = table.get("preset", "paper-r50")
+    if not isinstance(name, str) or name not in PRESETS:
+        source = sources.get("preset")
+        raise LstError(
+            f"{source + ': ' if source else ''}preset: {shorten(name)} is not one of "
+            + ", ".join(PRESETS),
+            "choose one of these",
+        )
+    merged = merge(merge({"preset": name}, PRESETS[name]), table)
+    lines = [
+        f"{_source(('detectron2', key), sources)}detectron2.{key[:100]}: {reason}"
+        for key, reason in _refused_detectron2_keys(merged.get("detectron2"))
+    ]
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = [_describe(problem, sources) for problem in error.errors()] + lines
+    if lines:
+        count = f"{len(lines)} settings refused: " if len(lines) > 1 else ""
+        raise LstError(
+            count + first_few(lines),
+            "correct them; `lst init --print` shows every setting with its default",
+        )
+    return settings
+
+
+def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Join keys of `[detectron2]` that were written without quotes, hence as nested tables."""
+    keys = table.get("detectron2")
+    if not isinstance(keys, Mapping):
+        return table
+    return {**table, "detectron2": dict(flatten(keys))}
+
+
+def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
+    for key, value in keys.items() if isinstance(keys, Mapping) else ():
+        if key in OWNED_DETECTRON2_KEYS:
+            yield key, f"is decided by {OWNED_DETECTRON2_KEYS[key]}"
+        elif key.startswith(_UNREAD_DETECTRON2_KEYS) and key != "INPUT.FORMAT":
+            yield key, "has no effect; see [data], [base] and [step]"
+        elif not _is_plain(value):
+            yield (
+                key,
+                f"should be a number, text, true, false or a list of these, got {shorten(value)}",
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, int | float):
+        return abs(value) < _LARGEST_NUMBER  # which nan is not
+    return isinstance(value, str) and len(value) <= 1_000
+
+
+def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown setting" + did_you_mean(key, leaves(Settings().model_dump()))
+    elif problem["type"] in {"model_type", "dict_type"}:
+        message = f"should be a table of settings, got {shorten(problem['input'])}"
+    elif problem["type"] != "value_error":  # those tell the value themselves
+        message += f", got {shorten(problem['input'])}"
+    return f"{_source(problem['loc'], sources)}{key[:100]}: {message}"
+
+
+def _source(loc: Sequence[Any], sources: Mapping[str, str]) -> str:
+    """Where the value at a key, inside it (a table) or around it (a list's item) was given."""
+    key = ".".join(str(part) for part in loc)
+    for dotted, name in sources.items():
+        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}."):
+            return f"{name}: "
+    return ""

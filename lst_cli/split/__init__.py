@@ -1,0 +1,1 @@
+"""`lst split`, `lst hold-out`, `lst init`: before training."""

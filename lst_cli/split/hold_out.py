@@ -1,0 +1,304 @@
+"""`lst hold-out`: cut a part from a training set, to choose settings on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.annotations.json_copy import RECORDS, EveryMember, ObjectOfLists
+from lst_cli.annotations.json_stream import Progress
+from lst_cli.annotations.read import Dataset
+from lst_cli.check.fields import usable_instances
+from lst_cli.check.image_overlap import images_listed_twice
+from lst_cli.errors import LstError
+from lst_cli.phases.bins import frequency_of
+from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
+from lst_cli.phases.labels import NO_LABEL
+from lst_cli.phases.replay import Occurrences
+from lst_cli.train.before_training import read_checked
+from lst_cli.workspace.atomic import explain_os_error, replacing
+
+IntArray = npt.NDArray[np.int64]
+
+_OUT = "give another --out"
+_FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the two files.
+
+    Attributes:
+        path: The file.
+        images: Images in it.
+        instances: Objects that training or evaluation would count.
+        classes: Classes with such an object.
+        rare: Of these, how many are rare in the training part, however many objects they have
+            here.
+    """
+
+    path: Path
+    images: int
+    instances: int
+    classes: int
+    rare: int
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Two files in place of one.
+
+    Attributes:
+        train: The smaller training set.
+        val: What was set aside; its classes are those that can be judged.
+        demoted: category_ids of classes that were made rare, ascending.
+        skipped: Annotations that are not counted since they cannot be used, by kind of fault.
+    """
+
+    train: Part
+    val: Part
+    demoted: tuple[int, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        parts = {
+            name: {**asdict(part), "path": str(part.path)}
+            for name, part in (("train", self.train), ("val", self.val))
+        }
+        return {"format": 1, **parts, "demoted": list(self.demoted), "skipped": dict(self.skipped)}
+
+
+def hold_out_file(
+    train: Path,
+    directory: Path,
+    *,
+    rare: int = RARE_BELOW,
+    share: float = SHARE,
+    seed: int = 0,
+    skip_unusable: bool = False,
+    force: bool = False,
+    progress: Callable[[str], Progress] | None = None,
+) -> HeldOut:
+    """Write `train.json` and `val.json`, which together hold every image of a training file.
+
+    Everything is copied as it stands, so that paths of images, segmentations and federated lists
+    stay what they were. Only a class's `image_count`, `instance_count` and `frequency`, where it
+    has them, are those of the smaller training set, in both files.
+
+    Args:
+        train: Annotation file.
+        directory: Where the two files go.
+        rare: A class in fewer images than this is rare, see `phases.hold_out`.
+        share: Share of images to set aside.
+        seed: Seed of all draws.
+        skip_unusable: Whether annotations that cannot be used are copied without being counted.
+        force: Whether to replace files of these names; never the annotation file itself.
+        progress: Called with what is done, gives whom to tell.
+
+    Raises:
+        LstError: If the share is none, the file cannot be read or nothing can be set aside, or if a
+            file is in the way or cannot be written.
+    """
+    if not 0 <= share <= 1:  # not a number is neither
+        raise LstError(f"the share to set aside is {share}", "give a --share from 0 to 1")
+    files = directory / "train.json", directory / "val.json"
+    _refuse_overwriting(train, directory, files, force)
+    tell = progress or (lambda what: lambda done, total: None)
+    dataset = read_checked(
+        train, training=True, skip_unusable=skip_unusable, progress=tell(f"reading {train.name}")
+    )
+    labels = np.where(usable_instances(dataset), dataset.instances.category_index, NO_LABEL)
+    occurrences = Occurrences.of(
+        dataset.instances.image_index.astype(np.int64),
+        labels.astype(np.int64),
+        len(dataset.categories),
+    )
+    cut = hold_out(occurrences, len(dataset.images), rare=rare, share=share, seed=seed)
+    _keep_together(cut.held, images_listed_twice(dataset.images))
+    stays, held = _Counts.of(occurrences, ~cut.held), _Counts.of(occurrences, cut.held)
+    if not held.images.any():
+        raise LstError(
+            _why_nothing(train, occurrences, rare),
+            "give a smaller --rare, a larger --share, or a larger training set",
+        )
+    _write(dataset, cut, stays, files, tell(f"writing {directory}"))
+    is_rare = stays.images < rare
+    return HeldOut(
+        train=_part(files[0], ~cut.held, stays, is_rare),
+        val=_part(files[1], cut.held, held, is_rare),
+        demoted=tuple(sorted(dataset.categories.ids[cut.demoted].tolist())),
+        skipped={kind: len(rows) for kind, rows in dataset.skipped.items()},
+    )
+
+
+def _keep_together(held: npt.NDArray[np.bool_], twice: dict[int, int]) -> None:
+    """Put an image that is listed again where its first entry is: in training, if either is."""
+    for row, first in twice.items():
+        held[first] &= held[row]
+    for row, first in twice.items():
+        held[row] = held[first]
+
+
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """Images and instances of each class in a part, shape (K,)."""
+
+    images: IntArray
+    instances: IntArray
+
+    @classmethod
+    def of(cls, occurrences: Occurrences, inside: npt.NDArray[np.bool_]) -> _Counts:
+        chosen = [inside[rows] for rows in occurrences.images]
+        return cls(
+            np.array([mine.sum() for mine in chosen], dtype=np.int64),
+            np.array(
+                [n[mine].sum() for n, mine in zip(occurrences.counts, chosen, strict=True)],
+                dtype=np.int64,
+            ),
+        )
+
+
+def _part(
+    path: Path,
+    inside: npt.NDArray[np.bool_],
+    counts: _Counts,
+    is_rare: npt.NDArray[np.bool_],
+) -> Part:
+    occurs = counts.images > 0
+    return Part(
+        path,
+        images=int(inside.sum()),
+        instances=int(counts.instances.sum()),
+        classes=int(occurs.sum()),
+        rare=int((occurs & is_rare).sum()),
+    )
+
+
+def _why_nothing(train: Path, occurrences: Occurrences, rare: int) -> str:
+    if not occurrences.instance_counts().any():
+        return f"{train}: no image has an object that training would count"
+    return (
+        f"{train}: no object can be set aside: with --rare {rare} each image with one holds a "
+        "class that is rare already or would become so, or the share comes to no image"
+    )
+
+
+def _refuse_overwriting(
+    train: Path, directory: Path, files: tuple[Path, Path], force: bool
+) -> None:
+    with _explain(directory):
+        if directory.exists() and not directory.is_dir():
+            raise LstError(f"{directory} is not a directory", _OUT)
+        for file in files:
+            if not file.exists():
+                continue
+            if train.exists() and file.samefile(train):
+                raise LstError(f"{file} is the training file itself", _OUT)
+            if file.is_dir():
+                raise LstError(f"{file} is a directory", _OUT)
+            if not force:
+                raise LstError(f"{file} exists", f"{_OUT}, or replace it with --force")
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Turn failed writes into words that fit this command, which has no workspace."""
+    try:
+        with explain_os_error(path):
+            yield
+    except LstError as error:
+        if "-w DIR" in (error.hint or ""):
+            raise LstError(error.message, _OUT) from error
+        raise
+
+
+def _write(
+    dataset: Dataset,
+    cut: HoldOut,
+    counts: _Counts,
+    files: tuple[Path, Path],
+    progress: Progress,
+) -> None:
+    """Copy each record to the file it belongs to; both get all classes, with new counts."""
+    of_annotation = cut.held[dataset.instances.image_index]
+    stream = EveryMember(
+        dataset.path,
+        dict.fromkeys(("images", "annotations", "categories"), RECORDS),
+        progress=progress,
+        digest=True,
+    )
+    with _explain(files[0].parent), _replacing_both(files) as parts:
+        for key, first, records in stream:
+            _copy_values(stream, parts)
+            raw = [bytes(record) for record in records]
+            if key in ("images", "annotations"):
+                held = cut.held if key == "images" else of_annotation
+                inside = held[first : first + len(raw)].tolist()
+                parts[0].extend(key, [r for r, out in zip(raw, inside, strict=True) if not out])
+                parts[1].extend(key, [r for r, out in zip(raw, inside, strict=True) if out])
+                continue
+            if key == "categories":
+                raw = [_recount(one, counts, row) for row, one in enumerate(raw, first)]
+            for part in parts:
+                part.extend(key, raw)
+        _copy_values(stream, parts)
+        if stream.sha256 != dataset.sha256:
+            raise LstError(
+                f"{dataset.path} changed while it was read", "run the same command again"
+            )
+
+
+def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
+    """Put the counts of the training part into a class; other fields stay to the letter."""
+    fields = _FIELDS.decode(record)
+    images = int(counts.images[row])
+    new = {
+        "image_count": images,
+        "instance_count": int(counts.instances[row]),
+        "frequency": frequency_of(images),
+    }
+    for key, value in new.items():
+        if key in fields:
+            fields[key] = msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.json.encode(fields)
+
+
+def _copy_values(stream: EveryMember, parts: Sequence[ObjectOfLists]) -> None:
+    for key, value in stream.values:
+        for part in parts:
+            part.put(key, value)
+    stream.values.clear()
+
+
+@contextmanager
+def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[ObjectOfLists, ObjectOfLists]]:
+    """Write two files that belong together.
+
+    A new file never stands beside an old one, which would have images in both, not even after a
+    kill; and as far as one can see to it, neither stands alone.
+    """
+    train, val = files
+    written: os.stat_result | None = None
+    try:
+        with replacing(val) as new_val, replacing(train) as new_train:
+            with new_train.open("wb") as first, new_val.open("wb") as second:
+                parts = ObjectOfLists(train, first), ObjectOfLists(val, second)
+                yield parts
+                for part in parts:
+                    part.finish()
+            written = new_train.stat()
+            with _explain(val):
+                val.unlink(missing_ok=True)
+    except BaseException:
+        if written is not None and train.exists() and os.path.samestat(train.stat(), written):
+            train.unlink()
+        raise

@@ -1,0 +1,1 @@
+"""`lst sweep`: many runs and one table."""

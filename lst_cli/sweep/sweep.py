@@ -1,0 +1,231 @@
+"""`lst sweep`: many runs on the same data, and one table over them."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lst_cli.errors import InterruptionError, LstError
+from lst_cli.evaluate.calibrate import settings_in_series
+from lst_cli.evaluate.evaluate import evaluate_phase
+from lst_cli.images.decode import ImageFinder
+from lst_cli.split.init import write_settings
+from lst_cli.split.split import read_datasets, warn_of_missing_images, write_split
+from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
+from lst_cli.sweep.plan import SweepPlan
+from lst_cli.sweep.results import gather_results, write_results
+from lst_cli.sweep.state import (
+    evaluated_otherwise,
+    find_metrics,
+    find_other_seeds,
+    is_finished,
+    is_refused,
+    left_to_evaluate,
+    refuse_another,
+)
+from lst_cli.sweep.tables import SweepResults
+from lst_cli.train.before_training import check_before_training
+from lst_cli.train.events import Events
+from lst_cli.train.plan import require_weights
+from lst_cli.train.train import train_phase
+from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.hints import hints_for
+from lst_cli.workspace.layout import SweepLayout, traceback_file
+from lst_cli.workspace.share import take_over_base, take_over_evaluation
+from lst_cli.workspace.store import Workspace
+
+
+@dataclass(frozen=True)
+class SweepEvents:
+    """What a caller may want to hear of.
+
+    Attributes:
+        begin: A job begins: the job, its place from 1 on, and how many there are.
+        kept: A job was finished before.
+        done: A job is finished now.
+        failed: A job came to nothing, and why.
+        training: Whom `train_phase` tells in a job.
+        progress: Work beside training: what, how much is done, of how much.
+    """
+
+    begin: Callable[[Job, int, int], None] = lambda job, place, total: None
+    kept: Callable[[Job], None] = lambda job: None
+    done: Callable[[Job], None] = lambda job: None
+    failed: Callable[[Job, LstError], None] = lambda job, error: None
+    training: Callable[[Job], Events] = lambda job: Events()
+    progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
+
+
+def open_sweep(
+    plan: SweepPlan,
+    root: Path,
+    only: Sequence[str] = (),
+    warn: Callable[[str], None] | None = None,
+) -> Sweep:
+    """Read the data of a plan and decide what is to be done; nothing is written.
+
+    Args:
+        plan: With data.
+        root: The directory of the sweep.
+        only: Names of the runs to make; all, if empty.
+        warn: Told how many images are not there, with an example.
+
+    Raises:
+        LstError: If the data or a run are refused, or a seed that lies there and is not asked for
+            was made otherwise.
+    """
+    data = plan.data
+    assert data.train is not None
+    assert data.val is not None
+    train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
+    if warn is not None:
+        warn_of_missing_images((train, val), ImageFinder(data.images), warn)
+    sweep = plan_jobs(plan, train, val, root, only, find_other_seeds(plan, SweepLayout(root)))
+    for job in sweep.earlier:  # its rows would be lost, or stand among those of another plan
+        refuse_another(job)
+    return sweep
+
+
+def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
+    """Train and evaluate everything that is not yet; the table is written after every run.
+
+    A job that fails does not keep the others from being done. A table that is there stays as long
+    as a workspace is refused: its rows are not to be lost to a slip in the plan.
+
+    Args:
+        sweep: What is to be done.
+        events: Whom to tell.
+
+    Returns:
+        The results of all runs of the plan that are finished, and what failed.
+
+    Raises:
+        InterruptionError: If the user asked to stop; the same call goes on.
+        LstError: If the data are not in order, of which every run would fail.
+    """
+    events = events or SweepEvents()
+    _check_data(sweep, events)
+    failed: dict[Path, tuple[str, LstError]] = {}
+    for place, job in enumerate(sweep.jobs, start=1):
+        if is_finished(sweep, job):
+            events.kept(job)
+            continue
+        events.begin(job, place, len(sweep.jobs))
+        error = _try(sweep, job, failed, events)
+        if error is not None:
+            failed[job.root] = (job.name, error)
+            events.failed(job, error)
+            continue
+        events.done(job)
+        if job.run is not None:
+            _write(sweep, gather_results(sweep, list(failed.values())))
+    results = gather_results(sweep, list(failed.values()))
+    _write(sweep, results)
+    return results
+
+
+def _write(sweep: Sweep, results: SweepResults) -> None:
+    if results.any and not any(map(is_refused, sweep.every)):
+        write_results(results, sweep.layout)
+
+
+def _check_data(sweep: Sweep, events: SweepEvents) -> None:
+    """See that the data are in order, if anything begins that rests on them."""
+    to_begin = [
+        job
+        for job in sweep.jobs
+        if job.kind != "lst" and not Workspace(job.root).phase(0).manifest.exists()
+    ]
+    if not to_begin or all(is_finished(sweep, job) for job in to_begin):
+        return
+    require_weights(sweep.plan.data.weights)
+    importlib.import_module("lst_cli.train.phase_run")  # does it work, before all is read?
+    try:
+        check_before_training(to_begin[0].split, events.progress)
+    except LstError as error:
+        place = f"correct [data] in {sweep.plan.source}, or give --train, --val and --images"
+        raise LstError(error.message, place) from error
+
+
+def _try(
+    sweep: Sweep, job: Job, failed: Mapping[Path, tuple[str, LstError]], events: SweepEvents
+) -> LstError | None:
+    """Do a job; what went wrong, if anything did."""
+    try:
+        if job.base is not None and job.base.root in failed:
+            raise LstError(f"its base phase, {job.base.name}, failed")
+        with hints_for(job.root):
+            _do(sweep, job, events)
+    except InterruptionError:
+        raise
+    except LstError as error:
+        if "--restart" in (error.hint or ""):
+            place = f"and move {job.root} elsewhere"
+            anew = f"change the settings of the run in {sweep.plan.source}, {place}"
+            return LstError(error.message, anew)
+        return error
+    except Exception as error:
+        # Hours of other runs are not to be lost to a mistake in this one.
+        file = traceback_file(job.root)
+        write_text(file, traceback.format_exc())
+        return LstError(f"{type(error).__name__}: {error}", f"see {file}")
+    return None
+
+
+def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
+    workspace = Workspace(job.root)
+    _prepare(workspace, job)
+    if job.base is not None and workspace.manifest(0) is None:
+        take_over_base(workspace, Workspace(job.base.root))
+    last = len(job.phases) - 1 if job.run is not None else 0
+    for phase in range(last + 1):
+        if phase not in workspace.done_phases():
+            train_phase(
+                workspace,
+                phase,
+                job.settings,
+                weights=job.weights if phase == 0 else None,
+                image_passes=job.phases[phase].image_passes,
+                events=events.training(job),
+            )
+    for phase in left_to_evaluate(sweep, job):
+        if phase > 0 or not _take_over_evaluation(sweep, job):
+            settings = settings_in_series(job.settings, phase)
+            evaluate_phase(workspace, phase, settings, progress=events.progress)
+    traceback_file(job.root).unlink(missing_ok=True)
+
+
+def _prepare(workspace: Workspace, job: Job) -> None:
+    """Make the workspace of a job, or see that it is the one that was made for it."""
+    refuse_another(job)
+    if evaluated_otherwise(job):
+        for phase in range(len(job.phases)):
+            workspace.phase(phase).metrics.unlink(missing_ok=True)
+    settings = workspace.layout.settings
+    if not settings.exists() or workspace.settings() != job.settings:
+        write_settings(settings, job.words, force=True)
+    inputs = {"train", "val", "image_dirs", "phases"}
+    if not workspace.layout.split.exists() or any(
+        getattr(workspace.split, name) != getattr(job.split, name) for name in inputs
+    ):
+        write_split(workspace, job.split, job.inputs, job.settings)
+
+
+def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
+    """Use what another run found with the base phase that both share."""
+    for other in sweep.every:
+        same = (
+            other.base is not None
+            and job.base is not None
+            and other.base.root == job.base.root
+            and other.root != job.root
+            and other.settings.eval == job.settings.eval
+            and Workspace(other.root).layout.split.exists()
+            and find_metrics(other, 0) is not None
+        )
+        if same and take_over_evaluation(Workspace(job.root), Workspace(other.root)):
+            return True
+    return False

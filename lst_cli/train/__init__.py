@@ -1,0 +1,1 @@
+"""`lst train-base`, `lst step`, `lst train-joint`: training a phase."""

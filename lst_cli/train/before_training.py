@@ -1,0 +1,138 @@
+"""The checks that come before any training, so that none fails in the middle of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lst_cli.annotations.json_stream import Progress
+from lst_cli.annotations.problems import SKIP_HINT, Problem
+from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.check.check import check
+from lst_cli.check.fields import check_dataset, check_images, check_segmentations
+from lst_cli.check.unusable import read_usable
+from lst_cli.errors import LstError
+from lst_cli.inputs import ImagePaths, IntArray
+from lst_cli.workspace.manifest import Split
+
+_WRONG_DATA = frozenset(
+    (
+        "box-not-of-mask",
+        "box-one-pixel-off",
+        "box-layout",
+        "no-pixel",
+        "image-listed-twice",
+        "annotated-twice",
+        "unmatchable",
+    )
+)  # warnings that belong before the long work that the data is wrong for
+
+
+def check_before_training(split: Split, prepare: Callable[[str, int, int | None], None]) -> None:
+    """Check annotations, masks and image headers, validation included.
+
+    Raises:
+        LstError: If there is any error.
+    """
+    report = check(
+        Path(split.train.path),
+        Path(split.val.path),
+        [Path(directory) for directory in split.image_dirs],
+        skip_unusable=split.skips_unusable,
+        progress=lambda done, total: prepare("checking files and images", done, total),
+    )
+    refuse_errors([in_split(problem, bool(split.image_dirs)) for problem in report.problems])
+
+
+def check_found_images(
+    parts: Sequence[Dataset],
+    paths: ImagePaths,
+    rows: IntArray | None = None,
+    *,
+    prepare: Callable[[str, int, int | None], None],
+) -> None:
+    """See that the images of a split are there and as large as stated.
+
+    Args:
+        parts: The files that the image table is made of.
+        paths: Where the images lie.
+        rows: Rows of the image table to look at; all by default.
+        prepare: Told what is done, how much of it, of how much.
+
+    Raises:
+        LstError: If one is not.
+    """
+    for part, finder, start in zip(parts, paths.finders, paths.starts, strict=True):
+        own = np.arange(len(part.images))
+        if rows is not None:
+            own = rows[(rows >= start) & (rows < start + len(own))] - start
+        problems = check_images(
+            part, finder, rows=own, progress=lambda done, all_: prepare("images", done, all_)
+        )
+        refuse_errors([in_split(problem) for problem in problems], str(part.path))
+
+
+def in_split(problem: Problem, has_images: bool = True) -> Problem:
+    """A problem with a hint for commands that read a split instead of options."""
+    hint = problem.hint
+    if problem.kind == "missing-image" and has_images and "--images" in (hint or ""):
+        hint = "make the same split again with the right --images DIR; what is trained stays"
+    elif hint == SKIP_HINT:
+        hint = "correct or remove these, or make the split again with --skip-unusable"
+    return replace(problem, hint=hint)
+
+
+def read_checked(
+    path: Path,
+    *,
+    training: bool,
+    skip_unusable: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Read an annotation file and see that its annotations and masks can be used.
+
+    Args:
+        path: The file.
+        training: Whether classes are learned from it.
+        skip_unusable: Whether annotations that cannot be used are left out.
+        progress: Called with bytes read and bytes in the file, in each pass over it.
+        warn: Told what makes numbers wrong without stopping anything.
+
+    Raises:
+        LstError: If there is any error.
+    """
+    read = read_usable if skip_unusable else read_dataset
+    dataset = read(path, progress=progress)
+    problems = check_dataset(dataset, training=training)
+    problems += check_segmentations(path, dataset, progress=progress)
+    look = f"lst check --{'train' if training else 'val'} {shlex.quote(str(path))}"
+    refuse_errors(problems, str(path), look)
+    if warn is not None:
+        for problem in problems:
+            if problem.kind in _WRONG_DATA:
+                warn(problem.at(path).sentence)
+    return dataset
+
+
+def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst check") -> None:
+    """Stop if a check found an error.
+
+    Args:
+        problems: What a check found.
+        where: The files, for problems that do not say it themselves.
+        look: The command that shows all problems.
+
+    Raises:
+        LstError: Naming the first one with an example, and how many more there are.
+    """
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if not errors:
+        return
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more kind(s) of error)" if len(errors) > 1 else ""
+    raise LstError(f"{first.at(first.where or where).sentence}{more}", first.hint or look)

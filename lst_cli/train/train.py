@@ -1,0 +1,410 @@
+"""`lst train-base`, `lst train-joint` and `lst step`: train one phase, or continue it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import importlib.metadata
+import platform
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lst_cli import __version__
+from lst_cli.errors import LstError
+from lst_cli.inputs import TrainingInput, read_training_input
+from lst_cli.settings.models import NO_MATTER, NewRows, Settings
+from lst_cli.settings.nested import flatten, toml_value
+from lst_cli.train.before_training import check_before_training, check_found_images, in_split
+from lst_cli.train.budget import image_budget, scheduled
+from lst_cli.train.events import Events
+from lst_cli.train.plan import (
+    TrainingPlan,
+    phase_data,
+    plan_training,
+    require_growable,
+    require_trainable,
+)
+from lst_cli.workspace.atomic import require_writable
+from lst_cli.workspace.layout import PhaseDirectory
+from lst_cli.workspace.manifest import PhaseManifest, completed
+from lst_cli.workspace.replaced import drop, put_back, set_aside
+from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.training_log import open_log
+
+# What changes nothing, or only how a phase is judged, but not its weights.
+FREE_TO_CHANGE = (*NO_MATTER, "eval")
+
+# The smallest base of the paper's Table 3.
+USEFUL_BASE_CLASSES = 110
+
+
+def dry_run(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    image_passes: int | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> TrainingPlan:
+    """What training a phase would mean, without torch and without writing.
+
+    Args:
+        workspace: With a split.
+        phase: The next phase.
+        settings: What to train with.
+        image_passes: Images to show, instead of so many epochs.
+        warn: Told how many training images are not there, with an example.
+
+    Raises:
+        LstError: If the phase cannot be trained now.
+    """
+    _require_trainable(workspace, phase, settings)
+    inputs = read_training_input(workspace)
+    if warn is not None and (missing := inputs.paths.find_missing(workspace.split.train.path)):
+        warn(f"{missing.sentence}; {in_split(missing).hint}")
+    data = phase_data(workspace, inputs, phase, settings)
+    settings = scheduled(settings, phase, len(data), image_passes)
+    return plan_training(workspace, phase, settings, data)
+
+
+def train_phase(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    weights: str | None = None,
+    restart: bool = False,
+    image_passes: int | None = None,
+    events: Events | None = None,
+) -> PhaseManifest:
+    """Train a phase to its end, from its start or from where it stopped.
+
+    Args:
+        workspace: With a split.
+        phase: The next phase.
+        settings: What to train with; kept in the phase's manifest.
+        weights: Initial weights of the base phase.
+        restart: Whether a phase under way is thrown away.
+        image_passes: Images to show, instead of so many epochs.
+        events: Whom to tell.
+
+    Returns:
+        The manifest of the finished phase.
+
+    Raises:
+        LstError: If the phase is not the next one, an input changed, or training stopped.
+    """
+    events = events or Events()
+    _require_trainable(workspace, phase, settings)
+    if weights is not None and phase > 0:
+        raise LstError("--weights: only the base phase takes initial weights", "lst step")
+    with workspace.locked():
+        require_trainable(workspace, phase)
+        inputs = read_training_input(workspace)
+        data = phase_data(workspace, inputs, phase, settings)
+        budget = image_budget(settings, phase, image_passes)
+        settings = scheduled(settings, phase, len(data), budget)
+        plan = plan_training(workspace, phase, settings, data)
+        # Everything that is needed is looked at before anything is moved or removed.
+        previous = _require_previous(workspace, plan, settings)
+        manifest = None if restart else workspace.manifest(phase)
+        fresh = manifest is None
+        if manifest is not None:
+            _refuse_another_begin(workspace, manifest, previous, settings, weights)
+        else:
+            _check_new_phase(workspace, phase, settings, events)
+            manifest = _first_manifest(workspace, plan, settings, previous)
+            given = {"image_budget": budget, "weights": {"source": weights} if weights else None}
+            manifest = manifest.model_copy(update=given)
+        if phase > 0 or not fresh:
+            check_found_images(
+                inputs.dataset.parts, inputs.paths, data.images(), prepare=events.prepare
+            )
+        directory = workspace.phase(phase)
+        require_writable(directory.model, directory.training_state)
+        # What a phase leaves that never got a manifest goes too.
+        aside = set_aside(directory.root, workspace.root) if fresh else None
+        try:
+            run = _prepare(workspace, plan, manifest, settings, inputs, data, weights, events)
+        except BaseException:
+            put_back(aside, directory.root)
+            raise
+        if (moved := drop(aside)) is not None:
+            events.note(moved)
+        return _run(workspace, run, events)
+
+
+def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
+    require_trainable(workspace, phase)
+    if phase > 0 or not workspace.split.joint:
+        require_growable(settings)
+
+
+def _require_previous(
+    workspace: Workspace, plan: TrainingPlan, settings: Settings
+) -> PhaseManifest | None:
+    """The manifest of the phase before, whose files are whole and of the same network."""
+    if plan.phase == 0:
+        return None
+    previous = workspace.require_model(plan.phase - 1)
+    refuse_another_network(workspace, plan.phase, previous, settings)
+    if settings.step.mwg:
+        workspace.require_generator(plan.phase - 1)
+    return previous
+
+
+def _refuse_another_begin(
+    workspace: Workspace,
+    before: PhaseManifest,
+    previous: PhaseManifest | None,
+    settings: Settings,
+    weights: str | None,
+) -> None:
+    """See that a phase under way can be continued as it was begun."""
+    phase = before.phase
+    if before.previous_sha256 != (previous.model_sha256 if previous else None):
+        raise LstError(
+            f"phase {phase} was begun on another model of phase {phase - 1}",
+            "start it again with --restart",
+        )
+    changed = changed_settings(before, settings)
+    source = before.weights["source"] if before.weights else "not given"
+    if weights is not None and weights != source:
+        changed.append(f"--weights was {source}, is now {weights}")
+    if changed:
+        raise LstError(
+            f"phase {phase} was begun with other settings: " + "; ".join(changed),
+            f"{command_to_continue(workspace, before)} continues it as it was begun; "
+            "--restart starts the phase again",
+        )
+
+
+def _check_new_phase(workspace: Workspace, phase: int, settings: Settings, events: Events) -> None:
+    if phase > 0 and settings.step.mwg:
+        _tell_of_generator(workspace, phase, events)
+    if phase == 0:
+        # A library that does not work is found before the data are read, which may take long.
+        importlib.import_module("lst_cli.train.phase_run")
+        # Later phases use the same files, whose digests are compared instead.
+        check_before_training(workspace.split, events.prepare)
+
+
+def _first_manifest(
+    workspace: Workspace,
+    plan: TrainingPlan,
+    settings: Settings,
+    previous: PhaseManifest | None,
+) -> PhaseManifest:
+    """The manifest of a phase that begins now; nothing is written."""
+    return PhaseManifest(
+        phase=plan.phase,
+        done=False,
+        split_sha256=workspace.split.digest_at(plan.phase),
+        previous_sha256=previous.model_sha256 if previous else None,
+        new_classes=plan.new_classes,
+        seen_classes=plan.seen_classes,
+        new_entries=plan.new_entries,
+        replay_entries=plan.replay_entries,
+        replay_counts=plan.replay_counts,
+        iterations=plan.iterations,
+        seed=settings.seed,
+        settings=settings.model_dump(mode="json"),
+        weights=None,
+        versions=versions(),
+        device="",
+        started=now(),
+        new_rows=_first_rows(plan.phase, settings),
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A phase whose network is there, and whose manifest says that it has begun."""
+
+    run: Any
+    start: int
+    manifest: PhaseManifest
+
+
+def _prepare(
+    workspace: Workspace,
+    plan: TrainingPlan,
+    manifest: PhaseManifest,
+    settings: Settings,
+    inputs: TrainingInput,
+    data: Any,
+    weights: str | None,
+    events: Events,
+) -> _Prepared:
+    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
+    from lst_cli.train.phase_run import PhaseRun
+
+    run = PhaseRun(
+        workspace=workspace,
+        plan=plan,
+        settings=settings,
+        inputs=inputs,
+        data=data,
+        find=inputs.paths,
+    )
+    start = run.prepare(weights or weights_file(manifest), events)
+    events.plan(plan, start)
+    # Only now has the phase begun: weights that could not be read must not bind the next try.
+    if run.weight_report is not None:
+        manifest = manifest.model_copy(update={"weights": run.weight_report})
+    manifest = manifest.model_copy(update={"device": run.device_name})
+    workspace.save_manifest(manifest)
+    return _Prepared(run, start, manifest)
+
+
+def _run(workspace: Workspace, prepared: _Prepared, events: Events) -> PhaseManifest:
+    run, directory = prepared.run, workspace.phase(prepared.manifest.phase)
+    with open_log(directory.log, prepared.start) as write:
+
+        def on_iteration(report: Any) -> None:
+            values = {**report.losses, **report.details}
+            write(report.iteration, report.seconds, report.lr, values)
+            events.iteration(report)
+
+        seconds = run.train(on_iteration, events)
+    run.save_model()
+    finish = {"done": True, "finished": now(), "seconds": seconds, **digests(directory)}
+    done = prepared.manifest.model_copy(update=finish)
+    workspace.save_manifest(done)
+    directory.training_state.unlink(missing_ok=True)
+    return done
+
+
+def digests(directory: PhaseDirectory) -> dict[str, str | None]:
+    """What the manifest of a finished phase says of its files."""
+    files = {"model": directory.model, "generator": directory.generator,
+             "attention": directory.attention}  # fmt: skip
+    return {
+        f"{name}_sha256": sha256_of(file) if file.exists() else None for name, file in files.items()
+    }
+
+
+def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
+    """Settings that decide about a phase and are not those it was begun with, a line for each."""
+    return [line for _, line in _changes(before, settings)]
+
+
+def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
+    """The command that continues a phase under way, with the settings it was begun with."""
+    words = [workspace.training_command(before.phase)]
+    settings = workspace.settings()
+    budget = before.image_budget
+    if budget and budget != image_budget(settings, before.phase) and workspace.split.joint:
+        words.append(f"--image-passes {budget}")
+    was = dict(flatten(completed(before)))
+    for path, _ in _changes(before, settings):
+        key = ".".join(path)
+        from_budget = budget and path[-1] in ("epochs", "decay_epochs")
+        if was.get(key) is not None and not from_budget:
+            words.append(f"--set {shlex.quote(f'{key}={toml_value(was[key])}')}")
+    return " ".join(words)
+
+
+def next_training_command(workspace: Workspace) -> str | None:
+    """The command that trains or continues the next phase; None if all phases are trained."""
+    upcoming = workspace.next_phase()
+    if upcoming is None:
+        return None
+    manifest = workspace.manifest(upcoming)
+    if manifest is None:
+        return workspace.training_command(upcoming)
+    if manifest.done:
+        return f"{workspace.training_command(upcoming)} --restart"
+    return command_to_continue(workspace, manifest)
+
+
+def _changes(before: PhaseManifest, settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path of each setting that decides about a phase and is another one now; see above."""
+    free = {*FREE_TO_CHANGE, "step" if before.phase == 0 else "base"}
+    if not (before.phase > 0 and settings.step.mwg):
+        free.add("mwg")
+    for path, line in _differences(completed(before), settings.model_dump(mode="json")):
+        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free)):
+            yield path, line
+
+
+def refuse_another_network(
+    workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
+) -> None:
+    """See that a phase grows the network it finds: weights fit a network of one make only."""
+    changed = [
+        line
+        for path, line in _differences(completed(previous), settings.model_dump(mode="json"))
+        if path[0] in ("model", "detectron2")
+    ]
+    if changed:
+        raise LstError(
+            f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),
+            f"give the same settings to all phases, in {workspace.layout.settings}",
+        )
+
+
+def _differences(
+    before: dict[str, Any], now: dict[str, Any]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path of each setting that differs, and a line that tells how."""
+    old, new = dict(_settings_of(before)), dict(_settings_of(now))
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path):
+            was, value = (
+                repr(table[path]) if path in table else "not given" for table in (old, new)
+            )
+            yield path, f"{'.'.join(path)} was {was}, is now {value}"
+
+
+def _settings_of(
+    table: dict[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _settings_of(value, (*prefix, key))
+        else:
+            yield (*prefix, key), value
+
+
+def weights_file(manifest: PhaseManifest) -> str | None:
+    """The `--weights` a phase was begun with; a network's own ImageNet weights are no file."""
+    found = manifest.weights or {}
+    return str(found["source"]) if "matched" in found else None
+
+
+def _tell_of_generator(workspace: Workspace, phase: int, events: Events) -> None:
+    """Say what a user of the generator may not expect."""
+    classes = workspace.split.base_classes
+    if classes < USEFUL_BASE_CLASSES:
+        events.note(
+            f"the generator attends over {classes} base classes, the paper's over "
+            f"{USEFUL_BASE_CLASSES} and more: with so few, expect little of the attention"
+        )
+    missing = workspace.missing_generator(phase)
+    if phase > 1 and missing is not None:
+        events.note(f"{missing}: a fresh one is trained")
+
+
+def _first_rows(phase: int, settings: Settings) -> NewRows | Literal["generated"] | None:
+    if phase == 0:
+        return None
+    return "generated" if settings.step.mwg else settings.step.new_rows
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"lst": __version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "detectron2", "sal-detectron2", "numpy", "timm"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time, for a manifest."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lst_cli.annotations import read as lvis
+from lst_cli.annotations.read import Dataset, parse_segmentation, read_dataset, read_segmentations
+from lst_cli.errors import LstError
+
+
+def assert_equals_json(path: Path, dataset: Dataset, block_size: int = 512 * 1024) -> None:
+    """The columns hold what the standard library reads from the same file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    images, categories = content["images"], content["categories"]
+    annotations = content["annotations"]
+    row_of_image = {image["id"]: row for row, image in enumerate(images)}
+    row_of_category = {category["id"]: row for row, category in enumerate(categories)}
+    assert dataset.images.ids.tolist() == [image["id"] for image in images]
+    assert dataset.images.heights.tolist() == [image["height"] for image in images]
+    assert dataset.images.widths.tolist() == [image["width"] for image in images]
+    assert dataset.images.file_names == [image.get("file_name", "") for image in images]
+    assert dataset.images.coco_urls == [image.get("coco_url", "") for image in images]
+    for key in ("neg_category_ids", "not_exhaustive_category_ids"):
+        assert getattr(dataset.images, key) == [tuple(image.get(key, ())) for image in images]
+    assert dataset.categories.ids.tolist() == [category["id"] for category in categories]
+    assert dataset.categories.names == [category["name"] for category in categories]
+    stated = [c.get("frequency", "") for c in categories]
+    assert dataset.categories.frequencies == [
+        one if one in ("r", "c", "f") else "" for one in stated
+    ]
+    instances = dataset.instances
+    assert instances.ids.tolist() == [a["id"] for a in annotations]
+    assert instances.image_index.tolist() == [row_of_image[a["image_id"]] for a in annotations]
+    assert instances.category_index.tolist() == [
+        row_of_category[a["category_id"]] for a in annotations
+    ]
+    assert instances.boxes.shape == (len(annotations), 4)
+    assert instances.boxes.tolist() == [a["bbox"] for a in annotations]
+    assert instances.areas.tolist() == [a["area"] for a in annotations]
+    assert instances.crowd.tolist() == [bool(a.get("iscrowd", 0)) for a in annotations]
+    assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    raw = read_segmentations(path, np.arange(len(annotations)), block_size=block_size)
+    assert [json.loads(text) for text in raw] == [a["segmentation"] for a in annotations]
+
+
+def test_the_columns_of_a_small_file(read: Callable[..., Dataset], two_classes: Any) -> None:
+    dataset = read(two_classes)
+    assert dataset.images.ids.tolist() == [1, 2]
+    assert dataset.images.ids.dtype == np.int64
+    assert dataset.images.heights.dtype == np.int32
+    assert dataset.categories.names == ["cat", "dog"]
+    assert dataset.instances.image_index.tolist() == [1, 1, 0]
+    assert dataset.instances.image_index.dtype == np.int32
+    assert dataset.instances.category_index.tolist() == [1, 0, 1]
+    assert dataset.instances.boxes[2].tolist() == [5.5, 1.0, 2.0, 2.0]
+    assert dataset.instances.areas.tolist() == [12.0, 24.5, 2.0]
+    assert dataset.instances.crowd.tolist() == [False, False, False]
+    assert dataset.images.not_exhaustive_category_ids == [(), (7,)]
+    assert (len(dataset.images), len(dataset.categories), len(dataset.instances)) == (2, 2, 3)
+
+
+def test_a_file_without_any_records_is_read(read: Callable[..., Dataset]) -> None:
+    dataset = read({"images": [], "annotations": [], "categories": []})
+    assert (len(dataset.images), len(dataset.categories), len(dataset.instances)) == (0, 0, 0)
+    assert dataset.instances.boxes.shape == (0, 4)
+    assert dataset.layout == "coco"
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["}, {", '"}],', "]}", "\\", '\\"', "},\n{", '{"id": 1}']
+)
+NUMBER = st.integers(-(10**6), 10**6) | st.floats(allow_nan=False, allow_infinity=False)
+EXTRA = st.recursive(
+    st.none() | st.booleans() | NUMBER | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> str:
+    """The text of some annotation file, in some order and spelling."""
+    image_ids = draw(st.lists(st.integers(-5, 10**12), unique=True, max_size=5))
+    category_ids = draw(st.lists(st.integers(-5, 3000), unique=True, max_size=4))
+
+    def shuffled(fields: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+        for name in optional:
+            if draw(st.booleans()):
+                del fields[name]
+        if draw(st.booleans()):
+            fields["extra"] = draw(EXTRA)
+        return dict(draw(st.permutations(list(fields.items()))))
+
+    ids = st.lists(st.integers(0, 3000), max_size=3)
+    images = [
+        shuffled(
+            {
+                "id": number,
+                "height": draw(st.integers(1, 2**31 - 1)),
+                "width": draw(st.integers(1, 5000)),
+                "file_name": draw(TEXT),
+                "coco_url": draw(TEXT),
+                "neg_category_ids": draw(ids),
+                "not_exhaustive_category_ids": draw(ids),
+            },
+            ("file_name", "coco_url", "neg_category_ids", "not_exhaustive_category_ids"),
+        )
+        for number in image_ids
+    ]
+    categories = [
+        shuffled(
+            {
+                "id": number,
+                "name": draw(TEXT),
+                "frequency": draw(st.sampled_from("rcf") | TEXT),
+                "def": draw(TEXT),
+            },
+            ("frequency", "def"),
+        )
+        for number in category_ids
+    ]
+    count = draw(st.integers(0, 8)) if image_ids and category_ids else 0
+    polygons = st.lists(st.lists(NUMBER, max_size=8), max_size=2)
+    runs = st.fixed_dictionaries({"size": st.just([4, 5]), "counts": st.just("62O1")})
+    annotations = [
+        shuffled(
+            {
+                "id": 100 + row,
+                "image_id": draw(st.sampled_from(image_ids)),
+                "category_id": draw(st.sampled_from(category_ids)),
+                "bbox": draw(st.lists(NUMBER, min_size=4, max_size=4)),
+                "area": draw(NUMBER),
+                "segmentation": draw(polygons | runs),
+                "iscrowd": draw(st.sampled_from([0, 1, True, False])),
+            },
+            ("iscrowd",),
+        )
+        for row in range(count)
+    ]
+    top = {"images": images, "categories": categories, "annotations": annotations}
+    for name in draw(st.lists(st.sampled_from(["info", "licenses", "videos"]), unique=True)):
+        top[name] = draw(EXTRA)
+    ordered = dict(draw(st.permutations(list(top.items()))))
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\r\n\t", " : ")]))
+    text = json.dumps(
+        ordered,
+        indent=draw(st.sampled_from([None, 0, 1, "\t"])),
+        separators=separators,
+        ensure_ascii=draw(st.booleans()),
+    )
+    return draw(st.sampled_from(["", " ", "\n"])) + text + draw(st.sampled_from(["", "\n \n"]))
+
+
+@settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(text=files(), block_size=st.integers(1, 300) | st.just(512 * 1024))
+def test_streaming_reads_what_json_load_reads(tmp_path: Path, text: str, block_size: int) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(text.encode("utf-8"))
+    assert_equals_json(path, read_dataset(path, block_size=block_size), block_size)
+
+
+@pytest.mark.parametrize("block_size", [4096, 512 * 1024])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("cutouts/train.json", "lvis-v0.5"),
+        ("cutouts/val.json", "lvis-v0.5"),
+        ("coco-photos/train.json", "lvis-v0.5"),
+        ("lvis_v0.5_val_100.json", "lvis-v0.5"),
+    ],
+)
+def test_real_files_equal_json_load(
+    shared_data: Path, name: str, layout: str, block_size: int
+) -> None:
+    dataset = read_dataset(shared_data / name, block_size=block_size)
+    assert_equals_json(shared_data / name, dataset, block_size)
+    assert (dataset.layout, dataset.federated) == (layout, True)
+
+
+def test_the_layout_is_told_by_file_names_and_federated_fields(
+    read: Callable[..., Dataset], two_classes: Any
+) -> None:
+    assert read(two_classes).layout == "lvis-v1"
+    assert read(two_classes).federated
+    for image in two_classes["images"]:
+        image["file_name"] = "COCO_val2014_000000000001.jpg"
+    assert read(two_classes).layout == "lvis-v0.5"
+    for image in two_classes["images"]:
+        del image["neg_category_ids"]
+    assert read(two_classes).federated
+    for image in two_classes["images"]:
+        del image["not_exhaustive_category_ids"]
+    assert read(two_classes).layout == "coco"
+    assert not read(two_classes).federated
+
+
+def test_null_and_empty_names_are_no_names(read: Callable[..., Dataset], two_classes: Any) -> None:
+    two_classes["images"][0]["file_name"] = None
+    two_classes["images"][1]["file_name"] = ""
+    two_classes["categories"][0]["frequency"] = None
+    dataset = read(two_classes)
+    assert dataset.layout == "lvis-v1"
+    assert dataset.images.file_names == ["", ""]
+    assert dataset.categories.frequencies == ["", "f"]
+
+
+def change(path: str, value: object) -> Callable[[Any], None]:
+    """Sets one value, found by keys and rows; a value of ... removes it."""
+
+    def apply(content: Any) -> None:
+        *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
+        for key in parents:
+            content = content[key]
+        if value is ...:
+            del content[last]
+        else:
+            content[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"),
+    [
+        (change("images", ...), 'has no list "images"'),
+        (change("annotations", ...), 'has no list "annotations"'),
+        (change("categories", ...), 'has no list "categories"'),
+        (change("images", {"1": {}}), '"images" is not a list'),
+        (
+            change("images/1/id", 1),
+            "1 image id stands more than once: 1",
+        ),
+        (change("categories/1/id", 5), "1 category id stands more than once: 5"),
+        (change("annotations/2/id", 11), "1 annotation id stands more than once: 11"),
+        (
+            change("annotations/0/image_id", 99),
+            "1 annotation names images that are not in the file, the first: "
+            "annotation 11 names image 99",
+        ),
+        (
+            change("annotations/1/category_id", 6),
+            "the first: annotation 12 names category 6",
+        ),
+        (change("images", []), "3 annotations name images that are not in the file"),
+        (change("categories", []), "3 annotations name categories that are not in the file"),
+        (
+            change("annotations/0/bbox", [1, 2, 3]),
+            "annotation in row 0 (id 11), field bbox: expected array of length 4",
+        ),
+        (
+            change("annotations/0/bbox", [1, 2, 3, 4, 5]),
+            "annotation in row 0 (id 11), field bbox: expected array of length 4",
+        ),
+        (
+            change("annotations/2/bbox/3", None),
+            "annotation in row 2 (id 13), field bbox[3]: expected float, got null",
+        ),
+        (
+            change("annotations/1/ignore", "0"),
+            "annotation in row 1 (id 12), field ignore: expected",
+        ),
+        (
+            change("annotations/1/category_id", "7"),
+            "annotation in row 1 (id 12), field category_id: expected int, got str",
+        ),
+        (
+            change("images/1/height", 6.5),
+            "image in row 1 (id 2), field height: expected int, got float",
+        ),
+        (change("images/0/width", 0), "image 1 is said to be 0 wide and 10 high"),
+        (change("images/0/height", 2**31), "image 1 is said to be 20 wide and 2147483648 high"),
+        (
+            change("categories/0/name", 3),
+            "category in row 0 (id 5), field name: expected str, got int",
+        ),
+        (change("annotations/0/image_id", 2**63), "has more than 64 bits"),
+        (change("annotations/0/id", 2**70), "has more than 64 bits"),
+        (change("annotations/0/bbox/0", float("nan")), "row 0, field bbox: NaN is not a number"),
+        (change("annotations/2/area", float("inf")), "row 2, field area: Infinity is not a number"),
+        (
+            change("annotations/2/segmentation/0/3", float("nan")),
+            "row 2, field segmentation: NaN is not a number",
+        ),
+    ],
+)
+@pytest.mark.parametrize("block_size", [50, 512 * 1024])
+def test_what_makes_a_file_meaningless_is_refused_by_name(
+    write: Callable[..., Path],
+    two_classes: Any,
+    mutate: Callable[[Any], None],
+    message: str,
+    block_size: int,
+) -> None:
+    mutate(two_classes)
+    path = write(two_classes)
+    with pytest.raises(LstError) as caught:
+        read_dataset(path, block_size=block_size)
+    assert message in caught.value.message
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_number_too_large_for_a_float_is_refused(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    text = json.dumps(two_classes).replace("24.5", "1e999")
+    with pytest.raises(LstError, match=r"row 1 \(id 12\), field area: number out of range"):
+        read_dataset(write(text))
+
+
+def test_segmentations_come_in_the_order_of_the_rows(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    path = write(two_classes)
+    raw = read_segmentations(path, np.array([2, 0, 2, 1]))
+    parsed = [parse_segmentation(text) for text in raw]
+    expected = [annotation["segmentation"] for annotation in two_classes["annotations"]]
+    assert parsed == [expected[2], expected[0], expected[2], expected[1]]
+    assert all(isinstance(text, bytes) for text in raw)
+
+
+def test_no_rows_need_no_file(tmp_path: Path) -> None:
+    assert read_segmentations(tmp_path / "nothing.json", np.array([], dtype=np.int64)) == []
+
+
+def test_reading_segmentations_stops_behind_the_last_wanted_one(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    text = json.dumps(two_classes)
+    path = write(text[: text.index('"id": 13')])  # cut within the third annotation
+    raw = read_segmentations(path, np.array([0]), block_size=100)
+    assert json.loads(raw[0]) == [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0, 1.0, 6.0]]
+
+
+def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    del two_classes["annotations"][1]["segmentation"]
+    path = write(two_classes)
+    with pytest.raises(LstError, match="annotation 12 has no segmentation"):
+        read_segmentations(path, np.array([1]))
+    with pytest.raises(LstError, match="has no annotation in row 3"):
+        read_segmentations(path, np.array([0, 3]))
+    with pytest.raises(ValueError, match="rows begin at 0"):
+        read_segmentations(path, np.array([-1]))
+
+
+@pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_images_without_a_federated_list_that_others_have_are_remembered(
+    read: Callable[..., Dataset], two_classes: Any, key: str, row: int
+) -> None:
+    assert read(two_classes).unlisted == ()
+    two_classes["images"].append(two_classes["images"][0] | {"id": 3})
+    for image in (two_classes["images"][row], two_classes["images"][2]):
+        del image[key]
+    dataset = read(two_classes)
+    assert dataset.unlisted == (two_classes["images"][row]["id"], 3)
+    assert getattr(dataset.images, key)[row] == ()
+    assert dataset.federated
+
+
+def test_a_file_without_any_federated_list_lacks_none(
+    read: Callable[..., Dataset], two_classes: Any
+) -> None:
+    for image in two_classes["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    dataset = read(two_classes)
+    assert (dataset.federated, dataset.unlisted, dataset.layout) == (False, (), "coco")
+
+
+RUNS = {"size": [6, 8], "counts": [8, 3, 3, 3, 31]}  # rows 2 to 4 of columns 1 and 2
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box", "area"),
+    [
+        ([[1, 2, 4, 2, 4, 5, 1, 5]], [1, 2, 3, 3], 9),
+        ([[1, 2, 4, 2, 4, 5, 1, 5], [7, 7, 8, 8]], [1, 2, 3, 3], 9),  # a scrap plays no part
+        ([[0, 0, 1, 0, 1, 1, 0, 1], [3, 3, 5, 3, 5, 5, 3, 5]], [0, 0, 5, 5], 5),
+        (RUNS, [1, 2, 2, 3], 6),
+        (None, None, None),
+        ("text", None, None),
+        ([[1, 2, 3, 4]], None, None),
+        ({"size": [8, 6], "counts": [8, 3, 3, 3, 31]}, None, None),
+        ({"size": [6, 8], "counts": [48]}, None, None),
+        ([[1, 2, 9e8, 2, 4, 5]], None, None),
+    ],
+)
+@pytest.mark.parametrize("missing", [("bbox",), ("area",), ("bbox", "area")])
+@pytest.mark.parametrize("how", ["left out", "null"])
+def test_a_missing_box_or_area_is_taken_from_the_mask(
+    read: Callable[..., Dataset],
+    two_classes: Any,
+    segmentation: Any,
+    box: list[float] | None,
+    area: float | None,
+    missing: tuple[str, ...],
+    how: str,
+) -> None:
+    record = two_classes["annotations"][0]
+    record["segmentation"] = segmentation
+    for key in missing:
+        record[key] = None
+        if how == "left out":
+            del record[key]
+    dataset = read(two_classes)
+    assert dataset.computed == 1
+    found = dataset.instances
+    if "bbox" not in missing:
+        assert found.boxes[0].tolist() == record["bbox"]
+        wide, high = record["bbox"][2:]
+        assert found.areas[0] == (wide * high if area is None else area)
+    elif box is None:
+        assert np.isnan(found.boxes[0]).all()
+    else:
+        assert found.boxes[0].tolist() == box
+        assert found.areas[0] == (area if "area" in missing else record["area"])
+
+
+def test_a_file_that_states_all_boxes_and_areas_is_read_once(
+    read: Callable[..., Dataset], two_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lvis, "iter_segmentations", lambda path: pytest.fail("read again"))
+    assert read(two_classes).computed == 0

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import copy
+import json
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lst_cli.ap.detections import (
+    FIXED_AP,
+    Cap,
+    Detections,
+    gather_detections,
+    rows_under_cap,
+)
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.sources import Records, ResultsFile
+from lst_cli.errors import LstError
+
+Build = Callable[..., GroundTruth]
+BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]
+SIZE = [160, 220]
+
+
+@pytest.fixture
+def content(draw: types.SimpleNamespace) -> dict[str, Any]:
+    """Class 1 is in image 5, class 2 nowhere, class 3 in image 9 and not in 5; all else unknown."""
+    return {
+        "images": [draw.image(9, [], []), draw.image(5, [3], [])],
+        "annotations": [draw.annotation(1, 5, 1, BOX), draw.annotation(2, 9, 3, BOX)],
+        "categories": [{"id": key, "frequency": "r"} for key in (1, 2, 3)],
+    }
+
+
+@pytest.fixture
+def gather(content: dict[str, Any], build: Build) -> Callable[..., Detections]:
+    def gather(
+        found: list[dict[str, Any]],
+        iou_type: Any = "bbox",
+        category_ids: list[int] | None = None,
+        cap: Cap | None = None,
+    ) -> Detections:
+        return gather_detections(build(content, category_ids), Records(found), iou_type, cap)
+
+    return gather
+
+
+def table(detections: Detections) -> list[tuple[int, int, float]]:
+    """Image row, class column and score of each."""
+    columns = (detections.image, detections.category, detections.scores)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_they_stand_by_class_image_score_and_place(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections], iou_type: Any
+) -> None:
+    found = [
+        draw.detection(9, 3, 0.1, FAR),
+        draw.detection(5, 3, 0.3, FAR),
+        draw.detection(5, 1, 0.5, BOX),
+        draw.detection(9, 3, 0.9, BOX),
+        draw.detection(5, 1, 0.5, [0.0, 0.0, 4.0, 4.0]),
+        draw.detection(5, 1, 0.7, BOX),
+    ]
+    detections = gather(found, iou_type)
+    # Rows of images are by id, so that 5 comes before 9.
+    assert table(detections) == [
+        (0, 0, 0.7), (0, 0, 0.5), (0, 0, 0.5), (0, 2, 0.3), (1, 2, 0.9), (1, 2, 0.1),
+    ]  # fmt: skip
+    assert detections.areas.tolist() == [400, 400, 16, 400, 400, 400]
+    order = [5, 2, 4, 1, 3, 0]
+    if iou_type == "bbox":
+        assert detections.boxes is not None
+        assert detections.boxes.tolist() == [found[row]["bbox"] for row in order]
+        assert detections.counts is None
+    else:
+        assert detections.counts == [found[row]["segmentation"]["counts"] for row in order]
+        assert detections.boxes is None
+    assert (len(detections), detections.given) == (6, 6)
+
+
+def test_classes_nobody_looked_for_are_left_out(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    found = [
+        draw.detection(image_id, category_id, 0.5, BOX)
+        for image_id in (5, 9)
+        for category_id in (1, 2, 3)
+    ]
+    detections = gather(found)
+    assert table(detections) == [(0, 0, 0.5), (0, 2, 0.5), (1, 2, 0.5)]
+    assert detections.given == 6
+
+
+def test_an_annotation_without_an_area_does_not_say_that_its_class_was_looked_for(
+    draw: types.SimpleNamespace, content: dict[str, Any], gather: Callable[..., Detections]
+) -> None:
+    content["annotations"][0]["area"] = 0.0
+    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 0
+    content["images"][1]["neg_category_ids"].append(1)
+    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 1
+
+
+def test_other_classes_of_the_file_fill_the_cap_only(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 3, 0.6, BOX)]
+    assert table(gather(found, category_ids=[1])) == [(0, 0, 0.5)]
+    assert table(gather(found, category_ids=[1], cap=Cap(per_image=1))) == []
+    assert table(gather(found, category_ids=[3, 1], cap=Cap(per_image=1))) == [(0, 0, 0.6)]
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+@pytest.mark.parametrize("box", [[0.0, 0.0, 0.0, 5.0], [3.0, 3.0, 5.0, 0.0], [0.0] * 4])
+def test_those_without_an_area_go_but_have_filled_the_cap(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections], iou_type: Any, box: list[float]
+) -> None:
+    found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 1, 0.9, box)]
+    assert table(gather(found, iou_type)) == [(0, 0, 0.5)]
+    assert table(gather(found, iou_type, cap=Cap(per_image=1))) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_of_endless_area_goes_without_a_word(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    far = draw.detection(5, 1, 0.9, BOX) | {"bbox": [0.0, 0.0, 1e200, 1e200]}
+    assert table(gather([far, draw.detection(5, 1, 0.5, BOX)])) == [(0, 0, 0.5)]
+
+
+def test_scores_of_any_size_are_taken(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    found = [draw.detection(5, 1, score, BOX) for score in (0.5, 1e300, -3.0, 2.0)]
+    assert [score for _, _, score in table(gather(found))] == [1e300, 2.0, 0.5, -3.0]
+
+
+def test_the_same_detection_twice_is_two(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    assert len(gather([draw.detection(5, 1, 0.5, BOX)] * 3, "segm")) == 3
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_no_detections_are_none(gather: Callable[..., Detections], iou_type: Any) -> None:
+    detections = gather([], iou_type)
+    assert (len(detections), detections.given) == (0, 0)
+    assert (detections.boxes is None) == (iou_type == "segm")
+
+
+# --- the cap -------------------------------------------------------------------------------------
+
+
+def test_of_equal_scores_the_earlier_stay() -> None:
+    image = np.array([0, 0, 1, 0, 1, 0])
+    classes = np.array([8, 7, 7, 7, 8, 7])
+    scores = np.array([0.5, 0.9, 0.5, 0.5, 0.5, 0.5])
+    assert rows_under_cap(Cap(2), image, classes, scores).tolist() == [0, 1, 2, 4]
+    assert rows_under_cap(Cap(1), image, classes, scores).tolist() == [1, 2]
+    assert rows_under_cap(Cap(None, 2), image, classes, scores).tolist() == [0, 1, 2, 4]
+    assert rows_under_cap(Cap(None, 3), image, classes, scores).tolist() == [0, 1, 2, 3, 4]
+    assert rows_under_cap(Cap(3, 2), image, classes, scores).tolist() == [0, 1, 2, 4]
+    assert rows_under_cap(Cap(None), image, classes, scores).tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows_under_cap(Cap(1, 1), image[:0], classes[:0], scores[:0]).tolist() == []
+
+
+def best(cap: int | None, rows: list[int], group: list[int], scores: list[float]) -> list[int]:
+    kept: list[int] = []
+    for key in set(group):
+        members = sorted((row for row in rows if group[row] == key), key=lambda row: -scores[row])
+        kept += members[:cap]
+    return sorted(kept)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3), st.sampled_from([-7, 3, 10**12]), st.sampled_from([0.0, 0.5, 1.0])
+        ),
+        max_size=25,
+    ),
+    st.one_of(st.none(), st.integers(1, 6)),
+    st.one_of(st.none(), st.integers(1, 6)),
+)
+def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(
+    rows: list[tuple[int, int, float]], per_image: int | None, per_class: int | None
+) -> None:
+    image, classes, scores = ([row[at] for row in rows] for at in range(3))
+    expected = best(per_image, list(range(len(rows))), image, scores)
+    expected = best(per_class, expected, classes, scores)
+    found = rows_under_cap(
+        Cap(per_image, per_class),
+        np.array(image, dtype=np.int64),
+        np.array(classes, dtype=np.int64),
+        np.array(scores),
+    )
+    assert found.tolist() == expected
+
+
+def test_the_caps_of_lvis_and_of_fixed_ap() -> None:
+    assert (Cap().per_image, Cap().per_class) == (300, None)
+    assert (FIXED_AP.per_image, FIXED_AP.per_class) == (None, 10_000)
+
+
+# --- what is wrong -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "iou_type", "message"),
+    [
+        ({"image_id": 99}, "segm", "detection 1 names the unknown image 99"),
+        (
+            {"image_id": 2**63 - 1},
+            "bbox",
+            "detection 1 names the unknown image 9223372036854775807",
+        ),
+        ({"image_id": 10**30}, "bbox", "detection 1: Expected int <= 9223372036854775807"),
+        ({"category_id": 99}, "segm", "detection 1 names the unknown class 99"),
+        ({"category_id": -1}, "bbox", "detection 1 names the unknown class -1"),
+        ({"score": float("nan")}, "segm", "detection 1 has the score nan"),
+        ({"score": float("inf")}, "bbox", "detection 1 has the score inf"),
+        ({"score": None}, "bbox", "detection 1: Expected float, got null"),
+        ({"bbox": [0, 0, float("inf"), 1]}, "bbox", "detection 1 has the box .*inf"),
+        ({"bbox": [float("nan"), 0, 1, 1]}, "bbox", "detection 1 has the box .*nan"),
+        ({"bbox": [0, 0, 1, -1]}, "bbox", "detection 1 has the box .*-1"),
+        ({"bbox": [0, 0, -2, -1]}, "bbox", "detection 1 has the box .*-2"),
+        ({"bbox": [0, 0, 1]}, "bbox", "detection 1: Expected array of length 4, got 3"),
+        ({"segmentation": [[0, 0, 9, 0, 9, 9]]}, "segm", "detection 1 .* not a compressed RLE"),
+        (
+            {"segmentation": {"size": SIZE, "counts": [0, 35200]}},
+            "segm",
+            "detection 1 .* not a compressed RLE",
+        ),
+        ({"segmentation": {"size": [9, 9], "counts": b"n2"}}, "segm", r"size \[9, 9\] in an image"),
+        ({"segmentation": {"size": SIZE[::-1], "counts": "n2"}}, "segm", r"size \[220, 160\] in"),
+        ({"segmentation": {"size": SIZE, "counts": "n2"}}, "segm", "1 has run lengths that do not"),
+        ({"segmentation": {"size": SIZE, "counts": ""}}, "segm", "1 has run lengths that do not"),
+        ({"segmentation": {"size": SIZE, "counts": "\u00e9"}}, "segm", "1 has run lengths that"),
+        ({"segmentation": {"size": SIZE, "counts": "\ud800"}}, "segm", "1 has run lengths that"),
+    ],
+)
+def test_a_bad_detection_is_named(
+    draw: types.SimpleNamespace,
+    gather: Callable[..., Detections],
+    change: dict[str, Any],
+    iou_type: Any,
+    message: str,
+) -> None:
+    found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 1, 0.5, BOX) | change]
+    with pytest.raises(LstError, match=message) as error:
+        gather(found, iou_type)
+    assert error.value.hint
+    assert "\n" not in error.value.message
+
+
+def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(
+    draw: types.SimpleNamespace, content: dict[str, Any], gather: Callable[..., Detections]
+) -> None:
+    content["annotations"].clear()  # class 3 is known to be absent from image 5
+    for image in content["images"]:  # "?" means 15 pixels
+        image["height"], image["width"] = 3, 5
+    found = [draw.detection(5, 3, 0.5, BOX) | {"segmentation": {"size": [3, 5], "counts": "?"}}]
+    assert len(gather(found, "segm")) == 0  # a mask of nothing
+    found[0]["segmentation"]["counts"] = "\u00e9"
+    with pytest.raises(LstError, match="run lengths that do not fill its image"):
+        gather(found, "segm")
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "segmentation"])
+def test_a_detection_without_a_field_is_named(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections], key: str
+) -> None:
+    found = [draw.detection(5, 1, 0.5, BOX)]
+    del found[0][key]
+    with pytest.raises(LstError, match=f"detection 0.* {key}"):
+        gather(found, "segm")
+
+
+def test_how_many_are_wrong_is_told(
+    draw: types.SimpleNamespace, gather: Callable[..., Detections]
+) -> None:
+    good = draw.detection(5, 1, 0.5, BOX)
+    found = [good, good | {"image_id": 7}, good, good | {"image_id": 8}]
+    with pytest.raises(LstError, match=r"detection 1 names .* 7 \(2 of 4 detections do such\)"):
+        gather(found)
+    found = [good, good, good | {"score": float("nan")}, good | {"score": float("nan")}]
+    with pytest.raises(LstError, match=r"detection 2 has the score nan \(and 1 more like it\)"):
+        gather(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "release"),
+    [
+        ({}, "LVIS v1"),
+        ({"file_name": "1.jpg"}, "LVIS v0.5"),
+        ({"neg_category_ids": None, "not_exhaustive_category_ids": None}, "a COCO-format file"),
+    ],
+)
+@pytest.mark.parametrize("unknown", [{"category_id": 1203}, {"image_id": 123456}])
+def test_detections_of_another_release_are_told_which_one_the_annotations_are(
+    draw: types.SimpleNamespace,
+    content: dict[str, Any],
+    gather: Callable[..., Detections],
+    change: dict[str, Any],
+    release: str,
+    unknown: dict[str, Any],
+) -> None:
+    for image in content["images"]:
+        image.update(change)
+    with pytest.raises(LstError) as error:
+        gather([draw.detection(5, 1, 0.5, BOX) | unknown])
+    assert error.value.hint is not None
+    assert f"annotations.json is {release}: " in error.value.hint
+    assert "LVIS v0.5 and v1 number classes differently" in error.value.hint
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_a_file_of_several_blocks_gives_what_the_list_gives(
+    draw: types.SimpleNamespace, build: Build, tmp_path: Path, iou_type: Any
+) -> None:
+    known, found = draw.federated_set(30, per_image=120)
+    truth = build(known)
+    plain = copy.deepcopy(found)
+    for one in plain:
+        one["segmentation"]["counts"] = one["segmentation"]["counts"].decode()
+        one["note"] = "x" * 600
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(plain))
+    assert path.stat().st_size > 2 * 512 * 1024
+    ours = gather_detections(truth, Records(found), iou_type)
+    theirs = gather_detections(truth, ResultsFile(path), iou_type)
+    for name, value in vars(ours).items():
+        assert np.array_equal(value, getattr(theirs, name)), name
+    assert 100 < len(ours) < len(found)

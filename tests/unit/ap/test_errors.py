@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.detections import IouType, gather_detections
+from lst_cli.ap.errors import (
+    KINDS,
+    ErrorAnalysis,
+    Kind,
+    analyse_errors,
+    mended_class_ap,
+    name_errors,
+)
+from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.ap.lvis_ap import average_precision
+from lst_cli.ap.matching import HIT, Matches, match_detections
+from lst_cli.ap.scoring import per_class_ap
+from lst_cli.ap.sources import Records
+from lst_cli.phases.bins import parse_bins
+
+HERE, THERE, FAR = [0.0, 0.0, 20.0, 20.0], [100.0, 0.0, 20.0, 20.0], [0.0, 100.0, 20.0, 20.0]
+NEAR = [10.0, 0.0, 20.0, 20.0]  # IoU with HERE: 200 / 600
+ON = [4.0, 0.0, 20.0, 20.0]  # IoU with HERE: 320 / 480
+
+Found = tuple[int, int, float, list[float]]
+"""Image, class, score, box."""
+
+Analyse = Callable[..., ErrorAnalysis]
+
+
+@pytest.fixture
+def match(tmp_path: Path, draw: types.SimpleNamespace) -> Callable[..., Matches]:
+    """Match boxes to annotations (image, class, box); images with their lists."""
+
+    def run(
+        annotated: Sequence[tuple[int, int, list[float]]],
+        found: Sequence[Found],
+        *,
+        negative: Mapping[int, list[int]] | None = None,
+        partial: Mapping[int, list[int]] | None = None,
+        ignore: Sequence[int] = (),
+        iou_type: IouType = "bbox",
+    ) -> Matches:
+        negative, partial = negative or {}, partial or {}
+        annotations = [draw.annotation(n, *one) for n, one in enumerate(annotated, start=1)]
+        for place in ignore:
+            annotations[place]["ignore"] = 1
+        document = {
+            "images": [draw.image(n, negative.get(n, []), partial.get(n, [])) for n in (1, 2, 3)],
+            "annotations": annotations,
+            "categories": [{"id": n, "name": f"class {n}", "frequency": "r"} for n in (1, 2, 3)],
+        }
+        (tmp_path / "val.json").write_text(json.dumps(document))
+        truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
+        records = Records([draw.detection(*one) for one in found])
+        return match_detections(truth, gather_detections(truth, records, iou_type))
+
+    return run
+
+
+@pytest.fixture
+def analyse(match: Callable[..., Matches]) -> Analyse:
+    def run(*arguments: Any, **options: Any) -> ErrorAnalysis:
+        return analyse_errors(match(*arguments, **options))
+
+    return run
+
+
+def counts(**known: int) -> dict[str, int]:
+    return {kind: known.get(kind, 0) for kind in KINDS}
+
+
+def prices(**known: float) -> dict[str, Any]:
+    return {kind: pytest.approx(known.get(kind, 0.0), abs=1e-12) for kind in KINDS}
+
+
+def test_a_wrong_name_costs_two_classes(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (1, 2, THERE)]
+    found = [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)]  # class 2 said of an object of class 1
+    one = analyse(annotated, found).all
+    assert one.counts == counts(classification=1)
+    assert pytest.approx((0 + 1 / 2) / 2) == one.AP50
+    assert one.dAP50 == prices(classification=(1 + 1 / 2) / 2)
+    assert (one.classes, one.with_ground_truth) == (3, 2)
+
+
+def test_a_wrong_place_is_mended_where_it_stands(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, NEAR)]).all
+    assert one.counts == counts(localisation=1, background=1)
+    assert one.AP50 == 0.0
+    # The false alarm above it stays when only places are mended.
+    assert one.dAP50 == prices(localisation=1 / 2)
+
+
+def test_a_wrong_place_beside_what_is_already_found_vanishes(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, NEAR), (1, 1, 0.8, HERE)]).all
+    assert one.counts == counts(localisation=1)
+    assert pytest.approx(1 / 2) == one.AP50
+    assert one.dAP50 == prices(localisation=1 / 2)
+
+
+def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(
+    analyse: Analyse,
+) -> None:
+    found = [(1, 1, 0.7, NEAR), (1, 1, 0.9, NEAR), (1, 1, 0.8, NEAR), (1, 1, 0.6, THERE)]
+    one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
+    assert one.counts == counts(localisation=3)
+    # One right at rank 4: precision 1/4 up to recall 0.5; then both right.
+    assert one.dAP50 == prices(localisation=1 - 51 / 101 / 4)
+
+
+def test_wrong_in_both_place_and_name_vanishes(analyse: Analyse) -> None:
+    annotated = [(1, 2, HERE), (2, 1, HERE)]
+    found = [(1, 2, 0.9, HERE), (1, 1, 0.9, NEAR), (2, 1, 0.8, HERE)]
+    one = analyse(annotated, found, negative={1: [1]}).all
+    assert one.counts == counts(both=1)
+    assert pytest.approx((1 / 2 + 1) / 2) == one.AP50
+    assert one.dAP50 == prices(both=1 / 4)
+
+
+def test_a_duplicate_vanishes(analyse: Analyse) -> None:
+    found = [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 1, 0.7, THERE)]
+    one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
+    assert one.counts == counts(duplicate=1)
+    assert one.dAP50 == prices(duplicate=50 / 101 / 3)
+
+
+def test_background_vanishes(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)]).all
+    assert one.counts == counts(background=1)
+    assert one.dAP50 == prices(background=1 / 2)
+
+
+def test_missed_objects_leave_the_count(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE), (1, 1, THERE)], [(1, 1, 0.9, HERE)]).all
+    assert one.counts == counts(missed=1)
+    assert pytest.approx(51 / 101) == one.AP50
+    assert one.dAP50 == prices(missed=50 / 101)
+
+
+def test_a_class_of_which_everything_was_missed_has_its_whole_ap_to_gain(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.9, FAR), (2, 2, 0.5, HERE)]).all
+    assert one.counts == counts(background=1, missed=1)
+    assert one.dAP50 == prices(missed=1 / 2)
+
+
+def test_an_object_that_an_error_points_at_is_not_missed(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (1, 1, THERE), (1, 2, FAR)]
+    one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 2, 0.9, THERE), (1, 2, 0.8, FAR)]).all
+    assert one.counts == counts(localisation=1, classification=1)
+
+
+# --- the order of names ----------------------------------------------------------------------
+
+
+def test_a_wrong_place_of_its_class_comes_before_a_wrong_name(analyse: Analyse) -> None:
+    one = analyse([(1, 1, HERE), (1, 2, NEAR)], [(1, 1, 0.9, NEAR), (1, 2, 0.8, NEAR)]).all
+    assert one.counts == counts(localisation=1)
+
+
+def test_a_wrong_name_comes_before_a_duplicate(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (1, 2, HERE)]
+    one = analyse(annotated, [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 2, 0.7, HERE)]).all
+    assert one.counts == counts(classification=1)
+
+
+def test_a_duplicate_comes_before_both(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (1, 2, NEAR)]
+    found = [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 2, 0.7, NEAR)]
+    assert analyse(annotated, found).all.counts == counts(duplicate=1)
+
+
+def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse: Analyse) -> None:
+    annotated = [(1, 1, [0.0, 0.0, 20.0, 20.0]), (1, 2, THERE)]
+    right = [(1, 1, 0.9, HERE), (1, 2, 0.9, THERE)]
+    half, tenth, less = [[0.0, 0.0, 20.0, height] for height in (10.0, 2.0, 1.9)]
+    for box, kind in ((half, "duplicate"), (tenth, "localisation"), (less, "background")):
+        assert analyse(annotated, [*right, (1, 1, 0.5, box)]).all.counts == counts(**{kind: 1})
+    for box, kind in ((half, "classification"), (tenth, "both"), (less, "background")):
+        assert analyse(annotated, [*right, (1, 2, 0.5, box)]).all.counts == counts(**{kind: 1})
+
+
+# --- what is no error in a federated set -----------------------------------------------------
+
+
+def test_nothing_is_wrong_where_nobody_looked(analyse: Analyse) -> None:
+    annotated, right = [(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.5, HERE), (2, 2, 0.5, HERE)]
+    found = [*right, (1, 2, 0.9, HERE)]  # class 2 is neither annotated in image 1 nor absent
+    assert analyse(annotated, found).all.counts == counts()
+    negative = {1: [2]}
+    one = analyse(annotated, found, negative=negative).all
+    assert one.counts == counts(classification=1)
+    # The object it lies on is taken: only class 2 gains.
+    assert one.dAP50 == prices(classification=1 / 4)
+
+
+def test_what_lacks_an_outline_is_no_background(analyse: Analyse) -> None:
+    found = [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)]
+    assert analyse([(1, 1, HERE)], found, partial={1: [1]}).all.counts == counts()
+
+
+def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(
+    analyse: Analyse,
+) -> None:
+    annotated = [(1, 1, HERE), (1, 1, THERE)]
+    assert analyse(annotated, [(1, 1, 0.5, THERE)], ignore=[0]).all.counts == counts()
+    one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 1, 0.5, THERE)], ignore=[0]).all
+    assert one.counts == counts(localisation=1)
+    assert one.dAP50 == prices(localisation=1 / 2)  # it vanishes
+    taken = [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 1, 0.5, THERE)]
+    one = analyse(annotated, taken, ignore=[0]).all
+    assert one.counts == counts(duplicate=1)
+
+
+def test_a_mended_name_takes_its_place_in_the_other_class_and_is_no_duplicate_there(
+    analyse: Analyse,
+) -> None:
+    annotated = [(1, 1, HERE), (1, 2, THERE)]
+    found = [
+        (1, 1, 0.95, FAR),  # false alarm of class 1, above the one that gets the right name
+        (1, 2, 0.9, HERE),
+        (1, 2, 0.7, ON),  # would be a second of class 1
+        (1, 2, 0.8, THERE),
+    ]
+    one = analyse(annotated, found).all
+    assert one.counts == counts(classification=2, background=1)
+    # Class 1 from 0 to 1/2, class 2 from 1/2 to 1.
+    assert one.dAP50 == prices(classification=1 / 2)
+
+
+def test_another_image_is_another_world(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (2, 2, HERE)]
+    found = [(1, 1, 0.8, HERE), (2, 2, 0.8, HERE), (2, 1, 0.9, HERE)]
+    one = analyse(annotated, found, negative={2: [1]}).all
+    assert one.counts == counts(classification=1)
+    one = analyse([(1, 1, HERE)], [(1, 1, 0.8, HERE), (2, 1, 0.9, HERE)], negative={2: [1]}).all
+    assert one.counts == counts(background=1)
+
+
+def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothing(
+    analyse: Analyse,
+) -> None:
+    one = analyse([(1, 1, HERE)], [(1, 1, 0.8, HERE), (1, 3, 0.9, FAR)], negative={1: [3]}).all
+    assert one.counts == counts(background=1)
+    assert one.with_ground_truth == 1
+    assert round(one.AP50 or 0, 12) == 1.0  # lvis-api divides by one and a hair
+    assert one.dAP50 == prices()
+
+
+# --- the whole -------------------------------------------------------------------------------
+
+
+def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(
+    match: Callable[..., Matches],
+) -> None:
+    annotated = [(1, 1, HERE), (1, 2, THERE)]
+    matches = match(annotated, [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)])
+    found = analyse_errors(matches, {1: 1, 2: 40}, parse_bins("=1,10-99,>=100"))
+    few, more, none = found.bins
+    assert (few.bin, few.low, few.high, few.classes) == ("=1", 1, 2, 1)
+    assert few.counts == counts()
+    assert few.dAP50 == prices(classification=1.0)
+    assert more.counts == counts(classification=1)
+    assert more.dAP50 == prices(classification=1 / 2)
+    assert (none.classes, none.with_ground_truth, none.AP50) == (0, 0, None)
+    assert none.dAP50 == dict.fromkeys(KINDS)
+    assert (found.images, found.annotations, found.right) == (3, 2, 1)
+    assert ErrorAnalysis.model_validate_json(found.model_dump_json()) == found
+    assert json.loads(found.model_dump_json())["format"] == 1
+
+
+def test_without_detections_everything_is_missed(analyse: Analyse) -> None:
+    found = analyse([(1, 1, HERE), (2, 2, HERE)], [])
+    assert found.all.counts == counts(missed=2)
+    assert found.all.AP50 == 0.0
+    assert found.all.dAP50 == prices(missed=1.0)
+    assert found.bins == ()
+
+
+def test_without_annotations_nothing_has_a_price(analyse: Analyse) -> None:
+    found = analyse([], [(1, 1, 0.9, HERE)], negative={1: [1]})
+    assert found.all.counts == counts(background=1)
+    assert found.all.AP50 is None
+    assert found.all.dAP50 == dict.fromkeys(KINDS)
+
+
+def test_masks_that_are_their_boxes_have_the_same_errors(analyse: Analyse) -> None:
+    annotated = [(1, 1, HERE), (1, 2, THERE), (2, 1, HERE)]
+    found = [
+        (1, 1, 0.9, NEAR),
+        (1, 2, 0.8, ON),
+        (1, 1, 0.7, FAR),
+        (1, 2, 0.6, THERE),
+        (1, 2, 0.5, THERE),
+    ]
+    boxes = analyse(annotated, found)
+    masks = analyse(annotated, found, iou_type="segm")
+    assert (boxes.iou_type, masks.iou_type) == ("bbox", "segm")
+    assert masks.model_copy(update={"iou_type": "bbox"}) == boxes
+    assert boxes.all.counts == counts(
+        localisation=1, classification=1, background=1, duplicate=1, missed=1
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
+    tmp_path: Path, draw: types.SimpleNamespace, seed: int, iou_type: IouType
+) -> None:
+    document, found = draw.federated_set(seed)
+    for category in document["categories"]:
+        category["name"] = f"class {category['id']}"
+    (tmp_path / "val.json").write_text(json.dumps(document))
+    truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
+
+    def run(records: Sequence[Any]) -> Matches:
+        gathered = gather_detections(truth, Records(records), iou_type)
+        return match_detections(truth, gathered)
+
+    matches = run(found)
+    errors = name_errors(matches)
+    ap50 = per_class_ap(average_precision(matches).precision, "AP50")
+    np.testing.assert_array_equal(mended_class_ap(matches, errors, None), ap50)
+    hits = matches.rows[matches.outcome[0, 0] == HIT]
+    assert not set(hits.tolist()) & set(errors.rows.tolist())
+    assert not matches.excused[errors.rows].any()
+    assert {0, 1, 2, 3} <= set(errors.kind.tolist()) <= {0, 1, 2, 3, 4}  # missed is no detection
+    for kind in KINDS:
+        assert np.nanmin(mended_class_ap(matches, errors, kind) - ap50) >= 0
+    # Without the detections of a kind, lvis-api's own AP is that of the oracle.
+    records = [_record(matches, row) for row in range(len(matches.detections))]
+    kinds: tuple[Kind, ...] = ("duplicate", "both", "background")
+    for kind in kinds:
+        gone = set(errors.rows[errors.kind == KINDS.index(kind)].tolist())
+        left = [record for row, record in enumerate(records) if row not in gone]
+        mended = per_class_ap(average_precision(run(left)).precision, "AP50")
+        np.testing.assert_array_equal(mended_class_ap(matches, errors, kind), mended)
+
+
+def _record(matches: Matches, row: int) -> dict[str, Any]:
+    """A detection as it was in the source."""
+    truth, detections = matches.truth, matches.detections
+    record: dict[str, Any] = {
+        "image_id": int(truth.image_ids[detections.image[row]]),
+        "category_id": truth.category_ids[detections.category[row]],
+        "score": float(detections.scores[row]),
+    }
+    if detections.boxes is not None:
+        return {**record, "bbox": detections.boxes[row].tolist()}
+    assert detections.counts is not None
+    size = truth.sizes[detections.image[row]].tolist()
+    return {**record, "segmentation": {"size": size, "counts": detections.counts[row]}}

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, contains
+from lst_cli.errors import LstError
+
+Build = Callable[..., GroundTruth]
+Score = Callable[..., Any]
+BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 30.0, 30.0]
+
+
+def coco_set(draw: types.SimpleNamespace) -> dict[str, Any]:
+    """Image 1 holds classes 1 and 2, image 2 class 2 and later class 3, image 3 nothing."""
+    images = [
+        {"id": key, "height": 160, "width": 220, "file_name": f"{key}.jpg"} for key in (1, 2, 3)
+    ]
+    annotations = [
+        draw.annotation(10, 1, 1, BOX),
+        draw.annotation(11, 1, 2, FAR),
+        draw.annotation(12, 2, 2, BOX),
+        draw.annotation(13, 2, 3, FAR),
+    ]
+    categories = [{"id": key, "name": f"class {key}"} for key in (1, 2, 3)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def federated_set(draw: types.SimpleNamespace) -> dict[str, Any]:
+    content = coco_set(draw)
+    lists = [([3], []), ([1], [2, 3]), ([3, 2], [])]
+    for image, (negative, partial) in zip(content["images"], lists, strict=True):
+        image["neg_category_ids"], image["not_exhaustive_category_ids"] = negative, partial
+    for category, letter in zip(content["categories"], "fcr", strict=True):
+        category["frequency"] = letter
+    return content
+
+
+def named(truth: GroundTruth, pairs: Any) -> list[tuple[int, int]]:
+    """Image id and category id of each pair."""
+    rows, columns = np.divmod(pairs, len(truth.category_ids))
+    ids = [truth.category_ids[column] for column in columns.tolist()]
+    return list(zip(truth.image_ids[rows].tolist(), ids, strict=True))
+
+
+def test_only_the_seen_classes_stay_but_every_image_does(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    truth = build(federated_set(draw), [2, 1], {})
+    assert truth.federated is True
+    assert truth.layout == "lvis-v0.5"
+    assert truth.notes == ()
+    assert truth.ids.tolist() == [10, 11, 12]
+    assert truth.image_ids.tolist() == [1, 2, 3]
+    assert truth.sizes.tolist() == [[160, 220]] * 3
+    assert named(truth, truth.negative) == [(2, 1), (3, 2)]
+    assert named(truth, truth.partial) == [(2, 2)]
+    assert truth.category_ids == (2, 1)
+    assert truth.names == ("class 2", "class 1")
+    assert truth.frequencies == ("c", "f")
+    assert truth.known_category_ids == {1, 2, 3}  # 3 still takes part in the cap
+    assert named(truth, truth.pair_keys(truth.image, truth.category)) == [(1, 1), (1, 2), (2, 2)]
+    assert truth.boxes.tolist() == [BOX, FAR, BOX]
+    assert truth.areas.tolist() == [400.0, 900.0, 400.0]
+    assert truth.ignore.tolist() == [False] * 3
+    assert truth.rles == [draw.rle_of(BOX), draw.rle_of(FAR), draw.rle_of(BOX)]
+
+
+def test_by_default_all_classes_are_scored_in_lvis_apis_order(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    content["categories"].reverse()
+    truth = build(content)
+    assert truth.category_ids == (1, 2, 3)
+    assert truth.frequencies == ("f", "c", "r")
+    assert truth.ids.tolist() == [10, 11, 12, 13]
+
+
+def test_images_stand_by_id_and_annotations_as_in_the_file(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    content["images"] = [content["images"][row] | {"width": 220 + row} for row in (2, 0, 1)]
+    content["annotations"].reverse()
+    content["annotations"] = [one for one in content["annotations"] if one["id"] != 13]
+    truth = build(content, masks=False)
+    assert truth.image_ids.tolist() == [1, 2, 3]
+    assert truth.sizes[:, 1].tolist() == [220, 221, 222]
+    assert truth.ids.tolist() == [12, 11, 10]
+    assert truth.image.tolist() == [1, 0, 0]
+    assert truth.rles is None
+    assert named(truth, truth.negative) == [(1, 3), (2, 1), (3, 2), (3, 3)]
+    assert named(truth, truth.partial) == [(2, 2), (2, 3)]
+
+
+def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    truth = build(coco_set(draw), [1, 2], {1: 101, 2: 10})
+    assert truth.federated is False
+    assert truth.layout == "coco"
+    assert truth.negative.tolist() == []
+    assert truth.labelled_absent(np.arange(6)).all()
+    assert truth.partial.tolist() == []
+    assert truth.frequencies == ("f", "r")
+    assert len(truth.notes) == 1
+    assert "labelled for every class" in truth.notes[0]
+
+
+def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
+    draw: types.SimpleNamespace, build: Build, score: Score, tmp_path: Path
+) -> None:
+    by_hand = coco_set(draw)
+    negatives = {1: [3], 2: [1], 3: [1, 2, 3]}
+    for image in by_hand["images"]:
+        image["neg_category_ids"] = negatives[image["id"]]
+        image["not_exhaustive_category_ids"] = []
+    plain = coco_set(draw)
+    for content in (by_hand, plain):
+        for category, letter in zip(content["categories"], "rcf", strict=True):
+            category["frequency"] = letter
+    found = [
+        draw.detection(1, 1, 0.4, BOX),
+        draw.detection(2, 1, 0.9, BOX),  # wrong: class 1 is absent from image 2
+        draw.detection(2, 2, 0.8, BOX),
+        draw.detection(3, 2, 0.7, BOX),
+        draw.detection(2, 3, 0.6, FAR),
+    ]
+    ours, theirs = score(plain, found, "segm"), score(by_hand, found, "segm")
+    assert (ours.precision == theirs.precision).all()
+    assert ours.summary == theirs.summary
+    assert ours.summary["APr"] == pytest.approx(0.5)  # class 1: one right behind one wrong
+
+
+def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(
+    draw: types.SimpleNamespace, build: Build, score: Score
+) -> None:
+    content = coco_set(draw)
+    crowd = draw.annotation(14, 3, 1, BOX) | {"iscrowd": 1}
+    crowd["segmentation"] = {"size": [160, 220], "counts": [0, 20, 35180]}
+    later = draw.annotation(15, 3, 3, BOX) | {"iscrowd": 1}
+    content["annotations"] += [crowd, later]
+    truth = build(content, [1, 2], {1: 1, 2: 1})
+    assert truth.ids.tolist() == [10, 11, 12]
+    assert truth.labelled_absent(np.arange(6)).tolist() == [True] * 4 + [False, True]
+    assert named(truth, truth.partial) == [(3, 1)]
+    assert truth.notes[1].startswith("1 crowd annotations are left out")
+    found = [draw.detection(1, 1, 0.4, BOX), draw.detection(3, 1, 0.9, BOX)]
+    assert score(content, found, "bbox", [1]).summary["AP"] > 0.999
+
+
+def test_polygons_compressed_and_uncompressed_runs_come_out_alike(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    column = [160 * 50 + 50, *([30, 130] * 29), 30, 160 * 140 + 80]  # FAR, column after column
+    packed = draw.rle_of(FAR)["counts"].decode()
+    for row, shape in ((1, column), (3, packed)):
+        content["annotations"][row]["segmentation"] = {"size": [160, 220], "counts": shape}
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[1] == truth.rles[3] == draw.rle_of(FAR)
+
+
+def test_an_annotation_of_several_polygons_is_their_union(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    left, right = [[0, 0, 10, 0, 10, 20, 0, 20], [10, 0, 20, 0, 20, 20, 10, 20]]
+    content["annotations"][0]["segmentation"] = [left, right, left]
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[0] == draw.rle_of(BOX)
+
+
+def test_masks_nobody_wants_are_not_looked_at(draw: types.SimpleNamespace, build: Build) -> None:
+    content = federated_set(draw)
+    content["annotations"][3]["segmentation"] = "nonsense"
+    assert build(content, [1, 2]).rles is not None  # it is of class 3
+    content["annotations"][0]["segmentation"] = "nonsense"
+    assert build(content, masks=False).rles is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "ignored"), [(0, False), (1, True), (True, True), (None, False), (2, True)]
+)
+def test_ignore_is_read_as_lvis_api_does(
+    draw: types.SimpleNamespace, build: Build, flag: Any, ignored: bool
+) -> None:
+    content = federated_set(draw)
+    content["annotations"][1]["ignore"] = flag
+    assert build(content).ignore.tolist() == [False, ignored, False, False]
+    assert build(content, masks=False).ignore.tolist() == [False, ignored, False, False]
+
+
+def test_annotations_without_an_area_do_not_count(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    for row, area in enumerate((0, -1.0, 1e300)):
+        content["annotations"][row]["area"] = area
+    assert build(content).counts.tolist() == [False, False, True, True]
+
+
+def test_a_seen_class_that_the_file_does_not_list_has_no_ground_truth(
+    draw: types.SimpleNamespace, build: Build, score: Score
+) -> None:
+    truth = build(federated_set(draw), [1, 77], {77: 11})
+    assert truth.names == ("class 1", "")
+    assert truth.frequencies == ("f", "c")
+    assert truth.notes[0].startswith("1 of the classes to score")
+    found = [draw.detection(1, 77, 0.5, BOX)]
+    assert score(federated_set(draw), found, "bbox", [77]).summary["AP"] == -1
+
+
+def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
+    truth = build({"images": [], "annotations": [], "categories": []}, [], {})
+    assert (len(truth.image_ids), len(truth.ids), truth.category_ids) == (0, 0, ())
+    assert (truth.boxes.shape, truth.sizes.shape, truth.rles) == ((0, 4), (0, 2), [])
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "message"),
+    [
+        ("images", {"id": 2}, "1 image id stands more than once: 2"),
+        ("annotations", {"id": 12}, "1 annotation id stands more than once: 12"),
+        ("categories", {"id": 3}, "1 category id stands more than once: 3"),
+        ("annotations", {"image_id": 9}, "annotation 10 names image 9"),
+        ("annotations", {"category_id": 9}, "annotation 10 names category 9"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "annotation 10 has no polygon of three"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5, 1, 5, 9]]}, "10 has no polygon of three"),
+        ("annotations", {"segmentation": [[0, 0, 1e9, 0, 1e9, 9]]}, "10 has a polygon far outside"),
+        ("annotations", {"segmentation": [[0, 0, 9, 9, 0, -221]]}, "10 has a polygon far outside"),
+        ("annotations", {"segmentation": []}, "annotation 10 has an empty list of polygons"),
+        ("annotations", {"segmentation": None}, "annotation 10 has no segmentation"),
+        (
+            "annotations",
+            {"segmentation": "x"},
+            "10 has a segmentation that is neither polygons nor an RLE",
+        ),
+        (
+            "annotations",
+            {"segmentation": {"size": [220, 160], "counts": "n2"}},
+            "annotation 10 has an RLE of another size than the image",
+        ),
+        ("annotations", {"ignore": "yes"}, r"annotation in row 0 \(id 10\), field ignore"),
+        ("annotations", {"area": "big"}, r"annotation in row 0 \(id 10\), field area: expected"),
+        ("annotations", {"bbox": [float("nan")] * 4}, "field bbox: NaN is not a number"),
+        ("annotations", {"bbox": [0, 0, 1]}, "field bbox: expected array of length 4"),
+        ("categories", {"frequency": 3}, r"category in row 0 \(id 1\), field frequency"),
+        ("images", {"height": 0}, "image 1 is said to be 220 wide and 0 high"),
+        ("annotations", {"id": 10**30}, "more than 64 bits"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(
+    draw: types.SimpleNamespace,
+    build: Build,
+    tmp_path: Path,
+    where: str,
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    content = federated_set(draw)
+    content[where][0].update(change)
+    with pytest.raises(LstError, match=message) as error:
+        build(content)
+    assert str(tmp_path) in error.value.message
+    assert "\n" not in error.value.message
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    "counts",
+    ["", "n2", "0", "hello", "\u00e9", [], [35199], [35201], [0, 20], [0, -5, 35205], [0, 2**40]],
+)
+def test_runs_that_do_not_fill_the_image_never_reach_pycocotools(
+    draw: types.SimpleNamespace, build: Build, counts: Any
+) -> None:
+    content = federated_set(draw)  # it would read on, crash or go round for ever
+    content["annotations"][2]["segmentation"] = {"size": [160, 220], "counts": counts}
+    with pytest.raises(LstError, match="annotation 12 has an RLE whose runs do not fill the image"):
+        build(content)
+
+
+def test_polygons_a_little_outside_are_cut_off(draw: types.SimpleNamespace, build: Build) -> None:
+    content = federated_set(draw)
+    content["annotations"][0]["segmentation"] = [[-50, -50, 20, -50, 20, 20, -50, 20]]
+    truth = build(content)
+    assert truth.rles is not None
+    assert truth.rles[0] == draw.rle_of(BOX)
+
+
+def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    content = federated_set(draw)
+    for scrap in ([30, 30, 90, 90], [5.0], [], [1, 2, 3, 4, 5, 6, 7]):
+        content["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 20, 0, 20], scrap]
+        truth = build(content)
+        assert truth.rles is not None
+        assert truth.rles[0] == draw.rle_of(BOX)
+        assert "1 annotation has some polygons of fewer than three points" in truth.notes[0]
+
+
+@pytest.mark.parametrize("frequency", ["x", "R", "rare", ""])
+def test_a_frequency_that_is_none_counts_as_not_stated(
+    draw: types.SimpleNamespace, build: Build, frequency: str
+) -> None:
+    content = federated_set(draw)
+    content["categories"][0]["frequency"] = frequency
+    assert build(content, [1], {1: 4}).frequencies == ("r",)
+    assert build(content, [1]).frequencies == ("",)
+
+
+@pytest.mark.parametrize("value", [..., None])
+@pytest.mark.parametrize("key", ["not_exhaustive_category_ids", "neg_category_ids"])
+def test_federated_lists_that_only_other_images_have_count_as_empty(
+    draw: types.SimpleNamespace, build: Build, key: str, value: Any
+) -> None:
+    empty, without = federated_set(draw), federated_set(draw)
+    empty["images"][1][key] = []
+    without["images"][1][key] = value
+    if value is ...:
+        del without["images"][1][key]
+    by_hand, ours = build(empty, [1, 2]), build(without, [1, 2])
+    assert by_hand.notes == ()
+    assert ours.notes[0].startswith("1 image has no neg_category_ids or")
+    assert ours.negative.tolist() == by_hand.negative.tolist()
+    assert ours.partial.tolist() == by_hand.partial.tolist()
+    assert ours.federated
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ('{"images": [', "ends after 12 bytes"),
+        ("[]", "the top level is a list"),
+        ('{"images": [], "categories": []}', 'has no list "annotations"'),
+    ],
+)
+def test_a_cut_or_foreign_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "val.json"
+    path.write_text(text)
+    with pytest.raises(LstError, match=rf"val\.json.*{message}"):
+        build_ground_truth(read_dataset(path))
+
+
+def test_a_missing_file_and_a_file_of_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match=r"no such file: .*none\.json"):
+        read_dataset(tmp_path / "none.json")
+    (tmp_path / "raw.json").write_bytes(b'{"images": "\xff\xfe"}')
+    with pytest.raises(LstError, match=r"raw\.json"):
+        read_dataset(tmp_path / "raw.json")
+
+
+def test_a_class_without_a_known_image_count_is_named(
+    draw: types.SimpleNamespace, build: Build
+) -> None:
+    with pytest.raises(LstError, match="training images of class 2 is not known"):
+        build(coco_set(draw), [1, 2], {1: 5})
+    assert build(coco_set(draw), [1, 2]).frequencies == ("", "")
+
+
+def test_a_class_that_is_scored_twice_is_refused(draw: types.SimpleNamespace, build: Build) -> None:
+    with pytest.raises(LstError, match="listed twice"):
+        build(coco_set(draw), [1, 2, 1])
+
+
+def test_progress_counts_the_bytes_of_the_file(
+    draw: types.SimpleNamespace, build: Build, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int | None]] = []
+    build(federated_set(draw), progress=lambda done, total: calls.append((done, total)))
+    size = (tmp_path / "annotations.json").stat().st_size
+    assert calls[-1] == (size, size)
+
+
+def test_keys_are_looked_up_among_pairs() -> None:
+    pairs, keys = np.array([2, 5, 9]), np.array([0, 2, 3, 9, 10, -1])
+    assert contains(pairs, keys).tolist() == [False, True, False, True, False, False]
+    assert contains(pairs[:0], keys).tolist() == [False] * 6
+    assert contains(pairs, keys[:0]).tolist() == []

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.ap import matching
+from lst_cli.ap.detections import gather_detections
+from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.matching import (
+    AREA_RANGES,
+    HIT,
+    IGNORED,
+    IOU_THRESHOLDS,
+    MISSED,
+    Matches,
+    match_detections,
+)
+from lst_cli.ap.overlap import find_overlaps, same_class_groups
+from lst_cli.ap.sources import Records
+
+Build = Callable[..., GroundTruth]
+Box = list[float]
+ALL, SMALL, MEDIUM, LARGE = range(4)
+BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 40.0, 40.0]
+
+
+@pytest.fixture
+def match(draw: types.SimpleNamespace, build: Build) -> Callable[..., Matches]:
+    """Boxes of class 1 in image 5 against detections of it, best first."""
+
+    def match(
+        annotations: list[Box],
+        found: list[Box],
+        iou_type: Any = "bbox",
+        ignore: tuple[int, ...] = (),
+        partial: tuple[int, ...] = (),
+    ) -> Matches:
+        content = {
+            "images": [draw.image(5, [1], list(partial))],
+            "annotations": [
+                draw.annotation(row, 5, 1, box) | {"ignore": int(row in ignore)}
+                for row, box in enumerate(annotations)
+            ],
+            "categories": [{"id": 1, "frequency": "r"}],
+        }
+        records = [draw.detection(5, 1, 0.9 - row / 100, box) for row, box in enumerate(found)]
+        truth = build(content)
+        return match_detections(truth, gather_detections(truth, Records(records), iou_type))
+
+    return match
+
+
+def first_columns(box: Box, share: float) -> Box:
+    """The left part of a box, whose IoU with it is `share`."""
+    return [box[0], box[1], box[2] * share, box[3]]
+
+
+def outcome_of(matches: Matches, detection: int, area: int = ALL) -> list[int]:
+    """What became of a detection at each threshold."""
+    if detection not in matches.rows:
+        return [MISSED] * 10
+    outcomes: list[int] = matches.outcome[area, :, matches.rows.tolist().index(detection)].tolist()
+    return outcomes
+
+
+def test_thresholds_and_area_ranges_are_lviss() -> None:
+    expected = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    assert IOU_THRESHOLDS.tolist() == pytest.approx(expected)
+    assert AREA_RANGES == ((0, 1e10), (0, 1024), (1024, 9216), (9216, 1e10))
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+@pytest.mark.parametrize(
+    ("share", "passed"), [(1.0, 10), (0.95, 10), (0.9, 9), (0.75, 6), (0.5, 1), (0.45, 0)]
+)
+def test_an_iou_that_is_a_threshold_passes_it(
+    match: Callable[..., Matches], iou_type: Any, share: float, passed: int
+) -> None:
+    matches = match([BOX], [first_columns(BOX, share)], iou_type)
+    assert outcome_of(matches, 0) == [HIT] * passed + [MISSED] * (10 - passed)
+
+
+def test_an_annotation_is_taken_once_by_the_best_detection(match: Callable[..., Matches]) -> None:
+    matches = match([BOX], [first_columns(BOX, 0.6), BOX, BOX])
+    assert outcome_of(matches, 0) == [HIT] * 3 + [MISSED] * 7  # the best score, not the best IoU
+    assert outcome_of(matches, 1) == [MISSED] * 3 + [HIT] * 7
+    assert outcome_of(matches, 2) == [MISSED] * 10
+    assert matches.annotation.tolist() == [0, -1, -1]
+    assert matches.rows.tolist() == [0, 1, 2]
+
+
+def test_a_detection_takes_what_it_overlaps_most(match: Callable[..., Matches]) -> None:
+    wide = [0.0, 0.0, 20.0, 24.0]
+    matches = match([wide, BOX], [BOX, BOX])
+    assert matches.annotation.tolist() == [1, 0]
+    assert outcome_of(matches, 0) == [HIT] * 10
+    assert outcome_of(matches, 1) == [HIT] * 7 + [MISSED] * 3  # 20 / 24 = 0.83
+
+
+def test_of_equal_overlaps_the_later_annotation_is_taken(match: Callable[..., Matches]) -> None:
+    assert match([BOX, FAR, BOX, BOX], [BOX, BOX]).annotation.tolist() == [3, 2]
+    left, right = [0.0, 0.0, 10.0, 20.0], [10.0, 0.0, 10.0, 20.0]
+    assert match([right, left], [BOX]).annotation.tolist() == [1]
+    assert match([left, right], [BOX]).annotation.tolist() == [1]
+
+
+def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(
+    match: Callable[..., Matches],
+) -> None:
+    partly = first_columns(BOX, 0.6)
+    matches = match([partly, BOX], [BOX, BOX, BOX], ignore=(1,))
+    assert outcome_of(matches, 0) == [HIT] * 3 + [IGNORED] * 7
+    assert outcome_of(matches, 1) == [IGNORED] * 3 + [MISSED] * 7
+    assert outcome_of(matches, 2) == [MISSED] * 10
+    assert matches.annotation.tolist() == [0, 1, -1]
+    assert matches.ignore[ALL].tolist() == [False, True]
+
+
+def test_annotations_of_other_areas_are_ignored_range_by_range(
+    match: Callable[..., Matches],
+) -> None:
+    edge = [0.0, 0.0, 32.0, 32.0]  # both small and medium
+    matches = match([edge, FAR, [100.0, 0.0, 100.0, 100.0]], [edge, FAR])
+    assert matches.ignore.tolist() == [
+        [False, False, False],
+        [False, True, True],
+        [False, False, True],
+        [True, True, False],
+    ]
+    assert [outcome_of(matches, 0, area)[0] for area in range(4)] == [HIT, HIT, HIT, IGNORED]
+    assert [outcome_of(matches, 1, area)[0] for area in range(4)] == [HIT, IGNORED, HIT, IGNORED]
+
+
+def test_an_annotation_without_an_area_matches_nothing(match: Callable[..., Matches]) -> None:
+    matches = match([[0.0, 0.0, 20.0, 0.0], BOX], [BOX, BOX])
+    assert matches.ignore[:, 0].all()
+    assert matches.annotation.tolist() == [1, -1]
+    nothing = match([[0.0, 0.0, 20.0, 0.0]], [BOX])
+    assert (nothing.rows.tolist(), nothing.outcome.shape) == ([], (4, 10, 0))
+
+
+@pytest.mark.parametrize("partial", [(), (1,)])
+def test_a_miss_is_excused_where_not_all_is_outlined(
+    match: Callable[..., Matches], partial: tuple[int, ...]
+) -> None:
+    matches = match([BOX], [BOX, FAR], partial=partial)
+    assert matches.excused.tolist() == [bool(partial)] * 2
+    assert matches.rows.tolist() == [0]
+    assert outcome_of(matches, 0) == [HIT] * 10
+
+
+def test_classes_and_images_do_not_meet(draw: types.SimpleNamespace, build: Build) -> None:
+    content = {
+        "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
+        "annotations": [draw.annotation(1, 5, 1, BOX), draw.annotation(2, 3, 2, BOX)],
+        "categories": [{"id": 1}, {"id": 2}],
+    }
+    found = [draw.detection(key, one, 0.5, BOX) for key in (5, 3) for one in (2, 1)]
+    truth = build(content)
+    matches = match_detections(truth, gather_detections(truth, Records(found), "segm"))
+    held = [
+        (int(truth.image_ids[matches.detections.image[row]]), matches.detections.category[row] + 1)
+        for row in matches.rows
+    ]
+    assert held == [(5, 1), (3, 2)]
+    assert matches.annotation.tolist() == [0, 1]
+
+
+def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build) -> None:
+    truth = build({"images": [], "annotations": [], "categories": []})
+    matches = match_detections(truth, gather_detections(truth, Records([]), "segm"))
+    assert matches.outcome.shape == (4, 10, 0)
+    assert matches.ignore.shape == (4, 0)
+    assert matches.excused.tolist() == []
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+@pytest.mark.parametrize("pairs", [1, 7, 60])
+def test_the_result_does_not_depend_on_how_many_pairs_are_matched_at_once(
+    draw: types.SimpleNamespace,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    iou_type: Any,
+    pairs: int,
+) -> None:
+    content, found = draw.federated_set(40)
+    truth = build(content)
+    detections = gather_detections(truth, Records(found), iou_type)
+    whole = match_detections(truth, detections)
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", pairs)
+    parts = match_detections(truth, detections)
+    assert len(whole.rows) > 60
+    for name in ("rows", "outcome", "annotation", "excused", "ignore"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_no_annotation_is_taken_twice_nor_from_another_class(
+    draw: types.SimpleNamespace, build: Build, iou_type: Any
+) -> None:
+    content, found = draw.federated_set(41)
+    truth = build(content)
+    matches = match_detections(truth, gather_detections(truth, Records(found), iou_type))
+    taken = matches.annotation[matches.annotation >= 0]
+    assert len(taken) > 20
+    assert len(set(taken.tolist())) == len(taken)
+    mine = matches.rows[matches.annotation >= 0]
+    assert (matches.detections.category[mine] == truth.category[taken]).all()
+    assert (matches.detections.image[mine] == truth.image[taken]).all()
+    lowest = matches.outcome[ALL, 0]
+    assert ((lowest == MISSED) == (matches.annotation < 0)).all()
+    # A higher threshold never lets one match where it did not before.
+    hits = (matches.outcome[ALL] != MISSED).sum(axis=1)
+    assert (np.diff(hits) <= 0).all()
+
+
+# --- overlaps ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_overlaps_are_of_one_class_in_one_image_and_large_enough(
+    draw: types.SimpleNamespace, build: Build, iou_type: Any
+) -> None:
+    content = {
+        "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
+        "annotations": [
+            draw.annotation(1, 5, 2, BOX),
+            draw.annotation(2, 3, 1, FAR),
+            draw.annotation(3, 5, 2, first_columns(BOX, 0.5)),
+            draw.annotation(4, 5, 1, BOX),
+            draw.annotation(5, 5, 2, BOX) | {"area": 0.0},
+        ],
+        "categories": [{"id": 1}, {"id": 2}],
+    }
+    found = [
+        draw.detection(5, 2, 0.9, BOX),
+        draw.detection(5, 2, 0.8, first_columns(BOX, 0.25)),
+        draw.detection(3, 1, 0.7, FAR),
+        draw.detection(3, 2, 0.7, FAR),
+    ]
+    truth = build(content)
+    detections = gather_detections(truth, Records(found), iou_type)
+    groups = [(m.tolist(), t.tolist()) for m, t in same_class_groups(truth, detections)]
+    assert groups == [([0], [1]), ([2, 3], [0, 2])]
+    mine, theirs, iou = find_overlaps(truth, detections, same_class_groups(truth, detections), 0.5)
+    assert mine.tolist() == [0, 2, 2, 3]
+    assert theirs.tolist() == [1, 0, 2, 2]
+    assert iou.tolist() == [1.0, 1.0, 0.5, 0.5]
+    every = find_overlaps(truth, detections, same_class_groups(truth, detections), 0.0)
+    assert every[2].tolist() == [1.0, 1.0, 0.5, 0.25, 0.5]
+    none = find_overlaps(truth, detections, iter(()), 0.5)
+    assert [len(column) for column in none] == [0, 0, 0]

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lst_cli.ap.lvis_ap import ApResult
+from lst_cli.ap.scoring import (
+    bin_metrics,
+    count_with_ground_truth,
+    group_metrics,
+    iou_metrics,
+    mean_ap,
+    old_new_all,
+    per_class_ap,
+    scores,
+)
+from lst_cli.phases.bins import parse_bins
+
+NONE = -1.0
+INSTANCES = {40: 1000, 10: 999, 30: 10, 20: 9, 50: 1}
+GROUPS = [[40, 10], [30], [20, 50]]
+
+
+def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
+    """Give every class one precision everywhere, -1 for none; at IoU 0.75 half of it."""
+    precision = np.broadcast_to(
+        np.array(class_ap)[None, None, :, None], (10, 101, len(class_ap), 4)
+    ).copy()
+    precision[5] = np.where(precision[5] > -1, precision[5] / 2, -1)
+    mean = mean_ap(precision)
+    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"]
+    summary = dict.fromkeys(names, -1.0) | {"AP": -1.0 if mean is None else mean, "AR": 0.25}
+    return ApResult(precision, precision[:, 0], tuple(category_ids), summary)
+
+
+ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50])
+
+
+def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds() -> None:
+    ap = per_class_ap(ALL.precision)
+    assert ap[[0, 2, 3, 4]] == pytest.approx([0.76, 0.38, 0.19, 0.095])  # 9.5 of 10 thresholds
+    assert math.isnan(ap[1])
+    assert per_class_ap(ALL.precision, "AP75")[0] == pytest.approx(0.4)
+    assert per_class_ap(ALL.precision, "AP50")[0] == pytest.approx(0.8)
+    assert per_class_ap(np.empty((10, 101, 0, 4))).shape == (0,)
+
+
+def test_only_the_range_of_all_areas_counts() -> None:
+    precision = ALL.precision.copy()
+    precision[..., 1:] = 1.0
+    assert mean_ap(precision) == mean_ap(ALL.precision)
+    assert count_with_ground_truth(precision, [0, 1]) == 1
+
+
+def test_mean_ap_leaves_out_classes_without_ground_truth() -> None:
+    assert mean_ap(ALL.precision, [0, 1, 2], "AP50") == pytest.approx(0.6)
+    assert mean_ap(ALL.precision, [1]) is None
+    assert mean_ap(ALL.precision, []) is None
+    assert mean_ap(ALL.precision, threshold="AP75") == pytest.approx(0.1875)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
+    draw: types.SimpleNamespace, score: Callable[..., ApResult], seed: int
+) -> None:
+    result = score(*draw.federated_set(seed), "segm")
+    assert mean_ap(result.precision) == result.summary["AP"]
+    assert mean_ap(result.precision, threshold="AP50") == result.summary["AP50"]
+    assert mean_ap(result.precision, threshold="AP75") == result.summary["AP75"]
+    assert mean_ap(result.precision, [0, 1]) == result.summary["APf"]
+
+
+def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
+    bins = {each.bin: each for each in bin_metrics(ALL, INSTANCES)}
+    assert list(bins) == ["=1", "<5", "<10", "10-99", "100-999", ">=1000"]
+    assert [each.classes for each in bins.values()] == [1, 1, 2, 1, 1, 1]
+    assert [each.with_ground_truth for each in bins.values()] == [1, 1, 2, 1, 0, 1]
+    assert pytest.approx(0.15) == bins["<10"].AP50
+    assert pytest.approx(0.4) == bins["10-99"].AP50
+    assert pytest.approx(0.2) == bins["10-99"].AP75
+    assert bins["100-999"].AP is None
+    assert pytest.approx(0.76) == bins[">=1000"].AP
+    assert (bins["10-99"].low, bins["10-99"].high, bins[">=1000"].high) == (10, 100, None)
+    assert {each.interval for each in bins.values()} == {None}
+
+
+def test_a_bin_without_classes_is_there_with_nothing_in_it() -> None:
+    (empty,) = bin_metrics(ALL, INSTANCES, parse_bins("2-8"), np.zeros((3, 5)))
+    assert (empty.classes, empty.with_ground_truth, empty.AP, empty.interval) == (0, 0, None, None)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    ap=hnp.arrays(float, 12, elements=st.floats(0, 1)),
+    known=hnp.arrays(bool, 12),
+    instances=st.lists(st.integers(1, 40), min_size=12, max_size=12),
+)
+def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
+    ap: Any, known: Any, instances: list[int]
+) -> None:
+    result = result_of(np.where(known, ap, NONE).tolist(), list(range(12)))
+    counts = dict(enumerate(instances))
+    bins = bin_metrics(result, counts, parse_bins("=1,2-9,10-19,>=20"))
+    assert sum(each.classes for each in bins) == 12
+    assert sum(each.with_ground_truth for each in bins) == known.sum()
+    overall = mean_ap(result.precision)
+    if overall is None:
+        assert not known.any()
+        return
+    weighted = sum(each.AP * each.with_ground_truth for each in bins if each.AP is not None)
+    assert weighted / known.sum() == pytest.approx(overall, abs=1e-12)
+
+
+def test_groups_are_the_classes_each_phase_brought() -> None:
+    groups = group_metrics(ALL, GROUPS)
+    assert [each.phase for each in groups] == [0, 1, 2]
+    assert [each.classes for each in groups] == [2, 1, 2]
+    assert [each.with_ground_truth for each in groups] == [1, 1, 2]
+    assert [each.AP for each in groups] == pytest.approx([0.76, 0.38, 0.1425])
+
+
+def test_old_new_and_all() -> None:
+    assert old_new_all(ALL, GROUPS) == pytest.approx((0.57, 0.1425, 0.35625))
+    assert old_new_all(ALL, [[40, 10, 30, 20, 50]]) == (None, mean_ap(ALL.precision), 0.35625)
+    assert old_new_all(ALL, [[40, 20, 30], [10]]) == pytest.approx(
+        (0.76 * 1.4 / 2.4, None, 0.44333), abs=1e-3
+    )
+
+
+def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug() -> None:
+    with pytest.raises(ValueError, match="not over the classes"):
+        iou_metrics(result_of([0.8, 0.5], [40, 10]), GROUPS[:2], INSTANCES)
+
+
+def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases() -> None:
+    of_phase = iou_metrics(ALL, GROUPS, INSTANCES)
+    of_file = scores(ALL, INSTANCES)
+    more = {"old", "new", "all", "groups"}
+    assert of_file.model_dump() == of_phase.model_dump(exclude=more)
+    assert of_file.per_class == pytest.approx({40: 0.76, 30: 0.38, 20: 0.19, 50: 0.095})
+    assert (of_file.APs, of_file.AR, of_file.interval) == (None, 0.25, None)
+    assert of_phase.all == of_phase.AP == of_file.AP
+
+
+def test_without_training_instances_there_are_no_bins() -> None:
+    assert scores(ALL).bins == ()
+    assert scores(ALL).AP == scores(ALL, INSTANCES).AP
+
+
+def test_no_classes_have_no_numbers() -> None:
+    nothing = scores(result_of([], []), {})
+    assert (nothing.AP, nothing.per_class) == (None, {})
+    assert [each.classes for each in nothing.bins] == [0] * 6
+
+
+def test_intervals_are_of_the_same_classes_as_their_ap() -> None:
+    nan = np.nan
+    resampled = np.array(  # 40 and 30 vary, 20 does not, 50 is often missing
+        [[0.75, nan, 0.30, 0.19, nan], [0.77, nan, 0.46, 0.19, 0.1], [0.76, nan, 0.38, 0.19, nan]]
+    )
+    found = scores(ALL, INSTANCES, resampled=resampled)
+    bins = {each.bin: each.interval for each in found.bins}
+    assert bins[">=1000"] == pytest.approx((0.76 - 0.0196, 0.76 + 0.0196))
+    assert bins["10-99"] == pytest.approx((0.38 - 0.1568, 0.38 + 0.1568))
+    assert bins["=1"] is None  # one resample tells no spread
+    assert bins["100-999"] is None  # its class has no ground truth
+    assert found.interval is not None
+    assert found.AP is not None
+    assert found.interval[0] < found.AP < found.interval[1]
+
+
+def test_intervals_end_at_nothing_and_at_everything() -> None:
+    resampled = np.array([[0.1, 0.9], [0.5, 0.5], [0.9, 0.1]])
+    low, high = (result_of([ap], [1]) for ap in (0.01, 0.99))
+    assert scores(low, resampled=resampled[:, :1]).interval == (0.0, pytest.approx(0.7935))
+    assert scores(high, resampled=resampled[:, 1:]).interval == (pytest.approx(0.1565), 1.0)

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lst_cli.ap.sources import Records, ResultsFile, Source
+from lst_cli.errors import LstError
+
+RLE = {"size": [4, 5], "counts": "62O1"}
+ROW = {"image_id": 5, "category_id": 1, "score": 0.5, "bbox": [0, 1, 2, 3], "segmentation": RLE}
+
+
+def file_of(folder: Path, content: Any) -> ResultsFile:
+    path = folder / "results.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return ResultsFile(path)
+
+
+def rows_of(source: Source, boxes: bool = True) -> list[Any]:
+    return [record for records in source.keys(boxes) for record in records]
+
+
+def error_of(source: Source, *, masks: bool = False, boxes: bool = True) -> LstError:
+    with pytest.raises(LstError) as caught:
+        list(source.masks()) if masks else rows_of(source, boxes)
+    assert source.name in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_file_and_the_same_list_in_memory_give_the_same(tmp_path: Path) -> None:
+    rows = [ROW | {"score": n / 7, "image_id": n - 2} for n in range(5)]
+    for source in (file_of(tmp_path, rows), Records(rows)):
+        found = rows_of(source)
+        assert [(one.image_id, one.category_id, one.score) for one in found] == [
+            (n - 2, 1, n / 7) for n in range(5)
+        ]
+        assert [one.bbox for one in found] == [(0, 1, 2, 3)] * 5
+        assert not hasattr(rows_of(source, boxes=False)[0], "bbox")
+        shapes = [source.parse(shape) for _, block in source.masks() for shape in block]
+        assert [(rle.size, rle.counts) for rle in shapes] == [((4, 5), "62O1")] * 5
+
+
+def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path: Path) -> None:
+    rows = [ROW | {"category_id": n, "note": "x" * 900} for n in range(2000)]
+    source = file_of(tmp_path, rows)
+    blocks = list(source.keys(False))
+    assert len(blocks) > 2
+    assert [one.category_id for block in blocks for one in block] == list(range(2000))
+    row = 0
+    for first, shapes in source.masks():
+        assert first == row
+        row += len(shapes)
+    assert row == 2000
+
+
+def test_a_list_of_nothing_has_no_rows(tmp_path: Path) -> None:
+    for source in (file_of(tmp_path, " [ ]\n"), Records([])):
+        assert rows_of(source) == []
+        assert sum(len(shapes) for _, shapes in source.masks()) == 0
+
+
+def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
+    calls: list[tuple[int, int | None]] = []
+    path = file_of(tmp_path, [ROW]).path
+    source = ResultsFile(path, progress=lambda done, total: calls.append((done, total)))
+    rows_of(source)
+    list(source.masks())
+    assert calls == [(path.stat().st_size,) * 2] * 2
+
+
+def test_more_fields_and_whole_numbers_do_no_harm(tmp_path: Path) -> None:
+    row = {"id": 3, "area": "?", "note": {"a": [1, {}]}, **ROW, "score": 1, "bbox": [1, 2, 3, 4]}
+    for source in (file_of(tmp_path, [row]), Records([row])):
+        (found,) = rows_of(source)
+        assert (found.score, found.bbox) == (1.0, (1.0, 2.0, 3.0, 4.0))
+        assert isinstance(found.score, float)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert len(rows_of(file_of(tmp_path, "\ufeff" + json.dumps([ROW])))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("{}", "the top level is an object, not a list"),
+        ('{"annotations": []}', "the top level is an object, not a list"),
+        ("7", "is not valid JSON: expected a list"),
+        ("null", "is not valid JSON: expected a list"),
+        (json.dumps([ROW, ROW])[:-25], 'ends after .* in the middle of "detections"'),
+        (json.dumps([ROW, ROW])[:-1], 'ends after .* in the middle of "detections"'),
+        ("[", "ends after 1 bytes"),
+        (json.dumps([ROW]) + "]", "something stands behind the end of the list"),
+        (json.dumps([ROW]) + json.dumps([ROW]), "something stands behind the end of the list"),
+        (json.dumps([ROW]).replace("}]", "},]"), "trailing comma"),
+        (b"\x1f\x8b\x08\x00", "is compressed"),
+        (json.dumps([ROW]).encode("utf-16"), "expected a list"),
+        ("[" * 100_000, "ends after"),
+        ("[" * 10**5 + "]" * 10**5, "expected object, got array"),
+        ('[{"image_id": ' + "[" * 10**5 + "]" * 10**5 + "}]", "detection in row 0"),
+        ('[{"note": ' + "[" * 10**5 + "]" * 10**5 + "}]", "nested too deeply"),
+        ([ROW, 7], "detection in row 1: expected object, got int"),
+        ([ROW, None], "detection in row 1: expected object, got null"),
+        ([[ROW]], "detection in row 0: expected object, got array"),
+    ],
+)
+def test_what_is_no_list_of_detections_is_refused(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    error = error_of(file_of(tmp_path, content))
+    assert re.search(message, error.message), error.message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": "5"}, "field image_id: expected int, got str"),
+        ({"image_id": 5.5}, "field image_id: expected int, got float"),
+        ({"image_id": None}, "field image_id: expected int, got null"),
+        ({"image_id": 2**63}, "field image_id: expected int <= 9223372036854775807"),
+        ({"category_id": -(10**40)}, "field category_id: expected int >= -9223372036854775808"),
+        ({"category_id": True}, "field category_id: expected int, got bool"),
+        ({"score": "high"}, "field score: expected float, got str"),
+        ({"score": None}, "field score: expected float, got null"),
+        ({"score": 10**400}, "field score: number out of range"),
+        ({"score": float("nan")}, "field score: NaN is not a number (line 1, byte "),
+        ({"score": float("-inf")}, "field score: -Infinity is not a number (line 1, byte "),
+        ({"bbox": [0, 0, float("inf"), 1]}, "field bbox: Infinity is not a number"),
+        ({"bbox": [0, 0, 1]}, "field bbox: expected array of length 4"),
+        ({"bbox": [0, 0, 1, 1, 1]}, "field bbox: expected array of length 4"),
+        ({"bbox": {"x": 1}}, "field bbox: expected array, got object"),
+        ({"bbox": [0, 0, 1, None]}, "field bbox[3]: expected float, got null"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_row(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    error = error_of(file_of(tmp_path, [ROW, ROW, ROW | change]))
+    assert f"detection in row 2, {message}" in error.message
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox"])
+def test_a_missing_field_is_named_with_its_row(tmp_path: Path, key: str) -> None:
+    rows = [ROW, {name: value for name, value in ROW.items() if name != key}]
+    error = error_of(file_of(tmp_path, rows))
+    assert f"detection in row 1: object missing required field {key}" in error.message
+    error = error_of(Records(rows))
+    assert error.message == f"the detections: detection 1: Object missing required field {key}"
+
+
+def test_boxes_are_no_matter_where_only_masks_are_asked_for(tmp_path: Path) -> None:
+    rows = [{name: value for name, value in ROW.items() if name != "bbox"}]
+    assert len(rows_of(file_of(tmp_path, rows), boxes=False)) == 1
+    assert len(rows_of(Records(rows), boxes=False)) == 1
+
+
+def test_a_missing_mask_is_named_with_its_row(tmp_path: Path) -> None:
+    rows = [ROW, {name: value for name, value in ROW.items() if name != "segmentation"}]
+    error = error_of(file_of(tmp_path, rows), masks=True)
+    assert "detection in row 1: object missing required field segmentation" in error.message
+    error = error_of(Records(rows, name="ours"), masks=True)
+    assert error.message == "ours: detection 1 has no segmentation"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        None,
+        7,
+        "62O1",
+        [],
+        [[0, 0, 4, 0, 4, 4]],
+        {},
+        {"size": [4, 5]},
+        {"counts": "62O1"},
+        {"size": [4], "counts": "62O1"},
+        {"size": [4.5, 5], "counts": "62O1"},
+        {"size": [4, 5], "counts": [6, 2, 12]},
+        {"size": [4, 5], "counts": None},
+    ],
+)
+def test_other_shapes_than_compressed_runs_are_not_parsed(tmp_path: Path, shape: Any) -> None:
+    source = file_of(tmp_path, [ROW | {"segmentation": shape}])
+    ((_, (raw,)),) = source.masks()
+    with pytest.raises(msgspec.DecodeError):
+        source.parse(raw)
+    with pytest.raises(msgspec.DecodeError):
+        Records([]).parse(shape)
+
+
+def test_masks_in_memory_may_have_text_or_bytes() -> None:
+    for counts in ("62O1", b"62O1"):
+        rle = Records([]).parse({"size": (4, 5), "counts": counts, "more": 1})
+        assert (rle.size, rle.counts) == ((4, 5), "62O1")
+    assert Records([]).parse({"size": [4, 5], "counts": b"\xff0"}).counts == "\ufffd0"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "no such file" in error_of(ResultsFile(tmp_path / "none.json")).message
+    with pytest.raises(LstError, match="it is a directory, not a regular file"):
+        rows_of(ResultsFile(tmp_path))

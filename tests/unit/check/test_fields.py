@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.read import Categories, Dataset, Images, Instances
+from lst_cli.check.fields import check_dataset, check_same_classes, usable_instances
+
+Read = Callable[..., Dataset]
+
+
+def found(dataset: Dataset, **kwargs: Any) -> dict[str, tuple[str, int]]:
+    """Severity and count by kind; no kind may come twice."""
+    problems = check_dataset(dataset, **kwargs)
+    kinds = {problem.kind: (problem.severity, problem.count) for problem in problems}
+    assert len(kinds) == len(problems)
+    return kinds
+
+
+def only(problems: list[Problem], kind: str) -> Problem:
+    (problem,) = [problem for problem in problems if problem.kind == kind]
+    return problem
+
+
+def test_a_good_file_has_no_problems(read: Read, two_classes: Any) -> None:
+    assert check_dataset(read(two_classes)) == []
+    assert usable_instances(read(two_classes)).tolist() == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("box", "kind", "severity", "usable"),
+    [
+        ([1, 2, 3, 4], None, None, True),
+        ([0, 0, 8, 6], None, None, True),
+        ([0, 0, 8.9, 6.9], None, None, True),
+        ([-0.9, -0.9, 3, 3], None, None, True),
+        ([1, 2, 0, 4], "box-no-area", "error", False),
+        ([1, 2, 3, 0], "box-no-area", "error", False),
+        ([1, 2, -3, 4], "box-no-area", "error", False),
+        ([1, 2, -3, -4], "box-no-area", "error", False),
+        ([0, 0, 0, 0], "box-no-area", "error", False),
+        ([8, 2, 3, 4], "box-outside", "error", False),
+        ([1, 6, 3, 4], "box-outside", "error", False),
+        ([-3, 2, 3, 4], "box-outside", "error", False),
+        ([1, -4, 3, 4], "box-outside", "error", False),
+        ([1, 2, 9, 4], "box-over-border", "warning", True),
+        ([1, 2, 3, 40], "box-over-border", "warning", True),
+        ([-2, 2, 9, 3], "box-over-border", "warning", True),
+        ([1, -2, 3, 4], "box-over-border", "warning", True),
+    ],
+)
+def test_boxes_without_area_are_errors_and_never_usable(
+    read: Read,
+    two_classes: Any,
+    box: list[float],
+    kind: str | None,
+    severity: str | None,
+    usable: bool,
+) -> None:
+    two_classes["annotations"][0]["bbox"] = box
+    dataset = read(two_classes)
+    problems = check_dataset(dataset)
+    assert usable_instances(dataset).tolist() == [usable, True, True]
+    if kind is None:
+        assert problems == []
+    else:
+        problem = only(problems, kind)
+        assert (problem.severity, problem.count) == (severity, 1)
+        assert problem.examples == (f"annotation 11 of image 2: {[float(x) for x in box]}",)
+        assert "1 annotation with" in problem.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", range(4))
+def test_boxes_that_are_not_finite_are_errors_and_never_usable(
+    read: Read, two_classes: Any, value: float, column: int
+) -> None:
+    dataset = read(two_classes)
+    dataset.instances.boxes[1, column] = value
+    kinds = found(dataset)
+    assert kinds.pop("no-box") == ("error", 1)
+    assert kinds == {"class-without-instances": ("warning", 1)}
+    assert usable_instances(dataset).tolist() == [True, False, True]
+
+
+def test_crowds_are_told_and_never_usable(read: Read, two_classes: Any) -> None:
+    two_classes["annotations"][0]["iscrowd"] = 1
+    two_classes["annotations"][0]["bbox"] = [0, 0, 0, 0]
+    dataset = read(two_classes)
+    assert found(dataset) == {"crowd": ("info", 1)}
+    assert usable_instances(dataset).tolist() == [False, True, True]
+
+
+def test_a_stated_area_of_zero_is_a_warning(read: Read, two_classes: Any) -> None:
+    two_classes["annotations"][2]["area"] = 0
+    assert found(read(two_classes)) == {"area-zero": ("warning", 1)}
+
+
+def test_classes_without_usable_instances_are_a_warning_in_training_only(
+    read: Read, two_classes: Any
+) -> None:
+    two_classes["categories"].append({"id": 9, "name": "eel", "frequency": "r"})
+    dataset = read(two_classes)
+    assert found(dataset) == {"class-without-instances": ("warning", 1)}
+    assert only(check_dataset(dataset), "class-without-instances").examples == ("category 9 (eel)",)
+    assert found(dataset, training=False) == {}
+    two_classes["annotations"][1]["bbox"] = [0, 0, 0, 0]
+    assert found(read(two_classes))["class-without-instances"] == ("warning", 2)
+
+
+def test_names_and_frequencies_are_checked(read: Read, two_classes: Any) -> None:
+    two_classes["categories"][1]["name"] = "cat"
+    two_classes["categories"][0]["frequency"] = "x"
+    del two_classes["images"][1]["coco_url"]
+    dataset = read(two_classes)
+    assert found(dataset) == {
+        "nameless-image": ("error", 1),
+        "duplicate-class-name": ("warning", 1),
+        "no-frequency": ("warning", 1),
+    }
+    assert check_dataset(dataset)[0].kind == "nameless-image"
+    assert only(check_dataset(dataset), "duplicate-class-name").examples == (
+        '"cat": categories 5, 7',
+    )
+
+
+def test_absent_classes_that_are_annotated_are_a_warning(read: Read, two_classes: Any) -> None:
+    two_classes["images"][0]["neg_category_ids"] = [5, 7, 7]
+    two_classes["images"][1]["neg_category_ids"] = [5, 999]
+    problems = check_dataset(read(two_classes))
+    absent = only(problems, "negative-annotated")
+    assert (absent.severity, absent.count) == ("warning", 2)
+    assert absent.examples == ("image 1: category 7 (dog)", "image 2: category 5 (cat)")
+    unknown = only(problems, "unknown-negative")
+    assert (unknown.severity, unknown.count) == ("warning", 1)
+    assert unknown.examples == ("image 2: category 999",)
+
+
+def test_a_coco_file_is_told_to_be_exhaustive(read: Read, two_classes: Any) -> None:
+    for image in two_classes["images"]:
+        del image["neg_category_ids"]
+        del image["not_exhaustive_category_ids"]
+    for category in two_classes["categories"]:
+        del category["frequency"]
+    assert found(read(two_classes)) == {"not-federated": ("info", 1)}
+
+
+def test_empty_lists_are_errors(read: Read) -> None:
+    kinds = found(read({"images": [], "annotations": [], "categories": []}))
+    errors = {kind for kind, (severity, _) in kinds.items() if severity == "error"}
+    assert errors == {"no-images", "no-annotations", "no-categories"}
+
+
+def test_many_problems_give_few_examples(read: Read, two_classes: Any) -> None:
+    annotation = two_classes["annotations"][0]
+    two_classes["annotations"] += [
+        annotation | {"id": 100 + number, "bbox": [1, 1, 0, 1]} for number in range(1200)
+    ]
+    problem = only(check_dataset(read(two_classes)), "box-no-area")
+    assert problem.count == 1200
+    assert problem.message == "1,200 annotations with a box of no area"
+    assert len(problem.examples) == 5
+    assert problem.examples[0].startswith("annotation 100 of image 2")
+
+
+def dataset_with(boxes: list[list[float]], crowd: list[bool]) -> Dataset:
+    """One image of 100 x 50 pixels with some boxes of one class."""
+    count = len(boxes)
+    return Dataset(
+        path=None,  # type: ignore[arg-type]
+        sha256="",
+        layout="coco",
+        federated=False,
+        images=Images(
+            np.array([1]), np.array([50], np.int32), np.array([100], np.int32),
+            ["a.jpg"], [""], [()], [()],
+        ),
+        categories=Categories(np.array([1]), ["cat"], ["f"]),
+        instances=Instances(
+            np.arange(count),
+            np.zeros(count, np.int32),
+            np.zeros(count, np.int32),
+            np.array(boxes, np.float64).reshape(-1, 4),
+            np.ones(count),
+            np.array(crowd, np.bool_),
+            np.zeros(count, np.bool_),
+        ),
+    )  # fmt: skip
+
+
+ANY_NUMBER = st.floats(-300, 300) | st.floats() | st.sampled_from([0.0, -0.0, 50.0, 100.0])
+
+
+@settings(deadline=None)
+@given(instances=st.lists(st.tuples(st.lists(ANY_NUMBER, min_size=4, max_size=4), st.booleans())))
+def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
+    instances: list[tuple[list[float], bool]],
+) -> None:
+    dataset = dataset_with([box for box, _ in instances], [crowd for _, crowd in instances])
+    usable = usable_instances(dataset)
+    assert usable.shape == (len(instances),)
+    unusable = ("no-box", "box-no-area", "box-outside", "crowd")
+    told = sum(p.count for p in check_dataset(dataset) if p.kind in unusable)
+    assert told == int((~usable).sum())
+    for (x, y, w, h), keep in zip(dataset.instances.boxes.tolist(), usable, strict=True):
+        if keep:
+            assert min(x + w, 100) > max(x, 0)
+            assert min(y + h, 50) > max(y, 0)
+
+
+def test_the_same_classes_are_no_problem(read: Read, two_classes: Any) -> None:
+    train = read(two_classes)
+    two_classes["categories"].reverse()
+    assert check_same_classes(train, read(two_classes, "val.json")) == []
+
+
+def test_a_pair_of_coco_files_is_fine(read: Read, two_classes: Any) -> None:
+    for image in two_classes["images"]:
+        del image["neg_category_ids"]
+        del image["not_exhaustive_category_ids"]
+    train = read(two_classes)
+    assert train.layout == "coco"
+    assert check_same_classes(train, train) == []
+
+
+@pytest.mark.parametrize("other", ["lvis-v0.5", "coco"])
+def test_mixed_layouts_are_an_error(read: Read, two_classes: Any, other: Any) -> None:
+    train = read(two_classes)
+    (problem,) = check_same_classes(train, replace(train, layout=other))
+    assert (problem.severity, problem.kind) == ("error", "layouts-differ")
+    assert problem.message == (
+        f"the training file has the layout lvis-v1, the validation file {other}"
+    )
+    assert problem.hint
+
+
+def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: Any) -> None:
+    train = read(two_classes)
+    two_classes["categories"][0]["name"] = "cow"
+    two_classes["categories"].append({"id": 9, "name": "eel"})
+    val = read(two_classes, "val.json")
+    (problem,) = check_same_classes(train, val)
+    assert (problem.severity, problem.kind, problem.count) == ("error", "classes-differ", 2)
+    assert problem.examples == (
+        'category 5: "cat" in training, "cow" in validation',
+        'category 9: nothing in training, "eel" in validation',
+    )
+    (reverse,) = check_same_classes(val, train)
+    assert reverse.count == 2
+
+
+def test_problems_know_their_file_and_go_to_json() -> None:
+    problem = Problem("error", "kind", "message", 2, ("a", "b"), "do this").at("train.json")
+    assert problem.as_dict() == {
+        "severity": "error",
+        "kind": "kind",
+        "message": "message",
+        "count": 2,
+        "examples": ["a", "b"],
+        "hint": "do this",
+        "where": "train.json",
+    }
+    assert examples([]) == ()
+    assert examples(str(number) for number in range(100)) == ("0", "1", "2", "3", "4")
+    assert count_of(0, "box", "boxes") == "0 boxes"
+
+
+def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(
+    read: Read, two_classes: Any
+) -> None:
+    for image in two_classes["images"]:
+        image.pop("neg_category_ids")
+        image.pop("not_exhaustive_category_ids", None)
+    two_classes["annotations"][0]["bbox"] = [1, 2, 3, 0]
+    dataset = read(two_classes)
+    assert dataset.layout == "coco"
+    assert only(check_dataset(dataset), "box-no-area").severity == "warning"
+    assert usable_instances(dataset).tolist() == [False, True, True]
+
+
+def test_numbers_too_large_to_add_raise_no_warning_of_numpy(
+    read: Read, two_classes: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    two_classes["annotations"][0]["bbox"] = [1e308] * 4
+    assert found(read(two_classes))["box-outside"] == ("error", 1)
+    assert not recwarn.list

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lst_cli.annotations.read import read_dataset
+from lst_cli.check.fields import check_segmentations, find_segmentation_faults
+from lst_cli.errors import LstError
+
+
+def test_good_masks_have_no_problems(write: Callable[..., Path], two_classes: Any) -> None:
+    path = write(two_classes)
+    assert check_segmentations(path, read_dataset(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "kind", "severity"),
+    [
+        (..., "no-segmentation", "error"),
+        (None, "no-segmentation", "error"),
+        ([1, 2, 3, 4, 5, 6], "unreadable-segmentation", "error"),
+        ([], "no-polygon", "error"),
+        ([[1, 2, 3, 4]], "short-polygon", "error"),
+        ([[0, 0, 8, 0, 8, 6], [1, 2, 3, 4]], "some-short-polygons", "warning"),
+        ([[0, 0, 4, 3, 8, 6]], "no-pixel", "warning"),
+        ([[0, 0, 4, 3, 8, 6, 4, 3]], "no-pixel", "warning"),
+        ([[1, 2, 3e7, 4, 5, 6]], "far-polygon", "error"),
+        ({"size": [8, 6], "counts": [8, 30, 10]}, "rle-size", "error"),
+        ({"size": [6, 8], "counts": [8, 30]}, "rle-counts", "error"),
+        ({"size": [6, 8], "counts": [48]}, "empty-mask", "error"),
+    ],
+)
+def test_a_bad_mask_is_told_with_its_annotation(
+    write: Callable[..., Path], two_classes: Any, segmentation: Any, kind: str, severity: str
+) -> None:
+    if segmentation is ...:
+        del two_classes["annotations"][1]["segmentation"]
+    else:
+        two_classes["annotations"][1]["segmentation"] = segmentation
+    path = write(two_classes)
+    dataset = read_dataset(path)
+    (problem,) = check_segmentations(path, dataset)
+    assert (problem.severity, problem.kind, problem.count) == (severity, kind, 1)
+    assert problem.examples == ("annotation 12 of image 2",)
+    assert find_segmentation_faults(path, dataset) == {kind: [1]}
+
+
+def test_masks_of_crowds_are_not_looked_at(write: Callable[..., Path], two_classes: Any) -> None:
+    two_classes["annotations"][0] |= {"segmentation": [], "iscrowd": 1}
+    path = write(two_classes)
+    assert check_segmentations(path, read_dataset(path)) == []
+
+
+def test_rows_are_those_of_the_file_and_errors_come_first(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    good, bad, scrap = [[0, 0, 5, 0, 5, 5]], [[0, 0]], [[0, 0, 5, 0, 5, 5], [1, 1]]
+    masks = ([good] * 3 + [bad] + [scrap]) * 300
+    first = two_classes["annotations"][0]
+    two_classes["annotations"] = [
+        first | {"id": row, "segmentation": mask} for row, mask in enumerate(masks)
+    ]
+    path = write(two_classes)
+    calls: list[int] = []
+    dataset = read_dataset(path)
+    faults = find_segmentation_faults(path, dataset, progress=lambda done, _: calls.append(done))
+    assert faults == {
+        "short-polygon": list(range(3, 1500, 5)),
+        "some-short-polygons": list(range(4, 1500, 5)),
+    }
+    assert calls[-1] == path.stat().st_size
+    problems = check_segmentations(path, dataset)
+    assert [problem.severity for problem in problems] == ["error", "warning"]
+    assert problems[0].message == "300 annotations with no polygon of three points or more"
+
+
+@pytest.mark.parametrize("change", ["more", "fewer"])
+def test_a_file_that_changed_since_is_refused(
+    write: Callable[..., Path], two_classes: Any, change: str
+) -> None:
+    dataset = read_dataset(write(two_classes))
+    if change == "fewer":
+        two_classes["annotations"].pop()
+    else:
+        two_classes["annotations"].append(two_classes["annotations"][0])
+    with pytest.raises(LstError, match="changed while it was read"):
+        check_segmentations(write(two_classes), dataset)

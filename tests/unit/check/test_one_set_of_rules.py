@@ -1,0 +1,326 @@
+"""Odd records: what check accepts everything accepts; what anything refuses check says first."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
+from lst_cli.annotations.segmentations import draw_mask, examine
+from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.check.check import check
+from lst_cli.check.fields import usable_instances
+from lst_cli.errors import LstError
+from lst_cli.evaluate.measure import read_train_counts
+from lst_cli.figures.shown_objects import read_annotated
+from lst_cli.inputs import read_training_input, read_validation
+from lst_cli.split import split as split_recipe
+from lst_cli.split.hold_out import hold_out_file
+from lst_cli.workspace.store import Workspace
+
+WHOLE = [[2, 2, 11, 2, 11, 12, 2, 12]]
+FULL_RLE = {"size": [60, 80], "counts": [100, 9, 4691]}
+GONE = object()
+
+
+def annotation(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(document: dict[str, Any]) -> None:
+        _change(document["annotations"][0], changed)
+
+    return apply
+
+
+def image(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(document: dict[str, Any]) -> None:
+        for record in document["images"][:2]:
+            _change(record, changed)
+
+    return apply
+
+
+def category(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(document: dict[str, Any]) -> None:
+        _change(document["categories"][0], changed)
+
+    return apply
+
+
+def every(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(document: dict[str, Any]) -> None:
+        for record in document["annotations"]:
+            _change(record, changed)
+
+    return apply
+
+
+def _change(record: dict[str, Any], changed: dict[str, Any]) -> None:
+    for key, value in changed.items():
+        record.pop(key, None)
+        if value is not GONE:
+            record[key] = value
+
+
+ACCEPTED = {
+    "a scrap of four numbers": annotation(segmentation=[*WHOLE, [1, 1, 5, 5]]),
+    "a scrap of two numbers": annotation(segmentation=[[1, 1], *WHOLE]),
+    "a scrap of seven numbers": annotation(segmentation=[*WHOLE, [1, 1, 5, 5, 1, 5, 9]]),
+    "an empty polygon": annotation(segmentation=[[], *WHOLE]),
+    "a polygon a little outside": annotation(segmentation=[[-60, -50, 70, 2, 90, 100]]),
+    "an RLE in numbers": annotation(segmentation=FULL_RLE),
+    "no box": annotation(bbox=GONE),
+    "a box of null": annotation(bbox=None),
+    "no area": annotation(area=GONE),
+    "neither box nor area": annotation(bbox=GONE, area=None),
+    "no box and an RLE": annotation(bbox=GONE, area=GONE, segmentation=FULL_RLE),
+    "an area of zero": annotation(area=0),
+    "a negative area": annotation(area=-5.0),
+    "ignore is one": annotation(ignore=1),
+    "ignore is true": annotation(ignore=True),
+    "ignore is null": annotation(ignore=None),
+    "iscrowd is null": annotation(iscrowd=None),
+    "iscrowd is two": annotation(iscrowd=2),
+    "a crowd without anything": annotation(iscrowd=1, segmentation=GONE, bbox=GONE, area=GONE),
+    "a crowd with an RLE of another size": annotation(
+        iscrowd=1, segmentation={"size": [1, 1], "counts": [1]}
+    ),
+    "two images without neg_category_ids": image(neg_category_ids=GONE),
+    "two images with null for lists": image(
+        neg_category_ids=None, not_exhaustive_category_ids=None
+    ),
+    "two images without not_exhaustive_category_ids": image(not_exhaustive_category_ids=GONE),
+    "a class that is none in neg_category_ids": image(neg_category_ids=[999]),
+    "a class absent and present": image(neg_category_ids=[7, 7]),
+    "a frequency of one word": category(frequency="rare"),
+    "a capital frequency": category(frequency="R"),
+    "no frequency": category(frequency=GONE),
+    "a frequency of null": category(frequency=None),
+    "boxes nowhere stated": every(bbox=GONE),
+    "areas nowhere stated": every(area=GONE),
+}
+
+# The kind of error that check has for it; "unreadable-file" for what is refused at reading.
+REFUSED = {
+    "only scraps": (annotation(segmentation=[[1, 1, 5, 5], [3, 3]]), "short-polygon"),
+    "no polygons": (annotation(segmentation=[]), "no-polygon"),
+    "no segmentation": (annotation(segmentation=GONE), "no-segmentation"),
+    "a segmentation of null": (annotation(segmentation=None), "no-segmentation"),
+    "a segmentation of text": (annotation(segmentation="x"), "unreadable-segmentation"),
+    "a flat polygon": (annotation(segmentation=[1, 2, 3, 4, 5, 6]), "unreadable-segmentation"),
+    "text in a polygon": (annotation(segmentation=[["1", 2, 3]]), "unreadable-segmentation"),
+    "an RLE without size": (annotation(segmentation={"counts": [1]}), "unreadable-segmentation"),
+    "a polygon far to the right": (annotation(segmentation=[[0, 0, 161, 0, 9, 9]]), "far-polygon"),
+    "a polygon far below": (annotation(segmentation=[[0, 0, 9, 121, 9, 9]]), "far-polygon"),
+    "an RLE turned round": (annotation(segmentation={"size": [80, 60], "counts": [100, 9, 4691]}),
+                            "rle-size"),
+    "an RLE cut short": (annotation(segmentation={"size": [60, 80], "counts": [100, 9]}),
+                         "rle-counts"),
+    "an RLE of nonsense": (annotation(segmentation={"size": [60, 80], "counts": "é"}),
+                           "rle-counts"),
+    "an empty RLE": (annotation(segmentation={"size": [60, 80], "counts": [4800]}), "empty-mask"),
+    "neither box nor mask": (annotation(bbox=GONE, segmentation=GONE), "no-box"),
+    "a box of no area": (annotation(bbox=[1, 1, 0, 4]), "box-no-area"),
+    "a box outside": (annotation(bbox=[100, 1, 4, 4]), "box-outside"),
+    "no masks at all": (every(segmentation=GONE), "no-segmentation"),
+    "boxes and areas of nothing": (every(segmentation=GONE, area=GONE), "no-segmentation"),
+    "every annotation a crowd": (every(iscrowd=1), "only-crowds"),
+    "every annotation a crowd by true": (every(iscrowd=True), "only-crowds"),
+    "an image too large to draw in": (image(width=2**20, height=2**10), "huge-image"),
+    "a nameless image": (image(coco_url=GONE), "nameless-image"),
+    "another class name": (category(name="something else"), "classes-differ"),
+    "ignore is text": (annotation(ignore="0"), "unreadable-file"),
+    "iscrowd is text": (annotation(iscrowd="0"), "unreadable-file"),
+    "area is text": (annotation(area="12"), "unreadable-file"),
+    "a box of text": (annotation(bbox="1 1 5 5"), "unreadable-file"),
+    "a box of three": (annotation(bbox=[1, 2, 3]), "unreadable-file"),
+    "an empty box": (annotation(bbox=[]), "unreadable-file"),
+    "a frequency in numbers": (category(frequency=3), "unreadable-file"),
+    "a list of names": (image(neg_category_ids=["cat"]), "unreadable-file"),
+    "a list that is none": (image(not_exhaustive_category_ids=7), "unreadable-file"),
+    "a width of text": (image(width="80"), "unreadable-file"),
+}  # fmt: skip
+
+# Errors that lie in the annotation itself, so that it can be left out.
+OF_ONE_ANNOTATION = {
+    name: mutate
+    for name, (mutate, kind) in REFUSED.items()
+    if kind.split("-")[0] in ("short", "no", "unreadable", "far", "rle", "empty", "box")
+    and kind != "unreadable-file"
+    and not name.startswith(("no masks at all", "boxes and areas"))
+}
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path,
+    small_lvis_content: tuple[dict[str, Any], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[Path, Path]]:
+    for plot in ("plot_class_counts", "plot_replay_balance"):
+        monkeypatch.setattr(split_recipe, plot, lambda _: b"a plot")
+
+    def write(mutate: Callable[[dict[str, Any]], None], where: str) -> tuple[Path, Path]:
+        train, val = copy.deepcopy(small_lvis_content)
+        mutate(train if where == "train" else val)
+        paths = tmp_path / "train.json", tmp_path / "val.json"
+        for path, document in zip(paths, (train, val), strict=True):
+            path.write_text(json.dumps(document))
+        return paths
+
+    return write
+
+
+def use(train: Path, val: Path, root: Path, *, skip_unusable: bool = False) -> list[str]:
+    """What each later step refuses, the network left out."""
+    refused = []
+    workspace = Workspace(root)
+    settings = workspace.settings()
+    try:
+        split_recipe.split_dataset(
+            workspace,
+            train=train,
+            val=val,
+            image_dirs=[root.parent],
+            base=5,
+            phases=3,
+            settings=settings,
+            skip_unusable=skip_unusable,
+        )
+    except LstError as error:
+        return [f"split: {error.message}"]
+
+    def hold_out() -> None:
+        hold_out_file(train, root / "tune", rare=3, skip_unusable=skip_unusable)
+
+    steps: dict[str, Callable[[], object]] = {
+        "training": lambda: learn(read_training_input(workspace).dataset.parts[0]),
+        "training counts": lambda: read_train_counts(train),
+        "hold-out": hold_out,
+    }
+    for phase in range(4):
+        steps[f"evaluation of phase {phase}"] = (
+            lambda phase=phase: build_ground_truth(  # type: ignore[misc]
+                read_validation(workspace, phase)[0],
+                workspace.split.class_order[: workspace.split.seen_classes(phase)],
+                {one.category_id: one.images for one in workspace.split.classes},
+            )
+        )
+    steps["calibration"] = lambda: build_ground_truth(
+        read_training_input(workspace).dataset.parts[0], workspace.split.class_order, masks=False
+    )
+    for name, step in steps.items():
+        try:
+            step()
+        except LstError as error:
+            refused.append(f"{name}: {error.message}")
+    return refused
+
+
+def learn(dataset: Dataset) -> None:
+    """Draw all that training draws, as its mapper does."""
+    usable = usable_instances(dataset)
+    assert np.isfinite(dataset.instances.boxes[usable]).all()
+    for first, records in iter_segmentations(dataset.path):
+        for row, record in enumerate(records, first):
+            if usable[row]:
+                segmentation, _, _ = examine(bytes(record.segmentation), 60, 80)
+                assert segmentation is not None
+                assert draw_mask(segmentation, 60, 80)["size"] == [60, 80]
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+@pytest.mark.parametrize("name", list(ACCEPTED))
+def test_what_check_accepts_everything_accepts(
+    files: Any, tmp_path: Path, name: str, where: str
+) -> None:
+    train, val = files(ACCEPTED[name], where)
+    report = check(train, val, [])
+    assert [problem.kind for problem in report.errors] == []
+    assert use(train, val, tmp_path / "work") == []
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_something_refuses_check_and_split_say_first(
+    files: Any, tmp_path: Path, name: str, where: str
+) -> None:
+    mutate, kind = REFUSED[name]
+    train, val = files(mutate, where)
+    errors = check(train, val, []).errors
+    assert kind in {problem.kind for problem in errors}
+    assert all(problem.where for problem in errors)
+    refused = use(train, val, tmp_path / "work")
+    assert [one.split(":")[0] for one in refused] == ["split"]
+    assert f"{where}.json" in refused[0]
+    assert "\n" not in refused[0]
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+@pytest.mark.parametrize("name", list(OF_ONE_ANNOTATION))
+def test_what_cannot_be_used_is_left_out_on_request(
+    files: Any, tmp_path: Path, name: str, where: str
+) -> None:
+    train, val = files(OF_ONE_ANNOTATION[name], where)
+    kind = REFUSED[name][1]
+    assert all("--skip-unusable" in str(one.hint) for one in check(train, val, []).errors)
+    report = check(train, val, [], skip_unusable=True)
+    assert report.errors == ()
+    told = [problem for problem in report.problems if problem.kind == kind]
+    assert [(one.severity, one.count) for one in told] == [("warning", 1)]
+    assert told[0].message.endswith(", left out")
+    assert use(train, val, tmp_path / "work", skip_unusable=True) == []
+    split = Workspace(tmp_path / "work").split
+    own, other = (split.train, split.val) if where == "train" else (split.val, split.train)
+    assert (own.skipped, other.skipped) == ({kind: 1}, {})
+    assert split.left_out_instances == (where == "train")
+    dataset = (
+        read_training_input(Workspace(tmp_path / "work")).dataset.parts[0]
+        if where == "train"
+        else read_validation(Workspace(tmp_path / "work"), 0)[0]
+    )
+    truth = build_ground_truth(dataset)
+    assert len(truth.ids) == len(dataset.instances) - 1
+    assert len(truth.partial) > 0  # a detection there is not counted as wrong
+    assert any("1 annotation left out: 1 with" in note for note in truth.notes)
+
+
+def test_nothing_left_out_leaves_no_trace(files: Any, tmp_path: Path) -> None:
+    train, val = files(lambda document: None, "train")
+    for root, skip in (("plain", False), ("skipping", True)):
+        assert use(train, val, tmp_path / root, skip_unusable=skip) == []
+    plain, skipping = (Workspace(tmp_path / root).split for root in ("plain", "skipping"))
+    assert plain.digest == skipping.digest
+    assert "skipped" not in Workspace(tmp_path / "plain").layout.split.read_text()
+
+
+def test_where_all_are_left_out_nothing_can_be_learned(files: Any, tmp_path: Path) -> None:
+    train, val = files(every(segmentation=GONE), "train")
+    errors = check(train, val, [], skip_unusable=True).errors
+    assert [one.kind for one in errors] == ["no-usable-annotation"]
+    refused = use(train, val, tmp_path / "work", skip_unusable=True)
+    assert [one.split(":")[0] for one in refused] == ["split"]
+    assert "no annotation marks one object" in refused[0]
+
+
+def test_a_split_with_annotations_left_out_says_so_where_it_is_to_be_made_again(
+    files: Any, tmp_path: Path
+) -> None:
+    train, val = files(annotation(segmentation=GONE), "train")
+    assert use(train, val, tmp_path / "work", skip_unusable=True) == []
+    train.rename(tmp_path / "moved.json")
+    with pytest.raises(LstError, match="missing since the split was made") as caught:
+        read_training_input(Workspace(tmp_path / "work"))
+    assert "--images DIR --skip-unusable" in str(caught.value.hint)
+
+
+def test_figures_show_the_mask_that_is_scored(files: Any) -> None:
+    train, _ = files(ACCEPTED["a scrap of four numbers"], "train")
+    dataset = read_dataset(train)
+    (shown,) = read_annotated(dataset, np.array([0]), dict.fromkeys(range(1, 13), "a class"))
+    assert shown.segmentation == WHOLE

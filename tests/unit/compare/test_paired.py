@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.bootstrap import draw_resamples, interval, resampled_class_ap
+from lst_cli.ap.detections import gather_detections
+from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.ap.lvis_ap import average_precision
+from lst_cli.ap.matching import match_detections
+from lst_cli.ap.scoring import per_class_ap
+from lst_cli.ap.sources import Records
+from lst_cli.compare.paired import (
+    AP50_FACTOR,
+    ClassAp,
+    ClassSet,
+    at_lowest_iou,
+    choose_class_sets,
+    compare_class_ap,
+)
+from lst_cli.phases.bins import parse_bins
+
+ALL = [ClassSet("AP", "all", (0, 1, 2))]
+
+
+def class_ap(ap: list[float], noise: NDArray[np.float64]) -> ClassAp:
+    """AP of each class, and of each resample what it adds to all of them."""
+    values = np.array(ap)
+    resampled = values[None, :] + noise[:, None]
+    return ClassAp(
+        ap={"AP": values, "AP50": values / 2},
+        resampled={"AP": resampled, "AP50": resampled / 2},
+    )
+
+
+@pytest.fixture
+def noise() -> NDArray[np.float64]:
+    return np.linspace(-0.1, 0.1, 201)
+
+
+def test_a_run_is_equal_to_itself(noise: NDArray[np.float64]) -> None:
+    one = class_ap([0.2, 0.4, 0.6], noise)
+    [row] = compare_class_ap([one, one], ALL)
+    [difference] = row.differences
+    assert (difference.AP, difference.interval, difference.clear) == (0.0, (0.0, 0.0), False)
+    assert row.estimates[0] == row.estimates[1]
+    assert pytest.approx(0.4) == row.estimates[0].AP
+    assert row.estimates[0].interval == interval(noise, 0.4)
+
+
+def test_what_is_alike_in_every_resample_cancels(noise: NDArray[np.float64]) -> None:
+    first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], noise)
+    [row] = compare_class_ap([first, second], ALL)
+    # Side by side the two cannot be told apart; on the same images they can.
+    assert row.estimates[1].interval is not None
+    assert row.estimates[1].interval[0] < 0.4
+    [difference] = row.differences
+    assert pytest.approx(0.02) == difference.AP
+    assert difference.interval == pytest.approx((0.02, 0.02))
+    assert difference.clear
+
+
+def test_what_is_not_alike_does_not(noise: NDArray[np.float64]) -> None:
+    first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], -noise)
+    [difference] = compare_class_ap([first, second], ALL)[0].differences
+    assert pytest.approx(0.02) == difference.AP
+    assert difference.interval == pytest.approx(interval(2 * noise, 0.02))
+    assert not difference.clear
+
+
+def test_a_loss_is_as_clear_as_a_gain_and_each_is_held_against_the_first(
+    noise: NDArray[np.float64],
+) -> None:
+    runs = [class_ap([0.5 + plus] * 3, noise) for plus in (0.0, -0.1, 0.2)]
+    [row] = compare_class_ap(runs, ALL)
+    assert [one.AP for one in row.differences] == pytest.approx([-0.1, 0.2])
+    assert [one.clear for one in row.differences] == [True, True]
+
+
+def test_ap50_is_compared_by_itself(noise: NDArray[np.float64]) -> None:
+    runs = [class_ap([0.2, 0.4, 0.6], noise), class_ap([0.4, 0.4, 0.6], noise)]
+    [row] = compare_class_ap(runs, [ClassSet("AP50", "all", (0, 1, 2), "AP50")])
+    assert [one.AP for one in row.estimates] == pytest.approx([0.2, 0.7 / 3])
+
+
+def test_classes_without_ground_truth_leave_the_mean(noise: NDArray[np.float64]) -> None:
+    runs = [class_ap([0.2, np.nan, np.nan], noise), class_ap([0.3, np.nan, np.nan], noise)]
+    sets = [*ALL, ClassSet("=1", "bin", (1, 2)), ClassSet("<5", "bin", ())]
+    known, unknown, empty = compare_class_ap(runs, sets)
+    assert (known.classes, known.with_ground_truth) == (3, 1)
+    assert pytest.approx(0.1) == known.differences[0].AP
+    for row, classes in ((unknown, 2), (empty, 0)):
+        assert (row.classes, row.with_ground_truth) == (classes, 0)
+        assert (row.estimates[0].AP, row.estimates[0].interval) == (None, None)
+        [difference] = row.differences
+        assert (difference.AP, difference.interval, difference.clear) == (None, None, False)
+
+
+def test_an_interval_stays_where_a_value_can_be() -> None:
+    noise = np.linspace(-0.5, 0.5, 201)
+    [row] = compare_class_ap([class_ap([0.1], noise), class_ap([0.9], -noise)], [
+        ClassSet("AP", "all", (0,))
+    ])  # fmt: skip
+    estimate, difference = interval(noise, 0.1), interval(2 * noise, 0.8)
+    assert estimate is not None
+    assert difference is not None
+    assert row.estimates[0].interval == pytest.approx((0.0, estimate[1]))
+    assert row.differences[0].interval == pytest.approx((difference[0], 1.0))
+    assert estimate[0] < 0
+    assert difference[1] > 1
+
+
+def test_rows_are_all_classes_bins_frequencies_and_groups() -> None:
+    sets = choose_class_sets(
+        (7, 3, 9),
+        ("f", "r", ""),
+        {7: 200, 3: 1},
+        parse_bins("=1,<5,>=100"),
+        {"old": frozenset((7, 1)), "new": frozenset((3, 9))},
+    )
+    assert [(one.name, one.what, one.columns) for one in sets] == [
+        ("AP", "all", (0, 1, 2)),
+        ("AP50", "all", (0, 1, 2)),
+        ("=1", "bin", (1,)),
+        ("<5", "bin", (1,)),
+        (">=100", "bin", (0,)),
+        ("APr", "frequency", (1,)),
+        ("APc", "frequency", ()),
+        ("APf", "frequency", (0,)),
+        ("old", "phase", (0,)),
+        ("new", "phase", (1, 2)),
+    ]
+    assert [one.threshold for one in sets[:3]] == ["AP", "AP50", "AP"]
+
+
+def test_what_is_not_known_has_no_row() -> None:
+    sets = choose_class_sets((7, 3), ("", ""), None, parse_bins("=1"))
+    assert [one.name for one in sets] == ["AP", "AP50"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(
+    tmp_path: Path, draw: types.SimpleNamespace, seed: int
+) -> None:
+    document, found = draw.federated_set(seed)
+    for category in document["categories"]:
+        category["name"] = f"class {category['id']}"
+    (tmp_path / "val.json").write_text(json.dumps(document))
+    truth = build_ground_truth(read_dataset(tmp_path / "val.json"), masks=False)
+    matches = match_detections(truth, gather_detections(truth, Records(found), "bbox"))
+    resamples = draw_resamples(len(truth.image_ids), 20)
+    lowest = AP50_FACTOR * resampled_class_ap(at_lowest_iou(matches), resamples)
+    # AP is AP50 where every threshold is that of IoU 0.5.
+    repeated = np.repeat(matches.outcome[:, :1], AP50_FACTOR, axis=1)
+    expected = resampled_class_ap(replace(matches, outcome=repeated), resamples)
+    np.testing.assert_allclose(lowest, expected, atol=1e-6)
+    assert np.nanmax(expected) > 0.1
+    once = np.ones((len(truth.image_ids), 1), dtype=np.float32)
+    ap50 = per_class_ap(average_precision(matches).precision, "AP50")
+    ones = AP50_FACTOR * resampled_class_ap(at_lowest_iou(matches), once)[0]
+    np.testing.assert_allclose(ones, ap50, atol=0.01)  # a recall threshold is reached or not

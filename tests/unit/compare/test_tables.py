@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lst_cli.compare import plot as compare_plot
+from lst_cli.compare.paired import Comparison
+from lst_cli.compare.plot import compare_size, plot_comparison
+from lst_cli.compare.tables import (
+    compare_table,
+    comparison_tables,
+    differences_table,
+    layout_table,
+    render_comparison_markdown,
+    runs_table,
+)
+from lst_cli.display.markup import render_csv
+
+
+def row(name: str, what: str, aps: Sequence[float | None], *, clear: bool) -> dict[str, Any]:
+    known = [ap for ap in aps if ap is not None]
+    return {
+        "name": name,
+        "what": what,
+        "threshold": "AP",
+        "classes": 4,
+        "with_ground_truth": 3 if known else 0,
+        "estimates": [
+            {"AP": ap, "interval": None if ap is None else (ap - 0.01, ap + 0.01)} for ap in aps
+        ],
+        "differences": [
+            {
+                "AP": None if ap is None or aps[0] is None else ap - aps[0],
+                "interval": (-0.004, 0.0421) if known else None,
+                "clear": clear,
+            }
+            for ap in aps[1:]
+        ],
+    }
+
+
+def comparison(runs: int = 2) -> Comparison:
+    return Comparison.model_validate(
+        {
+            "iou_type": "segm",
+            "annotations": "val.json",
+            "images": 1200,
+            "classes": 4,
+            "resamples": 500,
+            "runs": [
+                {
+                    "name": f"run$ {place}",
+                    "source": f"dir/{place}",
+                    "phase": place,
+                    "classes": 4,
+                    "detections": 3000,
+                    "image_passes": 12_440 if place else None,
+                }
+                for place in range(runs)
+            ],
+            "rows": [
+                row("AP", "all", [0.3, 0.34, 0.2][:runs], clear=True),
+                row("=1", "bin", [0.1, 0.1, 0.1][:runs], clear=False),
+                row(">=1000", "bin", [None] * runs, clear=False),
+            ],
+        }
+    )
+
+
+def test_the_table_shows_both_runs_the_difference_and_its_interval() -> None:
+    table = compare_table(comparison())
+    assert table.title == "Mask AP of the same 4 classes in the same 1,200 images"
+    assert [column.heading for column in table.columns] == [
+        "classes", "number", "with ground truth", "run$ 0", "run$ 1", "difference", "from", "to",
+        "",
+    ]  # fmt: skip
+    minus = "\N{MINUS SIGN}"
+    assert table.texts()[0] == ["AP", "4", "3", "30.0", "34.0", "+4.0", f"{minus}0.4", "+4.2", "*"]
+    assert table.texts()[1] == ["instances =1", "4", "3", "10.0", "10.0", "0.0", f"{minus}0.4",
+                                "+4.2", ""]  # fmt: skip
+    assert set(table.texts()[2][3:8]) == {"\N{EN DASH}"}
+
+
+def test_of_three_runs_two_are_held_against_the_first() -> None:
+    headings = [column.heading for column in compare_table(comparison(3)).columns]
+    assert [one for one in headings if "minus" in one] == [
+        "run$ 1 minus run$ 0",
+        "run$ 2 minus run$ 0",
+    ]
+
+
+def test_the_csv_can_be_read_and_holds_no_formula() -> None:
+    text = render_csv(compare_table(comparison()))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert rows[0]["difference(run$ 1)"] == "4.0000"
+    assert rows[0]["high(run$ 1)"] == "4.2100"
+    assert [one["clear(run$ 1)"] for one in rows] == ["*", "", ""]
+    assert not any(cell.startswith("=") for line in csv.reader(io.StringIO(text)) for cell in line)
+
+
+def test_three_runs_have_a_row_each_and_all_classes_come_last() -> None:
+    table = layout_table(comparison(3))
+    assert [column.heading for column in table.columns] == [
+        "run", "=1", "≥1000", "AP", "image passes",
+    ]  # fmt: skip
+    assert table.class_line() == ["classes", "3", "0", "3", ""]
+    none = "\N{EN DASH}"
+    assert table.texts() == [
+        ["run$ 0", "10.0", none, "30.0", none],
+        ["run$ 1", "10.0", none, "34.0", "12,440"],
+        ["run$ 2", "10.0", none, "20.0", "12,440"],
+    ]
+
+
+def test_differences_of_three_runs_stand_with_their_intervals() -> None:
+    table = differences_table(comparison(3))
+    assert table.title == "Mask AP minus that of run$ 0"
+    assert [column.heading for column in table.columns] == ["classes", "run$ 1", "run$ 2"]
+    minus, none = "\N{MINUS SIGN}", "\N{EN DASH}"
+    interval = f"({minus}0.4 to +4.2)"
+    assert table.texts() == [
+        ["AP", f"+4.0 {interval}*", f"{minus}10.0 {interval}*"],
+        ["instances =1", f"0.0 {interval}", f"0.0 {interval}"],
+        ["instances ≥1000", none, none],
+    ]
+
+
+def test_two_runs_stand_side_by_side_and_more_below_each_other() -> None:
+    assert comparison_tables(comparison(2))[1:] == [compare_table(comparison(2))]
+    three = comparison(3)
+    assert comparison_tables(three)[1:] == [layout_table(three), differences_table(three)]
+    page = render_comparison_markdown(three.model_copy(update={"notes": ("a | remark",)}))
+    assert page.count("\n## ") == 3
+    assert r"| run\$ 1 | 10.0 |" in page
+    assert r"- a \| remark" in page
+
+
+def test_what_is_compared_is_told() -> None:
+    texts = runs_table(comparison()).texts()
+    assert texts[0] == ["run$ 0", "base", "4", "3,000", "\N{EN DASH}", "dir/0"]
+    assert texts[1][4] == "12,440"
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_the_picture_has_a_row_for_what_has_ground_truth(runs: int) -> None:
+    shown = comparison(runs)
+    with Image.open(io.BytesIO(plot_comparison(shown, scale=1))) as picture:
+        # matplotlib before 3.11 rounds the size down
+        assert picture.size == pytest.approx(compare_size(shown), abs=1)
+    fewer = shown.model_copy(update={"rows": shown.rows[1:]})
+    assert compare_size(fewer)[1] < compare_size(shown)[1]
+    without = shown.model_copy(update={"rows": shown.rows[:2]})
+    assert compare_size(without) == compare_size(shown)
+
+
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = comparison()
+    hidden = shown.runs[0].model_copy(update={"name": "_base"})
+    drawn: list[Any] = []
+    monkeypatch.setattr(compare_plot, "render", lambda figure: drawn.append(figure) or b"")
+    plot_comparison(shown.model_copy(update={"runs": (hidden, *shown.runs[1:])}))
+    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert names == ["_base", "run$ 1"]

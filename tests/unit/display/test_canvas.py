@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import matplotlib
+import pytest
+
+from lst_cli.display.canvas import LIGHT, line_styles, make_figure, render, render_pdf, style_axes
+
+
+def _figure():
+    figure = make_figure(200, 100, LIGHT, 2.0)
+    style_axes(figure.subplots(), LIGHT, "title", "x", "y")
+    return figure
+
+
+def test_a_pdf_holds_letters_as_letters_and_no_date():
+    pdf = render_pdf(_figure())
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf  # TrueType
+    assert b"/CreationDate" not in pdf
+    assert b"matplotlib" not in pdf.lower()
+    assert pdf == render_pdf(_figure())
+
+
+def test_a_figure_drawn_to_pdf_gives_the_same_png_afterwards():
+    figure = _figure()
+    before = render(figure)
+    render_pdf(figure)
+    assert render(figure) == before
+
+
+def test_a_pdf_ignores_and_keeps_the_users_own_matplotlib_settings():
+    plain = render_pdf(_figure())
+    with matplotlib.rc_context({"pdf.fonttype": 3, "pdf.use14corefonts": True}):
+        assert render_pdf(_figure()) == plain
+        assert matplotlib.rcParams["pdf.fonttype"] == 3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("draw", [render, render_pdf])
+def test_a_letter_that_the_font_lacks_is_no_warning(draw):
+    figure = make_figure(200, 100, LIGHT, 1.0)
+    style_axes(figure.subplots(), LIGHT, "犬", "", "")
+    assert draw(figure)
+
+
+def test_lines_beyond_the_first_differ_from_it_in_more_than_colour():
+    first, *others = line_styles(LIGHT, 6)
+    assert all(one.marker != first.marker and one.colour != first.colour for one in others)
+    assert len({(one.marker, str(one.dashes)) for one in [first, *others]}) == 6

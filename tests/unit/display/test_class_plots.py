@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from lst_cli.display.canvas import DARK, LIGHT, ramp_colours
+from lst_cli.display.class_plots import (
+    phase_sizes,
+    plot_class_counts,
+    plot_replay_balance,
+    replay_size,
+)
+from lst_cli.display.records import ReplayBalance
+from lst_cli.report.ap_plots import plot_ap_by_bin, plot_class_ap, plot_old_new
+from lst_cli.report.data import read_metrics
+
+
+def _open(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    image.load()
+    return image
+
+
+def test_every_plot_is_a_png_of_the_size_it_states(make_data, balance):
+    data = make_data()
+    metrics = read_metrics(data)
+    assert _open(plot_ap_by_bin(metrics)).size == (1280, 800)
+    assert _open(plot_ap_by_bin(metrics, scale=1)).size == (640, 400)
+    assert _open(plot_old_new(metrics, scale=1)).size == (440, 400)
+    assert _open(plot_class_ap(data.classes, metrics, scale=1)).size == (1080, 360)
+    assert _open(plot_class_counts(data.classes, scale=1)).size == (1080, 360)
+    assert _open(plot_replay_balance([balance], scale=1)).size == replay_size(1)
+    assert _open(plot_replay_balance([balance] * 4, scale=1)).size == replay_size(4)
+
+
+def test_the_same_data_gives_the_same_bytes(make_data):
+    metrics = read_metrics(make_data())
+    assert plot_ap_by_bin(metrics, scale=1) == plot_ap_by_bin(metrics, scale=1)
+
+
+def test_other_numbers_give_another_picture(make_data):
+    metrics = read_metrics(make_data())
+    assert plot_old_new(metrics, scale=1) != plot_old_new(metrics[:2], scale=1)
+
+
+@pytest.mark.parametrize(("theme", "corner"), [(LIGHT, (255, 255, 255)), (DARK, (23, 28, 36))])
+def test_a_plot_lies_on_the_background_of_its_theme(make_data, theme, corner):
+    image = _open(plot_class_counts(make_data().classes, theme, scale=1)).convert("RGB")
+    assert image.getpixel((0, 0)) == corner
+
+
+def test_a_single_phase_and_metrics_without_a_number_can_be_plotted(make_data, make_record):
+    record = make_record(0)
+    for part in ("segm", "bbox"):
+        record[part]["per_class"] = {}
+        for name in ("AP", "old", "new", "all"):
+            record[part][name] = None
+        for entry in [*record[part]["bins"], *record[part]["groups"]]:
+            entry["AP"] = None
+    data = make_data(metrics=[record])
+    metrics = read_metrics(data)
+    _open(plot_ap_by_bin(metrics, scale=1))
+    _open(plot_old_new(metrics, scale=1))
+    _open(plot_class_ap(data.classes, metrics, scale=1))
+
+
+def test_a_class_that_replay_leaves_out_can_be_plotted_on_the_log_scale():
+    _open(plot_replay_balance([ReplayBalance(1, [9, 2], [0, 2], old=1)], scale=1))
+
+
+def test_a_bin_named_like_a_formula_is_printed_as_it_is(make_data, make_record):
+    record = make_record(0)
+    record["segm"]["bins"][3]["bin"] = r"$\nonsense{$"
+    _open(plot_ap_by_bin(read_metrics(make_data(metrics=[record])), scale=1))
+
+
+def test_plots_ignore_and_keep_the_users_own_matplotlib_settings(make_data):
+    classes = make_data().classes
+    plain = plot_class_counts(classes, scale=1)
+    with matplotlib.rc_context({"savefig.dpi": 17, "savefig.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        assert plot_class_counts(classes, scale=1) == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_a_bin_without_a_point_does_not_push_the_axes_aside(make_data, make_record):
+    # Phase 0 has no old classes; with a value for them the axes have the same width.
+    def left_of_axis(old):
+        record = make_record(0)
+        record["segm"]["old"] = old
+        image = _open(plot_old_new(read_metrics(make_data(metrics=[record])), scale=1))
+        dark = np.asarray(image.convert("L")) < 140
+        longest_row = dark.sum(axis=1).argmax()  # the line below the axes
+        return int(dark[longest_row].argmax()), int(dark[longest_row].sum())
+
+    assert left_of_axis(None) == left_of_axis(0.1)
+
+
+def test_phase_sizes_count_the_classes_of_each_phase(make_data):
+    assert phase_sizes(make_data().classes) == [2, 2, 2]
+    assert phase_sizes([]) == []
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_every_bin_has_a_colour_of_its_own(count):
+    for theme in (LIGHT, DARK):
+        colours = ramp_colours(theme, count)
+        assert len(set(colours)) == count
+
+
+def test_the_rarest_bin_is_warm_and_the_most_frequent_is_cool():
+    for count in range(2, 9):
+        colours = ramp_colours(LIGHT, count)
+        rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
+        assert rgb[0, 0] > rgb[0, 2]
+        assert rgb[-1, 2] > rgb[-1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 11, 28, 1203])
+def test_ranks_are_ticked_at_whole_numbers_only(count: int) -> None:
+    from matplotlib.figure import Figure
+
+    from lst_cli.display.canvas import count_in_whole_numbers
+
+    axes = Figure(figsize=(6, 3)).subplots()
+    axes.set_xlim(0.5, count + 0.5)
+    count_in_whole_numbers(axes.xaxis)
+    inside = [tick for tick in axes.get_xticks() if 0.5 <= tick <= count + 0.5]
+    assert inside
+    assert all(tick == round(tick) for tick in inside)
+
+
+def test_every_plot_with_ranks_uses_them() -> None:
+    """An axis of the class order is labelled with RANK or says "(rank)"."""
+    from pathlib import Path
+
+    import lst_cli.reporting
+
+    for file in Path(str(lst_cli.reporting.__path__[0])).glob("*.py"):
+        text = file.read_text()
+        if "(rank)" in text or "RANK," in text:
+            assert "count_in_whole_numbers(" in text, file

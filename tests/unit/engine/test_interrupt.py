@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from lst_cli.engine.interrupt import deferred_interrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_is_a_request_and_the_second_interrupts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as stop:  # noqa: PT012
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal() -> None:
+    with deferred_interrupt():
+        fork = multiprocessing.get_context("fork")
+        begun = fork.Event()
+        worker = fork.Process(target=lambda: (begun.set(), time.sleep(60)))
+        worker.start()
+        assert begun.wait(10)
+        worker.terminate()
+        worker.join(10)
+    assert worker.exitcode == -signal.SIGTERM
+
+
+def test_handlers_are_put_back_without_a_signal_and_in_errors() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with deferred_interrupt():
+        assert signal.getsignal(signal.SIGTERM) is not before[1]
+    with pytest.raises(ZeroDivisionError), deferred_interrupt():
+        _ = 1 / 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_ignored_hangup_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with deferred_interrupt() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_it_does_nothing() -> None:
+    seen: list[bool] = []
+
+    def run() -> None:
+        with deferred_interrupt() as stop:
+            seen.append(stop.requested)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [False]

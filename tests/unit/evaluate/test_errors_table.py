@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lst_cli.ap.errors import KINDS, ErrorAnalysis
+from lst_cli.errors import LstError
+from lst_cli.evaluate.errors_plot import errors_size, plot_errors
+from lst_cli.evaluate.errors_table import errors_csv, errors_table, write_errors
+
+
+def shares(count: int, price: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "classes": 3,
+        "with_ground_truth": 0 if price is None else 2,
+        "AP50": None if price is None else 0.5,
+        "counts": {kind: count + place for place, kind in enumerate(KINDS)},
+        "dAP50": dict.fromkeys(KINDS, price),
+        **more,
+    }
+
+
+@pytest.fixture
+def analysis() -> ErrorAnalysis:
+    return ErrorAnalysis.model_validate(
+        {
+            "iou_type": "segm",
+            "images": 5,
+            "annotations": 20,
+            "right": 1234,
+            "all": shares(1000, 0.123),
+            "bins": [
+                shares(10, 0.25, bin="=1", low=1, high=2),
+                shares(0, None, bin=">=1000", low=1000, high=None),
+            ],
+        }
+    )
+
+
+def test_a_row_a_kind_and_ap50_below(analysis: ErrorAnalysis) -> None:
+    table = errors_table(analysis)
+    assert table.title == "Where AP50 of masks is lost"
+    assert [row["kind"] for row in table.rows] == [*KINDS, "AP50"]
+    texts = table.texts()
+    assert [texts[0][0], *texts[0][2:]] == ["classification", "1,000", "12.3", "25.0", "–"]  # noqa: RUF001
+    assert [texts[-1][0], *texts[-1][2:]] == ["AP50", "1,234", "50.0", "50.0", "–"]  # noqa: RUF001
+    assert table.class_line() == ["classes", "", "", "2", "2", "0"]
+
+
+def test_the_csv_has_the_counts_of_every_bin(analysis: ErrorAnalysis) -> None:
+    rows = list(csv.DictReader(io.StringIO(errors_csv(analysis))))
+    assert list(rows[0]) == [
+        "kind", "count", "dAP50", "dAP50(=1)", "dAP50(>=1000)", "count(=1)", "count(>=1000)",
+    ]  # fmt: skip
+    assert list(rows[5].values()) == ["missed", "1005", "12.3000", "25.0000", "", "15", "5"]
+
+
+def test_three_files_are_written_and_those_of_boxes_beside_them(
+    analysis: ErrorAnalysis, tmp_path: Path
+) -> None:
+    paths = write_errors(analysis, tmp_path / "errors")
+    boxes = write_errors(analysis.model_copy(update={"iou_type": "bbox"}), tmp_path / "errors")
+    assert [path.name for path in paths] == ["errors.json", "errors.csv", "errors.png"]
+    assert [path.stem for path in boxes] == ["errors-bbox"] * 3
+    assert ErrorAnalysis.model_validate(json.loads(paths[0].read_text())) == analysis
+    with Image.open(paths[2]) as picture:
+        assert picture.size == tuple(2 * side for side in errors_size(analysis))
+
+
+def test_a_place_that_cannot_be_written_is_named(analysis: ErrorAnalysis, tmp_path: Path) -> None:
+    (tmp_path / "errors").touch()
+    with pytest.raises(LstError, match=r"cannot write .*errors"):
+        write_errors(analysis, tmp_path / "errors")
+
+
+def test_a_picture_without_anything_to_show_is_still_one(analysis: ErrorAnalysis) -> None:
+    nothing = ErrorAnalysis.model_validate(
+        {**analysis.model_dump(), "all": shares(0, None), "bins": []}
+    )
+    assert plot_errors(nothing, scale=1).startswith(b"\x89PNG")
+
+
+def test_the_same_analysis_gives_the_same_bytes(analysis: ErrorAnalysis) -> None:
+    assert plot_errors(analysis, scale=1) == plot_errors(analysis, scale=1)

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask
+
+from lst_cli.ap.detections import FIXED_AP, Cap
+from lst_cli.ap.sources import ResultsFile
+from lst_cli.errors import LstError
+from lst_cli.evaluate.measure import compare_with_lvis_api, read_train_counts, score_file
+from lst_cli.phases.bins import parse_bins
+
+pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")
+SHARED = Path(
+    os.environ.get("LST_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data")
+)
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
+SLICES = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
+
+
+def perturbed(truth: dict[str, Any], seed: int, pixels: float, rounds: int = 3) -> list[Any]:
+    """Annotations moved about, some under another class, scored at random: detections."""
+    rng = np.random.default_rng(seed)
+    images = {image["id"]: image for image in truth["images"]}
+    found = []
+    for annotation in truth["annotations"] * rounds:
+        image = images[annotation["image_id"]]
+        shift = rng.normal(0, pixels, 2)
+        polygons = [
+            (np.array(polygon).reshape(-1, 2) + shift).ravel().tolist()
+            for polygon in annotation["segmentation"]
+        ]
+        rles = mask.frPyObjects(polygons, image["height"], image["width"])
+        rle = mask.merge(rles)
+        negative = image["neg_category_ids"]
+        swapped = rng.random() < 0.3 and negative
+        moved = np.array(annotation["bbox"]) + np.tile(shift, 2) * [1, 1, 0.1, 0.1]
+        found.append(
+            {
+                "image_id": image["id"],
+                "category_id": int(rng.choice(negative)) if swapped else annotation["category_id"],
+                "score": round(rng.random(), 2),  # with ties
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                "bbox": moved.clip(0).tolist(),
+            }
+        )
+    return found
+
+
+@pytest.fixture
+def results(small_lvis: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(perturbed(small_lvis.val, 0, 1.5)))
+    return path
+
+
+def test_the_numbers_of_masks_and_boxes_are_lvis_apis(
+    small_lvis: Any, results: Path, reference: Callable[..., Any]
+) -> None:
+    scored = score_file(results, small_lvis.val_json)
+    metrics = scored.metrics
+    assert (metrics.images, metrics.detections) == (8, 60)
+    assert metrics.federated
+    assert not metrics.fixed_ap
+    assert metrics.seconds > 0
+    assert scored.notes == ()
+    assert scored.train_instances is None
+    found = json.loads(results.read_text())
+    for iou_type, numbers in (("segm", metrics.segm), ("bbox", metrics.bbox)):
+        assert numbers is not None
+        theirs = reference(small_lvis.val, found, iou_type).results
+        for name in NAMES:
+            stated = getattr(numbers, name)
+            assert (-1 if stated is None else stated) == theirs[name]
+        assert theirs["AR@300"] == numbers.AR
+        assert numbers.bins == ()
+        assert numbers.interval is not None
+        assert numbers.AP is not None
+        assert numbers.interval[0] < numbers.AP < numbers.interval[1]
+        assert numbers.per_class.keys() == {1, 2, 3, 4, 5, 6, 7, 9, 11, 12}
+    assert list(scored.measured) == ["segm", "bbox"]
+
+
+def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis: Any, results: Path) -> None:
+    both = score_file(results, small_lvis.val_json).metrics
+    for iou_type, other in (("segm", "bbox"), ("bbox", "segmentation")):
+        rows = json.loads(results.read_text())
+        for row in rows:
+            del row[other]
+        path = results.with_name(f"{iou_type}.json")
+        path.write_text(json.dumps(rows))
+        metrics = score_file(path, small_lvis.val_json, iou_types=[iou_type]).metrics  # type: ignore[list-item]
+        assert getattr(metrics, iou_type) == getattr(both, iou_type)
+        assert (metrics.segm is None) == (iou_type == "bbox")
+        assert (metrics.bbox is None) == (iou_type == "segm")
+        with pytest.raises(LstError, match=f"missing required field {other}"):
+            score_file(path, small_lvis.val_json)
+
+
+def test_no_detections_score_nothing(small_lvis: Any, tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    path.write_text("[]")
+    metrics = score_file(path, small_lvis.val_json).metrics
+    assert metrics.detections == 0
+    assert metrics.segm is not None
+    assert (metrics.segm.AP, metrics.segm.AR, metrics.segm.interval) == (0, 0, None)
+
+
+def test_an_annotation_file_of_nothing_has_no_numbers(tmp_path: Path) -> None:
+    annotations, results = tmp_path / "val.json", tmp_path / "results.json"
+    annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    results.write_text("[]")
+    metrics = score_file(results, annotations).metrics
+    assert metrics.segm is not None
+    assert (metrics.segm.AP, metrics.segm.interval, metrics.segm.per_class) == (None, None, {})
+
+
+def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis: Any, results: Path) -> None:
+    for image in small_lvis.val["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    small_lvis.save()
+    scored = score_file(results, small_lvis.val_json)
+    assert not scored.metrics.federated
+    assert "labelled for every class" in scored.notes[0]
+    assert compare_with_lvis_api(scored.measured["segm"], ResultsFile(results), "segm") == 0
+
+
+def test_progress_tells_what_is_done(small_lvis: Any, results: Path) -> None:
+    told: dict[str, tuple[int, int | None]] = {}
+    score_file(
+        results,
+        small_lvis.val_json,
+        train_counts=small_lvis.train_json,
+        progress=lambda what, done, total: told.update({what: (done, total)}),
+    )
+    expected = {
+        "reading train.json", "reading val.json", "masks of val.json", "reading detections",
+        "mask AP", "mask AP, intervals", "box AP", "box AP, intervals",
+    }  # fmt: skip
+    assert expected <= told.keys()
+    assert all(done == total for done, total in told.values())
+
+
+# --- training instances --------------------------------------------------------------------------
+
+
+def test_bins_count_usable_training_instances(small_lvis: Any, results: Path) -> None:
+    scored = score_file(results, small_lvis.val_json, train_counts=small_lvis.train_json)
+    counts = dict(enumerate((2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0), 1))
+    assert scored.train_instances == counts
+    assert scored.metrics.segm is not None
+    bins = {one.bin: one for one in scored.metrics.segm.bins}
+    assert [one.classes for one in bins.values()] == [2, 6, 8, 3, 0, 0]
+    assert [one.with_ground_truth for one in bins.values()] == [1, 4, 6, 3, 0, 0]
+    of_class = scored.metrics.segm.per_class
+    mean = np.mean([of_class[key] for key in (4, 7, 9)])
+    assert pytest.approx(mean, abs=1e-12) == bins["10-99"].AP
+    assert pytest.approx(of_class[3], abs=1e-12) == bins["=1"].AP
+    assert bins["10-99"].interval is not None
+    assert (bins[">=1000"].AP, bins[">=1000"].interval) == (None, None)
+    crowd = {**small_lvis.train["annotations"][0], "id": 999, "iscrowd": 1}
+    small_lvis.train["annotations"].append(crowd)
+    small_lvis.save()
+    assert read_train_counts(small_lvis.train_json).instances == counts
+
+
+def test_other_bins_can_be_asked_for(small_lvis: Any, results: Path) -> None:
+    scored = score_file(
+        results,
+        small_lvis.val_json,
+        train_counts=small_lvis.train_json,
+        bins=parse_bins("=30,1-29"),
+        iou_types=["bbox"],
+    )
+    assert scored.metrics.bbox is not None
+    assert [(one.bin, one.classes) for one in scored.metrics.bbox.bins] == [("=30", 1), ("<30", 10)]
+
+
+def test_training_images_make_classes_rare_where_the_file_does_not_say(
+    small_lvis: Any, results: Path
+) -> None:
+    with_frequency = score_file(results, small_lvis.val_json).metrics
+    for category in small_lvis.val["categories"]:
+        del category["frequency"]
+    small_lvis.save()
+    plain = score_file(results, small_lvis.val_json).metrics
+    counted = score_file(results, small_lvis.val_json, train_counts=small_lvis.train_json).metrics
+    for metrics in (with_frequency, plain, counted):
+        assert metrics.segm is not None
+    assert (plain.segm.APr, plain.segm.APc, plain.segm.APf) == (None, None, None)  # type: ignore[union-attr]
+    # 24 training images: no class is in more than 100, three are in more than 10.
+    of_class = counted.segm.per_class  # type: ignore[union-attr]
+    common = np.mean([of_class[key] for key in (4, 7, 9)])
+    assert counted.segm.APc == pytest.approx(common, abs=1e-12)  # type: ignore[union-attr]
+    assert counted.segm.APf is None  # type: ignore[union-attr]
+    assert counted.segm.AP == plain.segm.AP  # type: ignore[union-attr]
+
+
+def table(folder: Path, text: str | bytes, name: str = "counts.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("category_id,train_instance_count\n1,2\n7,30\n", None),
+        ("name,instance_count,category_id,more\nx,2,1,?\ny,30,7,?\n", None),
+        ("\ufeffcategory_id,train_instance_count,train_image_count\r\n1,2,2\r\n7,30,9\r\n", 9),
+        ("category_id,instance_count,image_count,train_instance_count\n1,9,2,2\n7,9,9,30\n", 9),
+        ('category_id,name,train_instance_count\n1,"a, b",2\n7,"c\nd",30\n', None),
+    ],
+)
+def test_counts_are_read_from_a_table(tmp_path: Path, text: str, images: int | None) -> None:
+    counts = read_train_counts(table(tmp_path, text, "COUNTS.CSV"))
+    assert counts.instances == {1: 2, 7: 30}
+    assert counts.images == ({} if images is None else {1: 2, 7: images})
+
+
+def test_classes_that_a_table_leaves_out_were_not_trained_on(
+    small_lvis: Any, results: Path, tmp_path: Path
+) -> None:
+    path = table(tmp_path, "category_id,train_instance_count\n4,1\n555,3\n")
+    scored = score_file(results, small_lvis.val_json, train_counts=path)
+    assert scored.train_instances == {key: int(key == 4) for key in range(1, 13)}
+    assert scored.metrics.segm is not None
+    assert [one.classes for one in scored.metrics.segm.bins] == [1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ("category_id,train_instance_count\n", "has no rows"),
+        ("category_id,count\n1,2\n", "has no column train_instance_count"),
+        ("1,2\n3,4\n", "has no column train_instance_count"),
+        ("id,train_instance_count\n1,2\n", "line 2: no category_id and train_instance_count"),
+        ("category_id,train_instance_count\n1,2\n2,many\n", "line 3: no category_id and train_i"),
+        ("category_id,train_instance_count\n1,2\n2\n", "line 3: no category_id and train_instance"),
+        ("category_id,train_instance_count\n1,2.5\n", "line 2: no category_id"),
+        ("category_id,train_instance_count\n1,\n", "line 2: no category_id"),
+        ("category_id,train_instance_count\n1,-2\n", "line 2: train_instance_count is -2"),
+        ("category_id,train_instance_count\n1,2\n1,3\n", "line 3: category_id 1 again"),
+        (
+            "category_id,train_instance_count,train_image_count\n1,2,?\n",
+            "line 2: no category_id and train_image_count",
+        ),
+        (b"category_id,train_instance_count\n\xff\xfe,2\n", "cannot read .*no UTF-8 text"),
+        ('"' + "x" * 200_000, "cannot read .*field larger than field limit"),
+    ],
+)
+def test_a_bad_table_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(LstError, match=message) as error:
+        read_train_counts(table(tmp_path, text))
+    assert "counts.csv" in error.value.message
+    assert "\n" not in error.value.message
+    assert error.value.hint
+
+
+def test_training_annotations_that_are_none_are_refused(tmp_path: Path) -> None:
+    for name, message in (("gone.csv", "cannot read"), ("gone.json", "no such file")):
+        with pytest.raises(LstError, match=message):
+            read_train_counts(tmp_path / name)
+    with pytest.raises(LstError, match="the top level is a list"):
+        read_train_counts(table(tmp_path, "[]", "train.json"))
+
+
+# --- other caps, other evaluators ----------------------------------------------------------------
+
+
+def test_fixed_ap_lets_more_detections_take_part(small_lvis: Any, tmp_path: Path) -> None:
+    (tmp_path / "many.json").write_text(json.dumps(perturbed(small_lvis.val, 1, 5, rounds=150)))
+    capped = score_file(tmp_path / "many.json", small_lvis.val_json)
+    fixed = score_file(tmp_path / "many.json", small_lvis.val_json, fixed_ap=True)
+    assert fixed.metrics.fixed_ap
+    for iou_type in ("segm", "bbox"):
+        one, other = capped.measured[iou_type], fixed.measured[iou_type]  # type: ignore[index]
+        assert len(one.matches.detections) < len(other.matches.detections)
+        source = ResultsFile(tmp_path / "many.json")
+        assert compare_with_lvis_api(other, source, iou_type, FIXED_AP) == 0  # type: ignore[arg-type]
+        assert compare_with_lvis_api(one, source, iou_type) == 0  # type: ignore[arg-type]
+        assert compare_with_lvis_api(one, source, iou_type, FIXED_AP) > 0  # type: ignore[arg-type]
+
+
+def test_another_number_of_detections_an_image_can_be_asked_for(
+    small_lvis: Any, results: Path
+) -> None:
+    few = score_file(results, small_lvis.val_json, max_detections=2)
+    assert len(few.measured["segm"].matches.detections) <= 16
+    source = ResultsFile(results)
+    assert compare_with_lvis_api(few.measured["segm"], source, "segm", Cap(per_image=2)) == 0
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+def test_on_real_lvis_images_every_number_is_lvis_apis(
+    lst: Callable[..., Any],
+    reference: Callable[..., Any],
+    lvis_counts: Path,
+    tmp_path: Path,
+    iou_type: str,
+) -> None:
+    path = SHARED / "lvis_v0.5_val_100.json"
+    if not path.is_file():
+        pytest.skip("no LVIS sample; point LST_SHARED_DATA to it")
+    truth = json.loads(path.read_text())
+    found = perturbed(truth, 0, 4)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(found))
+    words = ("--train-counts", lvis_counts, "--iou-type", iou_type, "--json")
+    outcome = lst("eval", "--detections", results, "--annotations", path, *words)
+    assert outcome.code == 0, outcome.err
+    ours = outcome.json[iou_type]
+    evaluation = reference(truth, found, iou_type)
+
+    def assert_equal(our: float | None, their: float, what: str) -> None:
+        assert abs((-1 if our is None else our) - their) <= 1e-12, what
+
+    for name in NAMES:
+        assert_equal(ours[name], evaluation.results[name], name)
+    assert_equal(ours["AR"], evaluation.results["AR@300"], "AR")
+    assert 0.1 < ours["AP"] < 0.9
+    category_ids = evaluation.params.cat_ids
+    precision = evaluation.eval["precision"][..., 0]  # (T, R, K)
+    per_class = {
+        str(category_id): curves[curves > -1].mean()
+        for category_id, curves in zip(category_ids, precision.transpose(2, 0, 1), strict=True)
+        if (curves > -1).any()
+    }
+    assert len(per_class) == 190
+    assert ours["per_class"].keys() == per_class.keys()
+    for key, value in per_class.items():
+        assert_equal(ours["per_class"][key], value, key)
+    instances = read_train_counts(lvis_counts).instances
+    assert len(ours["bins"]) == 6
+    for each in ours["bins"]:
+        high = np.inf if each["high"] is None else each["high"]
+        inside = [each["low"] <= instances[key] < high for key in category_ids]
+        for name, rows in SLICES.items():
+            entries = precision[rows][:, :, inside]
+            entries = entries[entries > -1]
+            mean = entries.mean() if entries.size else -1
+            assert_equal(each[name], mean, f"{each['bin']} {name}")
+        assert each["classes"] == sum(inside)
+        assert each["with_ground_truth"] == (precision[0, 0, inside] > -1).sum()
+        if each["AP"] is not None:
+            low, high = each["interval"] or (each["AP"], each["AP"])
+            assert low - 1e-9 <= each["AP"] <= high + 1e-9
+    assert sum(each["AP"] is not None for each in ours["bins"]) == 5

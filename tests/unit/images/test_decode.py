@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from lst_cli.errors import LstError
+from lst_cli.images.decode import (
+    MAX_PIXELS,
+    ImageSizeError,
+    check_image_size,
+    load_image,
+    read_image,
+    upright_size,
+)
+
+# Two rows of three pixels: red, green, blue; black, grey, white.
+PIXELS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 128, 128], [255, 255, 255]]],
+    dtype=np.uint8,
+)
+GREYS = np.array([[0, 50, 100], [150, 200, 250]], dtype=np.uint8)
+EXIF_ORIENTATION = 0x0112
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """A picture that JPEG keeps nearly as it is, different in its four corners."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    red, green = rows * 255 / (height - 1), columns * 255 / (width - 1)
+    return np.stack((red, green, np.full_like(red, 40)), axis=2).astype(np.uint8)
+
+
+def save(image: Image.Image, path: Path, orientation: int | None = None, **options: object) -> Path:
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[EXIF_ORIENTATION] = orientation
+        options["exif"] = exif
+    image.save(path, **options)
+    return path
+
+
+def close(read: np.ndarray, expected: np.ndarray) -> bool:
+    difference = np.abs(read.astype(int) - expected.astype(int))
+    return read.shape == expected.shape and bool(difference.max() <= 6)
+
+
+def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png")
+    pixels = read_image(path, 2, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.tolist() == PIXELS.tolist()
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    expected = np.repeat(GREYS[:, :, None], 3, axis=2).tolist()
+    path = save(Image.fromarray(GREYS), tmp_path / "grey.png")
+    assert read_image(path, 2, 3).tolist() == expected
+    alpha = Image.fromarray(GREYS).convert("LA")
+    assert read_image(save(alpha, tmp_path / "la.png"), 2, 3).tolist() == expected
+
+
+def test_one_bit_becomes_black_and_white(tmp_path: Path) -> None:
+    path = save(Image.fromarray(GREYS > 120), tmp_path / "bits.png")
+    assert read_image(path, 2, 3)[:, :, 0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path: Path) -> None:
+    deep = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
+    path = save(Image.fromarray(deep), tmp_path / "deep.png")
+    assert read_image(path, 2, 3)[:, :, 1].tolist() == [[0, 0, 1], [128, 254, 255]]
+    path = save(Image.fromarray(deep), tmp_path / "deep.tif")
+    assert read_image(path, 2, 3)[:, :, 1].tolist() == [[0, 0, 1], [128, 254, 255]]
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2], [3, 3, 0]], dtype=np.uint8), mode="P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7])
+    expected = [
+        [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
+        [[9, 8, 7], [9, 8, 7], [255, 0, 0]],
+    ]
+    assert read_image(save(image, tmp_path / "p.png"), 2, 3).tolist() == expected
+    path = save(image, tmp_path / "t.png", transparency=bytes([0, 10, 255, 255]))
+    assert read_image(path, 2, 3).tolist() == expected
+
+
+def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
+    alpha = np.full((2, 3, 1), 7, dtype=np.uint8)
+    image = Image.fromarray(np.concatenate((PIXELS, alpha), axis=2))
+    assert read_image(save(image, tmp_path / "a.png"), 2, 3).tolist() == PIXELS.tolist()
+
+
+def test_cmyk_is_converted(tmp_path: Path) -> None:
+    path = save(Image.fromarray(smooth(40, 60)).convert("CMYK"), tmp_path / "a.jpg", quality=100)
+    assert Image.open(path).mode == "CMYK"
+    assert close(read_image(path, 40, 60), smooth(40, 60))
+
+
+def test_floating_point_is_refused(tmp_path: Path) -> None:
+    path = save(Image.fromarray(GREYS.astype(np.float32)), tmp_path / "a.tif")
+    with pytest.raises(LstError, match="floating-point"):
+        read_image(path, 2, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_every_orientation_is_undone_when_the_turned_size_is_stated(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
+    upright = smooth(40, 60)
+    stored = {  # how a camera stores what it should show upright
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    path = save(image, tmp_path / f"a.{suffix}", orientation, quality=100)
+    assert close(read_image(path, 40, 60), upright)
+    check_image_size(path, 40, 60)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_an_image_annotated_as_stored_stays_as_stored(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
+    stored = smooth(40, 60)
+    path = save(Image.fromarray(stored), tmp_path / f"a.{suffix}", orientation, quality=100)
+    assert close(read_image(path, 40, 60), stored)
+    check_image_size(path, 40, 60)
+    assert read_image(path, 60, 40).shape == (60, 40, 3)
+    check_image_size(path, 60, 40)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 700])
+def test_an_orientation_that_means_nothing_is_ignored(tmp_path: Path, orientation: int) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation, quality=100)
+    assert close(read_image(path, 40, 60), smooth(40, 60))
+
+
+@pytest.mark.parametrize("look", [read_image, check_image_size])
+def test_another_size_is_refused_with_both_sizes(tmp_path: Path, look: object) -> None:
+    assert callable(look)
+    plain = save(Image.fromarray(smooth(40, 60)), tmp_path / "plain.jpg")
+    turned = save(Image.fromarray(smooth(40, 60)), tmp_path / "turned.jpg", 6)
+    with pytest.raises(ImageSizeError, match=r"plain.jpg is 60 wide and 40 high, .* 40 and 60"):
+        look(plain, 60, 40)
+    with pytest.raises(ImageSizeError, match=r"turned.jpg is 40 wide and 60 high, .* 61 and 41"):
+        look(turned, 41, 61)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(Image.fromarray(noise), tmp_path / f"a.{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    check_image_size(path, 64, 64)
+    with pytest.raises(LstError, match=f"cannot decode the image .*a.{suffix}: "):
+        read_image(path, 64, 64)
+    for end in range(0, 40):
+        path.write_bytes(whole[:end])
+        with pytest.raises(LstError):
+            read_image(path, 64, 64)
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with pytest.raises(LstError, match="no such image"):
+        read_image(path, 1, 1)
+    path.write_text("not an image")
+    with pytest.raises(LstError, match="it is text"):
+        read_image(path, 1, 1)
+    path.write_bytes(b"")
+    with pytest.raises(LstError, match="it is empty"):
+        check_image_size(path, 1, 1)
+    with pytest.raises(LstError, match="is a directory"):
+        read_image(tmp_path, 1, 1)
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 5, 6, 8])
+def test_the_upright_size_is_the_one_that_makes_reading_turn(
+    tmp_path: Path, orientation: int | None
+) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation)
+    size = upright_size(path)
+    assert size == ((60, 40) if orientation in (5, 6, 8) else (40, 60))
+    with Image.open(path) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_image(path, *size), shown)
+
+
+def test_the_size_of_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("not an image")
+    with pytest.raises(LstError, match=r"cannot decode the image .*a\.jpg"):
+        upright_size(tmp_path / "a.jpg")
+
+
+# --- what strangers' files hold ------------------------------------------------------------------
+
+
+def encode(image: Image.Image, name: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", ["JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"]
+)
+def test_every_stated_format_is_read_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(Image.fromarray(smooth(40, 60)), name))
+    assert upright_size(path) == (40, 60)
+    assert read_image(path, 40, 60).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("name", ["DDS", "EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "SGI", "IM"])
+def test_any_other_format_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(Image.fromarray(smooth(64, 64)), name))
+    for look in (upright_size, load_image):
+        with pytest.raises(LstError, match=r"cannot decode the image .*a\.jpg: it is ") as caught:
+            look(path)
+        assert name == "IM" or "JPEG" in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        (b'<?xml version="1.0"?><svg></svg>', "an SVG drawing"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
+        (b'{"message": "Not Found"}', "JSON"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"PK\3\4", "a zip archive"),
+        (b"\x1f\x8b\x08", "compressed by gzip"),
+        (b"\x93NUMPY\1\0", "a numpy array"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video or sound"),
+        (b"\0" * 4096, "nothing but zeros"),
+        (b"\0" * 128 + b"DICM", "a DICOM image"),
+        (b"\x81" * 4096, "damaged, or no image"),
+    ],
+)
+def test_what_is_no_image_is_called_by_its_name(tmp_path: Path, head: bytes, what: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(head)
+    with pytest.raises(LstError, match=f"it is {what}"):
+        upright_size(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "name", ["JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "DDS"]
+)
+def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(len(name))
+    whole = encode(Image.fromarray(smooth(24, 32)), name)
+    path = tmp_path / "a.jpg"
+    told = []
+    for turn in range(60):
+        data = bytearray(whole)
+        for _ in range(3):
+            place = int(rng.integers(min(len(data), 64 if turn % 2 else len(data))))
+            if turn % 3 == 0:
+                del data[place : place + int(rng.integers(1, 20))]
+            elif turn % 3 == 1:
+                data[place] ^= 1 << int(rng.integers(8))
+            else:
+                data[place : place + 4] = b"\xff" * 4
+        path.write_bytes(data)
+        for look in (upright_size, load_image):
+            try:
+                look(path)
+            except LstError as error:
+                told.append(error)
+    assert told
+    assert all(str(path) in error.message and "\n" not in error.message for error in told)
+    assert all(error.hint for error in told)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NotImplementedError("x"), RecursionError(), OverflowError(), MemoryError(), KeyError("x"),
+     AttributeError("x"), ZeroDivisionError(), AssertionError(), RuntimeError("two\nlines")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(image: object) -> None:
+        raise error
+
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(LstError, match=r"cannot decode the image .*a\.png: [^\n]+$"):
+        read_image(path, 2, 3)
+
+
+@pytest.mark.parametrize("look", [upright_size, load_image])
+def test_an_image_beyond_the_bound_is_told_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], object]
+) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png")
+    monkeypatch.setattr("lst_cli.images.decode.MAX_PIXELS", 2400)
+    look(path)
+    monkeypatch.setattr("lst_cli.images.decode.MAX_PIXELS", 2399)
+    with pytest.raises(LstError, match=r"is 60 wide and 40 high, .* are read") as caught:
+        look(path)
+    assert "cut it into tiles" in (caught.value.hint or "")
+
+
+def test_a_scan_that_pillow_alone_takes_for_an_attack_is_looked_at(tmp_path: Path) -> None:
+    for width, height in ((13000, 14000), (40000, 40000)):
+        head = b"P5 %d %d 255\n" % (width, height)
+        (tmp_path / "a.pgm").write_bytes(head)
+        if width * height <= MAX_PIXELS:
+            assert upright_size(tmp_path / "a.pgm") == (height, width)
+        else:
+            with pytest.raises(LstError, match=f"{width} wide and {height} high, 1,600 million"):
+                upright_size(tmp_path / "a.pgm")
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("international", [True, False])
+def test_megabytes_of_text_in_a_png_are_no_matter(
+    tmp_path: Path, compressed: bool, international: bool
+) -> None:
+    info = PngInfo()
+    add = info.add_itxt if international else info.add_text
+    add("history", "layer " * 500_000, zip=compressed)
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png", pnginfo=info)
+    assert upright_size(path) == (2, 3)
+    assert read_image(path, 2, 3).tolist() == PIXELS.tolist()
+
+
+def test_a_png_without_exif_is_not_decoded_for_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(image: object) -> None:
+        raise AssertionError
+
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    assert upright_size(path) == (2, 3)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_exif_may_stand_behind_the_pixels_of_a_png(tmp_path: Path, late: bool) -> None:
+    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png", 6)
+    data = path.read_bytes()
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    last = len(data) - 12
+    assert start < last
+    if late:
+        path.write_bytes(data[:start] + data[end:last] + data[start:end] + data[last:])
+    assert upright_size(path) == (60, 40)
+    assert load_image(path).size == (40, 60)

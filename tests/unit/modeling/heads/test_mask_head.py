@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils.events import EventStorage
+from torch.nn import functional as F
+
+from lst_cli.modeling.heads.mask_head import TransferMaskHead
+
+pytestmark = pytest.mark.engine
+
+CLASSES, FEATURES, SIDE = 4, 10, 7
+
+
+def make(mlp_input: Any, mlp_hidden: int = 0, convolutions: int = 2) -> TransferMaskHead:
+    torch.manual_seed(0)
+    head = TransferMaskHead(
+        ShapeSpec(channels=6, height=SIDE, width=SIDE),
+        row_features=FEATURES,
+        mlp_input=mlp_input,
+        mlp_hidden=mlp_hidden,
+        conv_dims=[5] * (convolutions + 1),
+    )
+    with torch.no_grad():  # detectron2 starts biases at zero, where a mix-up would not show
+        for name, parameter in head.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_()
+    return head
+
+
+def dense_logits(head: TransferMaskHead, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """All K masks of all regions, shape (R, K, 2H, 2H), written down as the method says it."""
+    state = head.state_dict()
+    number = 1
+    while f"mask_fcn{number}.weight" in state:
+        name = f"mask_fcn{number}"
+        x = F.relu(F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1))
+        number += 1
+    up = F.relu(F.conv_transpose2d(x, state["deconv.weight"], state["deconv.bias"], stride=2))
+    hidden = F.leaky_relu(rows @ state["transfer.0.weight"].T + state["transfer.0.bias"], 0.01)
+    weights = F.leaky_relu(hidden @ state["transfer.2.weight"].T + state["transfer.2.bias"], 0.01)
+    logits = F.conv2d(up, weights[:, :, None, None])
+    if head.mlp_input != "none":
+        flat = (up if head.mlp_input == "deconv" else x).flatten(1)
+        flat = flat @ state["mlp.1.weight"].T + state["mlp.1.bias"]
+        if "mlp.3.weight" in state:
+            flat = F.relu(flat) @ state["mlp.3.weight"].T + state["mlp.3.bias"]
+        logits = logits + flat.view(-1, 1, 2 * SIDE, 2 * SIDE)
+    return logits
+
+
+def regions(*classes: int) -> Instances:
+    instances = Instances((64, 64))
+    instances.proposal_boxes = Boxes(torch.tensor([[4.0, 4.0, 40.0, 40.0]] * len(classes)))
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    instances.gt_masks = BitMasks(torch.rand(len(classes), 64, 64) > 0.5)
+    return instances
+
+
+@pytest.mark.parametrize("convolutions", [0, 2])
+@pytest.mark.parametrize(
+    ("mlp_input", "hidden"),
+    [("deconv", 0), ("deconv", 3), ("conv", 0), ("conv", 3), ("none", 0)],
+)
+@torch.no_grad()
+def test_masks_are_those_of_the_dense_definition(
+    mlp_input: str, hidden: int, convolutions: int
+) -> None:
+    head = make(mlp_input, hidden, convolutions)
+    x, rows = torch.randn(5, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
+    classes = torch.tensor([3, 0, 0, 2, 1])
+    dense = dense_logits(head, x, rows)
+    logits = head.mask_logits(x, rows[classes])
+    assert logits.shape == (5, 1, 2 * SIDE, 2 * SIDE)
+    torch.testing.assert_close(logits[:, 0], dense[torch.arange(5), classes])
+
+
+@torch.no_grad()
+def test_the_mlp_mask_is_the_same_for_every_class() -> None:
+    with_mlp, without = make("deconv"), make("none")
+    without.load_state_dict(with_mlp.state_dict(), strict=False)
+    x, rows = torch.randn(1, 6, SIDE, SIDE), torch.randn(2, FEATURES)
+    both = x.expand(2, -1, -1, -1)
+    added = with_mlp.mask_logits(both, rows) - without.mask_logits(both, rows)
+    torch.testing.assert_close(added[0], added[1], atol=1e-5, rtol=1e-5)
+    assert added.abs().max() > 0.1
+
+
+def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others() -> None:
+    head = make("deconv").train()
+    rows = torch.randn(CLASSES, FEATURES, requires_grad=True)
+    with EventStorage():
+        losses = head(torch.randn(3, 6, SIDE, SIDE), [regions(1, 3), regions(1)], rows)
+    assert isinstance(losses, dict)
+    losses["loss_mask"].backward()
+    assert rows.grad is not None
+    assert (rows.grad.abs().sum(1) > 0).tolist() == [False, True, False, True]
+
+
+def test_the_mask_loss_is_the_cross_entropy_of_the_regions_own_mask() -> None:
+    head = make("conv", 3).train()
+    x, rows = torch.randn(2, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
+    targets = regions(2, 0)
+    with EventStorage(), torch.no_grad():
+        losses = head(x, [targets], rows)
+        dense = dense_logits(head, x, rows)[torch.arange(2), torch.tensor([2, 0])]
+    assert isinstance(losses, dict)
+    wanted = targets.gt_masks.crop_and_resize(targets.proposal_boxes.tensor, 2 * SIDE).float()
+    expected = F.binary_cross_entropy_with_logits(dense, wanted)
+    torch.testing.assert_close(losses["loss_mask"], expected)
+
+
+@pytest.mark.parametrize("mlp_input", ["deconv", "conv", "none"])
+def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input: str) -> None:
+    head = make(mlp_input).train()
+    rows = torch.randn(CLASSES, FEATURES, requires_grad=True)
+    with EventStorage():
+        losses = head(torch.zeros(0, 6, SIDE, SIDE), [regions()], rows)
+    assert isinstance(losses, dict)
+    assert losses["loss_mask"].item() == 0.0
+    losses["loss_mask"].backward()
+    assert rows.grad is not None
+    assert not rows.grad.any()
+
+
+@torch.no_grad()
+def test_inference_adds_the_mask_of_the_predicted_class() -> None:
+    head = make("deconv").eval()
+    x, rows = torch.randn(3, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
+    found = [Instances((64, 64)), Instances((64, 64)), Instances((64, 64))]
+    for instances, classes in zip(found, ([2], [], [0, 3]), strict=True):
+        instances.pred_boxes = Boxes(torch.zeros(len(classes), 4))
+        instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
+    head(x, found, rows)
+    dense = dense_logits(head, x, rows).sigmoid()
+    assert [len(i.pred_masks) for i in found] == [1, 0, 2]
+    torch.testing.assert_close(found[0].pred_masks[0, 0], dense[0, 2])
+    torch.testing.assert_close(found[2].pred_masks[:, 0], dense[[1, 2], [0, 3]])
+
+
+@torch.no_grad()
+def test_inference_without_regions_is_possible() -> None:
+    found = Instances((64, 64))
+    found.pred_boxes = Boxes(torch.zeros(0, 4))
+    found.pred_classes = torch.zeros(0, dtype=torch.int64)
+    make("deconv").eval()(torch.zeros(0, 6, SIDE, SIDE), [found], torch.randn(2, FEATURES))
+    assert len(found.pred_masks) == 0
+
+
+def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own() -> None:
+    names = set(make("none").state_dict())
+    assert {"mask_fcn1.weight", "mask_fcn2.bias", "deconv.weight"} <= names
+    assert not any(name.startswith("predictor") for name in names)
+
+
+def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_threads() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        head = make("none").train()
+        rows = torch.randn(8, FEATURES, requires_grad=True)
+        x, classes = torch.randn(4000, 6, SIDE, SIDE), torch.randint(0, 8, (4000,))
+        proposals = regions(*classes.tolist())
+        gradients = set()
+        for _ in range(4):
+            rows.grad = None
+            with EventStorage():
+                head(x, [proposals], rows)["loss_mask"].backward()
+            assert rows.grad is not None
+            gradients.add(rows.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(gradients) == 1

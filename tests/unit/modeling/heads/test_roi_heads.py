@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+
+from lst_cli.modeling.heads.roi_heads import IGNORED
+
+pytestmark = pytest.mark.engine
+
+# Two overlapping objects; in the entry at hand the second does not count.
+COUNTS, OTHER = [10.0, 10.0, 50.0, 50.0], [30.0, 12.0, 72.0, 56.0]
+BACKGROUND = 5
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each pair of boxes, shape (A, B)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    both = (high - low).clip(min=0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
+    return np.asarray(both / (areas[0][:, None] + areas[1][None] - both))
+
+
+def targets(classes: list[int], boxes: list[list[float]] | None = None) -> Instances:
+    instances = Instances((96, 96))
+    instances.gt_boxes = Boxes(torch.tensor(boxes or [COUNTS, OTHER]))
+    instances.gt_classes = torch.tensor(classes)
+    return instances
+
+
+@pytest.fixture(scope="module")
+def regions() -> np.ndarray:
+    """Boxes on, near and between both objects, and anywhere."""
+    rng = np.random.default_rng(0)
+    mixed = [
+        np.array(COUNTS) * (1 - t) + np.array(OTHER) * t + rng.normal(0, 4, (60, 4))
+        for t in (0.0, 0.3, 0.5, 0.7, 1.0)
+    ]
+    corners = np.sort(rng.uniform(0, 96, (100, 2, 2)), axis=1).reshape(-1, 4)
+    return np.concatenate([*mixed, corners]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sample(make_model: Callable[..., Any], regions: np.ndarray) -> Callable[..., Any]:
+    """Boxes and labels that the heads train on; room for all."""
+    heads = make_model(5, rois=100_000).roi_heads
+
+    def run(instances: Instances) -> tuple[np.ndarray, np.ndarray]:
+        proposals = Instances((96, 96))
+        proposals.proposal_boxes = Boxes(torch.from_numpy(regions))
+        proposals.objectness_logits = torch.zeros(len(regions))
+        with EventStorage():
+            [chosen] = heads.label_and_sample_proposals([proposals], [instances])
+        return chosen.proposal_boxes.tensor.numpy(), chosen.gt_classes.numpy()
+
+    return run
+
+
+def as_set(boxes: np.ndarray) -> set[tuple[float, ...]]:
+    return {tuple(box) for box in boxes.tolist()}
+
+
+def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_background(
+    sample: Callable[..., Any], regions: np.ndarray
+) -> None:
+    boxes, labels = sample(targets([2, IGNORED]))
+    # The ground-truth boxes themselves are regions too.
+    everything = np.concatenate([regions, np.array([COUNTS, OTHER], dtype=np.float32)])
+    overlap = iou(everything, np.array([COUNTS, OTHER]))
+    positive = everything[(overlap[:, 0] >= 0.5) & (overlap[:, 0] > overlap[:, 1])]
+    negative = everything[overlap.max(1) < 0.5]
+    on_other = everything[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])]
+    assert min(len(positive), len(negative), len(on_other)) > 20
+    assert as_set(boxes[labels == 2]) == as_set(positive)
+    assert as_set(boxes[labels == BACKGROUND]) == as_set(negative)
+    assert set(labels.tolist()) == {2, BACKGROUND}
+    assert not as_set(boxes) & as_set(on_other)
+
+
+def test_the_same_regions_are_used_where_the_object_counts_or_does_not_exist(
+    sample: Callable[..., Any], regions: np.ndarray
+) -> None:
+    overlap = iou(regions, np.array([COUNTS, OTHER]))
+    on_other = as_set(regions[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])])
+    boxes, labels = sample(targets([2, 4]))
+    assert on_other <= as_set(boxes[labels == 4])
+    boxes, labels = sample(targets([2], [COUNTS]))
+    assert on_other & as_set(boxes[labels == BACKGROUND])
+
+
+def test_the_proposal_network_learns_both_objects_whether_they_count_or_not(
+    make_model: Callable[..., Any],
+) -> None:
+    model = make_model(5)
+    features = model.backbone(torch.zeros(1, 3, 96, 96))
+    network = model.proposal_generator
+    anchors = network.anchor_generator([features[name] for name in network.in_features])
+
+    def label(instances: Instances) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        labels, boxes = network.label_and_sample_anchors(anchors, [instances])
+        return labels[0], boxes[0]
+
+    labels, boxes = label(targets([2, IGNORED]))
+    same_labels, same_boxes = label(targets([2, 4]))
+    assert torch.equal(labels, same_labels)
+    assert torch.equal(boxes, same_boxes)
+    on_other = (labels == 1) & (boxes == torch.tensor(OTHER)).all(1)
+    assert on_other.any()
+    alone, _ = label(targets([2], [COUNTS]))
+    assert not (alone[on_other] == 1).all()
+
+
+def test_features_of_boxes_are_fc7_before_its_relu(
+    five: Any, make_batch: Callable[..., Any]
+) -> None:
+    batch = make_batch((0, 1), (2, 3))
+    features = five.backbone(five.preprocess_image(batch).tensor)
+    boxes = [item["instances"].gt_boxes for item in batch]
+    region = five.roi_heads.box_features(features, boxes)
+    head = five.roi_heads.box_head
+    maps = [features[name] for name in five.roi_heads.box_in_features]
+    pooled = five.roi_heads.box_pooler(maps, boxes).flatten(1)
+    expected = head.fc2(head.fc1(pooled).relu())
+    torch.testing.assert_close(region, expected)
+    assert (region < 0).any()
+    assert region.shape == (4, 32)
+    assert five.roi_heads.box_features(features, [boxes[0][:0], boxes[1][:0]]).shape == (0, 32)

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import BitMasks, PolygonMasks
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from lst_cli.errors import LstError
+from lst_cli.modeling.heads.roi_heads import IGNORED
+from lst_cli.samples.mapper import Mapper
+from lst_cli.samples.phase_dataset import Sample
+from lst_cli.settings.models import DataSettings
+
+pytestmark = pytest.mark.engine
+
+HEIGHT, WIDTH = 10, 20
+BOX = [2.0, 1.0, 5.0, 4.0]  # x, y, width, height
+RECTANGLE = [[2.0, 1.0, 7.0, 1.0, 7.0, 5.0, 2.0, 5.0]]
+Make = Callable[..., Mapper]
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def make(pixels: np.ndarray, tmp_path: Path) -> Make:
+    """A mapper that finds one image and by default changes nothing about it."""
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+
+    def make(
+        channels: str = "RGB", seed: int = 0, others: int = IGNORED, **settings: Any
+    ) -> Mapper:
+        plain = {"min_size": (HEIGHT,), "max_size": 1000, "min_size_test": HEIGHT, "flip": 0.0}
+        data = DataSettings(**{**plain, **settings})
+        return Mapper(lambda row: path, data, channels=channels, seed=seed, others=others)
+
+    return make
+
+
+def sample(*segmentations: Any, position: int = 0, **changes: Any) -> Sample:
+    values: dict[str, Any] = {
+        "position": position,
+        "image": 0,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "boxes": np.array([BOX] * len(segmentations)).reshape(-1, 4),
+        "labels": np.arange(len(segmentations)),
+        "counts": np.ones(len(segmentations), dtype=bool),
+        "segmentations": [json.dumps(segmentation).encode() for segmentation in segmentations],
+    }
+    return Sample(**{**values, **changes})
+
+
+def rectangle_mask() -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[1:5, 2:7] = 1
+    return mask
+
+
+def compressed(mask: np.ndarray) -> dict[str, Any]:
+    rle = mask_api.encode(np.asfortranarray(mask))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's uncompressed form, background first, column by column."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
+    return {"size": list(mask.shape), "counts": np.diff([0, *changes, flat.size]).tolist()}
+
+
+def bitmaps(instances: Any) -> np.ndarray:
+    masks = instances.gt_masks
+    if isinstance(masks, PolygonMasks):
+        masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
+    array: np.ndarray = masks.tensor.numpy()
+    return array
+
+
+def test_nothing_is_changed_where_nothing_is_asked(make: Make, pixels: np.ndarray) -> None:
+    item = make()(sample(RECTANGLE, labels=np.array([4]), counts=np.array([False])))
+    assert torch.equal(item["image"], torch.from_numpy(pixels).permute(2, 0, 1).float())
+    assert (item["height"], item["width"]) == (HEIGHT, WIDTH)
+    instances = item["instances"]
+    assert instances.image_size == (HEIGHT, WIDTH)
+    assert instances.gt_boxes.tensor.tolist() == [[2, 1, 7, 5]]
+    assert instances.gt_classes.tolist() == [-1]
+    assert instances.gt_labels.tolist() == [4]
+    np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
+
+
+def test_channels_are_in_the_order_the_network_wants(make: Make, pixels: np.ndarray) -> None:
+    rgb, bgr = (make(channels)(sample())["image"].numpy() for channels in ("RGB", "BGR"))
+    np.testing.assert_array_equal(rgb[0], pixels[:, :, 0])
+    np.testing.assert_array_equal(bgr[0], pixels[:, :, 2])
+    np.testing.assert_array_equal(bgr, rgb[::-1])
+
+
+def test_a_flip_turns_image_boxes_and_masks_alike(make: Make, pixels: np.ndarray) -> None:
+    mask = rectangle_mask()
+    item = make(flip=1.0)(sample(RECTANGLE, compressed(mask)))
+    np.testing.assert_array_equal(item["image"].numpy(), pixels[:, ::-1].transpose(2, 0, 1))
+    assert item["instances"].gt_boxes.tensor.tolist() == [[13, 1, 18, 5]] * 2
+    for bitmap in bitmaps(item["instances"]):
+        np.testing.assert_array_equal(bitmap, mask[:, ::-1])
+
+
+def test_polygons_are_flipped_by_their_points(make: Make) -> None:
+    item = make(flip=1.0)(sample([[0, 0, 3, 0, 3, 9]]))
+    assert item["instances"].gt_masks.polygons[0][0].tolist() == [20, 0, 17, 0, 17, 9]
+
+
+def test_boxes_and_masks_grow_with_the_image(make: Make) -> None:
+    mask = rectangle_mask()
+    item = make(min_size=(2 * HEIGHT,))(sample(RECTANGLE, compressed(mask)))
+    assert item["image"].shape == (3, 20, 40)
+    assert item["instances"].gt_boxes.tensor.tolist() == [[4, 2, 14, 10]] * 2
+    for bitmap in bitmaps(item["instances"]):
+        np.testing.assert_array_equal(bitmap, mask.repeat(2, 0).repeat(2, 1))
+    assert (item["height"], item["width"]) == (HEIGHT, WIDTH)  # the stored image's
+
+
+def test_a_flip_is_about_the_middle_of_the_resized_image(make: Make) -> None:
+    mask = rectangle_mask()
+    item = make(min_size=(2 * HEIGHT,), flip=1.0)(sample(RECTANGLE, compressed(mask)))
+    assert item["instances"].gt_boxes.tensor.tolist() == [[26, 2, 36, 10]] * 2
+    for bitmap in bitmaps(item["instances"]):
+        np.testing.assert_array_equal(bitmap, mask.repeat(2, 0).repeat(2, 1)[:, ::-1])
+
+
+def test_the_longer_edge_is_limited(make: Make) -> None:
+    assert make(min_size=(20,), max_size=30)(sample())["image"].shape == (3, 15, 30)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_thin_strip_keeps_a_pixel(make: Make, tmp_path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    mapper = make(max_size_test=100)
+    Image.new("RGB", (width, height)).save(tmp_path / "image.png")
+    shape = mapper(sample(height=height, width=width), augment=False)["image"].shape
+    assert sorted(shape) == [1, 3, 100]
+
+
+def test_boxes_are_cut_at_the_image(make: Make) -> None:
+    boxes = np.array([[-3.0, 8.0, 30.0, 5.0]])
+    item = make()(sample(RECTANGLE, boxes=boxes))
+    assert item["instances"].gt_boxes.tensor.tolist() == [[0, 8, 20, 10]]
+
+
+def test_all_forms_of_a_mask_come_out_the_same(make: Make) -> None:
+    mask = rectangle_mask()
+    forms = {"polygon": RECTANGLE, "compressed": compressed(mask), "runs": run_lengths(mask)}
+    for chosen in (["polygon"], ["compressed"], ["runs"], ["runs", "polygon", "compressed"]):
+        instances = make()(sample(*(forms[name] for name in chosen)))["instances"]
+        assert isinstance(instances.gt_masks, PolygonMasks) is (chosen == ["polygon"])
+        for bitmap in bitmaps(instances):
+            np.testing.assert_array_equal(bitmap, mask)
+        assert len(instances.gt_masks) == len(chosen)
+
+
+def test_masks_may_be_written_to(make: Make) -> None:
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            make()(sample(compressed(rectangle_mask()), RECTANGLE))
+    finally:
+        torch.set_warn_always(False)
+
+
+def test_a_mask_with_a_hole_keeps_it(make: Make) -> None:
+    mask = rectangle_mask()
+    mask[2:4, 4] = 0
+    for form in (compressed(mask), run_lengths(mask)):
+        np.testing.assert_array_equal(bitmaps(make()(sample(form))["instances"])[0], mask)
+
+
+def test_scraps_of_polygons_mark_nothing(make: Make) -> None:
+    # As a box, which is what pycocotools would take it for, the scrap would cover all.
+    scraps = [[0, 0, 20, 10], [1, 1], *RECTANGLE]
+    for others in ([], [compressed(rectangle_mask())]):
+        instances = make()(sample(scraps, *others))["instances"]
+        np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
+
+
+def test_polygons_of_nothing_but_scraps_are_an_empty_mask(make: Make) -> None:
+    instances = make()(sample([[0, 0, 20, 10]], RECTANGLE))["instances"]
+    boxes = instances.gt_boxes.tensor
+    assert instances.gt_masks.crop_and_resize(boxes, 28).any(2).any(1).tolist() == [False, True]
+
+
+def test_an_image_without_objects(make: Make) -> None:
+    instances = make(flip=1.0)(sample())["instances"]
+    assert len(instances) == 0
+    assert instances.gt_boxes.tensor.shape == (0, 4)
+    assert instances.gt_classes.dtype == torch.int64
+
+
+def mapped(mapper: Mapper, position: int) -> tuple[int, bool]:
+    item = mapper(sample(RECTANGLE, position=position))
+    height = item["image"].shape[1]
+    left = item["instances"].gt_boxes.tensor[0, 0].item() * HEIGHT / height
+    return height, round(left) != 2
+
+
+def test_size_and_flip_are_a_function_of_seed_and_position(make: Make) -> None:
+    options = {"min_size": (10, 12, 14), "flip": 0.5}
+    mapper = make(**options)
+    forwards = [mapped(mapper, position) for position in range(40)]
+    backwards = [mapped(make(**options), position) for position in reversed(range(40))]
+    assert forwards == backwards[::-1]
+    assert {height for height, _ in forwards} == {10, 12, 14}
+    assert 10 < sum(flipped for _, flipped in forwards) < 30
+    assert forwards != [mapped(make(seed=1, **options), position) for position in range(40)]
+
+
+def test_evaluation_takes_the_test_size_and_never_flips(make: Make, pixels: np.ndarray) -> None:
+    mapper = make(min_size=(40,), min_size_test=HEIGHT, max_size_test=1000, flip=1.0)
+    item = mapper(sample(RECTANGLE), augment=False)
+    np.testing.assert_array_equal(item["image"].numpy(), pixels.transpose(2, 0, 1))
+    small = make(min_size_test=HEIGHT, max_size_test=10)(sample(), augment=False)
+    assert small["image"].shape == (3, 5, 10)
+
+
+def test_an_image_of_another_size_and_a_broken_segmentation_are_errors(make: Make) -> None:
+    with pytest.raises(LstError, match=r"image\.png is 20 wide and 10 high"):
+        make()(sample(height=11))
+    with pytest.raises(LstError, match="neither polygons nor an RLE"):
+        make()(sample("nonsense"))
+
+
+def test_what_does_not_count_is_what_it_is_told_to_be(make: Make) -> None:
+    one = sample(
+        *[RECTANGLE] * 3, labels=np.array([4, 2, -1]), counts=np.array([True, False, False])
+    )
+    # K = 5 stands for the background; an object of a later phase is none in any case.
+    for others, expected in ((IGNORED, [4, -1, -1]), (5, [4, 5, -1])):
+        instances = make(others=others)(one)["instances"]
+        assert instances.gt_classes.tolist() == expected
+        assert instances.gt_labels.tolist() == [4, 2, -1]
+        assert instances.gt_classes.dtype == torch.int64

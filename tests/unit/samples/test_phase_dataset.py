@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.annotations.joined import JoinedDataset, join_datasets
+from lst_cli.annotations.read import Dataset
+from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data, step_data
+from lst_cli.samples.phase_dataset import PhaseDataset, SegmentationStore
+
+# (image row, label) of each annotation, images and classes mixed up as in real files.
+OBJECTS = [(1, 0), (0, 0), (1, 1), (0, 2), (2, 0), (1, 3), (0, 0), (2, 3), (0, 1), (3, 4)]
+IMAGES = 5  # the last one has no annotation
+
+
+@pytest.fixture
+def dataset(read: Callable[..., Dataset]) -> JoinedDataset:
+    content: dict[str, Any] = {
+        "images": [
+            {"id": 100 + row, "height": 20 + row, "width": 40 + row, "file_name": f"{row}.png"}
+            for row in range(IMAGES)
+        ],
+        "annotations": [
+            {
+                "id": 1 + row,
+                "image_id": 100 + image,
+                "category_id": 50 + label,
+                "bbox": [row, 1, 4, 4],
+                "area": 16.0,
+                "segmentation": [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]],
+            }
+            for row, (image, label) in enumerate(OBJECTS)
+        ],
+        "categories": [{"id": 50 + label, "name": f"class {label}"} for label in range(5)],
+    }
+    return join_datasets([read(content)])
+
+
+LABELS = np.array([label for _, label in OBJECTS])
+OCCURRENCES = Occurrences.of(np.array([image for image, _ in OBJECTS]), LABELS, 5)
+
+
+def make(dataset: JoinedDataset, phase: int) -> PhaseDataset:
+    """Phase 0 has labels 0 and 1, phase 1 label 2, phase 2 labels 3 and 4."""
+    if phase == 0:
+        return PhaseDataset(dataset, LABELS, 2, base_data(OCCURRENCES, range(2), seed=0))
+    new = [range(2, 3), range(3, 5)][phase - 1]
+    data = step_data(OCCURRENCES, new, phase, seed=0)
+    return PhaseDataset(dataset, LABELS, new.stop, data)
+
+
+def rows_of(sample: Any) -> list[int]:
+    """Annotation rows, which the boxes carry in x."""
+    return [int(x) for x in sample.boxes[:, 0]]
+
+
+def expected_rows(image: int, seen: int) -> list[int]:
+    return [r for r, (i, label) in enumerate(OBJECTS) if i == image and label < seen]
+
+
+def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(
+    dataset: JoinedDataset,
+) -> None:
+    phase = make(dataset, 0)
+    assert sorted(phase.wanted_images.tolist()) == [0, 1, 2]
+    for position in range(9):
+        sample = phase[position]
+        assert phase.entry(position) == (sample.image, ALL_CLASSES)
+        assert rows_of(sample) == expected_rows(sample.image, 2)
+        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
+        assert sample.counts.all()
+
+
+@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
+def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
+    phase: int, seen: int, dataset: JoinedDataset
+) -> None:
+    entries = make(dataset, phase)
+    classes = set()
+    for position in range(5 * len(entries.data)):
+        image, label = entries.entry(position)
+        sample = entries[position]
+        assert (sample.image, sample.position) == (image, position)
+        found = [OBJECTS[row][1] for row in rows_of(sample)]
+        assert sorted(rows_of(sample)) == expected_rows(image, seen)
+        assert sample.labels.tolist() == found
+        assert sample.counts.tolist() == [k == label for k in found]
+        # Those that count come first, so that an identical box of another class hides none.
+        assert sample.counts.any()
+        assert sample.counts.tolist() == sorted(sample.counts.tolist(), reverse=True)
+        assert max(found) < seen
+        classes.add(label)
+    assert classes == set(range(seen))
+
+
+def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: JoinedDataset) -> None:
+    for phase in range(3):
+        entries = make(dataset, phase)
+        for position in range(len(entries.data)):
+            sample = entries[position]
+            assert (sample.height, sample.width) == (20 + sample.image, 40 + sample.image)
+            assert sample.boxes[:, 1:].tolist() == [[1, 4, 4]] * len(sample.boxes)
+            for row, raw in zip(rows_of(sample), sample.segmentations, strict=True):
+                assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
+
+
+def test_every_epoch_has_the_entries_of_the_phase(dataset: JoinedDataset) -> None:
+    entries = make(dataset, 2)
+    size = len(entries.data)
+    for epoch in (0, 1, 3):
+        wanted = entries.data.epoch_entries(epoch)
+        found = [entries.entry(epoch * size + place) for place in range(size)]
+        assert found == list(zip(wanted.images.tolist(), wanted.labels.tolist(), strict=True))
+    assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
+
+
+def test_a_sample_is_a_function_of_its_position(dataset: JoinedDataset) -> None:
+    entries, fresh = make(dataset, 2), make(dataset, 2)
+    positions = list(range(3 * len(entries.data)))
+    forwards = [entries[position] for position in positions]
+    for position in reversed(positions):
+        again, sample = fresh[position], forwards[position]
+        assert (again.image, again.labels.tolist()) == (sample.image, sample.labels.tolist())
+
+
+def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(
+    dataset: JoinedDataset,
+) -> None:
+    assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
+    # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.
+    assert make(dataset, 1).segmentations.rows.tolist() == [0, 1, 2, 3, 4, 6, 8]
+    nothing_replayed = step_data(OCCURRENCES, range(4, 5), 1, seed=0, replay="none")
+    alone = PhaseDataset(dataset, LABELS, 5, nothing_replayed)
+    assert alone.segmentations.rows.tolist() == [9]
+    assert alone.wanted_images.tolist() == [3]
+
+
+def test_annotations_without_a_label_do_not_exist(dataset: JoinedDataset) -> None:
+    labels = LABELS.copy()
+    labels[6] = -1  # as of a crowd
+    entries = PhaseDataset(dataset, labels, 2, base_data(OCCURRENCES, range(2), seed=0))
+    assert rows_of(entries.sample(0, ALL_CLASSES)) == [1, 8]
+
+
+def test_an_image_without_usable_objects_is_an_empty_sample(dataset: JoinedDataset) -> None:
+    sample = make(dataset, 0).sample(4, ALL_CLASSES)
+    assert sample.boxes.shape == (0, 4)
+    assert sample.labels.shape == (0,)
+    assert sample.segmentations == []
+
+
+def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: JoinedDataset) -> None:
+    store = SegmentationStore(dataset, np.array([2, 5, 9]))
+    assert [json.loads(store[row])[0][0] for row in (9, 2, 5)] == [9, 2, 5]
+    for row in (0, 3, 10, -1):
+        with pytest.raises(KeyError):
+            store[row]
+    with pytest.raises(KeyError):
+        SegmentationStore(dataset, np.zeros(0, dtype=np.int64))[0]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])
+def test_positions_run_through_the_epochs_of_a_sampler(
+    dataset: JoinedDataset, sampling: Any
+) -> None:
+    data = base_data(OCCURRENCES, range(5), seed=0, sampling=sampling, repeat_threshold=0.9)
+    epochs = [data.epoch_entries(epoch) for epoch in range(12)]
+    if sampling == "repeat-factor":
+        assert len({len(one) for one in epochs}) > 1, "epochs of one length prove nothing"
+    expected = [int(image) for one in epochs for image in one.images]
+    entries = PhaseDataset(dataset, LABELS, 5, data)
+    found = [entries.entry(position) for position in range(len(expected))]
+    assert found == [(image, ALL_CLASSES) for image in expected]
+    # A run that continues asks for a late position first.
+    continued = PhaseDataset(dataset, LABELS, 5, data)
+    for position in (len(expected) - 1, 3, len(expected) // 2):
+        assert continued.entry(position) == found[position]
+
+
+# --- what counts, and what is to come ------------------------------------------------------------
+
+
+def with_options(dataset: JoinedDataset, phase: int, **options: Any) -> PhaseDataset:
+    """As `make`."""
+    if phase == 0:
+        return PhaseDataset(dataset, LABELS, 2, make(dataset, 0).data, **options)
+    seen = [3, 5][phase - 1]
+    return PhaseDataset(dataset, LABELS, seen, make(dataset, phase).data, **options)
+
+
+@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
+def test_where_others_count_all_seen_objects_do(
+    phase: int, seen: int, dataset: JoinedDataset
+) -> None:
+    entries = with_options(dataset, phase, others="count")
+    for position in range(2 * len(entries.data)):
+        sample = entries[position]
+        assert rows_of(sample) == expected_rows(sample.image, seen)
+        assert sample.counts.all()
+        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
+
+
+def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset: JoinedDataset) -> None:
+    entries, plain = with_options(dataset, 2, others="background"), make(dataset, 2)
+    for position in range(len(plain.data)):
+        ours, theirs = entries[position], plain[position]
+        assert rows_of(ours) == rows_of(theirs)
+        assert ours.counts.tolist() == theirs.counts.tolist()
+
+
+@pytest.mark.parametrize("others", ["ignore", "count", "background"])
+@pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3)])
+def test_objects_of_the_future_are_there_and_never_count(
+    phase: int, seen: int, others: Any, dataset: JoinedDataset
+) -> None:
+    entries = with_options(dataset, phase, others=others, future="ignore")
+    plain = with_options(dataset, phase, others=others)
+    later = 0
+    for position in range(3 * len(plain.data)):
+        ours, theirs = entries[position], plain[position]
+        assert ours.image == theirs.image
+        assert sorted(rows_of(ours)) == expected_rows(ours.image, 5)
+        labels = [OBJECTS[row][1] for row in rows_of(ours)]
+        assert ours.labels.tolist() == [label if label < seen else -1 for label in labels]
+        assert not ours.counts[ours.labels < 0].any()
+        # Those that count are the same, and come first.
+        count = int(theirs.counts.sum())
+        assert ours.counts.tolist() == [True] * count + [False] * (len(labels) - count)
+        assert rows_of(ours)[:count] == rows_of(theirs)[:count]
+        for row, raw in zip(rows_of(ours), ours.segmentations, strict=True):
+            assert json.loads(raw)[0][0] == row
+        later += int((ours.labels < 0).sum())
+    assert later > 0
+
+
+def test_what_has_no_label_has_no_future_either(dataset: JoinedDataset) -> None:
+    labels = LABELS.copy()
+    labels[7] = -1  # as of a crowd, of label 3 before
+    data = base_data(OCCURRENCES, range(2), seed=0)
+    entries = PhaseDataset(dataset, labels, 2, data, future="ignore")
+    assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
+
+
+def test_in_the_last_phase_there_is_no_future(dataset: JoinedDataset) -> None:
+    entries, plain = with_options(dataset, 2, future="ignore"), make(dataset, 2)
+    for position in range(len(plain.data)):
+        assert rows_of(entries[position]) == rows_of(plain[position])
+        assert entries[position].labels.min() >= 0

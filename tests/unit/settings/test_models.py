@@ -1,0 +1,466 @@
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lst_cli.errors import LstError
+from lst_cli.settings.load import OWNED_DETECTRON2_KEYS, build_settings, load_settings
+from lst_cli.settings import models as config
+from lst_cli.settings.models import Settings
+from lst_cli.settings.nested import merge, override_table
+from lst_cli.settings.presets import PRESETS
+
+
+def refusal(*words: str, file: Path | None = None) -> str:
+    with pytest.raises(LstError) as caught:
+        load_settings(file, words)
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def test_defaults_are_the_numbers_of_the_paper() -> None:
+    ours = Settings()
+    assert ours.preset == "paper-r50"
+    assert (ours.base.lr, ours.base.decay_epochs, ours.base.epochs) == (0.01, (6.0, 8.0), 10.0)
+    assert (ours.step.lr, ours.step.decay_epochs, ours.step.epochs) == (0.002, (6.0,), 10.0)
+    assert (ours.base.rois_per_image, ours.step.rois_per_image) == (512, 100)
+    assert (ours.base.batch_size, ours.base.momentum, ours.base.weight_decay) == (8, 0.9, 1e-4)
+    assert (ours.data.min_size, ours.data.max_size, ours.data.flip) == ((800,), 1333, 0.5)
+    assert (ours.eval.detections, ours.eval.score_threshold) == (300, 0.0)
+    assert ours.eval.nms_threshold == 0.5
+    assert ours.model.cosine_scale == 10.0
+    assert ours.step.replay == "balanced"
+
+
+def test_settings_cannot_be_changed_once_made() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().base.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_each_preset_is_valid_and_differs_in_known_values_only(name: str) -> None:
+    chosen = load_settings(None, [f"preset={name}"])
+    assert chosen.preset == name
+    known = {field for field in Settings.model_fields if field not in ("preset", "seed", "device")}
+    assert PRESETS[name].keys() <= known
+
+
+def test_presets_hold_plain_values_and_no_code() -> None:
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(item) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return all(plain(item) for item in value)
+        return isinstance(value, bool | int | float | str)
+
+    assert all(plain(dict(preset)) for preset in PRESETS.values())
+    assert not plain({"a": len})
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_detectron2_knows_every_key_of_every_preset(name: str) -> None:
+    from lst_cli.modeling.build import detectron2_config
+
+    chosen = load_settings(None, [f"preset={name}"])
+    node = detectron2_config(chosen, classes=3, rois_per_image=7)
+    for dotted, value in chosen.detectron2.items():
+        found = node
+        for part in dotted.split("."):
+            found = getattr(found, part)
+        assert list(found) == list(value) if isinstance(value, list) else found == value
+
+
+@pytest.mark.engine
+def test_detectron2_refuses_a_key_it_does_not_know_by_name() -> None:
+    from lst_cli.modeling.build import detectron2_config
+
+    wrong = load_settings(None, ["detectron2.MODEL.RPN.NO_SUCH_KEY=1"])
+    with pytest.raises(LstError, match=r"MODEL\.RPN\.NO_SUCH_KEY"):
+        detectron2_config(wrong, classes=3, rois_per_image=7)
+
+
+# --- where values come from ----------------------------------------------------------------------
+
+
+def test_the_command_line_overrides_the_file_and_the_file_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text('preset = "lite"\nseed = 5\n[base]\nlr = 0.5\nbatch_size = 3\n')
+    ours = load_settings(file, ["base.lr=0.25"])
+    assert (ours.base.lr, ours.base.batch_size, ours.seed) == (0.25, 3, 5)
+    assert ours.base.optimizer == PRESETS["lite"]["base"]["optimizer"]
+
+
+def test_a_preset_given_on_the_command_line_replaces_that_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text('preset = "lite"\n')
+    assert load_settings(file, ["preset=paper-r50"]) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("word", "path", "value"),
+    [
+        ("base.lr=0.02", ("base", "lr"), 0.02),
+        ("base.lr=1e-3", ("base", "lr"), 0.001),
+        ("base.lr=.5", ("base", "lr"), 0.5),  # no TOML number, but anybody's
+        ("base.amp=true", ("base", "amp"), True),
+        ("base.amp=True", ("base", "amp"), True),
+        ("data.min_size=[640, 672]", ("data", "min_size"), (640, 672)),
+        ("step.decay_epochs=[]", ("step", "decay_epochs"), ()),
+        ("step.replay=none", ("step", "replay"), "none"),
+        ('step.replay="all"', ("step", "replay"), "all"),
+        ("eval.bins==1,<5,>=5", ("eval", "bins"), "=1,<5,>=5"),
+        ("model.config=a/b=c.yaml", ("model", "config"), "a/b=c.yaml"),
+        (" seed =7", ("seed",), 7),
+        ("detectron2.MODEL.RPN.NMS_THRESH=0.6", ("detectron2", "MODEL.RPN.NMS_THRESH"), 0.6),
+        ('detectron2."MODEL.FPN.NORM"=GN', ("detectron2", "MODEL.FPN.NORM"), "GN"),
+        (
+            "detectron2.MODEL.ANCHOR_GENERATOR.SIZES=[[32], [64]]",
+            ("detectron2", "MODEL.ANCHOR_GENERATOR.SIZES"),
+            [[32], [64]],
+        ),
+    ],
+)
+def test_a_word_of_set_is_read(word: str, path: tuple[str, ...], value: object) -> None:
+    found: Any = load_settings(None, [word])
+    for name in path:
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_detectron2_keys_may_stand_in_the_file_without_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text('[detectron2]\nMODEL.RPN.NMS_THRESH = 0.6\n"MODEL.FPN.NORM" = "GN"\n')
+    assert load_settings(file).detectron2 == {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.FPN.NORM": "GN"}
+
+
+def test_no_words_make_no_table() -> None:
+    assert override_table([]) == {}
+
+
+def test_later_words_win() -> None:
+    assert override_table(["base.lr=1", "base.lr=2", "step.lr=3"]) == {
+        "base": {"lr": 2},
+        "step": {"lr": 3},
+    }
+
+
+tables = st.recursive(
+    st.integers(),
+    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+    max_leaves=8,
+).filter(lambda value: isinstance(value, dict))
+
+
+@given(tables, tables)
+@settings(deadline=None)
+def test_what_lies_above_wins_and_neither_table_changes(low: Any, high: Any) -> None:
+    kept = (repr(low), repr(high))
+    merged = merge(low, high)
+    assert (repr(low), repr(high)) == kept
+    assert merge(merged, high) == merged
+    assert merged.keys() == low.keys() | high.keys()
+    assert all(merged[key] == value for key, value in high.items() if not isinstance(value, dict))
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_all_problems_are_told_at_once_each_with_its_file_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text(
+        "seed = -1\ncolour = 3\n[base]\nlr = -0.5\nlearning_rate = 1\n"
+        '[detectron2]\n"MODEL.DEVICE" = "cpu"\n"SOLVER.BASE_LR" = 1.0\n'
+    )
+    message = refusal("step.epochs=0", "data.min_size=[0]", file=file)
+    assert message.startswith("8 settings refused: ")
+    for part in (
+        "lst.toml: seed: should be greater than or equal to 0, got -1",
+        "lst.toml: colour: unknown setting",
+        "lst.toml: base.lr: should be greater than 0, got -0.5",
+        "lst.toml: base.learning_rate: unknown setting",
+        "--set: step.epochs: should be greater than 0, got 0",
+        "--set: data: min_size needs one or more sizes above 0",
+        "lst.toml: detectron2.MODEL.DEVICE: is decided by device",
+        "lst.toml: detectron2.SOLVER.BASE_LR: has no effect",
+    ):
+        assert part in message
+
+
+def test_an_unknown_key_names_the_likeliest_one() -> None:
+    assert (
+        refusal("step.epoch=3") == "--set: step.epoch: unknown setting; did you mean step.epochs?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("seed=2147483648", "seed: should be less than 2147483648"),
+        ("seed=1.5", "seed: should be a valid integer"),
+        ("device=gpu", "device: should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ("base.lr=nan", "base.lr: should be a finite number, got nan"),
+        ("base.lr=fast", "base.lr: should be a valid number"),
+        ("base=3", "base: should be a table of settings, got 3"),
+        ("base.lr.x=3", "base.lr: should be a valid number"),
+        ("detectron2=3", "detectron2: should be a table of settings, got 3"),
+        ("eval.bins=5", "eval.bins: should be a valid string, got 5"),
+        ('data.min_size=[800, "x"]', "--set: data.min_size.1: should be a valid integer"),
+        ("base.decay_epochs=[8, 6]", "base: decay_epochs [8.0, 6.0] must rise and lie between 0"),
+        ("base.decay_epochs=[10]", "decay_epochs [10.0] must rise and lie between 0 and epochs"),
+        ("data.max_size=700", "data: max_size is smaller than min_size"),
+        ("detectron2.MODEL.X=nan", "detectron2.MODEL.X: should be a number, text"),
+        ("detectron2.MODEL.X=2020-01-01", "detectron2.MODEL.X: should be a number, text"),
+        ("preset=papr", "--set: preset: 'papr' is not one of paper-r50, paper-x101, lite"),
+        ("preset=3", "preset: 3 is not one of"),
+        ("base.lr", "--set base.lr: expected key=value"),
+        ("=3", "--set =3: expected key=value"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
+    assert part in refusal(word)
+
+
+def test_the_strength_of_calibration_is_a_number_or_left_to_be_chosen() -> None:
+    assert Settings().eval.calibration_strength == "auto"
+    norcal, phases = "eval.calibration=norcal", "eval.calibration=phases"
+    for words, strength in (
+        ([norcal, "eval.calibration_strength=auto"], "auto"),
+        ([norcal, "eval.calibration_strength=2"], 2.0),
+        ([phases, "eval.calibration_strength=-1.5"], -1.5),
+        ([norcal, "eval.calibration_strength=-1.0"], -1.0),  # as older settings have it
+    ):
+        assert load_settings(None, words).eval.calibration_strength == strength
+    for word in ("strong", "nan", "true", "11", "[1]"):
+        message = refusal(f"eval.calibration_strength={word}")
+        assert message.startswith(
+            "--set: eval.calibration_strength: should be a number from -10 to 10 or 'auto', got "
+        )
+    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=2.5")
+    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=-2")
+    assert load_settings(None, [phases, "eval.calibration_strength=-2"])
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "good"),
+    [
+        ("base.ema", ("-0.1", "1"), ("0", "0.999")),
+        ("step.ema", ("-0.1", "1"), ("0", "0.999")),
+        ("base.future", ("count", "true"), ("background", "ignore")),
+        ("step.future", ("count", "true"), ("background", "ignore")),
+        ("step.distill_regions", ("old", "all"), ("new", "seen", "sampled")),
+        ("step.distill_boxes", ("-1",), ("0", "2.5")),
+        ("step.others", ("none", "1"), ("ignore", "count", "background")),
+        ("step.previous_share", ("-0.1", "1"), ("0", "0.5")),
+        ("step.rebalance_epochs", ("-1",), ("0", "0.5")),
+    ],
+)
+def test_options_against_forgetting_have_their_range(
+    key: str, bad: tuple[str, ...], good: tuple[str, ...]
+) -> None:
+    for value in bad:
+        assert key in refusal(f"{key}={value}")
+    section, name = key.split(".")
+    for value in good:
+        found = getattr(getattr(load_settings(None, [f"{key}={value}"]), section), name)
+        assert found == type(found)(value)
+    # Without them training is the paper's.
+    assert getattr(getattr(load_settings(None, []), section), name) == type(found)(good[0])
+
+
+@pytest.mark.parametrize(
+    "key", ["others", "previous_share", "rebalance_epochs", "distill_regions", "distill_boxes"]
+)
+def test_the_base_phase_has_no_options_about_what_came_before(key: str) -> None:
+    assert f"base.{key}: unknown setting" in refusal(f"base.{key}=0")
+
+
+def test_more_shots_than_are_kept_are_refused_unless_every_image_is_read_anew() -> None:
+    assert refusal("mwg.shots=5") == (
+        "--set: mwg: shots = 5 boxes a class cannot be drawn from kept = 4"
+    )
+    assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.kept=2")
+    assert load_settings(None, ["mwg.shots=4"]).mwg.shots == 4
+    assert load_settings(None, ["mwg.shots=5", "mwg.kept=5"]).mwg.kept == 5
+    assert load_settings(None, ["mwg.shots=5", "mwg.support=exact"]).mwg.shots == 5
+
+
+@pytest.mark.parametrize("key", list(OWNED_DETECTRON2_KEYS))
+def test_detectron2_keys_with_a_setting_of_their_own_are_refused(key: str) -> None:
+    assert f"detectron2.{key}: is decided by {OWNED_DETECTRON2_KEYS[key]}" in refusal(
+        f"detectron2.{key}=1"
+    )
+
+
+def test_the_order_of_colour_channels_may_be_set() -> None:
+    assert load_settings(None, ["detectron2.INPUT.FORMAT=RGB"]).detectron2 == {
+        "INPUT.FORMAT": "RGB"
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"seed = ", "not valid TOML"),
+        (b"seed = 1\nseed = 2\n", "not valid TOML"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, part: str) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_bytes(content)
+    with pytest.raises(LstError) as caught:
+        load_settings(file)
+    assert str(file) in caught.value.message
+    assert part in caught.value.message
+
+
+def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match=r"nowhere\.toml: no such file"):
+        load_settings(tmp_path / "nowhere.toml")
+    with pytest.raises(LstError, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+def test_an_empty_table_gives_the_defaults() -> None:
+    assert build_settings({}) == Settings()
+
+
+# --- Python 3.10 ---------------------------------------------------------------------------------
+
+
+def test_python_310_reads_toml_with_tomli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    tomli = types.ModuleType("tomli")
+
+    def loads(text: str) -> dict[str, Any]:
+        asked.append(text)
+        return {"seed": 4}
+
+    tomli.loads = loads  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tomli", tomli)
+    original = builtins.__import__
+
+    def without_tomllib(name: str, *rest: Any) -> Any:
+        if name == "tomllib":
+            raise ModuleNotFoundError(name)
+        return original(name, *rest)
+
+    monkeypatch.setattr(sys, "version_info", (3, 10, 14))
+    monkeypatch.setattr(builtins, "__import__", without_tomllib)
+    file = tmp_path / "lst.toml"
+    file.write_text("seed = 4\n")
+    assert load_settings(file).seed == 4
+    assert asked == ["seed = 4\n"]
+
+
+def test_the_settings_are_read_without_torch() -> None:
+    code = (
+        "import sys; from lst_cli.settings.load import load_settings; load_settings(None); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(config.__file__).parents[2])
+
+
+# --- values without measure ----------------------------------------------------------------------
+
+SECTIONS = [
+    (name, field.annotation)
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, config.Section)
+]
+
+NUMBERS = [
+    f"{name}.{key}" if name else key
+    for name, section in [("", Settings), *SECTIONS]
+    for key, field in section.model_fields.items()
+    if isinstance(field.get_default(call_default_factory=True), int | float)
+    and not isinstance(field.get_default(call_default_factory=True), bool)
+]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", ["1e308", "99999999999999999999", "0x" + "f" * 6000, "-1e308"])
+def test_every_number_has_bounds(key: str, value: str) -> None:
+    message = refusal(f"{key}={value}")
+    assert f"--set: {key}: " in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.min_size=[1000000]",
+        "data.min_size=" + str([1] * 2000),
+        "base.decay_epochs=" + str([0.1] * 2000),
+        "step.freeze=" + str(["a"] * 2000),
+        "eval.bins=" + "=1," * 3000,
+        "model.config=" + "x" * 5000,
+        "seed=" + "9" * 5000,
+        "base.lr=" + "[" * 3000,
+        "base.lr=" + "[" * 100 + "]" * 100,
+        "base.lr=" + "{a=" * 2000,
+        "a." * 3000 + "b=1",
+        "base." + "x" * 50_000 + "=1",
+        'eval.calibration_strength="' + "f" * 6000 + '"',
+        "detectron2.MODEL.RPN.NMS_THRESH=0x" + "f" * 6000,
+        "detectron2.MODEL.RPN.NMS_THRESH=1e300",
+        "detectron2.MODEL.RPN.NMS_THRESH=" + "x" * 6000,
+        "preset=" + "x" * 6000,
+        "x" * 6000,
+    ],
+    ids=lambda word: word[:30],
+)
+def test_a_value_or_a_key_without_measure_is_refused_in_a_short_line(word: str) -> None:
+    assert len(refusal(word)) < 300
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"a = " + b"[" * 10_000, "nested"),
+        (b"a = " + b"[" * 50 + b"]" * 50, "nested"),
+        (b"[" + b".".join([b"a"] * 3000) + b"]", "nested"),
+        (b".".join([b"a"] * 3000) + b" = 1", "nested"),
+        (b"a = " + b"{b = " * 3000 + b"1" + b"}" * 3000, "nested"),
+        (b"a = 1\0", "not valid TOML"),
+        (b"\x89PNG\r\n", "no UTF-8 text"),
+        ("seed = 1".encode("utf-16"), "no UTF-8 text"),
+        (b"# " + b"x" * 2**20, "larger than"),
+        (b"".join(b"k%d = 1\n" % n for n in range(3000)), "and 2,990 more"),
+        (b"seed = 1\rdevice = 2", "not valid TOML"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_file_without_measure_is_refused_in_a_short_line(
+    tmp_path: Path, content: bytes, part: str
+) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_bytes(content)
+    message = refusal(file=file)
+    assert part in message
+    assert "lst.toml" in message
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfseed = 3\n", b"seed = 3\r\n[base]\r\nlr = 0.1\r\n"]
+)
+def test_a_file_of_another_editor_is_read(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_bytes(content)
+    assert load_settings(file).seed == 3

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from lst_cli.errors import LstError
+from lst_cli.settings.load import load_settings
+from lst_cli.settings.models import Settings
+from lst_cli.settings.nested import read_toml
+from lst_cli.settings.presets import PRESETS
+from lst_cli.split.init import render_settings, write_settings
+
+OVERRIDES = (
+    (),
+    ("seed=7", "base.lr=0.5", "step.decay_epochs=[]", "data.min_size=[100]"),
+    ("eval.bins==1,<5", 'detectron2."MODEL.FPN.NORM"=GN', "detectron2.MODEL.PIXEL_STD=[1.0, 2]"),
+    ("step.freeze=[]", "device=cpu", "base.amp=true", "step.replay=all", "model.config=ü\"'.yaml"),
+)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("words", OVERRIDES)
+def test_a_written_file_reads_back_to_the_same_settings(
+    tmp_path: Path, preset: str, words: tuple[str, ...]
+) -> None:
+    chosen = (f"preset={preset}", *words)
+    write_settings(tmp_path / "lst.toml", chosen)
+    assert load_settings(tmp_path / "lst.toml") == load_settings(None, chosen)
+
+
+@given(
+    st.integers(0, 2**31 - 1),
+    st.floats(1e-6, 10),
+    st.lists(st.integers(1, 1333), min_size=1, max_size=4),
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"),
+        min_size=1,
+    ).filter(lambda text: text == text.strip()),
+)
+@settings(deadline=None, max_examples=60)
+def test_any_value_survives_the_file(seed: int, lr: float, sizes: list[int], name: str) -> None:
+    words = (
+        f"seed={seed}",
+        f"base.lr={lr!r}",
+        f"data.min_size={sizes}",
+        f"model.config={json.dumps(name, ensure_ascii=False)}",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_settings(Path(folder) / "lst.toml", words)
+        assert load_settings(Path(folder) / "lst.toml") == load_settings(None, words)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_the_file_shows_every_setting_with_what_it_means(preset: str) -> None:
+    text = render_settings((f"preset={preset}",))
+    lines = text.splitlines()
+    model = Settings()
+    for name, section in model:
+        if name == "detectron2":
+            continue
+        keys = type(section).model_fields if isinstance(section, BaseModel) else {}
+        for key in keys or [name]:
+            places = [place for place, line in enumerate(lines) if f"{key} = " in line]
+            assert places, key
+            field = (keys or type(model).model_fields)[key]
+            assert any(lines[place - 1] == f"# {field.description}" for place in places), key
+
+
+def test_only_chosen_values_are_set_in_the_file(tmp_path: Path) -> None:
+    write_settings(tmp_path / "lst.toml", ("preset=lite", "base.lr=0.5"))
+    assert read_toml(tmp_path / "lst.toml") == {
+        "preset": "lite", "data": {}, "model": {}, "base": {"lr": 0.5}, "step": {}, "mwg": {},
+        "eval": {}, "detectron2": {},
+    }  # fmt: skip
+
+
+def test_every_line_becomes_a_setting_when_its_mark_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    lines = [
+        line[1:] if line.startswith("#") and not line.startswith("# ") else line
+        for line in render_settings(("preset=lite",)).splitlines()
+    ]
+    file.write_text("\n".join(lines))
+    assert load_settings(file) == load_settings(None, ["preset=lite"])
+    assert len(read_toml(file)["step"]) == len(type(Settings().step).model_fields)
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text("seed = 1\n")
+    with pytest.raises(LstError, match=r"lst\.toml exists already") as caught:
+        write_settings(file)
+    assert "--force" in str(caught.value.hint)
+    assert file.read_text() == "seed = 1\n"
+    write_settings(file, force=True)
+    assert load_settings(file) == Settings()
+
+
+def test_refused_values_write_no_file(tmp_path: Path) -> None:
+    with pytest.raises(LstError, match=r"base\.lr"):
+        write_settings(tmp_path / "lst.toml", ("base.lr=-1",))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,305 @@
+"""Which file is what: recognised by content, unwrapped, or named in one line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import random
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save, save_file
+from torch import nn
+
+from lst_cli.errors import LstError
+from lst_cli.weights.files import read_weights
+from lst_cli.weights.load import load_weights
+
+pytestmark = pytest.mark.engine
+
+
+class Small(nn.Module):
+    """A network with names as ours: a body, and a predictor of its own classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.roi_heads = nn.ModuleDict({"box_predictor": nn.Linear(4, 2)})
+
+
+TENSORS = {
+    name: torch.rand(tuple(tensor.shape))
+    for name, tensor in Small().state_dict().items()
+    if name.startswith("backbone") and tensor.is_floating_point()
+}
+
+
+def torch_bytes(content: Any, *, old: bool = False) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=not old)
+    return file.getvalue()
+
+
+def zipped(**files: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("__", "/").replace("_DOT_", "."), data)
+    return file.getvalue()
+
+
+def tarred(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        entry = tarfile.TarInfo("model.pth")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
+
+
+def scripted() -> bytes:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), file)
+    return file.getvalue()
+
+
+def arrays() -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in TENSORS.items()}
+
+
+def wrapped(*keys: str) -> dict[str, Any]:
+    content: dict[str, Any] = dict(TENSORS)
+    for key in keys:
+        content = {"epoch": 3, "optimizer": {"state": {}}, key: content}
+    return content
+
+
+def named(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in TENSORS.items()}
+
+
+GOOD: dict[str, Callable[[], bytes]] = {
+    "safetensors": lambda: save(TENSORS),
+    "zip": lambda: torch_bytes(TENSORS),
+    "old torch": lambda: torch_bytes(TENSORS, old=True),
+    "pickle": lambda: pickle.dumps({"model": arrays()}),
+    "protocol 0": lambda: pickle.dumps({"model": arrays()}, 0),
+    "state_dict": lambda: torch_bytes(wrapped("state_dict")),
+    "model_state_dict": lambda: torch_bytes(wrapped("model_state_dict"), old=True),
+    "weights in a model": lambda: torch_bytes(wrapped("weights", "model")),
+    "three deep": lambda: torch_bytes(wrapped("module", "state_dict", "ema")),
+    "arrays in a state_dict": lambda: pickle.dumps({"state_dict": arrays()}),
+    "DDP": lambda: torch_bytes(named("module.")),
+    "compiled": lambda: torch_bytes({"state_dict": named("_orig_mod.")}),
+    "DDP and compiled": lambda: torch_bytes(named("module._orig_mod.")),
+    "a wrapper of its own": lambda: save(named("generalized_rcnn.net.")),
+    "two copies": lambda: torch_bytes(TENSORS | {f"ema.{n}": t * 0 for n, t in TENSORS.items()}),
+    "a compiled part": lambda: torch_bytes(
+        {n.replace("backbone.", "backbone._orig_mod."): t for n, t in TENSORS.items()}
+    ),
+    "parameters": lambda: torch_bytes({n: nn.Parameter(t) for n, t in TENSORS.items()}),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".bin", ".safetensors"])
+@pytest.mark.parametrize("form", GOOD)
+def test_weights_are_found_whatever_is_around_them(form: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(GOOD[form]())
+    model = Small()
+    report = load_weights(model, str(path))
+    assert set(report.matched) == set(TENSORS)
+    for name, tensor in TENSORS.items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
+def test_other_widths_of_numbers_are_converted(
+    form: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    tensors = {name: tensor.to(dtype) for name, tensor in TENSORS.items()}
+    data = save(tensors) if form == "safetensors" else torch_bytes(tensors, old=form == "old")
+    path = tmp_path / "weights"
+    path.write_bytes(data)
+    model = Small()
+    load_weights(model, str(path))
+    name = "backbone.0.weight"
+    assert torch.equal(model.state_dict()[name], tensors[name].float())
+
+
+OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
+    "nothing": (lambda: b"", "is empty"),
+    "git lfs": (
+        lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:4\nsize 1\n",
+        "Git LFS pointer",
+    ),
+    "page": (lambda: b"\n<!DOCTYPE html><html>404</html>", "web page"),
+    "xml": (lambda: b"<?xml version='1.0'?><Error/>", "web page"),
+    "gzip": (lambda: gzip.compress(torch_bytes(TENSORS)), "gzip"),
+    "tar": (lambda: tarred(b"x"), "tar archive"),
+    "zip of a file": (lambda: zipped(model_DOT_pth=b"x"), "zip archive"),
+    "cut zip": (lambda: torch_bytes(TENSORS)[:-100], "cut short"),
+    "cut in the middle": (lambda: torch_bytes(TENSORS)[:700], "cut short"),
+    "cut old": (lambda: torch_bytes(TENSORS, old=True)[:-5], "cut short"),
+    "cut safetensors": (lambda: save(TENSORS)[:-5], "cut short"),
+    "torchscript": (scripted, "TorchScript"),
+    "onnx": (lambda: b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "ONNX"),
+    "keras": (lambda: b"\x89HDF\r\n\x1a\n", "HDF5"),
+    "new keras": (lambda: zipped(model_DOT_weights_DOT_h5=b"x"), "Keras"),
+    "npz": (lambda: zipped(a_DOT_npy=b"x"), "npz"),
+    "npy": (lambda: b"\x93NUMPY\x01\0", "numpy array"),
+    "json": (lambda: json.dumps({"weight_map": {}}).encode(), "JSON"),
+    "yaml": (lambda: b"MODEL:\n  WEIGHTS: x\n", "is text"),
+    "image": (lambda: b"\x89PNG\r\n", "image"),
+    "gguf": (lambda: b"GGUF\3\0", "GGUF"),
+    "noise": (lambda: bytes(range(255, 128, -1)), "damaged"),
+    "only settings": (lambda: torch_bytes({"optimizer": {"lr": 0.1}, "epoch": 3}), "optimizer"),
+    "a list": (lambda: pickle.dumps([1.0]), "no table"),
+    "a whole model": (lambda: torch_bytes(Small()), "it would run"),
+    "an empty archive": (lambda: zipped(a__data_DOT_pkl=b"N."), "no table"),
+    "objects": (lambda: pickle.dumps({"model": {"a": np.array([None])}}), "no number"),
+    "infinite": (
+        lambda: save({n: t * float("nan") for n, t in TENSORS.items()}),
+        "not finite",
+    ),
+    "too large": (
+        lambda: save({n: t.double() * 1e300 for n, t in TENSORS.items()}),
+        "not finite",
+    ),
+    "8 bits": (lambda: save({n: t.to(torch.int8) for n, t in TENSORS.items()}), "int8"),
+    "8 bit floats": (
+        lambda: save({n: t.to(torch.float8_e4m3fn) for n, t in TENSORS.items()}),
+        "float8",
+    ),
+    "another network": (
+        lambda: torch_bytes({"layer1.0.conv1.weight": torch.zeros(3)}),
+        "such as layer1.0.conv1.weight, the network's such as backbone.0.weight",
+    ),
+    "other sizes": (
+        lambda: torch_bytes({"backbone.0.weight": torch.zeros(8, 3)}),
+        r"backbone.0.weight is \(8, 3\) there and \(4, 3\) in the network",
+    ),
+    "a large head": (lambda: (2**60).to_bytes(8, "little") + b"{", "damaged"),
+    "a deep head": (lambda: (2**20).to_bytes(8, "little") + b'{"a":' * 209_716, "damaged"),
+}
+
+
+@pytest.mark.parametrize("form", OTHER)
+def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_path: Path) -> None:
+    make, words = OTHER[form]
+    path = tmp_path / "model.pth"
+    path.write_bytes(make())
+    with pytest.raises(LstError, match=words) as caught:
+        load_weights(Small(), str(path))
+    message, hint = caught.value.message, caught.value.hint or ""
+    assert str(path) in message
+    assert "\n" not in message + hint
+    assert hint
+    assert not any(
+        word in message + hint for word in ("weights_only", "safe_globals", "torch.load")
+    )
+
+
+def test_a_directory_says_which_file_in_it_to_give(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "model.safetensors")
+    with pytest.raises(LstError, match="is a directory") as caught:
+        read_weights(str(tmp_path))
+    assert caught.value.hint == f"--weights {tmp_path / 'model.safetensors'}"
+
+
+@pytest.mark.parametrize("source", ["a\0b.pth", "/dev/zero", "s3://bucket/model.pth", "x" * 5000])
+def test_odd_sources_are_named(source: str) -> None:
+    with pytest.raises(LstError, match="--weights"):
+        read_weights(source)
+
+
+def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "model.pkl"
+    page.write_bytes(b"<html>404</html>")
+    manager = "lst_cli.weights.files.PathManager.get_local_path"
+    monkeypatch.setattr(manager, lambda source: str(page))
+    with pytest.raises(LstError, match="is a web page") as caught:
+        read_weights("https://x/model.pkl")
+    assert (caught.value.hint or "").startswith(f"rm {page}")
+
+
+def compressed(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
+    file, kind = io.BytesIO(), zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", kind) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name, data: data[:-4] if "/data/" in name else data,
+        lambda name, data: data + bytes(10**7) if "/data/" in name else data,
+        lambda name, data: (
+            data.replace(b"cpu", b"xpu").replace(b"FloatStorage", b"ByteStorage")
+            if name.endswith("data.pkl")
+            else data
+        ),
+    ],
+    ids=["storages too short", "storages that unpack to much", "another kind"],
+)
+def test_an_archive_whose_parts_do_not_fit_is_refused(
+    change: Callable[[str, bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(compressed(torch_bytes(TENSORS), change))
+    with pytest.raises(LstError):
+        read_weights(str(path))
+    path.write_bytes(compressed(torch_bytes(TENSORS), lambda name, data: data))
+    assert set(read_weights(str(path))[0]) == set(TENSORS)
+
+
+@pytest.mark.parametrize("form", ["zip", "old torch", "pickle", "safetensors"])
+def test_damaged_files_are_read_or_refused_and_never_more(form: str, tmp_path: Path) -> None:
+    rng = random.Random(form)
+    whole = GOOD[form]()
+    path = tmp_path / "model"
+    refused = 0
+    for _ in range(120):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
+        path.write_bytes(data)
+        try:
+            read_weights(str(path))
+        except LstError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{pipe}", "it is a named pipe"),
+        ("/dev/zero", "it is a device"),
+        ("/proc/self/maps", "it is a file of the kernel"),
+        ("x" * 300, "file name too long"),
+        ("{pipe}/below", "not a directory"),
+    ],
+)
+def test_what_is_no_regular_file_is_not_read_and_not_waited_for(
+    tmp_path: Path, source: str, reason: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LstError, match=reason) as caught:
+        read_weights(source.format(pipe=tmp_path / "pipe"))
+    assert caught.value.hint

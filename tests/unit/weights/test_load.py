@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lst_cli.errors import LstError
+from lst_cli.weights.load import load_weights
+
+pytestmark = pytest.mark.engine
+
+# A ResNet-50 of detectron2's own, as thin as it goes.
+THIN_R50: dict[str, Any] = {
+    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": 4,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
+    "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
+    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+}
+PREDICTORS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
+OURS = ("roi_heads.mask_head.transfer.", "roi_heads.mask_head.mlp.", PREDICTORS[0])
+
+
+@pytest.fixture(scope="module")
+def thin(make_model: Callable[..., Any]) -> Callable[[int], Any]:
+    return lambda seed: make_model(5, seed=seed, detectron2=THIN_R50)
+
+
+@pytest.fixture(scope="module")
+def coco(thin: Callable[[int], Any]) -> dict[str, np.ndarray]:
+    """Arrays of a Mask R-CNN for 80 classes, under detectron2's names."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: rng.uniform(0.5, 1.5, tuple(tensor.shape)).astype(np.float32)
+        for name, tensor in thin(1).state_dict().items()
+        if not name.startswith(OURS)
+    }
+    for name, shape in {
+        "box_predictor.cls_score.weight": (81, 32),
+        "box_predictor.cls_score.bias": (81,),
+        "box_predictor.bbox_pred.weight": (320, 32),
+        "box_predictor.bbox_pred.bias": (320,),
+        "mask_head.predictor.weight": (80, 8, 1, 1),
+        "mask_head.predictor.bias": (80,),
+    }.items():
+        arrays[f"roi_heads.{name}"] = np.zeros(shape, dtype=np.float32)
+    return arrays
+
+
+@pytest.fixture
+def pickled(tmp_path: Path) -> Callable[..., str]:
+    def write(content: object, name: str = "model.pkl", protocol: int = 2) -> str:
+        path = tmp_path / name
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
+        return str(path)
+
+    return write
+
+
+def caffe2_name(name: str) -> str:
+    """Detectron's name of a tensor, written from its published models."""
+    kind = {
+        "norm.weight": "bn_s",
+        "norm.bias": "bn_b",
+        "norm.running_mean": "bn_rm",
+        "norm.running_var": "bn_riv",
+    }
+    stem, _, last = name.rpartition(".")
+    if stem.endswith(".norm"):
+        stem, last = stem.removesuffix(".norm"), f"norm.{last}"
+    ending = {"weight": "w", "bias": "b", **kind}[last]
+    fixed = {
+        "proposal_generator.rpn_head.conv": "conv_rpn_fpn2",
+        "proposal_generator.rpn_head.objectness_logits": "rpn_cls_logits_fpn2",
+        "proposal_generator.rpn_head.anchor_deltas": "rpn_bbox_pred_fpn2",
+        "roi_heads.box_head.fc1": "fc6",
+        "roi_heads.box_head.fc2": "fc7",
+        "roi_heads.box_predictor.cls_score": "cls_score",
+        "roi_heads.box_predictor.bbox_pred": "bbox_pred",
+        "roi_heads.mask_head.mask_fcn1": "_[mask]_fcn1",
+        "roi_heads.mask_head.deconv": "conv5_mask",
+        "roi_heads.mask_head.predictor": "mask_fcn_logits",
+    }
+    if stem in fixed:
+        return f"{fixed[stem]}_{ending}"
+    if stem.startswith("backbone.fpn_lateral"):
+        stage = stem[-1]
+        return f"fpn_inner_res{stage}_2_sum{'' if stage == '5' else '_lateral'}_{ending}"
+    if stem.startswith("backbone.fpn_output"):
+        return f"fpn_res{stem[-1]}_2_sum_{ending}"
+    stem = stem.removeprefix("backbone.bottom_up.")
+    if stem == "stem.conv1":
+        return f"conv1_{ending}" if last == "weight" else f"res_conv1_{ending}"
+    stage, block, layer = stem.split(".")
+    branch = {"shortcut": "1", "conv1": "2a", "conv2": "2b", "conv3": "2c"}[layer]
+    return f"{stage}_{block}_branch{branch}_{ending}"
+
+
+def to_caffe2(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same weights as Detectron's Caffe2 files hold them: background first."""
+    renamed = {caffe2_name(name): array for name, array in arrays.items()}
+    for name, rows in (("bbox_pred", 4), ("mask_fcn_logits", 1)):
+        for part in ("w", "b"):
+            array = renamed[f"{name}_{part}"]
+            renamed[f"{name}_{part}"] = np.concatenate([np.zeros_like(array[:rows]), array])
+    return renamed
+
+
+def assert_loaded(model: Any, arrays: dict[str, np.ndarray], names: list[str]) -> None:
+    state = model.state_dict()
+    for name in names:
+        np.testing.assert_array_equal(state[name].numpy(), arrays[name], err_msg=name)
+
+
+def check_coco(model: Any, arrays: dict[str, np.ndarray], source: str) -> Any:
+    """Everything matches but the predictors, which are left as they were."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = load_weights(model, source)
+    shared = sorted(name for name in arrays if not name.startswith(PREDICTORS))
+    assert list(report.matched) == shared
+    assert_loaded(model, arrays, shared)
+    assert set(report.dropped) == {name for name in arrays if name.startswith(PREDICTORS)}
+    assert sorted(report.missing) == sorted(set(before) - set(shared))
+    for name in report.missing:
+        assert torch.equal(model.state_dict()[name], before[name])
+    assert all(name.startswith((*OURS, *PREDICTORS)) for name in report.missing)
+    return report
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
+    protocol: int,
+    thin: Callable[[int], Any],
+    coco: dict[str, np.ndarray],
+    pickled: Callable[..., str],
+) -> None:
+    source = pickled({"model": coco, "__author__": "Detectron2 Model Zoo"}, protocol=protocol)
+    report = check_coco(thin(2), coco, source)
+    assert report.unused == ()
+    assert report.source == source
+    assert report.as_dict()["matched"]
+
+
+def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
+    make_model: Callable[..., Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
+) -> None:
+    settings = {"head": "softmax", "mask": "fcn"}
+    model = make_model(5, seed=2, model=settings, detectron2=THIN_R50)
+    report = check_coco(model, coco, pickled({"model": coco, "__author__": "x"}))
+    assert report.unused == ()
+    assert sorted(report.missing) == sorted(report.dropped)
+
+
+@pytest.mark.parametrize("home", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_arrays_of_older_and_newer_numpy_are_read(
+    home: bytes, thin: Callable[[int], Any], coco: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    content = pickle.dumps({"model": coco, "__author__": "x"}, protocol=2)
+    assert b"multiarray\n" in content
+    for other in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
+        content = content.replace(b"c" + other + b"\n", b"c" + home + b"\n")
+    path = tmp_path / "model.pkl"
+    path.write_bytes(content)
+    check_coco(thin(2), coco, str(path))
+
+
+def test_predictors_of_as_many_classes_as_ours_are_dropped_too(
+    make_model: Callable[..., Any], pickled: Callable[..., str]
+) -> None:
+    donor, model = make_model(5, seed=1), make_model(5, seed=2)
+    before = model.roi_heads.box_predictor.cls_score.weight.clone()
+    arrays = {name: tensor.numpy() for name, tensor in donor.state_dict().items()}
+    report = load_weights(model, pickled({"model": arrays, "__author__": "x"}))
+    assert torch.equal(model.roi_heads.box_predictor.cls_score.weight, before)
+    assert "roi_heads.box_predictor.bbox_pred.bias" in report.dropped
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_caffe2_checkpoint_matches_but_for_its_predictors(
+    wrapped: bool,
+    thin: Callable[[int], Any],
+    coco: dict[str, np.ndarray],
+    pickled: Callable[..., str],
+) -> None:
+    extra = {"conv1_w_momentum": np.zeros(3), "kps_score_w": np.zeros((2, 2)), "lr": 0.1}
+    blobs = {**to_caffe2(coco), **extra}
+    report = check_coco(thin(2), coco, pickled({"blobs": blobs} if wrapped else blobs))
+    assert len(report.unused) == 1
+    assert "kps" in report.unused[0] or "keypoint" in report.unused[0]
+
+
+def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(
+    thin: Callable[[int], Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
+) -> None:
+    prefix = "backbone.bottom_up."
+    backbone = {n.removeprefix(prefix): a for n, a in coco.items() if n.startswith(prefix)}
+    content = {"model": {**backbone, "fc.weight": np.zeros((10, 4), dtype=np.float32)}}
+    model = thin(2)
+    report = load_weights(
+        model, pickled({**content, "__author__": "torchvision", "matching_heuristics": True})
+    )
+    assert list(report.matched) == sorted(prefix + name for name in backbone)
+    assert any(name.endswith("running_mean") for name in report.matched)
+    assert_loaded(model, coco, list(report.matched))
+    assert report.unused == ("fc.weight",)
+
+
+def test_torch_files_and_safetensors_are_read(
+    thin: Callable[[int], Any], coco: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    tensors = {name: torch.from_numpy(array) for name, array in coco.items()}
+    torch.save({"model": tensors, "iteration": 7}, tmp_path / "wrapped.pth")
+    torch.save(tensors, tmp_path / "bare.pth")
+    torch.save(tensors, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(tensors, tmp_path / "model.safetensors")
+    for name in ("wrapped.pth", "bare.pth", "old.pt", "model.safetensors"):
+        report = check_coco(thin(2), coco, str(tmp_path / name))
+        assert report.unused == ()
+
+
+def test_tensors_of_another_shape_are_reported_and_left_out(
+    thin: Callable[[int], Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
+) -> None:
+    wide = "roi_heads.box_head.fc2.weight"
+    changed = {**coco, wide: np.zeros((64, 32), dtype=np.float32), "stray": np.zeros(1)}
+    report = load_weights(thin(2), pickled({"model": changed, "__author__": "x"}))
+    assert report.unused == (wide, "stray")
+    assert wide in report.missing
+
+
+class Command:
+    """Unpickled without care, it runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("form", ["bare", "nested", "pth", "old pth"])
+def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(
+    form: str, five: Any, tmp_path: Path, pickled: Callable[..., str]
+) -> None:
+    touched = tmp_path / "touched"
+    command = Command(f"touch '{touched}'")
+    if form == "bare":
+        source = pickled(command)
+    elif form == "nested":
+        source = pickled({"model": {"a": np.zeros(1), "b": command}}, protocol=4)
+    else:
+        source = str(tmp_path / "model.pth")
+        torch.save(
+            {"model": command}, source, _use_new_zipfile_serialization=form.startswith("pth")
+        )
+    with pytest.raises(LstError, match="refused") as caught:
+        load_weights(five, source)
+    assert not touched.exists()
+    assert source in caught.value.message
+    assert "\n" not in caught.value.message
+    # The file itself does bite where it is read without care.
+    if form in ("bare", "nested"):
+        pickle.loads(Path(source).read_bytes())
+        assert touched.exists()
+
+
+@pytest.mark.parametrize("kind", ["model.pkl", "model.pth", "old.pth", "model.safetensors"])
+def test_a_file_cut_short_anywhere_is_refused_in_one_line(
+    kind: str, five: Any, tmp_path: Path
+) -> None:
+    arrays = {f"layer{n}.weight": np.arange(20.0) + n for n in range(4)}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    path = tmp_path / kind
+    if kind.endswith(".pkl"):
+        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "x"}))
+    elif kind.endswith(".pth"):
+        torch.save({"model": tensors}, path, _use_new_zipfile_serialization=kind != "old.pth")
+    else:
+        save_file(tensors, path)
+    whole = path.read_bytes()
+    for end in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:end])
+        with pytest.raises(LstError) as caught:
+            load_weights(five, str(path))
+        assert str(path) in caught.value.message
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no checkpoint", b"\x80\x02}q\x00.", b"(lp0\n.", b"<html></html>", b"\xff" * 9],
+)
+def test_something_else_than_a_checkpoint_is_refused(
+    content: bytes, five: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(content)
+    with pytest.raises(LstError, match=r"model\.pkl"):
+        load_weights(five, str(path))
+
+
+def test_weights_of_another_network_are_refused(five: Any, pickled: Callable[..., str]) -> None:
+    arrays = {"conv.weight": np.zeros((3, 3), dtype=np.float32)}
+    with pytest.raises(LstError, match="none of its 1 tensors fits"):
+        load_weights(five, pickled({"model": arrays, "__author__": "x"}))
+    # By the end of the name one tensor would go to several places.
+    ambiguous = {"bias": np.zeros(16, dtype=np.float32)}
+    with pytest.raises(LstError, match="cannot be matched"):
+        load_weights(
+            five,
+            pickled({"model": ambiguous, "__author__": "x", "matching_heuristics": True}),
+        )
+
+
+def test_missing_unreadable_and_unfetchable_sources_are_named(
+    five: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    for source in (
+        str(tmp_path / "nothing.pkl"),
+        str(tmp_path),
+        "http://127.0.0.1:9/model.pkl",
+    ):
+        with pytest.raises(LstError) as caught:
+            load_weights(five, source)
+        assert source in caught.value.message
+        assert "\n" not in caught.value.message
+        assert caught.value.hint
