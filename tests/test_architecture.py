@@ -24,27 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = list(walk_commands(cli, "lst"))
 
 # Imports point down, never up. Rooms on one floor may see each other as long as no two need
-# each other, except that the workspace is apart: nobody beside it may know the directory.
-FLOORS = {
-    "cli": 5,
-    "recipes": 4,
-    "workspace": 3,
-    "data": 3,
-    "modeling": 3,
-    "training": 3,
-    "evaluation": 3,
-    "reporting": 3,
-    "demo": 3,
-    "phases": 2,
-    "settings": 1,
-    "config": 1,
-    "tables": 0,
-    "text": 0,
-    "libraries": 0,
-    "presets": 0,
-    "errors": 0,
-    "files": 0,
-}
+# each other, except that the workspace is apart: no engine beside it may know the directory.
+_FLOORS = (
+    ("errors", "text", "libraries", "files"),
+    ("settings",),
+    ("phases",),
+    ("annotations", "images", "samples", "check", "weights", "modeling", "engine", "ap", "display",
+     "workspace"),
+    ("inputs",),
+    ("split", "train", "extend", "evaluate", "predict", "compare", "figures", "sweep", "report",
+     "demo"),
+    ("cli",),
+)  # fmt: skip
+FLOORS = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
+MOST_FILES = 19  # of a folder, its __init__ included
 ANYONE_MAY_IMPORT = {
     "lst_cli",
     "lst_cli.errors",
@@ -55,22 +48,22 @@ ONLY_CLI = {"click", "rich"}
 TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 LIGHT = (
     "lst_cli.cli",
-    "lst_cli.settings.models",
-    "lst_cli.settings.load",
+    "lst_cli.settings",
     "lst_cli.errors",
     "lst_cli.files",
-    "lst_cli.settings.presets",
-    "lst_cli.settings.nested",
     "lst_cli.text",
     "lst_cli.phases",
     "lst_cli.workspace",
-    "lst_cli.reporting",
+    "lst_cli.annotations",
+    "lst_cli.images",
+    "lst_cli.check",
+    "lst_cli.inputs",
+    "lst_cli.display",
+    "lst_cli.split",
+    "lst_cli.report",
+    "lst_cli.compare",
     "lst_cli.demo",
-    "lst_cli.annotations.read",
-    "lst_cli.images.decode",
-    "lst_cli.check.fields",
-    "lst_cli.ap.metrics",
-    "lst_cli.ap.lvis_ap",
+    "lst_cli.ap",
 )
 # Loaded once before the modules are, each in its own fork: what is tried is whether a module of
 # ours stands alone, not whether numpy does, and torch takes seconds.
@@ -123,9 +116,10 @@ def room(module: str) -> str:
 
 
 def find_violations(imports: Iterable[Import]) -> list[str]:
-    """Every import that the layers forbid."""
+    """Every import that the layers forbid, and circles of rooms or of files."""
     found = []
-    neighbours: dict[str, set[str]] = {}
+    rooms: dict[str, set[str]] = {}
+    files: dict[str, set[str]] = {}
     for one in imports:
         if one.importer in ("lst_cli", "lst_cli.__main__"):
             continue
@@ -137,6 +131,8 @@ def find_violations(imports: Iterable[Import]) -> list[str]:
                 found.append(f"{one}: the workspace is read without torch")
             continue
         there = room(one.imported)
+        if one.importer != one.imported:
+            files.setdefault(one.importer, set()).add(one.imported)
         if here == there or one.imported in ANYONE_MAY_IMPORT:
             continue
         if FLOORS[there] > FLOORS[here]:
@@ -144,11 +140,12 @@ def find_violations(imports: Iterable[Import]) -> list[str]:
         elif FLOORS[there] == FLOORS[here] and "workspace" in (here, there):
             found.append(f"{one}: the workspace is apart")
         else:
-            neighbours.setdefault(here, set()).add(there)
-    try:
-        TopologicalSorter(neighbours).prepare()
-    except CycleError as error:
-        found.append(f"rooms that need each other: {' -> '.join(error.args[1])}")
+            rooms.setdefault(here, set()).add(there)
+    for kind, needs in (("rooms", rooms), ("files", files)):
+        try:
+            TopologicalSorter(needs).prepare()
+        except CycleError as error:
+            found.append(f"{kind} that need each other: {' -> '.join(error.args[1])}")
     return found
 
 
@@ -169,34 +166,48 @@ def test_every_room_has_a_floor() -> None:
             "from lst_cli.annotations.read import Images",
             "imports point down",
         ),
-        ("lst_cli.settings.models", "from lst_cli import recipes", "imports point down"),
+        ("lst_cli.settings.models", "from lst_cli import train", "imports point down"),
         ("lst_cli.engine.loop", "import lst_cli.cli.main", "imports point down"),
         (
             "lst_cli.annotations.read",
             "def f():\n import lst_cli.workspace.layout",
             "workspace is apart",
         ),
-        ("lst_cli.workspace.store", "from lst_cli.data import lvis", "workspace is apart"),
+        ("lst_cli.workspace.store", "from lst_cli.annotations import read", "workspace is apart"),
         ("lst_cli.workspace.store", "def f():\n import torch.nn", "without torch"),
-        ("lst_cli.recipes.step", "from rich.table import Table", "only cli"),
+        ("lst_cli.train.train", "from rich.table import Table", "only cli"),
         ("lst_cli.ap.metrics", "import click", "only cli"),
     ],
 )
 def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str) -> None:
     package = dict.fromkeys(read_package(ROOT), "")
-    package |= {"lst_cli.annotations.read": "", "lst_cli.recipes": "", importer: statement}
+    package |= {importer: statement}
     (violation,) = find_violations(find_imports(package))
     assert importer in violation
     assert reason in violation
 
 
-def test_rooms_that_need_each_other_are_found() -> None:
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [("rooms", "lst_cli.modeling.build"), ("files", "lst_cli.annotations.records")],
+)
+def test_what_needs_each_other_is_found(kind: str, other: str) -> None:
     package = {
-        "lst_cli.annotations.read": "import lst_cli.modeling.build",
-        "lst_cli.modeling.build": "from lst_cli.annotations.read import Images",
+        "lst_cli.annotations.read": f"import {other}",
+        other: "import lst_cli.annotations.read",
     }
-    (violation,) = find_violations(find_imports(package))
-    assert "data -> modeling -> data" in violation or "modeling -> data -> modeling" in violation
+    assert any(
+        one.startswith(f"{kind} that need") for one in find_violations(find_imports(package))
+    )
+
+
+def test_no_folder_is_an_attic() -> None:
+    crowded = {
+        str(folder.relative_to(ROOT)): len(files)
+        for folder in [ROOT / "lst_cli", *(ROOT / "lst_cli").rglob("*")]
+        if folder.is_dir() and len(files := [*folder.glob("*.py")]) > MOST_FILES
+    }
+    assert crowded == {}
 
 
 # --- every module stands alone; the light ones without torch ---------------------------------

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from lst_cli.ap.instant import WAYS, Way
+from lst_cli.ap.instant import WAYS
 from lst_cli.display.canvas import PAPER_SCALE
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Cell, Column, Table, format_value, phase_name
 from lst_cli.figures.ablation_plot import compose_ablation
 from lst_cli.figures.files import Figure, finish_figure
-
-AblationName = Literal["distill", "replay", "mwg"]
+from lst_cli.figures.records import Ablation, AblationName, AblationPoint
 
 FEW = 5
 """Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
@@ -26,76 +23,6 @@ _SUBJECTS: dict[AblationName, str] = {
     "replay": "replay of old classes",
     "mwg": "the meta weight generator",
 }
-
-
-@dataclass(frozen=True)
-class AblationPoint:
-    """One evaluated phase of a run.
-
-    Attributes:
-        phase: From 1 on.
-        old: Mask AP of the classes of earlier phases, a fraction; None without ground truth.
-        new: Of the classes of this phase.
-        all: Of both.
-        with_ground_truth: How many classes each of these is over, by name.
-        few: Of the new classes with fewer than `FEW` training instances.
-        few_classes: How many of these have ground truth.
-        instant: Of the new classes before the first iteration, by how their rows came about.
-    """
-
-    phase: int
-    old: float | None
-    new: float | None
-    all: float | None
-    with_ground_truth: Mapping[str, int]
-    few: float | None = None
-    few_classes: int = 0
-    instant: Mapping[Way, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AblationRun:
-    """One run.
-
-    Attributes:
-        name: What sets it apart, as its settings say.
-        source: Where it lies.
-        points: Its evaluated phases in order, at least one.
-    """
-
-    name: str
-    source: str
-    points: Sequence[AblationPoint]
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """Runs that differ in a setting.
-
-    Attributes:
-        figure: Which figure it is.
-        setting: The setting's key.
-        runs: Two or more, in the order of their lines.
-        notes: What a reader should know of them, one sentence each.
-    """
-
-    figure: AblationName
-    setting: str
-    runs: Sequence[AblationRun]
-    notes: Sequence[str] = ()
-
-    @property
-    def phases(self) -> list[int]:
-        """Phases that any run was evaluated in."""
-        return sorted({point.phase for run in self.runs for point in run.points})
-
-    @property
-    def ways(self) -> list[Way]:
-        """How new rows that were evaluated at iteration 0 came about, where that is shown."""
-        if self.figure != "mwg":
-            return []
-        found = {way for run in self.runs for point in run.points for way in point.instant}
-        return [way for way in WAYS if way in found]
 
 
 def ablation_figure(ablation: Ablation) -> Figure:

@@ -14,13 +14,8 @@ from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
 from lst_cli.evaluate.calibration_notes import note_ways
 from lst_cli.evaluate.evaluate import load_metrics
-from lst_cli.figures.ablation import (
-    FEW,
-    Ablation,
-    AblationName,
-    AblationPoint,
-    AblationRun,
-)
+from lst_cli.figures.ablation import FEW
+from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
 from lst_cli.settings.nested import flatten
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split

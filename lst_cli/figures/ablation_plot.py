@@ -25,7 +25,7 @@ from lst_cli.display.fonts import short_name
 from lst_cli.display.tables import phase_name
 
 if TYPE_CHECKING:
-    from lst_cli.figures.ablation import Ablation, AblationRun
+    from lst_cli.figures.records import Ablation, AblationRun
 
 _TITLES = {"old": "Old classes", "new": "New classes", "all": "All classes"}
 _HEIGHT = {COLUMN_WIDTH: 150, PAPER_WIDTH: 175}  # of the axes and what stands around them

@@ -2,120 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 from lst_cli.display.canvas import PAPER_SCALE
 from lst_cli.display.markup import render_csv
-from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures.files import Figure, finish_figure
+from lst_cli.figures.records import FOUND_IOU, Tail, TailExample
 from lst_cli.figures.tail_plot import compose_tail
 
 TAIL = 10
 """Classes with fewer training instances are the tail, as in the paper's Table 1."""
-
-FOUND_IOU = 0.5
-"""Mask IoU from which on a detection answers for an object."""
-
-
-@dataclass(frozen=True)
-class TailClass:
-    """A class of the tail.
-
-    Attributes:
-        category_id: Its id.
-        name: Its name.
-        instances: Its training instances.
-        ap: Its mask AP in each run, fractions.
-    """
-
-    category_id: int
-    name: str
-    instances: int
-    ap: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Match:
-    """A detection held against an annotated object.
-
-    Attributes:
-        found: The detection, with its score.
-        iou: Of the two masks.
-    """
-
-    found: PanelObject
-    iou: float
-
-    @property
-    def score(self) -> float:
-        """Confidence of the detection."""
-        return self.found.score or 0.0
-
-    @property
-    def there(self) -> bool:
-        """Whether it overlaps the object enough to answer for it."""
-        return self.iou >= FOUND_IOU
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run makes of an object.
-
-    Attributes:
-        best: Its surest detection of any class with `FOUND_IOU` or more; None if there is none.
-        own: Its surest one of the object's class likewise, or else the one that overlaps most;
-            None if none does.
-        right: Whether the surest detection is of the object's class.
-    """
-
-    best: Match | None
-    own: Match | None
-    right: bool
-
-
-@dataclass(frozen=True)
-class TailExample:
-    """An annotated object and what the runs make of it.
-
-    Attributes:
-        of: Its class.
-        image: The image's file.
-        image_id: Its id.
-        size: (width, height) of the image.
-        truth: The object.
-        answers: Of each run.
-    """
-
-    of: TailClass
-    image: Path
-    image_id: int
-    size: tuple[int, int]
-    truth: PanelObject
-    answers: Sequence[Answer]
-
-
-@dataclass(frozen=True)
-class Tail:
-    """What the figure shows.
-
-    Attributes:
-        runs: Names of the runs, at least one.
-        classes: Classes with ground truth that all runs have seen, the rarest first.
-        examples: Objects of the rarest of them.
-        notes: What a reader should know, one sentence each.
-    """
-
-    runs: Sequence[str]
-    classes: Sequence[TailClass]
-    examples: Sequence[TailExample]
-    notes: Sequence[str] = ()
-
-    def mean_ap(self, run: int) -> float:
-        """Mean mask AP of the classes in a run."""
-        return sum(one.ap[run] for one in self.classes) / len(self.classes)
 
 
 def tail_figure(tail: Tail) -> Figure:

@@ -17,15 +17,9 @@ from lst_cli.errors import LstError
 from lst_cli.evaluate.calibration_notes import note_ways
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.details import mask_of
+from lst_cli.figures.records import Answer, Match, Tail, TailClass, TailExample
 from lst_cli.figures.shown_objects import Found, read_annotated, read_found
-from lst_cli.figures.tail import (
-    TAIL,
-    Answer,
-    Match,
-    Tail,
-    TailClass,
-    TailExample,
-)
+from lst_cli.figures.tail import TAIL
 from lst_cli.figures.tail_plot import MOST_RUNS, blocks_in_row
 from lst_cli.inputs import read_validation
 from lst_cli.workspace.hints import hints_for

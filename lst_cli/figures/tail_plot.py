@@ -24,7 +24,7 @@ from lst_cli.display.records import Panel
 from lst_cli.figures.details import Colour, choose_window, draw_detail
 
 if TYPE_CHECKING:
-    from lst_cli.figures.tail import Answer, Tail, TailExample
+    from lst_cli.figures.records import Answer, Tail, TailExample
 
 MOST_RUNS = 4
 

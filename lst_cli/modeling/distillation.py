@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
@@ -11,11 +10,9 @@ from torch.nn import functional as F
 
 from lst_cli.modeling.grow import BOX_DIMENSIONS
 from lst_cli.modeling.heads.cosine import cosines
+from lst_cli.modeling.heads.roi_heads import LstROIHeads
+from lst_cli.modeling.teacher import Teacher
 from lst_cli.settings.models import DistillRegions
-
-if TYPE_CHECKING:
-    from lst_cli.modeling.heads.roi_heads import LstROIHeads
-    from lst_cli.modeling.teacher import Teacher
 
 
 def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import Tensor, nn
 
+from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
-
-if TYPE_CHECKING:
-    from lst_cli.modeling.heads.roi_heads import LstROIHeads
-    from lst_cli.modeling.rcnn import LstRCNN
 
 SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
 
@@ -127,7 +125,9 @@ class Episodes(nn.Module):
         self.offsets = nn.Parameter(offsets) if learn_offsets else None
 
     @contextmanager
-    def rows_of(self, model: LstRCNN, support: list[dict[str, Any]] | None) -> Iterator[None]:
+    def rows_of(
+        self, model: GeneralizedRCNN, support: list[dict[str, Any]] | None
+    ) -> Iterator[None]:
         """Let a model score with freshly written rows.
 
         Args:
@@ -193,7 +193,9 @@ class Episodes(nn.Module):
             boxes.append(support_boxes(target.gt_boxes, regions, self.boxes))
         return torch.cat(labels), boxes
 
-    def _compute(self, model: LstRCNN, support: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    def _compute(
+        self, model: GeneralizedRCNN, support: list[dict[str, Any]]
+    ) -> tuple[Tensor, Tensor]:
         """Pool the support boxes of images, with gradients wherever something is trained."""
         images = model.preprocess_image(support)
         targets = [item["instances"].to(model.device) for item in support]
@@ -210,7 +212,9 @@ class Episodes(nn.Module):
 
 
 @torch.no_grad()
-def regions_of(model: LstRCNN, images: ImageList, features: dict[str, Tensor]) -> list[Boxes]:
+def regions_of(
+    model: GeneralizedRCNN, images: ImageList, features: dict[str, Tensor]
+) -> list[Boxes]:
     """Regions of the proposal network, image by image, as in evaluation."""
     network = model.proposal_generator
     training = network.training

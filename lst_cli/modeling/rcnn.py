@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lst_cli.modeling.distillation import Distillation
-    from lst_cli.modeling.episodes import Episodes
+from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.episodes import Episodes
+from lst_cli.modeling.teacher import recorded
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -112,9 +112,6 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             distillation: What to keep of the previous phase's model.
             support: Support images, if `episodes` wants them anew in every iteration.
         """
-        # Only here: teacher imports this module for its type.
-        from lst_cli.modeling.teacher import recorded
-
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]
         with recorded(self.backbone.bottom_up) as bottom_up:

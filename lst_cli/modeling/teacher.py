@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lst_cli.modeling.heads.cosine import cosines
-from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.heads.roi_heads import LstROIHeads
 
 
 class Given(nn.Module):
@@ -44,25 +44,26 @@ class Teacher(nn.Module):
     from the student's pass and not computed again.
 
     Args:
-        previous: Model of the previous phase, K_old classes; it is copied, not kept.
+        backbone: Of the previous phase's model; it is copied, not kept.
+        heads: Of the same model, with K_old classes; likewise.
         student_trains_bottom_up: Whether the student's bottom-up network is trained.
         student_trains_backbone: Whether any of the student's backbone is (with its pyramid).
     """
 
     def __init__(
         self,
-        previous: LstRCNN,
+        backbone: nn.Module,
+        heads: LstROIHeads,
         *,
         student_trains_bottom_up: bool,
         student_trains_backbone: bool,
     ) -> None:
         super().__init__()
-        heads = previous.roi_heads
         self.shares_bottom_up = not student_trains_bottom_up
         self.shares_features = not student_trains_backbone
         # A deepcopy that finds a module in its memo takes the substitute given there.
-        memo = {id(previous.backbone.bottom_up): Given()} if self.shares_bottom_up else {}
-        self.backbone = None if self.shares_features else deepcopy(previous.backbone, memo)
+        memo = {id(backbone.bottom_up): Given()} if self.shares_bottom_up else {}
+        self.backbone = None if self.shares_features else deepcopy(backbone, memo)
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)

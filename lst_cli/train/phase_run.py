@@ -399,7 +399,8 @@ class PhaseRun:
         if step.distill_weight == 0 and step.distill_boxes == 0:
             return None
         teacher = Teacher(
-            previous,
+            previous.backbone,
+            previous.roi_heads,
             student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
             student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
         ).to(self.device)

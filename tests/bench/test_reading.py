@@ -20,7 +20,8 @@ pytestmark = pytest.mark.bench
 IMAGES, INSTANCES, CLASSES, RUNS = 57_000, 694_000, 1230, 3
 WAYS = {
     "read_dataset (columns, digest)": (
-        "from lst_cli.annotations.read import read_dataset; d = read_dataset(path); n = len(d.instances)"
+        "from lst_cli.annotations.read import read_dataset; d = read_dataset(path)\n"
+        "n = len(d.instances)"
     ),
     "json.load": "import json; d = json.load(open(path)); n = len(d['annotations'])",
     "lvis-api's LVIS()": (

@@ -26,8 +26,8 @@ def trained(
     del fake_trainer  # it is in place
     assert lst("train-base", "-w", workspace.root).code == 0
     assert lst("step", "-w", workspace.root).code == 0
-    for name in ("inference", "instant"):
-        module = types.ModuleType(f"lst_cli.recipes.{name}")
+    for name in ("evaluate.detector", "extend.instant"):
+        module = types.ModuleType(f"lst_cli.{name}")
         for entry in ("detect_rows", "detect_with", "detect_corrected", "InstantClasses"):
             setattr(module, entry, lambda *_, **__: pytest.fail("the network runs"))
         monkeypatch.setitem(sys.modules, module.__name__, module)

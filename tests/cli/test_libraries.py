@@ -114,7 +114,7 @@ def test_a_broken_library_is_one_line(
     code_of_ours = compile(f"import {name}", libraries.__file__, "exec")
 
     def fail(**_: Any) -> None:
-        exec(code_of_ours, {"__name__": "lst_cli.recipes.something"})
+        exec(code_of_ours, {"__name__": "lst_cli.train.something"})
 
     monkeypatch.setattr(
         importlib.import_module("lst_cli.cli.commands.status").command, "callback", fail
@@ -139,7 +139,7 @@ def test_a_broken_library_is_one_line(
 )
 def test_a_mistake_of_ours_keeps_its_traceback(code: str) -> None:
     with pytest.raises((ImportError, ZeroDivisionError)) as caught:
-        exec(code, {"__name__": "lst_cli.recipes.something"})
+        exec(code, {"__name__": "lst_cli.train.something"})
     assert explain_import(caught.value) is None
     assert cli is not None
 

@@ -7,15 +7,9 @@ import pytest
 from PIL import Image
 
 from lst_cli.display.canvas import COLUMN_WIDTH, MOST_LINES, PAPER_WIDTH
-from lst_cli.figures.ablation import (
-    Ablation,
-    AblationPoint,
-    AblationRun,
-    ablation_caption,
-    ablation_figure,
-    ablation_table,
-)
+from lst_cli.figures.ablation import ablation_caption, ablation_figure, ablation_table
 from lst_cli.figures.ablation_plot import compose_ablation
+from lst_cli.figures.records import Ablation, AblationPoint, AblationRun
 
 
 def _point(phase: int, ap: float, **more) -> AblationPoint:

@@ -8,16 +8,8 @@ import pytest
 from PIL import Image
 
 from lst_cli.display.records import PanelObject
-from lst_cli.figures.tail import (
-    Answer,
-    Match,
-    Tail,
-    TailClass,
-    TailExample,
-    tail_caption,
-    tail_figure,
-    tail_table,
-)
+from lst_cli.figures.records import Answer, Match, Tail, TailClass, TailExample
+from lst_cli.figures.tail import tail_caption, tail_figure, tail_table
 from lst_cli.figures.tail_plot import MOST_RUNS, compose_tail
 
 

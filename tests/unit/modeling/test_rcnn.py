@@ -38,7 +38,12 @@ def test_distillation_looks_at_the_boxes_of_new_classes_only(
     make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
     # Labels 3 and 4 are new; one box is of an old class and one does not count.
     batch = make_batch((3, 1), (IGNORED, 4))
     losses = losses_of(lambda: student.losses(batch, Distillation(teacher, 0.5)))
@@ -60,7 +65,12 @@ def test_distillation_looks_at_new_objects_that_do_not_count_too(
     make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
 
     def distil(classes: tuple[int, int]) -> torch.Tensor:
         batch = make_batch(classes, labels=(3, 4))
@@ -74,7 +84,12 @@ def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
     make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
     losses = losses_of(lambda: student.losses(make_batch((3, 1)), Distillation(teacher)))
     losses["loss_distill"].backward()
     gradient = student.roi_heads.box_predictor.cls_score.weight.grad
@@ -85,7 +100,13 @@ def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
 def test_a_batch_without_new_classes_distils_nothing_and_trains(
     five: Any, make_model: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
-    teacher = Teacher(make_model(3), student_trains_bottom_up=True, student_trains_backbone=True)
+    previous = make_model(3)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
     losses = losses_of(lambda: five.losses(make_batch((0, IGNORED), (2, 1)), Distillation(teacher)))
     assert losses["loss_distill"].item() == 0.0
     torch.stack(list(losses.values())).sum().backward()
@@ -98,7 +119,12 @@ def distilled(
     student: Any, previous: Any, batch: list[dict[str, Any]], **options: Any
 ) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Losses of a batch, and the regions that its heads were trained on."""
-    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
     sampled: list[Any] = []
     handle = student.roi_heads.register_forward_hook(
         lambda _, __, output: sampled.extend(one.proposal_boxes for one in output[0])

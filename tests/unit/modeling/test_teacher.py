@@ -37,7 +37,8 @@ def pair(
     freeze(student, FROZEN[request.param])
     backbone = student.backbone
     teacher = Teacher(
-        five,
+        five.backbone,
+        five.roi_heads,
         student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
         student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
     )
@@ -120,7 +121,12 @@ def test_the_teacher_corrects_boxes_of_each_old_class(
 ) -> None:
     own = {"class_agnostic_boxes": False}
     previous, student = make_model(3, seed=2, model=own), make_model(5, model=own)
-    teacher = Teacher(previous, student_trains_bottom_up=True, student_trains_backbone=True)
+    teacher = Teacher(
+        previous.backbone,
+        previous.roi_heads,
+        student_trains_bottom_up=True,
+        student_trains_backbone=True,
+    )
     batch = make_batch((3, 1))
     expected = deltas_of_previous(previous, batch)
     assert expected.shape == (2, 12)
@@ -166,7 +172,9 @@ def test_the_teacher_is_not_trained_and_no_part_of_the_student(
 def test_making_a_teacher_leaves_the_previous_model_as_it_was(five: Any) -> None:
     before = deepcopy(five.state_dict())
     trained = [parameter.requires_grad for parameter in five.parameters()]
-    Teacher(five, student_trains_bottom_up=False, student_trains_backbone=True)
+    Teacher(
+        five.backbone, five.roi_heads, student_trains_bottom_up=False, student_trains_backbone=True
+    )
     assert [parameter.requires_grad for parameter in five.parameters()] == trained
     assert all(torch.equal(before[name], tensor) for name, tensor in five.state_dict().items())
     assert type(five.backbone.bottom_up).__name__ == "EfficientNetLite"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
-from lst_cli.settings.load import OWNED_DETECTRON2_KEYS, build_settings, load_settings
 from lst_cli.settings import models as config
+from lst_cli.settings.load import OWNED_DETECTRON2_KEYS, build_settings, load_settings
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import merge, override_table
 from lst_cli.settings.presets import PRESETS

@@ -97,7 +97,10 @@ def start_phase(
             model.load_state_dict(grow_state(state, rows, generator, class_agnostic_boxes=True))
             freeze(model, settings.step.freeze)
             teacher = Teacher(
-                previous, student_trains_bottom_up=False, student_trains_backbone=True
+                previous.backbone,
+                previous.roi_heads,
+                student_trains_bottom_up=False,
+                student_trains_backbone=True,
             )
         entries = PhaseDataset(join_datasets([dataset]), labels, seen, data)
         mapper = Mapper(find, settings.data, channels="RGB", seed=0)
