@@ -108,7 +108,7 @@ lst sweep table1 … --only 'a b' &
         ("train-base --set base.nothing=1", "base.nothing"),
         ("train-base --set base.lr=fast", "base.lr"),
         ("split --val b.json --b 1 --phases 1", "--train"),
-        ("report --figure absent", "'absent'"),
+        ("figure absent", "'absent'"),
         ("report -w", "requires an argument"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_command_that_lst_would_refuse_is_found(
 
 
 @pytest.mark.parametrize(
-    "code", ["lst split", "lst report --figure NAME", "lst COMMAND --help", "lst status -w"]
+    "code", ["lst split", "lst figure NAME", "lst COMMAND --help", "lst status -w"]
 )
 def test_the_text_may_name_a_command_or_option_without_all_it_needs(
     docs: ModuleType, tmp_path: Path, code: str

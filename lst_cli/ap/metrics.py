@@ -155,7 +155,7 @@ class Metrics(_Evaluation):
 
 
 class FileMetrics(_Evaluation):
-    """Evaluation of a results file: what `lst eval --detections --json` prints.
+    """Evaluation of a results file: what `lst score --json` prints.
 
     Attributes:
         segm: Numbers for masks; None if they were not asked for.

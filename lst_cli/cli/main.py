@@ -14,6 +14,7 @@ import click
 
 from lst_cli import __version__
 from lst_cli.cli.console import complete, show_error
+from lst_cli.cli.moved import refuse_moved
 from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
@@ -32,8 +33,11 @@ COMMANDS = {
     "step": "lst_cli.cli.commands.step",
     "extend": "lst_cli.cli.commands.extend",
     "eval": "lst_cli.cli.commands.evaluate",
+    "score": "lst_cli.cli.commands.score",
     "predict": "lst_cli.cli.commands.predict",
     "report": "lst_cli.cli.commands.report",
+    "compare": "lst_cli.cli.commands.compare",
+    "figure": "lst_cli.cli.commands.figure",
     "sweep": "lst_cli.cli.commands.sweep",
     "status": "lst_cli.cli.commands.status",
     "demo": "lst_cli.cli.commands.demo",
@@ -75,6 +79,7 @@ class LstGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             meant = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
+        refuse_moved(args)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -126,6 +126,41 @@ skip_unusable_option = click.option(
     "says how many of each kind.",
 )
 
+output_option = click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=LocalPath(file_okay=False),
+    help="Where to write.  [default: report/ in the workspace]",
+)
+
+train_counts_option = click.option(
+    "--train-counts",
+    metavar="FILE",
+    type=LocalPath(exists=True, dir_okay=False),
+    help="The training annotations, or a CSV with category_id and train_instance_count, for AP by "
+    "bin.",
+)
+
+fixed_ap_option = click.option(
+    "--fixed-ap",
+    is_flag=True,
+    help="AP_fixed: the best 10,000 detections of a class over all images, instead of so many "
+    "an image.",
+)
+
+errors_option = click.option(
+    "--errors",
+    is_flag=True,
+    help="Where AP is lost: wrong class, place, duplicates, background, missed objects; by bin.",
+)
+
+reference_option = click.option(
+    "--reference",
+    is_flag=True,
+    help="Run lvis-api too, which takes minutes, and print the largest difference.",
+)
+
 
 def examples(*lines: str) -> str:
     """Commands to paste, shown below the options in a command's help."""

@@ -1,4 +1,4 @@
-"""`lst report --compare`: runs and results files side by side, on the same images."""
+"""`lst compare`: runs and results files side by side, on the same images."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def compare_runs(
     """
     tell = progress or (lambda what, done, total: None)
     if len(given) < 2:
-        raise LstError(f"--compare takes two or more, not {len(given)}", "lst report --compare A B")
+        raise LstError(f"a comparison takes two or more runs, not {len(given)}", "lst compare A B")
     runs = [open_run(text) for text in given]
     names = name_runs(runs)
     dataset = _read_validation(runs, annotations, tell)
@@ -273,7 +273,7 @@ def _read_validation(runs: Sequence[Run], annotations: Path | None, tell: Progre
     if annotations is None:
         if not files:
             raise LstError(
-                "results files alone do not say what they are held against",
+                "--annotations is required to compare results files",
                 "--annotations VAL.json",
             )
         annotations = Path(files[0][1].path)

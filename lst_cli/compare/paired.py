@@ -125,7 +125,7 @@ class ComparedRun(_Record):
 
 
 class Comparison(_Record):
-    """Everything about a comparison: what `lst report --compare --json` prints.
+    """Everything about a comparison: what `lst compare --json` prints.
 
     Attributes:
         format: Version of this schema.

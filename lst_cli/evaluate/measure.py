@@ -94,7 +94,7 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class FileScores:
-    """What `lst eval --detections` found.
+    """What `lst score` found.
 
     Attributes:
         metrics: The numbers.

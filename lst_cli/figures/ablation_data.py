@@ -60,12 +60,12 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
     """
     if not others:
         raise LstError(
-            f"--figure {figure} takes two or more runs that differ in {SETTINGS[figure]}",
+            f"figure {figure} takes two or more runs that differ in {SETTINGS[figure]}",
             _other_run(figure, workspace),
         )
     if len(others) >= MOST_LINES:
         raise LstError(
-            f"--figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
+            f"figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
     runs = [_open(one) for one in (workspace, *map(_workspace, others))]
@@ -186,7 +186,7 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
         words = " --no-mwg" if settings.step.mwg else " --mwg"
     return (
         f"in a workspace OTHER of the same split and base phase: lst step --all{words} -w OTHER, "
-        f"lst eval --all-phases -w OTHER, lst report --figure {figure} --with OTHER"
+        f"lst eval --all-phases -w OTHER, lst figure {figure} --with OTHER"
     )
 
 

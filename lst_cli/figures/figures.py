@@ -1,4 +1,4 @@
-"""`lst report --figure`: single figures, for a paper."""
+"""`lst figure`: single figures, for a paper."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_figures(
     wanted = list(dict.fromkeys(names))
     if others and not set(wanted) & OF_SEVERAL:
         raise LstError(
-            f"--with: --figure {wanted[0]} shows one workspace",
+            f"--with: figure {wanted[0]} shows one workspace",
             f"leave --with out; it goes with {', '.join(sorted(OF_SEVERAL))}",
         )
     return [_DRAW[name](workspace, others) for name in wanted]

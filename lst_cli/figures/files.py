@@ -1,4 +1,4 @@
-"""Single figures, each a picture with its numbers: what `lst report --figure` draws."""
+"""Single figures, each a picture with its numbers: what `lst figure` draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lst report --figure tail`: classes of few training instances, chosen and looked up."""
+"""`lst figure tail`: classes of few training instances, chosen and looked up."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
     """
     if len(others) >= MOST_RUNS:
         raise LstError(
-            f"--figure tail takes {MOST_RUNS} runs at most, not {len(others) + 1}",
+            f"figure tail takes {MOST_RUNS} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
     given = [open_run(str(root)) for root in (workspace.root, *others)]

@@ -13,12 +13,12 @@ from lst_cli.errors import LstError
 # Commands that take -w, except `lst demo`, which has a default of its own.
 COMMANDS = (
     "init", "split", "check", "train-base", "train-joint", "step", "extend", "eval", "predict",
-    "report", "status",
+    "report", "figure", "status",
 )  # fmt: skip
 # A command in a sentence, with its options: to the next command or semicolon.
 _COMMAND = re.compile(rf"(?<![\w./-])(lst (?:{'|'.join(COMMANDS)}))(?![\w-])((?:(?!\blst )[^;])*)")
 # It names its workspace already, or needs none.
-_COMPLETE = re.compile(r"(?<!\S)(-w|--workspace|--help|--print|--detections|--compare)\b")
+_COMPLETE = re.compile(r"(?<!\S)(-w|--workspace|--help|--print)\b")
 
 
 def name_workspace(text: str, root: Path) -> str:

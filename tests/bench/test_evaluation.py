@@ -1,4 +1,4 @@
-"""`lst eval` of a results file against lvis-api: `make bench` prints time, memory, differences.
+"""`lst score` of a results file against lvis-api: `make bench` prints time, memory, differences.
 
 All evaluators read the same two files, each in a process of its own with one thread. Without
 words that is 5,000 images and 1.5 million detections; lvis-api then takes minutes and 7 GB.
@@ -40,7 +40,7 @@ MEMORY_TARGET = 5
 LARGEST_MB = 4096  # at LVIS v1 val's size
 ALWAYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"}
 
-# Both print what `lst eval --json` has under an IoU type. Masks are scored without the box
+# Both print what `lst score --json` has under an IoU type. Masks are scored without the box
 # beside them: lvis-api would take its area for small, medium and large.
 PRINT_AP = """
 def print_ap(summary, precision, category_ids):
@@ -147,9 +147,9 @@ def test_evaluation_is_measured_against_lvis_api(
 ) -> None:
     files = lvis_files(images)
     paths = [str(files.annotations), str(files.detections)]
-    words = ["--detections", paths[1], "--annotations", paths[0], "--iou-type", iou_type]
-    commands = {"lst eval": ["-m", "lst_cli", "eval", *words, "--json"]}
-    repeats = {"lst eval": int(REPEATS or 3)}
+    words = [paths[1], "--annotations", paths[0], "--iou-type", iou_type]
+    commands = {"lst score": ["-m", "lst_cli", "score", *words, "--json"]}
+    repeats = {"lst score": int(REPEATS or 3)}
     if images <= MOST_FOR_LVIS_API:
         commands = {"lvis-api": ["-c", LVIS_API, *paths, iou_type], **commands}
         repeats["lvis-api"] = int(REPEATS or 1)
@@ -163,11 +163,11 @@ def test_evaluation_is_measured_against_lvis_api(
         for name, command in commands.items():
             if turn < repeats[name]:
                 printed, seconds, megabytes = measure(command, tmp_path)
-                runs[name].found = printed[iou_type] if name == "lst eval" else printed
+                runs[name].found = printed[iou_type] if name == "lst score" else printed
                 runs[name].seconds.append(seconds)
                 runs[name].megabytes.append(megabytes)
 
-    reference, ours = runs.get("lvis-api"), runs["lst eval"]
+    reference, ours = runs.get("lvis-api"), runs["lst score"]
     size = files.detections.stat().st_size / 2**20
     print(
         f"\n{iou_type}: {images:,} images, {300 * images:,} detections ({size:,.0f} MiB); "

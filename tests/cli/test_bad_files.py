@@ -379,8 +379,8 @@ def test_the_directory_above_everything_is_enough(
         "split --train {odd} --val {odd}",
         "hold-out --train {odd} --out {new}",
         "sweep {odd}",
-        "eval --detections {odd} --annotations {odd}",
-        "report --with {odd}",
+        "score {odd} --annotations {odd}",
+        "figure mwg --with {odd}",
         "split --train {odd} --val {odd} -w {new}/{odd}",
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
         (("status", "extra"), "Got unexpected extra argument (extra)", "lst status --help"),
         (("init", "--preset", "huge"), "'huge' is not one of", "lst init --help"),
         (("init", "--preset", "lite-papr"), "; did you mean lite-paper?", "lst init --help"),
-        (("report", "--figure", "blance"), "; did you mean balance?", "lst report --help"),
+        (("figure", "blance"), "; did you mean balance?", "lst figure --help"),
         (("step", "--replay", "Balanced"), "; did you mean balanced?", "lst step --help"),
         (("step", "--device", "CUDA"), "; did you mean cuda?", "lst step --help"),
         (("split", "--preset", "paper-r5O"), "; did you mean paper-r50?", "lst split --help"),
@@ -102,7 +103,7 @@ def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
             "; did you mean repeat-factor?",
             "lst train-joint --help",
         ),
-        (("eval", "--iou-type", "seg"), "; did you mean segm?", "lst eval --help"),
+        (("score", "--iou-type", "seg"), "; did you mean segm?", "lst score --help"),
         (("split", "--phase", "3"), "--phases", "lst split --help"),
         (("demo", "--seed", "-1"), "-1 is not in the range 0<=x<=2147483647", "lst demo --help"),
     ],
@@ -115,3 +116,30 @@ def test_a_slip_is_one_line_and_a_hint(
     assert error in outcome.error
     assert outcome.hint == hint
     assert len(outcome.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("eval --detections 'my r.json' --annotations v.json --errors",
+         "score 'my r.json' --annotations v.json --errors"),
+        ("eval --json --detections=r.json", "score --json r.json"),
+        ("report --compare a:1 b --bins '=1'", "compare a:1 b --bins =1"),
+        ("report -w a --figure tail --figure mwg --with b", "figure -w a tail mwg --with b"),
+    ],
+)  # fmt: skip
+def test_an_old_spelling_is_answered_with_the_new_command(lst: Lst, old: str, new: str) -> None:
+    outcome = lst(*shlex.split(old))
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert re.fullmatch(r"error: lst \w+ --\w+ is now lst \w+", outcome.error)
+    assert outcome.hint == f"lst {new}"
+    assert len(outcome.err.splitlines()) == 2
+
+
+def test_the_base_has_two_names(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+    files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)
+    words = ("split", *files, "--images", small_lvis.images, "--phases", "2", "--json")
+    long, short = (lst(*words, name, "5", "-w", tmp_path / name).json for name in ("--base", "--b"))
+    assert long == short
+    assert len(long["groups"][0]) == 5

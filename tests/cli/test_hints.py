@@ -105,7 +105,7 @@ def test_paths_in_printed_commands_are_quoted() -> None:
     "words",
     [
         "step", "eval", "eval --phase 9", "predict photo.jpg", "report", "train-joint",
-        "report --figure balance --with x", "report --figure attention", "extend --train gone.json",
+        "figure balance --with x", "figure attention", "extend --train gone.json",
     ],
 )  # fmt: skip
 def test_the_hint_of_an_error_names_the_workspace(

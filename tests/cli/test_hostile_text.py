@@ -102,8 +102,8 @@ def test_counts_without_measure_are_refused_by_line(
     val.write_text(json.dumps(small_lvis.val), encoding="utf-8")
     counts.write_bytes(content.encode("utf-8", "surrogatepass"))
     results.write_text("[]", encoding="utf-8")
-    words = ("--detections", results, "--annotations", val, "--train-counts", counts)
-    outcome = lst("eval", *words)
+    words = (results, "--annotations", val, "--train-counts", counts)
+    outcome = lst("score", *words)
     assert outcome.code == 1
     assert "counts.csv" in shown(outcome)
     assert part in outcome.err

@@ -47,9 +47,9 @@ NEEDED = [
     ("eval --reference", "lvis"),
     ("demo", "matplotlib"),
     ("report", "matplotlib"),
-    ("report --figure attention", "sklearn"),
-    ("eval --detections {0}/val.json --annotations {0}/val.json", "pycocotools"),
-    ("eval --detections {0}/val.json --annotations {0}/val.json --reference", "lvis"),
+    ("figure attention", "sklearn"),
+    ("score {0}/val.json --annotations {0}/val.json", "pycocotools"),
+    ("score {0}/val.json --annotations {0}/val.json --reference", "lvis"),
     ("split --force --train {0}/train.json --val {0}/val.json --b 3 --phases 2", "matplotlib"),
     ("sweep table1 --train {0}/train.json --val {0}/val.json --b 3 --phases 2 --dir {1}/s",
      "detectron2"),
@@ -64,7 +64,7 @@ def test_a_missing_library_is_one_line_and_nothing_is_begun(
     block(name)
     root = tmp_path / "demo" if words == "demo" else workspace.root
     before = sorted(tmp_path.rglob("*"))
-    place = [] if words.startswith(("sweep", "eval --det")) else ["-w", root]
+    place = [] if words.startswith(("sweep", "score")) else ["-w", root]
     filled = words.format(small_lvis.folder, tmp_path).split()
     outcome = lst(filled[0], *place, *filled[1:])
     assert outcome.code == 1

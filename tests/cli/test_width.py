@@ -107,7 +107,7 @@ def test_scores_of_a_file(terminal: Terminal, small_lvis: Any, tmp_path: Path) -
     results = tmp_path / "results.json"
     results.write_text(json.dumps(found))
     shown = terminal.check(
-        "eval", "--detections", results, "--annotations", small_lvis.val_json,
+        "score", results, "--annotations", small_lvis.val_json,
         "--train-counts", small_lvis.train_json, "--errors", "--iou-type", "bbox",
     )  # fmt: skip
     assert "lies on an annotation" in shown

@@ -130,11 +130,11 @@ def scored(lst: Any, small_lvis: Any, change: Any = None) -> Any:
         box["bbox"] = change(box["bbox"]) if change else box["bbox"]
     results = small_lvis.folder / "results.json"
     results.write_text(json.dumps(boxes))
-    files = ["--detections", results, "--annotations", small_lvis.val_json]
-    return lst("eval", *files, "--iou-type", "bbox")
+    files = [results, "--annotations", small_lvis.val_json]
+    return lst("score", *files, "--iou-type", "bbox")
 
 
-def test_eval_says_what_no_detection_can_match_and_leaves_ap_as_it_is(
+def test_score_says_what_no_detection_can_match_and_leaves_ap_as_it_is(
     small_lvis: Any, lst: Any
 ) -> None:
     plain = scored(lst, small_lvis)

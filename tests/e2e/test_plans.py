@@ -78,7 +78,7 @@ def test_every_figure_is_drawn_from_the_runs_of_its_plan(
     for figure, (own, *beside) in DRAWN.items():
         root = tmp_path / "sweep"
         others = [word for name in beside for word in ("--with", root / f"{name}-seed0")]
-        words = ("report", "--figure", figure, "-w", root / f"{own}-seed0", *others)
+        words = ("figure", figure, "-w", root / f"{own}-seed0", *others)
         outcome = run(*words, "-o", tmp_path / "paper")
         assert outcome.code == 0, f"{figure}: {outcome.err}"
         for suffix in ("png", "pdf", "csv"):

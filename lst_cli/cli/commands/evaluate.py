@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.cli.options import (
-    Choice,
-    LocalPath,
     device_option,
+    errors_option,
     examples,
+    fixed_ap_option,
     json_option,
+    reference_option,
     set_option,
-    skip_unusable_option,
     with_options,
     words,
     workspace_option,
@@ -26,12 +25,8 @@ from lst_cli.libraries import NETWORK, require
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
-    from lst_cli.ap.detections import IouType
     from lst_cli.evaluate.examine import Examination
     from lst_cli.settings.models import Settings
-
-
-_file = LocalPath(exists=True, dir_okay=False)
 
 
 @click.command(
@@ -40,7 +35,7 @@ _file = LocalPath(exists=True, dir_okay=False)
         "lst eval",
         "lst eval --all-phases --json",
         "lst eval --instant",
-        "lst eval --detections results.json --annotations val.json --errors",
+        "lst eval --errors",
     ),
 )
 @with_options(workspace_option)
@@ -52,67 +47,21 @@ _file = LocalPath(exists=True, dir_okay=False)
     help="The phase's classes before any training: random rows, mean features, generated rows.",
 )
 @click.option(
-    "--detections",
-    metavar="FILE",
-    type=_file,
-    help="Score this results file in LVIS format instead; needs --annotations and no workspace.",
-)
-@click.option(
-    "--annotations",
-    metavar="FILE",
-    type=_file,
-    help="With --detections: LVIS or COCO annotations of the same images.",
-)
-@click.option(
-    "--train-counts",
-    metavar="FILE",
-    type=_file,
-    help="With --detections: the training annotations, or a CSV with category_id and "
-    "train_instance_count, for AP by bin.",
-)
-@click.option(
-    "--iou-type",
-    "iou_types",
-    multiple=True,
-    type=Choice(["segm", "bbox"]),
-    help="With --detections: only masks or only boxes.",
-)
-@click.option(
     "--bins",
     metavar="BINS",
     help="Bins of training instances, such as '=1,<10,10-99,>=100'; the setting eval.bins.",
 )
-@click.option(
-    "--fixed-ap",
-    is_flag=True,
-    help="AP_fixed: the best 10,000 detections of a class over all images, instead of so many "
-    "an image.",
-)
-@click.option(
-    "--errors",
-    is_flag=True,
-    help="Where AP is lost: wrong class, place, duplicates, background, missed objects; by bin.",
-)
-@click.option(
-    "--reference",
-    is_flag=True,
-    help="Run lvis-api too, which takes minutes, and print the largest difference.",
-)
-@with_options(skip_unusable_option, device_option, set_option, json_option)
+@with_options(fixed_ap_option, errors_option, reference_option)
+@with_options(device_option, set_option, json_option)
 def command(
     workspace: Workspace,
     phase: int | None,
     all_phases: bool,
     instant: bool,
-    detections: Path | None,
-    annotations: Path | None,
-    train_counts: Path | None,
-    iou_types: tuple[IouType, ...],
     bins: str | None,
     fixed_ap: bool,
     errors: bool,
     reference: bool,
-    skip_unusable: bool,
     device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -121,40 +70,8 @@ def command(
 
     Prints mask and box AP by number of training instances, over the classes seen so far, and
     writes metrics.json and detections.json beside the phase. With --instant, its classes are
-    added to the model of the phase before without training, and instant.json is written. With
-    --detections, any results file is scored, and nothing is written.
+    added to the model of the phase before without training, and instant.json is written.
     """
-    of_file = {
-        "--annotations": annotations,
-        "--train-counts": train_counts,
-        "--iou-type": iou_types,
-    }
-    of_phase = {
-        "--phase": phase is not None,
-        "--all-phases": all_phases,
-        "--instant": instant,
-        "--device": device,
-        "--set": overrides,
-    }
-    if detections is not None:
-        _refuse(of_phase, "is of a phase, not of --detections")
-        from lst_cli.cli.commands.score import run_scoring
-
-        run_scoring(
-            detections,
-            annotations,
-            train_counts,
-            iou_types=iou_types,
-            bins=bins,
-            fixed_ap=fixed_ap,
-            reference=reference,
-            errors=errors,
-            skip_unusable=skip_unusable,
-            as_json=as_json,
-        )
-        return
-    _refuse(of_file, "needs --detections")
-    _refuse({"--skip-unusable": skip_unusable}, "is of lst split, or needs --detections")
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
     require(*NETWORK, *(["lvis"] if reference else []))
@@ -162,10 +79,9 @@ def command(
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
     if instant:
-        _refuse(
-            {"--fixed-ap": fixed_ap, "--errors": errors, "--reference": reference},
-            "does not go with --instant",
-        )
+        chosen = {"--fixed-ap": fixed_ap, "--errors": errors, "--reference": reference}
+        for name in (name for name, given in chosen.items() if given):
+            raise LstError(f"{name} does not go with --instant", "lst eval --help")
         later = [one for one in phases if one > 0] if all_phases else phases
         _show_instant(workspace, later, settings, as_json)
         return
@@ -179,12 +95,6 @@ def command(
         reference=reference,
         as_json=as_json,
     )
-
-
-def _refuse(given: Mapping[str, object], why: str) -> None:
-    for name, value in given.items():
-        if value:
-            raise LstError(f"{name} {why}", "lst eval --help")
 
 
 def _show_phases(

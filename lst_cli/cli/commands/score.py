@@ -1,30 +1,80 @@
-"""`lst eval --detections`: anybody's detections, without a workspace."""
+"""`lst score`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lst_cli.ap.detections import FIXED_AP, Cap, IouType
+import click
+
 from lst_cli.cli.console import meter, note, print_json, print_table
-from lst_cli.errors import LstError
+from lst_cli.cli.options import (
+    Choice,
+    LocalPath,
+    errors_option,
+    examples,
+    fixed_ap_option,
+    json_option,
+    reference_option,
+    skip_unusable_option,
+    train_counts_option,
+    with_options,
+)
 from lst_cli.libraries import require
 
+if TYPE_CHECKING:
+    from lst_cli.ap.detections import IouType
 
-def run_scoring(
-    detections: Path,
-    annotations: Path | None,
+_file = LocalPath(exists=True, dir_okay=False)
+
+
+@click.command(
+    "score",
+    epilog=examples(
+        "lst score results.json --annotations val.json",
+        "lst score results.json --annotations val.json --train-counts train.json --errors",
+        "lst score results.json --annotations val.json --iou-type bbox --json",
+    ),
+)
+@click.argument("results", type=_file)
+@click.option(
+    "--annotations",
+    metavar="FILE",
+    required=True,
+    type=_file,
+    help="LVIS or COCO annotations of the same images.",
+)
+@with_options(train_counts_option)
+@click.option(
+    "--iou-type",
+    "iou_types",
+    multiple=True,
+    type=Choice(["segm", "bbox"]),
+    help="Only masks or only boxes.",
+)
+@click.option(
+    "--bins", metavar="BINS", help="Bins of training instances, such as '=1,<10,10-99,>=100'."
+)
+@with_options(fixed_ap_option, errors_option, reference_option, skip_unusable_option, json_option)
+def command(
+    results: Path,
+    annotations: Path,
     train_counts: Path | None,
-    *,
-    iou_types: Sequence[IouType],
+    iou_types: tuple[IouType, ...],
     bins: str | None,
     fixed_ap: bool,
-    reference: bool,
     errors: bool,
+    reference: bool,
     skip_unusable: bool,
     as_json: bool,
 ) -> None:
-    """Score a results file and show the numbers."""
+    """Compute LVIS AP of any results file.
+
+    RESULTS is a list of detections in LVIS or COCO results format. Neither a workspace nor torch
+    is needed, and nothing is written.
+    """
+    from lst_cli.ap.detections import FIXED_AP, Cap
     from lst_cli.ap.errors import analyse_errors
     from lst_cli.ap.sources import ResultsFile
     from lst_cli.evaluate.errors_table import errors_table
@@ -32,13 +82,11 @@ def run_scoring(
     from lst_cli.evaluate.tables import means_table, scores_table
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
 
-    if annotations is None:
-        raise LstError("--detections needs what they are held against", "--annotations VAL.json")
     require("pycocotools", *(["lvis"] if reference else []))
     wanted_bins = parse_bins(bins) if bins else DEFAULT_BINS
     with meter() as tell:
         scored = score_file(
-            detections,
+            results,
             annotations,
             train_counts=train_counts,
             iou_types=iou_types or IOU_TYPES,
@@ -50,7 +98,7 @@ def run_scoring(
     metrics = scored.metrics
     cap = FIXED_AP if fixed_ap else Cap()
     differences = {
-        iou_type: compare_with_lvis_api(one, ResultsFile(detections), iou_type, cap)
+        iou_type: compare_with_lvis_api(one, ResultsFile(results), iou_type, cap)
         for iou_type, one in (scored.measured.items() if reference else ())
     }
     analyses = {

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     help="Validation annotations of the same release.",
 )
 @with_options(image_dirs_option)
-@click.option("--b", "base", default=BASE, show_default=True, help="Classes of the base phase.")
+@click.option(
+    "--b", "--base", "base", default=BASE, show_default=True, help="Classes of the base phase."
+)
 @click.option("--phases", default=PHASES, show_default=True, help="Phases after the base phase.")
 @click.option(
     "--joint",

@@ -85,6 +85,8 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @with_options(image_dirs_option, weights_option, skip_unusable_option)
 @click.option(
     "--b",
+    "--base",
+    "b",
     metavar="N|SHARE",
     callback=_base_size,
     help="Classes of the base phase: a number, or a share of all, such as 0.22. Runs that have a "

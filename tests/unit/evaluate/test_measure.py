@@ -314,7 +314,7 @@ def test_on_real_lvis_images_every_number_is_lvis_apis(
     results = tmp_path / "results.json"
     results.write_text(json.dumps(found))
     words = ("--train-counts", lvis_counts, "--iou-type", iou_type, "--json")
-    outcome = lst("eval", "--detections", results, "--annotations", path, *words)
+    outcome = lst("score", results, "--annotations", path, *words)
     assert outcome.code == 0, outcome.err
     ours = outcome.json[iou_type]
     evaluation = reference(truth, found, iou_type)

@@ -1,4 +1,4 @@
-"""`lst report --figure` of one run or several: balance, distill, replay, mwg, tail."""
+"""`lst figure` of one run or several: balance, distill, replay, mwg, tail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def test_balance_needs_a_split_and_no_training(lst: Lst, workspace: Workspace) -> None:
-    outcome = lst("report", "--figure", "balance", "-w", workspace.root)
+    outcome = lst("figure", "balance", "-w", workspace.root)
     assert outcome.code == 0, outcome.err
     picture = workspace.layout.report / "figures" / "balance.png"
     assert outcome.out.splitlines()[-1] == str(picture)
@@ -45,11 +45,11 @@ def test_balance_needs_a_split_and_no_training(lst: Lst, workspace: Workspace) -
 def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(
     lst: Lst, workspace: Workspace
 ) -> None:
-    plain = lst("report", "--figure", "balance", "--json", "-w", workspace.root)
+    plain = lst("figure", "balance", "--json", "-w", workspace.root)
     workspace.layout.settings.write_text('[step]\nreplay = "all"\n')
-    outcome = lst("report", "--figure", "balance", "-w", workspace.root)
+    outcome = lst("figure", "balance", "-w", workspace.root)
     assert "own setting is step.replay = all" in " ".join(outcome.err.split())
-    again = lst("report", "--figure", "balance", "--json", "-w", workspace.root)
+    again = lst("figure", "balance", "--json", "-w", workspace.root)
     assert again.json == plain.json
     assert [row["old"] for row in plain.json["balance"]["phases"]] == [5, 7, 9]
 
@@ -58,7 +58,7 @@ def test_joint_training_has_nothing_to_balance(lst: Lst, small_lvis: Any, tmp_pa
     words = small_lvis.split_words()
     root = tmp_path / "joint"
     assert lst(*words[: words.index("--b")], "--joint", "-w", root).code == 0
-    outcome = lst("report", "--figure", "balance", "-w", root)
+    outcome = lst("figure", "balance", "-w", root)
     assert outcome.error == f"error: {root} has no phase after the base: nothing is replayed"
 
 
@@ -71,7 +71,7 @@ def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(
     first, second = runs.train("first"), runs.train("second", "--no-distill")
     runs.evaluate(first, 0.5)
     runs.evaluate(second, 0.25)
-    words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    words = ("figure", "distill", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "-o", tmp_path / "paper")
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "paper" / "figures"
@@ -99,7 +99,7 @@ def test_three_runs_and_another_setting_that_differs_are_told_apart(lst: Lst, ru
     for run in made:
         runs.evaluate(run, 0.5)
     more = [word for run in made[1:] for word in ("--with", run.root)]
-    outcome = lst("report", "--figure", "replay", "--json", "-w", made[0].root, *more)
+    outcome = lst("figure", "replay", "--json", "-w", made[0].root, *more)
     assert outcome.code == 0, outcome.err
     assert [run["run"] for run in outcome.json["replay"]["runs"]] == [
         "balanced replay, step.lr = 0.002",
@@ -115,7 +115,7 @@ def test_runs_that_differ_in_nothing_else_are_told_apart_by_where_they_lie(
     for run in made:
         runs.evaluate(run, 0.5)
     more = [word for run in made[1:] for word in ("--with", run.root)]
-    outcome = lst("report", "--figure", "replay", "--json", "-w", made[0].root, *more)
+    outcome = lst("figure", "replay", "--json", "-w", made[0].root, *more)
     names = [run["run"] for run in outcome.json["replay"]["runs"]]
     assert names == ["balanced replay (a)", "all old data (b)", "all old data (c)"]
 
@@ -128,7 +128,7 @@ def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
     runs.evaluate(second, 0.5)
     instant = {"format": 1, "phase": 2, "rows": {"generated": runs.record(second, 2, {1: 0.125})}}
     second.phase(2).instant.write_text(json.dumps(instant))
-    words = ("report", "--figure", "mwg", "-w", first.root, "--with", second.root)
+    words = ("figure", "mwg", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "--json")
     assert outcome.code == 0, outcome.err
     shown = outcome.json["mwg"]["runs"]
@@ -148,7 +148,7 @@ def test_phases_that_were_not_evaluated_everywhere_are_named(lst: Lst, runs: Any
     first, second = runs.train("first"), runs.train("second", "--no-distill")
     runs.evaluate(first, 0.5)
     runs.evaluate(second, 0.5, phases=(1,))
-    words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    words = ("figure", "distill", "-w", first.root, "--with", second.root)
     assert lst(*words, "--json").json["distill"]["notes"] == ["Not evaluated in second: phase 2."]
 
 
@@ -162,7 +162,7 @@ def test_base_phases_of_their_own_are_named(lst: Lst, runs: Any) -> None:
     other["model_sha256"] = chained["previous_sha256"] = "0" * 64
     save_json(other, base)
     save_json(chained, after)
-    words = ("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    words = ("figure", "distill", "-w", first.root, "--with", second.root)
     [note] = lst(*words, "--json").json["distill"]["notes"]
     assert "do not share a base phase" in note
 
@@ -182,8 +182,8 @@ def test_one_run_alone_hears_which_other_the_figure_needs(
     lst: Lst, runs: Any, figure: str, own: tuple[str, ...], needed: str
 ) -> None:
     run = runs.train("alone", *own)
-    outcome = lst("report", "--figure", figure, "-w", run.root)
-    assert f"--figure {figure} takes two or more runs" in outcome.error
+    outcome = lst("figure", figure, "-w", run.root)
+    assert f"figure {figure} takes two or more runs" in outcome.error
     assert needed in outcome.hint
     commands = [part for part in outcome.hint.split(": ", 1)[1].split(", ") if part]
     assert len(commands) == 3
@@ -200,7 +200,7 @@ def test_runs_trained_alike_are_refused(lst: Lst, runs: Any) -> None:
     first, second = runs.train("first"), runs.train("second", "--replay", "all")
     for run in (first, second):
         runs.evaluate(run, 0.5)
-    outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    outcome = lst("figure", "distill", "-w", first.root, "--with", second.root)
     assert outcome.error.endswith("were trained with step.distill_weight = 1.0")
     assert "lst step --all --no-distill -w OTHER" in outcome.hint
 
@@ -209,12 +209,12 @@ def test_a_run_that_was_not_evaluated_is_refused(lst: Lst, runs: Any) -> None:
     first, second = runs.train("first"), runs.train("second", "--no-distill")
     runs.evaluate(first, 0.5)
     runs.evaluate(second, 0.5, phases=(0,))
-    outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    outcome = lst("figure", "distill", "-w", first.root, "--with", second.root)
     assert f"no phase of {second.root} after the base has been evaluated" in outcome.error
     assert outcome.hint == f"lst eval -w {second.root} --all-phases"
     runs.evaluate(second, 0.5, phases=(1,))
     first.phase(1).metrics.unlink()
-    outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", second.root)
+    outcome = lst("figure", "distill", "-w", first.root, "--with", second.root)
     assert outcome.error.startswith("error: no phase was evaluated in all of")
 
 
@@ -242,7 +242,7 @@ def test_runs_of_other_splits_are_refused(
     assert lst("step", "--no-distill", "-w", root).code == 0
     other = Workspace(root)
     runs.evaluate(other, 0.5, phases=(1,))
-    outcome = lst("report", "--figure", "distill", "-w", first.root, "--with", root)
+    outcome = lst("figure", "distill", "-w", first.root, "--with", root)
     assert f"{first.root} and {root} have other splits" in outcome.error
     assert where in outcome.error
 
@@ -250,21 +250,20 @@ def test_runs_of_other_splits_are_refused(
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (["--with", "x"], "--with: needs --figure", "lst report --figure mwg --with DIR"),
-        (["--figure", "balance", "--with", "x"], "--with: --figure balance shows one workspace",
+        (["balance", "--with", "x"], "--with: figure balance shows one workspace",
          "leave --with out; it goes with distill, mwg, replay, tail"),
-        (["--figure", "distill", "--with", "x"], "x is no workspace: it holds no split",
+        (["distill", "--with", "x"], "x is no workspace: it holds no split",
          "--with DIR, a workspace"),
-        (["--figure", "distill", *["--with", "x"] * 6], "takes 6 runs at most, not 7",
+        (["distill", *["--with", "x"] * 6], "takes 6 runs at most, not 7",
          "leave some of --with out"),
-        (["--figure", "tail", *["--with", "x"] * 4], "takes 4 runs at most, not 5",
+        (["tail", *["--with", "x"] * 4], "takes 4 runs at most, not 5",
          "leave some of --with out"),
     ],
 )  # fmt: skip
 def test_slips_are_told(lst: Lst, runs: Any, words: list[str], error: str, hint: str) -> None:
     first = runs.train("first")
     runs.evaluate(first, 0.5)
-    outcome = lst("report", *words, "-w", first.root)
+    outcome = lst("figure", *words, "-w", first.root)
     assert error in outcome.error
     assert outcome.hint.replace(f" -w {first.root}", "") == hint
 
@@ -272,5 +271,5 @@ def test_slips_are_told(lst: Lst, runs: Any, words: list[str], error: str, hint:
 def test_a_workspace_given_twice_is_refused(lst: Lst, runs: Any) -> None:
     first = runs.train("first")
     runs.evaluate(first, 0.5)
-    outcome = lst("report", "--figure", "mwg", "-w", first.root, "--with", first.root)
+    outcome = lst("figure", "mwg", "-w", first.root, "--with", first.root)
     assert outcome.error == f"error: {first.root} is given twice"

@@ -1,4 +1,4 @@
-"""`lst report --compare`, with phases that a trainer without torch has made."""
+"""`lst compare`, with phases that a trainer without torch has made."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(
     lst: Lst, pair: tuple[Workspace, Workspace]
 ) -> None:
     first, second = pair
-    outcome = lst("report", "--compare", first.root, second.root)
+    outcome = lst("compare", first.root, second.root)
     assert outcome.code == 0, outcome.err
     picture = first.layout.report / "compare.png"
     assert outcome.out.splitlines()[-1] == str(picture)
@@ -104,7 +104,7 @@ def test_numbers_are_those_of_classes_found_and_not(
     lst: Lst, pair: tuple[Workspace, Workspace]
 ) -> None:
     first, second = pair
-    outcome = lst("report", "--compare", first.root, second.root, "--json")
+    outcome = lst("compare", first.root, second.root, "--json")
     assert outcome.code == 0, outcome.err
     assert not first.layout.report.exists()
     record = outcome.json
@@ -126,7 +126,7 @@ def test_numbers_are_those_of_classes_found_and_not(
 
 
 def test_a_run_with_itself_differs_in_nothing(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    outcome = lst("report", "--compare", pair[0].root, pair[0].root, "--json")
+    outcome = lst("compare", pair[0].root, pair[0].root, "--json")
     assert outcome.code == 0, outcome.err
     names = [run["name"] for run in outcome.json["runs"]]
     assert len(set(names)) == 2
@@ -141,7 +141,7 @@ def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(
     lst: Lst, pair: tuple[Workspace, Workspace]
 ) -> None:
     root = pair[0].root
-    outcome = lst("report", "--compare", f"{root}:1", f"{root}:2", "--json")
+    outcome = lst("compare", f"{root}:1", f"{root}:2", "--json")
     assert outcome.code == 0, outcome.err
     record = outcome.json
     assert record["classes"] == 7
@@ -163,7 +163,7 @@ def test_settings_that_differ_are_told(
     manifest["settings"]["step"]["lr"] = 0.125
     manifest["settings"]["data"]["workers"] = 7
     save_json(manifest, path)
-    outcome = lst("report", "--compare", first.root, second.root, "-o", tmp_path / "out")
+    outcome = lst("compare", first.root, second.root, "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     old = first.trained_settings(2).step.lr
     assert f"other differs from work: step.lr {old:.6g} -> 0.125\n" in outcome.err
@@ -183,7 +183,7 @@ def test_a_results_file_is_held_against_the_workspace(
 ) -> None:
     results = tmp_path / "results.json"
     results.write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)))))
-    outcome = lst("report", "--compare", results, pair[0].root, "--json", "-o", tmp_path / "out")
+    outcome = lst("compare", results, pair[0].root, "--json", "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     record = outcome.json
     assert [run["phase"] for run in record["runs"]] == [None, 2]
@@ -201,9 +201,9 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
     for name, shift in (("still", 0.0), ("moved", 3.0)):
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)), shift=shift)))
-    words = ["report", "--compare", *files, "--iou-type", "bbox"]
+    words = ["compare", *files, "--iou-type", "bbox"]
     outcome = lst(*words)
-    assert outcome.error.startswith("error: results files alone do not say")
+    assert outcome.error.startswith("error: --annotations is required")
     assert outcome.hint == "--annotations VAL.json"
     words += ["--annotations", small_lvis.val_json]
     outcome = lst(*words)
@@ -228,29 +228,29 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
 
 
 def test_one_run_is_no_comparison(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    outcome = lst("report", "--compare", pair[0].root)
-    assert outcome.error == "error: --compare takes two or more, not 1"
-    assert outcome.hint == "lst report --compare A B"
+    outcome = lst("compare", pair[0].root)
+    assert outcome.error == "error: a comparison takes two or more runs, not 1"
+    assert outcome.hint == "lst compare A B"
 
 
 def test_what_does_not_exist_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
     root = pair[0].root
-    outcome = lst("report", "--compare", root, "nowhere")
+    outcome = lst("compare", root, "nowhere")
     assert outcome.error == "error: nowhere: no such workspace or results file"
     assert "DIR:PHASE" in outcome.hint
-    outcome = lst("report", "--compare", root, root / "phases")
+    outcome = lst("compare", root, root / "phases")
     assert outcome.error == f"error: {root / 'phases'} is no workspace: it holds no split"
-    outcome = lst("report", "--compare", root, f"{root}:7")
+    outcome = lst("compare", root, f"{root}:7")
     assert outcome.error == "error: phase 7 does not exist: the split has phases 0 to 3"
 
 
 def test_what_was_not_evaluated_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
     first, second = pair
     second.phase(2).metrics.unlink()
-    outcome = lst("report", "--compare", first.root, second.root)
+    outcome = lst("compare", first.root, second.root)
     assert outcome.error == f"error: no phase of {second.root} has been evaluated"
     assert outcome.hint == f"lst eval -w {second.root}"
-    outcome = lst("report", "--compare", first.root, f"{second.root}:1")
+    outcome = lst("compare", first.root, f"{second.root}:1")
     assert outcome.error == f"error: phase 1 of {second.root} has not been evaluated"
     assert outcome.hint == f"lst eval -w {second.root} --phase 1"
 
@@ -268,11 +268,11 @@ def test_other_validation_images_are_refused(
     for words in (small_lvis.split_words(), ["train-base"]):
         assert lst(*words, "-w", third.root).code == 0
     evaluate(third, 0, [])
-    outcome = lst("report", "--compare", first, third.root)
+    outcome = lst("compare", first, third.root)
     assert "were evaluated on different validation files" in outcome.error
     assert outcome.hint == "compare runs on the same validation file"
     words = ("--annotations", small_lvis.val_json)
-    outcome = lst("report", "--compare", first, first, *words)
+    outcome = lst("compare", first, first, *words)
     assert "is not the validation file that" in outcome.error
 
 
@@ -291,7 +291,7 @@ def test_classes_that_nobody_shares_are_refused(
         manifest = load_json(second.phase(phase).manifest, "")
         manifest["split_sha256"] = Workspace(second.root).split.digest_at(phase)
         save_json(manifest, second.phase(phase).manifest)
-    outcome = lst("report", "--compare", first.root, second.root)
+    outcome = lst("compare", first.root, second.root)
     assert outcome.error == f"error: no class was seen by all of {first.root}, {second.root}"
 
 
@@ -300,24 +300,19 @@ def test_a_damaged_results_file_is_named(
 ) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text('[{"image_id": 1')
-    outcome = lst("report", "--compare", pair[0].root, broken)
+    outcome = lst("compare", pair[0].root, broken)
     assert str(broken) in outcome.error
     missing = tmp_path / "missing.json"
-    outcome = lst("report", "--compare", pair[0].root, missing)
+    outcome = lst("compare", pair[0].root, missing)
     assert outcome.error == f"error: {missing}: no such workspace or results file"
 
 
 @pytest.mark.parametrize(
-    "words", [["work"], ["--bins", "=1"], ["--iou-type", "bbox"]], ids=lambda words: words[0]
+    "words", [["work"], ["--bins", "=1"], ["--iou-type", "bbox"], ["--with", "x"]]
 )
-def test_what_only_a_comparison_needs_is_refused_without_one(
+def test_the_report_takes_nothing_of_a_comparison_or_figure(
     lst: Lst, pair: tuple[Workspace, Workspace], words: list[str]
 ) -> None:
     outcome = lst("report", *words, "-w", pair[0].root)
-    assert outcome.error == f"error: {words[0]}: needs --compare"
-    assert outcome.hint == "lst report --compare A B"
-
-
-def test_a_figure_does_not_go_with_a_comparison(lst: Lst) -> None:
-    outcome = lst("report", "--compare", "a", "b", "--figure", "attention")
-    assert outcome.error == "error: --figure does not go with --compare"
+    assert outcome.code == 2
+    assert words[0] in outcome.error

@@ -1,4 +1,4 @@
-"""`lst report --figure`, with phases that a trainer without torch has made."""
+"""`lst figure`, with phases that a trainer without torch has made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
     lst: Lst, trained: Workspace
 ) -> None:
     save(trained, 1, ROWS)
-    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    outcome = lst("figure", "attention", "-w", trained.root)
     assert outcome.code == 0, outcome.err
     folder = trained.layout.report / "figures"
     assert outcome.out.splitlines()[-1] == str(folder / "attention.png")
@@ -59,7 +59,7 @@ def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
 def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) -> None:
     save(trained, 1, ROWS)
     save(trained, 2, ROWS[::-1])
-    words = ("report", "--figure", "attention", "--figure", "attention", "--json")
+    words = ("figure", "attention", "attention", "--json")
     outcome = lst(*words, "-w", trained.root)
     assert outcome.code == 0, outcome.err
     found = outcome.json["attention"]
@@ -72,26 +72,26 @@ def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) 
 def test_the_figure_goes_where_the_user_says(lst: Lst, trained: Workspace, tmp_path: Path) -> None:
     save(trained, 1, ROWS)
     where = tmp_path / "paper"
-    assert lst("report", "--figure", "attention", "-o", where, "-w", trained.root).code == 0
+    assert lst("figure", "attention", "-o", where, "-w", trained.root).code == 0
     assert (where / "figures" / "attention.png").is_file()
     assert not trained.layout.report.exists()
 
 
 def test_without_a_generator_the_user_hears_how_to_train_one(lst: Lst, trained: Workspace) -> None:
-    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    outcome = lst("figure", "attention", "-w", trained.root)
     assert outcome.error == "error: no phase was trained with the meta weight generator"
     assert outcome.hint == f"lst step -w {trained.root} --mwg"
 
 
 def test_attention_of_other_classes_is_refused(lst: Lst, trained: Workspace) -> None:
     path = save(trained, 1, ROWS[:1])
-    outcome = lst("report", "--figure", "attention", "-w", trained.root)
+    outcome = lst("figure", "attention", "-w", trained.root)
     assert f"{path}: no attention of phase 1: its shape is (1, 5)" in outcome.error
-    assert f"lst step -w {trained.root} --mwg" in outcome.hint
+    assert f"put the file back from a copy, or move {path} elsewhere" in outcome.hint
 
 
 def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
-    outcome = lst("report", "--figure", "seven", "-w", trained.root)
+    outcome = lst("figure", "seven", "-w", trained.root)
     assert outcome.code == 2
     assert "'seven' is not" in outcome.error
 

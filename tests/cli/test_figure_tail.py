@@ -1,4 +1,4 @@
-"""`lst report --figure tail`: what runs make of objects of the rarest classes."""
+"""`lst figure tail`: what runs make of objects of the rarest classes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_obje
     lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
 ) -> None:
     first, second = pair
-    words = ("report", "--figure", "tail", "-w", first.root, "--with", second.root)
+    words = ("figure", "tail", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "-o", tmp_path / "paper")
     assert outcome.code == 0, outcome.err
     picture = tmp_path / "paper" / "figures" / "tail.png"
@@ -80,7 +80,7 @@ def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_obje
 def test_tail_of_one_run_counts_what_it_got_right(
     lst: Lst, pair: tuple[Workspace, Workspace]
 ) -> None:
-    outcome = lst("report", "--figure", "tail", "--json", "-w", pair[1].root)
+    outcome = lst("figure", "tail", "--json", "-w", pair[1].root)
     assert outcome.code == 0, outcome.err
     assert outcome.json["tail"]["runs"] == ["second"]
     shown = [row["class"] for row in outcome.json["tail"]["rows"] if row.get("image")]
@@ -94,7 +94,7 @@ def test_tail_takes_classes_that_all_runs_have_seen(
 ) -> None:
     first, second = pair
     second.phase(2).metrics.unlink()  # its newest evaluation is of phase 1
-    words = ("report", "--figure", "tail", "--json", "-w", first.root, "--with", second.root)
+    words = ("figure", "tail", "--json", "-w", first.root, "--with", second.root)
     rows = lst(*words).json["tail"]["rows"]
     assert [row["class"] for row in rows[::2]] == ["class 6", "class 11", "class 5", "class 2"]
 
@@ -106,7 +106,7 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(
 
     monkeypatch.setattr(tail, "TAIL", 2)
     monkeypatch.setattr(tail, "FALLBACK_CLASSES", 2)
-    outcome = lst("report", "--figure", "tail", "-w", pair[0].root)
+    outcome = lst("figure", "tail", "-w", pair[0].root)
     assert outcome.code == 0, outcome.err
     told = " ".join(outcome.err.split())
     assert "The 2 rarest classes" in told
@@ -115,14 +115,14 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(
 
 def test_tail_of_a_run_without_an_evaluation_is_refused(lst: Lst, runs: Any) -> None:
     first = runs.train("first")
-    outcome = lst("report", "--figure", "tail", "-w", first.root)
+    outcome = lst("figure", "tail", "-w", first.root)
     assert outcome.error == f"error: no phase of {first.root} has been evaluated"
     assert outcome.hint == f"lst eval -w {first.root}"
 
 
 def test_tail_with_a_results_file_is_refused(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
     file = pair[1].phase(2).detections
-    outcome = lst("report", "--figure", "tail", "-w", pair[0].root, "--with", file)
+    outcome = lst("figure", "tail", "-w", pair[0].root, "--with", file)
     assert outcome.error == f"error: {file} is no workspace"
 
 
@@ -139,5 +139,5 @@ def test_tail_of_other_validation_files_is_refused(
         manifest["split_sha256"] = fresh.digest_at(manifest["phase"])
         save_json(manifest, path)
     for figure in ("tail", "distill"):
-        outcome = lst("report", "--figure", figure, "-w", first.root, "--with", second.root)
+        outcome = lst("figure", figure, "-w", first.root, "--with", second.root)
         assert "evaluated on different validation files" in outcome.error
