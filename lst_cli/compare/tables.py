@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lst_cli.compare.paired import ComparedRow, Comparison, Difference
+from collections.abc import Callable
+
+from lst_cli.compare.paired import ComparedRow, ComparedRun, Comparison, Difference
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import Cell, Column, Table, bin_heading, format_value
 
@@ -14,35 +16,36 @@ SETTINGS_SHOWN = 12
 
 NAMES = {"segm": "Mask", "bbox": "Box"}
 
+_IMAGE_PASSES = Column("image_passes", "image passes", "integer", description="in training")
+
 
 def compare_table(comparison: Comparison) -> Table:
-    """Make the table of AP of every run and of the differences from the first.
-
-    Returns:
-        Rows with keys ``row``, ``classes``, ``with_ground_truth``, for every run r ``AP(r)``,
-        and for every run but the first ``difference(r)``, ``low(r)``, ``high(r)`` and
-        ``clear(r)``.
-    """
+    """Make the table of AP of every run and of the differences from the first."""
     names = [run.name for run in comparison.runs]
     columns = [
-        Column("row", "classes", "text"),
+        Column("row", "classes", "text", row_name),
         Column("classes", "number", "integer"),
         Column("with_ground_truth", "with ground truth", "integer"),
-        *(Column(f"AP({name})", name) for name in names),
+        *(Column(f"AP({name})", name, get=_ap(place)) for place, name in enumerate(names)),
     ]
-    for name in names[1:]:
+    for place, name in enumerate(names[1:]):
         heading = "difference" if len(names) == 2 else f"{name} minus {names[0]}"
         columns += [
-            Column(f"difference({name})", heading, "change"),
-            Column(f"low({name})", "from", "change"),
-            Column(f"high({name})", "to", "change"),
-            Column(f"clear({name})", "", "text", description=f"{CLEAR}: the interval is all to "
-                   "one side of 0"),
-        ]  # fmt: skip
-    return Table(
+            Column(f"difference({name})", heading, "change", _of(place, lambda one: one.AP)),
+            Column(f"low({name})", "from", "change", _of(place, lambda one: _bounds(one)[0])),
+            Column(f"high({name})", "to", "change", _of(place, lambda one: _bounds(one)[1])),
+            Column(
+                f"clear({name})",
+                "",
+                "text",
+                _of(place, lambda one: CLEAR if one.clear else ""),
+                description=f"{CLEAR}: the interval is all to one side of 0",
+            ),
+        ]
+    return Table.of(
         _title(comparison),
-        tuple(columns),
-        tuple(_row(one, names) for one in comparison.rows),
+        comparison.rows,
+        columns,
         f"AP in percent; differences in points, each minus the first. From and to: the 95 % "
         f"interval of {comparison.resamples:,} times the images drawn anew, the same for both. "
         f"{CLEAR} marks what leaves 0 out.",
@@ -50,51 +53,40 @@ def compare_table(comparison: Comparison) -> Table:
 
 
 def layout_table(comparison: Comparison) -> Table:
-    """Make the table with a row a run: the layout of the paper's Table 1.
+    """Make the table with a row a run: the layout of the paper's Table 1."""
 
-    Returns:
-        Rows with keys ``run``, ``AP(s)`` for every set of classes s, and ``image_passes``.
-    """
-    rows: list[dict[str, Cell]] = [
-        {
-            "run": run.name,
-            **{f"AP({one.name})": one.estimates[place].AP for one in comparison.rows},
-            "image_passes": run.image_passes,
-        }
-        for place, run in enumerate(comparison.runs)
-    ]
+    def ap(row: ComparedRow) -> Callable[[ComparedRun], float | None]:
+        return lambda run: row.estimates[comparison.runs.index(run)].AP
+
+    rows = sorted(comparison.rows, key=lambda one: one.what == "all")  # as in the paper
     columns = (
-        Column("run", "run", "text"),
-        *_columns(comparison),
-        Column("image_passes", "image passes", "integer", description="in training"),
+        Column("run", "run", "text", lambda run: run.name),
+        *(
+            Column(
+                f"AP({one.name})",
+                bin_heading(one.name) if one.what == "bin" else one.name,
+                get=ap(one),
+                classes=one.with_ground_truth,
+            )
+            for one in rows
+        ),
+        _IMAGE_PASSES,
     )
-    return Table(_title(comparison), columns, tuple(rows), "AP in percent.")
+    return Table.of(_title(comparison), comparison.runs, columns, "AP in percent.")
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """Make the table of differences from the first run, with a row for each set of classes.
-
-    Returns:
-        Rows with keys ``row`` and, for every run r but the first, ``difference(r)`` as text.
-    """
-    others = [run.name for run in comparison.runs[1:]]
-    rows: list[dict[str, Cell]] = [
-        {
-            "row": row_name(one),
-            **{
-                f"difference({name})": _difference(difference)
-                for name, difference in zip(others, one.differences, strict=True)
-            },
-        }
-        for one in comparison.rows
-    ]
-    return Table(
+    """Make the table of differences from the first run, with a row for each set of classes."""
+    return Table.of(
         f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
+        comparison.rows,
         (
-            Column("row", "classes", "text"),
-            *(Column(f"difference({name})", name, "change") for name in others),
+            Column("row", "classes", "text", row_name),
+            *(
+                Column(f"difference({run.name})", run.name, "change", _of(place, _difference))
+                for place, run in enumerate(comparison.runs[1:])
+            ),
         ),
-        tuple(rows),
         f"Points. In brackets the 95 % interval of {comparison.resamples:,} times the images "
         f"drawn anew, the same for both. {CLEAR} marks what leaves 0 out.",
     )
@@ -136,36 +128,21 @@ def render_comparison_markdown(comparison: Comparison) -> str:
 
 
 def runs_table(comparison: Comparison) -> Table:
-    """Make the table of what is compared.
-
-    Returns:
-        Rows with keys ``run``, ``phase``, ``classes``, ``detections``, ``image_passes`` and
-        ``source``.
-    """
-    rows: list[dict[str, Cell]] = [
-        {
-            "run": run.name,
-            "phase": run.phase,
-            "classes": run.classes,
-            "detections": run.detections,
-            "image_passes": run.image_passes,
-            "source": run.source,
-        }
-        for run in comparison.runs
-    ]
+    """Make the table of what is compared."""
     columns = (
-        Column("run", "run", "text"),
+        Column("run", "run", "text", lambda run: run.name),
         Column("phase", "phase", "phase"),
         Column("classes", "classes seen", "integer"),
         Column("detections", "detections", "integer"),
-        Column("image_passes", "image passes", "integer", description="in training"),
+        _IMAGE_PASSES,
         Column("source", "source", "text"),
     )
-    return Table("What is compared", columns, tuple(rows))
+    return Table.of("What is compared", comparison.runs, columns)
 
 
 def row_name(row: ComparedRow) -> str:
     """Name a set of classes as tables and plots do."""
+    # A spreadsheet takes what begins with = for a formula.
     return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
 
 
@@ -176,17 +153,16 @@ def _title(comparison: Comparison) -> str:
     )
 
 
-def _columns(comparison: Comparison) -> list[Column]:
-    """A column for each set of classes; those of all classes last, as in the paper."""
-    rows = sorted(comparison.rows, key=lambda one: one.what == "all")
-    return [
-        Column(
-            f"AP({one.name})",
-            bin_heading(one.name) if one.what == "bin" else one.name,
-            classes=one.with_ground_truth,
-        )
-        for one in rows
-    ]
+def _ap(place: int) -> Callable[[ComparedRow], float | None]:
+    return lambda row: row.estimates[place].AP
+
+
+def _of(place: int, get: Callable[[Difference], Cell]) -> Callable[[ComparedRow], Cell]:
+    return lambda row: get(row.differences[place])
+
+
+def _bounds(difference: Difference) -> tuple[float | None, float | None]:
+    return difference.interval or (None, None)
 
 
 def _difference(difference: Difference) -> str | None:
@@ -197,23 +173,3 @@ def _difference(difference: Difference) -> str | None:
         return text
     low, high = (format_value("change", bound) for bound in difference.interval)
     return f"{text} ({low} to {high}){CLEAR if difference.clear else ''}"
-
-
-def _row(row: ComparedRow, names: list[str]) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {
-        # A spreadsheet takes what begins with = for a formula.
-        "row": row_name(row),
-        "classes": row.classes,
-        "with_ground_truth": row.with_ground_truth,
-    }
-    for name, estimate in zip(names, row.estimates, strict=True):
-        cells[f"AP({name})"] = estimate.AP
-    for name, difference in zip(names[1:], row.differences, strict=True):
-        low, high = difference.interval or (None, None)
-        cells |= {
-            f"difference({name})": difference.AP,
-            f"low({name})": low,
-            f"high({name})": high,
-            f"clear({name})": CLEAR if difference.clear else "",
-        }
-    return cells

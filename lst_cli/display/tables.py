@@ -1,12 +1,12 @@
-"""Metrics to rows: what stands in each table, before any markup."""
+"""Tables before any markup: columns that know their heading, their kind and where values are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from lst_cli.ap.metrics import BinMetrics, Metrics, comparable
+from lst_cli.ap.metrics import BinMetrics, GroupMetrics, Metrics, comparable
 from lst_cli.display.records import ReportClass
 
 MISSING = "\N{EN DASH}"
@@ -29,20 +29,31 @@ class Column:
             printed times 100 with one decimal, ``change`` with its sign;
             ``phase`` 0 is printed as "base"; an ``id`` has no commas; a
             ``number`` has one decimal, a ``share`` of 1 has two.
+        get: Reads the value from a record; by default its attribute `key`.
         classes: How many classes with ground truth its numbers rest on in the
             last row, to be printed beside the heading; None where the question
             does not arise.
         classes_key: Where a row keeps that number for itself; a cell that
             rests on another number of classes than the heading says so.
+        get_classes: Reads that number from a record.
         description: What it means, in a few words.
     """
 
     key: str
     heading: str
     kind: Kind = "ap"
+    get: Callable[[Any], Cell] | None = field(default=None, compare=False)
     classes: int | None = None
     classes_key: str | None = None
+    get_classes: Callable[[Any], int | None] | None = field(default=None, compare=False)
     description: str = ""
+
+    def cells(self, record: Any) -> dict[str, Cell]:
+        """Read what the column shows of a record, by key."""
+        found = {self.key: self.get(record) if self.get else getattr(record, self.key)}
+        if self.classes_key is not None and self.get_classes is not None:
+            found[self.classes_key] = self.get_classes(record)
+        return found
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,33 @@ class Table:
         columns: The columns, left to right.
         rows: One dict a row; a key that is missing counts as None.
         remark: How to read it, one or two sentences; may be empty.
+        result: Whether the last row is the outcome, and stands out. The best value of a column
+            is not marked: the rows above score fewer classes.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Cell], ...]
     remark: str = ""
+    result: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        records: Iterable[Any],
+        columns: Iterable[Column],
+        remark: str = "",
+        *,
+        result: bool = False,
+    ) -> Table:
+        """Make a table with a row for each record, read by the columns."""
+        columns = tuple(columns)
+        rows = tuple(
+            {key: value for column in columns for key, value in column.cells(record).items()}
+            for record in records
+        )
+        return cls(title, columns, rows, remark, result)
 
     @property
     def counts_classes(self) -> bool:
@@ -192,71 +224,73 @@ def with_joint(table: Table, joint: bool) -> Table:
     return replace(table, rows=rows, columns=columns)
 
 
+def mask_column(name: str, heading: str = "", description: str = "") -> Column:
+    """Make the column of one of the masks' means in `Metrics`."""
+    return Column(
+        name, heading or name, get=lambda one: getattr(one.segm, name), description=description
+    )
+
+
+def bin_column(entry: BinMetrics, last: Metrics) -> Column:
+    """Make the column of a bin's AP, with the number of classes that each cell rests on."""
+
+    def count(metric: Metrics) -> int | None:
+        return getattr(find_bin(metric, entry), "with_ground_truth", None)
+
+    return Column(
+        f"AP({entry.bin})",
+        bin_heading(entry.bin),
+        get=lambda metric: getattr(find_bin(metric, entry), "AP", None),
+        classes=count(last),
+        classes_key=f"classes({entry.bin})",
+        get_classes=count,
+        description=f"mask AP of classes with {_range_text(entry)}",
+    )
+
+
 def binned_table(metrics: Sequence[Metrics]) -> Table:
     """Make the main table: a row a phase, Table 1's columns, old and new.
 
     Args:
         metrics: At least one evaluated phase, in order.
-
-    Returns:
-        Rows with keys ``phase``, ``seen`` (classes), ``scored`` (those with
-        ground truth), for every bin b ``AP(b)`` and ``classes(b)`` (with
-        ground truth), ``AP``, ``AP50``, ``AP75``, ``box AP``, ``old``, ``new``.
     """
-    bins = bins_in_order(metrics)
-    last = metrics[-1]
-    columns = [
+    columns = (
         Column("phase", "phase", "phase", description="0 is base"),
-        Column("seen", "seen", "integer", description="classes learned so far"),
-        Column("scored", "scored", "integer", description="those of them with ground truth"),
-    ]
-    for entry in bins:
-        final = find_bin(last, entry)
-        columns.append(
-            Column(
-                f"AP({entry.bin})",
-                bin_heading(entry.bin),
-                classes=final.with_ground_truth if final else None,
-                classes_key=f"classes({entry.bin})",
-                description=f"mask AP of classes with {_range_text(entry)}",
-            )
-        )
-    columns += [
-        Column("AP", "AP", description="mask AP of all scored classes"),
-        Column("AP50", "AP50", description="mask AP at IoU 0.5"),
-        Column("AP75", "AP75", description="mask AP at IoU 0.75"),
-        Column("box AP", "box AP", description="box AP of all scored classes"),
-        Column("old", "old", description="mask AP of the classes of earlier phases"),
-        Column("new", "new", description="mask AP of the classes of this phase"),
-    ]
-    return Table(
+        Column("seen", "seen", "integer", _classes_seen, description="classes learned so far"),
+        Column(
+            "scored",
+            "scored",
+            "integer",
+            classes_with_ground_truth,
+            description="those of them with ground truth",
+        ),
+        *(bin_column(entry, metrics[-1]) for entry in bins_in_order(metrics)),
+        mask_column("AP", description="mask AP of all scored classes"),
+        mask_column("AP50", description="mask AP at IoU 0.5"),
+        mask_column("AP75", description="mask AP at IoU 0.75"),
+        Column(
+            "box AP",
+            "box AP",
+            get=lambda metric: metric.bbox.AP,
+            description="box AP of all scored classes",
+        ),
+        mask_column("old", description="mask AP of the classes of earlier phases"),
+        mask_column("new", description="mask AP of the classes of this phase"),
+    )
+    return Table.of(
         "Mask AP by training instances, after each phase",
-        tuple(columns),
-        tuple(_binned_row(metric, bins) for metric in metrics),
+        metrics,
+        columns,
         "AP in percent. Bins count training instances and overlap on purpose. The line under the "
         "headings counts a bin's classes with ground truth after the last phase; a number in "
         "brackets is that count where an earlier phase has seen fewer of them. Scored are the seen "
         "classes with ground truth: AP, AP50, AP75 and box AP are over these.",
+        result=True,
     )
 
 
-def _binned_row(metric: Metrics, bins: Sequence[BinMetrics]) -> dict[str, Cell]:
-    row: dict[str, Cell] = {
-        "phase": metric.phase,
-        "seen": sum(group.classes for group in metric.segm.groups),
-        "scored": classes_with_ground_truth(metric),
-    }
-    for wanted in bins:
-        entry = find_bin(metric, wanted)
-        row[f"AP({wanted.bin})"] = entry.AP if entry else None
-        row[f"classes({wanted.bin})"] = entry.with_ground_truth if entry else None
-    row["AP"] = metric.segm.AP
-    row["AP50"] = metric.segm.AP50
-    row["AP75"] = metric.segm.AP75
-    row["box AP"] = metric.bbox.AP
-    row["old"] = metric.segm.old
-    row["new"] = metric.segm.new
-    return row
+def _classes_seen(metric: Metrics) -> int:
+    return sum(group.classes for group in metric.segm.groups)
 
 
 def _range_text(entry: BinMetrics) -> str:
@@ -274,35 +308,34 @@ def groups_table(metrics: Sequence[Metrics]) -> Table:
     column downwards shows what became of them.
     """
     last = metrics[-1]
-    columns = [Column("phase", "after phase", "phase")]
-    columns += [
-        Column(
-            f"AP(phase {group.phase})",
-            "base classes" if group.phase == 0 else f"of phase {group.phase}",
-            classes=group.with_ground_truth,
-            description=f"mask AP of the {group.classes} classes of phase {group.phase}",
-        )
-        for group in last.segm.groups
-    ]
-    columns.append(Column("all", "all seen", classes=classes_with_ground_truth(last)))
-    rows: list[dict[str, Cell]] = []
-    for metric in metrics:
-        row: dict[str, Cell] = {"phase": metric.phase, "all": metric.segm.all}
-        row |= {f"AP(phase {group.phase})": group.AP for group in metric.segm.groups}
-        rows.append(row)
-    return Table(
+    return Table.of(
         "What became of each phase's classes",
-        tuple(columns),
-        tuple(rows),
+        metrics,
+        (
+            Column("phase", "after phase", "phase"),
+            *map(_group_column, last.segm.groups),
+            replace(mask_column("all", "all seen"), classes=classes_with_ground_truth(last)),
+        ),
         "Mask AP of the classes that each phase brought. Read a column downwards: it starts with "
         "what was learned and ends with what is left of it.",
+        result=True,
+    )
+
+
+def _group_column(group: GroupMetrics) -> Column:
+    phase = group.phase
+    return Column(
+        f"AP(phase {phase})",
+        "base classes" if phase == 0 else f"of phase {phase}",
+        get=lambda metric: None if metric.phase < phase else metric.segm.groups[phase].AP,
+        classes=group.with_ground_truth,
+        description=f"mask AP of the {group.classes} classes of phase {phase}",
     )
 
 
 def sizes_table(metrics: Sequence[Metrics]) -> Table:
     """Make the table of the remaining averages: object sizes, image frequencies, recall."""
-    columns = [Column("phase", "phase", "phase")]
-    names = {
+    means = {
         "APs": "objects below 32² pixels",
         "APm": "objects from 32² to 96² pixels",
         "APl": "objects from 96² pixels",
@@ -311,54 +344,45 @@ def sizes_table(metrics: Sequence[Metrics]) -> Table:
         "APf": "frequent classes: more than 100 training images",
         "AR": "average recall",
     }
-    columns += [Column(name, name, description=text) for name, text in names.items()]
-    rows: list[dict[str, Cell]] = []
-    for metric in metrics:
-        row: dict[str, Cell] = {"phase": metric.phase}
-        row |= {name: getattr(metric.segm, name) for name in names}
-        rows.append(row)
-    return Table(
+    return Table.of(
         "By object size and by image frequency",
-        tuple(columns),
-        tuple(rows),
+        metrics,
+        (
+            Column("phase", "phase", "phase"),
+            *(mask_column(name, description=text) for name, text in means.items()),
+        ),
         "Mask AP. Small, medium and large by area in pixels; rare, common and frequent are LVIS's "
         "classes by training images.",
+        result=True,
     )
 
 
 def class_table(classes: Sequence[ReportClass], metrics: Sequence[Metrics]) -> Table:
     """Make the table of every class in class order, with its AP when learned and now."""
-    by_phase = {metric.phase: metric for metric in comparable(metrics)}
+    ranks = {record.category_id: rank for rank, record in enumerate(classes, start=1)}
+    by_phase = {metric.phase: metric.segm.per_class for metric in comparable(metrics)}
     last = metrics[-1]
-    rows: list[dict[str, Cell]] = []
-    for rank, record in enumerate(classes, start=1):
-        learned = by_phase.get(record.phase)
-        then = learned.segm.per_class.get(record.category_id) if learned else None
-        now = last.segm.per_class.get(record.category_id)
-        rows.append(
-            {
-                "rank": rank,
-                "class": record.name,
-                "category_id": record.category_id,
-                "phase": record.phase,
-                "instances": record.instances,
-                "images": record.images,
-                "learned": then,
-                "AP": now,
-                "change": None if then is None or now is None else now - then,
-                "box AP": last.bbox.per_class.get(record.category_id),
-            }
-        )
+
+    def then(record: ReportClass) -> float | None:
+        return by_phase.get(record.phase, {}).get(record.category_id)
+
+    def now(record: ReportClass) -> float | None:
+        return last.segm.per_class.get(record.category_id)
+
+    def change(record: ReportClass) -> float | None:
+        before, after = then(record), now(record)
+        return None if before is None or after is None else after - before
+
     columns = (
-        Column("rank", "rank", "integer"),
-        Column("class", "class", "text"),
+        Column("rank", "rank", "integer", lambda record: ranks[record.category_id]),
+        Column("class", "class", "text", lambda record: record.name),
         Column("category_id", "category_id", "id"),
         Column("phase", "phase", "phase"),
         Column("instances", "instances", "integer", description="in training"),
         Column("images", "images", "integer", description="in training"),
-        Column("learned", "AP when learned"),
-        Column("AP", "AP now"),
-        Column("change", "change", "change"),
-        Column("box AP", "box AP"),
+        Column("learned", "AP when learned", get=then),
+        Column("AP", "AP now", get=now),
+        Column("change", "change", "change", change),
+        Column("box AP", "box AP", get=lambda one: last.bbox.per_class.get(one.category_id)),
     )
-    return Table("Every class", columns, tuple(rows))
+    return Table.of("Every class", classes, columns)

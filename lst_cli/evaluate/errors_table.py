@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from lst_cli.ap.errors import KINDS, ErrorAnalysis
+from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares
 from lst_cli.display.markup import render_csv
-from lst_cli.display.tables import Cell, Column, Table, bin_heading
+from lst_cli.display.tables import Column, Table, bin_heading
 from lst_cli.evaluate.errors_plot import plot_errors
 from lst_cli.workspace.atomic import write_bytes, write_text
 
@@ -22,41 +23,48 @@ MEANINGS = {
 }
 
 
-def errors_table(analysis: ErrorAnalysis) -> Table:
+def errors_table(analysis: ErrorAnalysis, *, counts: bool = False) -> Table:
     """Make the table of errors by kind, and of what each kind costs by bin.
 
-    Returns:
-        Rows with keys ``kind``, ``meaning``, ``count``, ``dAP50`` and for every bin b
-        ``count(b)`` and ``dAP50(b)``; the last row is AP50 as it is, with the right detections
-        as its count.
+    The last row is AP50 as it is, with the right detections as its count.
+
+    Args:
+        analysis: The errors.
+        counts: Whether to give the counts of every bin instead of what the kinds mean.
     """
-    sets = {"": analysis.all, **{f"({one.bin})": one for one in analysis.bins}}
-    rows: list[dict[str, Cell]] = []
-    for kind in KINDS:
-        row: dict[str, Cell] = {"kind": kind, "meaning": MEANINGS[kind]}
-        for suffix, one in sets.items():
-            row[f"count{suffix}"] = one.counts[kind]
-            row[f"dAP50{suffix}"] = one.dAP50[kind]
-        rows.append(row)
-    last: dict[str, Cell] = {"kind": "AP50", "meaning": "as it is", "count": analysis.right}
-    rows.append(last | {f"dAP50{suffix}": one.AP50 for suffix, one in sets.items()})
-    columns = (
-        Column("kind", "kind", "text"),
-        Column("meaning", "", "text"),
-        Column("count", "count", "integer", description="detections, or missed annotations"),
-        Column("dAP50", "all", classes=analysis.all.with_ground_truth),
-        *(
-            Column(f"dAP50({one.bin})", bin_heading(one.bin), classes=one.with_ground_truth)
-            for one in analysis.bins
+    columns = [
+        Column("kind", "kind", "text", lambda kind: kind),
+        Column("meaning", "", "text", lambda kind: MEANINGS.get(kind, "as it is")),
+        Column(
+            "count",
+            "count",
+            "integer",
+            lambda kind: analysis.all.counts.get(kind, analysis.right),
+            description="detections, or missed annotations",
         ),
-    )
-    return Table(
+        _price_column("dAP50", "all", analysis.all),
+        *(_price_column(f"dAP50({one.bin})", bin_heading(one.bin), one) for one in analysis.bins),
+    ]
+    if counts:
+        del columns[1]
+        columns += [
+            Column(f"count({one.bin})", f"count {one.bin}", "integer", one.counts.get)
+            for one in analysis.bins
+        ]
+    return Table.of(
         f"Where AP50 of {NAMES[analysis.iou_type]} is lost",
+        (*KINDS, "AP50"),
         columns,
-        tuple(rows),
         "What AP50 would gain, in points, if all errors of one kind were mended and no others; by "
         "training instances. Prices overlap and do not sum to what is lost.",
     )
+
+
+def _price_column(key: str, heading: str, shares: ErrorShares) -> Column:
+    def price(kind: Any) -> float | None:
+        return shares.dAP50.get(kind, shares.AP50)
+
+    return Column(key, heading, get=price, classes=shares.with_ground_truth)
 
 
 def write_errors(analysis: ErrorAnalysis, directory: Path) -> tuple[Path, ...]:
@@ -83,9 +91,4 @@ def write_errors(analysis: ErrorAnalysis, directory: Path) -> tuple[Path, ...]:
 
 def errors_csv(analysis: ErrorAnalysis) -> str:
     """Give the table for programs, with the counts of every bin."""
-    table = errors_table(analysis)
-    counts = tuple(
-        Column(f"count({one.bin})", f"count {one.bin}", "integer") for one in analysis.bins
-    )
-    columns = tuple(column for column in table.columns if column.key != "meaning")
-    return render_csv(Table(table.title, (*columns, *counts), table.rows))
+    return render_csv(errors_table(analysis, counts=True))

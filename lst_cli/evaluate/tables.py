@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lst_cli.ap.metrics import BinMetrics, Scores
-from lst_cli.display.tables import Cell, Column, Table, bin_heading
+from lst_cli.display.tables import Column, Table, bin_heading
 
 INTERVAL_REMARK = (
     "From and to: AP and 1.96 standard deviations to each side, over 200 evaluations of images "
@@ -18,37 +20,37 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
     Args:
         scores: One evaluation.
         what: Head of its title.
-
-    Returns:
-        Rows with keys ``bin``, ``classes``, ``with_ground_truth``, ``AP``, ``low``, ``high``,
-        ``AP50`` and ``AP75``; the last one is of all classes.
     """
-    rows = [_bin_row(entry) for entry in scores.bins]
-    low, high = scores.interval or (None, None)
-    rows.append(
-        {
-            "bin": "all",
-            "with_ground_truth": len(scores.per_class),
-            "AP": scores.AP,
-            "low": low,
-            "high": high,
-            "AP50": scores.AP50,
-            "AP75": scores.AP75,
-        }
+    every = BinMetrics(
+        bin="all",
+        low=0,
+        high=None,
+        classes=len(scores.per_class),
+        with_ground_truth=len(scores.per_class),
+        AP=scores.AP,
+        AP50=scores.AP50,
+        AP75=scores.AP75,
+        interval=scores.interval,
     )
     instances = " by training instances" if scores.bins else ""
-    return Table(
+    return Table.of(
         f"{what}{instances}, with intervals",
+        (*scores.bins, every),
         (
-            Column("bin", "classes with", "text", description="training instances of a class"),
+            Column(
+                "bin",
+                "classes with",
+                "text",
+                lambda one: bin_heading(one.bin),
+                description="training instances of a class",
+            ),
             Column("with_ground_truth", "scored", "integer", description="with ground truth"),
             Column("AP", "AP"),
-            Column("low", "from", description="lower bound of AP"),
-            Column("high", "to", description="upper bound of AP"),
+            Column("low", "from", get=_bound(0), description="lower bound of AP"),
+            Column("high", "to", get=_bound(1), description="upper bound of AP"),
             Column("AP50", "AP50"),
             Column("AP75", "AP75"),
         ),
-        tuple(rows),
         INTERVAL_REMARK,
     )
 
@@ -65,25 +67,19 @@ def means_table(found: dict[str, Scores]) -> Table:
         found: Scores by what they are of.
     """
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR")
-    return Table(
+    return Table.of(
         "LVIS AP",
-        (Column("of", "", "text"), *(Column(name, name) for name in names)),
-        tuple(
-            {"of": of, **{name: getattr(scores, name) for name in names}}
-            for of, scores in found.items()
+        found.items(),
+        (
+            Column("of", "", "text", lambda one: one[0]),
+            *(Column(name, name, get=_mean(name)) for name in names),
         ),
     )
 
 
-def _bin_row(entry: BinMetrics) -> dict[str, Cell]:
-    low, high = entry.interval or (None, None)
-    return {
-        "bin": bin_heading(entry.bin),
-        "classes": entry.classes,
-        "with_ground_truth": entry.with_ground_truth,
-        "AP": entry.AP,
-        "low": low,
-        "high": high,
-        "AP50": entry.AP50,
-        "AP75": entry.AP75,
-    }
+def _bound(end: int) -> Callable[[BinMetrics], float | None]:
+    return lambda entry: entry.interval[end] if entry.interval else None
+
+
+def _mean(name: str) -> Callable[[tuple[str, Scores]], float | None]:
+    return lambda one: getattr(one[1], name)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-from lst_cli.ap.instant import WAYS
+from lst_cli.ap.instant import WAYS, Way
 from lst_cli.display.canvas import PAPER_SCALE
 from lst_cli.display.markup import render_csv
-from lst_cli.display.tables import Cell, Column, Table, format_value, phase_name
+from lst_cli.display.tables import Column, Table, format_value, phase_name
 from lst_cli.figures.ablation_plot import compose_ablation
 from lst_cli.figures.files import Figure, finish_figure
-from lst_cli.figures.records import Ablation, AblationName, AblationPoint
+from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
 
 FEW = 5
 """Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
@@ -67,42 +69,55 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
         counts: Whether to give numbers of classes and sources too, for programs.
 
     Returns:
-        Rows with keys ``run``, ``phase``, ``old``, ``new``, ``all`` and ``few``, and
-        ``iteration 0 (way)`` for every way evaluated; with `counts` also ``source`` and
-        ``classes(old)`` and so on.
+        Columns ``run``, ``phase``, ``old``, ``new``, ``all`` and ``few``, and ``iteration 0
+        (way)`` for every way evaluated; with `counts` also ``source`` and ``classes(old)`` and so
+        on.
     """
-    columns = [Column("run", "run", "text"), Column("phase", "phase", "phase")]
-    rows: list[dict[str, Cell]] = []
-    for phase in ablation.phases:
-        for run in ablation.runs:
-            for point in run.points:
-                if point.phase == phase:
-                    rows.append({"run": run.name, "source": run.source, **_row(point)})
-    few = any(row["classes(few)"] for row in rows)
+    records = [
+        (run, point)
+        for phase in ablation.phases
+        for run in ablation.runs
+        for point in run.points
+        if point.phase == phase
+    ]
+    columns = [
+        Column("run", "run", "text", lambda one: one[0].name),
+        Column("phase", "phase", "phase", lambda one: one[1].phase),
+    ]
+    few = any(point.few_classes for _, point in records)
     for part, name in (*PARTS.items(), ("few", f"new, <{FEW} instances")):
         if part != "few" or few:
-            key = f"classes({part})" if counts else None
-            columns.append(Column(part, name, classes_key=key))
-    columns += [Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}") for way in ablation.ways]
+            columns.append(_part_column(part, name, counts))
+    columns += [
+        Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}", get=_at_0(way))
+        for way in ablation.ways
+    ]
     if counts:
-        columns.append(Column("source", "source", "text"))
+        columns.append(Column("source", "source", "text", lambda one: one[0].source))
     remark = "Mask AP after each phase."
     if ablation.ways:
         remark += " At 0: of the new classes before the phase's first iteration."
-    return Table(f"What {_SUBJECTS[ablation.figure]} does", tuple(columns), tuple(rows), remark)
+    return Table.of(f"What {_SUBJECTS[ablation.figure]} does", records, columns, remark)
 
 
-def _row(point: AblationPoint) -> dict[str, Cell]:
-    row: dict[str, Cell] = {
-        "phase": point.phase,
-        "old": point.old,
-        "new": point.new,
-        "all": point.all,
-        "few": point.few,
-        "classes(few)": point.few_classes,
-    }
-    row |= {f"classes({part})": count for part, count in point.with_ground_truth.items()}
-    return row | {f"iteration 0 ({way})": ap for way, ap in point.instant.items()}
+_Record = tuple[AblationRun, AblationPoint]
+
+
+def _part_column(part: str, name: str, counts: bool) -> Column:
+    def count(one: _Record) -> int | None:
+        return one[1].few_classes if part == "few" else one[1].with_ground_truth.get(part)
+
+    return Column(
+        part,
+        name,
+        get=lambda one: getattr(one[1], part),
+        classes_key=f"classes({part})" if counts else None,
+        get_classes=count,
+    )
+
+
+def _at_0(way: Way) -> Callable[[_Record], float | None]:
+    return lambda one: one[1].instant.get(way)
 
 
 def _few_sentence(ablation: Ablation) -> list[str]:
@@ -128,23 +143,7 @@ def _numbers(ablation: Ablation) -> dict[str, Any]:
         "setting": ablation.setting,
         "notes": list(ablation.notes),
         "runs": [
-            {
-                "run": run.name,
-                "source": run.source,
-                "phases": [
-                    {
-                        "phase": point.phase,
-                        "old": point.old,
-                        "new": point.new,
-                        "all": point.all,
-                        "with_ground_truth": dict(point.with_ground_truth),
-                        "few": point.few,
-                        "few_classes": point.few_classes,
-                        "instant": dict(point.instant),
-                    }
-                    for point in run.points
-                ],
-            }
+            {"run": run.name, "source": run.source, "phases": [asdict(one) for one in run.points]}
             for run in ablation.runs
         ],
     }

@@ -59,7 +59,5 @@ def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[Report
             zip(classes[: len(one.before)], one.before, one.after, strict=True), start=1
         )
     ]
-    columns = tuple(Column(key, key, "text") for key in (
-        "phase", "rank", "class", "category_id", "kind", "all_data", "D_t"
-    ))  # fmt: skip
+    columns = tuple(Column(key, key, "text") for key in rows[0])
     return Table("Instances of each class", columns, tuple(rows))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 from lst_cli.display.canvas import PAPER_SCALE
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures.files import Figure, finish_figure
-from lst_cli.figures.records import FOUND_IOU, Tail, TailExample
+from lst_cli.figures.records import FOUND_IOU, Answer, Tail, TailClass, TailExample
 from lst_cli.figures.tail_plot import compose_tail
 
 TAIL = 10
 """Classes with fewer training instances are the tail, as in the paper's Table 1."""
+
+_Row = tuple[TailClass, int]
 
 
 def tail_figure(tail: Tail) -> Figure:
@@ -55,65 +60,67 @@ def tail_table(tail: Tail) -> Table:
     """Make the table of every class in every run, with the object shown of it.
 
     Returns:
-        Rows with keys ``class``, ``category_id``, ``training_instances``, ``run``, ``AP``, and
-        where an object is shown ``image``, ``image_id``, ``score`` and ``IoU`` (of the class's
-        own detection), ``answer``, ``answer_score`` and ``answer_IoU`` (of the surest).
+        Where an object is shown, ``score`` and ``IoU`` are of the class's own detection,
+        ``answer_score`` and ``answer_IoU`` of the surest.
     """
     examples = {one.of.category_id: one for one in tail.examples}
-    rows: list[dict[str, Cell]] = []
-    for one in tail.classes:
-        for run, name in enumerate(tail.runs):
-            row: dict[str, Cell] = {
-                "class": one.name,
-                "category_id": one.category_id,
-                "training_instances": one.instances,
-                "run": name,
-                "AP": one.ap[run],
-            }
-            if one.category_id in examples:
-                row |= _shown(examples[one.category_id], run)
-            rows.append(row)
-    texts = ("class", "category_id", "training_instances", "run")
-    columns = [Column(key, key, "text") for key in texts]
-    columns.append(Column("AP", "AP"))
-    columns += [Column(key, key, "text") for key in _SHOWN]
-    return Table("Tail classes", tuple(columns), tuple(rows))
 
+    def answer(row: _Row) -> Answer | None:
+        example = examples.get(row[0].category_id)
+        return None if example is None else example.answers[row[1]]
 
-_SHOWN = ("image", "image_id", "score", "IoU", "answer", "answer_score", "answer_IoU")
+    def text(key: str, get: Callable[[_Row], Cell]) -> Column:
+        return Column(key, key, "text", get)
 
+    def example(key: str, get: Callable[[TailExample], Cell]) -> Column:
+        found = {one: get(each) for one, each in examples.items()}
+        return text(key, lambda row: found.get(row[0].category_id))
 
-def _shown(example: TailExample, run: int) -> dict[str, Cell]:
-    answer = example.answers[run]
-    row: dict[str, Cell] = {"image": example.image.name, "image_id": example.image_id}
-    for match, score, iou in (
-        (answer.own, "score", "IoU"),
-        (answer.best, "answer_score", "answer_IoU"),
-    ):
-        row[score] = None if match is None else f"{match.score:.6g}"
-        row[iou] = None if match is None else f"{match.iou:.6g}"
-    row["answer"] = None if answer.best is None else answer.best.found.label
-    return row
+    def match(key: str, which: str, number: str) -> Column:
+        def read(row: _Row) -> str | None:
+            found = getattr(answer(row), which, None)
+            return None if found is None else f"{getattr(found, number):.6g}"
+
+        return text(key, read)
+
+    def label(row: _Row) -> str | None:
+        best = getattr(answer(row), "best", None)
+        return None if best is None else str(best.found.label)
+
+    columns = (
+        text("class", lambda row: row[0].name),
+        text("category_id", lambda row: row[0].category_id),
+        text("training_instances", lambda row: row[0].instances),
+        text("run", lambda row: tail.runs[row[1]]),
+        Column("AP", "AP", get=lambda row: row[0].ap[row[1]]),
+        example("image", lambda one: one.image.name),
+        example("image_id", lambda one: one.image_id),
+        match("score", "own", "score"),
+        match("IoU", "own", "iou"),
+        text("answer", label),
+        match("answer_score", "best", "score"),
+        match("answer_IoU", "best", "iou"),
+    )
+    rows = product(tail.classes, range(len(tail.runs)))
+    return Table.of("Tail classes", rows, columns)
 
 
 def _means_table(tail: Tail) -> Table:
     """What of it a terminal shows: a row a run."""
-    rows: list[dict[str, Cell]] = [
-        {
-            "run": name,
-            "AP": tail.mean_ap(run),
-            "some": sum(one.ap[run] > 0 for one in tail.classes),
-            "right": sum(example.answers[run].right for example in tail.examples),
-        }
-        for run, name in enumerate(tail.runs)
-    ]
-    return Table(
+
+    def some(run: int) -> int:
+        return sum(one.ap[run] > 0 for one in tail.classes)
+
+    def right(run: int) -> int:
+        return sum(example.answers[run].right for example in tail.examples)
+
+    return Table.of(
         f"The {len(tail.classes)} rarest classes",
+        range(len(tail.runs)),
         (
-            Column("run", "run", "text"),
-            Column("AP", "mean mask AP"),
-            Column("some", "classes above 0", "integer"),
-            Column("right", f"right of the {len(tail.examples)} shown", "integer"),
+            Column("run", "run", "text", tail.runs.__getitem__),
+            Column("AP", "mean mask AP", get=tail.mean_ap),
+            Column("some", "classes above 0", "integer", some),
+            Column("right", f"right of the {len(tail.examples)} shown", "integer", right),
         ),
-        tuple(rows),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lst_cli.annotations.problems import count_of
-from lst_cli.display.tables import MISSING, Cell, Column, Table, phase_name
+from lst_cli.display.tables import MISSING, Column, Table, phase_name
 from lst_cli.predict.found import FoundImage, Predictions, readable
 
 ROWS = 20
@@ -18,35 +18,28 @@ _LONGEST_LIST = 40
 
 
 def found_table(found: Predictions) -> Table:
-    """Make the table of images with what is in them.
-
-    Returns:
-        Rows with keys ``image``, ``objects`` and ``score``, the best one.
-    """
-    rows: list[dict[str, Cell]] = [
-        {
-            "image": _end_of(readable(image.path)),
-            "objects": objects_text(image),
-            "score": image.objects[0].score if image.objects else None,
-        }
-        for image in found.images[:ROWS]
-    ]
+    """Make the table of images with what is in them, and the best score of each."""
+    shown = found.images[:ROWS]
     classes = {one.category_id for image in found.images for one in image.objects}
     objects = sum(len(image.objects) for image in found.images)
     phase = f"phase {found.phase}" if found.phase else phase_name(0)
-    more = len(found.images) - len(rows)
-    return Table(
+    more = len(found.images) - len(shown)
+    return Table.of(
         f"{phase}: {count_of(objects, 'object', 'objects')} of "
         f"{count_of(len(classes), 'class', 'classes')} in "
         f"{count_of(len(found.images), 'image', 'images')}, scores of {found.score:g} and more",
+        shown,
         (
-            Column("image", "image", "text"),
-            Column("objects", "objects found", "text"),
-            Column("score", "best score", "share"),
+            Column("image", "image", "text", lambda image: _end_of(readable(image.path))),
+            Column("objects", "objects found", "text", objects_text),
+            Column("score", "best score", "share", _best_score),
         ),
-        tuple(rows),
         f"… and {count_of(more, 'more image', 'more images')}" if more else "",
     )
+
+
+def _best_score(image: FoundImage) -> float | None:
+    return image.objects[0].score if image.objects else None
 
 
 def objects_text(image: FoundImage) -> str:
