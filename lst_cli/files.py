@@ -57,6 +57,11 @@ def require_regular(path: str | Path) -> None:
     """
     try:
         found = Path(path).stat()
+    except OSError as error:
+        if not (link := Path(path)).is_symlink():
+            raise
+        reason = f"it is a link to {link.readlink()}, which cannot be reached"
+        raise OSError(errno.EINVAL, reason, str(path)) from error
     except ValueError as error:  # a null byte, or letters that are no text
         raise OSError(errno.EINVAL, f"no file can have this name ({error})", str(path)) from error
     _refuse_others(found, path)
@@ -75,7 +80,7 @@ def read_regular(path: str | Path) -> bytes:
 def _refuse_others(found: os.stat_result, path: str | Path) -> None:
     number, kind = errno.EINVAL, "something else"
     if stat.S_ISREG(found.st_mode):
-        if found.st_dev not in _kernel_devices():
+        if found.st_dev not in kernel_devices():
             return
         kind = "a file of the kernel"
     elif stat.S_ISDIR(found.st_mode):
@@ -86,7 +91,8 @@ def _refuse_others(found: os.stat_result, path: str | Path) -> None:
 
 
 @cache
-def _kernel_devices() -> frozenset[int]:
+def kernel_devices() -> frozenset[int]:
+    """The devices, as `stat` numbers them, whose files the kernel makes up."""
     return frozenset(place.stat().st_dev for place in _KERNEL if place.is_mount())
 
 

@@ -19,11 +19,11 @@ from lst_cli.check.fields import (
     check_segmentations,
     usable_instances,
 )
-from lst_cli.check.image_overlap import check_shared_images
+from lst_cli.check.image_overlap import check_listed_twice, check_shared_images
 from lst_cli.check.objects import check_unlearned
 from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import HERE, ImageFinder
 
 _BYTES_AN_IMAGE = 50_000  # what looking at an image costs, in bytes of JSON read
 
@@ -108,7 +108,8 @@ def check(
     Args:
         train: The training file, if it is to be checked.
         val: The validation file, if it is to be checked.
-        image_dirs: Where the images lie; without any, images are not looked at.
+        image_dirs: Where the images lie. Without any, those of the current directory are looked
+            at, if any image of the files is there.
         skip_unusable: Whether annotations that cannot be used are left out.
         decode: Whether to decode every image instead of reading its header.
         workers: Threads that look at images.
@@ -139,7 +140,7 @@ def check(
             problem.at(f"{train} and {val}") for problem in check_same_classes(ours, theirs)
         ]
     images_checked = 0
-    finder = ImageFinder(image_dirs) if image_dirs else None
+    finder = _finder([one for one in datasets if one is not None], image_dirs)
     if ours is not None and theirs is not None:
         found = [
             *check_shared_images(ours, theirs, finder, content=True),
@@ -157,7 +158,10 @@ def check(
             if dataset is None:
                 continue
             step = meter.step(len(dataset.images) * _BYTES_AN_IMAGE, unit=_BYTES_AN_IMAGE)
-            found = check_images(dataset, finder, progress=step, workers=workers, decode=decode)
+            found = [
+                *check_images(dataset, finder, progress=step, workers=workers, decode=decode),
+                *check_listed_twice(dataset, finder),
+            ]
             problems += [problem.at(dataset.path) for problem in found]
             images_checked += len(dataset.images)
     else:
@@ -165,11 +169,22 @@ def check(
             Problem(
                 "warning",
                 "images-not-checked",
-                "no image directory is given, so no image was looked at",
+                "no image directory is given, and no image lies below the current one, so none "
+                "was looked at",
                 hint="give --images DIR",
             )
         )
     return CheckReport(tuple(problems), ours, theirs, images_checked)
+
+
+def _finder(datasets: Sequence[Dataset], image_dirs: Sequence[Path]) -> ImageFinder | None:
+    finder = ImageFinder(image_dirs or HERE)
+    named = (
+        names
+        for one in datasets
+        for names in zip(one.images.file_names, one.images.coco_urls, strict=True)
+    )
+    return finder if image_dirs or any(finder.is_listed(*names) for names in named) else None
 
 
 def _check_file(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from lst_cli.annotations.problems import Problem, count_of, examples
@@ -16,12 +18,20 @@ from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular, read_regular
 from lst_cli.images.decode import ImageFinder
+from lst_cli.images.kinds import is_picture_name
+from lst_cli.images.names import ImageName
 
 _COCO = re.compile(r"(?:COCO_\w+_|.*cocodataset\.org/.*)(\d{12})\.\w+")
 _TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
-_File = tuple[Path, int, tuple[int, int]]  # path, row, height and width
-_Group = tuple[list[_File], list[_File]]  # of the training file, of the validation file
 _HINT = "remove them from one of the files; lst hold-out cuts a part that shares no image"
+_KEEP_ONE = "give the annotations of both the id of the first, and remove the second"
+
+
+class _File(NamedTuple):
+    part: int  # 0 is the first annotation file
+    row: int
+    path: Path
+    size: tuple[int, int]  # as stated, height and width
 
 
 def check_shared_images(
@@ -32,9 +42,10 @@ def check_shared_images(
     Args:
         train: The training file.
         val: The validation file.
-        finder: Where the images lie. With it, a name without a directory stands for an image only
-            where both files find the same one by it.
-        content: Whether to compare image files, too; only those of equal length are read.
+        finder: Where the images lie. With it, a name stands for an image only where both files
+            find the same one by it.
+        content: Whether to compare image files byte for byte, too; only those of equal length
+            are read.
 
     Returns:
         At most one warning.
@@ -53,8 +64,13 @@ def check_shared_images(
     shared = _same_names(train.images, val.images, finder)
     ways = {"by name": len(shared)}
     if content and finder is not None:
-        equal = _same_content(train.images, val.images, finder)
-        ways["by content"] = len(equal.keys() - shared.keys())
+        equal = {
+            file.row: files[0].row
+            for files in _same_bytes((train.images, val.images), finder)
+            for file in files
+            if file.part > files[0].part
+        }
+        ways["byte for byte"] = len(equal.keys() - shared.keys())
         shared = equal | shared
     if not shared:
         return []
@@ -72,137 +88,154 @@ def check_shared_images(
             examples(
                 f"image {val.images.ids[row]} ({_name(val.images, row)}) is image "
                 f"{train.images.ids[other]} ({_name(train.images, other)}) of {train.path.name}"
-                for row, other in shared.items()
+                for row, other in sorted(shared.items())
             ),
             _HINT,
         )
     ]
 
 
-def check_listed_twice(dataset: Dataset) -> list[Problem]:
-    """Find images that a file lists more than once, under several ids."""
-    images, twice = dataset.images, images_listed_twice(dataset.images)
+def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> list[Problem]:
+    """Find images that a file lists more than once, under several ids.
+
+    Args:
+        dataset: The annotation file.
+        finder: Where the images lie. With it, those that are found by their bytes alone;
+            without, those that are found by their names.
+    """
+    images = dataset.images
+    twice, how = images_listed_twice(images), "under another id"
+    if finder is not None:
+        twice, how = (
+            {
+                file.row: files[0].row
+                for files in _same_bytes((images,), finder)
+                for file in files[1:]
+                if file.row not in twice
+            },
+            "under another name, byte for byte",
+        )
     if not twice:
         return []
     return [
         Problem(
             "warning",
             "image-listed-twice",
-            f"{count_of(len(twice), 'image is', 'images are')} listed again under another id: the "
+            f"{count_of(len(twice), 'image is', 'images are')} listed again {how}: the "
             "objects of one entry are missing in the other and count as background there",
             len(twice),
             examples(
-                f"image {images.ids[row]} is image {images.ids[first]}: {_name(images, row)}"
-                for row, first in twice.items()
+                f"image {images.ids[row]} ({_name(images, row)}) is image {images.ids[first]} "
+                f"({_name(images, first)})"
+                for row, first in sorted(twice.items())
             ),
-            "give the annotations of both the id of the first, and remove the second",
+            _KEEP_ONE,
         )
     ]
 
 
 def images_listed_twice(images: Images) -> dict[int, int]:
-    """Rows that show an image of an earlier row, and that row."""
-    found: dict[int, int] = {}
+    """Rows that show an image of an earlier row by their names, and that row."""
+    return _same_names(images, images, None)
+
+
+def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
+    """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
     first: dict[tuple[str, str], int] = {}
-    for row in range(len(images)):
-        for key in _keys(images, row):
-            other = first.setdefault(key, row)
-            if other != row and _may_be_same(images, other, images, row, key):
-                found.setdefault(row, found.get(other, other))
-    return found
-
-
-def _same_names(train: Images, val: Images, finder: ImageFinder | None) -> dict[int, int]:
-    """Rows of validation images that are training images, and rows of those."""
-    rows = {key: row for row in reversed(range(len(train))) for key in _keys(train, row)}
     found: dict[int, int] = {}
-    for row in range(len(val)):
-        for key in _keys(val, row):
-            other = rows.get(key)
-            if other is None or not _may_be_same(train, other, val, row, key):
+    for row in range(len(ours)):
+        for key in _keys(ours, row):
+            first.setdefault(key, row)
+    for row in range(len(theirs)):
+        for key in _keys(theirs, row):
+            other = first.get(key)
+            if other is None or (ours is theirs and other == row):
                 continue
-            if finder is not None and key[0] == "name" and "/" not in key[1]:
-                place = _find(finder, val, row)
-                if place is None or place != _find(finder, train, other):
-                    continue
-            found.setdefault(row, other)
+            if key[0] != "name" or _may_be_one(_words(ours, other), _words(theirs, row), finder):
+                found.setdefault(row, found.get(other, other) if ours is theirs else other)
     return found
-
-
-def _names(images: Images, row: int) -> tuple[str, str]:
-    """File name and URL as far as they tell images apart."""
-    name = images.file_names[row].replace("\\", "/").removeprefix("./")
-    return name, unquote(images.coco_urls[row]).split("://")[-1]
 
 
 def _keys(images: Images, row: int) -> Iterator[tuple[str, str]]:
-    name, url = _names(images, row)
-    if name:
-        yield "name", name
-    if url:
-        yield "url", url
-    for text in (url, name):
-        if coco := _COCO.fullmatch(text):
-            yield "coco", coco.group(1)
+    """What tells an image from others: COCO's number and an address do, a name may not."""
+    words = _words(images, row)
+    named = next(filter(None, words), "")
+    for text in filter(None, words):
+        scheme, _, address = text.replace("\\", "/").rpartition("://")
+        path = re.split("[?#]", address)[0]
+        if scheme and is_picture_name(path):
+            address = path  # what follows does not choose the picture
+        address = posixpath.normpath(unquote(address) if scheme else address)
+        if coco := _COCO.fullmatch(address):
+            yield "coco", coco[1]
+        elif scheme and "/" in address and (is_picture_name(address) or "?" in address):
+            yield "address", address
+        elif text is named:
+            yield "name", address
 
 
-def _may_be_same(
-    first: Images, row: int, other: Images, other_row: int, key: tuple[str, str]
-) -> bool:
-    """Whether nothing else tells two images of one name, URL or COCO number apart."""
-    if key[0] == "coco":
-        return True
-    pairs = zip(_names(first, row), _names(other, other_row), strict=True)
-    return all(mine == theirs or not mine or not theirs for mine, theirs in pairs)
+def _may_be_one(mine: tuple[str, str], other: tuple[str, str], finder: ImageFinder | None) -> bool:
+    """Whether one name can stand for one image in two records."""
+    if finder is not None:
+        try:
+            places = finder.look_up(*mine), finder.look_up(*other)
+        except LstError:  # several that differ, which check_images tells
+            return False
+        if any(places):
+            return places[0] == places[1]
+    parts = ImageName.of(*mine).parts, ImageName.of(*other).parts
+    return not all(parts) or not parts[0].isdisjoint(parts[1])
 
 
-def _same_content(train: Images, val: Images, finder: ImageFinder) -> dict[int, int]:
-    """As `_same_names`, by the bytes of the files."""
-    groups: Iterable[_Group] = [(list(_files(finder, train)), list(_files(finder, val)))]
+def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> Iterable[list[_File]]:
+    """Groups of image files that are equal byte for byte, in the order of lists and rows."""
+    groups: Iterable[list[_File]] = [list(_files(lists, finder))]
     for key in (_size, _tail, _digest):
-        groups = _refine(groups, key)
-    pairs = {theirs[1]: ours[0][1] for ours, mine in groups for theirs in mine}
-    return dict(sorted(pairs.items()))
+        groups = _refine(groups, key, len(lists))
+    return groups
 
 
-def _files(finder: ImageFinder, images: Images) -> Iterator[_File]:
-    for row in range(len(images)):
-        path = _find(finder, images, row)
-        if path is not None:
-            yield path, row, (int(images.heights[row]), int(images.widths[row]))
+def _files(lists: Sequence[Images], finder: ImageFinder) -> Iterator[_File]:
+    for part, images in enumerate(lists):
+        for row in range(len(images)):
+            with suppress(LstError):  # which check_images tells
+                path = finder.look_up(*_words(images, row))
+                if path is not None:
+                    size = int(images.heights[row]), int(images.widths[row])
+                    yield _File(part, row, path, size)
 
 
-def _refine(groups: Iterable[_Group], key: Callable[[_File], object]) -> Iterator[_Group]:
-    """Part files that differ; only those stay that have one like them in the other file."""
+def _refine(
+    groups: Iterable[list[_File]], key: Callable[[_File], object], lists: int
+) -> Iterator[list[_File]]:
+    """Part files that differ; only groups stay that have some of every list."""
     for group in groups:
-        finer: dict[object, _Group] = defaultdict(lambda: ([], []))
-        for part in (0, 1):
-            for file in group[part]:
-                with suppress(OSError):  # which check_images tells
-                    finer[key(file)][part].append(file)
-        yield from (found for found in finer.values() if all(found))
+        finer: dict[object, list[_File]] = defaultdict(list)
+        for file in group:
+            with suppress(OSError):  # which check_images tells
+                finer[key(file)].append(file)
+        for found in finer.values():
+            if len(found) > 1 and len({file.part for file in found}) == lists:
+                yield found
 
 
 def _size(file: _File) -> object:
-    return file[0].stat().st_size, file[2]
+    return file.path.stat().st_size, file.size
 
 
 def _tail(file: _File) -> object:
-    with open_regular(file[0]) as opened:
+    with open_regular(file.path) as opened:
         length = opened.seek(0, os.SEEK_END)
         opened.seek(max(length - _TAIL, 0))
         return opened.read()
 
 
 def _digest(file: _File) -> object:
-    return hashlib.sha256(read_regular(file[0])).digest()
+    return hashlib.sha256(read_regular(file.path)).digest()
 
 
-def _find(finder: ImageFinder, images: Images, row: int) -> Path | None:
-    try:
-        return finder.look_up(images.file_names[row], images.coco_urls[row])
-    except LstError:  # which check_images tells
-        return None
+def _words(images: Images, row: int) -> tuple[str, str]:
+    return images.file_names[row], images.coco_urls[row]
 
 
 def _name(images: Images, row: int) -> str:

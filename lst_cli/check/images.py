@@ -13,7 +13,13 @@ from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import EXAMPLES, Problem, Severity, count_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder, ImageSizeError, check_image_size, read_image
+from lst_cli.images.decode import (
+    FIND_ALL,
+    ImageFinder,
+    ImageSizeError,
+    check_image_size,
+    read_image,
+)
 
 _Found = Callable[[], LstError]  # put into words only if it is shown: that looks through all names
 
@@ -135,7 +141,8 @@ def _look(
     except ImageSizeError as error:
         return "image-size", _known(error)
     except LstError as error:
-        return "unreadable-image", _known(error)
+        hint = error.hint and error.hint.removesuffix(FIND_ALL if decode else "")
+        return "unreadable-image", _known(LstError(error.message, hint))
     return None
 
 

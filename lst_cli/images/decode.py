@@ -6,6 +6,7 @@ machine, whatever its file format says about colour.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _STORED = {**_UPRIGHT, 6: _UPRIGHT[8], 8: _UPRIGHT[6]}
-_AGAIN = "copy or download it again; lst check --decode finds all such images"
+FIND_ALL = "; lst check --decode finds all such images"
+_AGAIN = f"copy or download it again{FIND_ALL}"
+_REPLACE = "put the image itself in its place, or correct file_name in the annotation file"
 _SMALLER = "make it smaller, or cut it into tiles, and its annotations with it"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -171,7 +174,10 @@ def _require_bounded(path: Path, width: int, height: int) -> None:
 def _reason(path: Path, error: Exception) -> tuple[str, str]:
     """What is wrong with a file that cannot be decoded, and what to do."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower(), _AGAIN
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return error.strerror.lower(), "make it readable"
+        other = error.errno in (errno.EINVAL, errno.EISDIR)
+        return (error.strerror, _REPLACE) if other else (error.strerror.lower(), _AGAIN)
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS / 1e6:,.0f} million pixels", _SMALLER
     if isinstance(error, UnidentifiedImageError):

@@ -7,6 +7,7 @@ images as COCO did in 2014, and LVIS's validation images lie in COCO's train2017
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import shlex
@@ -15,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lst_cli.errors import LstError
+from lst_cli.files import require_regular
 from lst_cli.images.names import COCO_NAME, ImageName, part_of
-from lst_cli.images.tree import LEVELS, ImageTree
+from lst_cli.images.tree import ImageTree
 
 SUBDIRECTORIES = (
     "train2017", "val2017", "test2017", "train2014", "val2014", "test2014",
@@ -24,8 +26,12 @@ SUBDIRECTORIES = (
 )  # fmt: skip
 """Directories below a given one in which a bare name is looked for first."""
 
+HERE = (Path(),)
+"""Where images are looked for if no directory is given."""
+
 _Place = tuple[str, str]  # a directory, and a name in it
 
+_CORRECT = "correct it in the annotation file"
 _growing = threading.Lock()  # several threads may ask for the first image
 
 
@@ -48,8 +54,8 @@ class ImageFinder:
     2. ``DIR/<name>`` for the bare names: file_name's, coco_url's, and COCO 2014's
        name without its prefix;
     3. ``DIR/<train2017, val2017, ..., images, train, val, test>/<name>``;
-    4. the name anywhere in the three levels of directories below DIR, if no
-       directory is in conflict with the one that the annotation file names;
+    4. the name anywhere below DIR, up to ten levels of directories, if no directory is in
+       conflict with the one that the annotation file names; three levels go before the others;
     5. the same for the name as another system spells it (see `spell`).
 
     The order is fixed, so an image's place does not depend on which were
@@ -118,36 +124,42 @@ class ImageFinder:
         wanted = ImageName.of(file_name, coco_url)
         if not wanted.bare:
             given = {"file_name": file_name, "coco_url": coco_url}
-            said = " and ".join(f"{key} {text!r}" for key, text in given.items() if text)
-            message = f"{who}: {said} names no file" if said else (
-                f"{who} has neither file_name nor coco_url"
-            )  # fmt: skip
-            return LstError(message, "give the images of the annotation file a file_name")
-        for folder, name in wanted.full:
-            for path in self._leading_outside(folder, name):
-                if os.path.isfile(path):
-                    return LstError(
-                        f"{who}: {path} lies below no directory that was given with --images",
-                        f"--images {shlex.quote(str(path.parent))}",
-                    )
+            if said := " and ".join(f"{key} {text!r}" for key, text in given.items() if text):
+                return LstError(f"{who}: {said} names no file", _CORRECT)
+            return LstError(
+                f"{who} has neither file_name nor coco_url",
+                "give the images of the annotation file a file_name",
+            )
+        for path in self._leading_outside(wanted):
+            try:
+                require_regular(path)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    continue
+                return LstError(f"{who}: {path}: {error.strerror}", _CORRECT)
+            return LstError(
+                f"{who}: {path} lies below no directory that was given with --images",
+                f"--images {shlex.quote(str(path.parent))}",
+            )
         if not self.dirs:
             return LstError(
                 f"{who} not found: looked for {wanted} in no directory at all",
                 "give the directory that holds the images with --images DIR",
             )
         places = ", ".join(self._roots)
-        message = f"{who} not found: looked for {wanted} in {places} and {LEVELS} levels below"
-        gone = [directory for directory in self.dirs if not _can_be_listed(directory)]
-        if gone:
-            return LstError(
-                f"{message}; {gone[0]} is not there or cannot be listed",
-                "give a directory that is there with --images DIR",
-            )
+        message = f"{who} not found: looked for {wanted} in {places} and below"
+        for directory in self.dirs:
+            if not (os.path.isdir(directory) and os.access(directory, os.R_OK)):
+                return LstError(
+                    f"{message}; {directory} is not there or cannot be listed",
+                    "give a directory that is there with --images DIR",
+                )
         tree = self._grown()
         nearest, hint = tree.describe_nearest(wanted)
-        cut = "" if tree.whole else f" (of which the first {tree.count:,} files were looked at)"
+        if tree.unseen:
+            message += f" (its first {tree.count:,} files; not in {tree.unseen}, say)"
         return LstError(
-            f"{message}{cut}; {nearest}",
+            f"{message}; {nearest}",
             hint
             or f"copy the image to {places}, or add the directory where it lies with a "
             "further --images DIR",
@@ -198,13 +210,14 @@ class ImageFinder:
             )
         return inside
 
-    def _leading_outside(self, folder: str, name: str) -> Iterator[Path]:
-        """The files that a name with directories means, where none of them may be opened."""
-        if ".." in folder or folder.startswith("/"):
-            for root in self._roots or ["."]:
-                place = os.path.normpath(os.path.join(root, folder))
-                if not self._is_inside(place):
-                    yield Path(place, name)
+    def _leading_outside(self, wanted: ImageName) -> Iterator[Path]:
+        """The files that names with directories mean, where they may not be opened."""
+        for folder, name in wanted.full:
+            if ".." in folder or folder.startswith("/"):
+                for root in self._roots or ["."]:
+                    place = os.path.normpath(os.path.join(root, folder))
+                    if not self._is_inside(place):
+                        yield Path(place, name)
 
     def _listing(self, directory: str) -> frozenset[str]:
         names = self._listings.get(directory)
@@ -253,7 +266,3 @@ def _real_path(path: str) -> str:
         return os.path.realpath(path)
     except ValueError:  # half a letter, say
         return path
-
-
-def _can_be_listed(directory: Path) -> bool:
-    return os.path.isdir(directory) and os.access(directory, os.R_OK)

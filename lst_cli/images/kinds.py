@@ -63,6 +63,20 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in _READ if name in Image.OPEN)
 
 
+@cache
+def suffixes() -> tuple[str, ...]:
+    """How the names of these formats end, in small letters."""
+    from PIL import Image
+
+    read = {*formats(), "MPO"}  # several JPEGs in one
+    return tuple(sorted(end for end, name in Image.registered_extensions().items() if name in read))
+
+
+def is_picture_name(name: str) -> bool:
+    """Tell whether a name ends as those of pictures do."""
+    return name.lower().endswith(suffixes())
+
+
 def describe(head: bytes) -> tuple[str, str] | None:
     """What a file is that is no image of a format that is decoded, and what to do.
 

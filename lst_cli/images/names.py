@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import posixpath
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
+
+from lst_cli.images.kinds import is_picture_name
 
 COCO_NAME = re.compile(r"(?:COCO_\w+_)?\d{12}\.\w+")
 """Names that no two images of COCO share."""
@@ -17,25 +20,57 @@ _SHOWN = 120  # letters of a name that errors show
 _PART = re.compile(r"(train|val|test)(?:id|idation)?(\d*)", re.IGNORECASE)
 # Windows writes a backslash, URLs a plus, and some tools "_" for what Windows does not allow.
 _OTHER_LETTERS = str.maketrans({"\\": "/", "+": " ", **dict.fromkeys(':*?"<>|', "_")})
+_QUOTED = 3  # times that a name may have been quoted
+_WRONG_CODES = ("cp1252", "latin-1", "cp437")  # as which browsers and zip programs read UTF-8
+_UNSEEN = re.compile(r"[\ufe00-\ufe0f]|(?<=i)\u0307")  # which form a letter has; the dot of I
 
 
 def spell(name: str) -> list[str]:
     r"""The parts of a path in letters that every system keeps.
 
-    Two names with the same parts differ only in letter case, in quoting as in a URL, in the
-    Unicode form of accents, in separators, or in spaces around a part.
+    Two names with the same parts differ only in letter case, in quoting as in a URL or in HTML,
+    in the Unicode form of letters, in letters that are not seen, in UTF-8 read as another code,
+    in separators, or in spaces around a part.
 
     Example:
         >>> spell("Train\\my%20Photo.JPG"), spell("./train/my photo.jpg ")
         (['train', 'my photo.jpg'], ['train', 'my photo.jpg'])
     """
-    while "%" in name and (plain := unquote(name)) != name:
-        name = plain
-    name = name.translate(_OTHER_LETTERS)
+    for _ in range(_QUOTED):
+        if "%" in name or "&" in name:
+            name = html.unescape(unquote(name))
     if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-    name = name.casefold()
+        name = unicodedata.normalize("NFKC", _read_again(name))
+        name = "".join(one for one in name if unicodedata.category(one) != "Cf")
+        name = _UNSEEN.sub("", name.casefold()).replace("\u0131", "i")
+    name = name.translate(_OTHER_LETTERS).casefold()
     return [part for one in name.split("/") if (part := one.strip()) not in ("", ".", "..")]
+
+
+def _read_again(name: str) -> str:
+    """A name in UTF-8 that was read as another code."""
+    for code in _WRONG_CODES:
+        try:
+            return name.encode(code).decode()
+        except UnicodeError:
+            continue
+    return name
+
+
+def spell_loosely(key: str) -> str:
+    """What stays of a name in `spell`'s letters through tools that rename images.
+
+    Their ends, separators and zeros before a number, the codes of Roboflow and Label Studio.
+
+    Example:
+        >>> spell_loosely("1a2b3c4d-my_photo-007_jpg.rf.8b1c.jpg"), spell_loosely("my photo 7.png")
+        ('my photo 7', 'my photo 7')
+    """
+    while is_picture_name(key) and "." in key.strip("."):
+        key = key.rpartition(".")[0]
+    key = re.sub(r"^[0-9a-f]{8}-|([._][a-z]{3,4})?\.rf\.[0-9a-f]+$", "", key)
+    words = re.findall(r"\d+|[^\W\d_]+", key)
+    return " ".join(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)
 
 
 def part_of(directory: str) -> str:
@@ -127,8 +162,10 @@ def _from_url(url: str) -> tuple[str, str] | None:
     if not url:
         return None
     try:
-        path = unquote(urlsplit(url.replace("\\", "/")).path)
+        _, host, path, query, fragment = urlsplit(url.replace("\\", "/"))
     except ValueError:  # http://[
         return None
-    found = _split(path)
+    if not is_picture_name(path) and is_picture_name(query or fragment):
+        path = url.rpartition(f"//{host}/")[2]  # "?" or "#" in the name, not quoted
+    found = _split(unquote(path))
     return found and (posixpath.basename(found[0]), found[1])

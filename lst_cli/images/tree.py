@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from lst_cli.images.names import ImageName, part_of, spell
+from lst_cli.files import kernel_devices
+from lst_cli.images.kinds import is_picture_name
+from lst_cli.images.names import ImageName, part_of, spell, spell_loosely
 
-LEVELS = 3
-"""How many levels of directories below a given one are looked through."""
-
+_NEAR = 3  # levels below a given directory whose images go before those that lie deeper
+_LEVELS = 10
 _MOST_DIRECTORIES = 2_000
 _MOST_FILES = 1_000_000
-_NEIGHBOURS = (
-    2_000  # names to each side, in the order of letters, that are held against a wrong one
-)
+_NEIGHBOURS = 2_000  # names to each side, in the order of letters, that a wrong one is compared to
+_RENAME = "correct file_name in the annotation file, or rename the file"
+_NUMBER = re.compile(r"\d+")
 # Names of directories that say nothing about which images lie in them.
 _HOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "data"))
 
@@ -45,18 +48,18 @@ class ImageTree:
         dirs: Directories to look through.
 
     Attributes:
-        whole: Whether everything was looked through; there is a limit for `--images /`.
         count: How many files there are.
+        unseen: The first directory that was not looked through, if any; there are limits, for
+            `--images /`.
     """
 
     def __init__(self, dirs: Iterable[Path]) -> None:
-        self.whole = True
         self.count = 0
+        self.unseen = ""
         self._directories = 0
         self._files: dict[str, list[_File]] = {}
         for root in dirs:
             self._add(root)
-        self._keys = sorted(self._files)
 
     def find(self, wanted: ImageName) -> list[str]:
         """The files that can be an image, equally good ones; a name to the letter is better."""
@@ -87,32 +90,40 @@ class ImageTree:
                 "correct the directory in file_name, or, if it is that image, give "
                 f"--images {shlex.quote(file.directory)}",
             )
-        stem = key.rpartition(".")[0] or key
-        at = bisect_left(self._keys, f"{stem}.")
-        if at < len(self._keys) and self._keys[at].startswith(f"{stem}."):
-            path = self._files[self._keys[at]][0].path
-            return (
-                f"there is {path}",
-                "correct file_name in the annotation file, or rename the file",
-            )
-        near = self._keys[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
-        if close := difflib.get_close_matches(key, near, n=1):
-            path = self._files[close[0]][0].path
-            return f"the nearest name is {path}", None
-        if self._keys:
-            path = self._files[self._keys[0]][0].path
-            return f"no name there is like it, for instance {path}", None
-        return "no file is there", None
+        loose = spell_loosely(key)
+        for file in self._pictures.get(loose, ()):
+            return f"there is {file.path}", _RENAME
+        names = list(self._pictures)
+        at = bisect_left(names, loose)
+        names = [
+            name
+            for name in names[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
+            if _NUMBER.findall(name) == _NUMBER.findall(loose)  # 17 is not 18
+        ]
+        for name in difflib.get_close_matches(loose, names, n=1):
+            return f"the nearest name is {self._pictures[name][0].path}", _RENAME
+        for files in self._pictures.values():
+            return f"no name there is like it, for instance {files[0].path}", None
+        return "no picture is there", None
+
+    @cached_property
+    def _pictures(self) -> dict[str, list[_File]]:
+        """The files that may be proposed, by their names as `spell_loosely` writes them."""
+        found: dict[str, list[_File]] = {}
+        for key, files in self._files.items():
+            if is_picture_name(key) and not key.startswith("._") and (name := spell_loosely(key)):
+                found.setdefault(name, []).extend(files)
+        return dict(sorted(found.items()))
 
     def _add(self, root: Path) -> None:
         part = part_of(root.absolute().name)
         level: list[tuple[str, tuple[str, ...]]] = [(str(root), ())]
         seen: set[tuple[int, int]] = set()
-        for _ in range(LEVELS + 1):
+        for _ in range(_LEVELS + 1):
             below: list[tuple[str, tuple[str, ...]]] = []
             for directory, spelled in level:
                 if self._directories >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
-                    self.whole = False
+                    self.unseen = self.unseen or directory
                     return
                 self._directories += 1
                 names, folders = _list(directory, seen)
@@ -125,6 +136,8 @@ class ImageTree:
                     (os.path.join(directory, one), (*spelled, *spell(one))) for one in folders
                 ]
             level = below
+        for directory, _ in level:
+            self.unseen = self.unseen or directory
 
 
 def _list(directory: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
@@ -132,7 +145,8 @@ def _list(directory: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[s
     names, folders = [], []
     try:
         found = os.stat(directory)
-        if (found.st_dev, found.st_ino) in seen:  # a link that leads round in a circle
+        # A link that leads round in a circle, or what the kernel makes up.
+        if (found.st_dev, found.st_ino) in seen or found.st_dev in kernel_devices():
             return [], []
         seen.add((found.st_dev, found.st_ino))
         with os.scandir(directory) as entries:
@@ -150,20 +164,22 @@ def _list(directory: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[s
     return sorted(names), sorted(one for one in folders if not one.startswith("."))
 
 
-def _agreement(wanted: ImageName, said: Sequence[str], file: _File) -> tuple[int, bool] | None:
+def _agreement(
+    wanted: ImageName, said: Sequence[str], file: _File
+) -> tuple[bool, int, bool] | None:
     """Rank how well a file's directories are those that an image is said to lie in.
 
     An image of `seq01` is not one of `seq02`, though both are called 0001.jpg: either all
     directories that are said are there, in this order, or the other way round.
     """
-    holder = not _HOLDERS.isdisjoint(file.below)
+    near, holder = len(file.below) <= _NEAR, not _HOLDERS.isdisjoint(file.below)
     if wanted.is_unique:
-        return 0, holder
+        return near, 0, holder
     ours = [part_of(one) or one for one in said if one not in _HOLDERS]
     theirs = [part_of(one) or one for one in file.below if one not in _HOLDERS]
     if wanted.contradicts(file.part) or not (_holds(theirs, ours) or _holds(ours, theirs)):
         return None
-    return len(set(said) & set(file.below)), holder
+    return near, len(set(said) & set(file.below)), holder
 
 
 def _holds(long: Sequence[str], short: Sequence[str]) -> bool:

@@ -15,11 +15,9 @@ import numpy as np
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.images.decode import upright_size
+from lst_cli.images.kinds import formats, is_picture_name
 
 Progress = Callable[[int, int | None], None]
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What is taken for an image in a directory; a file that is named is one anyhow."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _images_at(place: Path, without: Path | None) -> list[LooseImage]:
     if not inside:
         raise LstError(
             f"{place}: no images in it",
-            f"name a directory that holds some ({', '.join(SUFFIXES)}), or the files themselves",
+            f"name a directory that holds some ({', '.join(formats())}), or the files themselves",
         )
     return sorted(inside, key=lambda image: (_natural(image.name), image.name))
 
@@ -147,9 +145,7 @@ def _walk(top: Path, without: Path | None) -> list[Path]:
             one for one in below if not one.startswith(".") and (here / one).resolve() != left_out
         ]
         found += [
-            here / name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+            here / name for name in names if not name.startswith(".") and is_picture_name(name)
         ]
     return found
 

@@ -82,7 +82,7 @@ def test_shared_images_and_doubled_objects_are_warnings_of_check_and_split(
     found = problems(lst, small_lvis)
     for kind, count in (("shared-images", 2), ("annotated-twice", 1), ("image-listed-twice", 1)):
         assert (found[kind]["severity"], found[kind]["count"]) == ("warning", count)
-    assert "(1 by name, 1 by content)" in found["shared-images"]["message"]
+    assert "(1 by name, 1 byte for byte)" in found["shared-images"]["message"]
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "runs")
     assert outcome.code == 0
     assert "warning: " in outcome.err

@@ -40,6 +40,11 @@ def make_link_to_pipe(path: Path) -> Path:
     return path
 
 
+def make_broken_link(path: Path) -> Path:
+    path.symlink_to("gone")
+    return path
+
+
 def make_circle(path: Path) -> Path:
     path.symlink_to(path)
     return path
@@ -51,6 +56,7 @@ NO_FILES: dict[str, Callable[[Path], Path]] = {
     "directory": make_directory,
     "link to a pipe": make_link_to_pipe,
     "link to itself": make_circle,
+    "link to what is not there": make_broken_link,
     "device": lambda path: Path("/dev/zero"),
     "terminal": lambda path: Path("/dev/tty"),
     "file of the kernel": lambda path: Path("/proc/self/maps"),

@@ -23,6 +23,7 @@ from lst_cli.cli.options import (
     workspace_option,
 )
 from lst_cli.errors import LstError
+from lst_cli.images.finder import HERE
 from lst_cli.libraries import require
 from lst_cli.phases.split import BASE, PHASES
 from lst_cli.settings.presets import PRESETS
@@ -102,7 +103,7 @@ def command(
         workspace,
         train=train,
         val=val,
-        image_dirs=image_dirs or (Path(),),
+        image_dirs=image_dirs or HERE,
         base=None if joint else base,
         phases=phases,
         settings=settings,

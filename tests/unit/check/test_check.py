@@ -116,8 +116,15 @@ def test_a_file_that_cannot_be_read_is_a_problem_among_others(
     assert missing.errors[0].message.startswith("no such file")
 
 
-def test_without_directories_images_are_not_looked_at(files: tuple[Path, Path, Path]) -> None:
-    train, val, _ = files
+def test_without_directories_the_current_one_is_looked_at_if_an_image_is_there(
+    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, val, images = files
+    for place in (tmp_path, images):
+        monkeypatch.chdir(place)
+        assert check(train, val, []).as_dict() == check(train, val, [images]).as_dict()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     report = check(train, val, [])
     assert report.ok
     assert [problem.kind for problem in report.problems] == ["one-class", "images-not-checked"]

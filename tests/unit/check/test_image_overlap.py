@@ -39,6 +39,25 @@ def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) ->
         ({"file_name": "1.jpg", "coco_url": "http://x/1"}, {"file_name": "1.jpg"}),
         ({"coco_url": "http://x/y/1.jpg"}, {"coco_url": "https://x/y/1.jpg"}),
         ({"coco_url": "http://x/y/1%20a.jpg"}, {"coco_url": "http://x/y/1 a.jpg"}),
+        # An address stands for itself, whatever the name beside it.
+        (
+            {"file_name": "1.jpg", "coco_url": "http://x/y/1.jpg"},
+            {"file_name": "2.jpg", "coco_url": "https://x/y/1.jpg?size=big#top"},
+        ),
+        ({"file_name": "a.jpg", "coco_url": "http://x/1.jpg"}, {"file_name": "http://x/1.jpg"}),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/get?id=3"},
+            {"file_name": "b.jpg", "coco_url": "http://x/get?id=3"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "s3://bucket/a b.JPG"},
+            {"file_name": "b.jpg", "coco_url": "s3://bucket//a%20b.JPG"},
+        ),
+        ({"file_name": "1.jpg", "coco_url": "http://x/a"}, {"file_name": "1.jpg", "coco_url": "b"}),
+        (
+            {"file_name": "1.jpg", "coco_url": "http://x/p/1.jpg"},
+            {"file_name": "1.jpg", "coco_url": "http://x/q/2.jpg"},
+        ),
         (
             {"coco_url": f"{URL}/train2017/000000000139.jpg"},
             {"file_name": "COCO_train2014_000000000139.jpg"},
@@ -74,6 +93,18 @@ def test_an_image_of_both_files_is_found_by_its_names(
             {"file_name": "1.jpg", "coco_url": "http://example.com"},
             {"file_name": "2.jpg", "coco_url": "http://example.com"},
         ),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/get?id=3"},
+            {"file_name": "b.jpg", "coco_url": "http://x/get?id=4"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/all/photos/"},
+            {"file_name": "b.jpg", "coco_url": "http://x/all/photos/"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "x/1.jpg"},
+            {"file_name": "b.jpg", "coco_url": "x/1.jpg"},
+        ),
         ({"file_name": "000000000139.jpg"}, {"coco_url": f"{URL}/train2017/000000000140.jpg"}),
     ],
 )
@@ -108,7 +139,7 @@ def test_images_of_equal_content_are_found_under_other_names(read: Read, tmp_pat
     assert check_shared_images(train, val, finder) == []
     (problem,) = check_shared_images(train, val, finder, content=True)
     assert (problem.count, problem.severity) == (1, "warning")
-    assert "(1 by content)" in problem.message
+    assert "(1 byte for byte)" in problem.message
     assert problem.examples == ("image 101 (val0.jpg) is image 1 (train0.jpg) of train.json",)
 
 
@@ -146,4 +177,26 @@ def test_an_image_that_a_file_lists_twice_is_found(read: Read, two_classes: Any)
     assert images_listed_twice(dataset.images) == {2: 1, 3: 1}
     (problem,) = check_listed_twice(dataset)
     assert (problem.severity, problem.count) == ("warning", 2)
-    assert problem.examples[0].startswith("image 7 is image 2: http")
+    assert problem.examples[0].startswith("image 7 (http")
+
+
+@pytest.mark.parametrize("name", ["A.JPG", "a%2Ejpg", "./a.jpg", "copy.jpg", "link.jpg"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_two_records_of_one_picture_are_found_within_a_file_and_between_files(
+    read: Read, tmp_path: Path, name: str, shared: bool
+) -> None:
+    for file, content in (("a.jpg", "one"), ("copy.jpg", "one"), ("b.jpg", "two")):
+        (tmp_path / file).write_text(content)
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    first, again, other = ({"file_name": one} for one in ("a.jpg", name, "b.jpg"))
+    ours, theirs = ([first], [again]) if shared else ([first, again, other], [other])
+    train, val = files(read, ours, theirs)
+    finder = ImageFinder([tmp_path])
+    if shared:
+        (problem,) = check_shared_images(train, val, finder, content=True)
+    else:
+        (problem,) = check_listed_twice(train, finder) or check_listed_twice(train)
+        assert len(check_listed_twice(train)) == (name == "./a.jpg")  # by name; the others by bytes
+        assert problem.kind == "image-listed-twice"
+    assert problem.count == 1
+    assert f"({name}) is image 1 (a.jpg)" in problem.examples[0]

@@ -84,6 +84,10 @@ def test_only_decoding_finds_a_cut_image(
     assert check_images(dataset, finder) == []
     (problem,) = check_images(dataset, finder, decode=True)
     assert (problem.kind, problem.count) == ("unreadable-image", 1)
+    assert problem.hint == "copy or download it again"
+    path.write_bytes(b"\x81" * 99)
+    (problem,) = check_images(dataset, finder)
+    assert "lst check --decode finds all such images" in (problem.hint or "")
 
 
 def test_only_wanted_rows_are_looked_at(

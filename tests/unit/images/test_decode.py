@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +264,34 @@ def test_what_is_no_image_is_called_by_its_name(tmp_path: Path, head: bytes, wha
     path.write_bytes(head)
     with pytest.raises(LstError, match=f"it is {what}"):
         upright_size(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (os.mkfifo, "a named pipe"),
+        (Path.mkdir, "a directory"),
+        (make_socket, "a socket"),
+        (lambda path: path.symlink_to("/dev/null"), "a device"),
+        (lambda path: path.symlink_to("/proc/self/environ"), "a file of the kernel"),
+        (lambda path: path.symlink_to("gone.jpg"), "a link to gone.jpg, which cannot be reached"),
+        (lambda path: path.symlink_to(path.name), "a link to a.jpg, which cannot be reached"),
+    ],
+)
+def test_what_is_no_file_is_to_be_replaced_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
+    make(Path("a.jpg"))
+    for look in (upright_size, load_image):
+        with pytest.raises(LstError, match=f"a.jpg: it is {what}") as caught:
+            look(Path("a.jpg"))
+        assert "put the image itself in its place" in (caught.value.hint or "")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,28 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         ("set/train/c.png", "set", "train%2Fc.png", ""),
         ("set/12_30_00.png", "set", "12:30:00.png", ""),
         ("set/images/train/My Photo.JPG", "set", "train/my%20photo.jpg", ""),
+        ("set/a&b.jpg", "set", "a&amp;b.jpg", ""),
+        ("set/a&amp;b.jpg", "set", "a&b.jpg", ""),
+        ("set/caf\u00e9.jpg", "set", "caf&#233;.jpg", ""),
+        ("set/caf\u00e9.jpg", "set", "caf\u00c3\u00a9.jpg", ""),
+        ("set/\u251c\u2310.jpg", "set", "\u00e9.jpg", ""),
+        ("set/\u5c71.jpg", "set", "\u00e5\u00b1\u00b1.jpg", ""),
+        ("set/t1.jpg", "set", "\uff54\uff11.jpg", ""),
+        ("set/train/t.jpg", "set", "train\uff0ft.jpg", ""),
+        ("set/name.jpg", "set", "na\u200bme.jpg", ""),
+        ("set/\ufeffname.jpg", "set", "name.jpg", ""),
+        ("set/\u2600\ufe0f.jpg", "set", "\u2600.jpg", ""),
+        ("set/Istanbul.jpg", "set", "\u0130stanbul.jpg", ""),
+        ("set/d\u0131z.jpg", "set", "DIZ.jpg", ""),
+        ("set/\u00bd.jpg", "set", "1\u20442.jpg", ""),
+        ("set/a#1.jpg", "set", "", "http://host/x/a#1.jpg"),
+        ("set/what?.jpg", "set", "", "http://host/x/what?.jpg"),
+        ("set/a.jpg", "set", "", "http://host/x/a.jpg#1.jpg"),
+        # Deep down.
+        ("set/a/b/c/train/x.jpg", "set", "x.jpg", ""),
+        ("set/a/b/c/train/x.jpg", "set", "train/x.jpg", ""),
+        (f"set/a/b/c/d/e/f/g/{COCO}", "set", "", URL),
+        ("/".join(("set", *"abcdefghij", "x.jpg")), "set", "x.jpg", ""),
         # `..` and absolute names that stay below the directory.
         ("set/images/c.png", "set/images", "../images/c.png", ""),
         ("set/images/c.png", "set", "annotations/../images/c.png", ""),
@@ -153,7 +176,7 @@ def test_a_name_with_two_dots_leads_only_below_a_given_directory(
         ("set/frames/seq02/0001.jpg", "frames/seq01/0001.jpg"),
         ("set/images/val/0001.jpg", "train/0001.jpg"),
         ("set/cam2/seq1/0001.jpg", "cam1/seq1/0001.jpg"),
-        ("set/a/b/c/d/0001.jpg", "0001.jpg"),
+        ("/".join(("set", *"abcdefghijk", "0001.jpg")), "0001.jpg"),
         ("set/.hidden/0001.jpg", "0001.jpg"),
     ],
 )
@@ -247,7 +270,32 @@ def test_what_names_no_file_is_said(tmp_path: Path, name: str, url: str) -> None
     assert not finder.is_listed(name, url)
     with pytest.raises(LstError, match=r"image 3: file_name .* names no file") as caught:
         finder.find(name, url, image_id=3)
+    assert caught.value.hint == "correct it in the annotation file"
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["/proc/self/environ", "/dev/zero", "/sys", "../pipe", "../x"])
+def test_what_is_no_file_is_not_proposed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "x").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LstError) as caught:
+        find_image([tmp_path / "set"], name, "")
+    hint = (caught.value.hint or "").replace("--images DIR", "")
+    assert "--images" not in hint
+
+
+def test_the_kernel_s_directories_are_not_looked_through() -> None:
+    with pytest.raises(LstError, match="no picture is there"):
+        find_image([Path("/proc")], "environ", "")
+
+
+def test_what_lies_near_goes_before_what_lies_deep(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    near = put("set/a/b/c/x.jpg", "near")
+    put("set/a/b/c/d/x.jpg", "deep")
+    assert find_image([tmp_path / "set"], "x.jpg", "") == near
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://host/", "http://a]/x.jpg"])
@@ -266,8 +314,23 @@ def test_a_bad_url_beside_a_good_name_does_no_harm(
         ("c.png", "c.jpg", "there is {set}/c.png", "correct file_name"),
         ("C.PNG", "c.jpg", "there is {set}/C.PNG", "correct file_name"),
         ("seq2/c.jpg", "seq1/c.jpg", "{set}/seq2/c.jpg lies in another", "--images {set}/seq2"),
-        ("photo-0017.jpg", "photo_0017.jpg", "the nearest name is {set}/photo-0017", "copy"),
+        ("photo-0017.jpg", "photo_0017.jpg", "there is {set}/photo-0017", "correct file_name"),
+        ("my photo.jpg", "my_photo.jpg", "there is {set}/my photo", "correct file_name"),
+        ("my-photo.jpg", "my photo.jpg", "there is {set}/my-photo", "correct file_name"),
+        ("0001.jpg", "1.jpg", "there is {set}/0001.jpg", "correct file_name"),
+        ("c.jpg.jpg", "c.jpg", "there is {set}/c.jpg.jpg", "correct file_name"),
+        ("c.jpg", "c", "there is {set}/c.jpg", "correct file_name"),
+        ("c.jpg", "c_jpg.rf.8b1c2d.jpg", "there is {set}/c.jpg", "correct file_name"),
+        ("c.jpg", "c.jpg.rf.8b1c2d.jpg", "there is {set}/c.jpg", "correct file_name"),
+        ("1a2b3c4d-c.jpg", "c.jpg", "there is {set}/1a2b3c4d-c.jpg", "correct file_name"),
+        ("holidays.jpg", "holiday.jpg", "the nearest name is {set}/holidays", "correct file_name"),
         ("holiday.jpg", "0123456.png", "for instance {set}/holiday.jpg", "copy"),
+        ("photo_0018.jpg", "photo_0017.jpg", "no name there is like it", "copy"),
+        ("v0104.jpg", "1.jpg", "no name there is like it", "copy"),
+        ("._c.jpg", "c.jpg", "no picture is there", "copy"),
+        ("c.jpg.lock", "c.jpg", "no picture is there", "copy"),
+        ("train.json", "train.jpg", "no picture is there", "copy"),
+        ("images.zip", "image.jpg", "no picture is there", "copy"),
     ],
 )
 def test_a_missing_image_is_told_with_the_nearest_name(
@@ -283,7 +346,7 @@ def test_a_missing_image_is_told_with_the_nearest_name(
 
 
 def test_a_directory_without_files_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LstError, match="no file is there"):
+    with pytest.raises(LstError, match="no picture is there"):
         find_image([tmp_path], "a.jpg", "")
 
 
@@ -301,7 +364,7 @@ def test_a_huge_tree_is_searched_up_to_a_limit_that_is_told(
     monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 3)
     for number in range(5):
         put(f"set/{number}/x.jpg")
-    with pytest.raises(LstError, match="of which the first 2 files were looked at"):
+    with pytest.raises(LstError, match=r"its first 2 files; not in .*/set/2, say"):
         find_image([tmp_path / "set"], "c.jpg", "")
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lst_cli.errors import LstError
+from lst_cli.images.kinds import suffixes
 from lst_cli.predict.loose_images import LooseImage, list_images, measure_images
 
 Put = Callable[..., Path]
@@ -78,7 +79,25 @@ def test_what_is_not_there_and_what_holds_no_images_is_named(tmp_path: Path) -> 
         list_images([file / "a.png"])
     with pytest.raises(LstError, match="no images in it") as caught:
         list_images([tmp_path])
-    assert ".jpg" in (caught.value.hint or "")
+    assert "JPEG, PNG" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("end", [".jp2", ".avif", ".jfif", ".JPE", ".webp", ".pgm", ".TIFF"])
+def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
+    tmp_path: Path, end: str
+) -> None:
+    if end not in suffixes() and end.islower():
+        pytest.skip("this Pillow does not know the format")
+    path = tmp_path / f"a{end}"
+    try:
+        Image.new("RGB", (4, 3)).save(path)
+    except (OSError, ValueError):
+        pytest.skip("this Pillow does not write the format")
+    for other in ("a.dds", "a.pdf", "a.jpg.txt", "jpg"):
+        (tmp_path / other).touch()
+    found = list_images([tmp_path])
+    assert [image.path for image in found] == [path]
+    assert measure_images(found, lambda *_: None).table.widths.tolist() == [4]
     with pytest.raises(LstError, match="no image was named"):
         list_images([])
     with pytest.raises(LstError, match="cannot be read: File name too long"):
