@@ -62,7 +62,8 @@ def _mask_extents(
     from pycocotools import mask
 
     chosen = [truth.rles[row] for row in rows.tolist()]
-    areas = np.asarray(mask.area(chosen), dtype=np.float64)
+    # One by one: pycocotools 2.0.11 raises OverflowError for more than 255 at once.
+    areas = np.array([mask.area(rle) for rle in chosen], dtype=np.float64)
     boxes = np.asarray(mask.toBbox(chosen), dtype=np.float64)
     extents = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
     extents[areas == 0] = np.nan

@@ -10,6 +10,7 @@ import pytest
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, contains
+from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.errors import LstError
 
 Build = Callable[..., GroundTruth]
@@ -47,6 +48,13 @@ def named(truth: GroundTruth, pairs: Any) -> list[tuple[int, int]]:
     rows, columns = np.divmod(pairs, len(truth.category_ids))
     ids = [truth.category_ids[column] for column in columns.tolist()]
     return list(zip(truth.image_ids[rows].tolist(), ids, strict=True))
+
+
+def test_notes_are_made_of_any_number_of_masks(draw: types.SimpleNamespace, build: Build) -> None:
+    content = federated_set(draw)
+    content["annotations"] = [draw.annotation(number, 1, 1, BOX) for number in range(1, 301)]
+    *_, surplus = truth_notes(build(content, [1], {}), 100)
+    assert "200" in surplus
 
 
 def test_only_the_seen_classes_stay_but_every_image_does(
