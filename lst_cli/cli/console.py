@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
@@ -22,17 +22,17 @@ from rich.progress import (
 from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
-from lst_cli.display.tables import Table, format_seconds
+from lst_cli.cli.options import WORKSPACE
 from lst_cli.text import json_text, printable
-from lst_cli.workspace.hints import name_workspace
-from lst_cli.workspace.store import find_workspace
+
+if TYPE_CHECKING:
+    from lst_cli.display.tables import Table
 
 _PLAIN_EVERY = 10.0
 _NO_LIMIT = 10_000
 _LONGEST = 4_000  # characters of an error
 _BAR, _SHORTEST_BAR = 24, 8
 _progress_on: list[Console] = []
-WORKSPACE = "lst.workspace"  # key in the meta of click's context
 
 
 def print_json(value: Any) -> None:
@@ -58,7 +58,12 @@ def complete(text: str) -> str:
     """Let each command in a text name the workspace in use, unless it is the default one."""
     context = click.get_current_context(silent=True)
     root: Path | None = context.meta.get(WORKSPACE) if context else None
-    if root is None or root.absolute() == find_workspace(None).absolute():
+    if root is None:
+        return text
+    from lst_cli.workspace.hints import name_workspace
+    from lst_cli.workspace.store import find_workspace
+
+    if root.absolute() == find_workspace(None).absolute():
         return text
     return name_workspace(text, root)
 
@@ -201,6 +206,8 @@ class Meter:
         )
 
     def _print_line(self, done: int, total: int | None, rate: float, detail: str) -> None:
+        from lst_cli.display.tables import format_seconds
+
         parts = [f"{self._what}: {done:,}" + (f" of {total:,}" if total else "")]
         if rate:
             parts.append(_rate_text(rate))
@@ -249,6 +256,8 @@ class _Line(ProgressColumn):
 
 
 def _time_left(task: Task) -> str:
+    from lst_cli.display.tables import format_seconds
+
     speed = task.fields["speed"]
     if not task.total or not speed:
         return ""

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from lst_cli import __version__
-from lst_cli.cli.console import complete, show_error
 from lst_cli.cli.moved import refuse_moved
 from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
@@ -21,40 +20,48 @@ from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import
 from lst_cli.text import did_you_mean
 
-# A command is imported when it is called (all are by `lst --help`), libraries that take seconds
-# when its work needs them.
+# Each in a module of its name, imported when it is called; the list itself imports none of them.
+# What takes seconds is imported when the work of a command needs it.
 COMMANDS = {
-    "init": "lst_cli.cli.commands.init",
-    "split": "lst_cli.cli.commands.split",
-    "check": "lst_cli.cli.commands.check",
-    "hold-out": "lst_cli.cli.commands.hold_out",
-    "train-base": "lst_cli.cli.commands.train_base",
-    "train-joint": "lst_cli.cli.commands.train_joint",
-    "step": "lst_cli.cli.commands.step",
-    "extend": "lst_cli.cli.commands.extend",
-    "eval": "lst_cli.cli.commands.evaluate",
-    "score": "lst_cli.cli.commands.score",
-    "predict": "lst_cli.cli.commands.predict",
-    "report": "lst_cli.cli.commands.report",
-    "compare": "lst_cli.cli.commands.compare",
-    "figure": "lst_cli.cli.commands.figure",
-    "sweep": "lst_cli.cli.commands.sweep",
-    "status": "lst_cli.cli.commands.status",
-    "demo": "lst_cli.cli.commands.demo",
+    "init": "Write a commented lst.toml: every setting and its default.",
+    "split": "Order the classes by frequency and cut them into phases.",
+    "check": "Look for everything that could spoil a training.",
+    "hold-out": "Cut a part from a training set, to choose settings on.",
+    "train-base": "Train the base phase: the most frequent classes.",
+    "train-joint": "Train all classes at once: the baseline of phases.",
+    "step": "Train the next phase: the next, rarer group of classes.",
+    "extend": "Add classes never seen before, from a few annotated images.",
+    "eval": "Compute LVIS AP of a phase's model on the validation images.",
+    "score": "Compute LVIS AP of any results file.",
+    "predict": "Find objects in any images with a finished phase's model.",
+    "report": "Write the report: AP tables, plots, pictures, one HTML page.",
+    "compare": "Compare runs on the same images and classes.",
+    "figure": "Draw single figures for a paper.",
+    "sweep": "Make many runs on the same data, and one table of them all.",
+    "status": "Show what is done, what is next, sizes, and AP so far.",
+    "demo": "See the whole method work, in minutes and without any data.",
 }
+
+
+def _show_error(message: str, hint: str | None) -> None:
+    from lst_cli.cli.console import show_error
+
+    show_error(message, hint)
 
 
 class ShownError(click.ClickException):
     """An `LstError` on its way to the user: a red line, a hint, exit code 1."""
 
     def __init__(self, error: LstError) -> None:
+        from lst_cli.cli.console import complete
+
         super().__init__(error.message)
         self.hint = error.hint and complete(error.hint)
 
     def show(self, file: Any = None) -> None:
         """Print the error on stderr."""
         del file
-        show_error(self.message, self.hint)
+        _show_error(self.message, self.hint)
 
 
 class LstGroup(click.Group):
@@ -68,9 +75,14 @@ class LstGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name])
-        command: click.Command = module.command
+        name = cmd_name.replace("-", "_")
+        command: click.Command = importlib.import_module(f"lst_cli.cli.commands.{name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -150,17 +162,17 @@ def main() -> NoReturn:
             code = cli(prog_name="lst", standalone_mode=False)
             sys.stdout.flush()
     except StoppedError as stopped:
-        show_error(f"stopped by {stopped.name}", "run the same command again to continue")
+        _show_error(f"stopped by {stopped.name}", "run the same command again to continue")
         code = stopped.code
     except click.exceptions.Abort:
-        show_error("interrupted", "run the same command again")
+        _show_error("interrupted", "run the same command again")
         code = 130
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later
             error.show()
         else:
             context = error.ctx.command_path if error.ctx else "lst"
-            show_error(error.format_message(), f"{context} --help")
+            _show_error(error.format_message(), f"{context} --help")
         code = error.exit_code
     except click.ClickException as error:
         error.show()
@@ -169,7 +181,7 @@ def main() -> NoReturn:
         _drop_output()
         code = 0
     except OSError as error:
-        show_error(f"cannot write the output: {error.strerror or error}", None)
+        _show_error(f"cannot write the output: {error.strerror or error}", None)
         _drop_output()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

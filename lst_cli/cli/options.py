@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lst_cli.cli.console import WORKSPACE
 from lst_cli.files import refuse_address
 from lst_cli.text import did_you_mean
-from lst_cli.workspace.store import Workspace, find_workspace
 
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
+
+WORKSPACE = "lst.workspace"  # key in the meta of click's context
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -49,12 +51,16 @@ class LocalPath(click.Path):
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
     del param
+    from lst_cli.workspace.store import find_workspace
+
     refuse_address(value or "")
     return in_use(ctx, find_workspace(value))
 
 
 def in_use(ctx: click.Context, root: Path) -> Workspace:
     """Open a workspace; the commands that are printed will name it if they have to."""
+    from lst_cli.workspace.store import Workspace
+
     ctx.meta[WORKSPACE] = root
     return Workspace(root)
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lst_cli.errors import LstError
+from lst_cli.figures import FigureName
 from lst_cli.figures.ablation import ablation_figure
 from lst_cli.figures.ablation_data import gather_ablation
 from lst_cli.figures.attention import Attention, load_attention
 from lst_cli.figures.balance import balance_figure
-from lst_cli.figures.files import Figure, FigureName, attention_figure
+from lst_cli.figures.files import Figure, attention_figure
 from lst_cli.figures.records import AblationName
 from lst_cli.figures.tail import tail_figure
 from lst_cli.figures.tail_data import gather_tail

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from lst_cli.display.canvas import PAPER_SCALE, PAPER_WIDTH, render, render_pdf
 from lst_cli.display.markup import write_csv
 from lst_cli.display.tables import Cell, Column, Table
+from lst_cli.figures import FigureName
 from lst_cli.figures.attention import TOP, Attention, Layout, lay_out, top_base_classes
 from lst_cli.figures.attention_plot import attention_caption, compose_attention
-
-FigureName = Literal["balance", "distill", "replay", "mwg", "tail", "attention"]
-FIGURES: tuple[FigureName, ...] = get_args(FigureName)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from lst_cli.figures import FIGURES, FigureName
 from lst_cli.figures import figures as recipe
-from lst_cli.figures.files import FIGURES, FigureName
 from lst_cli.report.report import gather
 from lst_cli.workspace.store import Workspace
 

@@ -16,9 +16,9 @@ from lst_cli.cli.main import COMMANDS, cli
 
 Lst = Callable[..., Any]
 ROOT = Path(lst_cli.__file__).parents[1]
-SLOW = {
-    "PIL", "cv2", "detectron2", "lvis", "matplotlib", "pycocotools", "scipy", "sklearn",
-    "torch", "torchvision",
+LIBRARIES = {
+    "PIL", "cv2", "detectron2", "filelock", "lvis", "matplotlib", "msgspec", "numpy", "pycocotools",
+    "pydantic", "scipy", "sklearn", "torch", "torchvision",
 }  # fmt: skip
 
 
@@ -60,18 +60,42 @@ def test_no_words_at_all_show_the_help(lst: Lst) -> None:
     assert "error" not in outcome.err
 
 
-def test_help_loads_no_library_that_takes_a_while() -> None:
-    """How long it takes is measured by `make bench ARGS='-k start'`."""
+def loaded_by(*calls: str) -> set[str]:
+    """Modules that `lst` has imported when it has printed something."""
     code = (
-        "import sys; from lst_cli.cli.main import cli;"
-        "cli(standalone_mode=False); print(*sys.modules)"
+        "import sys; from lst_cli.cli.main import cli\n"
+        "for call in sys.argv[1:]: cli(call.split(), standalone_mode=False)\n"
+        "print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "--help"], check=True, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", code, *calls], check=True, capture_output=True, text=True, cwd=ROOT
     )
-    loaded = set(done.stdout.splitlines()[-1].split())
-    assert "lst_cli.cli.commands.demo" in loaded  # the last command's summary
-    assert not loaded & SLOW
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("call", ["--help", "--version", "step --help", "train-base --help"])
+def test_the_lightest_calls_load_click_and_no_other_library(call: str) -> None:
+    """How long it takes is measured by `make bench ARGS='-k start'`."""
+    loaded = loaded_by(call)
+    assert "click" in loaded
+    assert not loaded & (LIBRARIES | {"rich", "lst_cli.workspace.store"})
+    commands = {name for name in loaded if name.startswith("lst_cli.cli.commands.")}
+    wanted = {call.split()[0].replace("-", "_")} if " " in call else set()
+    assert commands == {f"lst_cli.cli.commands.{name}" for name in wanted}
+
+
+def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures() -> None:
+    # The defaults of hold-out stand beside its arrays.
+    loaded = loaded_by(*(f"{command} --help" for command in COMMANDS if command != "hold-out"))
+    assert "rich" in loaded
+    assert not loaded & LIBRARIES
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_the_list_has_the_first_sentence_of_each_commands_help(command: str) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert COMMANDS[command] == found.get_short_help_str(200)
 
 
 @pytest.mark.parametrize("words", [("--version",), ("-h",), ("split", "-h")])

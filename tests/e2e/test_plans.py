@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from lst_cli.demo.draw import draw_demo
-from lst_cli.figures.files import FIGURES
+from lst_cli.figures import FIGURES
 from lst_cli.sweep.read import shipped_plans
 
 pytestmark = pytest.mark.engine

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import lst_cli
-from lst_cli.cli.console import note, print_json, print_rows, say, warn
-from lst_cli.cli.main import show_error
+from lst_cli.cli.console import note, print_json, print_rows, say, show_error, warn
 from lst_cli.display.markup import (
     escape_html,
     escape_latex,

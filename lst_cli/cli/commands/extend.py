@@ -22,10 +22,10 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
-from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.extend.extend import Extended
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +17,11 @@ from lst_cli.cli.options import (
     with_options,
     workspace_option,
 )
-from lst_cli.figures.files import FIGURES, FigureName
+from lst_cli.figures import FIGURES, FigureName
 from lst_cli.libraries import require
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(

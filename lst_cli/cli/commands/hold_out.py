@@ -21,7 +21,6 @@ from lst_cli.cli.options import (
 )
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
 from lst_cli.phases.split import fitting_split
-from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
     from lst_cli.split.hold_out import HeldOut
@@ -87,6 +86,7 @@ def command(
     rare, its other images go to the part. The images themselves stay where they are.
     """
     from lst_cli.split.hold_out import hold_out_file
+    from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
     with meter() as tell:
         cut = hold_out_file(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lst_cli.cli.console import note
 from lst_cli.cli.options import Choice, examples, set_option, with_options, words, workspace_option
 from lst_cli.settings.presets import PRESETS
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command("init", epilog=examples("lst init --preset lite", "lst init --print | less"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,9 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(

@@ -27,10 +27,10 @@ from lst_cli.images.finder import HERE
 from lst_cli.libraries import require
 from lst_cli.phases.split import BASE, PHASES
 from lst_cli.settings.presets import PRESETS
-from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.workspace.manifest import Split
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(

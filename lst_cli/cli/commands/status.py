@@ -8,10 +8,10 @@ import click
 
 from lst_cli.cli.console import complete, print_json, print_rows, show_next
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
-from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.report.status import PhaseStatus
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command("status", epilog=examples("lst status"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lst_cli.cli.options import (
@@ -18,7 +20,9 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.settings.nested import toml_value
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command("step", epilog=examples("lst step", "lst step --all", "lst step --all --mwg"))

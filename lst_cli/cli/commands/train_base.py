@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lst_cli.cli.options import (
@@ -16,7 +18,9 @@ from lst_cli.cli.options import (
     words,
     workspace_option,
 )
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(

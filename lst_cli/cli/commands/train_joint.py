@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,7 +24,9 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.settings.presets import JOINT_ROWS
-from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(
@@ -93,6 +96,7 @@ def command(
     from lst_cli.compare.run_settings import network_differences
     from lst_cli.train.budget import budget_of as passes_of
     from lst_cli.train.plan import require_joint, require_weights
+    from lst_cli.workspace.store import Workspace
 
     if image_passes is not None and budget_of is not None:
         raise LstError("--image-passes and --budget-of: two budgets", "leave one of them out")

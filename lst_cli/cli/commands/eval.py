@@ -22,11 +22,11 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
-from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.evaluate.examine import Examination
     from lst_cli.settings.models import Settings
+    from lst_cli.workspace.store import Workspace
 
 
 @click.command(
