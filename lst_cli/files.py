@@ -28,6 +28,54 @@ _KINDS = (
 _KERNEL = (Path("/proc"), Path("/sys"))
 
 
+_STARTS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "pointer"),
+    (b"\x89PNG", "a PNG image", "image"),
+    (b"\xff\xd8\xff", "a JPEG image", "image"),
+    (b"DDS ", "a DDS texture", "image"),
+    (b"8BPS", "a Photoshop file (PSD)", "image"),
+    (b"%!PS", "PostScript (EPS)", "image"),
+    (b"icns", "an icon (ICNS)", "image"),
+    (b"\0\0\1\0", "an icon (ICO)", "image"),
+    (b"\0\0\2\0\0", "a TGA image", "image"),
+    (b"\0\0\x0a\0\0", "a TGA image", "image"),
+    (b"\xff\x0a", "a JPEG XL image", "image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image", "image"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image", "image"),
+    (b"#?RADIANCE", "a Radiance HDR image", "image"),
+    (b"qoif", "a QOI image", "image"),
+    (b"gimp xcf", "a GIMP file (XCF)", "image"),
+    (b"FUJIFILMCCD-RAW", "a raw photo of a camera", "image"),
+    (b"\x0a\x05\x01", "a PCX image", "image"),
+    (b"SIMPLE  =", "a FITS image", "image"),
+    (b"\x01\xda", "an SGI image", "image"),
+    (b"\x59\xa6\x6a\x95", "a Sun raster image", "image"),
+    (b"\x93NUMPY", "a numpy array", "arrays"),
+    (b"\x89HDF", "an HDF5 file", "arrays"),
+    (b"PK\x03\x04", "a zip archive", "packed"),
+    (b"\x1f\x8b", "compressed by gzip", "packed"),
+    (b"BZh", "compressed by bzip2", "packed"),
+    (b"\xfd7zXZ", "compressed by xz", "packed"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "packed"),
+    (b"7z\xbc\xaf", "a 7z archive", "packed"),
+    (b"Rar!", "a RAR archive", "packed"),
+    (b"%PDF", "a PDF", "pages"),
+    (b"\x1aE\xdf\xa3", "a video", "video"),
+    (b"GGUF", "a GGUF file of a language model", "other"),
+    (b"\x7fELF", "a program", "other"),
+)
+
+
+def kind_by_start(head: bytes) -> tuple[str, str] | None:
+    """What a file is by its first bytes, and of which sort, which tells what to do about it.
+
+    Example:
+        >>> kind_by_start(b"BZh9"), kind_by_start(b"?")
+        (('compressed by bzip2', 'packed'), None)
+    """
+    return next(((what, sort) for start, what, sort in _STARTS if head.startswith(start)), None)
+
+
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading, if it is a regular file or a link to one.
 

@@ -4,48 +4,26 @@ from __future__ import annotations
 
 from functools import cache
 
+from lst_cli.files import kind_by_start
+
 _CONVERT = "convert it to JPEG or PNG under the same name"
-_UNPACK = "unpack it, and give the images in it"
+_FRAMES = "save its frames as JPEG or PNG"
 _AGAIN = "copy or download it again"
 _DOWNLOAD = "download the image itself"
+_HINTS = {
+    "pointer": "git lfs pull",
+    "image": _CONVERT,
+    "arrays": "save each image in it as a PNG",
+    "packed": "unpack it, and give the images in it",
+    "pages": "export its pages as JPEG or PNG",
+    "video": _FRAMES,
+}
 
 HEAD = 1024
 """How many bytes tell what a file is."""
 
 _READ = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
-_STARTS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "git lfs pull"),
-    (b"DDS ", "a DDS texture", _CONVERT),
-    (b"8BPS", "a Photoshop file (PSD)", _CONVERT),
-    (b"%!PS", "PostScript (EPS)", _CONVERT),
-    (b"%PDF", "a PDF", "export its pages as JPEG or PNG"),
-    (b"icns", "an icon (ICNS)", _CONVERT),
-    (b"\0\0\1\0", "an icon (ICO)", _CONVERT),
-    (b"\0\0\2\0\0", "a TGA image", _CONVERT),
-    (b"\0\0\x0a\0\0", "a TGA image", _CONVERT),
-    (b"\xff\x0a", "a JPEG XL image", _CONVERT),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image", _CONVERT),
-    (b"\x76\x2f\x31\x01", "an OpenEXR image", _CONVERT),
-    (b"#?RADIANCE", "a Radiance HDR image", _CONVERT),
-    (b"qoif", "a QOI image", _CONVERT),
-    (b"gimp xcf", "a GIMP file (XCF)", _CONVERT),
-    (b"FUJIFILMCCD-RAW", "a raw photo of a camera", _CONVERT),
-    (b"\x0a\x05\x01", "a PCX image", _CONVERT),
-    (b"SIMPLE  =", "a FITS image", _CONVERT),
-    (b"\x01\xda", "an SGI image", _CONVERT),
-    (b"\x59\xa6\x6a\x95", "a Sun raster image", _CONVERT),
-    (b"\x93NUMPY", "a numpy array", _CONVERT),
-    (b"\x89HDF", "an HDF5 file", "save each image in it as a PNG"),
-    (b"PK\x03\x04", "a zip archive", _UNPACK),
-    (b"\x1f\x8b", "compressed by gzip", _UNPACK),
-    (b"BZh", "compressed by bzip2", _UNPACK),
-    (b"\xfd7zXZ", "compressed by xz", _UNPACK),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
-    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
-    (b"Rar!", "a RAR archive", _UNPACK),
-    (b"\x1aE\xdf\xa3", "a video", "save its frames as JPEG or PNG"),
-)
 _OPENED = (b"\xff\xd8", b"\x89PNG", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -103,13 +81,13 @@ def _find(head: bytes) -> tuple[str, str] | None:
         return "empty", _AGAIN
     if head.startswith(_OPENED):
         return None
-    for start, what, hint in _STARTS:
-        if head.startswith(start):
-            return what, hint
+    if found := kind_by_start(head):
+        what, sort = found
+        return what, _HINTS.get(sort, _AGAIN)
     if head[4:8] == b"ftyp":
         return _box_file(head[8:12])
     if head.startswith(b"RIFF"):
-        return None if head[8:12] == b"WEBP" else ("a video or sound", "save its frames as PNG")
+        return None if head[8:12] == b"WEBP" else ("a video or sound", _FRAMES)
     if head[128:132] == b"DICM":
         return "a DICOM image", _CONVERT
     if not head.strip(b"\0"):
@@ -125,7 +103,7 @@ def _box_file(brand: bytes) -> tuple[str, str] | None:
         return "a HEIC photo", _CONVERT
     if brand == b"crx ":
         return "a raw photo of a camera", _CONVERT
-    return "a video", "save its frames as JPEG or PNG"
+    return "a video", _FRAMES
 
 
 def _text(head: bytes) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lst_cli.errors import LstError
-from lst_cli.files import require_regular
+from lst_cli.files import kind_by_start, require_regular
 from lst_cli.weights.pickles import Array, PickleError, read_pickle
 
 Naming = Literal["exact", "suffix", "caffe2"]
@@ -44,22 +44,10 @@ _WRAPPERS = (
 )
 """Under which key a checkpoint keeps its weights beside other things."""
 
-_STARTS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "git lfs pull"),
-    (b"\x1f\x8b", "compressed by gzip", "unpack it first: tar -xzf FILE, or gunzip FILE"),
-    (b"BZh", "compressed by bzip2", "unpack it first: tar -xjf FILE, or bunzip2 FILE"),
-    (b"\xfd7zXZ", "compressed by xz", "unpack it first: tar -xJf FILE, or unxz FILE"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it first: zstd -d FILE"),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
-    (b"Rar!", "a RAR archive", "unpack it first"),
-    (b"\x89HDF", "an HDF5 file, as Keras writes them", _GIVE),
-    (b"\x93NUMPY", "a single numpy array", _GIVE),
-    (b"GGUF", "a GGUF file of a language model", _GIVE),
-    (b"%PDF", "a PDF", _GIVE),
-    (b"\x7fELF", "a program", _GIVE),
-    (b"\x89PNG", "an image", _GIVE),
-    (b"\xff\xd8\xff", "an image", _GIVE),
-)
+_HINTS = {
+    "pointer": "git lfs pull",
+    "packed": "unpack it first: tar -xf FILE, or 7z x FILE",
+}
 
 
 def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
@@ -134,9 +122,10 @@ def _other_format(path: Path) -> tuple[str, str] | None:
         return "empty", f"{_AGAIN}; {_GIVE}"
     if _is_safetensors(head):
         return None
-    for begin, what, hint in _STARTS:
-        if head.startswith(begin):
-            return what, hint.replace("FILE", str(path))
+    if head.startswith(b"PK\3\4"):
+        return _other_archive(path)
+    if found := kind_by_start(head):
+        return found[0], _HINTS.get(found[1], _GIVE).replace("FILE", str(path))
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         return "a web page, not the file itself", "download what the page links to"
     if head[257:262] == b"ustar":
@@ -147,8 +136,6 @@ def _other_format(path: Path) -> tuple[str, str] | None:
         return "a TensorFlow Lite model", _GIVE
     if start[:1] == b"{" and b"\0" not in start:
         return "JSON, such as the index of a checkpoint in parts", _GIVE
-    if head.startswith(b"PK\3\4"):
-        return _other_archive(path)
     text = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
     # The first protocol of pickles is printable, too: a table, a list or a name.
     return ("text", _GIVE) if text and not head.startswith((b"(", b"c")) else None
