@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
-from lst_cli.images.finder import ImageFinder, find_image
+from lst_cli.images.finder import ImageFinder
 from lst_cli.images.kinds import HEAD, describe, formats
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "ImageFinder",
     "ImageSizeError",
     "check_image_size",
-    "find_image",
     "load_image",
     "read_image",
     "upright_size",

@@ -35,15 +35,6 @@ _CORRECT = "correct it in the annotation file"
 _growing = threading.Lock()  # several threads may ask for the first image
 
 
-def find_image(images_dirs: Sequence[Path], file_name: str, coco_url: str) -> Path:
-    """Find one image; for many, keep an `ImageFinder`.
-
-    Raises:
-        LstError: If it is not there.
-    """
-    return ImageFinder(images_dirs).find(file_name, coco_url)
-
-
 class ImageFinder:
     """Finds images by name in whichever way the user's directories are laid out.
 

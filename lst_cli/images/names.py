@@ -15,7 +15,7 @@ from lst_cli.images.kinds import is_picture_name
 COCO_NAME = re.compile(r"(?:COCO_\w+_)?\d{12}\.\w+")
 """Names that no two images of COCO share."""
 
-_COCO_2014 = re.compile(r"COCO_(?:train|val|test)\d{4}_(\d{12}\.\w+)")
+_COCO_2014 = re.compile(r"^COCO_(?:train|val|test)\d{4}_(\d{12}\.\w+)$")
 _SHOWN = 120  # letters of a name that errors show
 _PART = re.compile(r"(train|val|test)(?:id|idation)?(\d*)", re.IGNORECASE)
 # Windows writes a backslash, URLs a plus, and some tools "_" for what Windows does not allow.
@@ -100,18 +100,14 @@ class ImageName:
         """Take the names of an image apart; what names no file is passed over."""
         named = _from_url(file_name) if "://" in file_name else _split(file_name)
         found = [one for one in (named, _from_url(coco_url)) if one is not None]
-        bare: list[str] = []
-        for _, name in found:
-            bare.append(name)
-            if (modern := _COCO_2014.fullmatch(name)) is not None:
-                bare.append(modern[1])
+        bare = [bare for _, name in found for bare in (name, _COCO_2014.sub(r"\1", name))]
         full = tuple(dict.fromkeys(one for one in found if one[0] not in ("", "/")))
         return cls(file_name, coco_url, full, tuple(dict.fromkeys(bare)))
 
     @property
     def is_unique(self) -> bool:
         """Whether no other image can have its name."""
-        return COCO_NAME.fullmatch(self.bare[0]) is not None
+        return bool(self.bare) and COCO_NAME.fullmatch(self.bare[0]) is not None
 
     @cached_property
     def parts(self) -> frozenset[str]:
@@ -124,11 +120,10 @@ class ImageName:
     def spelled(self) -> tuple[tuple[tuple[str, ...], str, str], ...]:
         """For each name the directories it is said to lie in, its key, and the name itself."""
         folders = {name: folder for folder, name in reversed(self.full)}
-        found = []
-        for name in self.bare:
-            *said, key = spell(f"{folders.get(name, '')}/{name}") or [""]
-            found.append((tuple(said), key, name))
-        return tuple(found)
+        spelled = [spell(f"{folders.get(name, '')}/{name}") or [""] for name in self.bare]
+        return tuple(
+            (tuple(said), key, name) for (*said, key), name in zip(spelled, self.bare, strict=True)
+        )
 
     def contradicts(self, part: str) -> bool:
         """Tell whether it is said to lie in another part of the data set than this."""
@@ -146,14 +141,8 @@ def _shown(name: str) -> str:
 
 def _split(path: str) -> tuple[str, str] | None:
     """Directory and name; None if no file can have this path."""
-    if "\\" in path:
-        path = path.replace("\\", "/")
-    if "/" in path:
-        folder, name = posixpath.split(path)
-        folder = posixpath.normpath(folder) if folder else ""
-        folder = "" if folder == "." else folder
-    else:
-        folder, name = "", path
+    folder, name = posixpath.split(path.replace("\\", "/"))
+    folder = posixpath.normpath(folder) if folder not in ("", ".") else ""
     return None if name in ("", ".", "..") or "\0" in path else (folder, name)
 
 

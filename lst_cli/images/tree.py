@@ -7,8 +7,9 @@ import os
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +28,15 @@ _NUMBER = re.compile(r"\d+")
 _HOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "data"))
 
 
+_Folder = tuple[int, str, tuple[str, ...]]  # as in _File, without a name
+_Seen = set[tuple[int, int, int]]  # root, and device and inode of a directory
+
+
 class _File(NamedTuple):
+    root: int  # place of the given directory among those
     directory: str
     name: str
     below: tuple[str, ...]  # its directories below the given one, spelled alike
-    part: str  # of the data set, as the given directory's name says
 
     @property
     def path(self) -> str:
@@ -53,28 +58,63 @@ class ImageTree:
             `--images /`.
     """
 
-    def __init__(self, dirs: Iterable[Path]) -> None:
+    def __init__(self, dirs: Sequence[Path]) -> None:
         self.count = 0
         self.unseen = ""
-        self._directories = 0
+        self._parts = [part_of(root.absolute().name) for root in dirs]
         self._files: dict[str, list[_File]] = {}
-        for root in dirs:
-            self._add(root)
+        level: list[_Folder] = [(number, str(root), ()) for number, root in enumerate(dirs)]
+        seen: _Seen = set()
+        for _ in range(_LEVELS + 1):
+            level = [below for folder in level for below in self._add(folder, seen)]
+        self.unseen = self.unseen or next((directory for _, directory, _ in level), "")
+
+    def _add(self, folder: _Folder, seen: _Seen) -> Iterator[_Folder]:
+        """Take in the files of a directory; yields the directories in it."""
+        root, directory, below = folder
+        if len(seen) >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
+            self.unseen = self.unseen or directory
+            return
+        names, folders = _list(root, directory, seen)
+        self.count += len(names)
+        for name in names:
+            *within, key = spell(name) or [""]
+            file = _File(root, directory, name, (*below, *within))
+            self._files.setdefault(key, []).append(file)
+        for one in folders:
+            yield root, os.path.join(directory, one), (*below, *spell(one))
 
     def find(self, wanted: ImageName) -> list[str]:
         """The files that can be an image, equally good ones; a name to the letter is better."""
         found = [
-            (file, rank, name)
+            (file, rank)
             for said, key, name in wanted.spelled
             for file in self._files.get(key, ())
-            if (rank := _agreement(wanted, said, file)) is not None
+            if (rank := self._agreement(wanted, said, name, file)) is not None
         ]
-        if len(found) == 1:
-            return [found[0][0].path]
-        exact = [one for one in found if one[0].name in (one[2], wanted.file_name)]
-        found = exact or found
-        best = max((rank for _, rank, _ in found), default=None)
-        return [file.path for file, rank, _ in found if rank == best]
+        best = max((rank for _, rank in found), default=None)
+        places = [(file.root, file.path) for file, rank in found if rank == best]
+        return [path for _, path in sorted(places, key=itemgetter(0))]
+
+    def _agreement(
+        self, wanted: ImageName, said: Sequence[str], name: str, file: _File
+    ) -> tuple[bool, bool, int, bool] | None:
+        """Rank how well a file's directories are those that an image is said to lie in.
+
+        An image of `seq01` is not one of `seq02`, though both are called 0001.jpg: either all
+        directories that are said are there, in this order, or the other way round.
+        """
+        exact, near = file.name in (name, wanted.file_name), len(file.below) <= _NEAR
+        holder = not _HOLDERS.isdisjoint(file.below)
+        if wanted.is_unique:
+            return exact, near, 0, holder
+        ours = [part_of(one) or one for one in said if one not in _HOLDERS]
+        theirs = [part_of(one) or one for one in file.below if one not in _HOLDERS]
+        if wanted.contradicts(self._parts[file.root]) or not (
+            _holds(theirs, ours) or _holds(ours, theirs)
+        ):
+            return None
+        return exact, near, len(set(said) & set(file.below)), holder
 
     def describe_nearest(self, wanted: ImageName) -> tuple[str, str | None]:
         """Say what is there instead of a missing image, and what helps.
@@ -115,40 +155,17 @@ class ImageTree:
                 found.setdefault(name, []).extend(files)
         return dict(sorted(found.items()))
 
-    def _add(self, root: Path) -> None:
-        part = part_of(root.absolute().name)
-        level: list[tuple[str, tuple[str, ...]]] = [(str(root), ())]
-        seen: set[tuple[int, int]] = set()
-        for _ in range(_LEVELS + 1):
-            below: list[tuple[str, tuple[str, ...]]] = []
-            for directory, spelled in level:
-                if self._directories >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
-                    self.unseen = self.unseen or directory
-                    return
-                self._directories += 1
-                names, folders = _list(directory, seen)
-                for name in names:
-                    *within, key = spell(name) or [""]
-                    file = _File(directory, name, (*spelled, *within), part)
-                    self._files.setdefault(key, []).append(file)
-                self.count += len(names)
-                below += [
-                    (os.path.join(directory, one), (*spelled, *spell(one))) for one in folders
-                ]
-            level = below
-        for directory, _ in level:
-            self.unseen = self.unseen or directory
 
-
-def _list(directory: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+def _list(root: int, directory: str, seen: _Seen) -> tuple[list[str], list[str]]:
     """Names of the files and of the directories in a directory; none if it cannot be listed."""
     names, folders = [], []
     try:
         found = os.stat(directory)
         # A link that leads round in a circle, or what the kernel makes up.
-        if (found.st_dev, found.st_ino) in seen or found.st_dev in kernel_devices():
+        place = (root, found.st_dev, found.st_ino)
+        if place in seen or found.st_dev in kernel_devices():
             return [], []
-        seen.add((found.st_dev, found.st_ino))
+        seen.add(place)
         with os.scandir(directory) as entries:
             for entry in entries:
                 # A link is followed only if its name is that of a directory: each costs a look.
@@ -162,24 +179,6 @@ def _list(directory: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[s
     except (OSError, ValueError):
         return [], []
     return sorted(names), sorted(one for one in folders if not one.startswith("."))
-
-
-def _agreement(
-    wanted: ImageName, said: Sequence[str], file: _File
-) -> tuple[bool, int, bool] | None:
-    """Rank how well a file's directories are those that an image is said to lie in.
-
-    An image of `seq01` is not one of `seq02`, though both are called 0001.jpg: either all
-    directories that are said are there, in this order, or the other way round.
-    """
-    near, holder = len(file.below) <= _NEAR, not _HOLDERS.isdisjoint(file.below)
-    if wanted.is_unique:
-        return near, 0, holder
-    ours = [part_of(one) or one for one in said if one not in _HOLDERS]
-    theirs = [part_of(one) or one for one in file.below if one not in _HOLDERS]
-    if wanted.contradicts(file.part) or not (_holds(theirs, ours) or _holds(ours, theirs)):
-        return None
-    return near, len(set(said) & set(file.below)), holder
 
 
 def _holds(long: Sequence[str], short: Sequence[str]) -> bool:

@@ -53,6 +53,7 @@ def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) ->
             {"file_name": "a.jpg", "coco_url": "s3://bucket/a b.JPG"},
             {"file_name": "b.jpg", "coco_url": "s3://bucket//a%20b.JPG"},
         ),
+        ({"coco_url": "http://x"}, {"coco_url": "http://x"}),
         ({"file_name": "1.jpg", "coco_url": "http://x/a"}, {"file_name": "1.jpg", "coco_url": "b"}),
         (
             {"file_name": "1.jpg", "coco_url": "http://x/p/1.jpg"},

@@ -15,7 +15,7 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.demo.counts import long_tail_counts
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, _rank_categories, draw_demo
 from lst_cli.errors import LstError
-from lst_cli.images.finder import find_image
+from lst_cli.images.finder import ImageFinder
 
 TINY = {"classes": 4, "size": 64, "head": 4, "val_per_class": 1, "per_image": 2.0}
 
@@ -178,7 +178,7 @@ def test_every_image_lies_where_its_address_says(small) -> None:
     for document in (small.train, small.val):
         for image in document["images"]:
             path = small.drawn.images_dir / image["coco_url"]
-            assert find_image([small.drawn.images_dir], "", image["coco_url"]) == path
+            assert ImageFinder([small.drawn.images_dir]).find("", image["coco_url"]) == path
             with Image.open(path) as picture:
                 assert picture.size == (image["width"], image["height"]) == (96, 96)
                 assert picture.mode == "RGB"

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder, find_image
+from lst_cli.images.decode import ImageFinder
 
 COCO = "000000000042.jpg"
 URL = f"http://images.cocodataset.org/train2017/{COCO}"
+
+
+def find_image(dirs: list[Path], file_name: str, coco_url: str) -> Path:
+    return ImageFinder(dirs).find(file_name, coco_url)
 
 
 @pytest.fixture
@@ -288,6 +292,18 @@ def test_what_is_no_file_is_not_proposed(tmp_path: Path, name: str) -> None:
 def test_the_kernel_s_directories_are_not_looked_through() -> None:
     with pytest.raises(LstError, match="no picture is there"):
         find_image([Path("/proc")], "environ", "")
+
+
+def test_no_directory_is_left_out_because_another_is_deep(
+    put: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 5)
+    put("one/a/b/c/d/e/x.jpg")
+    path = put("two/p/q.jpg")
+    dirs = [tmp_path / "one", tmp_path / "two"]
+    assert find_image(dirs, "q.jpg", "") == path
+    first, _ = put(f"one/a/b/{COCO}"), put(f"two/p/{COCO}")
+    assert find_image(dirs, "", URL) == first
 
 
 def test_what_lies_near_goes_before_what_lies_deep(
