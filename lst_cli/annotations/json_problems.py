@@ -10,19 +10,21 @@ import msgspec
 
 from lst_cli.errors import LstError
 
+NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is not what it should be."""
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
 _BYTE = re.compile(r"\(byte (\d+)\)")
-_WHERE = re.compile(r" - at `\$\[(\d+)\](.*)`$")
+_WHERE = re.compile(r" - at `\$\[0\]\.?(.*)`$")
 _NOT_A_NUMBER = re.compile(rb"-?(?:NaN|Infinity|nan|inf)")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _KEY = re.compile(rb'"([^"\\]*)"[ \t\r\n]*:')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
-_LISTS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _ONE_OF = {
     "images": "image",
     "annotations": "annotation",
     "categories": "category",
     "detections": "detection",
 }
-
 _HINT = "give an LVIS or COCO annotation file, or repair it"
 _HINTS = {
     "detections": "give a results file: a list of image_id, category_id, score, and bbox (x, y, "
@@ -34,177 +36,132 @@ class _Identified(msgspec.Struct):
     id: msgspec.Raw = msgspec.Raw(b"")
 
 
-class PieceError(Exception):
-    """A piece of a list that msgspec refused.
+def find_cut(data: bytes, start: int, *, first: bool = False) -> int:
+    """Find where whole elements of a JSON list or object end.
 
     Args:
-        path: The file.
-        key: The list's key.
-        row: Position in the list of the first record of the piece.
-        start: Where the piece begins in the file.
-        payload: The piece as it was decoded: one opening bracket in front of it.
-        decoder: The decoder that refused it.
-        cause: What msgspec raised.
+        data: Bytes of the list, possibly cut anywhere at the end.
+        start: Where an element begins, or where the list ends.
+        first: Whether to stop at the first comma.
+
+    Returns:
+        Position of the bracket that closes the list; else of the last comma
+        between elements, or the first; -1 when no element is complete.
+
+    Example:
+        >>> find_cut(b'{"a": "],{"}, {"b": [1, 2', 0)
+        12
     """
-
-    def __init__(
-        self,
-        path: Path,
-        key: str,
-        row: int,
-        start: int,
-        payload: bytes,
-        decoder: msgspec.json.Decoder[list[Any]],
-        cause: Exception,
-    ) -> None:
-        super().__init__(str(cause))
-        self.path = path
-        self.key = key
-        self.row = row
-        self.start = start
-        self.payload = payload
-        self.decoder = decoder
-        self.cause = cause
-        found = _BYTE.search(str(cause))
-        self.at = int(found.group(1)) if found else None
-
-    @property
-    def malformed(self) -> bool:
-        """Whether it is not JSON, rather than JSON of another type than wanted."""
-        return isinstance(self.cause, msgspec.DecodeError) and not isinstance(
-            self.cause, msgspec.ValidationError
-        )
+    depth, comma = 0, -1
+    for match in _TOKEN.finditer(data, start):
+        token = match.group()
+        if token == b'"':  # a string that goes on behind the end of data
+            break
+        if token == b",":
+            if depth == 0:
+                comma = match.start()
+                if first:
+                    break
+        elif token in (b"{", b"["):
+            depth += 1
+        elif token in (b"}", b"]"):
+            if depth == 0:
+                return match.start()
+            depth -= 1
+    return comma
 
 
 def malformed(path: Path, offset: int, reason: str) -> LstError:
-    """Say that a file is not JSON and where it stops being JSON.
-
-    Args:
-        path: The file.
-        offset: Bytes in front of the offending one.
-        reason: What is wrong there.
-    """
+    """Say that a file is not JSON, why, and in which line and byte."""
     return LstError(
-        f"{path} is not valid JSON: {reason} (line {_line(path, offset)}, byte {offset})",
+        f"{path} is not valid JSON: {reason} ({_place(path, offset)})",
         "repair the file, or copy or download it again",
     )
 
 
-def explain_decode_error(problem: PieceError) -> LstError:
-    """Name the record and the field that a decoder stumbled over.
+def byte_of(error: Exception) -> int | None:
+    """Where a decoder stopped, in bytes from the start; None if it does not tell."""
+    found = _BYTE.search(str(error))
+    return int(found.group(1)) if found else None
 
-    Records in front of the offending one are looked at again, one by one;
-    this happens once, just before the program gives up.
+
+def explain(
+    path: Path,
+    key: str,
+    row: int,
+    start: int,
+    piece: bytes,
+    decoder: msgspec.json.Decoder[list[Any]],
+) -> LstError:
+    """Name the record and the field that a decoder refused.
+
+    The records are decoded again, one by one; this happens once, before the program gives up.
+
+    Args:
+        path: The file.
+        key: Name of the list.
+        row: Position in the list of the first record of the piece.
+        start: Where the piece begins in the file.
+        piece: Records of the list.
+        decoder: The decoder that refused them.
     """
-    if isinstance(problem.cause, UnicodeDecodeError):
-        return _explain_encoding(problem)
-    if isinstance(problem.cause, RecursionError):
-        return malformed(
-            problem.path, problem.start, f'a value of "{problem.key}" is nested too deeply'
-        )
-    if problem.malformed:
-        return _explain_malformed(problem)
-    return _explain_type(problem)
-
-
-def record_name(key: str, row: int, record: bytes | None = None) -> str:
-    """Name a record by its position in its list and, if it has one, its id.
-
-    Example:
-        >>> record_name("images", 3, b'{"id": 17, "height": "a"}')
-        'image in row 3 (id 17)'
-    """
-    name = f"{_ONE_OF.get(key, repr(key) + ' value')} in row {row}"
-    if record is not None:
+    begin = 0
+    while begin <= len(piece):
+        end = find_cut(piece, begin, first=True)
+        record = piece[begin : end if end >= 0 else len(piece)]
+        name, offset = f"{_ONE_OF.get(key, repr(key) + ' value')} in row {row}", start + begin
+        if not record.strip():
+            return malformed(path, offset, f"{name}: a comma without a value beside it")
         try:
-            number = bytes(msgspec.json.decode(record, type=_Identified).id)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return name
-        if number:
-            name += f" (id {number.decode('utf-8', 'replace')})"
-    return name
+            decoder.decode(b"[" + record + b"]")
+        except RecursionError:
+            return malformed(path, offset, f'a value of "{key}" is nested too deeply')
+        except UnicodeDecodeError:
+            text = record.decode("utf-8", "surrogateescape")  # stands for bad bytes by U+DC80...
+            at = len(_NOT_UTF8.split(text, 1)[0].encode())
+            return malformed(path, offset + at, f"{name}: not UTF-8 text")
+        except msgspec.ValidationError as error:
+            field = _WHERE.search(str(error))
+            name += _id(record) + (f", field {field[1]}" if field and field[1] else "")
+            reason = _WHERE.sub("", str(error)).replace("`", "")
+            reason = reason[:1].lower() + reason[1:]
+            return LstError(f"{path}: {name}: {reason}", _HINTS.get(key, _HINT))
+        except msgspec.DecodeError as error:
+            return _explain_syntax(path, name, offset, record, error)
+        begin, row = begin + len(record) + 1, row + 1
+    return malformed(path, start, f'a value of "{key}" is broken')
 
 
-def _explain_type(problem: PieceError) -> LstError:
-    message, record = str(problem.cause), None
-    where = _WHERE.search(message)
-    row = problem.row + (int(where.group(1)) if where else 0)
-    try:
-        pieces = _LISTS.decode(problem.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pieces = []  # broken further on as well; msgspec's own index must do
-    for index, raw in enumerate(pieces):
-        try:
-            problem.decoder.decode(b"[" + bytes(raw) + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            message, row, record = str(error), problem.row + index, bytes(raw)
-            break
-    where = _WHERE.search(message)  # now of the one record, without the others
-    reason = _WHERE.sub("", message).replace("`", "")
-    reason = reason[:1].lower() + reason[1:]
-    field = where.group(2).lstrip(".") if where else ""
-    at = f"{record_name(problem.key, row, record)}{f', field {field}' if field else ''}"
-    return LstError(f"{problem.path}: {at}: {reason}", _HINTS.get(problem.key, _HINT))
-
-
-def _explain_malformed(problem: PieceError) -> LstError:
-    if problem.at is None:
-        return malformed(
-            problem.path, problem.start, f'a value of "{problem.key}" ends early or is broken'
-        )
-    before = problem.payload[: problem.at]
+def _explain_syntax(
+    path: Path, name: str, offset: int, record: bytes, error: Exception
+) -> LstError:
+    at = (byte_of(error) or 1) - 1  # without the bracket before the record
+    keys = _KEY.findall(record, 0, at)
+    name += f", field {keys[-1].decode('utf-8', 'replace')}" if keys else ""
     # msgspec points behind the sign of -Infinity.
-    begin = problem.at - before.endswith(b"-")
-    offset = problem.start + problem.at - 1  # the payload has a bracket in front
-    commas, record = _commas(before)
-    row = problem.row + commas
-    number = _NOT_A_NUMBER.match(problem.payload, begin)
-    keys = _KEY.findall(before, record)
-    field = f", field {keys[-1].decode('utf-8', 'replace')}" if keys else ""
+    number = _NOT_A_NUMBER.match(record, at - record[:at].endswith(b"-"))
     if number is None:
-        reason = _BYTE.sub("", str(problem.cause)).split(": ", 1)[-1].strip()
-        return malformed(problem.path, offset, f"{record_name(problem.key, row)}{field}: {reason}")
+        reason = _BYTE.sub("", str(error)).split(": ", 1)[-1].strip()
+        return malformed(path, offset + at, f"{name}: {reason}")
     return LstError(
-        f"{problem.path}: {record_name(problem.key, row)}{field}: {number.group().decode()} is not "
-        f"a number (line {_line(problem.path, offset)}, byte {offset})",
+        f"{path}: {name}: {number[0].decode()} is not a number ({_place(path, offset + at)})",
         "correct or remove it; JSON has neither NaN nor Infinity",
     )
 
 
-def _explain_encoding(problem: PieceError) -> LstError:
+def _id(record: bytes) -> str:
     try:
-        problem.payload.decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = problem.start + error.start - 1
-        commas, _ = _commas(problem.payload[: error.start])
-        name = record_name(problem.key, problem.row + commas)
-        return malformed(problem.path, offset, f"{name}: not UTF-8 text")
-    return malformed(problem.path, problem.start, f'a text in "{problem.key}" is not UTF-8')
+        number = bytes(msgspec.json.decode(record, type=_Identified).id)
+    except NOT_DECODED:
+        return ""
+    return f" (id {number.decode('utf-8', 'replace')})" if number else ""
 
 
-def _commas(payload: bytes) -> tuple[int, int]:
-    """Count the commas between the records of a piece that begins with a bracket.
-
-    Returns:
-        How many there are, and where the record behind the last one begins.
-    """
-    depth, commas, record = 0, 0, 1
-    for match in _TOKEN.finditer(payload, 1):
-        token = match.group()
-        if token in (b"{", b"["):
-            depth += 1
-        elif token in (b"}", b"]"):
-            depth -= 1
-        elif token == b"," and depth == 0:
-            commas, record = commas + 1, match.end()
-    return commas, record
-
-
-def _line(path: Path, offset: int) -> int:
-    """Return the line, from 1, of the byte at an offset."""
+def _place(path: Path, offset: int) -> str:
+    """Say in which line, from 1, the byte at an offset is."""
     line, left = 1, offset
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, 1 << 20))):
             line += block.count(b"\n")
             left -= len(block)
-    return line
+    return f"line {line}, byte {offset}"

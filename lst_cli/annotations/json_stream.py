@@ -1,15 +1,15 @@
-"""The lists of a large JSON object, record by record, without holding the file.
+"""The lists of a large JSON file, record by record, without holding the file.
 
 An annotation file is one object with a few long lists. Decoding it whole costs
 gigabytes, most of them for segmentations nobody looks at yet, so it is read in
-small blocks. Each block is cut between two records and the piece in front of
-the cut is decoded by msgspec into typed records that keep only wanted fields.
+small blocks. Each block is cut between two records, and msgspec decodes the
+piece before the cut into typed records that keep only wanted fields.
 
 Where to cut is guessed first: the last ``}, {`` of the block. The guess may lie
-inside a string or a nested list, and it does not have to be trusted: a piece
-that begins at a record and is a valid list when brackets are put around it ends
-at the end of a record. A piece that is not valid is cut again with a tokenizer
-that knows strings and depth, which is exact and slower.
+inside a string or a nested list, and need not be trusted: a piece that begins at
+a record and is a valid list when brackets are put around it ends at the end of
+a record. A piece that is not valid is cut again by `find_cut`, which knows
+strings and depth; it is exact and slower.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from lst_cli.annotations.json_problems import PieceError, explain_decode_error, malformed
-from lst_cli.annotations.json_tokens import find_cut, find_end
+from lst_cli.annotations.json_problems import (
+    NOT_DECODED,
+    byte_of,
+    explain,
+    find_cut,
+    malformed,
+)
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 
@@ -34,13 +39,16 @@ Progress = Callable[[int, "int | None"], None]
 BLOCK_SIZE = 512 * 1024
 """Bytes read at once. Blocks that stay in the cache: 8 MiB were twice as slow."""
 
+RAW: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[msgspec.Raw])
+"""Records as they stand in the file."""
+
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BETWEEN_RECORDS = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
+_LAST_BETWEEN_RECORDS = re.compile(rb".*\}[ \t\r\n]*(,)[ \t\r\n]*\{", re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _QUOTE, _COMMA, _COLON, _OPEN_LIST, _CLOSE_LIST, _OPEN, _CLOSE = b'",:[]{}'
-_GUESSES = 64  # closing braces looked at before the tokenizer takes over
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ANYTHING: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[msgspec.Raw])
+_TOP = "the top level"
+_NO_LVIS = "give an LVIS or COCO annotation file"
 
 
 class ListStream:
@@ -54,6 +62,8 @@ class ListStream:
     Args:
         path: The file.
         decoders: For each wanted key the msgspec decoder of a list of records.
+        everything: Whether to yield what stands under other keys too, as raw
+            records; a value that is no list is one record with first_row -1.
         block_size: Bytes read at once.
         progress: Called with bytes read and bytes in the file after each block.
         digest: Whether to compute the SHA-256 of the file along the way.
@@ -64,6 +74,7 @@ class ListStream:
         path: Path,
         decoders: Mapping[str, msgspec.json.Decoder[list[Any]]],
         *,
+        everything: bool = False,
         block_size: int = BLOCK_SIZE,
         progress: Progress | None = None,
         digest: bool = False,
@@ -71,13 +82,11 @@ class ListStream:
         self.path = path
         self.counts: dict[str, int] = {}
         self.sha256 = ""
-        self._decoders = decoders
-        self._block_size = block_size
-        self._progress = progress
+        self._decoders, self._everything = decoders, everything
+        self._block_size, self._progress = block_size, progress
         self._hash = hashlib.sha256() if digest else None
         self._file: BinaryIO
-        self._size = 0
-        self._done = 0
+        self._size = self._done = 0
         self._buffer = b""
         self._position = 0  # the next byte to parse, within the buffer
         self._base = 0  # where the buffer begins in the file
@@ -93,7 +102,10 @@ class ListStream:
             with open_regular(self.path) as file:
                 self._file = file
                 self._size = os.fstat(file.fileno()).st_size
-                yield from self._members()
+                self._skip_mark()
+                yield from self._top()
+                if self._peek(None) is not None:
+                    raise self._malformed("something stands behind the end of the top level")
         except FileNotFoundError as error:
             raise LstError(f"no such file: {self.path}", "give the path of the file") from error
         except OSError as error:
@@ -104,177 +116,124 @@ class ListStream:
         if self._hash is not None:
             self.sha256 = self._hash.hexdigest()
 
-    def _members(self) -> Iterator[tuple[str, int, list[Any]]]:
-        self._open_object()
-        first = True
-        while True:
-            byte: int | None = self._peek("the top-level object")
-            if first and byte == _CLOSE:
-                break
-            key = self._read_key()
-            if key in self.counts:
-                raise self._malformed(f'the key "{key}" stands twice')
-            first = False
-            self.counts[key] = 0
-            if self._peek(f'"{key}"') == _OPEN_LIST:
-                self._position += 1
-                yield from self._records(key)
-            elif key in self._decoders:
-                raise LstError(
-                    f'{self.path}: "{key}" is not a list', "give an LVIS or COCO annotation file"
-                )
-            else:
-                self._skip_value(key)
-            byte = self._peek("the top-level object")
-            if byte == _CLOSE:
-                break
-            if byte != _COMMA:
-                raise self._malformed("expected a comma or }")
+    def _top(self) -> Iterator[tuple[str, int, list[Any]]]:
+        if self._buffer[self._position] == _OPEN_LIST:
+            raise LstError(
+                f"{self.path}: the top level is a list, not an object",
+                "give an annotation file with images, annotations and categories, "
+                "not a file of detections",
+            )
+        self._expect(_OPEN, "an object")
+        if self._peek(_TOP) == _CLOSE:
             self._position += 1
-        self._position += 1
-        if self._peek(None) is not None:
-            raise self._malformed("something stands behind the end of the object")
+        else:
+            yield from self._member()
+            while self._expect((_COMMA, _CLOSE), "a comma or }") == _COMMA:
+                yield from self._member()
         for key in self._decoders:
             if key not in self.counts:
-                raise LstError(
-                    f'{self.path} has no list "{key}"', "give an LVIS or COCO annotation file"
-                )
+                raise LstError(f'{self.path} has no list "{key}"', _NO_LVIS)
 
-    def _open(self) -> int:
-        """Return the first byte that is not space, behind a byte order mark; nothing is parsed."""
+    def _member(self) -> Iterator[tuple[str, int, list[Any]]]:
+        key = self._read_key()
+        if key in self.counts:
+            raise self._malformed(f'the key "{key}" stands twice')
+        self.counts[key] = 0
+        if self._peek(f'"{key}"') == _OPEN_LIST:
+            yield from self._records(key)
+            return
+        if key in self._decoders:
+            raise LstError(f'{self.path}: "{key}" is not a list', _NO_LVIS)
+        while (cut := find_cut(self._buffer, self._position, first=True)) < 0:
+            self._require_more(f'"{key}"')
+        value = self._decode_or_explain(key, cut)
+        if len(value) != 1:
+            raise self._malformed(f'"{key}" has no value')
+        self._position = cut
+        if self._everything:
+            yield key, -1, value
+
+    def _skip_mark(self) -> None:
         while len(self._buffer) < len(_BYTE_ORDER_MARK) and self._read_more():
             pass
         if self._buffer.startswith(b"\x1f\x8b"):
             raise LstError(f"{self.path} is compressed", f"gunzip {self.path}")
         if self._buffer.startswith(_BYTE_ORDER_MARK):
             self._position = len(_BYTE_ORDER_MARK)
-        byte = self._peek(None)
-        if byte is None:
+        if self._peek(None) is None:
             raise LstError(f"{self.path} is empty", "copy or download it again")
-        return byte
-
-    def _open_object(self) -> None:
-        byte = self._open()
-        if byte == _OPEN_LIST:
-            raise LstError(
-                f"{self.path}: the top level is a list, not an object",
-                "give an annotation file with images, annotations and categories, "
-                "not a file of detections",
-            )
-        if byte != _OPEN:
-            raise self._malformed("expected an object")
-        self._position += 1
 
     def _read_key(self) -> str:
-        if self._peek("the top-level object") != _QUOTE:
+        if self._peek(_TOP) != _QUOTE:
             raise self._malformed("expected a key in quotes")
         while (match := _STRING.match(self._buffer, self._position)) is None:
-            if not self._read_more():
-                raise self._truncated("a key")
+            self._require_more("a key")
         try:
             key = msgspec.json.decode(match.group(), type=str)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_DECODED as error:
             raise self._malformed("a key is not a string") from error
         self._position = match.end()
-        if self._peek("the top-level object") != _COLON:
-            raise self._malformed("expected a colon")
-        self._position += 1
+        self._expect(_COLON, "a colon")
         return key
 
     def _records(self, key: str) -> Iterator[tuple[str, int, list[Any]]]:
-        decoder = self._decoders.get(key, _ANYTHING)
-        wanted = key in self._decoders
-        row, closed = 0, False
+        self._position += 1  # behind the opening bracket
+        closed = False
         while not closed:
             start = self._base + self._position
-            records, closed = self._next_records(key, row, decoder)
-            if not records and not (closed and row == 0):
+            records, closed = self._next_records(key)
+            if not records and not (closed and self.counts[key] == 0):
                 raise malformed(self.path, start, "a comma without a value beside it")
-            if wanted:
-                yield key, row, records
-            row += len(records)
-            self.counts[key] = row
+            if self._everything or key in self._decoders:
+                yield key, self.counts[key], records
+            self.counts[key] += len(records)
 
-    def _next_records(
-        self, key: str, row: int, decoder: msgspec.json.Decoder[list[Any]]
-    ) -> tuple[list[Any], bool]:
+    def _next_records(self, key: str) -> tuple[list[Any], bool]:
+        """Read records up to a comma or, True, to the end of their list."""
         while True:
-            guess = self._guess_cut()
-            if guess >= 0:
+            guess = _LAST_BETWEEN_RECORDS.match(self._buffer, self._position)
+            if guess is not None:
                 try:
-                    records = self._decode(decoder, guess, key, row)
-                except PieceError:
+                    records = self._decode(key, guess.start(1))
+                except NOT_DECODED:
                     pass  # a bad guess or a bad file: the exact cut below will tell
                 else:
-                    self._position = guess + 1
+                    self._position = guess.end(1)
                     return records, False
-            cut, closed = find_cut(self._buffer, self._position)
+            cut = find_cut(self._buffer, self._position)
             if cut >= 0:
-                try:
-                    records = self._decode(decoder, cut, key, row)
-                except PieceError as problem:
-                    raise explain_decode_error(problem) from problem
-                if closed and self._buffer[cut] != _CLOSE_LIST:
-                    raise malformed(self.path, self._base + cut, "expected a comma or ]")
-                self._position = cut + 1
-                return records, closed
-            self._refuse_hopeless(decoder, key, row)
-            if not self._read_more():
-                raise self._truncated(f'"{key}"')
+                records = self._decode_or_explain(key, cut)
+                self._position = cut
+                return records, self._expect((_COMMA, _CLOSE_LIST), "a comma or ]") != _COMMA
+            # Without this a quote missing early in a file would make the buffer grow
+            # to the size of the file before anyone notices.
+            if len(self._buffer) - self._position >= self._block_size:
+                self._decode_or_explain(key, len(self._buffer), cut_short=True)
+            self._require_more(f'"{key}"')
 
-    def _guess_cut(self) -> int:
-        end = len(self._buffer)
-        for _ in range(_GUESSES):
-            end = self._buffer.rfind(b"}", self._position, end)
-            if end < 0:
-                return -1
-            match = _BETWEEN_RECORDS.match(self._buffer, end)
-            if match is not None:
-                return match.start(1)
-        return -1
-
-    def _decode(
-        self, decoder: msgspec.json.Decoder[list[Any]], cut: int, key: str, row: int
-    ) -> list[Any]:
+    def _decode(self, key: str, cut: int) -> list[Any]:
         piece = memoryview(self._buffer)[self._position : cut]
-        payload = b"".join((b"[", piece, b"]"))
-        try:
-            return decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            start = self._base + self._position
-            raise PieceError(self.path, key, row, start, payload, decoder, error) from error
+        return self._decoders.get(key, RAW).decode(b"".join((b"[", piece, b"]")))
 
-    def _refuse_hopeless(
-        self, decoder: msgspec.json.Decoder[list[Any]], key: str, row: int
-    ) -> None:
-        """Refuse a block without the end of a record when its content is broken.
-
-        Without this a quote missing early in a file would make the buffer grow
-        to the size of the file before anyone notices.
-        """
-        if len(self._buffer) - self._position < self._block_size:
-            return
+    def _decode_or_explain(self, key: str, cut: int, *, cut_short: bool = False) -> list[Any]:
         try:
-            self._decode(decoder, len(self._buffer), key, row)
-        except PieceError as problem:
+            return self._decode(key, cut)
+        except NOT_DECODED as error:
             # Close to the end of the buffer it may be a number or escape that is merely cut.
-            if problem.at is not None and problem.at < len(problem.payload) - 16:
-                raise explain_decode_error(problem) from problem
+            at = byte_of(error)
+            if cut_short and (at is None or at >= cut - self._position - 14):
+                return []
+            piece, start = self._buffer[self._position : cut], self._base + self._position
+            decoder = self._decoders.get(key, RAW)
+            raise explain(self.path, key, self.counts[key], start, piece, decoder) from error
 
-    def _skip_value(self, key: str) -> None:
-        while True:
-            cut = find_end(self._buffer, self._position)
-            if cut >= 0:
-                break
-            if not self._read_more():
-                raise self._truncated(f'"{key}"')
-        try:
-            records = self._decode(_ANYTHING, cut, key, 0)
-        except PieceError as problem:
-            raise explain_decode_error(problem) from problem
-        if len(records) != 1:
-            raise self._malformed(f'"{key}" has no value')
-        self._position = cut
+    def _expect(self, wanted: int | tuple[int, ...], what: str) -> int:
+        """Step over the next byte, which must be one of these."""
+        byte = self._peek(_TOP) or 0
+        if byte not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+            raise self._malformed(f"expected {what}")
+        self._position += 1
+        return byte
 
     def _peek(self, inside: str | None) -> int | None:
         """Return the next byte that is not space; None at the end if that is allowed."""
@@ -283,10 +242,17 @@ class ListStream:
             self._position = match.end() if match else self._position
             if self._position < len(self._buffer):
                 return self._buffer[self._position]
-            if not self._read_more():
-                if inside is None:
-                    return None
-                raise self._truncated(inside)
+            if inside is not None:
+                self._require_more(inside)
+            elif not self._read_more():
+                return None
+
+    def _require_more(self, inside: str) -> None:
+        if not self._read_more():
+            raise LstError(
+                f"{self.path} ends after {self._done} bytes in the middle of {inside}",
+                "the file is cut short: copy or download it again",
+            )
 
     def _read_more(self) -> bool:
         rest = self._buffer[self._position :]
@@ -295,23 +261,15 @@ class ListStream:
         self._base += self._position
         self._position = 0
         self._buffer = rest + block if rest else block
-        if not block:
-            return False
         self._done += len(block)
-        if self._hash is not None:
+        if block and self._hash is not None:
             self._hash.update(block)
-        if self._progress is not None:
+        if block and self._progress is not None:
             self._progress(self._done, self._size)
-        return True
+        return bool(block)
 
     def _malformed(self, reason: str) -> LstError:
         return malformed(self.path, self._base + self._position, reason)
-
-    def _truncated(self, inside: str) -> LstError:
-        return LstError(
-            f"{self.path} ends after {self._done} bytes in the middle of {inside}",
-            "the file is cut short: copy or download it again",
-        )
 
 
 class TopListStream(ListStream):
@@ -324,8 +282,7 @@ class TopListStream(ListStream):
         key: What errors call a record.
         decoder: Of a list of records.
         hint: What to give instead of a file with an object at its top.
-        progress: Called with bytes read and bytes in the file after each block.
-        digest: As for `ListStream`.
+        options: As for `ListStream`.
     """
 
     def __init__(
@@ -335,23 +292,15 @@ class TopListStream(ListStream):
         decoder: msgspec.json.Decoder[list[Any]],
         *,
         hint: str,
-        block_size: int = BLOCK_SIZE,
-        progress: Progress | None = None,
-        digest: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            path, {key: decoder}, block_size=block_size, progress=progress, digest=digest
-        )
+        super().__init__(path, {key: decoder}, **options)
         self._key, self._hint = key, hint
 
-    def _members(self) -> Iterator[tuple[str, int, list[Any]]]:
-        byte = self._open()
-        if byte == _OPEN:
+    def _top(self) -> Iterator[tuple[str, int, list[Any]]]:
+        if self._buffer[self._position] == _OPEN:
             raise LstError(f"{self.path}: the top level is an object, not a list", self._hint)
-        if byte != _OPEN_LIST:
+        if self._buffer[self._position] != _OPEN_LIST:
             raise self._malformed("expected a list")
-        self._position += 1
         self.counts[self._key] = 0
         yield from self._records(self._key)
-        if self._peek(None) is not None:
-            raise self._malformed("something stands behind the end of the list")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.json_copy import RECORDS, EveryMember, ObjectOfLists
-from lst_cli.annotations.json_stream import Progress
+from lst_cli.annotations.json_stream import RAW, ListStream, Progress
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import images_listed_twice
@@ -23,6 +22,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
 from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
+from lst_cli.split.json_lists import ObjectOfLists
 from lst_cli.train.before_training import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
 
@@ -230,16 +230,20 @@ def _write(
 ) -> None:
     """Copy each record to the file it belongs to; both get all classes, with new counts."""
     of_annotation = cut.held[dataset.instances.image_index]
-    stream = EveryMember(
+    stream = ListStream(
         dataset.path,
-        dict.fromkeys(("images", "annotations", "categories"), RECORDS),
+        dict.fromkeys(("images", "annotations", "categories"), RAW),
+        everything=True,
         progress=progress,
         digest=True,
     )
     with _explain(files[0].parent), _replacing_both(files) as parts:
         for key, first, records in stream:
-            _copy_values(stream, parts)
             raw = [bytes(record) for record in records]
+            if first < 0:
+                for part in parts:
+                    part.put(key, raw[0])
+                continue
             if key in ("images", "annotations"):
                 held = cut.held if key == "images" else of_annotation
                 inside = held[first : first + len(raw)].tolist()
@@ -250,7 +254,6 @@ def _write(
                 raw = [_recount(one, counts, row) for row, one in enumerate(raw, first)]
             for part in parts:
                 part.extend(key, raw)
-        _copy_values(stream, parts)
         if stream.sha256 != dataset.sha256:
             raise LstError(
                 f"{dataset.path} changed while it was read", "run the same command again"
@@ -270,13 +273,6 @@ def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
         if key in fields:
             fields[key] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(fields)
-
-
-def _copy_values(stream: EveryMember, parts: Sequence[ObjectOfLists]) -> None:
-    for key, value in stream.values:
-        for part in parts:
-            part.put(key, value)
-    stream.values.clear()
 
 
 @contextmanager

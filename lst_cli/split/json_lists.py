@@ -1,36 +1,13 @@
-"""Annotation files copied record by record, with what the copy is to keep to the letter."""
+"""A JSON object of lists, written record by record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
-from lst_cli.annotations.json_stream import ListStream
 from lst_cli.workspace.atomic import explain_os_error
-
-RECORDS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[msgspec.Raw])
-"""Records as they stand in the file."""
-
-
-class EveryMember(ListStream):
-    """Yields lists of any name; what else the object holds is gathered in `values`."""
-
-    def __init__(self, *words: Any, **options: Any) -> None:
-        super().__init__(*words, **options)
-        self.values: list[tuple[str, bytes]] = []
-
-    def _records(self, key: str) -> Iterator[tuple[str, int, list[Any]]]:
-        self._decoders = {**self._decoders, key: RECORDS}
-        return super()._records(key)
-
-    def _skip_value(self, key: str) -> None:
-        start = self._base + self._position
-        super()._skip_value(key)
-        # The buffer was read on, and may have moved, but never past the value's first byte.
-        self.values.append((key, bytes(self._buffer[start - self._base : self._position])))
 
 
 class ObjectOfLists:
