@@ -1,15 +1,16 @@
-"""What a sweep comes to: which workspaces are trained, in which order, on how many images.
+"""The jobs of a sweep: which workspaces are trained, in which order, on how many images.
 
-Deciding only: nothing is written here, and torch is not needed.
+Deciding only: nothing is written here, and torch is not needed. A workspace is named by a digest
+of what it is trained on, so that one of other settings or other data is another workspace.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,13 +34,13 @@ from lst_cli.train.plan import require_growable, split_data
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
 
-# Settings that decide nothing about the weights of a base phase.
-NOT_OF_THE_BASE = ("step", "mwg", "eval")
+Kind = Literal["base", "lst", "joint"]
+Splits = tuple[Split, TrainingInput]
 
 
 @dataclass(frozen=True)
 class PhaseCount:
-    """What training a phase means.
+    """Length of a phase.
 
     Attributes:
         settings: How it is trained, after a budget was spent.
@@ -69,14 +70,14 @@ class Job:
         weights: Initial weights of its first phase; None for the network's own.
         split: Its classes and phases.
         inputs: The training annotations in terms of the split.
-        phases: What training each of its phases means.
+        phases: Length of each of its phases.
         base: The job whose base phase it takes over; None if it trains its own.
         users: Names of the jobs that take over its base phase.
-        same_as: Name of an earlier job in whose directory it lies, since it would be the very same.
+        same_as: Name of an earlier job in whose directory it lies, as the two are the same.
     """
 
     name: str
-    kind: Literal["base", "lst", "joint"]
+    kind: Kind
     root: Path
     seed: int
     run: PlannedRun | None
@@ -105,7 +106,7 @@ class Sweep:
         layout: Where it lies.
         jobs: In the order of work: a base phase comes before the runs that share it.
         every: The jobs of all runs of the plan, those that were not selected too.
-        earlier: Jobs of seeds that were asked for another time; they are not to be done.
+        earlier: Jobs of seeds that are not asked for this time and have a workspace.
     """
 
     plan: SweepPlan
@@ -121,7 +122,7 @@ def plan_jobs(
     val: Dataset,
     root: Path,
     only: Sequence[str] = (),
-    earlier: Sequence[tuple[str, int]] = (),
+    locate: Callable[[Job], Path] = lambda job: job.root,
 ) -> Sweep:
     """Decide what is trained where.
 
@@ -134,7 +135,7 @@ def plan_jobs(
         val: Validation annotations.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
-        earlier: Names of runs and seeds that were asked for another time.
+        locate: Tells where the workspace of a job lies, if not in its own directory.
 
     Raises:
         LstError: If a run does not fit the data or its budget, or `only` names none.
@@ -146,125 +147,130 @@ def plan_jobs(
                 f"--only {name}: no such run{did_you_mean(name, names)}",
                 f"choose among {', '.join(names)}",
             )
-    planner = _Planner(plan, train, val, SweepLayout(root))
+    layout = SweepLayout(root)
+    planner = _Planner(plan, train, val, layout, locate)
     every = [
         planner.job(run, plan.seeds_of(run)[turn])
         for turn in range(max(len(plan.seeds_of(run)) for run in plan.runs))
         for run in plan.runs
         if turn < len(plan.seeds_of(run))
     ]
-    made = tuple(planner.job(plan.run(name), seed) for name, seed in earlier)
-    chosen = [job for job in every if job.run is not None and (not only or job.run.name in only)]
-    jobs: list[Job] = []
-    bases: dict[Path, list[str]] = {}
-    # What two runs would do alike is done once.
-    chosen = list({job.root: job for job in reversed(chosen)}.values())[::-1]
-    for job in chosen:
-        if job.base is not None:
-            bases.setdefault(job.base.root, []).append(job.name)
-    for job in chosen:
-        if job.base is not None and job.base.root in bases:
-            users = tuple(bases.pop(job.base.root))
-            jobs.append(replace(job.base, users=users))
-        jobs.append(job)
-    return Sweep(plan, SweepLayout(root), tuple(jobs), tuple(every), made)
+    earlier = [
+        planner.job(run, seed)
+        for seed in layout.seeds()
+        for run in plan.runs
+        if run.seeds is None and seed not in plan.seeds_of(run)
+    ]
+    chosen: dict[Path, Job] = {}  # a workspace that two runs have in common is made once
+    for job in every:
+        if job.run is not None and (not only or job.run.name in only):
+            chosen.setdefault(job.root, job)
+    jobs: dict[Path, Job] = {}
+    for job in chosen.values():
+        if job.base is not None and job.base.root not in jobs:
+            users = [one.name for one in chosen.values() if _base_root(one) == job.base.root]
+            jobs[job.base.root] = replace(job.base, users=tuple(users))
+        jobs[job.root] = job
+    there = tuple(job for job in earlier if job.root.exists())
+    return Sweep(plan, layout, tuple(jobs.values()), tuple(every), there)
 
 
-def planned_differences(sweep: Sweep) -> list[tuple[str, str, tuple[Setting, ...]]]:
+def planned_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
     """In what each run will differ from the first of its kind.
 
     Returns:
-        Name of the run, name of that first one, and what differs; runs that differ in nothing
-        are left out.
+        By the name of a run: the name of that first one, and the differences, at least one.
     """
-    found, firsts, known = [], dict[str, Job](), set[str]()
+    found: dict[str, tuple[str, tuple[Setting, ...]]] = {}
+    firsts: dict[str, Job] = {}
     for job in sweep.jobs:
-        if job.run is None or job.run.name in known:
+        if job.run is None:
             continue
-        known.add(job.run.name)
         first = firsts.setdefault(job.kind, job)
         assert first.run is not None
-        if differs := setting_differences(first, job):
-            found.append((job.run.name, first.run.name, differs))
+        known = [_described(one) for one in (first, job)]
+        differs = tuple(
+            Setting(key=key, first=value, this=known[1][key])
+            for key, value in known[0].items()
+            # Settings that only one of them uses are ignored.
+            if known[1].get(key, value) != value
+        )
+        if differs:
+            found.setdefault(job.run.name, (first.run.name, differs))
     return found
 
 
-def setting_differences(first: Job, this: Job) -> tuple[Setting, ...]:
-    """In what two runs of one kind differ, as they are planned."""
-    known = [_described(job) for job in (first, this)]
-    keys = dict.fromkeys(key for table in known for key in table)
-    return tuple(
-        Setting(key=key, first=known[0][key], this=known[1][key])
-        for key in keys
-        # What one of them has no use for is no difference.
-        if all(key in table for table in known) and known[0][key] != known[1][key]
-    )
-
-
-def unused_sections(kind: Literal["base", "lst", "joint"], settings: Settings) -> tuple[str, ...]:
-    """Sections of the settings that a job never reads, however they are set.
+def used_settings(kind: Kind, settings: Settings) -> dict[str, Any]:
+    """Settings that decide a job's weights and results, by dotted key.
 
     Args:
         kind: What is trained.
-        settings: How.
+        settings: How; sections that such a job never reads are left out, and its seed.
     """
+    unused: tuple[str, ...] = () if settings.step.mwg else ("mwg",)
     if kind != "lst":
-        return ("step", "mwg")
-    return () if settings.step.mwg else ("mwg",)
+        unused = ("step", "mwg")
+    return {
+        key: value
+        for key, value in flatten(settings.model_dump(mode="json"))
+        if key not in (*NO_MATTER, "seed") and key.partition(".")[0] not in unused
+    }
+
+
+def _base_root(job: Job) -> Path | None:
+    return job.base.root if job.base is not None else None
 
 
 def _described(job: Job) -> dict[str, str]:
     table = {"classes of the phases": " + ".join(str(len(group)) for group in job.split.groups)}
     budgets = [str(phase.image_passes) for phase in job.phases if phase.image_passes is not None]
     table["image passes"] = ", ".join(budgets) or "as the epochs say"
-    unused = unused_sections(job.kind, job.settings)
-    for key, value in flatten(job.settings.model_dump(mode="json")):
-        if key not in (*NO_MATTER, "seed") and key.partition(".")[0] not in unused:
-            table[key] = value if isinstance(value, str) else json.dumps(value)
+    for key, value in used_settings(job.kind, job.settings).items():
+        table[key] = value if isinstance(value, str) else json.dumps(value)
     return table
 
 
+@dataclass
 class _Planner:
-    """Makes jobs, and what they have in common once."""
+    """Makes jobs; what jobs have in common is made once."""
 
-    def __init__(self, plan: SweepPlan, train: Dataset, val: Dataset, layout: SweepLayout) -> None:
-        self.plan, self.train, self.val, self.layout = plan, train, val, layout
-        rows = train.instances.category_index[usable_instances(train)]
-        self.classes = len(np.unique(rows))
-        self.splits: dict[tuple[int | None, int], tuple[Split, TrainingInput]] = {}
-        self.counted: dict[tuple[str, int], tuple[PhaseCount, ...]] = {}
-        self.made: dict[str, Job] = {}
+    plan: SweepPlan
+    train: Dataset
+    val: Dataset
+    layout: SweepLayout
+    locate: Callable[[Job], Path]
+    splits: dict[tuple[int | None, int], Splits] = field(default_factory=dict)
+    counted: dict[tuple[str, int], tuple[PhaseCount, ...]] = field(default_factory=dict)
+    made: dict[str, Job] = field(default_factory=dict)
 
     def job(self, run: PlannedRun, seed: int) -> Job:
         settings = self._settings(run, seed)
         split, inputs = self._split_of(run, settings)
+        phases = self._phases(run, seed)
+        used = used_settings(run.kind, settings)
+        budgets = [phase.image_passes for phase in phases]
+        # Evaluation is not training: with another `eval` a run stays where it is.
+        trained = {key: value for key, value in used.items() if not key.startswith("eval.")}
+        weights = self.plan.data.weights
+        digest = _digest([split.digest, weights, trained, budgets])
         job = Job(
             name=f"{run.name}-seed{seed}",
             kind=run.kind,
-            root=self.layout.run(run.name, seed),
+            root=self.layout.run(run.name, digest, seed),
             seed=seed,
             run=run,
             settings=settings,
             words=self.plan.words_of(run, seed),
-            weights=self.plan.data.weights,
+            weights=weights,
             split=split,
             inputs=inputs,
-            phases=self._phases(run, seed),
+            phases=phases,
             base=self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None,
         )
-        unused = unused_sections(run.kind, settings)
-        first = self.made.setdefault(
-            _digest(
-                [
-                    job.kind,
-                    settings.model_dump(mode="json", exclude={*unused, "device"}),
-                    split.groups,
-                    [phase.image_passes for phase in job.phases],
-                ]
-            ),
-            job,
-        )
-        return job if first is job else replace(job, root=first.root, same_as=first.name)
+        first = self.made.setdefault(_digest([digest, used, seed]), job)
+        if first.name != job.name:
+            return replace(job, root=self.locate(first), same_as=first.name)
+        return replace(job, root=self.locate(job))
 
     def _settings(self, run: PlannedRun, seed: int) -> Settings:
         settings = self.plan.settings_of(run, seed)
@@ -278,14 +284,12 @@ class _Planner:
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
         """The base phase of a run; one phase after it stands for however many there are."""
-        words = self.plan.words_of(run, seed, without=NOT_OF_THE_BASE)
+        words = self.plan.words_of(run, seed, without=("step", "mwg", "eval"))
         settings = load_settings(None, words)
-        table = settings.model_dump(mode="json", exclude={*NOT_OF_THE_BASE, "device", "seed"})
-        table["data"].pop("workers")
-        table["base"].pop("save_every")
-        digest = _digest([table, base_classes, self.plan.data.weights])
-        alone, inputs = self._split(base_classes, 1, settings)
-        return Job(
+        split, inputs = self._split(base_classes, 1, settings)
+        weights = self.plan.data.weights
+        digest = _digest([split.digest, weights, used_settings("base", settings)])
+        job = Job(
             name=f"base-{digest}-seed{seed}",
             kind="base",
             root=self.layout.base(digest, seed),
@@ -293,23 +297,24 @@ class _Planner:
             run=None,
             settings=settings,
             words=words,
-            weights=self.plan.data.weights,
-            split=alone,
+            weights=weights,
+            split=split,
             inputs=inputs,
-            phases=(_count(alone, inputs, 0, settings, None),),
+            phases=(_count(split, inputs, 0, settings, None),),
         )
+        return replace(job, root=self.locate(job))
 
-    def _split_of(self, run: PlannedRun, settings: Settings) -> tuple[Split, TrainingInput]:
+    def _split_of(self, run: PlannedRun, settings: Settings) -> Splits:
         if run.kind == "joint":
             return self._split(None, 0, settings)
         b = run.b or self.plan.common.b
-        base = max(1, round(b * self.classes)) if isinstance(b, float) else b
+        if isinstance(b, float):
+            rows = self.train.instances.category_index[usable_instances(self.train)]
+            b = max(1, round(b * len(np.unique(rows))))
         with _named(self.plan, run):
-            return self._split(base, run.phases or self.plan.common.phases, settings)
+            return self._split(b, run.phases or self.plan.common.phases, settings)
 
-    def _split(
-        self, base: int | None, phases: int, settings: Settings
-    ) -> tuple[Split, TrainingInput]:
+    def _split(self, base: int | None, phases: int, settings: Settings) -> Splits:
         key = (base, phases)
         if key not in self.splits:
             images = self.plan.data.images or (Path(),)
@@ -323,7 +328,7 @@ class _Planner:
         if key not in self.counted:
             settings = self._settings(run, seed)
             split, inputs = self._split_of(run, settings)
-            budgets = self._budgets(run, seed, settings, split, inputs)
+            budgets = self._budgets(run, seed, settings, (split, inputs))
             self.counted[key] = tuple(
                 _count(split, inputs, phase, settings, budget)
                 for phase, budget in enumerate(budgets)
@@ -331,36 +336,33 @@ class _Planner:
         return self.counted[key]
 
     def _budgets(
-        self,
-        run: PlannedRun,
-        seed: int,
-        settings: Settings,
-        split: Split,
-        inputs: TrainingInput,
+        self, run: PlannedRun, seed: int, settings: Settings, splits: Splits
     ) -> Sequence[int | None]:
-        phases = len(split.groups)
+        phases = len(splits[0].groups)
         if run.budget_of is None:
             return [run.image_passes] * phases
         other = self.plan.run(run.budget_of)
-        # How much is shown hangs on no seed.
+        # The number of images does not depend on the seed.
         theirs = [phase.shown for phase in self._phases(other, seed)]
         if run.kind == "joint":
             return [sum(theirs)]
-        if len(theirs) != phases:
-            raise LstError(
-                f"{self.plan.source}: run {run.name}: budget-of: run {other.name} has "
-                f"{len(theirs) - 1} phase(s) after the base phase, this one {phases - 1}",
-                "give both the same phases, or leave budget-of out",
-            )
+        problem = hint = None
         # Training adds a run's own rebalancing to what it is told to show.
-        theirs[-1] -= _rebalancing_passes(split, inputs, settings)
-        if theirs[-1] <= 0:
-            raise LstError(
-                f"{self.plan.source}: run {run.name}: budget-of: its rebalancing alone shows as "
-                f"many images as the last phase of run {other.name}",
-                "make step.rebalance_epochs smaller, or leave budget-of out",
+        theirs[-1] -= _rebalancing_passes(*splits, settings)
+        if len(theirs) != phases:
+            problem = (
+                f"run {other.name} has {len(theirs) - 1} phase(s) after the base phase, this one "
+                f"{phases - 1}"
             )
-        # A base phase of the same settings is shared, not measured out anew.
+            hint = "give both the same phases, or leave budget-of out"
+        elif theirs[-1] <= 0:
+            problem = (
+                f"its rebalancing alone shows as many images as the last phase of run {other.name}"
+            )
+            hint = "make step.rebalance_epochs smaller, or leave budget-of out"
+        if problem:
+            raise LstError(f"{self.plan.source}: run {run.name}: budget-of: {problem}", hint)
+        # A base phase of the same settings is shared, whatever its budget.
         return [None, *theirs[1:]]
 
 

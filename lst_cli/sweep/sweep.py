@@ -17,15 +17,7 @@ from lst_cli.split.split import read_datasets, warn_of_missing_images, write_spl
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
 from lst_cli.sweep.plan import SweepPlan
 from lst_cli.sweep.results import gather_results, write_results
-from lst_cli.sweep.state import (
-    evaluated_otherwise,
-    find_metrics,
-    find_other_seeds,
-    is_finished,
-    is_refused,
-    left_to_evaluate,
-    refuse_another,
-)
+from lst_cli.sweep.state import find_metrics, is_finished, left_to_evaluate, locate
 from lst_cli.sweep.tables import SweepResults
 from lst_cli.train.before_training import check_before_training
 from lst_cli.train.events import Events
@@ -33,7 +25,7 @@ from lst_cli.train.plan import require_weights
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for
-from lst_cli.workspace.layout import SweepLayout, traceback_file
+from lst_cli.workspace.layout import traceback_file
 from lst_cli.workspace.share import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace
 
@@ -74,8 +66,7 @@ def open_sweep(
         warn: Told how many images are not there, with an example.
 
     Raises:
-        LstError: If the data or a run are refused, or a seed that lies there and is not asked for
-            was made otherwise.
+        LstError: If the data or a run are refused.
     """
     data = plan.data
     assert data.train is not None
@@ -83,21 +74,17 @@ def open_sweep(
     train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
     if warn is not None:
         warn_of_missing_images((train, val), ImageFinder(data.images), warn)
-    sweep = plan_jobs(plan, train, val, root, only, find_other_seeds(plan, SweepLayout(root)))
-    for job in sweep.earlier:  # its rows would be lost, or stand among those of another plan
-        refuse_another(job)
-    return sweep
+    return plan_jobs(plan, train, val, root, only, locate)
 
 
 def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
     """Train and evaluate everything that is not yet; the table is written after every run.
 
-    A job that fails does not keep the others from being done. A table that is there stays as long
-    as a workspace is refused: its rows are not to be lost to a slip in the plan.
+    A job that fails does not stop the others.
 
     Args:
         sweep: What is to be done.
-        events: Whom to tell.
+        events: Progress callbacks.
 
     Returns:
         The results of all runs of the plan that are finished, and what failed.
@@ -128,7 +115,7 @@ def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
 
 
 def _write(sweep: Sweep, results: SweepResults) -> None:
-    if results.any and not any(map(is_refused, sweep.every)):
+    if results.seeds:
         write_results(results, sweep.layout)
 
 
@@ -163,9 +150,7 @@ def _try(
         raise
     except LstError as error:
         if "--restart" in (error.hint or ""):
-            place = f"and move {job.root} elsewhere"
-            anew = f"change the settings of the run in {sweep.plan.source}, {place}"
-            return LstError(error.message, anew)
+            return LstError(error.message, f"change the settings of the run in {sweep.plan.source}")
         return error
     except Exception as error:
         # Hours of other runs are not to be lost to a mistake in this one.
@@ -199,16 +184,13 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
 
 
 def _prepare(workspace: Workspace, job: Job) -> None:
-    """Make the workspace of a job, or see that it is the one that was made for it."""
-    refuse_another(job)
-    if evaluated_otherwise(job):
-        for phase in range(len(job.phases)):
-            workspace.phase(phase).metrics.unlink(missing_ok=True)
-    settings = workspace.layout.settings
+    """Make the workspace of a job, or see that its files say what the job says."""
+    settings, split = workspace.layout.settings, workspace.layout.split
     if not settings.exists() or workspace.settings() != job.settings:
         write_settings(settings, job.words, force=True)
-    inputs = {"train", "val", "image_dirs", "phases"}
-    if not workspace.layout.split.exists() or any(
+    # The data may lie elsewhere now, and the planned lengths of phases follow the settings.
+    inputs = ("train", "val", "image_dirs", "phases")
+    if not split.exists() or any(
         getattr(workspace.split, name) != getattr(job.split, name) for name in inputs
     ):
         write_split(workspace, job.split, job.inputs, job.settings)
@@ -223,7 +205,6 @@ def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
             and other.base.root == job.base.root
             and other.root != job.root
             and other.settings.eval == job.settings.eval
-            and Workspace(other.root).layout.split.exists()
             and find_metrics(other, 0) is not None
         )
         if same and take_over_evaluation(Workspace(job.root), Workspace(other.root)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
@@ -61,8 +61,8 @@ class RunResult:
         kind: `lst` or `joint`.
         planned: How many seeds it is to have.
         seeds: Those that are finished.
-        same_as: What the table calls the run that it is the very same as, and whose results it
-            has; empty, as a rule.
+        same_as: What the table calls the run that it is the same as, and whose results it has;
+            mostly empty.
         differs: In what it differs from the first finished run of its kind.
         differs_from: What the table calls that run.
     """
@@ -79,14 +79,14 @@ class RunResult:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """Everything a sweep has come to so far.
+    """The results of a sweep so far.
 
     Attributes:
         plan: The plan's short name.
         title: Caption of the table.
         runs: In the order of the table.
         failed: Name, error and hint of what failed.
-        left_out: Names of runs with seeds that are there and not finished as planned.
+        left_out: Directories of runs that are not in the table.
     """
 
     plan: str
@@ -96,9 +96,12 @@ class SweepResults:
     left_out: tuple[str, ...] = ()
 
     @property
-    def any(self) -> bool:
-        """Whether any run is finished."""
-        return any(run.seeds for run in self.runs)
+    def seeds(self) -> list[SeedResult]:
+        """All seeds of all runs."""
+        return [one for run in self.runs for one in run.seeds]
+
+
+_Number = tuple[Column, Callable[[SeedResult], "float | None"]]
 
 
 @dataclass(frozen=True)
@@ -129,24 +132,12 @@ def spread_of(values: Sequence[float | None]) -> Spread:
     )
 
 
-def measure_run(run: RunResult, bins: Sequence[BinMetrics]) -> dict[str, Spread]:
+def measure_run(run: RunResult, numbers: Sequence[_Number]) -> dict[str, Spread]:
     """Every number of a run over its seeds, by the key of its column."""
-    found: dict[str, Spread] = {}
-
-    def add(key: str, get: Callable[[SeedResult], float | None]) -> None:
-        found[key] = spread_of([get(one) for one in run.seeds])
-
-    for entry in bins:
-        add(f"AP({entry.bin})", lambda one, entry=entry: _bin_ap(one.metrics, entry))  # type: ignore[misc]
-    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf", "old"):
-        add(name, lambda one, name=name: getattr(one.metrics.segm, name))  # type: ignore[misc]
-    # Where all classes are learned at once, none of them is new.
-    add("new", lambda one: None if one.metrics.phase == 0 else one.metrics.segm.new)
-    add("box AP", lambda one: one.metrics.bbox.AP)
-    add("image passes", lambda one: one.image_passes)
-    add("iterations", lambda one: one.iterations)
-    add("hours", lambda one: one.seconds / 3600)
-    return found
+    return {
+        column.key: spread_of([get(one) for one in run.seeds])
+        for column, get in (*numbers, *_COUNTS)
+    }
 
 
 def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
@@ -156,22 +147,28 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
         results: The sweep.
         narrow: Whether to leave out AP75 and box AP, for a terminal.
     """
-    bins = _bins(results)
-    left_out = ("AP75", "box AP") if narrow else ()
-    if not _same_phases(results):
-        left_out = (*left_out, "old", "new")
-    rows = []
+    numbers = ap_numbers(results)
+    metrics = [one.metrics for one in results.seeds if one.metrics.phase]
+    left_out = ["AP75", "box AP"] if narrow else []
+    # Old and new classes are compared only where they are the same in all runs.
+    if len({tuple(group.classes for group in one.segm.groups) for one in metrics}) != 1:
+        left_out += ["old", "new"]
+    rows: list[dict[str, Cell]] = []
     for run in results.runs:
-        numbers = measure_run(run, bins)
-        row: dict[str, Cell] = {"run": run.label, "seeds": _seeds_text(run)}
-        row |= {key: _ap_text(numbers[key]) for key in _ap_keys(bins)}
-        passes, hours = numbers["image passes"].mean, numbers["hours"].mean
-        row["image passes"] = passes
-        row["time"] = None if hours is None else format_seconds(3600 * hours)
-        rows.append(row)
+        measured = measure_run(run, numbers)
+        hours, done = measured["hours"].mean, len(run.seeds)
+        rows.append(
+            {
+                **{column.key: _ap_text(measured[column.key]) for column, _ in numbers},
+                "run": run.label,
+                "image passes": measured["image passes"].mean,
+                "time": None if hours is None else format_seconds(3600 * hours),
+                "seeds": str(done) if done == run.planned else f"{done} of {run.planned}",
+            }
+        )
     columns = [
         Column("run", "run", "text"),
-        *(one for one in _ap_columns(results, bins) if one.key not in left_out),
+        *(column for column, _ in numbers if column.key not in left_out),
         Column("image passes", "image passes", "integer", description="in training, all phases"),
         Column("time", "time", "text", description="of training, all phases"),
         Column("seeds", "seeds", "text"),
@@ -181,18 +178,15 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
 
 def sweep_numbers(results: SweepResults) -> Table:
     """Make the table for programs: a row a run, every number with its standard deviation."""
-    bins = _bins(results)
-    ap = _ap_columns(results, bins)
+    numbers = ap_numbers(results)
     columns = [Column("run", "run", "text"), Column("kind", "kind", "text")]
     columns += [Column("seeds", "seeds", "integer"), Column("planned", "planned", "integer")]
-    for column in ap:
+    for column, _ in _known(numbers, results):
         columns += [column, Column(f"{column.key} sd", f"{column.heading} sd")]
-    for key in ("image passes", "iterations", "hours"):
-        columns.append(Column(key, key, "number"))
+    columns += [column for column, _ in _COUNTS]
     columns.append(Column("differs", "differs", "text"))
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for run in results.runs:
-        numbers = measure_run(run, bins)
         row: dict[str, Cell] = {
             "run": run.name,
             "kind": run.kind,
@@ -200,37 +194,25 @@ def sweep_numbers(results: SweepResults) -> Table:
             "planned": run.planned,
             "differs": "; ".join(map(str, run.differs)),
         }
-        for key, spread in numbers.items():
-            mean = spread.mean
-            counted = key in ("image passes", "iterations")
-            whole = counted and mean is not None and mean.is_integer()
-            row |= {key: round(mean) if whole and mean else mean, f"{key} sd": spread.sd}
+        for key, spread in measure_run(run, numbers).items():
+            row |= {key: spread.mean, f"{key} sd": spread.sd}
+        for key in ("image passes", "iterations"):
+            if isinstance(mean := row[key], float) and mean.is_integer():
+                row[key] = int(mean)
         rows.append(row)
     return Table(results.title, tuple(columns), tuple(rows))
 
 
 def seed_numbers(results: SweepResults) -> Table:
     """Make the table for programs in which every seed of every run has a row."""
-    bins = _bins(results)
-    columns = [
-        Column("run", "run", "text"),
-        Column("seed", "seed", "id"),
-        *_ap_columns(results, bins),
-        *(Column(key, key, "number") for key in ("image passes", "iterations", "hours")),
-    ]
-    rows: list[dict[str, Cell]] = [
-        {
-            "run": run.name,
-            "seed": one.seed,
-            **{key: spread.mean for key, spread in numbers.items()},
-            "image passes": one.image_passes,
-            "iterations": one.iterations,
-        }
+    numbers = [*_known(ap_numbers(results), results), *_COUNTS]
+    columns = [Column("run", "run", "text"), Column("seed", "seed", "id")]
+    rows = [
+        {"run": run.name, "seed": one.seed, **{column.key: get(one) for column, get in numbers}}
         for run in results.runs
         for one in run.seeds
-        for numbers in [measure_run(replace(run, seeds=(one,)), bins)]
     ]
-    return Table(results.title, tuple(columns), tuple(rows))
+    return Table(results.title, (*columns, *(column for column, _ in numbers)), tuple(rows))
 
 
 def difference_lines(results: SweepResults) -> list[str]:
@@ -244,8 +226,11 @@ def difference_lines(results: SweepResults) -> list[str]:
 
 
 def left_out_line(names: Sequence[str]) -> str:
-    """A sentence about seeds that are there and not in the table."""
-    return f"Not in the table, being unfinished or evaluated otherwise: {', '.join(names)}"
+    """A sentence about directories of runs that are not in the table."""
+    return (
+        f"Not in the table, as they are unfinished or of another plan, settings or data: "
+        f"{', '.join(names)}"
+    )
 
 
 def render_sweep_csv(results: SweepResults) -> str:
@@ -262,50 +247,30 @@ def render_sweep_markdown(results: SweepResults) -> str:
     """The table as a Markdown page, with what differs between the runs and what failed."""
     table = sweep_table(results)
     parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
-    if table.remark:
-        parts.append(escape_markdown(table.remark))
+    parts.append(escape_markdown(table.remark))
     if lines := difference_lines(results):
-        parts.append("## What differs")
-        parts.append("\n".join(f"- {escape_markdown(line)}" for line in lines))
+        parts += ["## What differs", _markdown_list(lines)]
     if results.left_out:
         parts.append(escape_markdown(left_out_line(results.left_out)))
     if results.failed:
-        parts.append("## What failed")
-        parts.append(
-            "\n".join(f"- {escape_markdown(f'{name}: {why}')}" for name, why, _ in results.failed)
-        )
+        failed = [f"{name}: {why}" for name, why, _ in results.failed]
+        parts += ["## What failed", _markdown_list(failed)]
     return "\n\n".join(parts) + "\n"
 
 
 def sweep_record(results: SweepResults) -> dict[str, Any]:
     """Everything for scripts: AP as fractions, every seed by itself."""
-    bins = _bins(results)
-    return {
-        "format": FORMAT,
-        "plan": results.plan,
-        "title": results.title,
-        "runs": [
-            {
-                "name": run.name,
-                "label": run.label,
-                "kind": run.kind,
-                "planned": run.planned,
-                "numbers": {key: asdict(spread) for key, spread in measure_run(run, bins).items()},
-                "same_as": run.same_as,
-                "differs": [one.model_dump(mode="json") for one in run.differs],
-                "differs_from": run.differs_from,
-                "seeds": [
-                    {**asdict(one), "metrics": one.metrics.model_dump(mode="json")}
-                    for one in run.seeds
-                ],
-            }
-            for run in results.runs
-        ],
-        "failed": [
-            {"name": name, "error": error, "hint": hint} for name, error, hint in results.failed
-        ],
-        "left_out": list(results.left_out),
-    }
+    numbers = ap_numbers(results)
+    runs = []
+    for run in results.runs:
+        record = asdict(run)
+        record["numbers"] = {k: asdict(spread) for k, spread in measure_run(run, numbers).items()}
+        record["differs"] = [one.model_dump(mode="json") for one in run.differs]
+        for seed in record["seeds"]:
+            seed["metrics"] = seed["metrics"].model_dump(mode="json")
+        runs.append(record)
+    failed = [dict(zip(("name", "error", "hint"), one, strict=True)) for one in results.failed]
+    return {"format": FORMAT, **asdict(results), "runs": runs, "failed": failed}
 
 
 def render_sweep_json(results: SweepResults) -> str:
@@ -313,71 +278,75 @@ def render_sweep_json(results: SweepResults) -> str:
     return json_text(sweep_record(results)) + "\n"
 
 
-def _same_phases(results: SweepResults) -> bool:
-    """Whether old and new classes are the same in all runs that have phases."""
-    metrics = [one.metrics for run in results.runs for one in run.seeds if one.metrics.phase]
-    return len({tuple(group.classes for group in one.segm.groups) for one in metrics}) <= 1
+def ap_numbers(results: SweepResults) -> list[_Number]:
+    """The columns of AP, and how each is read from a result."""
+    found: list[_Number] = [
+        (
+            Column(
+                f"AP({entry.bin})",
+                bin_heading(entry.bin),
+                classes=entry.with_ground_truth,
+                description="mask AP by training instances",
+            ),
+            partial(_bin_ap, entry),
+        )
+        for entry in bins_in_order([one.metrics for one in results.seeds])
+    ]
+    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf"):
+        found.append((Column(name, name), partial(_mask_ap, name)))
+    found.append((Column("box AP", "box AP"), lambda one: one.metrics.bbox.AP))
+    old = Column("old", "old", description="classes of phases before the last")
+    new = Column("new", "new", description="classes of the last phase")
+    return [*found, (old, partial(_mask_ap, "old")), (new, partial(_mask_ap, "new"))]
 
 
-def _bins(results: SweepResults) -> list[BinMetrics]:
-    metrics = [one.metrics for run in results.runs for one in run.seeds]
-    return bins_in_order(metrics)
+_COUNTS: tuple[_Number, ...] = (
+    (Column("image passes", "image passes", "number"), lambda one: one.image_passes),
+    (Column("iterations", "iterations", "number"), lambda one: one.iterations),
+    (Column("hours", "hours", "number"), lambda one: one.seconds / 3600),
+)
 
 
-def _bin_ap(metrics: Metrics, wanted: BinMetrics) -> float | None:
-    entry = find_bin(metrics, wanted)
+def _known(numbers: Sequence[_Number], results: SweepResults) -> list[_Number]:
+    """Without old and new classes where no run has phases."""
+    phases = any(one.metrics.segm.old is not None for one in results.seeds)
+    return [one for one in numbers if phases or one[0].key not in ("old", "new")]
+
+
+def _bin_ap(wanted: BinMetrics, one: SeedResult) -> float | None:
+    entry = find_bin(one.metrics, wanted)
     return entry.AP if entry else None
 
 
-def _ap_columns(results: SweepResults, bins: Sequence[BinMetrics]) -> list[Column]:
-    columns = [
-        Column(
-            f"AP({entry.bin})",
-            bin_heading(entry.bin),
-            classes=entry.with_ground_truth,
-            description="mask AP by training instances",
-        )
-        for entry in bins
-    ]
-    columns += [Column(name, name) for name in ("AP", "AP50", "AP75", "APr", "APc", "APf")]
-    columns.append(Column("box AP", "box AP"))
-    if any(one.metrics.segm.old is not None for run in results.runs for one in run.seeds):
-        columns.append(Column("old", "old", description="classes of phases before the last"))
-        columns.append(Column("new", "new", description="classes of the last phase"))
-    return columns
-
-
-def _ap_keys(bins: Sequence[BinMetrics]) -> list[str]:
-    names = ("AP", "AP50", "AP75", "APr", "APc", "APf", "box AP", "old", "new")
-    return [*(f"AP({entry.bin})" for entry in bins), *names]
+def _mask_ap(name: str, one: SeedResult) -> float | None:
+    # Where all classes are learned at once, none of them is new.
+    joint = name == "new" and one.metrics.phase == 0
+    return None if joint else getattr(one.metrics.segm, name)
 
 
 def _ap_text(spread: Spread) -> str | None:
     if spread.mean is None:
         return None
     text = f"{100 * spread.mean:.1f}"
-    return text if spread.sd is None or math.isnan(spread.sd) else f"{text} ± {100 * spread.sd:.1f}"
+    return text if spread.sd is None else f"{text} ± {100 * spread.sd:.1f}"
 
 
-def _seeds_text(run: RunResult) -> str:
-    done = len(run.seeds)
-    return str(done) if done == run.planned else f"{done} of {run.planned}"
+def _markdown_list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
 def _remark(results: SweepResults) -> str:
-    several = any(len(run.seeds) > 1 for run in results.runs)
-    shared = any(one.shares_base for run in results.runs for one in run.seeds)
     sentences = [
         "Mask AP in percent, after the last phase; bins count training instances and overlap on "
         "purpose, the line under the headings their classes with ground truth."
     ]
-    if several:
+    if any(len(run.seeds) > 1 for run in results.runs):
         sentences.append("Mean ± standard deviation over seeds.")
-    if shared:
+    if any(one.shares_base for one in results.seeds):
         sentences.append(
             "A base phase that runs share counts in each of them, with its images and its time."
         )
-    passes = {one.image_passes for run in results.runs for one in run.seeds}
+    passes = {one.image_passes for one in results.seeds}
     if len(passes) > 1:
         sentences.append(
             f"The runs show {format_integer(min(passes))} to {format_integer(max(passes))} images."

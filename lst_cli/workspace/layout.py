@@ -170,6 +170,9 @@ class Layout:
         return self.root / "predictions" / _directory_name(phase)
 
 
+_SEED = re.compile(r"-seed(0|[1-9][0-9]{0,8})(-[0-9a-f]{8})?$")
+
+
 def _directory_name(phase: int) -> str:
     return "00-base" if phase == 0 else f"{phase:02d}"
 
@@ -184,15 +187,17 @@ class SweepLayout:
 
     root: Path
 
-    def run(self, name: str, seed: int) -> Path:
-        """Workspace of a run."""
-        return self.root / f"{name}-seed{seed}"
+    def run(self, name: str, digest: str, seed: int) -> Path:
+        """Workspace of a run; the digest is of what it is trained on, whatever its seed."""
+        return self.root / f"{name}-seed{seed}-{digest}"
 
-    def seeds(self, name: str) -> list[int]:
-        """Seeds of a run whose workspaces are there, ascending."""
-        known = re.compile(re.escape(name) + r"-seed(0|[1-9][0-9]{0,8})")
-        there = [path.name for path in self.root.glob("*-seed*") if path.is_dir()]
-        return sorted(int(match[1]) for one in there if (match := known.fullmatch(one)))
+    def runs(self) -> list[Path]:
+        """Workspaces of runs that are there, of other plans and earlier versions of lst too."""
+        return sorted(path for path in self.root.glob("*-seed*") if _SEED.search(path.name))
+
+    def seeds(self) -> list[int]:
+        """Seeds of the runs that are there, ascending."""
+        return sorted({int(match[1]) for path in self.runs() if (match := _SEED.search(path.name))})
 
     def base(self, digest: str, seed: int) -> Path:
         """Workspace of a base phase that several runs may share."""

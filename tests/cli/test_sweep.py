@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,16 @@ seeds = [0]
 """
 
 
+def workspace_of(root: Path, name: str) -> Workspace:
+    """The workspace of a run, such as "lst-seed0", whatever its digest."""
+    (found,) = root.glob(f"{name}-????????")
+    return Workspace(found)
+
+
+def plain_name(root: Path) -> str:
+    return re.sub(r"(?<=\d)-[0-9a-f]{8}$", "", root.name)
+
+
 class FakeEvaluation:
     """Writes made-up metrics; `fails` names workspaces that cannot be evaluated."""
 
@@ -51,7 +63,7 @@ class FakeEvaluation:
         self.fails: dict[str, BaseException] = {}
 
     def __call__(self, workspace: Any, phase: int, settings: Any, *, progress: Any) -> None:
-        name = workspace.root.name
+        name = plain_name(workspace.root)
         if name in self.fails:
             raise self.fails.pop(name)
         self.calls.append((name, phase))
@@ -123,10 +135,10 @@ def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(
     passes = {
         name: sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
         for name in ("joint-seed0", "lst-seed0")
-        if (workspace := Workspace(root / name))
+        if (workspace := workspace_of(root, name))
     }
     assert passes["joint-seed0"] == passes["lst-seed0"]
-    assert Workspace(root / "mwg-seed0").settings().step.mwg
+    assert workspace_of(root, "mwg-seed0").settings().step.mwg
 
 
 def test_a_sweep_that_is_done_prints_its_table_again(
@@ -168,7 +180,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert "error: joint-seed0: it broke" in lines
     assert "  try: mend it" in lines
     assert "error: lst-seed0: ValueError: what nobody thought of" in lines
-    traceback = tmp_path / "runs" / "lst-seed0" / "error.txt"
+    traceback = workspace_of(tmp_path / "runs", "lst-seed0").root / "error.txt"
     assert "Traceback" in traceback.read_text()
     assert "Traceback" not in outcome.err
     record = json.loads((tmp_path / "runs" / "sweep.json").read_text())
@@ -185,7 +197,7 @@ def test_what_hangs_on_a_base_phase_that_failed_is_told_so(
     outcome = lst(*words, "--only", "lst", "--seed", "0")
     assert outcome.code == 1
     assert "diverged" in outcome.err
-    assert "few.toml, and move" in outcome.err
+    assert "try: change the settings of the run in few.toml" in outcome.err
     assert "lst-seed0: its base phase, base-" in outcome.err
 
 
@@ -254,20 +266,26 @@ def test_seeds_that_are_added_later_stand_beside_the_first(
     assert {row["image passes"] for row in rows} == {str(runs["lst"]["seeds"][0]["image_passes"])}
 
 
-def test_a_seed_that_is_added_with_other_settings_is_refused_before_anything_is_trained(
+def test_seeds_of_other_settings_are_not_mixed_and_come_back_with_their_settings(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
     plan = Path(str(words[1]))
     plan.write_text(plan.read_text().replace("seeds = [0, 1]\n", ""))
-    lst(*words, "--only", "lst")
+    words += ["--only", "lst", "--json"]
+    assert lst(*words).code == 0
     before = (tmp_path / "runs" / "sweep.json").read_bytes()
+    kept = workspace_of(tmp_path / "runs", "lst-seed0").root.name
+    outcome = lst(*words, "--seed", 4, "--set", "step.lr=0.5")
+    runs = {run["name"]: run for run in outcome.json["runs"]}
+    assert [one["seed"] for one in runs["lst"]["seeds"]] == [4]
+    assert outcome.json["left_out"] == [kept]
+    assert outcome.err.index(f"settings or data: {kept}") < outcome.err.index("begun")
     trained = len(fake_trainer.runs)
-    for more in ([], ["--dry-run"]):
-        outcome = lst(*words, "--seed", 4, "--set", "step.lr=0.5", *more)
-        assert "lst-seed0 was made with other settings: step.lr was 0.0005" in outcome.error
-        assert "choose another --dir" in outcome.hint
+    lst(*words)
     assert len(fake_trainer.runs) == trained
-    assert (tmp_path / "runs" / "sweep.json").read_bytes() == before
+    after = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert {**after, "left_out": []} == json.loads(before)
+    assert len(after["left_out"]) == 1
 
 
 def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table(
@@ -280,7 +298,9 @@ def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table
     (tmp_path / "runs" / "lst-seed99999999999").mkdir()  # is nobody's
     outcome = lst(*words, "--seed", 0, "--only", "lst", "--json")
     assert [[one["seed"] for one in run["seeds"]] for run in outcome.json["runs"]] == [[], [0], []]
-    told = "Not in the table, being unfinished or evaluated otherwise: lst-seed3"
+    (name,) = outcome.json["left_out"]
+    assert re.fullmatch("lst-seed3-[0-9a-f]{8}", name)
+    told = f"Not in the table, as they are unfinished or of another plan, settings or data: {name}"
     assert told in outcome.err
     assert told in (tmp_path / "runs" / "sweep.md").read_text()
     assert told in lst(*words, "--seed", 0, "--dry-run").err
@@ -300,20 +320,67 @@ def test_twins_of_a_run_have_the_seeds_of_another_time_too(
     assert runs["twin"]["same_as"] == "lst"
 
 
-def test_a_run_of_other_settings_is_not_passed_off_as_this_one(
+@pytest.mark.parametrize(
+    "change", [("--set", "step.lr=0.5"), ("--b", "4"), ("--weights", "w.pkl"), ("--phases", "1")]
+)
+def test_what_is_trained_on_something_else_is_another_workspace(
+    lst: Lst, words: list[object], fake_trainer: Any, change: tuple[str, str]
+) -> None:
+    plans = [lst(*words, *more, "--dry-run", "--json").json for more in ((), change)]
+    first, other = ({job["name"]: job["workspace"] for job in one["jobs"]} for one in plans)
+    assert first["lst-seed0"] != other["lst-seed0"]
+    if change[0] == "--weights":
+        assert not set(first.values()) & set(other.values())
+
+
+def test_other_annotations_make_another_workspace(
+    lst: Lst, words: list[object], small_lvis: Any
+) -> None:
+    before = {job["workspace"] for job in lst(*words, "--dry-run", "--json").json["jobs"]}
+    small_lvis.train["annotations"][0]["bbox"][2] -= 0.25
+    small_lvis.save()
+    after = {job["workspace"] for job in lst(*words, "--dry-run", "--json").json["jobs"]}
+    assert len(before) == len(after)
+    assert not before & after
+
+
+def make_as_an_earlier_version_did(root: Path) -> None:
+    """Rename what a sweep trained: no digests of runs, and another one of base phases."""
+    for one in root.glob("*-seed*"):
+        one.rename(root / plain_name(one))
+    for one in (root / "bases").iterdir():
+        one.rename(root / "bases" / f"00000000-{one.name.rsplit('-', 1)[1]}")
+
+
+def test_directories_that_an_earlier_version_made_are_used(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
+    evaluation.fails["mwg-seed0"] = KeyboardInterrupt()
+    assert lst(*words).code == 130
+    make_as_an_earlier_version_did(tmp_path / "runs")
+    outcome = lst(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    # Joint training, one base phase for each seed, and two phases three times.
+    assert len(fake_trainer.runs) == 1 + 2 + 6
+    assert "joint-seed0: done before" in outcome.err
+    assert [len(run["seeds"]) for run in outcome.json["runs"]] == [1, 2, 1]
+    assert outcome.json["left_out"] == []
+    evaluation.calls = []
+    assert lst(*words, "--json").json == outcome.json
+    assert evaluation.calls == []
+
+
+def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_alone(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    words += ["--seed", "0", "--only", "lst"]
     lst(*words)
-    table = (tmp_path / "runs" / "sweep.md").read_text()
-    trained = len(fake_trainer.runs)
-    outcome = lst(*words, "--set", "step.lr=0.5", "--only", "lst")
-    assert outcome.code == 1
-    assert "lst-seed0 was made with other settings: step.lr was 0.0005, is now 0.5" in outcome.err
-    assert len(fake_trainer.runs) == trained
-    assert lst(*words, "--b", "4", "--only", "lst").code == 1
-    assert lst(*words, "--weights", "w.pkl", "--only", "joint").code == 1
-    assert (tmp_path / "runs" / "sweep.md").read_text() == table, "the table is not lost"
-    assert "with MWG" in table
+    make_as_an_earlier_version_did(tmp_path / "runs")
+    files = {path: path.read_bytes() for path in (tmp_path / "runs" / "lst-seed0").rglob("*.json")}
+    outcome = lst(*words, "--set", "base.lr=0.5", "--json")
+    assert outcome.json["left_out"] == ["lst-seed0"]
+    assert len(fake_trainer.runs) == 2 * 3
+    assert files == {path: path.read_bytes() for path in files}
 
 
 def test_settings_that_decide_nothing_may_change(
@@ -350,7 +417,7 @@ def test_a_shared_phase_is_not_judged_by_what_another_run_found_under_other_sett
     assert lst(*words, "--seed", "0", "--set", "eval.detections=700").code == 0
     for run in ("lst-seed0", "mwg-seed0"):
         for phase in range(3):
-            metrics = Workspace(tmp_path / "runs" / run).phase(phase).metrics
+            metrics = workspace_of(tmp_path / "runs", run).phase(phase).metrics
             assert json.loads(metrics.read_text())["segm"]["AP"] == pytest.approx(0.65)
 
 
@@ -367,7 +434,7 @@ def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_anew(
 ) -> None:
     words += ["--only", "lst", "--seed", "0"]
     before = lst(*words, "--json")
-    workspace = Workspace(tmp_path / "runs" / "lst-seed0")
+    workspace = workspace_of(tmp_path / "runs", "lst-seed0")
     evaluation(workspace, 2, workspace.settings([word]), progress=None)
     again = lst(*words, "--dry-run", "--json").json
     assert [job["state"] for job in again["jobs"]] == ["done", "to be evaluated"]
@@ -386,8 +453,8 @@ def test_what_a_run_has_no_use_for_may_change(
         outcome = lst(*words, "--only", only, "--set", word)
         assert outcome.code == 0, outcome.err
     assert len(fake_trainer.runs) == trained
-    outcome = lst(*words, "--only", "mwg", "--set", "mwg.kept=2")
-    assert "mwg.kept was 4, is now 2" in outcome.err
+    lst(*words, "--only", "mwg", "--set", "mwg.kept=2")
+    assert len(fake_trainer.runs) == trained + 2
 
 
 def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(
@@ -416,14 +483,12 @@ def test_all_phases_can_be_evaluated_and_a_shared_one_is_once(
     assert [call for call in evaluation.calls if call[1] == 0] == [
         ("joint-seed0", 0), ("lst-seed0", 0),
     ]  # fmt: skip
-    assert Workspace(tmp_path / "runs" / "mwg-seed0").phase(0).metrics.exists()
+    assert workspace_of(tmp_path / "runs", "mwg-seed0").phase(0).metrics.exists()
 
 
 def test_base_phases_that_were_removed_are_not_missed(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
-    import shutil
-
     lst(*words)
     trained = len(fake_trainer.runs)
     shutil.rmtree(tmp_path / "runs" / "bases")

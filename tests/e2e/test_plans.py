@@ -38,48 +38,32 @@ def dozen(shared: Path) -> Any:
         )
 
 
-@pytest.fixture
-def sweep(dozen: Any, tiny: Any, run: Run, tmp_path: Path) -> Callable[[str], Any]:
-    """Make a plan's runs; gives the record of the sweep, in `tmp_path / "sweep"`."""
+def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(
+    dozen: Any, tiny: Any, run: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "sweep"  # one for all plans: what two of them have in common is trained once
     words = tiny.split_words(tmp_path, *SHORT)
-    settings = words[words.index("--set") :]
     data = (
         "--train", dozen.train_json, "--val", dozen.val_json, "--images", dozen.images_dir,
-        "--dir", tmp_path / "sweep", "--b", 3, "--phases", 2, "--seed", 0,
+        "--dir", root, "--b", 3, "--phases", 2, "--seed", 0, *words[words.index("--set") :],
     )  # fmt: skip
+    for plan in sorted(shipped_plans()):
+        outcome = run("sweep", plan, *data, "--json")
+        assert outcome.code == 0, f"{plan}: {outcome.err}"
+        record = outcome.json
+        assert not record["failed"]
+        assert len(record["runs"]) >= 6
+        assert all(len(one["seeds"]) == 1 for one in record["runs"])
+        assert all(one["numbers"]["AP"]["mean"] is not None for one in record["runs"])
+        table = (root / "sweep.md").read_text()
+        assert all(one["label"] in table for one in record["runs"])
+    assert len(list((root / "bases").iterdir())) == 3, "one for each size of the base"
 
-    def make(plan: str) -> Any:
-        outcome = run("sweep", plan, *data, *settings, "--json")
-        assert outcome.code == 0, outcome.err
-        return outcome.json
-
-    return make
-
-
-@pytest.mark.parametrize("plan", sorted(set(shipped_plans()) - {"figures"}))
-def test_a_shipped_plan_ends_in_its_table(
-    sweep: Callable[[str], Any], tmp_path: Path, plan: str
-) -> None:
-    record = sweep(plan)
-    assert not record["failed"]
-    names = [one["name"] for one in record["runs"]]
-    assert len(names) >= 6
-    assert all(len(one["seeds"]) == 1 for one in record["runs"])
-    assert all(one["numbers"]["AP"]["mean"] is not None for one in record["runs"])
-    table = (tmp_path / "sweep" / "sweep.md").read_text()
-    assert all(one["label"] in table for one in record["runs"])
-
-
-def test_every_figure_is_drawn_from_the_runs_of_its_plan(
-    sweep: Callable[[str], Any], run: Run, tmp_path: Path
-) -> None:
     assert set(DRAWN) == set(FIGURES)
-    sweep("figures")
-    for figure, (own, *beside) in DRAWN.items():
-        root = tmp_path / "sweep"
-        others = [word for name in beside for word in ("--with", root / f"{name}-seed0")]
-        words = ("figure", figure, "-w", root / f"{own}-seed0", *others)
-        outcome = run(*words, "-o", tmp_path / "paper")
+    for figure, runs in DRAWN.items():
+        own, *beside = (next(root.glob(f"{name}-seed0-*")) for name in runs)
+        others = [word for one in beside for word in ("--with", one)]
+        outcome = run("figure", figure, "-w", own, *others, "-o", tmp_path / "paper")
         assert outcome.code == 0, f"{figure}: {outcome.err}"
         for suffix in ("png", "pdf", "csv"):
             drawn = tmp_path / "paper" / "figures" / f"{figure}.{suffix}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ from lst_cli.libraries import NETWORK, require
 from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:
-    from lst_cli.compare.paired import Setting
     from lst_cli.sweep.jobs import Job, Sweep
     from lst_cli.sweep.state import Outlook
 
@@ -170,26 +168,25 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
     from lst_cli.errors import InterruptionError
     from lst_cli.sweep.results import read_result
     from lst_cli.sweep.sweep import SweepEvents, run_sweep
-    from lst_cli.sweep.tables import (
-        difference_lines,
-        left_out_line,
-        sweep_record,
-        sweep_table,
-    )
+    from lst_cli.sweep.tables import difference_lines, sweep_record, sweep_table
+
+    def on_begin(job: Job, place: int, total: int) -> None:
+        users = f", the base phase of {', '.join(job.users)}" if job.users else ""
+        note(f"[{place}/{total}] {job.name}{users}")
 
     def on_done(job: Job) -> None:
-        result = read_result(job)
-        if result is None:
-            note(f"{job.name}: done")
-            return
-        note(
-            f"{job.name}: AP {format_value('ap', result.metrics.segm.AP)}, "
-            f"{result.image_passes:,} image passes in {format_seconds(result.seconds)}"
-        )
+        found = "done"
+        if (result := read_result(job)) is not None:
+            found = (
+                f"AP {format_value('ap', result.metrics.segm.AP)}, "
+                f"{result.image_passes:,} image passes in {format_seconds(result.seconds)}"
+            )
+        note(f"{job.name}: {found}")
 
+    _note_left_out(sweep)
     with meter() as tell:
         events = SweepEvents(
-            begin=lambda job, place, total: note(f"[{place}/{total}] {_what(job)}"),
+            begin=on_begin,
             kept=lambda job: note(f"{job.name}: done before"),
             done=on_done,
             failed=lambda job, error: note(f"{job.name} failed: {error.message}"),
@@ -207,19 +204,19 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
         print_table(sweep_table(results, narrow=True))
         for line in difference_lines(results):
             note(line)
-    if results.left_out:
-        note(left_out_line(results.left_out))
     for name, why, hint in results.failed:
         show_error(f"{name}: {why}", hint or None)
-    if results.any:
+    if results.seeds:
         note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
     return bool(results.failed)
 
 
-def _what(job: Job) -> str:
-    if job.kind == "base":
-        return f"{job.name}, the base phase of {', '.join(job.users)}"
-    return job.name
+def _note_left_out(sweep: Sweep) -> None:
+    from lst_cli.sweep.results import left_out
+    from lst_cli.sweep.tables import left_out_line
+
+    if names := left_out(sweep):
+        note(left_out_line(names))
 
 
 def _show_plans(as_json: bool) -> None:
@@ -236,14 +233,11 @@ def _show_plans(as_json: bool) -> None:
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     from lst_cli.display.tables import format_seconds
     from lst_cli.sweep.jobs import planned_differences
-    from lst_cli.sweep.results import unfinished_seeds
     from lst_cli.sweep.state import look_ahead
-    from lst_cli.sweep.tables import left_out_line
 
     outlook = look_ahead(sweep)
-    differences = planned_differences(sweep)
     if as_json:
-        print_json(_outlook_json(sweep, outlook, differences))
+        print_json(_outlook_json(sweep, outlook))
         return
     rows = [
         [
@@ -264,37 +258,33 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
             note(f"{job.name} is the base phase of {', '.join(job.users)}")
     for job in sweep.every:
         if job.same_as:
-            note(f"{job.name} is the same run as {job.same_as}: its row is made of that")
-    for name, first, found in differences:
-        shown = "; ".join(map(str, found))
-        note(f"{name} differs from {first}: {shown}")
+            note(f"{job.name} is the same run as {job.same_as}, whose results it has")
+    for name, (first, found) in planned_differences(sweep).items():
+        note(f"{name} differs from {first}: {'; '.join(map(str, found))}")
     note(
         f"about {format_seconds(outlook.seconds)} in all, from {outlook.seconds_from}; "
         "evaluation comes on top"
     )
-    if missing := unfinished_seeds(sweep):
-        note(left_out_line(missing))
+    _note_left_out(sweep)
     note("nothing was trained (--dry-run)")
 
 
 def _classes(job: Job) -> str:
-    sizes = [len(group) for group in job.split.groups]
-    if job.kind == "joint":
-        return f"{sizes[0]:,}"
+    sizes = [f"{len(group):,}" for group in job.split.groups]
     if job.kind == "base":
-        return f"{sizes[0]:,} of {sum(sizes):,}"
-    return f"{sizes[0]:,} + {' + '.join(f'{size:,}' for size in sizes[1:])}"
+        return f"{sizes[0]} of {len(job.split.class_order):,}"
+    return " + ".join(sizes)
 
 
-def _outlook_json(
-    sweep: Sweep, outlook: Outlook, differences: Sequence[tuple[str, str, tuple[Setting, ...]]]
-) -> dict[str, Any]:
-    differs = {name: (first, found) for name, first, found in differences}
+def _outlook_json(sweep: Sweep, outlook: Outlook) -> dict[str, Any]:
+    from lst_cli.sweep.jobs import planned_differences
+
+    differences = planned_differences(sweep)
     jobs = []
     for one in outlook.jobs:
         job = one.job
         run = job.run.name if job.run else None
-        first, found = differs.get(run or "", ("", ()))
+        first, found = differences.get(run or "", ("", ()))
         jobs.append(
             {
                 "name": job.name,

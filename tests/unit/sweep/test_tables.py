@@ -106,7 +106,7 @@ def test_what_is_missing_shows(make_run: Make) -> None:
         MISSING,
         "0 of 2",
     )
-    assert not results(make_run("b", planned=2)).any
+    assert not results(make_run("b", planned=2)).seeds
     assert "±" not in sweep_table(found).remark
 
 
