@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -53,6 +53,16 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
     return [found for found in everything if found.image_id in image_ids]
 
 
+def objects_of(dataset: Dataset, category_ids: Collection[int]) -> NDArray[np.bool_]:
+    """Which annotations are objects of some classes.
+
+    Crowds, and what was left out as unusable, are none: nothing promises that they have masks.
+    """
+    own = np.isin(dataset.categories.ids, list(category_ids))[dataset.instances.category_index]
+    found: NDArray[np.bool_] = own & ~dataset.instances.crowd
+    return found
+
+
 def read_annotated(
     dataset: Dataset, instances: NDArray[np.int64], names: Mapping[int, str]
 ) -> list[PanelObject]:
@@ -60,7 +70,7 @@ def read_annotated(
 
     Args:
         dataset: The annotations.
-        instances: Rows of its instances.
+        instances: Rows of its instances, of `objects_of` only.
         names: What to call classes, by category id.
     """
     category_ids = dataset.categories.ids[dataset.instances.category_index[instances]]

@@ -18,7 +18,7 @@ from lst_cli.evaluate.calibration_notes import note_ways
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.details import mask_of
 from lst_cli.figures.records import Answer, Match, Tail, TailClass, TailExample
-from lst_cli.figures.shown_objects import Found, read_annotated, read_found
+from lst_cli.figures.shown_objects import Found, objects_of, read_annotated, read_found
 from lst_cli.figures.tail import TAIL
 from lst_cli.figures.tail_plot import MOST_RUNS, blocks_in_row
 from lst_cli.inputs import read_validation
@@ -96,14 +96,13 @@ def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> list[
     Returns:
         (category id, row of the instance); a class without an image of its own is left out.
     """
-    category_ids = dataset.categories.ids[dataset.instances.category_index]
     instances = dataset.instances
     taken: set[int] = set()
     chosen: list[tuple[int, int]] = []
     for category_id in classes:
         if len(chosen) == most:
             break
-        rows = np.flatnonzero((category_ids == category_id) & ~instances.crowd)
+        rows = np.flatnonzero(objects_of(dataset, [category_id]))
         free = [int(row) for row in rows if int(instances.image_index[row]) not in taken]
         if free:
             # The first of equals, so that the same data give the same figure.

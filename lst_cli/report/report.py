@@ -18,7 +18,7 @@ from lst_cli.evaluate.calibration_notes import corrected_alike, note_strengths
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.attention import Attention, can_lay_out
 from lst_cli.figures.figures import newest_attention
-from lst_cli.figures.shown_objects import read_annotated, read_found
+from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found
 from lst_cli.inputs import read_training_input, read_validation
 from lst_cli.report.data import ReportData
 from lst_cli.report.write import write_report
@@ -321,10 +321,9 @@ def _panels(
 
 def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
     """Rows of images that hold the rarest seen classes, one for each class while there is room."""
-    of_class = val.categories.ids[val.instances.category_index]
     rows: list[int] = []
     for category_id in reversed(seen):
-        images = val.instances.image_index[of_class == category_id]
+        images = val.instances.image_index[objects_of(val, [category_id])]
         fresh = [int(row) for row in images if int(row) not in rows]
         if fresh:
             # The busiest of them: a rare class among common ones is the point.
@@ -339,8 +338,7 @@ def _truth(
     val: Dataset, rows: Sequence[int], seen: set[int], names: dict[int, str]
 ) -> dict[int, list[PanelObject]]:
     """Annotated objects of seen classes by image row."""
-    category_ids = val.categories.ids[val.instances.category_index]
-    known = np.isin(category_ids, list(seen)) & np.isin(val.instances.image_index, rows)
+    known = objects_of(val, seen) & np.isin(val.instances.image_index, rows)
     instances = np.flatnonzero(known).astype(np.int64)
     truth: dict[int, list[PanelObject]] = {row: [] for row in rows}
     for instance, one in zip(instances, read_annotated(val, instances, names), strict=True):

@@ -20,6 +20,7 @@ from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import read_train_counts
 from lst_cli.figures.shown_objects import read_annotated
 from lst_cli.inputs import read_training_input, read_validation
+from lst_cli.report import report
 from lst_cli.split import split as split_recipe
 from lst_cli.split.hold_out import hold_out_file
 from lst_cli.workspace.store import Workspace
@@ -86,6 +87,8 @@ ACCEPTED = {
     "iscrowd is null": annotation(iscrowd=None),
     "iscrowd is two": annotation(iscrowd=2),
     "a crowd without anything": annotation(iscrowd=1, segmentation=GONE, bbox=GONE, area=GONE),
+    "a crowd whose mask is four numbers": annotation(iscrowd=1, segmentation=[[1, 1, 5, 5]]),
+    "a crowd whose mask is text": annotation(iscrowd=True, segmentation="none"),
     "a crowd with an RLE of another size": annotation(
         iscrowd=1, segmentation={"size": [1, 1], "counts": [1]}
     ),
@@ -210,6 +213,7 @@ def use(train: Path, val: Path, root: Path, *, skip_unusable: bool = False) -> l
                 {one.category_id: one.images for one in workspace.split.classes},
             )
         )
+    steps["report"] = lambda: show(workspace)
     steps["calibration"] = lambda: build_ground_truth(
         read_training_input(workspace).dataset.parts[0], workspace.split.class_order, masks=False
     )
@@ -231,6 +235,17 @@ def learn(dataset: Dataset) -> None:
                 segmentation, _, _ = examine(bytes(record.segmentation), 60, 80)
                 assert segmentation is not None
                 assert draw_mask(segmentation, 60, 80)["size"] == [60, 80]
+
+
+def show(workspace: Workspace) -> None:
+    """Read all that a report shows of the ground truth, and draw it."""
+    val, _ = read_validation(workspace, 0)
+    classes = workspace.split.class_order
+    names = dict.fromkeys(classes, "a class")
+    assert report._choose_images(val, classes)
+    for shown in report._truth(val, range(len(val.images)), set(classes), names).values():
+        for one in shown:
+            assert draw_mask(one.segmentation, 60, 80)["size"] == [60, 80]
 
 
 @pytest.mark.parametrize("where", ["train", "val"])
