@@ -87,6 +87,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def scored(self) -> npt.NDArray[np.bool_]:
+        """Which of them AP counts, shape (M,)."""
+        return ~self.crowd & ~self.ignore & (self.areas > 0) & (self.areas < np.inf)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -105,7 +110,8 @@ class Dataset:
         instances: The annotations.
         unlisted: Ids of images that lack a federated list which others have; they count as
             having an empty one.
-        computed: Number of annotations whose box or area was taken from the mask.
+        computed: How often what the file does not give was computed: ("bbox", "mask"),
+            ("area", "mask") or ("area", "bbox"), and the number of annotations.
         skipped: Rows of `instances` that `--skip-unusable` made crowds, by kind of fault.
     """
 
@@ -117,11 +123,10 @@ class Dataset:
     categories: Categories
     instances: Instances
     unlisted: tuple[int, ...] = ()
-    computed: int = 0
+    computed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-def huge_images(dataset: Dataset) -> Int64:
-    """Rows of the images that are said to be larger than masks can be drawn in."""
-    pixels = dataset.images.heights.astype(np.int64) * dataset.images.widths
-    return np.flatnonzero(pixels >= MOST_PIXELS)
+def huge_images(dataset: Dataset, pixels: int = MOST_PIXELS) -> Int64:
+    """Rows of the images that are said to have so many pixels, in which no mask can be drawn."""
+    return np.flatnonzero(dataset.images.heights.astype(np.int64) * dataset.images.widths >= pixels)

@@ -25,6 +25,17 @@ _ONE_OF = {
     "categories": "category",
     "detections": "detection",
 }
+_TYPES = re.compile(r"`([^`]*)`")
+_WORDS = {
+    "bool | int | null": "0 or 1",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "array": "a list",
+    "object": "an object",
+}
+
 _HINT = "give an LVIS or COCO annotation file, or repair it"
 _HINTS = {
     "detections": "give a results file: a list of image_id, category_id, score, and bbox (x, y, "
@@ -123,13 +134,21 @@ def explain(
         except msgspec.ValidationError as error:
             field = _WHERE.search(str(error))
             name += _id(record) + (f", field {field[1]}" if field and field[1] else "")
-            reason = _WHERE.sub("", str(error)).replace("`", "")
+            reason = _TYPES.sub(_in_words, _WHERE.sub("", str(error)))
+            reason = reason.replace("a list of length 4", "four numbers")
             reason = reason[:1].lower() + reason[1:]
             return LstError(f"{path}: {name}: {reason}", _HINTS.get(key, _HINT))
         except msgspec.DecodeError as error:
             return _explain_syntax(path, name, offset, record, error)
         begin, row = begin + len(record) + 1, row + 1
     return malformed(path, start, f'a value of "{key}" is broken')
+
+
+def _in_words(types: re.Match[str]) -> str:
+    """What msgspec calls types, as a user calls them."""
+    text = types.group(1)
+    kinds = [text] if text in _WORDS else text.removesuffix(" | null").split(" | ")
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds)
 
 
 def _explain_syntax(

@@ -68,7 +68,7 @@ def read_dataset(
     numbers where numbers belong, ids that stand twice, annotations of images
     or classes that are not there, images without a size. What training can
     live with is left to `lst_cli.check.fields`. Where annotations have no box or
-    no area, a second pass takes these from their masks.
+    no area, a second pass takes these from their masks; a box of four zeros is none.
 
     Args:
         path: An LVIS v0.5, LVIS v1 or COCO annotation file, UTF-8 JSON.
@@ -214,19 +214,25 @@ def iter_segmentations(
         yield first_row, records
 
 
-def _fill_from_masks(path: Path, instances: Instances, heights: Int64, widths: Int64) -> int:
+def _fill_from_masks(
+    path: Path, instances: Instances, heights: Int64, widths: Int64
+) -> dict[tuple[str, str], int]:
     """Put in the boxes and areas that the file does not give.
 
     Returns:
-        How many annotations lacked one.
+        How many of which, see `Dataset.computed`.
 
     Raises:
         LstError: If the file cannot be read again.
     """
     boxes, areas = instances.boxes, instances.areas
-    missing = np.flatnonzero(np.isnan(boxes[:, 0]) | np.isnan(areas))
+    zero = ~boxes.any(axis=1)
+    boxes[zero] = np.nan
+    areas[zero & (areas == 0)] = np.nan
+    lacks_box, lacks_area = np.isnan(boxes[:, 0]), np.isnan(areas)
+    missing = np.flatnonzero(lacks_box | lacks_area)
     if not len(missing):
-        return 0
+        return {}
     for first_row, records in iter_segmentations(path):
         low, high = np.searchsorted(missing, (first_row, first_row + len(records)))
         for row in missing[low:high].tolist():
@@ -241,9 +247,16 @@ def _fill_from_masks(path: Path, instances: Instances, heights: Int64, widths: I
                     boxes[row] = left, top, right - left, bottom - top
                 if np.isnan(areas[row]):
                     areas[row] = area_of(segmentation, height, width)
-    rest = np.flatnonzero(np.isnan(areas))
+    boxes[zero & np.isnan(boxes[:, 0])] = 0
+    rest = np.isnan(areas)
     areas[rest] = boxes[rest, 2] * boxes[rest, 3]
-    return len(missing)
+    told = ~instances.crowd & boxes.any(axis=1) & ~np.isnan(boxes[:, 0])
+    counts = {
+        ("bbox", "mask"): told & lacks_box,
+        ("area", "mask"): told & lacks_area & ~rest,
+        ("area", "bbox"): told & rest,
+    }
+    return {key: int(mask.sum()) for key, mask in counts.items() if mask.any()}
 
 
 def _int64(column: array[int]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import msgspec
 FREQUENCIES = frozenset(("r", "c", "f"))
 """LVIS's bins: rare, common, frequent."""
 
-_NO_BOX = (math.nan,) * 4
+_NO_BOX = [math.nan] * 4
 
 
 class ImageRecord(msgspec.Struct, gc=False):
@@ -44,10 +44,14 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     id: int
     image_id: int
     category_id: int
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: list[float] | None = None
     area: float | None = None
     iscrowd: bool | int | None = False
     ignore: bool | int | None = False
+
+    def __post_init__(self) -> None:
+        if self.bbox and len(self.bbox) != 4:
+            raise ValueError(f"bbox has {len(self.bbox)} numbers; give four, or none")
 
 
 class RawSegmentation(msgspec.Struct, gc=False):

@@ -217,7 +217,7 @@ def measure(
     xs, ys = points[::2], points[1::2]
     left, top, right, bottom = extent = min(xs), min(ys), max(xs), max(ys)
     if left < -width or right > 2 * width or top < -height or bottom > 2 * height:
-        return "far-polygon", extent
+        return "far-polygon", UNKNOWN
     if (
         min(right, width) - max(left, 0) < _THIN
         or min(bottom, height) - max(top, 0) < _THIN

@@ -294,7 +294,8 @@ def _read_masks(
                 raise LstError(
                     f"{dataset.path}: annotation {record.id} has "
                     f"{FAULTS[fault or 'no-segmentation']}",
-                    "leave such annotations out with --skip-unusable, or see them all: "
+                    "leave such annotations out with --skip-unusable, or score boxes alone with "
+                    "--iou-type bbox; all of them are shown by "
                     f"lst check --val {shlex.quote(str(dataset.path))}",
                 )
             scraps += fault == "some-short-polygons"
@@ -322,9 +323,10 @@ def _notes(
     for skipped in dataset.skipped.values():
         crowds = np.setdiff1d(crowds, skipped)
     if len(crowds):
+        told = count_of(len(crowds), "crowd annotation is", "crowd annotations are")
         notes.append(
-            f"{len(crowds)} crowd annotations are left out; where they are, detections of their "
-            "class that match nothing else are not counted as wrong."
+            f"{told} left out; detections of the same class and image that match nothing else "
+            "are not counted as wrong."
         )
     if dataset.skipped:
         told = tell_skipped({kind: len(rows) for kind, rows in dataset.skipped.items()})

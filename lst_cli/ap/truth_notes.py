@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lst_cli.annotations.problems import count_of
 from lst_cli.ap.detections import Detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
@@ -26,20 +27,26 @@ def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
         truth: The ground truth, with or without masks.
         most: Detections an image that count; None for all.
     """
-    rows = np.flatnonzero(truth.counts & ~truth.ignore)
+    single = ~truth.ignore
+    rows = np.flatnonzero(truth.counts & single)
     image, boxes = truth.image[rows], truth.boxes[rows]
     sizes = truth.sizes[image][:, ::-1].astype(np.float64)
     extents, areas = _mask_extents(truth, rows)
-    found = find_unmatchable(
-        truth.pair_keys(image, truth.category[rows]), boxes, truth.areas[rows], sizes, areas == 0
-    )
-    said = [tell_unmatchable(found, len(rows))] if found else []
+    wrong = check_boxes_of_masks(boxes, extents, sizes, image, str)
+    wrong = wrong or check_box_layout(boxes, sizes, str)
+    said = [problem.message for problem in wrong]
+    if not len(rows):
+        said.append("no annotation of the classes to score counts, so that there is no AP")
+    if without := int((single & ~truth.counts).sum()):
+        told = count_of(without, "annotation has", "annotations have")
+        said.append(f"{told} an area of 0: not scored, and detections there may count as wrong")
+    keys = truth.pair_keys(image, truth.category[rows])
+    found = find_unmatchable(keys, boxes, sizes, areas == 0)
+    if found and not any(problem.severity == "error" for problem in wrong):
+        said.append(tell_unmatchable(found, len(rows)))
     surplus = find_surplus(image, most) if most is not None else (0, 0)
     if most is not None and surplus[0]:
         said.append(tell_surplus(surplus, most))
-    wrong = check_boxes_of_masks(boxes, extents, sizes, image, str)
-    wrong = wrong or check_box_layout(boxes, sizes, str)
-    said += [problem.message for problem in wrong]
     return tuple(f"{truth.path.name}: {sentence}." for sentence in said)
 
 

@@ -48,12 +48,14 @@ class Reading:
         edges: The edges that boxes in images of some sizes have if they mean this.
         rounding: Share of the image's sides by which rounding may move an edge.
         either: Whether right boxes beside masks of this meaning look the same.
+        of_masks: Whether masks have the meaning, and `edges` is to read their extents.
     """
 
     name: str
     edges: Callable[[FloatArray, FloatArray], FloatArray]
     rounding: float = 0.0
     either: bool = False
+    of_masks: bool = False
 
 
 def edges_of(boxes: FloatArray) -> FloatArray:
@@ -61,7 +63,14 @@ def edges_of(boxes: FloatArray) -> FloatArray:
     return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
 
 
-def _reading(columns: tuple[int, ...], ends: str, whole: float, name: str, step: float) -> Reading:
+def _reading(
+    columns: tuple[int, ...],
+    ends: str,
+    whole: float,
+    name: str,
+    step: float,
+    of_masks: bool = False,
+) -> Reading:
     def edges(boxes: FloatArray, sizes: FloatArray) -> FloatArray:
         first, second = boxes[:, columns[:2]], boxes[:, columns[2:]]
         if ends == "size":
@@ -72,7 +81,7 @@ def _reading(columns: tuple[int, ...], ends: str, whole: float, name: str, step:
         return found * np.tile(sizes / whole, 2) if whole else found
 
     rows_first = (columns, ends, whole) == ((1, 0, 3, 2), "size", 0.0)
-    return Reading(name, edges, step / whole if whole else 0.0, either=rows_first)
+    return Reading(name, edges, step / whole if whole else 0.0, rows_first, of_masks)
 
 
 def _moved(name: str, move: Callable[[Any, Any, Any, Any], tuple[Any, Any]]) -> Reading:
@@ -82,28 +91,24 @@ def _moved(name: str, move: Callable[[Any, Any, Any, Any], tuple[Any, Any]]) -> 
         ends, (w, h) = edges_of(boxes), sizes.T
         x0, y0 = move(ends[:, 0], ends[:, 1], w, h)
         x1, y1 = move(ends[:, 2], ends[:, 3], w, h)
-        lows, highs = (
-            (np.minimum(x0, x1), np.minimum(y0, y1)),
-            (np.maximum(x0, x1), np.maximum(y0, y1)),
-        )
-        return np.stack((*lows, *highs), axis=1)
+        low, high = np.sort(((x0, x1), (y0, y1)), axis=1).swapaxes(0, 1)
+        edges: FloatArray = np.concatenate((low, high)).T
+        return edges
 
     return Reading(name, edges, either=True)
 
 
 _QUARTER = "of images turned by 90 degrees (an EXIF orientation was not applied)"
 
-LAYOUTS = tuple(
+_LAYOUT_READINGS = tuple(
     _reading(columns, ends, whole, name, step)
     for (unit, whole, step), (layout, columns, ends) in product(_UNITS, _LAYOUTS)
     if (name := ", ".join(word for word in (unit, layout) if word))
 )
-"""What boxes may be."""
+PIXEL_LAYOUTS = tuple(reading for reading in _LAYOUT_READINGS if not reading.rounding)
+"""What boxes in pixels may be; in other units all would lie inside their images."""
 
-PIXEL_LAYOUTS = tuple(reading for reading in LAYOUTS if not reading.rounding)
-"""Those in pixels; in other units all boxes would lie inside their images."""
-
-MOVED = (
+_MOVED = (
     _moved("measured from the bottom of the image", lambda x, y, w, h: (x, h - y)),
     _moved("of mirrored images", lambda x, y, w, h: (w - x, y)),
     _moved("of images turned by 180 degrees", lambda x, y, w, h: (w - x, h - y)),
@@ -112,12 +117,11 @@ MOVED = (
     _moved(_QUARTER, lambda x, y, w, h: (y, w - x)),
     _moved(_QUARTER, lambda x, y, w, h: (h - y, x)),
 )
-"""What boxes may be beside masks of another orientation."""
-
-MASKS = tuple(
-    _reading(columns, "corner", whole, unit + rows, step)
+_MASKS = tuple(
+    _reading(columns, "corner", whole, unit + rows, step, of_masks=True)
     for (unit, whole, step), (rows, columns) in product(
         _UNITS[1:], (("", (0, 1, 2, 3)), (", with rows first (y before x)", (1, 0, 3, 2)))
     )
 )
-"""What masks may be beside right boxes; these read extents."""
+READINGS = (*_LAYOUT_READINGS, *_MASKS, *_MOVED)
+"""What boxes and masks that do not agree may be, the likeliest first."""

@@ -9,35 +9,44 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.box_readings import (
-    LAYOUTS,
-    MASKS,
-    MOVED,
-    PIXEL_LAYOUTS,
-    FloatArray,
-    Reading,
-    edges_of,
-)
+from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading, edges_of
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 NameRow = Callable[[int], str]
 
+WRONG_BOXES = frozenset(("box-not-of-mask", "box-layout"))
+"""Kinds of error that explain others: boxes that mean something else reach out of their images."""
+
 _PIXELS = 2.0  # by which an edge may differ
 _EXACT, _ALIKE = 0.02, 0.05  # and in addition as a share of the mask: same box; recognised box
 _SAMPLE = 20_000  # boxes that every reading is tried on
+_FEWEST = 3  # wrong boxes that name a reading
 _MOST = 0.5  # share of the boxes of a file that makes it useless
 _FEW, _RARE = 10, 0.05  # boxes, and their share, that name a reading that fits no majority
 _MANY = 0.2  # share of boxes that may reach out before other readings are tried
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
 _HINT = "compute each box from its mask: left, top, width and height in pixels"
+
+
+class _Pairs(NamedTuple):
+    """Boxes and what their masks reach, row by row, see `check_boxes_of_masks`."""
+
+    boxes: FloatArray
+    extents: FloatArray
+    sizes: FloatArray
+    images: IntArray
+
+    def at(self, rows: IntArray | BoolArray) -> _Pairs:
+        return _Pairs(self.boxes[rows], self.extents[rows], self.sizes[rows], self.images[rows])
 
 
 def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
@@ -85,32 +94,42 @@ def check_boxes_of_masks(
         recognised or beyond half of their overlap; otherwise a warning.
     """
     known = np.flatnonzero(np.isfinite(np.concatenate((extents, boxes), axis=1)).all(axis=1))
-    wrong = known
-    near = _near(edges_of(boxes[wrong]), extents[wrong], sizes[wrong], _EXACT)
-    compared, wrong = len(wrong), wrong[~near]
-    if not len(wrong):
+    pairs = _Pairs(boxes, extents, sizes, images).at(known)
+    differs = ~_near(edges_of(pairs.boxes), pairs.extents, pairs.sizes, _EXACT)
+    wrong, count = known[differs], int(differs.sum())
+    if not count:
         return _check_one_pixel(boxes, extents, known, name_row)
-    parts = boxes[wrong], extents[wrong], sizes[wrong], images[wrong]
+    pairs = pairs.at(differs)
+    padded = _is_padded(pairs)
+    padded &= padded.mean() >= _MOST
     looks: Counter[str] = Counter()
-    for name, count in _recognise(*parts):
-        looks[name] += count
-    recognised = looks.total()
-    apart = int((_overlap(edges_of(parts[0]), parts[1]) < 0.5).sum())
-    useless = max(recognised, apart) >= _MOST * compared
-    what = "; ".join(f"{count:,} look like {name}" for name, count in looks.most_common())
-    if recognised == len(wrong) and len(looks) == 1:
-        what = f"{'it looks' if len(wrong) == 1 else 'they look'} like {next(iter(looks))}"
-    rest = len(wrong) - recognised
-    if rest and not looks:
-        what = "in no way that is recognised" if rest > 1 else ""
+    if count >= _FEWEST:
+        for name, fits in _recognise(pairs.at(~padded)):
+            looks[name] += fits
+    apart = int((_overlap(edges_of(pairs.boxes), pairs.extents) < 0.5)[~padded].sum())
+    useless = max(looks.total(), apart) >= _MOST * len(known)
+    if count >= _FEWEST and padded.any():
+        looks["boxes larger than the mask on every side"] = int(padded.sum())
+    what = ""
+    if looks.total() == count and len(looks) == 1:
+        what = f": they look like {next(iter(looks))}"
+    elif looks:
+        what = ": " + "; ".join(f"{many:,} look like {name}" for name, many in looks.most_common())
+    elif count >= _FEWEST:
+        what = ": in no way that is recognised"
     return [
         Problem(
             "error" if useless else "warning",
             "box-not-of-mask",
-            f"{len(wrong):,} of {count_of(compared, 'box', 'boxes')} "
-            f"{'differs' if len(wrong) == 1 else 'differ'} from the extent of "
-            f"{'its mask' if len(wrong) == 1 else 'their masks'}" + (f": {what}" if what else ""),
-            len(wrong),
+            f"{count:,} of {count_of(len(known), 'box', 'boxes')} "
+            + (
+                "differs from the extent of its mask"
+                if count == 1
+                else "differ from the extent of "
+            )
+            + ("" if count == 1 else "their masks")
+            + what,
+            count,
             examples(_describe(name_row(row), boxes[row], extents[row]) for row in wrong.tolist()),
             _HINT,
         )
@@ -200,62 +219,53 @@ def _check_one_pixel(
     ]
 
 
-def _recognise(
-    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
-) -> Iterator[tuple[str, int]]:
+def _is_padded(pairs: _Pairs) -> BoolArray:
+    """Whether boxes are larger than their masks by as much on both sides, or end at the image."""
+    edges = edges_of(pairs.boxes)
+    low, high = pairs.extents[:, :2] - edges[:, :2], edges[:, 2:] - pairs.extents[:, 2:]
+    ends = np.abs(edges[:, :2]) <= _PIXELS, np.abs(edges[:, 2:] - pairs.sizes) <= _PIXELS
+    alike = np.abs(low - high) <= _PIXELS + _ALIKE * pairs.boxes[:, 2:]
+    padded = (low > -0.5) & (high > -0.5) & (alike | (ends[0] != ends[1]))
+    found: BoolArray = np.logical_and.reduce(padded, axis=1)
+    return found
+
+
+def _recognise(pairs: _Pairs) -> Iterator[tuple[str, int]]:
     """What wrong boxes look like, and how many do; the readings that explain most come first."""
-    left = np.arange(len(boxes))
-    while len(left):
-        parts = boxes[left], extents[left], sizes[left], images[left]
-        name, fits = _best_reading(*parts)
-        if fits.sum() < max(min(_FEW, _MOST * len(left)), _RARE * len(boxes)):
+    rare = _RARE * len(pairs.boxes)
+    while count := len(pairs.boxes):
+        name, fits = _best_reading(pairs)
+        if fits.sum() < max(min(_FEW, _MOST * count), rare):
             return
         yield name, int(fits.sum())
-        left = left[~fits]
+        pairs = pairs.at(~fits)
 
 
-def _best_reading(
-    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
-) -> tuple[str, BoolArray]:
-    some = np.unique(np.linspace(0, len(boxes) - 1, _SAMPLE).astype(np.int64))
-    some_parts = boxes[some], extents[some], sizes[some]
-    found: tuple[int, bool, Reading] | None = None
-    for of_masks, readings in ((False, LAYOUTS), (True, MASKS), (False, MOVED)):
-        for reading in readings:
-            fits = int(_fits(reading, of_masks, *some_parts).sum())
-            if found is None or fits > found[0]:
-                found = fits, of_masks, reading
-    assert found is not None
-    fits, of_masks, reading = found
-    if fits >= _MOST * len(some):
-        subject = "masks" if of_masks else "boxes"
-        if reading.either:
-            subject = _subject(boxes, extents, sizes)
-        name = reading.name if subject == "boxes" else _ASIDE.sub("", reading.name)
-        return f"{subject} {name}", _fits(reading, of_masks, boxes, extents, sizes)
-    name, fitted = _fit(boxes, extents, sizes, images)
-    if fitted.mean() >= max(_MOST, fits / len(some)):
-        return f"{_subject(boxes, extents, sizes)} {name}", fitted
-    subject = "masks" if of_masks else "boxes"
-    return f"{subject} {reading.name}", _fits(reading, of_masks, boxes, extents, sizes)
+def _best_reading(pairs: _Pairs) -> tuple[str, BoolArray]:
+    some = pairs.at(np.unique(np.linspace(0, len(pairs.boxes) - 1, _SAMPLE).astype(np.int64)))
+    reading = max(READINGS, key=lambda one: int(_fits(one, some).sum()))
+    fits, subject = _fits(reading, pairs), "masks" if reading.of_masks else "boxes"
+    if fits.mean() < _MOST:
+        name, fitted = _fit(pairs)
+        if fitted.mean() >= max(_MOST, fits.mean()):
+            return f"{_subject(pairs)} {name}", fitted
+    elif reading.either:
+        subject = _subject(pairs)
+    name = reading.name if subject == "boxes" else _ASIDE.sub("", reading.name)
+    return f"{subject} {name}", fits
 
 
-def _fits(
-    reading: Reading, of_masks: bool, boxes: FloatArray, extents: FloatArray, sizes: FloatArray
-) -> BoolArray:
-    if of_masks:
-        mine, right = reading.edges(extents, sizes), edges_of(boxes)
-    else:
-        mine, right = reading.edges(boxes, sizes), extents
-    return _near(mine, right, sizes, _ALIKE, reading.rounding)
+def _fits(reading: Reading, pairs: _Pairs) -> BoolArray:
+    mine, right = pairs.boxes, pairs.extents
+    if reading.of_masks:
+        mine, right = pairs.extents, edges_of(pairs.boxes)
+    return _near(reading.edges(mine, pairs.sizes), right, pairs.sizes, _ALIKE, reading.rounding)
 
 
-def _fit(
-    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray
-) -> tuple[str, BoolArray]:
+def _fit(pairs: _Pairs) -> tuple[str, BoolArray]:
     """Boxes and masks that are alike but for a factor or a distance, one for each image."""
-    edges = edges_of(boxes)
-    _, image = np.unique(images, return_inverse=True)
+    edges, extents, sizes = edges_of(pairs.boxes), pairs.extents, pairs.sizes
+    _, image = np.unique(pairs.images, return_inverse=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         factors = _median_of(image, edges[:, 2:] / extents[:, 2:])[image]
         # In pixels of the mask, so that the tolerance is that of other readings.
@@ -287,12 +297,15 @@ def _median_of(group: IntArray, values: FloatArray) -> FloatArray:
     )
 
 
-def _subject(boxes: FloatArray, extents: FloatArray, sizes: FloatArray) -> str:
+def _subject(pairs: _Pairs) -> str:
     """Which of two that do not agree is wrong: the one that lies outside the images."""
-    out = [float((~_inside(edges, sizes)).mean()) for edges in (edges_of(boxes), extents)]
-    if abs(out[0] - out[1]) < 0.02:
+    boxes, masks = (
+        float((~_inside(edges, pairs.sizes)).mean())
+        for edges in (edges_of(pairs.boxes), pairs.extents)
+    )
+    if abs(boxes - masks) < 0.02:
         return "boxes (or masks)"
-    return "boxes" if out[0] > out[1] else "masks"
+    return "boxes" if boxes > masks else "masks"
 
 
 def _near(

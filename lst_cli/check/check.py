@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import Problem
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.fields import (
     check_dataset,
     check_images,
-    check_same_classes,
     check_segmentations,
     usable_instances,
 )
 from lst_cli.check.image_overlap import check_listed_twice, check_shared_images
-from lst_cli.check.objects import check_unlearned
+from lst_cli.check.same_classes import check_pair
 from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE, ImageFinder
@@ -135,28 +132,19 @@ def check(
             problems += [problem.at(path) for problem in found]
         datasets.append(dataset)
     ours, theirs = datasets
+    both = " and ".join(dict.fromkeys(map(str, files)))
     if ours is not None and theirs is not None:
-        problems += [
-            problem.at(f"{train} and {val}") for problem in check_same_classes(ours, theirs)
-        ]
+        problems += [problem.at(both) for problem in check_pair(ours, theirs)]
     images_checked = 0
     finder = _finder([one for one in datasets if one is not None], image_dirs)
     if ours is not None and theirs is not None:
-        found = [
-            *check_shared_images(ours, theirs, finder, content=True),
-            *check_unlearned(ours, theirs),
-        ]
-        problems += [problem.at(f"{train} and {val}") for problem in found]
-        learned = np.unique(ours.instances.category_index[usable_instances(ours)])
-        if len(learned) == 1:
-            few = "one class alone has instances; lst split needs two or more"
-            problems.append(Problem("warning", "one-class", few, where=str(train)))
+        found = check_shared_images(ours, theirs, finder, content=True)
+        problems += [problem.at(both) for problem in found]
     if finder is not None:
-        for dataset in (ours, theirs):
-            meter.expect(0 if dataset is None else len(dataset.images) * _BYTES_AN_IMAGE)
-        for dataset in (ours, theirs):
-            if dataset is None:
-                continue
+        checked = {one.sha256: one for one in datasets if one is not None}.values()
+        for dataset in checked:
+            meter.expect(len(dataset.images) * _BYTES_AN_IMAGE)
+        for dataset in checked:
             step = meter.step(len(dataset.images) * _BYTES_AN_IMAGE, unit=_BYTES_AN_IMAGE)
             found = [
                 *check_images(dataset, finder, progress=step, workers=workers, decode=decode),
@@ -198,7 +186,7 @@ def _check_file(
         if skip_unusable:
             dataset = leave_out_unusable(dataset, progress=steps[1])
         found = check_dataset(dataset, training=training)
-        found += check_segmentations(path, dataset, progress=steps[-1])
+        found += check_segmentations(path, dataset, training=training, progress=steps[-1])
     except LstError as error:
         found.append(Problem("error", "unreadable-file", error.message, hint=error.hint))
     return dataset, found

@@ -7,7 +7,6 @@ annotations training may see.
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -18,24 +17,27 @@ import numpy.typing as npt
 
 from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of, examples
 from lst_cli.annotations.read import Dataset, huge_images
-from lst_cli.annotations.segmentations import FAULTS, MOST_PIXELS
+from lst_cli.annotations.segmentations import FAULTS
 from lst_cli.check.image_overlap import check_listed_twice
 from lst_cli.check.images import check_images
 from lst_cli.check.masks import check_segmentations, find_segmentation_faults
-from lst_cli.check.objects import check_doubles, check_unmatchable
-from lst_cli.check.same_classes import check_same_classes
+from lst_cli.images.decode import MAX_PIXELS
 
 __all__ = [
     "Problem",
     "box_faults",
     "check_dataset",
     "check_images",
-    "check_same_classes",
     "check_segmentations",
     "find_segmentation_faults",
     "usable_instances",
     "words_for",
 ]
+
+CROWD_HINT = (
+    "if each marks one object (the brush of CVAT writes 1), set iscrowd to 0 in all of them"
+)
+"""How annotations of single objects that are marked as crowds are corrected."""
 
 _THINNEST = 1e-3  # pixels; a side as thin as this is no side
 _OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
@@ -83,12 +85,11 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
         *_check_empty(dataset),
         *_check_images(dataset),
         *_check_names(dataset),
-        *_check_boxes(dataset),
-        *_check_usable(dataset),
+        *_check_boxes(dataset, training),
+        *_check_usable(dataset, training),
         *_check_federated(dataset),
         *check_listed_twice(dataset),
-        *check_doubles(dataset),
-        *(_check_unused_classes(dataset) if training else check_unmatchable(dataset)),
+        *(_check_unused_classes(dataset) if training else ()),
     ]
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda problem: order[problem.severity])
@@ -106,19 +107,19 @@ def _check_empty(dataset: Dataset) -> Iterator[Problem]:
 
 def _check_images(dataset: Dataset) -> Iterator[Problem]:
     images = dataset.images
-    huge = huge_images(dataset)
+    huge = huge_images(dataset, MAX_PIXELS + 1)
     if len(huge):
         yield Problem(
             "error",
             "huge-image",
-            f"{count_of(len(huge), 'image is', 'images are')} said to have {MOST_PIXELS:,} pixels "
-            "or more, in which no mask can be drawn",
+            f"{count_of(len(huge), 'image is', 'images are')} said to have more than "
+            f"{MAX_PIXELS / 1e6:,.0f} million pixels, the most that are read",
             len(huge),
             examples(
                 f"image {images.ids[row]}: {images.widths[row]} wide and {images.heights[row]} high"
                 for row in huge
             ),
-            "state the size of every image in pixels",
+            "state the size of every image in pixels; cut larger ones into tiles",
         )
 
 
@@ -193,7 +194,7 @@ def box_faults(dataset: Dataset) -> dict[str, tuple[Severity, list[int]]]:
     }
 
 
-def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
+def _check_boxes(dataset: Dataset, training: bool) -> Iterator[Problem]:
     def problem(severity: Severity, kind: str, what: str, rows: Sequence[int]) -> Problem:
         return Problem(
             severity,
@@ -212,14 +213,19 @@ def _check_boxes(dataset: Dataset) -> Iterator[Problem]:
         yield problem("warning", kind, f"{words_for(kind)}, left out", skipped)
     rows = np.flatnonzero(crowd).tolist()
     if rows:
-        yield problem("info", "crowd", "iscrowd, left out of training", rows)
-    if dataset.computed:
+        yield problem(
+            "info",
+            "crowd",
+            f"iscrowd, {'left out of training' if training else 'not scored'}",
+            rows,
+        )
+    for (what, source), count in dataset.computed.items():
         yield Problem(
             "info",
-            "computed-from-mask",
-            f"{count_of(dataset.computed, 'annotation has', 'annotations have')} no bbox or no "
-            "area, which is taken from the mask",
-            dataset.computed,
+            f"{what}-from-{source}",
+            f"{count_of(count, 'annotation has', 'annotations have')} no {what}, which is computed "
+            f"from the {source}",
+            count,
         )
 
 
@@ -233,27 +239,30 @@ def words_for(kind: str) -> str:
     return (_BOX_FAULTS | FAULTS)[kind]
 
 
-def crowd_hint(dataset: Dataset) -> str:
-    """How annotations of single objects that are marked as crowds are corrected."""
-    return (
-        "if each marks one object (the brush of CVAT writes 1), set iscrowd to 0: "
-        f"""sed -i 's/"iscrowd": *1/"iscrowd": 0/g' {shlex.quote(str(dataset.path))}"""
-    )
-
-
-def _check_usable(dataset: Dataset) -> Iterator[Problem]:
-    count = len(dataset.instances)
+def _check_usable(dataset: Dataset, training: bool) -> Iterator[Problem]:
+    instances, count = dataset.instances, len(dataset.instances)
     faults = box_faults(dataset).values()
-    if not count or usable_instances(dataset).any() or any(one == "error" for one, _ in faults):
+    usable = usable_instances(dataset)
+    if not training and usable.any() and not (usable & instances.scored).any():
+        ignored, whole = instances.ignore[usable].sum(), usable.sum()
+        yield Problem(
+            "error",
+            "nothing-to-score",
+            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {ignored:,} "
+            f"{'is' if ignored == 1 else 'are'} marked by ignore, {whole - ignored:,} without area",
+            int(whole),
+            hint="set ignore to 0 and area to the pixels of the mask, or leave area out",
+        )
+    if not count or usable.any() or any(one == "error" for one, _ in faults):
         return  # faulty boxes are told by themselves
-    if dataset.instances.crowd.all() and not dataset.skipped:
+    if instances.crowd.all() and not dataset.skipped:
         yield Problem(
             "error",
             "only-crowds",
             f"every annotation is a crowd (iscrowd is 1 in all {count:,}), so that there is no "
             "class to learn or to score",
             count,
-            hint=crowd_hint(dataset),
+            hint=CROWD_HINT,
         )
     else:
         yield Problem(
@@ -353,8 +362,9 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
 
 def _annotation_name(dataset: Dataset, row: int) -> str:
     instances = dataset.instances
-    image = dataset.images.ids[instances.image_index[row]]
-    return f"annotation {instances.ids[row]} of image {image}: {instances.boxes[row].tolist()}"
+    image, box = dataset.images.ids[instances.image_index[row]], instances.boxes[row]
+    shown = f": {box.tolist()}" if np.isfinite(box).all() else ""
+    return f"annotation {instances.ids[row]} of image {image}{shown}"
 
 
 def _class_examples(dataset: Dataset, rows: Iterable[Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ This reads the file a second time, now for the segmentations.
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of, examples
 from lst_cli.annotations.read import Dataset, iter_segmentations
 from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, SegmentationFault, examine
 from lst_cli.check.boxes import check_boxes
+from lst_cli.check.objects import check_objects
 from lst_cli.errors import LstError
 
 
@@ -67,17 +69,22 @@ def find_segmentation_faults(
 
 
 def check_segmentations(
-    path: Path | str, dataset: Dataset, *, progress: Progress | None = None
+    path: Path | str,
+    dataset: Dataset,
+    *,
+    training: bool = True,
+    progress: Progress | None = None,
 ) -> list[Problem]:
-    """Check the polygons and run-length encodings of a file, and the boxes against them.
+    """Check the masks of a file, the boxes against them, and then what the boxes say.
 
     Args:
         path: The annotation file.
         dataset: What `read_dataset` made of it.
+        training: Whether classes are learned from it, see `check_objects`.
         progress: Called with bytes read and bytes in the file.
 
     Returns:
-        The problems, errors first; empty if there are none.
+        The problems; empty if there are none.
 
     Raises:
         LstError: If the file cannot be read or is not the one of the dataset.
@@ -98,6 +105,13 @@ def check_segmentations(
             None if kind in USABLE else SKIP_HINT,
         )
         for kind, what in FAULTS.items()
-        if (rows := faults.get(kind))
+        if (rows := faults.get(kind)) and (training or kind != "no-pixel")
     ]
-    return [*found, *check_boxes(dataset, np.array(extents).reshape(-1, 4))]
+    if len(faults.get("no-segmentation", ())) == (~instances.crowd).sum() > 0:
+        message = "the file has boxes only; masks are needed, as polygons or RLE"
+        found = [replace(found[0], message=message, hint="give a file with a mask of each object")]
+    boxes = check_boxes(dataset, np.array(extents).reshape(-1, 4))
+    found += boxes
+    if not any(problem.severity == "error" for problem in boxes):
+        found += check_objects(dataset, training=training, no_pixel=faults.get("no-pixel", ()))
+    return found

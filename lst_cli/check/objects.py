@@ -5,6 +5,8 @@ Letters: M annotations. Boxes are left, top, width and height in pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +18,8 @@ IntArray = npt.NDArray[np.int64]
 
 UNMATCHABLE = {
     "no-pixel": "a mask without a pixel",
-    "mostly-outside": "a box that lies more outside the image than inside",
     "below-a-pixel": "a box thinner than a pixel",
+    "mostly-outside": "a box that lies more outside the image than inside",
     "annotated-twice": "the same object as another",
 }
 """Why no detection, or none that non-maximum suppression leaves, matches an annotation."""
@@ -25,52 +27,45 @@ UNMATCHABLE = {
 MOST_DETECTIONS = 300
 """Detections an image that count in LVIS."""
 
-_SAME = 0.5  # pixels by which the boxes of one object may differ
-_SAME_AREA = 0.02  # share by which their areas may
 
-
-def find_doubles(groups: IntArray, boxes: FloatArray, areas: FloatArray) -> dict[int, int]:
+def find_doubles(groups: IntArray, boxes: FloatArray) -> dict[int, int]:
     """Find annotations that repeat another.
 
     Args:
         groups: Those of different groups never repeat each other, shape (M,).
-        boxes: Shape (M, 4).
-        areas: Shape (M,).
+        boxes: Shape (M, 4); those thinner than a pixel tell nothing.
 
     Returns:
         The row of each that repeats an earlier one, and the row of that.
     """
-    order = np.lexsort((boxes[:, 0], groups))
+    rows = np.flatnonzero((boxes[:, 2:] >= 1).all(axis=1))
+    order = rows[np.lexsort((boxes[rows, 0], groups[rows]))]
+    # A fiftieth of a side, or a pixel; in small boxes a tenth, or half a pixel.
+    sides = np.tile(boxes[:, 2:], 2)
+    apart = np.maximum(np.clip(sides / 10, 0.5, 1), sides / 50)
     found: dict[int, int] = {}
     first, step = np.arange(len(order)), 0
     while len(first):
         step += 1
         first = first[first + step < len(order)]
         one, other = order[first], order[first + step]
-        near = (groups[one] == groups[other]) & (boxes[other, 0] - boxes[one, 0] <= _SAME)
+        near = groups[one] == groups[other]
+        near &= boxes[other, 0] - boxes[one, 0] <= apart[one, 0]
         first, one, other = first[near], one[near], other[near]
-        with np.errstate(invalid="ignore"):
-            same = (np.abs(boxes[one] - boxes[other]) <= _SAME).all(axis=1)
-            apart = np.abs(areas[one] - areas[other])
-            same &= ~(apart > _SAME_AREA * np.maximum(areas[one], areas[other]))
+        same = (np.abs(boxes[one] - boxes[other]) <= apart[one]).all(axis=1)
         for pair in np.sort(np.stack((one[same], other[same]), axis=1), axis=1).tolist():
             found[pair[1]] = min(found.get(pair[1], pair[0]), pair[0])
     return dict(sorted(found.items()))
 
 
 def find_unmatchable(
-    pairs: IntArray,
-    boxes: FloatArray,
-    areas: FloatArray,
-    sizes: FloatArray,
-    empty: npt.NDArray[np.bool_],
+    pairs: IntArray, boxes: FloatArray, sizes: FloatArray, empty: npt.NDArray[np.bool_]
 ) -> dict[str, IntArray]:
-    """Find the annotations that count in AP and that no detection matches.
+    """Find annotations that no detection matches, of those that count in AP.
 
     Args:
         pairs: One number for each pair of image and class, shape (M,).
         boxes: Shape (M, 4).
-        areas: Shape (M,); without one an annotation does not count.
         sizes: Width and height of each one's image, shape (M, 2).
         empty: Whose mask has no pixel, shape (M,).
 
@@ -79,15 +74,13 @@ def find_unmatchable(
     """
     low = np.clip(boxes[:, :2], 0, sizes)
     inside = (np.clip(boxes[:, :2] + boxes[:, 2:], 0, sizes) - low).clip(0).prod(axis=1)
-    twice = np.zeros(len(boxes), dtype=np.bool_)
-    twice[list(find_doubles(pairs, boxes, areas))] = True
     kinds = {
         "no-pixel": empty,
-        "mostly-outside": ~(inside > 0.5 * boxes[:, 2:].prod(axis=1)),
         "below-a-pixel": (boxes[:, 2:] < 1).any(axis=1),
-        "annotated-twice": twice,
+        "mostly-outside": ~(inside > 0.5 * boxes[:, 2:].prod(axis=1)),
+        "annotated-twice": np.isin(np.arange(len(boxes)), list(find_doubles(pairs, boxes))),
     }
-    left = areas > 0
+    left = np.ones(len(boxes), dtype=np.bool_)
     found = {}
     for kind, mask in kinds.items():
         rows = np.flatnonzero(left & mask)
@@ -140,95 +133,60 @@ def tell_surplus(surplus: tuple[int, int], most: int) -> str:
     )
 
 
-def check_unmatchable(dataset: Dataset) -> list[Problem]:
-    """Find objects of a validation file that no detection matches, as far as boxes tell."""
+def check_objects(
+    dataset: Dataset, *, training: bool, no_pixel: Sequence[int] = ()
+) -> list[Problem]:
+    """Find objects that are annotated twice and, in a validation file, that nothing can match.
+
+    Args:
+        dataset: The file, its boxes being those of its masks.
+        training: Whether classes are learned from it.
+        no_pixel: Rows of the instances whose masks cover no pixel.
+    """
     instances, images = dataset.instances, dataset.images
-    rows = np.flatnonzero(~instances.crowd & np.isfinite(instances.boxes).all(axis=1))
-    image = instances.image_index[rows].astype(np.int64)
-    found = find_unmatchable(
-        np.arange(len(rows)),  # what is annotated twice is a problem of its own
-        instances.boxes[rows],
-        instances.areas[rows],
-        np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64),
-        np.zeros(len(rows), dtype=np.bool_),
-    )
-    problems = []
-    if found:
-        places = [place for kind in found.values() for place in kind.tolist()]
-        problems.append(
-            Problem(
-                "warning",
-                "unmatchable",
-                tell_unmatchable(found, len(rows)),
-                len(places),
-                examples(
-                    f"annotation {instances.ids[rows[place]]} of image {images.ids[image[place]]}: "
-                    f"{instances.boxes[rows[place]].tolist()}"
-                    for place in places
-                ),
-            )
-        )
-    if (surplus := find_surplus(image, MOST_DETECTIONS))[0]:
-        message = tell_surplus(surplus, MOST_DETECTIONS)
-        problems.append(Problem("info", "many-objects", message, surplus[0]))
-    return problems
-
-
-def check_unlearned(train: Dataset, val: Dataset) -> list[Problem]:
-    """Find objects of classes that have no training instance."""
-    learned = train.categories.ids[np.unique(train.instances.category_index)]
-    category_ids = val.categories.ids[val.instances.category_index[~val.instances.crowd]]
-    unknown = category_ids[~np.isin(category_ids, learned)]
-    if not len(unknown):
-        return []
-    names = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
-    ids = np.unique(unknown)
-    return [
-        Problem(
-            "info",
-            "class-not-learned",
-            f"{count_of(len(unknown), 'validation object', 'validation objects')} of "
-            f"{count_of(len(ids), 'class', 'classes')} without a training instance are in no phase "
-            "and not evaluated",
-            len(unknown),
-            examples(f"category {one} ({names[one]})" for one in ids.tolist()),
-        )
-    ]
-
-
-def check_doubles(dataset: Dataset) -> list[Problem]:
-    """Find objects that are annotated twice, by one class or by two."""
-    instances = dataset.instances
-    rows = np.flatnonzero(~instances.crowd & np.isfinite(instances.boxes).all(axis=1))
-    image = instances.image_index[rows].astype(np.int64)
-    pair = image * max(len(dataset.categories), 1) + instances.category_index[rows]
-    boxes, areas = instances.boxes[rows], instances.areas[rows]
-    twice = find_doubles(pair, boxes, areas)
+    counts = ~instances.crowd if training else instances.scored
+    rows = np.flatnonzero(counts & np.isfinite(instances.boxes).all(axis=1))
+    boxes, image = instances.boxes[rows], instances.image_index[rows].astype(np.int64)
+    pairs = image * max(len(dataset.categories), 1) + instances.category_index[rows]
+    twice = find_doubles(pairs, boxes)
     classes = {
         row: first
-        for row, first in find_doubles(image, boxes, areas).items()
-        if pair[row] != pair[first] and row not in twice
+        for row, first in find_doubles(image, boxes).items()
+        if pairs[row] != pairs[first] and row not in twice
     }
 
-    def name(row: int, first: int) -> str:
-        one, other = rows[row], rows[first]
-        return (
-            f"annotation {instances.ids[one]} of image {dataset.images.ids[image[row]]} is "
-            f"annotation {instances.ids[other]}: {instances.boxes[one].tolist()}"
-        )
+    def name(row: int) -> str:
+        number = f"annotation {instances.ids[rows[row]]} of image {images.ids[image[row]]}"
+        first = twice.get(row, classes.get(row))
+        again = "" if first is None else f" is annotation {instances.ids[rows[first]]}"
+        return f"{number}{again}: {boxes[row].tolist()}"
 
     found = []
-    if twice:
+    if training and twice:
         found.append(
             Problem(
                 "warning",
                 "annotated-twice",
                 f"{count_of(len(twice), 'annotation repeats', 'annotations repeat')} another of "
-                "the same image, class and box: it counts twice in training, and in evaluation "
-                "the second is missed",
+                f"the same image, class and box, and {'counts' if len(twice) == 1 else 'count'} "
+                "again in training",
                 len(twice),
-                examples(name(*item) for item in twice.items()),
+                examples(map(name, twice)),
                 "remove the second of each",
+            )
+        )
+    sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
+    lost = {} if training else find_unmatchable(pairs, boxes, sizes, np.isin(rows, list(no_pixel)))
+    if lost:
+        places = [place for kind in lost.values() for place in kind.tolist()]
+        found.append(
+            Problem(
+                "warning",
+                "unmatchable",
+                tell_unmatchable(lost, len(rows)),
+                len(places),
+                examples(map(name, places)),
+                "remove the second of each that is annotated twice" if twice else None,
             )
         )
     if classes:
@@ -236,10 +194,14 @@ def check_doubles(dataset: Dataset) -> list[Problem]:
             Problem(
                 "info",
                 "two-classes",
-                f"{count_of(len(classes), 'annotation has', 'annotations have')} the box and area "
-                "of another of the same image, but another class",
+                f"{count_of(len(classes), 'annotation has', 'annotations have')} the box of "
+                "another of the same image, but another class",
                 len(classes),
-                examples(name(*item) for item in classes.items()),
+                examples(map(name, classes)),
             )
         )
+    surplus = find_surplus(image, MOST_DETECTIONS)
+    if not training and surplus[0]:
+        message = tell_surplus(surplus, MOST_DETECTIONS)
+        found.append(Problem("info", "many-objects", message, surplus[0]))
     return found

@@ -1,9 +1,17 @@
-"""Whether two annotation files are of one release and mean the same classes."""
+"""Whether a training and a validation file go together: their layouts and their classes."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Dataset
+from lst_cli.check.fields import usable_instances
+
+
+def check_pair(train: Dataset, val: Dataset) -> list[Problem]:
+    """Check that two files can be split together."""
+    return [*check_same_classes(train, val), *check_learned(train, val)]
 
 
 def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
@@ -27,30 +35,77 @@ def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
                 "layouts-differ",
                 f"the training file has the layout {train.layout}, "
                 f"the validation file {val.layout}",
-                hint="take both files from one release; if they are, give the images of both "
-                "the same fields (file_name in both or in neither)",
+                hint="give the images of both files the same fields: file_name in both or in "
+                "neither, and so with neg_category_ids; take LVIS files from one release",
             )
         )
     ours = dict(zip(train.categories.ids.tolist(), train.categories.names, strict=True))
     theirs = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
-    different = [
-        number for number in sorted(ours | theirs) if ours.get(number) != theirs.get(number)
+    alone = sorted(ours.keys() ^ theirs.keys())
+    renamed = sorted(one for one in ours.keys() & theirs.keys() if ours[one] != theirs[one])
+    counts = [
+        f"{count_of(len(numbers), 'category_id', 'category_ids')} {has if one else have} {what}"
+        for numbers, has, have, what in (
+            (
+                renamed,
+                "has",
+                "have",
+                "another name in the validation file than in the training file",
+            ),
+            (alone, "is", "are", "in only one of the two files"),
+        )
+        if numbers
+        for one in (len(numbers) == 1,)
     ]
-    if different:
+    if counts:
         found.append(
             Problem(
                 "error",
                 "classes-differ",
-                f"{count_of(len(different), 'category_id has', 'category_ids have')} another name "
-                "in the validation file than in the training file, or "
-                f"{'is' if len(different) == 1 else 'are'} in only one of them",
-                len(different),
+                "; ".join(counts),
+                len(renamed) + len(alone),
                 examples(
                     f"category {number}: {_quoted(ours.get(number))} in training, "
                     f"{_quoted(theirs.get(number))} in validation"
-                    for number in different
+                    for number in sorted(renamed + alone)
                 ),
-                "take both files from one release (LVIS v0.5 and v1 have different classes)",
+                'give both files the same list "categories"; take LVIS files from one release',
+            )
+        )
+    return found
+
+
+def check_learned(train: Dataset, val: Dataset) -> list[Problem]:
+    """Check that there are two classes to learn, and find objects of classes without any."""
+    found: list[Problem] = []
+    used = np.unique(train.instances.category_index[usable_instances(train)])
+    if len(used) == 1:
+        found.append(
+            Problem(
+                "error",
+                "one-class",
+                f"only one class has usable training instances, {train.categories.names[used[0]]}; "
+                "a split needs two or more, with --joint too",
+                hint="annotate objects of more classes, or give another training file",
+            )
+        )
+    objects = val.categories.ids[val.instances.category_index[val.instances.scored]]
+    unknown = objects[~np.isin(objects, train.categories.ids[used])]
+    if len(unknown) and len(used):
+        names = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
+        ids = np.unique(unknown)
+        none = len(unknown) == len(objects)
+        found.append(
+            Problem(
+                "error" if none else "info",
+                "class-not-learned",
+                f"{'all ' if none else ''}"
+                f"{count_of(len(unknown), 'validation object', 'validation objects')} of "
+                f"{count_of(len(ids), 'class', 'classes')} without a training instance are in no "
+                f"phase and not evaluated{', so that there is no AP' if none else ''}",
+                len(unknown),
+                examples(f"category {one} ({names[one]})" for one in ids.tolist()),
+                "give a validation file with objects of the classes in training" if none else None,
             )
         )
     return found

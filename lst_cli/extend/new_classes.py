@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.fields import crowd_hint, usable_instances
+from lst_cli.check.fields import CROWD_HINT, usable_instances
 from lst_cli.errors import LstError
 from lst_cli.phases.order import order_classes
 from lst_cli.text import did_you_mean
@@ -85,7 +85,7 @@ def choose_new_classes(
             f"{path}: class {quoted(categories.names[row])} has "
             f"{count_of(int(boxes[row]), 'annotation', 'annotations')} but no usable box: crowds "
             "and boxes without area inside the image do not count",
-            crowd_hint(dataset) if only_crowds else "correct or remove its annotations",
+            CROWD_HINT if only_crowds else "correct or remove its annotations",
         )
     rows = order_classes(categories.ids, np.where(chosen, counts, 0))
     taught = usable & chosen[dataset.instances.category_index]

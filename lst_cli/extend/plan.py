@@ -117,7 +117,7 @@ def check_addition(
         path = str(dataset.path)
         problems = [
             *check_dataset(dataset, training=dataset is train),
-            *check_segmentations(dataset.path, dataset),
+            *check_segmentations(dataset.path, dataset, training=dataset is train),
         ]
         refuse_errors(problems, path, f"mend {path}")
         missing = check_images(

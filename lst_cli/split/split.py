@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.fields import check_same_classes, usable_instances
+from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import check_shared_images
+from lst_cli.check.same_classes import check_pair
 from lst_cli.display.class_plots import plot_class_counts, plot_replay_balance
 from lst_cli.display.records import ReplayBalance, ReportClass
 from lst_cli.errors import LstError
@@ -115,7 +116,7 @@ def read_datasets(
     """
     train_set = read_checked(train, training=True, skip_unusable=skip_unusable, warn=warn)
     val_set = read_checked(val, training=False, skip_unusable=skip_unusable, warn=warn)
-    refuse_errors(check_same_classes(train_set, val_set), f"{train} and {val}")
+    refuse_errors(check_pair(train_set, val_set), f"{train} and {val}")
     return train_set, val_set
 
 

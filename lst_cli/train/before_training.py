@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from lst_cli.annotations.json_stream import Progress
-from lst_cli.annotations.problems import SKIP_HINT, Problem
+from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of
 from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.check.boxes import WRONG_BOXES
 from lst_cli.check.check import check
 from lst_cli.check.fields import check_dataset, check_images, check_segmentations
 from lst_cli.check.unusable import read_usable
@@ -109,7 +110,7 @@ def read_checked(
     read = read_usable if skip_unusable else read_dataset
     dataset = read(path, progress=progress)
     problems = check_dataset(dataset, training=training)
-    problems += check_segmentations(path, dataset, progress=progress)
+    problems += check_segmentations(path, dataset, training=training, progress=progress)
     look = f"lst check --{'train' if training else 'val'} {shlex.quote(str(path))}"
     refuse_errors(problems, str(path), look)
     if warn is not None:
@@ -133,6 +134,8 @@ def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst
     errors = [problem for problem in problems if problem.severity == "error"]
     if not errors:
         return
-    first = errors[0]
-    more = f" (and {len(errors) - 1} more kind(s) of error)" if len(errors) > 1 else ""
+    # Boxes of another meaning reach out of their images, too: what is wrong comes first.
+    first = min(errors, key=lambda problem: problem.kind not in WRONG_BOXES)
+    rest = len(errors) - 1
+    more = f" (and {count_of(rest, 'more kind', 'more kinds')} of error)" if rest else ""
     raise LstError(f"{first.at(first.where or where).sentence}{more}", first.hint or look)

@@ -168,7 +168,10 @@ def test_a_network_that_detectron2_refuses_leaves_no_phase_begun(
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [(None, "weights.pkl: No such file"), (b"cos\nsystem\n(S'true'\ntR.", "it would run os.system")],
+    [
+        (None, "weights.pkl: No such file"),
+        (b"cos\nsystem\n(S'true'\ntR.", "it would run os.system"),
+    ],
 )
 def test_weights_that_cannot_be_used_leave_no_phase_begun(
     fresh: Workspace, run: Run, content: bytes | None, part: str

@@ -69,7 +69,7 @@ def command(
             decode=decode,
             progress=lambda done, total: tell("checking", done, total),
         )
-    files = " and ".join(str(path) for path in (train, val) if path is not None)
+    files = " and ".join(dict.fromkeys(str(path) for path in (train, val) if path is not None))
     if as_json:
         print_json(report.as_dict())
     else:

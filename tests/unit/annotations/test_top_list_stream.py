@@ -112,7 +112,7 @@ def test_a_wrong_type_names_record_and_field(write: Callable[..., Path], block_s
     records[33]["box"] = [1, "two"]
     message = error_of(write(json.dumps(records)), block_size).message
     assert message.endswith(
-        "'things' value in row 33 (id 33), field box[1]: expected float, got str"
+        "'things' value in row 33 (id 33), field box[1]: expected a number, got text"
     )
 
 

@@ -159,7 +159,7 @@ def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(
     assert truth.ids.tolist() == [10, 11, 12]
     assert truth.labelled_absent(np.arange(6)).tolist() == [True] * 4 + [False, True]
     assert named(truth, truth.partial) == [(3, 1)]
-    assert truth.notes[1].startswith("1 crowd annotations are left out")
+    assert truth.notes[1].startswith("1 crowd annotation is left out")
     found = [draw.detection(1, 1, 0.4, BOX), draw.detection(3, 1, 0.9, BOX)]
     assert score(content, found, "bbox", [1]).summary["AP"] > 0.999
 
@@ -261,7 +261,7 @@ def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
         ("annotations", {"ignore": "yes"}, r"annotation in row 0 \(id 10\), field ignore"),
         ("annotations", {"area": "big"}, r"annotation in row 0 \(id 10\), field area: expected"),
         ("annotations", {"bbox": [float("nan")] * 4}, "field bbox: NaN is not a number"),
-        ("annotations", {"bbox": [0, 0, 1]}, "field bbox: expected array of length 4"),
+        ("annotations", {"bbox": [0, 0, 1]}, "bbox has 3 numbers; give four, or none"),
         ("categories", {"frequency": 3}, r"category in row 0 \(id 1\), field frequency"),
         ("images", {"height": 0}, "image 1 is said to be 220 wide and 0 high"),
         ("annotations", {"id": 10**30}, "more than 64 bits"),

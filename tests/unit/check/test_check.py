@@ -15,7 +15,7 @@ from lst_cli.check.check import check
 
 @pytest.fixture
 def content() -> dict[str, Any]:
-    """One image with one object."""
+    """One image with an object of each of two classes."""
     return {
         "images": [
             {
@@ -35,9 +35,20 @@ def content() -> dict[str, Any]:
                 "bbox": [1, 1, 4, 4],
                 "area": 16,
                 "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]],
-            }
+            },
+            {
+                "id": 2,
+                "image_id": 1,
+                "category_id": 2,
+                "bbox": [5, 1, 2, 3],
+                "area": 6,
+                "segmentation": [[5, 1, 7, 1, 7, 4, 5, 4]],
+            },
         ],
-        "categories": [{"id": 1, "name": "cat", "frequency": "r"}],
+        "categories": [
+            {"id": 1, "name": "cat", "frequency": "r"},
+            {"id": 2, "name": "dog", "frequency": "r"},
+        ],
     }
 
 
@@ -58,7 +69,7 @@ def test_good_files_pass(files: tuple[Path, Path, Path]) -> None:
     calls: list[tuple[int, int | None]] = []
     report = check(train, val, [images], progress=lambda *call: calls.append(call))
     assert report.ok
-    assert [problem.kind for problem in report.problems] == ["one-class"]
+    assert report.problems == ()
     assert report.images_checked == 2
     done, total = calls[-1]
     assert done == total
@@ -66,7 +77,7 @@ def test_good_files_pass(files: tuple[Path, Path, Path]) -> None:
     summary = report.as_dict()
     assert json.loads(json.dumps(summary)) == summary
     assert summary["ok"]
-    assert summary["train"]["usable_instances"] == 1
+    assert summary["train"]["usable_instances"] == 2
 
 
 def test_one_run_shows_what_is_wrong_with_everything(
@@ -85,11 +96,13 @@ def test_one_run_shows_what_is_wrong_with_everything(
         ("box-no-area", str(train)),
         ("short-polygon", str(train)),
         ("classes-differ", f"{train} and {val}"),
+        ("one-class", f"{train} and {val}"),
         ("image-size", str(train)),
         ("image-size", str(val)),
     }
     assert {problem.kind for problem in report.problems} - {p.kind for p in report.errors} == {
         "class-without-instances",
+        "class-not-learned",
         "shared-images",
     }
 
@@ -127,7 +140,7 @@ def test_without_directories_the_current_one_is_looked_at_if_an_image_is_there(
     monkeypatch.chdir(tmp_path / "elsewhere")
     report = check(train, val, [])
     assert report.ok
-    assert [problem.kind for problem in report.problems] == ["one-class", "images-not-checked"]
+    assert [problem.kind for problem in report.problems] == ["images-not-checked"]
 
 
 def test_decoding_finds_what_headers_hide(files: tuple[Path, Path, Path]) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Categories, Dataset, Images, Instances
-from lst_cli.check.fields import check_dataset, check_same_classes, usable_instances
+from lst_cli.check.fields import check_dataset, usable_instances
+from lst_cli.check.same_classes import check_same_classes
 
 Read = Callable[..., Dataset]
 
@@ -45,7 +46,7 @@ def test_a_good_file_has_no_problems(read: Read, two_classes: Any) -> None:
         ([1, 2, 3, 0], "box-no-area", "error", False),
         ([1, 2, -3, 4], "box-no-area", "error", False),
         ([1, 2, -3, -4], "box-no-area", "error", False),
-        ([0, 0, 0, 0], "box-no-area", "error", False),
+        ([0, 0.1, 0, 0], "box-no-area", "error", False),
         ([8, 2, 3, 4], "box-outside", "error", False),
         ([1, 6, 3, 4], "box-outside", "error", False),
         ([-3, 2, 3, 4], "box-outside", "error", False),
@@ -111,7 +112,7 @@ def test_classes_without_usable_instances_are_a_warning_in_training_only(
     assert found(dataset) == {"class-without-instances": ("warning", 1)}
     assert only(check_dataset(dataset), "class-without-instances").examples == ("category 9 (eel)",)
     assert found(dataset, training=False) == {}
-    two_classes["annotations"][1]["bbox"] = [0, 0, 0, 0]
+    two_classes["annotations"][1]["bbox"] = [0, 0, 0, 1]
     assert found(read(two_classes))["class-without-instances"] == ("warning", 2)
 
 

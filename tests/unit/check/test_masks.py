@@ -73,7 +73,9 @@ def test_rows_are_those_of_the_file_and_errors_come_first(
     }
     assert calls[-1] == path.stat().st_size
     problems = check_segmentations(path, dataset)
-    assert [problem.severity for problem in problems] == ["error", "warning"]
+    assert [problem.kind for problem in problems] == [
+        "short-polygon", "some-short-polygons", "annotated-twice",
+    ]  # fmt: skip
     assert problems[0].message == "300 annotations with no polygon of three points or more"
 
 

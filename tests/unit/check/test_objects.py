@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.annotations.read import Dataset
+from lst_cli.check.masks import check_segmentations
 from lst_cli.check.objects import (
-    check_doubles,
+    check_objects,
     find_doubles,
     find_unmatchable,
     tell_unmatchable,
@@ -24,11 +26,11 @@ Read = Callable[..., Dataset]
     [
         ({}, "annotated-twice"),
         ({"bbox": [1.2, 2.0, 3.0, 4.0]}, "annotated-twice"),
-        ({"area": 12.1}, "annotated-twice"),
+        ({"area": 6.0}, "annotated-twice"),
+        ({"ignore": 1}, "annotated-twice"),
         ({"segmentation": {"size": [6, 8], "counts": [8, 30, 10]}}, "annotated-twice"),
         ({"category_id": 5}, "two-classes"),
         ({"bbox": [1.0, 2.0, 4.0, 4.0]}, None),
-        ({"area": 6.0}, None),
         ({"image_id": 1}, None),
         ({"iscrowd": 1}, None),
     ],
@@ -36,13 +38,36 @@ Read = Callable[..., Dataset]
 def test_an_object_annotated_again_is_found(
     read: Read, two_classes: Any, change: dict[str, Any], kind: str | None
 ) -> None:
-    assert check_doubles(read(two_classes)) == []
+    for training in (True, False):
+        assert check_objects(read(two_classes), training=training) == []
     two_classes["annotations"].append({**two_classes["annotations"][0], "id": 99, **change})
-    found = check_doubles(read(two_classes))
+    found = check_objects(read(two_classes), training=True)
     assert [problem.kind for problem in found] == ([kind] if kind else [])
     if kind:
         assert found[0].severity == ("warning" if kind == "annotated-twice" else "info")
         assert found[0].examples[0].startswith("annotation 99 of image 2 is annotation 11: [")
+    if kind == "annotated-twice":
+        assert found[0].message.endswith("class and box, and counts again in training")
+        missed = check_objects(read(two_classes), training=False)
+        assert [problem.kind for problem in missed] == ["unmatchable"] * ("ignore" not in change)
+        for problem in missed:
+            assert problem.message.endswith(": 1 with the same object as another")
+            assert problem.hint == "remove the second of each that is annotated twice"
+
+
+@pytest.mark.parametrize(
+    ("side", "shift", "same"),
+    [(5, 0.5, True), (5, 1, False), (10, 1, True), (40, 1, True), (40, 1.5, False), (400, 8, True),
+     (400, 9, False)],
+)  # fmt: skip
+def test_a_copy_may_be_off_by_a_pixel_or_a_fiftieth_but_not_by_much_of_a_small_box(
+    side: float, shift: float, same: bool
+) -> None:
+    box = np.array([3, 3, side, side], dtype=np.float64)
+    for column in range(4):
+        moved = box + shift * (np.arange(4) == column)
+        found = find_doubles(np.zeros(2, dtype=np.int64), np.stack((box, moved)))
+        assert found == ({1: 0} if same else {})
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
@@ -50,16 +75,70 @@ def test_an_object_annotated_again_is_found(
 def test_doubles_are_those_that_comparing_all_with_all_finds(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     groups = random.integers(0, 3, count)
-    boxes = random.integers(0, 3, (count, 4)) * 0.4
-    areas = random.integers(1, 3, count).astype(np.float64)
+    boxes = random.integers(0, 3, (count, 4)) * 0.4 + (0, 0, 0.8, 0.8)
     expected = {}
     for row in range(count):
         for first in range(row):
             near = np.abs(boxes[row] - boxes[first]).max() <= 0.5
-            if near and groups[row] == groups[first] and areas[row] == areas[first]:
+            wide = min(boxes[row, 2:].min(), boxes[first, 2:].min()) >= 1
+            if near and wide and groups[row] == groups[first]:
                 expected[row] = first
                 break
-    assert find_doubles(groups, boxes, areas) == expected
+    assert find_doubles(groups, boxes) == expected
+
+
+def _shares(box: list[float]) -> list[float]:
+    return [box[0] / 8, box[1] / 6, box[2] / 8, box[3] / 6]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda box: [0.1, 0.1, 0.2, 0.2],
+        lambda box: [0, 0, 20, 10],
+        lambda box: [1, 1, 1, 1],
+        _shares,
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
+    write: Callable[..., Path], read: Read, two_classes: Any, wrong: Any, training: bool
+) -> None:
+    two_classes["images"][1] |= {"width": 20, "height": 10}
+    two_classes["annotations"] = [
+        {
+            **two_classes["annotations"][0],
+            "id": x,
+            "area": 4,
+            "category_id": 5 + 2 * (x % 4 == 0),
+            "bbox": wrong([x, 2, 2, 2]),
+            "segmentation": [[x, 2, x + 2, 2, x + 2, 4, x, 4]],
+        }
+        for x in range(0, 18, 2)
+    ]
+    found = check_segmentations(write(two_classes), read(two_classes), training=training)
+    assert {problem.kind for problem in found} <= {"box-not-of-mask", "box-layout"}
+    assert [problem.severity for problem in found] == ["error"]
+
+
+def test_what_is_lost_in_a_validation_file_is_told_once(
+    write: Callable[..., Path], read: Read, two_classes: Any
+) -> None:
+    first = two_classes["annotations"][0]
+    thin = {"bbox": [1, 1, 0.5, 1], "segmentation": [[1.2, 1.2, 1.4, 1.2, 1.4, 1.4]], "area": 1}
+    two_classes["annotations"] += [
+        {**first, "id": 20},
+        {**first, **thin, "id": 21},
+        {**first, **thin, "id": 22},  # not the same object: nothing can be told of such boxes
+        {**first, **thin, "id": 23, "ignore": 1},
+        {**first, **thin, "id": 24, "area": 0},
+    ]
+    (problem,) = check_segmentations(write(two_classes), read(two_classes), training=False)
+    assert (problem.kind, problem.count) == ("unmatchable", 3)
+    assert problem.message == (
+        "3 of 6 annotations count as missed whatever is detected: 2 with a mask without a pixel, "
+        "1 with the same object as another"
+    )
 
 
 def test_what_no_detection_can_match_is_counted_once_under_its_first_kind() -> None:
@@ -70,31 +149,27 @@ def test_what_no_detection_can_match_is_counted_once_under_its_first_kind() -> N
             [40, 40, 5, 5],  # without a pixel
             [-15, 0, 20, 20],  # three quarters outside
             [60, 60, 0.4, 9],  # thin
-            [-15, 0, 20, 20],  # outside, but does not count
             [90, 0, 20, 20],  # half inside
             [-4, 0, 20, 20],
         ],
         dtype=np.float64,
     )
-    areas = np.array([400, 400, 25, 400, 4, 0, 400, 400], dtype=np.float64)
-    empty = np.arange(8) == 2
-    sizes = np.full((8, 2), 100.0)
-    found = find_unmatchable(np.zeros(8, dtype=np.int64), boxes, areas, sizes, empty)
+    empty = np.arange(7) == 2
+    sizes = np.full((7, 2), 100.0)
+    found = find_unmatchable(np.zeros(7, dtype=np.int64), boxes, sizes, empty)
     assert {kind: rows.tolist() for kind, rows in found.items()} == {
         "no-pixel": [2],
-        "mostly-outside": [3, 6],
         "below-a-pixel": [4],
+        "mostly-outside": [3, 5],
         "annotated-twice": [1],
     }
-    assert tell_unmatchable(found, 8).startswith(
-        "5 of 8 annotations count as missed whatever is detected: 1 with a mask without a pixel, "
+    assert tell_unmatchable(found, 7).startswith(
+        "5 of 7 annotations count as missed whatever is detected: 1 with a mask without a pixel, "
     )
 
 
 def test_boxes_with_infinity_do_not_stop_the_count() -> None:
     boxes = np.array([[0, 0, np.inf, 1], [np.nan, 0, 1, 1]])
-    one = np.ones(2)
-    found = find_unmatchable(
-        np.zeros(2, dtype=np.int64), boxes, one, np.full((2, 2), 9.0), np.zeros(2, dtype=np.bool_)
-    )
+    none = np.zeros(2, dtype=np.int64)
+    found = find_unmatchable(none, boxes, np.full((2, 2), 9.0), none.astype(bool))
     assert found["mostly-outside"].tolist() == [0, 1]

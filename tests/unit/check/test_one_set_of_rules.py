@@ -14,6 +14,7 @@ import pytest
 from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
 from lst_cli.annotations.segmentations import draw_mask, examine
 from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.check.check import check
 from lst_cli.check.fields import usable_instances
 from lst_cli.errors import LstError
@@ -76,6 +77,10 @@ ACCEPTED = {
     "an RLE in numbers": annotation(segmentation=FULL_RLE),
     "no box": annotation(bbox=GONE),
     "a box of null": annotation(bbox=None),
+    "an empty box": annotation(bbox=[]),
+    "a box of zeros": annotation(bbox=[0, 0, 0, 0]),
+    "a box of zeros with an area of zero": annotation(bbox=[0.0] * 4, area=0),
+    "boxes of zeros": every(bbox=[0, 0, 0, 0]),
     "no area": annotation(area=GONE),
     "neither box nor area": annotation(bbox=GONE, area=None),
     "no box and an RLE": annotation(bbox=GONE, area=GONE, segmentation=FULL_RLE),
@@ -134,6 +139,7 @@ REFUSED = {
     "every annotation a crowd": (every(iscrowd=1), "only-crowds"),
     "every annotation a crowd by true": (every(iscrowd=True), "only-crowds"),
     "an image too large to draw in": (image(width=2**20, height=2**10), "huge-image"),
+    "an image too large to read": (image(width=20_000, height=10_001), "huge-image"),
     "a nameless image": (image(coco_url=GONE), "nameless-image"),
     "another class name": (category(name="something else"), "classes-differ"),
     "ignore is text": (annotation(ignore="0"), "unreadable-file"),
@@ -141,7 +147,6 @@ REFUSED = {
     "area is text": (annotation(area="12"), "unreadable-file"),
     "a box of text": (annotation(bbox="1 1 5 5"), "unreadable-file"),
     "a box of three": (annotation(bbox=[1, 2, 3]), "unreadable-file"),
-    "an empty box": (annotation(bbox=[]), "unreadable-file"),
     "a frequency in numbers": (category(frequency=3), "unreadable-file"),
     "a list of names": (image(neg_category_ids=["cat"]), "unreadable-file"),
     "a list that is none": (image(not_exhaustive_category_ids=7), "unreadable-file"),
@@ -155,6 +160,15 @@ OF_ONE_ANNOTATION = {
     if kind.split("-")[0] in ("short", "no", "unreadable", "far", "rle", "empty", "box")
     and kind != "unreadable-file"
     and not name.startswith(("no masks at all", "boxes and areas"))
+}
+
+
+# Validation files in which nothing can be scored, whatever the training file is.
+NOTHING_TO_SCORE = {
+    "all to be ignored": (every(ignore=1), "nothing-to-score"),
+    "all without area": (every(area=0), "nothing-to-score"),
+    "areas below zero": (every(area=-1.5), "nothing-to-score"),
+    "only classes that nobody learns": (every(category_id=12), "class-not-learned"),
 }
 
 
@@ -274,6 +288,56 @@ def test_what_something_refuses_check_and_split_say_first(
     assert f"{where}.json" in refused[0]
     assert "\n" not in refused[0]
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("name", list(NOTHING_TO_SCORE))
+def test_a_validation_file_that_gives_no_ap_is_refused_and_its_evaluation_says_so(
+    files: Any, tmp_path: Path, name: str
+) -> None:
+    mutate, kind = NOTHING_TO_SCORE[name]
+    train, val = files(mutate, "val")
+    (error,) = check(train, val, []).errors
+    assert error.kind == kind
+    assert "AP" in error.message
+    (refused,) = use(train, val, tmp_path / "work")
+    assert refused.startswith("split: ")
+    assert "val.json" in refused
+    notes = truth_notes(
+        build_ground_truth(read_dataset(val), [1, 2, 3], dict.fromkeys((1, 2, 3), 9)), 300
+    )
+    assert any("no AP" in note for note in notes)
+    if "area" in name:
+        assert any("have an area of 0: not scored" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        every(category_id=3),
+        every(category_id=3, iscrowd=0),
+        lambda train: train["annotations"].__delitem__(slice(1, None)),
+    ],
+)
+def test_one_class_is_refused_by_check_and_by_split_with_joint_training(
+    files: Any, tmp_path: Path, learned: Any
+) -> None:
+    train, val = files(learned, "train")
+    errors = {one.kind: one for one in check(train, val, []).errors}
+    assert "a split needs two or more, with --joint too" in errors["one-class"].message
+    with pytest.raises(LstError, match="only one class has usable training instances, class"):
+        split_recipe.read_datasets(train, val)
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+def test_a_class_that_skipping_leaves_alone_is_refused(files: Any, where: str) -> None:
+    def lose(document: dict[str, Any]) -> None:
+        for record in document["annotations"]:
+            if record["category_id"] != 7 or where == "val":
+                del record["segmentation"]
+
+    train, val = files(lose, where)
+    kinds = {one.kind for one in check(train, val, [], skip_unusable=True).errors}
+    assert ("one-class" if where == "train" else "no-usable-annotation") in kinds
 
 
 @pytest.mark.parametrize("where", ["train", "val"])
