@@ -51,7 +51,7 @@ class AnnotationRecord(msgspec.Struct, gc=False):
 
     def __post_init__(self) -> None:
         if self.bbox and len(self.bbox) != 4:
-            raise ValueError(f"bbox has {len(self.bbox)} numbers; give four, or none")
+            raise ValueError(f"field bbox has {len(self.bbox)} numbers; give four, or none")
 
 
 class RawSegmentation(msgspec.Struct, gc=False):

@@ -257,11 +257,11 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         (change("categories", []), "3 annotations name categories that are not in the file"),
         (
             change("annotations/0/bbox", [1, 2, 3]),
-            "annotation in row 0 (id 11): bbox has 3 numbers; give four, or none",
+            "annotation in row 0 (id 11): field bbox has 3 numbers; give four, or none",
         ),
         (
             change("annotations/0/bbox", [1, 2, 3, 4, 5]),
-            "annotation in row 0 (id 11): bbox has 5 numbers; give four, or none",
+            "annotation in row 0 (id 11): field bbox has 5 numbers; give four, or none",
         ),
         (
             change("annotations/2/bbox/3", None),
