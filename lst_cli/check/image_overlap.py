@@ -31,7 +31,7 @@ class _File(NamedTuple):
     part: int  # 0 is the first annotation file
     row: int
     path: Path
-    size: tuple[int, int]  # as stated, height and width
+    size: tuple[int, int]  # as stated, the shorter side first: a viewer may turn it
 
 
 def check_shared_images(
@@ -201,8 +201,8 @@ def _files(lists: Sequence[Images], finder: ImageFinder) -> Iterator[_File]:
             with suppress(LstError):  # which check_images tells
                 path = finder.look_up(*_words(images, row))
                 if path is not None:
-                    size = int(images.heights[row]), int(images.widths[row])
-                    yield _File(part, row, path, size)
+                    sides = sorted((int(images.heights[row]), int(images.widths[row])))
+                    yield _File(part, row, path, (sides[0], sides[1]))
 
 
 def _refine(

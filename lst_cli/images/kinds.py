@@ -24,6 +24,19 @@ HEAD = 1024
 
 _READ = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
+_NOT_READ = (
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".raf",
+    ".psd",
+    ".svg",
+)
 _OPENED = (b"\xff\xd8", b"\x89PNG", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -50,9 +63,9 @@ def suffixes() -> tuple[str, ...]:
     return tuple(sorted(end for end, name in Image.registered_extensions().items() if name in read))
 
 
-def is_picture_name(name: str) -> bool:
-    """Tell whether a name ends as those of pictures do."""
-    return name.lower().endswith(suffixes())
+def is_picture_name(name: str, *, read: bool = True) -> bool:
+    """Tell whether a name ends as those of pictures do: of those that are read, or of any."""
+    return name.lower().endswith(suffixes() if read else (*suffixes(), *_NOT_READ))
 
 
 def describe(head: bytes) -> tuple[str, str] | None:

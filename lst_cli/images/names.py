@@ -66,7 +66,7 @@ def spell_loosely(key: str) -> str:
         >>> spell_loosely("1a2b3c4d-my_photo-007_jpg.rf.8b1c.jpg"), spell_loosely("my photo 7.png")
         ('my photo 7', 'my photo 7')
     """
-    while is_picture_name(key) and "." in key.strip("."):
+    while is_picture_name(key, read=False) and "." in key.strip("."):
         key = key.rpartition(".")[0]
     key = re.sub(r"^[0-9a-f]{8}-|([._][a-z]{3,4})?\.rf\.[0-9a-f]+$", "", key)
     words = re.findall(r"\d+|[^\W\d_]+", key)

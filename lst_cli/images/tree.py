@@ -151,8 +151,9 @@ class ImageTree:
         """The files that may be proposed, by their names as `spell_loosely` writes them."""
         found: dict[str, list[_File]] = {}
         for key, files in self._files.items():
-            if is_picture_name(key) and not key.startswith("._") and (name := spell_loosely(key)):
-                found.setdefault(name, []).extend(files)
+            if is_picture_name(key, read=False) and not key.startswith("._"):
+                found.setdefault(spell_loosely(key), []).extend(files)
+        found.pop("", None)  # without a letter or a number
         return dict(sorted(found.items()))
 
 

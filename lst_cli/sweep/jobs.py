@@ -21,6 +21,7 @@ from lst_cli.check.fields import usable_instances
 from lst_cli.compare.paired import Setting
 from lst_cli.errors import LstError
 from lst_cli.evaluate.calibrate import require_correctable
+from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.bins import parse_bins
 from lst_cli.settings.load import load_settings
@@ -317,7 +318,7 @@ class _Planner:
     def _split(self, base: int | None, phases: int, settings: Settings) -> Splits:
         key = (base, phases)
         if key not in self.splits:
-            images = self.plan.data.images or (Path(),)
+            images = self.plan.data.images or HERE
             self.splits[key] = make_split(self.train, self.val, images, base, phases, settings)
         split, inputs = self.splits[key]
         # The classes are the same for all; how long they are learned is not.

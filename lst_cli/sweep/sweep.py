@@ -11,7 +11,7 @@ from pathlib import Path
 from lst_cli.errors import InterruptionError, LstError
 from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import evaluate_phase
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import HERE, ImageFinder
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import read_datasets, warn_of_missing_images, write_split
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
@@ -73,7 +73,7 @@ def open_sweep(
     assert data.val is not None
     train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
     if warn is not None:
-        warn_of_missing_images((train, val), ImageFinder(data.images), warn)
+        warn_of_missing_images((train, val), ImageFinder(data.images or HERE), warn)
     return plan_jobs(plan, train, val, root, only, locate)
 
 

@@ -385,7 +385,7 @@ def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> No
     ("words", "error", "hint"),
     [
         (["{photos}/gone.png"], "photos/gone.png: no such file or directory", "name image files"),
-        (["{photos}/empty"], "photos/empty: no images in it", ".jpg"),
+        (["{photos}/empty"], "photos/empty: no images in it", "JPEG, PNG"),
         (["{photos}", "--phase", "2"], "phase 2 is not finished", "lst step"),
         (["{photos}", "--phase", "9"], "phase 9 does not exist", "lst status"),
         (["{photos}", "--score", "1.5"], "score 1.5: scores lie between 0 and 1", "--score 0.3"),

@@ -218,6 +218,16 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert fake_trainer.runs == []
 
 
+def test_without_a_directory_images_are_looked_for_in_the_current_one(
+    lst: Lst, words: list[object], small_lvis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_lvis.images)
+    at = words.index("--images")
+    outcome = lst(*words[:at], *words[at + 2 :], "--dry-run")
+    assert outcome.code == 0
+    assert "not found" not in outcome.err
+
+
 def test_a_dry_run_tells_what_is_left(
     lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:

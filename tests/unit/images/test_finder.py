@@ -335,6 +335,7 @@ def test_a_bad_url_beside_a_good_name_does_no_harm(
         ("my-photo.jpg", "my photo.jpg", "there is {set}/my-photo", "correct file_name"),
         ("0001.jpg", "1.jpg", "there is {set}/0001.jpg", "correct file_name"),
         ("c.jpg.jpg", "c.jpg", "there is {set}/c.jpg.jpg", "correct file_name"),
+        ("c.HEIC", "c.jpg", "there is {set}/c.HEIC", "correct file_name"),
         ("c.jpg", "c", "there is {set}/c.jpg", "correct file_name"),
         ("c.jpg", "c_jpg.rf.8b1c2d.jpg", "there is {set}/c.jpg", "correct file_name"),
         ("c.jpg", "c.jpg.rf.8b1c2d.jpg", "there is {set}/c.jpg", "correct file_name"),
