@@ -144,17 +144,28 @@ def kernel_devices() -> frozenset[int]:
     return frozenset(place.stat().st_dev for place in _KERNEL if place.is_mount())
 
 
+def scheme_of(path: str) -> str | None:
+    """How an address begins, in small letters; None of a path, or where a file has this name."""
+    found = _ADDRESS.match(path)
+    return None if found is None or os.path.lexists(path) else found[1].lower()
+
+
+def hint_for_missing(path: str, usual: str) -> str:
+    """What to do about a path that leads nowhere."""
+    return "give the whole path: ~ is known to the shell alone" if path[:1] == "~" else usual
+
+
 def refuse_address(path: str) -> None:
     """Tell an address on the network from a file that is missing: nothing is downloaded.
 
     Raises:
         LstError: If it is one, and no file has this name.
     """
-    found = _ADDRESS.match(path)
-    if found is None or os.path.lexists(path):
+    scheme = scheme_of(path)
+    if scheme is None:
         return
-    if found[1].lower() == "file":
-        rest = unquote(path[len(found[0]) - 1 :]).lstrip("/")
+    if scheme == "file":
+        rest = unquote(path.partition(":")[2]).lstrip("/")
         raise LstError(f"{path}: is an address, not a path", f"give /{rest}")
     raise LstError(
         f"{path}: is an address; lst reads files of this machine",

@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.federated_sets",
     "tests.fixtures.lvis_api",
     "tests.fixtures.reports",
+    "tests.fixtures.small_network",
     "tests.fixtures.workspaces",
 ]
 

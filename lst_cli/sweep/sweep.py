@@ -21,8 +21,8 @@ from lst_cli.sweep.state import find_metrics, is_finished, left_to_evaluate, loc
 from lst_cli.sweep.tables import SweepResults
 from lst_cli.train.before_training import check_before_training
 from lst_cli.train.events import Events
-from lst_cli.train.plan import require_weights
 from lst_cli.train.train import train_phase
+from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.layout import traceback_file

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lst_cli.errors import LstError
-from lst_cli.files import require_regular
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.replay import PhaseData, base_data, step_data
 from lst_cli.settings.models import Settings
@@ -134,22 +133,6 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
         name = "the base phase" if phase == 0 else f"phase {phase}"
         raise LstError(f"{name} is done already", command)
     raise LstError(f"phase {phase} needs phase {upcoming} first", command)
-
-
-def require_weights(source: str | None) -> None:
-    """See that a file of initial weights is there, before all images are read.
-
-    Raises:
-        LstError: If it is not; an address is tried only when its weights are needed.
-    """
-    if source is None or "://" in source:
-        return
-    try:
-        require_regular(source)
-    except OSError as error:
-        raise LstError(
-            f"--weights {source}: {error.strerror}", "give a .pkl, .pth or .safetensors"
-        ) from error
 
 
 def require_joint(workspace: Workspace, *, joint: bool) -> None:

@@ -12,11 +12,16 @@ import io
 import math
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lst_cli.weights.kinds import GIVE, DamagedError, WeightsError
+
+_AS_FLOATS = "save them as float32: torch.save({n: t.float() for n, t in state_dict.items()}, FILE)"
+_AS_DENSE = "save them as plain tensors: t.to_dense() or t.dequantize() of each"
 
 _NUMBERS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 _MOST_DIMENSIONS = 32
@@ -33,6 +38,17 @@ _STORAGES = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.uint8,
+}
+
+# What torch.save writes for tensors of other kinds.
+_OTHER_KINDS = {
+    "torch._utils._rebuild_tensor_v3": ("float8 or integers without a sign", _AS_FLOATS),
+    "torch._utils._rebuild_sparse": ("sparse tensors", _AS_DENSE),
+    "torch._utils._rebuild_qtensor": ("quantised numbers", _AS_DENSE),
+    "torch._utils._rebuild_meta_tensor": ("tensors without numbers", GIVE),
+    "torch.Complex": ("complex numbers", _AS_FLOATS),
+    "torch.Q": ("quantised numbers", _AS_DENSE),
+    "torch.nested": ("nested tensors", _AS_DENSE),
 }
 
 # Settings, dates and paths that stand beside the weights in many checkpoints. They are read as
@@ -63,10 +79,6 @@ Storage = Callable[[str, torch.dtype, int], Tensor]
 """Gives the numbers of a torch storage by key, kind and count."""
 
 
-class PickleError(Exception):
-    """Why a pickle is refused, in a few words."""
-
-
 class Array:
     """An array or a tensor of a file; while it is read, one whose BUILD is still to come."""
 
@@ -77,7 +89,7 @@ class Array:
 
     def __setstate__(self, state: Any) -> None:
         if self.tensor is not None:
-            raise pickle.UnpicklingError("it would change an array")
+            raise WeightsError("it would change an array")
         shape, dtype, fortran, data = state[-4:]  # a version stands before them
         self.tensor = self._make(data, dtype, shape, "F" if fortran else "C")
 
@@ -90,14 +102,12 @@ def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
         storage: None where the file has no torch storages.
 
     Raises:
-        PickleError: If it is damaged or names anything but numbers.
+        WeightsError: If it is damaged or names anything but numbers.
     """
     try:
         return _Reader(file, storage).load()
-    except pickle.UnpicklingError as error:
-        raise PickleError(str(error)) from error
     except _DAMAGED as error:
-        raise PickleError("it is damaged or cut short") from error
+        raise DamagedError from error
 
 
 # What an unpickler raises where the bytes are damaged.
@@ -112,7 +122,16 @@ _DAMAGED = (
     RuntimeError,
     TypeError,
     ValueError,
+    pickle.UnpicklingError,
 )
+
+
+def _word(value: Any) -> str:
+    """A value of a file, to be shown: of text and numbers only, for others may hold each other."""
+    if isinstance(value, str | bytes):
+        return repr(value[:20])
+    small = isinstance(value, int) and abs(value) < 2**64
+    return str(value) if small else f"a value of the kind {type(value).__name__.strip('_')}"
 
 
 class _Fixed:
@@ -121,7 +140,7 @@ class _Fixed:
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it would change what it is read with")
+        raise WeightsError("it would change what it is read with")
 
 
 class _Function(_Fixed):
@@ -160,7 +179,7 @@ class _DType:
     def __init__(self, code: Any, *_flags: Any) -> None:
         text = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(text, str) or text.lstrip("<>=|") not in _NUMBERS:
-            raise pickle.UnpicklingError(f"its arrays hold {str(text)[:20]!r}, which is no number")
+            raise WeightsError(f"its arrays hold {_word(text)}, which is no number")
         self.code = text.lstrip("<>=|")
         self.order = ">" if text[0] == ">" else "<"
 
@@ -169,12 +188,20 @@ class _DType:
         order, *structured = state[1:5]
         order = order.decode("latin1") if isinstance(order, bytes) else order
         if order not in ("<", ">", "=", "|") or any(part is not None for part in structured):
-            raise pickle.UnpicklingError("its arrays hold something else than numbers")
+            raise WeightsError("its arrays hold something else than numbers")
         self.order = ">" if order == ">" else "<"
 
 
 class _Table(dict[Any, Any]):
-    """`OrderedDict`, beside whose entries torch keeps remarks of its own."""
+    """A table of the file, beside whose entries torch may keep remarks of its own.
+
+    Names and small numbers are its keys. Entries under others are left out: the hash of tuples of
+    tuples can take for ever, and numbers can be chosen to have the same.
+    """
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**48):
+            super().__setitem__(key, value)
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -183,13 +210,19 @@ class _Table(dict[Any, Any]):
 class _LeftOut(_Table):
     """An object whose content does not matter."""
 
-    def __new__(cls, *given: Any) -> _LeftOut:
-        del given
+    def __new__(cls, *_given: Any, **_named: Any) -> _LeftOut:
         return super().__new__(cls)
 
-    def __init__(self, *given: Any) -> None:
-        del given
+    def __init__(self, *_given: Any) -> None:
         super().__init__()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def extend(self, values: Any) -> None:
+        """Leave out the entries of a list."""
+
+    append = add = extend
 
 
 class _Reader(pickle._Unpickler):
@@ -216,6 +249,19 @@ class _Reader(pickle._Unpickler):
             self._known[f"{core}multiarray.scalar"] = _Function(self._scalar)
             self._known[f"{core}numeric._frombuffer"] = _Function(self._from_buffer)
 
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.EMPTY_DICT[0]: lambda self: self.append(_Table()),
+        pickle.DICT[0]: lambda self: self.load_marked(_pairs),
+        pickle.EMPTY_SET[0]: lambda self: self.append(_LeftOut()),
+        pickle.FROZENSET[0]: lambda self: self.load_marked(_LeftOut),
+    }
+
+    def load_marked(self: Any, make: Callable[[list[Any]], Any]) -> None:
+        """Make something of the values since the last mark."""
+        made = make(self.pop_mark())
+        self.append(made)
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full in self._known:
@@ -223,36 +269,40 @@ class _Reader(pickle._Unpickler):
         if module in ("torch", "torch.cuda") and name in _STORAGES:
             return _Kind(_STORAGES[name])
         plain = module in ("builtins", "__builtin__") and name in _PLAIN
-        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        dtype = module == "torch" and isinstance(vars(torch).get(name), torch.dtype)
         if plain or dtype or full.startswith(_LEFT_OUT):
             return _LeftOut
-        raise pickle.UnpicklingError(f"it would run {full[:100]}")
+        for start, (what, hint) in _OTHER_KINDS.items():
+            if full.startswith(start):
+                raise WeightsError(f"it holds {what}", hint)
+        raise WeightsError(f"it would run {full[:100]}")
 
     def persistent_load(self, pid: Any) -> Any:
         what, kind, key, _place, count, *rest = pid
-        if self._storage is None or what != "storage" or not isinstance(kind, _Kind):
-            raise pickle.UnpicklingError("it refers to something that is not in it")
-        row = self._storage(str(key), kind.dtype, _count(count))
+        known = what == "storage" and isinstance(kind, _Kind) and isinstance(key, str)
+        if self._storage is None or not known:
+            raise WeightsError("it refers to something that is not in it")
+        row = self._storage(key, kind.dtype, _count(count))
         if rest and rest[0] is not None:  # a part of a storage, in files before torch 0.4
-            row = _strided(row, rest[0][1], (rest[0][2],), (1,))
+            row = self._strided(row, rest[0][1], (rest[0][2],), (1,))
         return _Numbers(row)
 
     def _spend(self, size: int) -> None:
         # One text may be made into an array a million times.
         self._room -= size
         if self._room < 0:
-            raise pickle.UnpicklingError("it would take far more memory than its size")
+            raise WeightsError("it would take far more memory than its size")
 
     def _encode(self, text: str | bytes = b"", encoding: str = "latin1") -> bytes:
         # Early protocols write bytes as text.
         self._spend(len(text))
         if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"it holds text as {encoding!r}")
+            raise WeightsError(f"it holds text as {_word(encoding)}")
         return bytes(text) if isinstance(text, bytes) else text.encode("latin1")
 
     def _table(self, entries: list[Any] | tuple[Any, ...] = ()) -> _Table:
         self._spend(100 * len(entries))
-        return _Table(entries)
+        return _pairs([part for key, value in entries for part in (key, value)])
 
     def _empty(self, *_given: Any) -> Array:
         return Array(self._array)
@@ -265,20 +315,31 @@ class _Reader(pickle._Unpickler):
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> Array:
         if not isinstance(storage, _Numbers):
-            raise pickle.UnpicklingError("it has a tensor without numbers")
-        return Array(self._array, _strided(storage.row, offset, size, stride))
+            raise WeightsError("it has a tensor without numbers")
+        return Array(self._array, self._strided(storage.row, offset, size, stride))
+
+    def _strided(self, row: Tensor, offset: Any, size: Any, stride: Any) -> Tensor:
+        start, sides, steps = _count(offset), _size(size), _size(stride)
+        count = math.prod(sides)
+        if not count:
+            return row.new_empty(sides)
+        if start + sum((n - 1) * step for n, step in zip(sides, steps, strict=True)) >= row.numel():
+            raise WeightsError("a tensor reaches beyond its storage")
+        if count > row.numel():  # one number stands in many places
+            self._spend(count * row.itemsize)
+        return row.as_strided(sides, steps, start)
 
     def _array(self, data: Any, dtype: Any, shape: Any, order: Any) -> Tensor:
         if isinstance(data, str):  # Python 2's bytes
             data = self._encode(data)
         if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
-            raise pickle.UnpicklingError("its arrays hold something else than numbers")
+            raise WeightsError("its arrays hold something else than numbers")
         sides = _size(shape if isinstance(shape, list | tuple) else (shape,))
         code = dtype.code.replace("b", "u")  # any byte is a number, but not any a truth value
         kind = np.dtype(dtype.order + code)
         needed = math.prod(sides) * kind.itemsize
         if needed != len(data):
-            raise pickle.UnpicklingError(
+            raise WeightsError(
                 f"an array has {len(data):,} bytes, and {needed:,} would fill its shape"
             )
         self._spend(needed)
@@ -286,27 +347,25 @@ class _Reader(pickle._Unpickler):
         return torch.from_numpy(numbers.reshape(sides, order="F" if order == "F" else "C"))
 
 
+def _pairs(parts: list[Any]) -> _Table:
+    table = _Table()
+    for key, value in zip(parts[::2], parts[1::2], strict=True):
+        table[key] = value
+    return table
+
+
 def _no_array(*_given: Any) -> None:
     # numpy itself writes it as a name only; called, it would take bytes for pointers.
-    raise pickle.UnpicklingError("it would run numpy.ndarray")
-
-
-def _strided(row: Tensor, offset: Any, size: Any, stride: Any) -> Tensor:
-    start, sides, steps = _count(offset), _size(size), _size(stride)
-    count = math.prod(sides)
-    last = start + sum((n - 1) * step for n, step in zip(sides, steps, strict=True))
-    if count and (last >= row.numel() or count > row.numel()):
-        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
-    return row.as_strided(sides, steps, start) if count else row.new_empty(sides)
+    raise WeightsError("it would run numpy.ndarray")
 
 
 def _size(given: Any) -> tuple[int, ...]:
     if not isinstance(given, list | tuple) or len(given) > _MOST_DIMENSIONS:
-        raise pickle.UnpicklingError("an array has no valid shape")
+        raise WeightsError("an array has no valid shape")
     return tuple(map(_count, given))
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value <= _LARGEST:
-        raise pickle.UnpicklingError(f"{str(value)[:20]} is no valid size")
+        raise WeightsError(f"{_word(value)} is no valid size")
     return value

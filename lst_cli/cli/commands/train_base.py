@@ -43,7 +43,8 @@ def command(
     An interrupted run continues with the same command.
     """
     from lst_cli.cli.training import run_training, show_done, show_dry_run
-    from lst_cli.train.plan import require_joint, require_weights
+    from lst_cli.train.plan import require_joint
+    from lst_cli.weights.kinds import require_weights
 
     require_joint(workspace, joint=False)
     if workspace.manifest(0) is None:

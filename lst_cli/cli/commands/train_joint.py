@@ -95,7 +95,8 @@ def command(
     from lst_cli.cli.training import run_training, show_done, show_dry_run
     from lst_cli.compare.run_settings import network_differences
     from lst_cli.train.budget import budget_of as passes_of
-    from lst_cli.train.plan import require_joint, require_weights
+    from lst_cli.train.plan import require_joint
+    from lst_cli.weights.kinds import require_weights
     from lst_cli.workspace.store import Workspace
 
     if image_passes is not None and budget_of is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import random
+import shlex
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -22,6 +26,7 @@ from torch import nn
 
 from lst_cli.errors import LstError
 from lst_cli.weights.files import read_weights
+from lst_cli.weights.kinds import require_weights
 from lst_cli.weights.load import load_weights
 
 pytestmark = pytest.mark.engine
@@ -103,6 +108,12 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "DDP and compiled": lambda: torch_bytes(named("module._orig_mod.")),
     "a wrapper of its own": lambda: save(named("generalized_rcnn.net.")),
     "two copies": lambda: torch_bytes(TENSORS | {f"ema.{n}": t * 0 for n, t in TENSORS.items()}),
+    **{
+        key: lambda key=key: torch_bytes(wrapped(key))  # type: ignore[misc]
+        for key in ("params_ema", "generator", "modelTeacher", "a name of its own")
+    },
+    "unknown in known": lambda: torch_bytes(wrapped("student", "model")),
+    "known beside unknown": lambda: torch_bytes(wrapped("model") | {"ema_2": dict(TENSORS)}),
     "a compiled part": lambda: torch_bytes(
         {n.replace("backbone.", "backbone._orig_mod."): t for n, t in TENSORS.items()}
     ),
@@ -144,7 +155,9 @@ OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
         "Git LFS pointer",
     ),
     "page": (lambda: b"\n<!DOCTYPE html><html>404</html>", "web page"),
-    "xml": (lambda: b"<?xml version='1.0'?><Error/>", "web page"),
+    "a refusal": (lambda: b"<?xml version='1.0'?><Error><Code>AccessDenied", "refusal of a server"),
+    "xml": (lambda: b"<?xml version='1.0'?><svg/>", "XML"),
+    "a saved page": (lambda: b"<!-- saved --><html>", "web page"),
     "gzip": (lambda: gzip.compress(torch_bytes(TENSORS)), "gzip"),
     "tar": (lambda: tarred(b"x"), "tar archive"),
     "zip of a file": (lambda: zipped(model_DOT_pth=b"x"), "zip archive"),
@@ -184,6 +197,11 @@ OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: save({n: t.to(torch.float8_e4m3fn) for n, t in TENSORS.items()}),
         "float8",
     ),
+    "a value that is not there": (lambda: b"\x80\x02h\x05.", "damaged"),
+    "two networks": (
+        lambda: torch_bytes({"teacher": TENSORS, "student": TENSORS}),
+        "under teacher, student",
+    ),
     "another network": (
         lambda: torch_bytes({"layer1.0.conv1.weight": torch.zeros(3)}),
         "such as layer1.0.conv1.weight, the network's such as backbone.0.weight",
@@ -211,6 +229,63 @@ def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_
     assert not any(
         word in message + hint for word in ("weights_only", "safe_globals", "torch.load")
     )
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "7z", "zip", "tar"])
+def test_a_hint_about_a_packed_file_can_be_pasted(suffix: str, tmp_path: Path) -> None:
+    packed = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "7z": lambda data: b"7z\xbc\xaf" + data,
+        "zip": lambda data: zipped(model_DOT_pth=data),
+        "tar": tarred,
+    }[suffix](b"whole")
+    path = tmp_path / "my model.pth"
+    path.write_bytes(packed)
+    with pytest.raises(LstError) as caught:
+        require_weights(str(path))
+    hint = caught.value.hint or ""
+    assert shlex.quote(str(path)) in hint
+    if suffix in ("gz", "bz2", "xz"):
+        command = hint.removeprefix("unpack it first: ").partition(",")[0]
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+        assert (tmp_path / "NEW.pth").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "hint"),
+    [
+        ("s3://bucket/model.pth", "no address that can be fetched", "download it"),
+        ("hf://owner/model", "no address that can be fetched", "download it"),
+        ("file:///tmp/model.pth", "is an address, not a path", "give /tmp/model.pth"),
+        ("~/model.pth", "no such file", "~ is known to the shell alone"),
+        ("{dir}/gone.pth", "no such file", "give a .pkl"),
+        ("{dir}", "is a directory", "--weights {dir}/page.pth"),
+        ("{dir}/page.pth", "is a web page", "download what"),
+    ],
+)
+def test_weights_are_refused_alike_before_training_and_when_they_are_read(
+    source: str, words: str, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "page.pth").write_bytes(b"<html>")
+    errors = []
+    for use in (require_weights, read_weights):
+        with pytest.raises(LstError, match=words) as caught:
+            use(source.format(dir=tmp_path))
+        errors.append((caught.value.message, caught.value.hint))
+    assert errors[0] == errors[1]
+    assert hint.format(dir=tmp_path) in (errors[0][1] or "")
+
+
+def test_a_fetch_that_fails_says_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    with pytest.raises(LstError, match="cannot be fetched"):
+        read_weights("http://127.0.0.1:9/model.pth")
+    shown = capfd.readouterr()
+    assert shown.out + shown.err == ""
 
 
 def test_a_directory_says_which_file_in_it_to_give(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import pickle
 import random
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lst_cli.weights.pickles import Array, PickleError, read_pickle  # noqa: E402
+from lst_cli.errors import LstError  # noqa: E402
+from lst_cli.weights.files import read_weights  # noqa: E402
+from lst_cli.weights.kinds import WeightsError  # noqa: E402
+from lst_cli.weights.pickles import Array, read_pickle  # noqa: E402
 
 RECONSTRUCT = np.zeros(1).__reduce__()[0]
 SCALAR = np.float32(1).__reduce__()[0]
@@ -131,14 +136,14 @@ RAW = {
 def test_a_pickle_that_would_reach_beyond_its_numbers_is_refused(
     attack: str, protocol: int
 ) -> None:
-    with pytest.raises(PickleError) as caught:
+    with pytest.raises(WeightsError) as caught:
         read(pickle.dumps({"model": ATTACKS[attack]}, protocol))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("attack", RAW)
 def test_a_pickle_that_bends_its_reader_is_refused(attack: str) -> None:
-    with pytest.raises(PickleError):
+    with pytest.raises(WeightsError):
         read(RAW[attack])
 
 
@@ -151,6 +156,74 @@ def test_odd_pickles_of_plain_values_cost_nothing(data: bytes) -> None:
     assert isinstance(read(data), list)
 
 
+ROW = {"0": torch.arange(6.0)}
+
+# Tuples of the same tuple twice, and so on: their hash and their text take for ever.
+TWINS = b")" + b"2\x86" * 60
+ONE_HASH = b"".join(
+    b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") for n in range(1, 20_001)
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}" + TWINS + b"K\1s.",
+        b"(" + TWINS + b"K\1d.",
+        b"}(" + TWINS + b"K\1u.",
+        b"\x8f(" + TWINS + b"\x90.",
+        b"(" + TWINS + b"\x91.",
+        b"ccollections\nOrderedDict\n]" + TWINS + b"K\1\x86a\x85R.",
+        b"ctorch\nSize\n(" + TWINS + b"t\x85R.",
+        b"cnumpy\ndtype\n" + TWINS + b"\x85R.",
+        b"c_codecs\nencode\nX\1\0\0\0a" + TWINS + b"\x86R.",
+        b"cbuiltins\nbytes\nX\1\0\0\0a" + TWINS + b"\x86R.",
+        TWINS + b"Q.",
+        b"(X\7\0\0\0storagectorch\nFloatStorage\n" + TWINS + b"NK\1tQ.",
+        b"}(" + ONE_HASH + b"u.",
+        b"(" + ONE_HASH + b"\x91.",
+    ],
+)
+def test_values_that_hold_each_other_cost_no_time(data: bytes) -> None:
+    start = time.perf_counter()
+    with contextlib.suppress(WeightsError):
+        assert not read(data, ROW)
+    assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("what", "tensor"),
+    [
+        ("float8", torch.zeros(2).to(torch.float8_e4m3fn)),
+        ("integers without a sign", torch.ones(3, dtype=torch.uint16)),
+        ("complex", torch.zeros(2, dtype=torch.complex64)),
+        ("sparse", torch.eye(2).to_sparse()),
+        ("sparse", torch.eye(2).to_sparse_csr()),
+        ("quantised", torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
+        ("without numbers", torch.ones(2, device="meta")),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_tensors_of_other_kinds_are_named(
+    what: str, tensor: torch.Tensor, old: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"a.weight": tensor}, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(LstError, match=f"it holds .*{what}"):
+        read_weights(str(path))
+
+
+def test_a_tensor_that_was_expanded_is_read_and_not_to_more_than_its_file(tmp_path: Path) -> None:
+    for times, readable in ((5, True), (10**6, False)):
+        path = tmp_path / "model.pth"
+        torch.save({"a.weight": torch.arange(4.0).expand(times, 4)}, path)
+        if readable:
+            assert read_weights(str(path))[0]["a.weight"][4].tolist() == [0, 1, 2, 3]
+        else:
+            with pytest.raises(LstError, match="far more memory"):
+                read_weights(str(path))
+
+
 def test_what_stands_beside_the_weights_is_left_out() -> None:
     content = {
         "model": OrderedDict(a=np.ones(2)),
@@ -158,6 +231,7 @@ def test_what_stands_beside_the_weights_is_left_out() -> None:
         "epoch": 7,
         "best": np.float32(0.5),
         "seen": {1, 2},
+        "by place": {(1, 2): 3.0, Path("x"): 4, 7: 5},
     }
     content["model"].kept = {"version": 1}
     found = read(pickle.dumps(content, 2))
@@ -165,6 +239,7 @@ def test_what_stands_beside_the_weights_is_left_out() -> None:
     assert found["model"]["a"].tensor.tolist() == [1, 1]
     assert found["best"].tensor == 0.5
     assert found["args"] == {}
+    assert found["by place"] == {7: 5}
 
 
 def tensor_of(offset: Any, size: Any, stride: Any, count: Any = 6) -> bytes:
@@ -179,9 +254,6 @@ def tensor_of(offset: Any, size: Any, stride: Any, count: Any = 6) -> bytes:
     rebuild = torch._utils._rebuild_tensor_v2
     Pickler(file, 2).dump(Call(rebuild, storage, offset, size, stride, False, OrderedDict()))
     return file.getvalue()
-
-
-ROW = {"0": torch.arange(6.0)}
 
 
 def test_a_part_of_a_storage_is_read() -> None:
@@ -207,7 +279,7 @@ def test_a_part_of_a_storage_is_read() -> None:
     ],
 )
 def test_a_tensor_beyond_its_storage_is_refused(offset: Any, size: Any, stride: Any) -> None:
-    with pytest.raises(PickleError):
+    with pytest.raises(WeightsError):
         read(tensor_of(offset, size, stride), ROW)
 
 
@@ -224,6 +296,6 @@ def test_damaged_pickles_are_read_or_refused_and_never_more(protocol: int) -> No
             data[place : place + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
         try:
             read(bytes(data))
-        except PickleError:
+        except WeightsError:
             refused += 1
     assert refused > 100
