@@ -26,7 +26,7 @@ COMMANDS = list(walk_commands(cli, "lst"))
 # Imports point down, never up. Rooms on one floor may see each other as long as no two need
 # each other, except that the workspace is apart: no engine beside it may know the directory.
 _FLOORS = (
-    ("errors", "text", "libraries", "files"),
+    ("errors", "text", "progress", "libraries", "files"),
     ("settings",),
     ("phases",),
     ("annotations", "images", "samples", "check", "weights", "modeling", "engine", "ap", "display",
@@ -51,6 +51,7 @@ LIGHT = (
     "lst_cli.settings",
     "lst_cli.errors",
     "lst_cli.files",
+    "lst_cli.progress",
     "lst_cli.text",
     "lst_cli.phases",
     "lst_cli.workspace",

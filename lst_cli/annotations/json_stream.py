@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,9 +32,7 @@ from lst_cli.annotations.json_problems import (
 )
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
-
-Progress = Callable[[int, "int | None"], None]
-"""What library code calls with (done, total); total is None when unknown."""
+from lst_cli.progress import Progress, silent
 
 BLOCK_SIZE = 512 * 1024
 """Bytes read at once. Blocks that stay in the cache: 8 MiB were twice as slow."""
@@ -76,7 +74,7 @@ class ListStream:
         *,
         everything: bool = False,
         block_size: int = BLOCK_SIZE,
-        progress: Progress | None = None,
+        progress: Progress = silent,
         digest: bool = False,
     ) -> None:
         self.path = path
@@ -262,10 +260,10 @@ class ListStream:
         self._position = 0
         self._buffer = rest + block if rest else block
         self._done += len(block)
-        if block and self._hash is not None:
-            self._hash.update(block)
-        if block and self._progress is not None:
-            self._progress(self._done, self._size)
+        if block:
+            if self._hash is not None:
+                self._hash.update(block)
+            self._progress(f"reading {self.path.name}", self._done, self._size)
         return bool(block)
 
     def _malformed(self, reason: str) -> LstError:

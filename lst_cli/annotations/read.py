@@ -25,7 +25,7 @@ from lst_cli.annotations.dataset import (
     Layout,
     huge_images,
 )
-from lst_cli.annotations.json_stream import BLOCK_SIZE, ListStream, Progress
+from lst_cli.annotations.json_stream import BLOCK_SIZE, ListStream
 from lst_cli.annotations.records import (
     ANNOTATIONS,
     CATEGORIES,
@@ -43,6 +43,7 @@ from lst_cli.annotations.segmentations import (
     parse_segmentation,
 )
 from lst_cli.errors import LstError
+from lst_cli.progress import Progress, silent, stage
 
 __all__ = [
     "Categories",
@@ -60,7 +61,7 @@ __all__ = [
 
 
 def read_dataset(
-    path: Path | str, *, progress: Progress | None = None, block_size: int = BLOCK_SIZE
+    path: Path | str, *, progress: Progress = silent, block_size: int = BLOCK_SIZE
 ) -> Dataset:
     """Read an annotation file in one pass, leaving its segmentations out.
 
@@ -146,7 +147,7 @@ def read_segmentations(
     path: Path | str,
     rows: npt.NDArray[np.int64] | Sequence[int],
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     block_size: int = BLOCK_SIZE,
 ) -> list[bytes]:
     """Fetch the segmentations of some annotations, as they stand in the file.
@@ -195,7 +196,7 @@ def read_segmentations(
 
 
 def iter_segmentations(
-    path: Path, *, progress: Progress | None = None, block_size: int = BLOCK_SIZE
+    path: Path, *, progress: Progress = silent, block_size: int = BLOCK_SIZE
 ) -> Iterator[tuple[int, list[RawSegmentation]]]:
     """Stream the ids and raw segmentations of all annotations.
 
@@ -208,7 +209,10 @@ def iter_segmentations(
         LstError: If the file cannot be read.
     """
     stream = ListStream(
-        path, {"annotations": SEGMENTATIONS}, block_size=block_size, progress=progress
+        path,
+        {"annotations": SEGMENTATIONS},
+        block_size=block_size,
+        progress=stage(progress, f"masks of {path.name}"),
     )
     for _, first_row, records in stream:
         yield first_row, records

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.ap.matching import HIT, IOU_THRESHOLDS, MISSED, Matches
+from lst_cli.progress import Progress, silent
 
 RESAMPLES = 200
 DEVIATIONS = 1.96
@@ -43,7 +43,7 @@ def draw_resamples(images: int, resamples: int = RESAMPLES, seed: int = 0) -> ND
 
 
 def resampled_class_ap(
-    matches: Matches, resamples: NDArray[np.float32], *, progress: Progress | None = None
+    matches: Matches, resamples: NDArray[np.float32], *, progress: Progress = silent
 ) -> NDArray[np.float64]:
     """AP of every class in every resample, objects of all sizes, IoU 0.50 to 0.95.
 
@@ -72,8 +72,7 @@ def resampled_class_ap(
             for start in range(0, resamples.shape[1], step):
                 part = slice(start, start + step)
                 ap[part, column] = _class_ap(matches, rows, hits, images, resamples[:, part])
-        if progress is not None:
-            progress(column + 1, k)
+        progress("classes", column + 1, k)
     return ap
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset, Layout, huge_images, iter_segmentations
 from lst_cli.annotations.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
 from lst_cli.check.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
+from lst_cli.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def build_ground_truth(
     train_image_counts: Mapping[int, int] | None = None,
     *,
     masks: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> GroundTruth:
     """Leave of an annotation file only what some classes need, and read their masks.
 
@@ -278,7 +278,7 @@ def _pairs(
 
 
 def _read_masks(
-    dataset: Dataset, rows: NDArray[np.int64], sizes: NDArray[np.int64], progress: Progress | None
+    dataset: Dataset, rows: NDArray[np.int64], sizes: NDArray[np.int64], progress: Progress
 ) -> tuple[list[Rle], int]:
     """The mask of some annotations, ascending by row, and how many have polygons left out."""
     found: list[Rle] = []

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.ap.detections import Cap, IouType, gather_detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches, match_detections
 from lst_cli.ap.sources import Source
+from lst_cli.progress import Progress, silent
 
 RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 """Shape (R,)."""
@@ -50,7 +50,7 @@ def lvis_ap(
     *,
     iou_type: IouType,
     cap: Cap | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> ApResult:
     """Score detections as LVIS does.
 
@@ -76,7 +76,7 @@ def lvis_ap(
     return average_precision(match_detections(truth, detections), progress=progress)
 
 
-def average_precision(matches: Matches, *, progress: Progress | None = None) -> ApResult:
+def average_precision(matches: Matches, *, progress: Progress = silent) -> ApResult:
     """Precision and recall of every class from what became of its detections.
 
     Args:
@@ -103,8 +103,7 @@ def average_precision(matches: Matches, *, progress: Progress | None = None) -> 
                     precision[:, :, column, area], recall[:, column, area] = precision_recall_curve(
                         *_right_and_wrong(matches, area, rows, known, order), count
                     )
-        if progress is not None:
-            progress(column + 1, k)
+        progress("classes", column + 1, k)
     return ApResult(
         precision, recall, truth.category_ids, _summarize(precision, recall, truth.frequencies)
     )

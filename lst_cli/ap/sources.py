@@ -9,8 +9,9 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from lst_cli.annotations.json_stream import Progress, TopListStream
+from lst_cli.annotations.json_stream import TopListStream
 from lst_cli.errors import LstError
+from lst_cli.progress import Progress, silent
 
 RESULTS_HINT = (
     "give a results file: a list of image_id, category_id, score, and bbox or segmentation"
@@ -77,7 +78,7 @@ class ResultsFile:
     """
 
     path: Path
-    progress: Progress | None = None
+    progress: Progress = silent
     sha256: str = ""
     hint: str = RESULTS_HINT
 

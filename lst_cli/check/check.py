@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import Problem
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.fields import (
@@ -21,6 +20,7 @@ from lst_cli.check.same_classes import check_pair
 from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE, ImageFinder
+from lst_cli.progress import Progress, silent
 
 _BYTES_AN_IMAGE = 50_000  # what looking at an image costs, in bytes of JSON read
 
@@ -66,7 +66,7 @@ class CheckReport:
 class _Meter:
     """Several pieces of work shown as one."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._total = 0
         self._begun = 0
@@ -80,9 +80,8 @@ class _Meter:
         before = self._begun
         self._begun += work
 
-        def tell(done: int, total: int | None) -> None:
-            if self._progress is not None:
-                self._progress(min(before + done * unit, self._total), self._total)
+        def tell(what: str, done: int, total: int | None) -> None:
+            self._progress("checking", min(before + done * unit, self._total), self._total)
 
         return tell
 
@@ -95,7 +94,7 @@ def check(
     skip_unusable: bool = False,
     decode: bool = False,
     workers: int = 4,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> CheckReport:
     """Check both annotation files, their masks, and the images.
 

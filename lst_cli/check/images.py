@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import EXAMPLES, Problem, Severity, count_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
@@ -20,6 +19,7 @@ from lst_cli.images.decode import (
     check_image_size,
     read_image,
 )
+from lst_cli.progress import Progress, silent
 
 _Found = Callable[[], LstError]  # put into words only if it is shown: that looks through all names
 
@@ -35,7 +35,7 @@ def check_images(
     dataset: Dataset,
     finder: ImageFinder,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     workers: int = 4,
     decode: bool = False,
     rows: npt.NDArray[np.int64] | Sequence[int] | None = None,
@@ -71,8 +71,7 @@ def check_images(
                     hint = error().hint if kind == "unreadable-image" else None
                     found.setdefault((kind, hint), []).append(error)
             done += len(chunk)
-            if progress is not None:
-                progress(done, len(wanted))
+            progress("images", done, len(wanted))
     return [
         _problem("error", kind, f"{count_of(len(errors), 'image', 'images')} {what}", errors)
         for kind, what in _WHAT.items()

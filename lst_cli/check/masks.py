@@ -11,20 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of, examples
 from lst_cli.annotations.read import Dataset, iter_segmentations
 from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, SegmentationFault, examine
 from lst_cli.check.boxes import check_boxes
 from lst_cli.check.objects import check_objects
 from lst_cli.errors import LstError
+from lst_cli.progress import Progress, silent
 
 
 def find_segmentation_faults(
     path: Path | str,
     dataset: Dataset,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     extents: array[float] | None = None,
 ) -> dict[SegmentationFault, list[int]]:
     """Find the annotations whose segmentation cannot be used as it stands.
@@ -69,11 +69,7 @@ def find_segmentation_faults(
 
 
 def check_segmentations(
-    path: Path | str,
-    dataset: Dataset,
-    *,
-    training: bool = True,
-    progress: Progress | None = None,
+    path: Path | str, dataset: Dataset, *, training: bool = True, progress: Progress = silent
 ) -> list[Problem]:
     """Check the masks of a file, the boxes against them, and then what the boxes say.
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.annotations.segmentations import USABLE
 from lst_cli.check.fields import box_faults, words_for
 from lst_cli.check.masks import find_segmentation_faults
+from lst_cli.progress import Progress, silent
 
 
-def leave_out_unusable(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
+def leave_out_unusable(dataset: Dataset, *, progress: Progress = silent) -> Dataset:
     """Take the annotations that `lst check` has an error for as crowds.
 
     So they are not trained on, and in evaluation a detection of their class in their image that
@@ -48,7 +48,7 @@ def leave_out_unusable(dataset: Dataset, *, progress: Progress | None = None) ->
     return replace(dataset, instances=replace(dataset.instances, crowd=crowd), skipped=skipped)
 
 
-def read_usable(path: Path | str, *, progress: Progress | None = None) -> Dataset:
+def read_usable(path: Path | str, *, progress: Progress = silent) -> Dataset:
     """Read an annotation file and leave out what cannot be used.
 
     Args:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lst_cli.annotations.read import Dataset
+from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
 from lst_cli.ap.detections import IouType
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
@@ -29,14 +29,13 @@ from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import stored_detections, stored_metrics
-from lst_cli.evaluate.measure import measure, read_annotations, read_train_counts
+from lst_cli.evaluate.measure import measure, read_train_counts
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
+from lst_cli.progress import Progress, silent, within
 from lst_cli.workspace.atomic import write_bytes, write_text
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
-
-Progress = Callable[[str, int, "int | None"], None]
 
 _WITH_PHASE = re.compile(r"(?P<directory>.+):(?P<phase>[0-9]{1,4})")
 _WHAT_HINT = "give workspaces (DIR), phases of them (DIR:PHASE) or results files (.json)"
@@ -90,7 +89,7 @@ def compare_runs(
     train_counts: Path | None = None,
     iou_type: IouType = "segm",
     bins: Sequence[Bin] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Score several runs on the same images and classes; nothing is written.
 
@@ -106,20 +105,19 @@ def compare_runs(
         LstError: If there is nothing to compare, something was not evaluated, the validation
             files differ, or no class was seen by all.
     """
-    tell = progress or (lambda what, done, total: None)
     if len(given) < 2:
         raise LstError(f"a comparison takes two or more runs, not {len(given)}", "lst compare A B")
     runs = [open_run(text) for text in given]
     names = name_runs(runs)
-    dataset = _read_validation(runs, annotations, tell)
+    dataset = _read_validation(runs, annotations, progress)
     classes = _common_classes(runs, dataset)
-    instances, images, notes = _train_counts(runs, classes, train_counts, tell)
+    instances, images, notes = _train_counts(runs, classes, train_counts, progress)
     truth = build_ground_truth(
         dataset,
         classes,
         images,
         masks=iou_type == "segm",
-        progress=lambda done, total: tell(f"masks of {dataset.path.name}", done, total),
+        progress=progress,
     )
     sets = choose_class_sets(
         classes,
@@ -135,7 +133,7 @@ def compare_runs(
         )
     found, detections = [], []
     for run, name in zip(runs, names, strict=True):
-        ap, count = _score(truth, run, name, iou_type, tell)
+        ap, count = _score(truth, run, name, iou_type, progress)
         found.append(ap)
         detections.append(count)
     return Comparison(
@@ -257,7 +255,7 @@ def _phase(given: str, workspace: Workspace, phase: int) -> Run:
     return Run(given, directory.detections, workspace, phase)
 
 
-def _read_validation(runs: Sequence[Run], annotations: Path | None, tell: Progress) -> Dataset:
+def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Progress) -> Dataset:
     files = [
         (run, run.workspace.split.val_at(run.phase))
         for run in runs
@@ -282,7 +280,7 @@ def _read_validation(runs: Sequence[Run], annotations: Path | None, tell: Progre
                 f"{annotations}: missing since the split of {files[0][0].given} was made",
                 "--annotations VAL.json with where it is now",
             )
-    dataset = read_annotations(annotations, tell)
+    dataset = read_dataset(annotations, progress=progress)
     if files and dataset.sha256 != files[0][1].sha256:
         raise LstError(
             f"{annotations} is not the validation file that {files[0][0].given} was evaluated on",
@@ -307,11 +305,11 @@ def _common_classes(runs: Sequence[Run], dataset: Dataset) -> list[int]:
 
 
 def _train_counts(
-    runs: Sequence[Run], classes: Sequence[int], file: Path | None, tell: Progress
+    runs: Sequence[Run], classes: Sequence[int], file: Path | None, progress: Progress
 ) -> tuple[Mapping[int, int] | None, Mapping[int, int] | None, list[str]]:
     """Training instances and images of the classes, if known, and what to say about them."""
     if file is not None:
-        counts = read_train_counts(file, progress=tell)
+        counts = read_train_counts(file, progress=progress)
         images = {one: counts.images.get(one, 0) for one in classes} if counts.images else None
         return counts.instances, images, []
     known = []
@@ -354,14 +352,14 @@ def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, froze
 
 
 def _score(
-    truth: GroundTruth, run: Run, name: str, iou_type: IouType, tell: Progress
+    truth: GroundTruth, run: Run, name: str, iou_type: IouType, progress: Progress
 ) -> tuple[ClassAp, int]:
     """AP of every class, and how many detections there were."""
     measured = measure(
         truth,
         run.source(),
         iou_type,
-        progress=lambda what, done, total: tell(f"{name}, {what}", done, total),
+        progress=within(progress, f"{name}, "),
     )
     resamples = draw_resamples(len(truth.image_ids), RESAMPLES)
     lowest = resampled_class_ap(at_lowest_iou(measured.matches), resamples)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from lst_cli.demo.layout import arrange_glyphs
 from lst_cli.demo.marker import DemoSet, claim, complete, describe_request, find_complete
 from lst_cli.demo.paint import paint_layout
 from lst_cli.errors import LstError
+from lst_cli.progress import Progress, silent
 from lst_cli.workspace.atomic import explain_os_error, write_text
-
-Progress = Callable[[int, int | None], None]
 
 # What suits the default set: a base of 7 classes and three phases of 7.
 DEMO_BASE = 7
@@ -55,7 +53,7 @@ def draw_demo(
     head: int = 260,
     val_per_class: int = 10,
     per_image: float = 4.0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> DemoSet:
     """Draw a long-tailed instance segmentation set, or find it drawn already.
 
@@ -97,7 +95,7 @@ def draw_demo(
         return _draw(directory, record, progress)
 
 
-def _draw(directory: Path, record: dict[str, Any], progress: Progress | None) -> DemoSet:
+def _draw(directory: Path, record: dict[str, Any], progress: Progress) -> DemoSet:
     parameters = record["parameters"]
     seed, classes, per_image = (parameters[key] for key in ("seed", "classes", "per_image"))
     glyphs = sorted(GLYPHS[:classes], key=lambda glyph: glyph.name)
@@ -128,8 +126,7 @@ def _draw(directory: Path, record: dict[str, Any], progress: Progress | None) ->
                 )
             )
             done += 1
-            if progress is not None:
-                progress(done, total)
+            progress("images", done, total)
     categories = describe_categories(glyphs, drawn["train"])
     hashes, next_id = {}, 1
     for split, title in (("train", "training"), ("val", "validation")):

@@ -12,6 +12,7 @@ from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
 from lst_cli.errors import LstError
 from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import evaluate_phase, load_metrics
+from lst_cli.progress import Progress, silent
 from lst_cli.report.report import make_report
 from lst_cli.settings.models import Settings
 from lst_cli.split.init import write_settings
@@ -56,7 +57,7 @@ class DemoEvents:
     """
 
     stage: Callable[[str], None] = lambda name: None
-    progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
+    progress: Progress = silent
     training: Events = field(default_factory=Events)
 
 
@@ -91,7 +92,7 @@ def run_demo(
         title=TITLE,
         demo=True,
         notes=[NOTE],
-        progress=lambda done, total: events.progress("pictures", done, total),
+        progress=events.progress,
     )
     records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
     return [Metrics.model_validate(record) for record in records], files
@@ -119,7 +120,7 @@ def prepare_demo(
     drawn = draw_demo(
         workspace.root / "data",
         seed=seed,
-        progress=lambda done, total: events.progress("images", done, total),
+        progress=events.progress,
     )
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, words)

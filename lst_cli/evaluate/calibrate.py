@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,11 @@ from lst_cli.ap.sources import Records
 from lst_cli.errors import LstError
 from lst_cli.evaluate.resumable import in_use, make_header
 from lst_cli.inputs import ImagePaths, read_unchanged
+from lst_cli.progress import Progress, stage
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import check_found_images
 from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
-
-Progress = Callable[[str, int, "int | None"], None]
 
 
 def require_correctable(phase: int, settings: Settings) -> None:
@@ -225,7 +224,7 @@ def _detect(
     """Boxes on some training images under every correction, LVIS results format."""
     paths = ImagePaths.of(train.images, workspace.split.image_dirs)
     rows = np.flatnonzero(np.isin(train.images.ids, image_ids))
-    check_found_images([train], paths, rows, prepare=progress)
+    check_found_images([train], paths, rows, progress=progress)
     # torch and detectron2 take seconds to import: not before the inputs are known to be good.
     from lst_cli.evaluate.detector import detect_corrected
 
@@ -238,7 +237,7 @@ def _detect(
         seen,
         rows.tolist(),
         shifts,
-        progress=lambda done, total: progress("training images, to calibrate", done, total),
+        progress=stage(progress, "training images, to calibrate"),
     )
 
 

@@ -16,11 +16,11 @@ from lst_cli.evaluate.inference import predict_rows, read_images
 from lst_cli.evaluate.resumable import in_use
 from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.progress import Progress
 from lst_cli.samples.mapper import Mapper
 from lst_cli.settings.models import Settings
 from lst_cli.train.network import load_network
 
-Progress = Callable[[int, int | None], None]
 Skip = Callable[[int, LstError], None]
 
 
@@ -86,7 +86,7 @@ def detect_with(
     detections = []
     for row, found in _detect_rows(model, use, settings, images, find, category_ids, rows, skip):
         detections += found
-        progress(row + 1, len(rows))
+        progress("images", row + 1, len(rows))
     return detections
 
 
@@ -212,5 +212,5 @@ def detect_corrected(
                     strict=True,
                 )
             ]
-        progress(done, len(rows))
+        progress("images", done, len(rows))
     return found

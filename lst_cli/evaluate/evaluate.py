@@ -31,6 +31,7 @@ from lst_cli.evaluate.resumable import (
 from lst_cli.evaluate.validation import Validation, prepare_validation
 from lst_cli.inputs import ImagePaths, read_training_input
 from lst_cli.phases.replay import step_data
+from lst_cli.progress import Progress, silent, stage
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import check_found_images
 from lst_cli.workspace.atomic import replacing
@@ -40,8 +41,6 @@ from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
 
-Progress = Callable[[str, int, int | None], None]
-
 
 def evaluate_phase(
     workspace: Workspace,
@@ -49,7 +48,7 @@ def evaluate_phase(
     settings: Settings,
     *,
     fixed_ap: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     note: Callable[[str], None] | None = None,
 ) -> Metrics:
     """Run the model of a finished phase and compute its AP over the classes seen so far.
@@ -72,7 +71,6 @@ def evaluate_phase(
         LstError: If the phase is not finished, an input is missing or changed, or scores cannot
             be corrected as they should be.
     """
-    tell = progress or (lambda what, done, total: None)
     manifest = workspace.require_model(phase)
     require_correctable(phase, settings)
     plain = settings
@@ -82,9 +80,9 @@ def evaluate_phase(
     to_detections, to_metrics, part = files
     with workspace.locked():
         began = time.perf_counter()
-        against = prepare_validation(workspace, phase, settings, outputs=files, progress=tell)
+        against = prepare_validation(workspace, phase, settings, outputs=files, progress=progress)
         # Chosen by the ordinary cap: AP and AP_fixed are of the same scores.
-        correction = calibration_of(workspace, phase, plain, progress=tell)
+        correction = calibration_of(workspace, phase, plain, progress=progress)
         shift = shift_of(workspace, phase, correction)
         header = run_model(
             workspace,
@@ -94,7 +92,7 @@ def evaluate_phase(
             against.paths,
             part,
             shift=shift,
-            progress=tell,
+            progress=progress,
         )
         with replacing(to_detections) as written:
             digest = collect_detections(part, header, len(against.dataset.images), written)
@@ -104,7 +102,7 @@ def evaluate_phase(
                 settings,
                 began=began,
                 fixed_ap=fixed_ap,
-                progress=tell,
+                progress=progress,
             )
         metrics = metrics.model_copy(
             update={
@@ -167,7 +165,7 @@ def evaluation_files(directory: PhaseDirectory, fixed_ap: bool) -> tuple[Path, P
 
 
 def evaluate_instant(
-    workspace: Workspace, phase: int, settings: Settings, *, progress: Progress | None = None
+    workspace: Workspace, phase: int, settings: Settings, *, progress: Progress = silent
 ) -> InstantMetrics:
     """AP of a phase's classes in the model of the phase before, without any training.
 
@@ -186,7 +184,6 @@ def evaluate_instant(
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.
     """
-    tell = progress or (lambda what, done, total: None)
     if phase == 0:
         raise LstError("the base phase has no classes to add instantly", "lst step")
     if settings.eval.calibration != "none":
@@ -204,17 +201,19 @@ def evaluate_instant(
             phase,
             settings,
             outputs=(workspace.phase(phase).instant,),
-            progress=tell,
+            progress=progress,
         )
         inputs = read_training_input(workspace)
         shown = step_data(inputs.occurrences, split.labels_of(phase), phase, settings.seed, "none")
-        check_found_images(inputs.dataset.parts, inputs.paths, shown.images(), prepare=tell)
+        check_found_images(inputs.dataset.parts, inputs.paths, shown.images(), progress=progress)
         # torch and detectron2 take seconds to import.
         from lst_cli.evaluate.detector import detect_with
         from lst_cli.extend.instant import InstantClasses
         from lst_cli.train.events import Events
 
-        classes = InstantClasses(workspace, phase, split, settings, inputs, Events(prepare=tell))
+        classes = InstantClasses(
+            workspace, phase, split, settings, inputs, Events(prepare=progress)
+        )
         use = in_use(classes.trained, settings)
         found: dict[str, Metrics] = {}
         for way in classes.ways:
@@ -226,10 +225,10 @@ def evaluate_instant(
                 against.dataset.images,
                 against.paths,
                 split.class_order[: split.seen_classes(phase)],
-                lambda done, total, way=way: tell(f"images, {way} rows", done, total),  # type: ignore[misc]
+                stage(progress, f"images, {way} rows"),
             )
             found[way], _ = measure_phase(
-                against, Records(detections), settings, began=began, progress=tell
+                against, Records(detections), settings, began=began, progress=progress
             )
         metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
         save_record(metrics, workspace.phase(phase).instant)

@@ -16,7 +16,6 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.evaluate.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.evaluate.errors_table import write_errors
 from lst_cli.evaluate.evaluate import (
-    Progress,
     evaluate_phase,
     evaluation_files,
     measure_phase,
@@ -27,6 +26,7 @@ from lst_cli.evaluate.evaluate import (
 from lst_cli.evaluate.measure import NAMES, compare_with_lvis_api
 from lst_cli.evaluate.resumable import in_use, make_header
 from lst_cli.evaluate.validation import prepare_validation
+from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.store import Workspace
 
@@ -57,7 +57,7 @@ def examine_phase(
     errors: bool = True,
     reference: bool = False,
     fixed_ap: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Examination:
     """Look closer at a phase's detections: as `evaluate_phase` left them, or made now.
 
@@ -73,7 +73,6 @@ def examine_phase(
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.
     """
-    tell = progress or (lambda what, done, total: None)
     require_correctable(phase, settings)
     directory = workspace.phase(phase)
     from_detections, _, _ = evaluation_files(directory, fixed_ap)
@@ -87,14 +86,14 @@ def examine_phase(
         settings,
         outputs=(to_errors / "errors.json",) if errors else (),
         images=False,
-        progress=tell,
+        progress=progress,
     )
     val = against.dataset
     stored = None
     if from_detections.exists():
         stored = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
     if stored is None or (stored.made_with, stored.calibration) != _made_with(
-        workspace, phase, settings, val, fixed_ap=fixed_ap, progress=tell
+        workspace, phase, settings, val, fixed_ap=fixed_ap, progress=progress
     ):
         stored = evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
     source = stored_detections(workspace, phase, stored, fixed_ap=fixed_ap)
@@ -104,7 +103,7 @@ def examine_phase(
         settings,
         began=time.perf_counter(),
         fixed_ap=fixed_ap,
-        progress=tell,
+        progress=progress,
     )
     metrics = metrics.model_copy(
         update={
@@ -125,7 +124,7 @@ def examine_phase(
     cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
     differences: dict[IouType, float | None] = {}
     for iou_type, one in measured.items() if reference else ():
-        tell(f"lvis-api, {NAMES[iou_type]}", 0, None)
+        progress(f"lvis-api, {NAMES[iou_type]}", 0, None)
         differences[iou_type] = compare_with_lvis_api(one, source, iou_type, cap)
     return Examination(metrics, differences, analysis, written)
 

@@ -18,10 +18,9 @@ from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.evaluate.box_masks import encode_box_masks
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.progress import Progress, silent
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import Sample
-
-Progress = Callable[[int, int | None], None]
 
 _Job = Callable[[], "list[Detection] | LstError"]
 
@@ -109,7 +108,7 @@ def predict(
     category_ids: npt.NDArray[np.int64],
     *,
     workers: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     skip: Callable[[int, LstError], None] | None = None,
 ) -> Iterator[Detection]:
     """Run a model over images.
@@ -135,8 +134,7 @@ def predict(
         model, images, mapper, category_ids, rows, workers=workers, skip=skip
     ):
         yield from found
-        if progress is not None:
-            progress(row + 1, len(rows))
+        progress("images", row + 1, len(rows))
 
 
 def predict_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +28,7 @@ from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
-
-Progress = Callable[[str, int, "int | None"], None]
+from lst_cli.progress import Progress, silent, stage
 
 IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
 NAMES: dict[IouType, str] = {"segm": "mask AP", "bbox": "box AP"}
@@ -62,7 +61,7 @@ def measure(
     *,
     cap: Cap | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Measured:
     """Match detections, once, and compute AP and its intervals.
 
@@ -77,17 +76,14 @@ def measure(
     Raises:
         LstError: If a detection is unusable.
     """
-    tell = progress or (lambda what, done, total: None)
     if isinstance(source, ResultsFile):
-        reading = "reading detections"
-        source = replace(source, progress=lambda done, total: tell(reading, done, total))
+        source = replace(source, progress=progress)
     matches = match_detections(truth, gather_detections(truth, source, iou_type, cap))
     name = NAMES[iou_type]
-    result = average_precision(matches, progress=lambda done, total: tell(name, done, total))
+    result = average_precision(matches, progress=stage(progress, name))
     resamples = draw_resamples(len(truth.image_ids), seed=seed)
-    drawing = f"{name}, intervals"
     resampled = resampled_class_ap(
-        matches, resamples, progress=lambda done, total: tell(drawing, done, total)
+        matches, resamples, progress=stage(progress, f"{name}, intervals")
     )
     return Measured(matches, result, resampled)
 
@@ -119,7 +115,7 @@ def score_file(
     fixed_ap: bool = False,
     max_detections: int = 300,
     skip_unusable: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> FileScores:
     """Score anybody's detections; no workspace and no network is needed.
 
@@ -138,16 +134,15 @@ def score_file(
     Raises:
         LstError: If a file cannot be read, or the detections do not fit the annotations.
     """
-    tell = progress or (lambda what, done, total: None)
     began = time.perf_counter()
-    counts = None if train_counts is None else read_train_counts(train_counts, progress=tell)
-    dataset = read_annotations(annotations, tell)
+    counts = None if train_counts is None else read_train_counts(train_counts, progress=progress)
+    dataset = read_dataset(annotations, progress=progress)
     dataset = leave_out_unusable(dataset) if skip_unusable else dataset
     truth = build_ground_truth(
         dataset,
         train_image_counts=None if counts is None else _complete(counts.images, dataset),
         masks="segm" in iou_types,
-        progress=lambda done, total: tell(f"masks of {annotations.name}", done, total),
+        progress=progress,
     )
     instances = None if counts is None else _complete(counts.instances, dataset)
     notes = truth.notes
@@ -161,7 +156,8 @@ def score_file(
     source = ResultsFile(detections)
     cap = FIXED_AP if fixed_ap else Cap(per_image=max_detections)
     measured = {
-        iou_type: measure(truth, source, iou_type, cap=cap, progress=tell) for iou_type in iou_types
+        iou_type: measure(truth, source, iou_type, cap=cap, progress=progress)
+        for iou_type in iou_types
     }
     notes += truth_notes(truth, cap.per_image)
     for one in measured.values():
@@ -200,13 +196,6 @@ def compare_with_lvis_api(
     return largest_difference(measured.result, theirs)
 
 
-def read_annotations(path: Path, progress: Progress) -> Dataset:
-    """Read an annotation file, telling how far it is."""
-    return read_dataset(
-        path, progress=lambda done, total: progress(f"reading {path.name}", done, total)
-    )
-
-
 @dataclass(frozen=True)
 class TrainCounts:
     """How much of each class was trained on.
@@ -220,7 +209,7 @@ class TrainCounts:
     images: Mapping[int, int]
 
 
-def read_train_counts(path: Path, *, progress: Progress | None = None) -> TrainCounts:
+def read_train_counts(path: Path, *, progress: Progress = silent) -> TrainCounts:
     """Count training instances and images of each class.
 
     Args:
@@ -234,7 +223,7 @@ def read_train_counts(path: Path, *, progress: Progress | None = None) -> TrainC
     """
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
-    dataset = read_annotations(path, progress or (lambda what, done, total: None))
+    dataset = read_dataset(path, progress=progress)
     usable = usable_instances(dataset)
     category = dataset.instances.category_index[usable].astype(np.int64)
     pairs = np.unique(

@@ -22,13 +22,13 @@ import msgspec
 from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
+from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.atomic import explain_os_error
 
 Detections = list[dict[str, Any]]
 """What was found in one image, in LVIS results format, the best first."""
 
-Progress = Callable[[str, int, int | None], None]
 
 _FORMAT = 2
 _UNRELATED = {  # settings of [eval] that change no detection, or no other than by the shift

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +9,12 @@ from lst_cli.annotations.read import Dataset
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.inputs import ImagePaths, read_validation
 from lst_cli.phases.bins import Bin, parse_bins
+from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import check_found_images
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
-
-Progress = Callable[[str, int, "int | None"], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +69,8 @@ def prepare_validation(
         dataset,
         [record.category_id for record in records],
         {record.category_id: record.images for record in records},
-        progress=lambda done, total: progress(f"masks of {dataset.path.name}", done, total),
+        progress=progress,
     )
     if images:
-        check_found_images([dataset], paths, prepare=progress)
+        check_found_images([dataset], paths, progress=progress)
     return Validation(split, phase, dataset, paths, truth, tuple(bins))

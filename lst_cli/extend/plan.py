@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,11 @@ from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, q
 from lst_cli.images.decode import ImageFinder
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.category_ids import assign_category_ids
+from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import input_file, plan_phases
 from lst_cli.train.before_training import refuse_errors
 from lst_cli.workspace.manifest import ClassRecord, Extension, Split
-
-Prepare = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,7 @@ def add_phase(
 
 
 def check_addition(
-    addition: Addition, train: Dataset, val: Dataset | None, prepare: Prepare
+    addition: Addition, train: Dataset, val: Dataset | None, progress: Progress
 ) -> None:
     """See that everything an extension needs is there and usable, images included.
 
@@ -104,7 +103,7 @@ def check_addition(
         addition: The extension.
         train: Annotations of the new classes.
         val: The validation file, if it came with the extension.
-        prepare: Told what is done, how much of it, of how much.
+        progress: What is done, how much of it, of how much.
 
     Raises:
         LstError: If there is any error.
@@ -120,9 +119,7 @@ def check_addition(
             *check_segmentations(dataset.path, dataset, training=dataset is train),
         ]
         refuse_errors(problems, path, f"mend {path}")
-        missing = check_images(
-            dataset, finder, rows=rows, progress=lambda done, all_: prepare("images", done, all_)
-        )
+        missing = check_images(dataset, finder, rows=rows, progress=progress)
         refuse_errors(missing, path, "give the directory of the images with --images DIR")
 
 

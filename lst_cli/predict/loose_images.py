@@ -16,8 +16,7 @@ from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.images.decode import upright_size
 from lst_cli.images.kinds import formats, is_picture_name
-
-Progress = Callable[[int, int | None], None]
+from lst_cli.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def measure_images(
     files: Sequence[LooseImage],
     skip: Callable[[LooseImage, LstError], None],
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> LooseImages:
     """Read the sizes of images from their headers.
 
@@ -93,8 +92,7 @@ def measure_images(
             whole.append(file)
         except LstError as error:
             skip(file, error)
-        if progress is not None:
-            progress(done, len(files))
+        progress("headers", done, len(files))
     heights_widths = np.array(sizes, dtype=np.int32).reshape(-1, 2)
     count = len(whole)
     table = Images(

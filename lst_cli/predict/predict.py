@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -19,13 +19,12 @@ from lst_cli.evaluate.calibrate import known_correction, settings_in_series, shi
 from lst_cli.files import read_regular, shorten_name
 from lst_cli.predict.found import FORMAT, SCORE, FoundImage, FoundObject, Predictions
 from lst_cli.predict.loose_images import LooseImage, LooseImages, list_images, measure_images
+from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.text import json_text
 from lst_cli.workspace.atomic import NoRoomError, write_bytes, write_text
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.store import Workspace
-
-Progress = Callable[[str, int, int | None], None]
 
 FILE = "predictions.json"
 
@@ -41,7 +40,7 @@ def predict_images(
     phase: int | None = None,
     score: float = SCORE,
     directory: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Predictions:
     """Run the model of a finished phase on images that need no annotations.
 
@@ -63,7 +62,6 @@ def predict_images(
             can be used, the directory cannot be written or holds other files of these names, or
             the correction of scores that is set was not chosen yet.
     """
-    tell = progress or (lambda what, done, total: None)
     if not 0 <= score <= 1:
         raise LstError(f"score {score}: scores lie between 0 and 1", "lst predict --score 0.3")
     manifest = workspace.require_done(workspace.newest_phase() if phase is None else phase)
@@ -78,7 +76,7 @@ def predict_images(
     images = measure_images(
         files,
         lambda image, error: left_out.update({image.path: error.message}),
-        progress=lambda done, total: tell("headers", done, total),
+        progress=progress,
     )
     _require_any(images.files, left_out)
     pictures = name_pictures(images.files)
@@ -87,7 +85,7 @@ def predict_images(
     workspace.require_model(manifest.phase)
     shift = _find_shift(workspace, manifest.phase, settings)
     score = max(score, settings.eval.score_threshold)
-    detections = _detect(workspace, manifest, settings, images, score, shift, left_out, tell)
+    detections = _detect(workspace, manifest, settings, images, score, shift, left_out, progress)
     in_order = {file.path: left_out[file.path] for file in files if file.path in left_out}
     found = gather(workspace.split, manifest.phase, images, score, detections, in_order)
     _require_any(found.images, left_out)
@@ -97,9 +95,7 @@ def predict_images(
     found = replace(
         found, images=tuple(replace(one, picture=named[one.path]) for one in found.images)
     )
-    return write_predictions(
-        found, directory, progress=lambda done, total: tell("pictures", done, total)
-    )
+    return write_predictions(found, directory, progress=progress)
 
 
 def gather(
@@ -156,7 +152,7 @@ def write_predictions(
     found: Predictions,
     directory: Path,
     *,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = silent,
 ) -> Predictions:
     """Draw images with what was found in them, and write it all as predictions.json.
 
@@ -187,8 +183,7 @@ def write_predictions(
             except LstError as error:
                 image = replace(image, picture=None, not_drawn=error.message)
         images.append(image)
-        if progress is not None:
-            progress(done, len(found.images))
+        progress("pictures", done, len(found.images))
     found = replace(found, images=tuple(images))
     _write(found, directory)
     return found
@@ -246,7 +241,7 @@ def _detect(
     score: float,
     shift: list[float] | None,
     left_out: dict[Path, str],
-    tell: Progress,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     # torch and detectron2 take seconds to import: not before everything else is known to be good.
     from lst_cli.evaluate.detector import detect
@@ -260,7 +255,7 @@ def _detect(
         images.table,
         images,
         workspace.split.class_order[: manifest.seen_classes],
-        progress=lambda done, total: tell("images", done, total),
+        progress=progress,
         skip=lambda row, error: left_out.update({images(row): error.message}),
         shift=shift,
     )

@@ -17,6 +17,7 @@ from lst_cli.display.records import Panel, ReplayBalance
 from lst_cli.errors import LstError
 from lst_cli.figures.attention import lay_out
 from lst_cli.figures.attention_plot import attention_caption, attention_size, plot_attention
+from lst_cli.progress import Progress, silent
 from lst_cli.report.ap_plots import (
     BIN_SIZE,
     OLD_NEW_SIZE,
@@ -65,7 +66,7 @@ def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
 
 def draw_artwork(
     data: ReportData,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> Artwork:
     """Draw every plot and panel of a report.
@@ -142,8 +143,7 @@ def draw_artwork(
     plots = []
     for done, (name, caption, size, wide, draw) in enumerate(jobs, start=1):
         plots.append(Plot(name, caption, size, wide, light=draw(LIGHT), dark=draw(DARK)))
-        if progress is not None:
-            progress(done, total)
+        progress("pictures", done, total)
     panels = []
     for done, panel in enumerate(data.panels, start=len(jobs) + 1):
         try:
@@ -152,6 +152,5 @@ def draw_artwork(
             if skip is None:
                 raise
             skip(error)
-        if progress is not None:
-            progress(done, total)
+        progress("pictures", done, total)
     return Artwork(tuple(plots), tuple(panels))

@@ -20,6 +20,7 @@ from lst_cli.figures.attention import Attention, can_lay_out
 from lst_cli.figures.figures import newest_attention
 from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found
 from lst_cli.inputs import read_training_input, read_validation
+from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
 from lst_cli.report.write import write_report
 from lst_cli.settings.models import Settings
@@ -75,7 +76,7 @@ def make_report(
     title: str = "Learning to segment the tail",
     demo: bool = False,
     notes: Sequence[str] = (),
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> dict[str, Path]:
     """Write the report of a workspace.

@@ -18,6 +18,7 @@ from lst_cli.display.tables import (
 from lst_cli.errors import LstError
 from lst_cli.evaluate.tables import newest, scores_table
 from lst_cli.extend.tables import instant_table
+from lst_cli.progress import Progress, silent
 from lst_cli.report.artwork import Artwork, draw_artwork
 from lst_cli.report.data import REPORT_JSON, ReportData, read_metrics
 from lst_cli.report.html import render_html
@@ -33,7 +34,7 @@ FORMAT = 1
 def write_report(
     data: ReportData,
     directory: Path,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> dict[str, Path]:
     """Write a report in every format, each file atomically.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.json_stream import RAW, ListStream, Progress
+from lst_cli.annotations.json_stream import RAW, ListStream
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import images_listed_twice
@@ -22,6 +22,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
 from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
+from lst_cli.progress import Progress, silent, stage
 from lst_cli.split.json_lists import ObjectOfLists
 from lst_cli.train.before_training import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
@@ -86,7 +87,7 @@ def hold_out_file(
     seed: int = 0,
     skip_unusable: bool = False,
     force: bool = False,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Progress = silent,
 ) -> HeldOut:
     """Write `train.json` and `val.json`, which together hold every image of a training file.
 
@@ -102,7 +103,7 @@ def hold_out_file(
         seed: Seed of all draws.
         skip_unusable: Whether annotations that cannot be used are copied without being counted.
         force: Whether to replace files of these names; never the annotation file itself.
-        progress: Called with what is done, gives whom to tell.
+        progress: What is done, how much of it, of how much.
 
     Raises:
         LstError: If the share is none, the file cannot be read or nothing can be set aside, or if a
@@ -112,10 +113,7 @@ def hold_out_file(
         raise LstError(f"the share to set aside is {share}", "give a --share from 0 to 1")
     files = directory / "train.json", directory / "val.json"
     _refuse_overwriting(train, directory, files, force)
-    tell = progress or (lambda what: lambda done, total: None)
-    dataset = read_checked(
-        train, training=True, skip_unusable=skip_unusable, progress=tell(f"reading {train.name}")
-    )
+    dataset = read_checked(train, training=True, skip_unusable=skip_unusable, progress=progress)
     labels = np.where(usable_instances(dataset), dataset.instances.category_index, NO_LABEL)
     occurrences = Occurrences.of(
         dataset.instances.image_index.astype(np.int64),
@@ -130,7 +128,7 @@ def hold_out_file(
             _why_nothing(train, occurrences, rare),
             "give a smaller --rare, a larger --share, or a larger training set",
         )
-    _write(dataset, cut, stays, files, tell(f"writing {directory}"))
+    _write(dataset, cut, stays, files, stage(progress, f"writing {directory}"))
     is_rare = stays.images < rare
     return HeldOut(
         train=_part(files[0], ~cut.held, stays, is_rare),

@@ -12,6 +12,7 @@ from lst_cli.errors import InterruptionError, LstError
 from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.images.finder import HERE, ImageFinder
+from lst_cli.progress import Progress, silent
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import read_datasets, warn_of_missing_images, write_split
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
@@ -48,7 +49,7 @@ class SweepEvents:
     done: Callable[[Job], None] = lambda job: None
     failed: Callable[[Job, LstError], None] = lambda job, error: None
     training: Callable[[Job], Events] = lambda job: Events()
-    progress: Callable[[str, int, int | None], None] = lambda what, done, total: None
+    progress: Progress = silent
 
 
 def open_sweep(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lst_cli.annotations.json_stream import Progress
 from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.boxes import WRONG_BOXES
@@ -18,6 +17,7 @@ from lst_cli.check.fields import check_dataset, check_images, check_segmentation
 from lst_cli.check.unusable import read_usable
 from lst_cli.errors import LstError
 from lst_cli.inputs import ImagePaths, IntArray
+from lst_cli.progress import Progress, silent, stage
 from lst_cli.workspace.manifest import Split
 
 _WRONG_DATA = frozenset(
@@ -33,7 +33,7 @@ _WRONG_DATA = frozenset(
 )  # warnings that belong before the long work that the data is wrong for
 
 
-def check_before_training(split: Split, prepare: Callable[[str, int, int | None], None]) -> None:
+def check_before_training(split: Split, progress: Progress) -> None:
     """Check annotations, masks and image headers, validation included.
 
     Raises:
@@ -44,7 +44,7 @@ def check_before_training(split: Split, prepare: Callable[[str, int, int | None]
         Path(split.val.path),
         [Path(directory) for directory in split.image_dirs],
         skip_unusable=split.skips_unusable,
-        progress=lambda done, total: prepare("checking files and images", done, total),
+        progress=stage(progress, "checking files and images"),
     )
     refuse_errors([in_split(problem, bool(split.image_dirs)) for problem in report.problems])
 
@@ -54,7 +54,7 @@ def check_found_images(
     paths: ImagePaths,
     rows: IntArray | None = None,
     *,
-    prepare: Callable[[str, int, int | None], None],
+    progress: Progress,
 ) -> None:
     """See that the images of a split are there and as large as stated.
 
@@ -62,7 +62,7 @@ def check_found_images(
         parts: The files that the image table is made of.
         paths: Where the images lie.
         rows: Rows of the image table to look at; all by default.
-        prepare: Told what is done, how much of it, of how much.
+        progress: What is done, how much of it, of how much.
 
     Raises:
         LstError: If one is not.
@@ -71,9 +71,7 @@ def check_found_images(
         own = np.arange(len(part.images))
         if rows is not None:
             own = rows[(rows >= start) & (rows < start + len(own))] - start
-        problems = check_images(
-            part, finder, rows=own, progress=lambda done, all_: prepare("images", done, all_)
-        )
+        problems = check_images(part, finder, rows=own, progress=progress)
         refuse_errors([in_split(problem) for problem in problems], str(part.path))
 
 
@@ -92,7 +90,7 @@ def read_checked(
     *,
     training: bool,
     skip_unusable: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     warn: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Read an annotation file and see that its annotations and masks can be used.

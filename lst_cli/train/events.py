@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lst_cli.progress import Progress, silent
 from lst_cli.train.plan import TrainingPlan
 
 
@@ -23,4 +24,4 @@ class Events:
     plan: Callable[[TrainingPlan, int], None] = lambda plan, start: None
     note: Callable[[str], None] = lambda text: None
     iteration: Callable[[Any], None] = lambda report: None
-    prepare: Callable[[str, int, int | None], None] = lambda what, done, total: None
+    prepare: Progress = silent

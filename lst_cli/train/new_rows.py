@@ -13,8 +13,9 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.grow import mean_feature_rows, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.weight_generator import WeightGenerator
+from lst_cli.progress import Progress
 from lst_cli.settings.models import GeneratorSettings
-from lst_cli.train.support import Support, Tell
+from lst_cli.train.support import Support
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,18 @@ def draw_rows(model: LstRCNN, classes: int, generator: torch.Generator) -> Writt
     return WrittenRows(random_rows(classes, model.row_features, 0.01, generator))
 
 
-def imprint_rows(model: LstRCNN, support: Support, most: int, tell: Tell) -> WrittenRows:
+def imprint_rows(model: LstRCNN, support: Support, most: int, progress: Progress) -> WrittenRows:
     """Mean feature of each class (imprinting)."""
     old = model.roi_heads.box_predictor.cls_score.class_rows.detach().cpu()
-    sums, counts = support.mean_features(model, tell, most=most)
+    sums, counts = support.mean_features(model, progress, most=most)
     return WrittenRows(mean_feature_rows(sums, counts, old))
 
 
 def generate_rows(
-    model: LstRCNN, support: Support, weight_generator: WeightGenerator, tell: Tell
+    model: LstRCNN, support: Support, weight_generator: WeightGenerator, progress: Progress
 ) -> WrittenRows:
     """Rows that a trained generator writes, averaged over all boxes of a class (section 3.4)."""
-    return WrittenRows(*support.generated(model, weight_generator, tell))
+    return WrittenRows(*support.generated(model, weight_generator, progress))
 
 
 def build_generator(

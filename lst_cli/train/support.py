@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from lst_cli.modeling.episodes import SupportBoxes, regions_of, support_boxes
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.progress import Progress
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.workspace.atomic import write_bytes
-
-Tell = Callable[[str, int, int | None], None]
 
 
 def support_images(
@@ -71,7 +70,7 @@ class Support:
         self,
         model: LstRCNN,
         what: str,
-        tell: Tell,
+        progress: Progress,
         *,
         most: int | None = None,
         boxes: SupportBoxes = "ground-truth",
@@ -80,8 +79,8 @@ class Support:
 
         Args:
             model: Whose backbone; it is in evaluation mode while this lasts.
-            what: Name of this work, for `tell`.
-            tell: What is done, how much of it, of how much.
+            what: Name of this work, for `progress`.
+            progress: What is done, how much of it, of how much.
             most: Boxes a class at most.
             boxes: Which box stands for an object.
 
@@ -124,13 +123,13 @@ class Support:
                     targets.gt_labels - self.new.start,
                     model.roi_heads.pooled_boxes(features, [regions]),
                 )
-                tell(what, done, len(rows))
+                progress(what, done, len(rows))
         finally:
             model.train(was_training)
 
     @torch.no_grad()
     def mean_features(
-        self, model: LstRCNN, tell: Tell, *, most: int | None
+        self, model: LstRCNN, progress: Progress, *, most: int | None
     ) -> tuple[Tensor, Tensor]:
         """Sum of the unit-length features of each class, and its boxes.
 
@@ -139,7 +138,7 @@ class Support:
         """
         sums = torch.zeros(len(self.new), model.row_features)
         counts = torch.zeros(len(self.new), dtype=torch.int64)
-        for labels, pooled in self.pooled(model, "mean features", tell, most=most):
+        for labels, pooled in self.pooled(model, "mean features", progress, most=most):
             features = F.normalize(model.roi_heads.box_head(pooled), dim=-1).cpu()
             sums.index_add_(0, labels.cpu(), features)
             counts += torch.bincount(labels.cpu(), minlength=len(self.new))
@@ -147,14 +146,14 @@ class Support:
 
     @torch.no_grad()
     def generated(
-        self, model: LstRCNN, generator: WeightGenerator, tell: Tell
+        self, model: LstRCNN, generator: WeightGenerator, progress: Progress
     ) -> tuple[Tensor, Tensor]:
         """Average, over all boxes of each class, of its generated rows and of its attention.
 
         Args:
             model: Whose features and base rows.
             generator: The meta weight generator, on the model's device.
-            tell: What is done, how much of it, of how much.
+            progress: What is done, how much of it, of how much.
 
         Returns:
             Rows as Eq. (3) gives them, shape (C, D); attention m, shape (C, b); on the CPU.
@@ -164,7 +163,7 @@ class Support:
         rows = torch.zeros(len(self.new), generator.features)
         attention = torch.zeros(len(self.new), generator.base_classes)
         counts = torch.zeros(len(self.new))
-        for labels, pooled in self.pooled(model, "generating rows of new classes", tell):
+        for labels, pooled in self.pooled(model, "generating rows of new classes", progress):
             features = model.roi_heads.box_head(pooled)
             rows.index_add_(0, labels.cpu(), generator(features, base_rows, weight[-1]).cpu())
             attention.index_add_(0, labels.cpu(), generator.attention(features).cpu())

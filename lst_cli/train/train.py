@@ -120,7 +120,7 @@ def train_phase(
             manifest = manifest.model_copy(update=given)
         if phase > 0 or not fresh:
             check_found_images(
-                inputs.dataset.parts, inputs.paths, data.images(), prepare=events.prepare
+                inputs.dataset.parts, inputs.paths, data.images(), progress=events.prepare
             )
         directory = workspace.phase(phase)
         require_writable(directory.model, directory.training_state)

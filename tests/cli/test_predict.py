@@ -80,7 +80,7 @@ class FakeNetwork:
                         "segmentation": segmentation,
                     }
                 )
-            progress(row + 1, len(images))
+            progress("images", row + 1, len(images))
         return found
 
 

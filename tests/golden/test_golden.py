@@ -19,6 +19,7 @@ from pycocotools import mask as mask_utils
 from lst_cli.ap.sources import Records
 from lst_cli.evaluate.evaluate import measure_phase
 from lst_cli.evaluate.validation import prepare_validation
+from lst_cli.progress import silent
 from lst_cli.settings.load import load_settings
 from lst_cli.split import split as split_recipe
 from lst_cli.train import train as train_recipe
@@ -82,13 +83,12 @@ def workspace(
             small_lvis, set(split.class_order[: split.seen_classes(phase)]), phase
         )
         settings = load_settings(None, ["eval.bins==1,<5,<10,10-99"])
-        tell = lambda what, done, total: None  # noqa: E731
         metrics, _ = measure_phase(
-            prepare_validation(workspace, phase, settings, progress=tell),
+            prepare_validation(workspace, phase, settings, progress=silent),
             Records(detections),
             settings,
             began=time.perf_counter(),
-            progress=tell,
+            progress=silent,
         )
         steady = metrics.model_copy(update={"seconds": 2.5})
         workspace.phase(phase).metrics.write_text(steady.model_dump_json())

@@ -67,7 +67,7 @@ def command(
             image_dirs,
             skip_unusable=skip_unusable,
             decode=decode,
-            progress=lambda done, total: tell("checking", done, total),
+            progress=tell,
         )
     files = " and ".join(dict.fromkeys(str(path) for path in (train, val) if path is not None))
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,7 @@ from lst_cli.cli.options import (
 )
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
+from lst_cli.progress import Progress, within
 
 if TYPE_CHECKING:
     from lst_cli.evaluate.examine import Examination
@@ -170,14 +171,12 @@ def _show_phases(
     show_next(next_command(workspace))
 
 
-def _about_phase(
-    tell: Meter, phase: int, phases: Sequence[int]
-) -> Callable[[str, int, int | None], None]:
+def _about_phase(tell: Meter, phase: int, phases: Sequence[int]) -> Progress:
     """Say which phase progress is about, where there are several."""
     if len(phases) == 1:
         return tell
     name = "base phase" if phase == 0 else f"phase {phase} of {phases[-1]}"
-    return lambda what, done, total: tell(f"{name}: {what}", done, total)
+    return within(tell, f"{name}: ")
 
 
 def _closer_json(look: Examination) -> dict[str, Any]:

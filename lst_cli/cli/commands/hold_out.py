@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +96,7 @@ def command(
             seed=seed,
             skip_unusable=skip_unusable,
             force=force,
-            progress=lambda what: partial(tell, what),
+            progress=tell,
         )
     if as_json:
         print_json(cut.as_dict())

@@ -51,7 +51,7 @@ def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
         files = make_report(
             workspace,
             output,
-            progress=lambda done, total: tell("pictures", done, total),
+            progress=tell,
             skip=skipped.append,
         )
     metrics = read_metrics(gather(workspace, pictures=False))

@@ -80,7 +80,7 @@ def test_the_digest_is_that_of_the_bytes(write: Callable[..., Path]) -> None:
 def test_progress_ends_with_all_bytes(write: Callable[..., Path]) -> None:
     path = write({"a": [{"id": number} for number in range(50)]})
     calls: list[tuple[int, int | None]] = []
-    ids_in(path, 100, progress=lambda done, total: calls.append((done, total)))
+    ids_in(path, 100, progress=lambda what, done, total: calls.append((done, total)))
     size = path.stat().st_size
     assert calls[0] == (100, size)
     assert calls[-1] == (size, size)
@@ -208,7 +208,7 @@ def test_a_broken_record_is_found_before_the_file_is_in_memory(write: Callable[.
     path = write(text)
     done: list[int] = []
     with pytest.raises(LstError, match="row 3, field s"):
-        ids_in(path, 1000, progress=lambda bytes_read, _: done.append(bytes_read))
+        ids_in(path, 1000, progress=lambda what, bytes_read, _: done.append(bytes_read))
     assert done[-1] <= 4000
 
 

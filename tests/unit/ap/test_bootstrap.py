@@ -184,7 +184,7 @@ def test_progress_counts_the_classes(draw: types.SimpleNamespace, match: Match) 
     resampled_class_ap(
         match(*draw.federated_set(5)),
         draw_resamples(14, 2),
-        progress=lambda done, total: calls.append((done, total)),
+        progress=lambda what, done, total: calls.append((done, total)),
     )
     assert calls == [(done, 9) for done in range(1, 10)]
 

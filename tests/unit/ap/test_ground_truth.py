@@ -386,7 +386,7 @@ def test_progress_counts_the_bytes_of_the_file(
     draw: types.SimpleNamespace, build: Build, tmp_path: Path
 ) -> None:
     calls: list[tuple[int, int | None]] = []
-    build(federated_set(draw), progress=lambda done, total: calls.append((done, total)))
+    build(federated_set(draw), progress=lambda what, done, total: calls.append((done, total)))
     size = (tmp_path / "annotations.json").stat().st_size
     assert calls[-1] == (size, size)
 

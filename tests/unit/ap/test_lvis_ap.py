@@ -272,7 +272,7 @@ def test_progress_counts_the_classes(draw: types.SimpleNamespace, score: Score) 
     seen: list[tuple[int, int | None]] = []
     score(
         one_class(draw, [FIRST]), [], "bbox",
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda what, done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(1, 2), (2, 2)]
 

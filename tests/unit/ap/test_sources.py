@@ -72,7 +72,7 @@ def test_a_list_of_nothing_has_no_rows(tmp_path: Path) -> None:
 def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
     calls: list[tuple[int, int | None]] = []
     path = file_of(tmp_path, [ROW]).path
-    source = ResultsFile(path, progress=lambda done, total: calls.append((done, total)))
+    source = ResultsFile(path, progress=lambda what, done, total: calls.append((done, total)))
     rows_of(source)
     list(source.masks())
     assert calls == [(path.stat().st_size,) * 2] * 2

@@ -66,14 +66,15 @@ def files(tmp_path: Path, content: dict[str, Any]) -> tuple[Path, Path, Path]:
 
 def test_good_files_pass(files: tuple[Path, Path, Path]) -> None:
     train, val, images = files
-    calls: list[tuple[int, int | None]] = []
+    calls: list[tuple[str, int, int | None]] = []
     report = check(train, val, [images], progress=lambda *call: calls.append(call))
     assert report.ok
     assert report.problems == ()
     assert report.images_checked == 2
-    done, total = calls[-1]
+    what, done, total = calls[-1]
+    assert what == "checking"
     assert done == total
-    assert [call[0] for call in calls] == sorted(call[0] for call in calls)
+    assert [call[1] for call in calls] == sorted(call[1] for call in calls)
     summary = report.as_dict()
     assert json.loads(json.dumps(summary)) == summary
     assert summary["ok"]

@@ -36,7 +36,7 @@ def test_good_images_have_no_problems(
         read(two_classes),
         finder,
         decode=decode,
-        progress=lambda done, total: calls.append((done, total)),
+        progress=lambda what, done, total: calls.append((done, total)),
     )
     assert problems == []
     assert calls[-1] == (2, 2)

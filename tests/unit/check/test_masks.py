@@ -66,7 +66,7 @@ def test_rows_are_those_of_the_file_and_errors_come_first(
     path = write(two_classes)
     calls: list[int] = []
     dataset = read_dataset(path)
-    faults = find_segmentation_faults(path, dataset, progress=lambda done, _: calls.append(done))
+    faults = find_segmentation_faults(path, dataset, progress=lambda *call: calls.append(call[1]))
     assert faults == {
         "short-polygon": list(range(3, 1500, 5)),
         "some-short-polygons": list(range(4, 1500, 5)),

@@ -197,7 +197,7 @@ def test_the_counts_returned_are_those_of_the_files(small) -> None:
 
 def test_progress_ends_with_every_image(tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    drawn = draw_demo(tmp_path, **TINY, progress=lambda done, total: seen.append((done, total)))
+    drawn = draw_demo(tmp_path, **TINY, progress=lambda *call: seen.append(call[1:]))
 
     total = drawn.train_images + drawn.val_images
     assert seen == [(done, total) for done in range(1, total + 1)]
@@ -234,7 +234,7 @@ def test_a_damaged_set_is_drawn_again(tmp_path: Path, damage) -> None:
 
 
 def test_an_interrupted_set_is_drawn_again(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int | None) -> None:
+    def interrupt(what: str, done: int, total: int | None) -> None:
         if done == 3:
             raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from lst_cli.evaluate.calibrate import (
     settings_in_series,
     shift_of,
 )
+from lst_cli.progress import silent
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -62,7 +63,7 @@ def tried(
 
 def choose(workspace: Workspace, *words: str, phase: int = 1) -> Correction | None:
     settings = workspace.settings([f"eval.{word}" for word in words])
-    return calibration_of(workspace, phase, settings, progress=lambda what, done, total: None)
+    return calibration_of(workspace, phase, settings, progress=silent)
 
 
 def test_the_small_sets_base_classes_are_the_known_ones(split_workspace: Workspace) -> None:
@@ -116,7 +117,7 @@ def test_what_was_chosen_is_known_from_then_on(trained: Workspace, tried: list[A
     settings = trained.settings(["eval.calibration=phases"])
     assert known_correction(trained, 1, settings) is None
     assert tried == []
-    chosen = calibration_of(trained, 1, settings, progress=lambda what, done, total: None)
+    chosen = calibration_of(trained, 1, settings, progress=silent)
     assert known_correction(trained, 1, settings) == chosen
     other = trained.settings(["eval.calibration=phases", "eval.calibration_images=3"])
     assert known_correction(trained, 1, other) is None

@@ -154,7 +154,7 @@ def test_results_are_of_jsons_own_types(model: Any, images: Images, mapper: Mapp
 def test_images_without_detections_still_count_as_done(
     model: Any, images: Images, mapper: Mapper
 ) -> None:
-    done: list[tuple[int, int | None]] = []
+    done: list[tuple[str, int, int | None]] = []
     predictor = model.roi_heads.box_predictor
     before = predictor.test_score_thresh
     predictor.test_score_thresh = 1.1
@@ -165,7 +165,7 @@ def test_images_without_detections_still_count_as_done(
         assert list(found) == []
     finally:
         predictor.test_score_thresh = before
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert done == [("images", done, 3) for done in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -193,7 +193,7 @@ def test_an_image_that_cannot_be_used_is_passed_over_where_that_is_asked(
     files = {0: "0.png", 1: "gone.png", 2: "2.png"}
     mapper = Mapper(lambda row: folder / files[row], SETTINGS.data, channels="RGB", seed=0)
     skipped: list[tuple[int, str]] = []
-    done: list[tuple[int, int | None]] = []
+    done: list[tuple[str, int, int | None]] = []
     found = list(
         predict(
             model, images, mapper, CATEGORY_IDS, workers=workers,
@@ -203,7 +203,7 @@ def test_an_image_that_cannot_be_used_is_passed_over_where_that_is_asked(
     )  # fmt: skip
     assert {one.image_id for one in found} == {31, 19}
     assert skipped == [(1, f"no such image: {folder / 'gone.png'}")]
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert done == [("images", done, 3) for done in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -140,7 +140,7 @@ def test_progress_tells_what_is_done(small_lvis: Any, results: Path) -> None:
         progress=lambda what, done, total: told.update({what: (done, total)}),
     )
     expected = {
-        "reading train.json", "reading val.json", "masks of val.json", "reading detections",
+        "reading train.json", "reading val.json", "masks of val.json", f"reading {results.name}",
         "mask AP", "mask AP, intervals", "box AP", "box AP, intervals",
     }  # fmt: skip
     assert expected <= told.keys()

@@ -106,13 +106,13 @@ def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
 
 def test_sizes_are_those_of_the_upright_images(put: Put) -> None:
     files = list_images([put("a.jpg", 8, 6), put("b.jpg", 8, 6, orientation=6)])
-    done: list[tuple[int, int | None]] = []
+    done: list[tuple[str, int, int | None]] = []
     images = measure_images(files, pytest.fail, progress=lambda *step: done.append(step))
     assert images.table.heights.tolist() == [6, 8]
     assert images.table.widths.tolist() == [8, 6]
     assert images.table.ids.tolist() == [0, 1]
     assert [images(row) for row in range(2)] == [file.path for file in files]
-    assert done == [(1, 2), (2, 2)]
+    assert done == [("headers", 1, 2), ("headers", 2, 2)]
 
 
 def test_a_broken_header_is_told_and_the_others_are_kept(put: Put, tmp_path: Path) -> None:
