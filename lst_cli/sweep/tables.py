@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 from lst_cli.ap.metrics import BinMetrics, Metrics
 from lst_cli.compare.paired import Setting
@@ -101,9 +101,6 @@ class SweepResults:
         return [one for run in self.runs for one in run.seeds]
 
 
-_Number = tuple[Column, Callable[[SeedResult], "float | None"]]
-
-
 @dataclass(frozen=True)
 class Spread:
     """A number over several seeds.
@@ -132,12 +129,10 @@ def spread_of(values: Sequence[float | None]) -> Spread:
     )
 
 
-def measure_run(run: RunResult, numbers: Sequence[_Number]) -> dict[str, Spread]:
+def measure_run(run: RunResult, columns: Sequence[Column]) -> dict[str, Spread]:
     """Every number of a run over its seeds, by the key of its column."""
-    return {
-        column.key: spread_of([get(one) for one in run.seeds])
-        for column, get in (*numbers, *_COUNTS)
-    }
+    cells = [(one.key, [one.cells(seed)[one.key] for seed in run.seeds]) for one in columns]
+    return {key: spread_of(cast("list[float | None]", found)) for key, found in cells}
 
 
 def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
@@ -147,28 +142,16 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
         results: The sweep.
         narrow: Whether to leave out AP75 and box AP, for a terminal.
     """
-    numbers = ap_numbers(results)
     metrics = [one.metrics for one in results.seeds if one.metrics.phase]
     left_out = ["AP75", "box AP"] if narrow else []
     # Old and new classes are compared only where they are the same in all runs.
     if len({tuple(group.classes for group in one.segm.groups) for one in metrics}) != 1:
         left_out += ["old", "new"]
-    rows: list[dict[str, Cell]] = []
-    for run in results.runs:
-        measured = measure_run(run, numbers)
-        hours, done = measured["hours"].mean, len(run.seeds)
-        rows.append(
-            {
-                **{column.key: _ap_text(measured[column.key]) for column, _ in numbers},
-                "run": run.label,
-                "image passes": measured["image passes"].mean,
-                "time": None if hours is None else format_seconds(3600 * hours),
-                "seeds": str(done) if done == run.planned else f"{done} of {run.planned}",
-            }
-        )
+    found = number_columns(results)
+    rows = [_readable_row(run, measure_run(run, found)) for run in results.runs]
     columns = [
         Column("run", "run", "text"),
-        *(column for column, _ in numbers if column.key not in left_out),
+        *(one for one in found if one.kind == "ap" and one.key not in left_out),
         Column("image passes", "image passes", "integer", description="in training, all phases"),
         Column("time", "time", "text", description="of training, all phases"),
         Column("seeds", "seeds", "text"),
@@ -178,14 +161,15 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
 
 def sweep_numbers(results: SweepResults) -> Table:
     """Make the table for programs: a row a run, every number with its standard deviation."""
-    numbers = ap_numbers(results)
+    found = _known_columns(results)
     columns = [Column("run", "run", "text"), Column("kind", "kind", "text")]
     columns += [Column("seeds", "seeds", "integer"), Column("planned", "planned", "integer")]
-    for column, _ in _known(numbers, results):
-        columns += [column, Column(f"{column.key} sd", f"{column.heading} sd")]
-    columns += [column for column, _ in _COUNTS]
+    for one in found:
+        columns.append(one)
+        if one.kind == "ap":
+            columns.append(Column(f"{one.key} sd", f"{one.heading} sd"))
     columns.append(Column("differs", "differs", "text"))
-    rows: list[dict[str, Cell]] = []
+    rows = []
     for run in results.runs:
         row: dict[str, Cell] = {
             "run": run.name,
@@ -194,25 +178,24 @@ def sweep_numbers(results: SweepResults) -> Table:
             "planned": run.planned,
             "differs": "; ".join(map(str, run.differs)),
         }
-        for key, spread in measure_run(run, numbers).items():
-            row |= {key: spread.mean, f"{key} sd": spread.sd}
-        for key in ("image passes", "iterations"):
-            if isinstance(mean := row[key], float) and mean.is_integer():
-                row[key] = int(mean)
+        for key, spread in measure_run(run, found).items():
+            whole = key != "hours" and spread.mean and spread.mean.is_integer()
+            row |= {key: round(spread.mean or 0) if whole else spread.mean, f"{key} sd": spread.sd}
         rows.append(row)
     return Table(results.title, tuple(columns), tuple(rows))
 
 
 def seed_numbers(results: SweepResults) -> Table:
     """Make the table for programs in which every seed of every run has a row."""
-    numbers = [*_known(ap_numbers(results), results), *_COUNTS]
-    columns = [Column("run", "run", "text"), Column("seed", "seed", "id")]
-    rows = [
-        {"run": run.name, "seed": one.seed, **{column.key: get(one) for column, get in numbers}}
-        for run in results.runs
-        for one in run.seeds
-    ]
-    return Table(results.title, (*columns, *(column for column, _ in numbers)), tuple(rows))
+    found = _known_columns(results)
+    columns = (Column("run", "run", "text"), Column("seed", "seed", "id"), *found)
+    rows: list[dict[str, Cell]] = []
+    for run in results.runs:
+        for seed in run.seeds:
+            rows.append({"run": run.name, "seed": seed.seed})
+            for one in found:
+                rows[-1] |= one.cells(seed)
+    return Table(results.title, columns, tuple(rows))
 
 
 def difference_lines(results: SweepResults) -> list[str]:
@@ -260,11 +243,11 @@ def render_sweep_markdown(results: SweepResults) -> str:
 
 def sweep_record(results: SweepResults) -> dict[str, Any]:
     """Everything for scripts: AP as fractions, every seed by itself."""
-    numbers = ap_numbers(results)
+    columns = number_columns(results)
     runs = []
     for run in results.runs:
         record = asdict(run)
-        record["numbers"] = {k: asdict(spread) for k, spread in measure_run(run, numbers).items()}
+        record["numbers"] = {k: asdict(spread) for k, spread in measure_run(run, columns).items()}
         record["differs"] = [one.model_dump(mode="json") for one in run.differs]
         for seed in record["seeds"]:
             seed["metrics"] = seed["metrics"].model_dump(mode="json")
@@ -278,39 +261,44 @@ def render_sweep_json(results: SweepResults) -> str:
     return json_text(sweep_record(results)) + "\n"
 
 
-def ap_numbers(results: SweepResults) -> list[_Number]:
-    """The columns of AP, and how each is read from a result."""
-    found: list[_Number] = [
-        (
-            Column(
-                f"AP({entry.bin})",
-                bin_heading(entry.bin),
-                classes=entry.with_ground_truth,
-                description="mask AP by training instances",
-            ),
-            partial(_bin_ap, entry),
+def number_columns(results: SweepResults) -> list[Column]:
+    """The columns of AP and of what training took; each reads its number from a `SeedResult`."""
+
+    def ap_of(name: str) -> Column:
+        return Column(name, name, get=lambda one: getattr(one.metrics.segm, name))
+
+    found = [
+        Column(
+            f"AP({entry.bin})",
+            bin_heading(entry.bin),
+            get=partial(_bin_ap, entry),
+            classes=entry.with_ground_truth,
+            description="mask AP by training instances",
         )
         for entry in bins_in_order([one.metrics for one in results.seeds])
     ]
-    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf"):
-        found.append((Column(name, name), partial(_mask_ap, name)))
-    found.append((Column("box AP", "box AP"), lambda one: one.metrics.bbox.AP))
-    old = Column("old", "old", description="classes of phases before the last")
-    new = Column("new", "new", description="classes of the last phase")
-    return [*found, (old, partial(_mask_ap, "old")), (new, partial(_mask_ap, "new"))]
+    found += map(ap_of, ("AP", "AP50", "AP75", "APr", "APc", "APf"))
+    return [
+        *found,
+        Column("box AP", "box AP", get=lambda one: one.metrics.bbox.AP),
+        replace(ap_of("old"), description="classes of phases before the last"),
+        # Where all classes are learned at once, none of them is new.
+        Column(
+            "new",
+            "new",
+            get=lambda one: one.metrics.segm.new if one.metrics.phase else None,
+            description="classes of the last phase",
+        ),
+        Column("image passes", "image passes", "number", lambda one: one.image_passes),
+        Column("iterations", "iterations", "number"),
+        Column("hours", "hours", "number", lambda one: one.seconds / 3600),
+    ]
 
 
-_COUNTS: tuple[_Number, ...] = (
-    (Column("image passes", "image passes", "number"), lambda one: one.image_passes),
-    (Column("iterations", "iterations", "number"), lambda one: one.iterations),
-    (Column("hours", "hours", "number"), lambda one: one.seconds / 3600),
-)
-
-
-def _known(numbers: Sequence[_Number], results: SweepResults) -> list[_Number]:
+def _known_columns(results: SweepResults) -> list[Column]:
     """Without old and new classes where no run has phases."""
     phases = any(one.metrics.segm.old is not None for one in results.seeds)
-    return [one for one in numbers if phases or one[0].key not in ("old", "new")]
+    return [one for one in number_columns(results) if phases or one.key not in ("old", "new")]
 
 
 def _bin_ap(wanted: BinMetrics, one: SeedResult) -> float | None:
@@ -318,10 +306,15 @@ def _bin_ap(wanted: BinMetrics, one: SeedResult) -> float | None:
     return entry.AP if entry else None
 
 
-def _mask_ap(name: str, one: SeedResult) -> float | None:
-    # Where all classes are learned at once, none of them is new.
-    joint = name == "new" and one.metrics.phase == 0
-    return None if joint else getattr(one.metrics.segm, name)
+def _readable_row(run: RunResult, measured: Mapping[str, Spread]) -> dict[str, Cell]:
+    hours, done = measured["hours"].mean, len(run.seeds)
+    return {
+        **{key: _ap_text(spread) for key, spread in measured.items()},
+        "run": run.label,
+        "image passes": measured["image passes"].mean,
+        "time": None if hours is None else format_seconds(3600 * hours),
+        "seeds": str(done) if done == run.planned else f"{done} of {run.planned}",
+    }
 
 
 def _ap_text(spread: Spread) -> str | None:
