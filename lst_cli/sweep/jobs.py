@@ -106,15 +106,18 @@ class Sweep:
         plan: What was asked for.
         layout: Where it lies.
         jobs: In the order of work: a base phase comes before the runs that share it.
-        every: The jobs of all runs of the plan, those that were not selected too.
-        earlier: Jobs of seeds that are not asked for this time and have a workspace.
+        every: The jobs of all runs of the plan, those that were not selected too, and after them
+            seeds that are not asked for this time and have a workspace.
     """
 
     plan: SweepPlan
     layout: SweepLayout
     jobs: tuple[Job, ...]
     every: tuple[Job, ...]
-    earlier: tuple[Job, ...] = ()
+
+    def is_asked_for(self, job: Job) -> bool:
+        """Whether the plan has the seed of a run."""
+        return job.run is not None and job.seed in self.plan.seeds_of(job.run)
 
 
 def plan_jobs(
@@ -172,32 +175,29 @@ def plan_jobs(
             users = [one.name for one in chosen.values() if _base_root(one) == job.base.root]
             jobs[job.base.root] = replace(job.base, users=tuple(users))
         jobs[job.root] = job
-    there = tuple(job for job in earlier if job.root.exists())
-    return Sweep(plan, layout, tuple(jobs.values()), tuple(every), there)
+    every += [job for job in earlier if job.root.exists()]
+    return Sweep(plan, layout, tuple(jobs.values()), tuple(every))
 
 
-def planned_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
-    """In what each run will differ from the first of its kind.
+def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
+    """In what each run differs from the first of its kind.
 
     Returns:
-        By the name of a run: the name of that first one, and the differences, at least one.
+        By the name of a run: what tables call that first one, and the differences, at least one.
     """
     found: dict[str, tuple[str, tuple[Setting, ...]]] = {}
     firsts: dict[str, Job] = {}
-    for job in sweep.jobs:
-        if job.run is None:
-            continue
+    for job in sweep.every:
         first = firsts.setdefault(job.kind, job)
-        assert first.run is not None
-        known = [_described(one) for one in (first, job)]
+        one, other = _described(first, job), _described(job, first)
         differs = tuple(
-            Setting(key=key, first=value, this=known[1][key])
-            for key, value in known[0].items()
+            Setting(key=key, first=value, this=other[key])
+            for key, value in one.items()
             # Settings that only one of them uses are ignored.
-            if known[1].get(key, value) != value
+            if other.get(key, value) != value
         )
-        if differs:
-            found.setdefault(job.run.name, (first.run.name, differs))
+        if differs and job.run is not None and first.run is not None:
+            found.setdefault(job.run.name, (first.run.title, differs))
     return found
 
 
@@ -222,12 +222,17 @@ def _base_root(job: Job) -> Path | None:
     return job.base.root if job.base is not None else None
 
 
-def _described(job: Job) -> dict[str, str]:
+def _described(job: Job, other: Job) -> dict[str, str]:
+    """What decides the results of a run, to be compared with the same of another."""
     table = {"classes of the phases": " + ".join(str(len(group)) for group in job.split.groups)}
-    budgets = [str(phase.image_passes) for phase in job.phases if phase.image_passes is not None]
-    table["image passes"] = ", ".join(budgets) or "as the epochs say"
+    lengths: tuple[str, ...] = ()
+    if any(phase.image_passes for phase in (*job.phases, *other.phases)):
+        # Where one has a budget, images are compared, and not the epochs that they make.
+        lengths = ("epochs", "decay_epochs", "image_passes")
+        table["image passes"] = " + ".join(f"{phase.shown:,}" for phase in job.phases)
     for key, value in used_settings(job.kind, job.settings).items():
-        table[key] = value if isinstance(value, str) else json.dumps(value)
+        if key.rpartition(".")[2] not in lengths:
+            table[key] = value if isinstance(value, str) else json.dumps(value)
     return table
 
 

@@ -22,12 +22,12 @@ _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
 
 def shipped_plans() -> dict[str, str]:
     """Title of each plan that comes with the package, by its name."""
-    found = {}
-    for file in resources.files("lst_cli").joinpath(_PLANS).iterdir():
-        if file.name.endswith(".toml"):
-            name = file.name.removesuffix(".toml")
-            found[name] = read_plan(name).title
-    return dict(sorted(found.items()))
+    return {name: read_plan(name).title for name in _names()}
+
+
+def _names() -> list[str]:
+    files = resources.files("lst_cli").joinpath(_PLANS).iterdir()
+    return sorted(file.name[:-5] for file in files if file.name.endswith(".toml"))
 
 
 def read_plan(given: str) -> SweepPlan:
@@ -44,11 +44,7 @@ def read_plan(given: str) -> SweepPlan:
     if path.name == given and path.suffix != ".toml" and shipped.is_file():
         with resources.as_file(shipped) as file:
             return parse_plan(read_toml(file), given, given)
-    known = sorted(
-        file.name.removesuffix(".toml")
-        for file in resources.files("lst_cli").joinpath(_PLANS).iterdir()
-    )
-    raise LstError(f"{given}: no such plan{did_you_mean(given, known)}", "lst sweep --list")
+    raise LstError(f"{given}: no such plan{did_you_mean(given, _names())}", "lst sweep --list")
 
 
 def parse_plan(
@@ -99,48 +95,25 @@ def parse_plan(
 
 
 def choose(
-    plan: SweepPlan,
-    *,
-    train: Path | None = None,
-    val: Path | None = None,
-    images: Sequence[Path] = (),
-    weights: str | None = None,
-    skip_unusable: bool = False,
-    b: int | float | None = None,
-    phases: int | None = None,
-    seeds: Sequence[int] = (),
-    preset: str | None = None,
-    overrides: Sequence[str] = (),
+    plan: SweepPlan, *, preset: str | None = None, overrides: Sequence[str] = (), **given: Any
 ) -> SweepPlan:
     """A plan with what the command line says in place of what it says itself.
 
+    What a run says itself counts more.
+
     Args:
         plan: As it was read.
-        train: Training annotations.
-        val: Validation annotations.
-        images: Directories of the images.
-        weights: Initial weights.
-        skip_unusable: Whether annotations that cannot be used are left out.
-        b: Base classes of runs that have no number of their own.
-        phases: T of runs that have none of their own.
-        seeds: Seeds of runs that have none of their own.
-        preset: Preset of runs that have none of their own.
-        overrides: `key=value` words; what a run says itself counts more.
+        preset: Preset of all runs.
+        overrides: `key=value` words for all runs.
+        given: Values of `SweepData` and `CommonSettings`, by name; None, False and () are not
+            given.
 
     Raises:
         LstError: If a value is refused, or the data are not known.
     """
-    given: dict[str, Any] = {
-        "train": train,
-        "val": val,
-        "images": images,
-        "weights": weights,
-        "skip_unusable": skip_unusable,
-    }
+    given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
     data = plan.data.model_copy(
-        update={
-            key: tuple(value) if key == "images" else value for key, value in given.items() if value
-        }
+        update={key: value for key, value in given.items() if key in SweepData.model_fields}
     )
     for key in ("train", "val"):
         if getattr(data, key) is None:
@@ -152,10 +125,8 @@ def choose(
     if "seed" in table:
         raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
     lines: list[str] = []
-    numbers = {"b": b, "phases": phases, "seeds": tuple(seeds) or None}
-    old = {"b": plan.common.b, "phases": plan.common.phases, "seeds": plan.common.seeds}
-    chosen = {key: value for key, value in numbers.items() if value is not None}
-    common = _read_part(CommonSettings, {**old, **chosen}, "", lines)
+    chosen = {key: given.get(key, getattr(plan.common, key)) for key in ("b", "phases", "seeds")}
+    common = _read_part(CommonSettings, chosen, "", lines)
     if common is None:
         raise LstError("; ".join(f"--{line.replace('seeds:', 'seed:')}" for line in lines))
     common = common.model_copy(update={"settings": plan.common.settings})

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lst_cli.compare.paired import Setting
-from lst_cli.compare.run_settings import find_differences
+from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
-from lst_cli.sweep.jobs import Job, Sweep
+from lst_cli.sweep.jobs import Job, Sweep, run_differences
 from lst_cli.sweep.state import done_phases, find_metrics
 from lst_cli.sweep.tables import (
     RunResult,
     SeedResult,
     SweepResults,
-    render_seeds_csv,
-    render_sweep_csv,
-    render_sweep_json,
     render_sweep_markdown,
+    seed_numbers,
+    sweep_numbers,
+    sweep_record,
 )
+from lst_cli.text import json_text
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.store import Workspace
@@ -32,32 +32,27 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
         sweep: The sweep.
         failed: Names and errors of what failed this time.
     """
-    known = {
-        job.name: (job, result)
-        for job in sorted((*sweep.every, *sweep.earlier), key=lambda job: job.seed)
-        if (result := read_result(job)) is not None
-    }
-    titles = {job.name: job.run.title for job in (*sweep.every, *sweep.earlier) if job.run}
+    known = {job.name: result for job in sweep.every if (result := read_result(job)) is not None}
+    titles = {job.name: job.run.title for job in sweep.every if job.run is not None}
+    differences = run_differences(sweep)
     runs = []
-    firsts: dict[str, list[Job]] = {}
     for run in sweep.plan.runs:
-        results = [(job, result) for job, result in known.values() if job.run == run]
         jobs = [job for job in sweep.every if job.run == run]
-        jobs += [job for job, _ in results if job not in jobs]
-        finished = [job for job, _ in results]
-        first = firsts.setdefault(run.kind, finished) if finished else []
+        jobs = [job for job in jobs if sweep.is_asked_for(job) or job.name in known]
+        seeds = [known[job.name] for job in jobs if job.name in known]
+        differs_from, differs = differences.get(run.name, ("", ()))
         runs.append(
             RunResult(
                 name=run.name,
                 label=run.title,
                 kind=run.kind,
                 planned=len(jobs),
-                seeds=tuple(result for _, result in results),
+                seeds=tuple(sorted(seeds, key=lambda one: one.seed)),
                 same_as=", ".join(
                     dict.fromkeys(titles[job.same_as] for job in jobs if job.same_as)
                 ),
-                differs=_differences(first, finished),
-                differs_from=first[0].run.title if first and first[0].run else "",
+                differs=differs,
+                differs_from=differs_from,
             )
         )
     return SweepResults(
@@ -71,8 +66,7 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
 
 def left_out(sweep: Sweep) -> tuple[str, ...]:
     """Directories of runs that are not in the table: of another plan, or of an unfinished seed."""
-    known = {job.root for job in sweep.every}
-    known |= {job.root for job in sweep.earlier if read_result(job) is not None}
+    known = {job.root for job in sweep.every if sweep.is_asked_for(job) or read_result(job)}
     return tuple(root.name for root in sweep.layout.runs() if root not in known)
 
 
@@ -102,20 +96,7 @@ def write_results(results: SweepResults, layout: SweepLayout) -> None:
     Raises:
         LstError: If a file cannot be written.
     """
-    write_text(layout.csv, render_sweep_csv(results))
-    write_text(layout.seeds_csv, render_seeds_csv(results))
-    write_text(layout.json, render_sweep_json(results))
+    write_text(layout.csv, render_csv(sweep_numbers(results)))
+    write_text(layout.seeds_csv, render_csv(seed_numbers(results)))
+    write_text(layout.json, json_text(sweep_record(results)) + "\n")
     write_text(layout.markdown, render_sweep_markdown(results))
-
-
-def _differences(first: Sequence[Job], this: Sequence[Job]) -> tuple[Setting, ...]:
-    """In what a run differs from the first of its kind, as the manifests have it."""
-    if not first or not this or first[0].root == this[0].root:
-        return ()
-    seeds = [(a, b) for a in first for b in this if a.seed == b.seed] or [(first[0], this[0])]
-    one, other = ((Workspace(job.root), len(job.phases) - 1) for job in seeds[0])
-    return tuple(
-        setting
-        for setting in find_differences(one, other)
-        if setting.key != "seed" and not setting.key.startswith("eval.bins")
-    )

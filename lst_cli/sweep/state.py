@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
@@ -19,8 +19,7 @@ from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
 
-@dataclass(frozen=True)
-class JobOutlook:
+class Outlook(NamedTuple):
     """What is left of a job.
 
     Attributes:
@@ -34,29 +33,15 @@ class JobOutlook:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What a sweep would do now.
+def look_ahead(sweep: Sweep) -> tuple[list[Outlook], str]:
+    """Count what a sweep would train, in the order of work; nothing is written.
 
-    Attributes:
-        jobs: In the order of work.
-        seconds_from: What the estimates rest on.
+    Returns:
+        What is left, and what the estimates of time rest on.
     """
-
-    jobs: tuple[JobOutlook, ...]
-    seconds_from: str
-
-    @property
-    def seconds(self) -> float:
-        """How long everything may take."""
-        return sum(one.seconds for one in self.jobs)
-
-
-def look_ahead(sweep: Sweep) -> Outlook:
-    """Count what a sweep would train; nothing is written."""
     rates = _measured_rates(sweep)
-    found = tuple(_job_outlook(sweep, job, rates) for job in sweep.jobs)
-    return Outlook(found, "the rate of what is finished here" if rates else NOMINAL_SOURCE)
+    found = [_job_outlook(sweep, job, rates) for job in sweep.jobs]
+    return found, "the rate of what is finished here" if rates else NOMINAL_SOURCE
 
 
 def locate(job: Job) -> Path:
@@ -153,15 +138,15 @@ def _is_trained_so(root: Path, job: Job) -> bool:
         return False
 
 
-def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutlook:
+def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> Outlook:
     workspace = Workspace(job.root)
     if is_finished(sweep, job):
-        return JobOutlook(job, "done", 0.0)
+        return Outlook(job, "done", 0.0)
     try:
         done = done_phases(job.root)
         begun = bool(done) or (workspace.layout.split.exists() and workspace.manifest(0))
     except LstError as error:
-        return JobOutlook(job, f"damaged: {error.message}", 0.0)
+        return Outlook(job, f"damaged: {error.message}", 0.0)
     state = f"{len(done)} of {len(job.phases)} phases done" if begun else "to be done"
     left = range(max(1 if job.kind == "lst" else 0, len(done)), len(job.phases))
     if not left:
@@ -171,7 +156,7 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> JobOutl
     for phase in left:
         share = 1 - _done_share(workspace, phase, job.phases[phase].iterations)
         seconds += share * job.phases[phase].shown * rates.get(phase > 0, nominal)
-    return JobOutlook(job, state, seconds)
+    return Outlook(job, state, seconds)
 
 
 def _done_share(workspace: Workspace, phase: int, iterations: int) -> float:

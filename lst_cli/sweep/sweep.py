@@ -109,15 +109,15 @@ def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
             continue
         events.done(job)
         if job.run is not None:
-            _write(sweep, gather_results(sweep, list(failed.values())))
+            _write_table(sweep, failed)
+    return _write_table(sweep, failed)
+
+
+def _write_table(sweep: Sweep, failed: Mapping[Path, tuple[str, LstError]]) -> SweepResults:
     results = gather_results(sweep, list(failed.values()))
-    _write(sweep, results)
-    return results
-
-
-def _write(sweep: Sweep, results: SweepResults) -> None:
     if results.seeds:
         write_results(results, sweep.layout)
+    return results
 
 
 def _check_data(sweep: Sweep, events: SweepEvents) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from lst_cli.ap.metrics import BinMetrics, Metrics
 from lst_cli.compare.paired import Setting
-from lst_cli.display.markup import escape_markdown, render_csv, render_markdown
+from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import (
     Cell,
     Column,
@@ -21,7 +21,6 @@ from lst_cli.display.tables import (
     format_integer,
     format_seconds,
 )
-from lst_cli.text import json_text
 
 FORMAT = 1
 """Version of `sweep.json`."""
@@ -63,7 +62,7 @@ class RunResult:
         seeds: Those that are finished.
         same_as: What the table calls the run that it is the same as, and whose results it has;
             mostly empty.
-        differs: In what it differs from the first finished run of its kind.
+        differs: In what it differs from the first run of its kind.
         differs_from: What the table calls that run.
     """
 
@@ -216,16 +215,6 @@ def left_out_line(names: Sequence[str]) -> str:
     )
 
 
-def render_sweep_csv(results: SweepResults) -> str:
-    """The table for programs as CSV."""
-    return render_csv(sweep_numbers(results))
-
-
-def render_seeds_csv(results: SweepResults) -> str:
-    """The table of every seed as CSV."""
-    return render_csv(seed_numbers(results))
-
-
 def render_sweep_markdown(results: SweepResults) -> str:
     """The table as a Markdown page, with what differs between the runs and what failed."""
     table = sweep_table(results)
@@ -254,11 +243,6 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
         runs.append(record)
     failed = [dict(zip(("name", "error", "hint"), one, strict=True)) for one in results.failed]
     return {"format": FORMAT, **asdict(results), "runs": runs, "failed": failed}
-
-
-def render_sweep_json(results: SweepResults) -> str:
-    """`sweep_record` as text."""
-    return json_text(sweep_record(results)) + "\n"
 
 
 def number_columns(results: SweepResults) -> list[Column]:

@@ -232,12 +232,21 @@ def _show_plans(as_json: bool) -> None:
 
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     from lst_cli.display.tables import format_seconds
-    from lst_cli.sweep.jobs import planned_differences
+    from lst_cli.sweep.jobs import run_differences
     from lst_cli.sweep.state import look_ahead
 
-    outlook = look_ahead(sweep)
+    jobs, source = look_ahead(sweep)
+    seconds = sum(one.seconds for one in jobs)
     if as_json:
-        print_json(_outlook_json(sweep, outlook))
+        content = {
+            "plan": sweep.plan.name,
+            "title": sweep.plan.title,
+            "directory": str(sweep.layout.root),
+            "jobs": _outlook_records(sweep, jobs),
+            "seconds": seconds,
+            "seconds_from": source,
+        }
+        print_json(content)
         return
     rows = [
         [
@@ -249,7 +258,7 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
             one.state,
             format_seconds(one.seconds),
         ]
-        for one in outlook.jobs
+        for one in jobs
     ]
     headings = ["run", "kind", "classes", "iterations", "image passes", "state", "time left"]
     print_rows(sweep.plan.title or sweep.plan.name, headings, rows, text=3)
@@ -259,12 +268,9 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     for job in sweep.every:
         if job.same_as:
             note(f"{job.name} is the same run as {job.same_as}, whose results it has")
-    for name, (first, found) in planned_differences(sweep).items():
+    for name, (first, found) in run_differences(sweep).items():
         note(f"{name} differs from {first}: {'; '.join(map(str, found))}")
-    note(
-        f"about {format_seconds(outlook.seconds)} in all, from {outlook.seconds_from}; "
-        "evaluation comes on top"
-    )
+    note(f"about {format_seconds(seconds)} in all, from {source}; evaluation is not counted")
     _note_left_out(sweep)
     note("nothing was trained (--dry-run)")
 
@@ -276,16 +282,15 @@ def _classes(job: Job) -> str:
     return " + ".join(sizes)
 
 
-def _outlook_json(sweep: Sweep, outlook: Outlook) -> dict[str, Any]:
-    from lst_cli.sweep.jobs import planned_differences
+def _outlook_records(sweep: Sweep, outlook: list[Outlook]) -> list[dict[str, Any]]:
+    from lst_cli.sweep.jobs import run_differences
 
-    differences = planned_differences(sweep)
-    jobs = []
-    for one in outlook.jobs:
-        job = one.job
+    differences = run_differences(sweep)
+    found = []
+    for job, state, seconds in outlook:
         run = job.run.name if job.run else None
-        first, found = differences.get(run or "", ("", ()))
-        jobs.append(
+        first, differs = differences.get(run or "", ("", ()))
+        found.append(
             {
                 "name": job.name,
                 "run": run,
@@ -302,17 +307,10 @@ def _outlook_json(sweep: Sweep, outlook: Outlook) -> dict[str, Any]:
                     for group, phase in zip(job.split.groups, job.phases, strict=False)
                 ],
                 "image_passes": job.image_passes,
-                "state": one.state,
-                "seconds_left": one.seconds,
-                "differs": [setting.model_dump(mode="json") for setting in found],
+                "state": state,
+                "seconds_left": seconds,
+                "differs": [setting.model_dump(mode="json") for setting in differs],
                 "differs_from": first,
             }
         )
-    return {
-        "plan": sweep.plan.name,
-        "title": sweep.plan.title,
-        "directory": str(sweep.layout.root),
-        "jobs": jobs,
-        "seconds": outlook.seconds,
-        "seconds_from": outlook.seconds_from,
-    }
+    return found

@@ -8,7 +8,7 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.split.split import read_datasets
-from lst_cli.sweep.jobs import Job, Sweep, plan_jobs, planned_differences
+from lst_cli.sweep.jobs import Job, Sweep, plan_jobs, run_differences
 from lst_cli.sweep.read import choose, parse_plan
 
 LST: dict[str, Any] = {"name": "lst", "kind": "lst"}
@@ -225,7 +225,7 @@ def test_what_differs_is_told_against_the_first_of_its_kind(plan: Plan) -> None:
     )
     told = {
         name: (first, [(one.key, one.first, one.this) for one in found])
-        for name, (first, found) in planned_differences(sweep).items()
+        for name, (first, found) in run_differences(sweep).items()
     }
     assert told["rfs"] == ("joint", [("base.sampler", "uniform", "repeat-factor")])
     assert told["other"] == (

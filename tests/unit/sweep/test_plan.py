@@ -137,6 +137,7 @@ def test_the_command_line_fills_what_runs_leave_open() -> None:
     ("more", "message"),
     [
         ({"overrides": ["step.lrr=1"]}, "--set: step.lrr: unknown setting"),
+        ({"b": 0}, "--b: should be a number of classes"),
         ({"overrides": ["seed=1"]}, "--set seed: a sweep has a list of seeds"),
         ({"b": 2.0}, "--b: should be a number of classes"),
         ({"seeds": [1, 1]}, "--seed: should be one or more seeds, each once"),

@@ -10,6 +10,7 @@ import pytest
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.paired import Setting
+from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import MISSING
 from lst_cli.sweep.tables import (
     RunResult,
@@ -17,12 +18,13 @@ from lst_cli.sweep.tables import (
     Spread,
     SweepResults,
     difference_lines,
-    render_sweep_csv,
-    render_sweep_json,
     render_sweep_markdown,
     spread_of,
+    sweep_numbers,
+    sweep_record,
     sweep_table,
 )
+from lst_cli.text import json_text
 
 Make = Callable[..., RunResult]
 
@@ -117,7 +119,7 @@ def test_a_sweep_of_which_nothing_is_done_is_a_table_too(make_run: Make) -> None
 
 def test_csv_has_every_number_with_its_deviation(make_run: Make) -> None:
     (row, other) = csv.DictReader(
-        io.StringIO(render_sweep_csv(results(make_run("a", 0.2, 0.4), make_run("b"))))
+        io.StringIO(render_csv(sweep_numbers(results(make_run("a", 0.2, 0.4), make_run("b")))))
     )
     assert (row["run"], row["kind"], row["seeds"], row["planned"]) == ("a", "lst", "2", "2")
     assert (row["AP"], row["AP sd"]) == ("30.0000", "14.1421")
@@ -129,7 +131,7 @@ def test_json_has_every_seed_and_says_what_differs(make_run: Make) -> None:
     differs = (Setting(key="step.mwg", first="false", this="true"),)
     run = make_run("a", 0.2, 0.4, differs=differs, differs_from="the lst")
     record = json.loads(
-        render_sweep_json(results(run, failed=(("b-seed0", "it broke", "mend it"),)))
+        json_text(sweep_record(results(run, failed=(("b-seed0", "it broke", "mend it"),))))
     )
     (found,) = record["runs"]
     assert found["numbers"]["AP"] == pytest.approx({"mean": 0.3, "sd": 0.02**0.5, "seeds": 2})
@@ -166,9 +168,9 @@ def test_old_and_new_are_left_out_where_they_are_not_the_same_classes(make_run: 
     assert "new" in cells(results(make_run("few", 0.2), make_run("lst", 0.2)), 0)
     unlike = results(make_run("few", 0.2, phase=1), make_run("lst", 0.2))
     assert not {"old", "new"} & set(cells(unlike, 0))
-    assert "new" in render_sweep_csv(unlike).splitlines()[0].split(",")
+    assert "new" in render_csv(sweep_numbers(unlike)).splitlines()[0].split(",")
 
 
 def test_iterations_of_a_run_are_whole_in_the_csv(make_run: Make) -> None:
-    [row] = csv.DictReader(io.StringIO(render_sweep_csv(results(make_run("lst", 0.2)))))
+    [row] = csv.DictReader(io.StringIO(render_csv(sweep_numbers(results(make_run("lst", 0.2))))))
     assert (row["image passes"], row["iterations"]) == ("1000", "125")
