@@ -6,11 +6,11 @@ import hashlib
 import os
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from lst_cli.annotations.problems import Problem, count_of, examples
@@ -22,9 +22,12 @@ from lst_cli.images.kinds import is_picture_name
 from lst_cli.images.names import ImageName
 
 _COCO = re.compile(r"(?:COCO_\w+_|.*cocodataset\.org/.*)(\d{12})\.\w+")
+_QUERY = re.compile("[?#]")
 _TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
 _HINT = "remove them from one of the files; lst hold-out cuts a part that shares no image"
 _KEEP_ONE = "give the annotations of both the id of the first, and remove the second"
+
+_Key = tuple[Literal["coco", "address", "page", "name"], str]
 
 
 class _File(NamedTuple):
@@ -141,37 +144,48 @@ def images_listed_twice(images: Images) -> dict[int, int]:
 
 def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
     """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
-    first: dict[tuple[str, str], int] = {}
+    first: dict[_Key, int] = {}
     found: dict[int, int] = {}
-    for row in range(len(ours)):
-        for key in _keys(ours, row):
+    our_keys = [list(_keys(ours, row)) for row in range(len(ours))]
+    their_keys = our_keys
+    if theirs is not ours:
+        their_keys = [list(_keys(theirs, row)) for row in range(len(theirs))]
+    often = Counter(key for keys in (*our_keys, *their_keys) for key in keys)
+    for row, keys in enumerate(our_keys):
+        for key in keys:
             first.setdefault(key, row)
-    for row in range(len(theirs)):
-        for key in _keys(theirs, row):
+    for row, keys in enumerate(their_keys):
+        for key in keys:
             other = first.get(key)
             if other is None or (ours is theirs and other == row):
                 continue
-            if key[0] != "name" or _may_be_one(_words(ours, other), _words(theirs, row), finder):
-                found.setdefault(row, found.get(other, other) if ours is theirs else other)
+            if (key[0] == "page" and often[key] > 2) or (  # the page of a data set, say
+                key[0] == "name"
+                and not _may_be_one(_words(ours, other), _words(theirs, row), finder)
+            ):
+                continue
+            found.setdefault(row, found.get(other, other) if ours is theirs else other)
     return found
 
 
-def _keys(images: Images, row: int) -> Iterator[tuple[str, str]]:
+def _keys(images: Images, row: int) -> Iterator[_Key]:
     """What tells an image from others: COCO's number and an address do, a name may not."""
     words = _words(images, row)
     named = next(filter(None, words), "")
     for text in filter(None, words):
         scheme, _, address = text.replace("\\", "/").rpartition("://")
-        path = re.split("[?#]", address)[0]
+        path = _QUERY.split(address, maxsplit=1)[0]
         if scheme and is_picture_name(path):
             address = path  # what follows does not choose the picture
-        address = posixpath.normpath(unquote(address) if scheme else address)
-        if coco := _COCO.fullmatch(address):
+        place = posixpath.normpath(unquote(address) if scheme else address)
+        if coco := _COCO.fullmatch(place):
             yield "coco", coco[1]
-        elif scheme and "/" in address and (is_picture_name(address) or "?" in address):
-            yield "address", address
-        elif text is named:
-            yield "name", address
+        elif scheme and "/" in place and (is_picture_name(place) or "?" in place):
+            yield "address", place
+        elif scheme and "/" in place and not address.endswith("/"):
+            yield "page", place
+        if text is named:
+            yield "name", place
 
 
 def _may_be_one(mine: tuple[str, str], other: tuple[str, str], finder: ImageFinder | None) -> bool:

@@ -54,6 +54,10 @@ def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) ->
             {"file_name": "b.jpg", "coco_url": "s3://bucket//a%20b.JPG"},
         ),
         ({"coco_url": "http://x"}, {"coco_url": "http://x"}),
+        (
+            {"file_name": "a.jpg", "coco_url": "https://x/p/8f3a9b"},
+            {"file_name": "b.jpg", "coco_url": "http://x/p/8f3a9b"},
+        ),
         ({"file_name": "1.jpg", "coco_url": "http://x/a"}, {"file_name": "1.jpg", "coco_url": "b"}),
         (
             {"file_name": "1.jpg", "coco_url": "http://x/p/1.jpg"},
@@ -113,6 +117,16 @@ def test_names_that_only_look_alike_are_other_images(
     read: Read, ours: dict[str, str], theirs: dict[str, str]
 ) -> None:
     assert check_shared_images(*files(read, [ours], [theirs])) == []
+
+
+def test_an_address_that_many_records_have_is_that_of_no_image(read: Read) -> None:
+    ours, theirs = (
+        [{"file_name": f"{part}{n}.jpg", "coco_url": "http://x/y/set"} for n in range(2)]
+        for part in ("train", "val")
+    )
+    train, val = files(read, ours, theirs)
+    assert check_shared_images(train, val) == []
+    assert images_listed_twice(train.images) == {}
 
 
 def test_a_name_without_directory_is_shared_only_where_one_file_is_found(
