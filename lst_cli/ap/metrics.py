@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from lst_cli.ap.calibration import Correction, read_correction
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = tuple[Fraction, Fraction]
+_CORRECTION = "correction of scores"  # None in what older versions wrote
 
 
 class _Record(BaseModel):
@@ -136,8 +135,6 @@ class Metrics(_Evaluation):
 
     Attributes:
         phase: The phase whose model was evaluated.
-        calibration: How scores were corrected; None for not at all. A bare number, as older
-            evaluations have it, is a strength of NorCal.
         annotations_sha256: Of the validation file; empty where it was not recorded.
         made_with: What decided about the detections, by dotted setting; empty likewise.
         detections_sha256: Of the file of detections; empty likewise.
@@ -146,12 +143,23 @@ class Metrics(_Evaluation):
     """
 
     phase: Count
-    calibration: Annotated[Correction | None, BeforeValidator(read_correction)] = None
     annotations_sha256: str = ""
     made_with: dict[str, Any] = Field(default_factory=dict)
     detections_sha256: str = ""
     segm: IouMetrics
     bbox: IouMetrics
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_calibration(cls, record: Any) -> Any:
+        # Scores could be corrected after training once.
+        if not isinstance(record, dict):
+            return record
+        if record.get("calibration") is not None:
+            raise ValueError("its scores were calibrated, which lst does no more")
+        made = {k: v for k, v in record.get("made_with", {}).items() if k != _CORRECTION}
+        rest = {key: value for key, value in record.items() if key != "calibration"}
+        return {**rest, "made_with": made} if made else rest
 
 
 class FileMetrics(_Evaluation):

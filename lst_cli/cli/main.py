@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -18,6 +18,7 @@ from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import
+from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.text import did_you_mean
 
 # Each in a module of its name, imported when it is called; the list itself imports none of them.
@@ -95,9 +96,12 @@ class LstGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; known problems become one line."""
+        """Run a command; known problems become one line, old names of settings a note."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("always", category=OldSettingWarning)
+                warnings.showwarning = _show_old_settings(warnings.showwarning)
+                return super().invoke(ctx)
         except BrokenPipeError:
             _drop_output()  # the reader (head, a pager) has seen enough
             ctx.exit(0)
@@ -106,6 +110,22 @@ class LstGroup(click.Group):
             if known is None:
                 raise
             raise ShownError(known) from error
+
+
+def _show_old_settings(show: Callable[..., None]) -> Callable[..., None]:
+    """Show each warning about an old setting once, as a note; others as before."""
+    known: set[str] = set()
+
+    def show_once(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if not issubclass(category, OldSettingWarning):
+            show(message, category, *more)
+        elif str(message) not in known:
+            from lst_cli.cli.console import note
+
+            known.add(str(message))
+            note(str(message))
+
+    return show_once
 
 
 def _in_words(error: Exception) -> LstError | None:

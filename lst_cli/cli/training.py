@@ -25,7 +25,6 @@ _SHORT = {
     "loss_box_reg": "box",
     "loss_mask": "mask",
     "loss_distill": "distill",
-    "loss_distill_box": "distill box",
 }
 
 
@@ -134,9 +133,6 @@ def show_dry_run(
         ["image passes", f"{plan.image_passes:,}"],
         ["time", f"about {format_seconds(plan.seconds)}, from {plan.seconds_from}"],
     ]
-    alone = plan.iterations - plan.rebalance_from
-    if alone:
-        rows.insert(5, ["of these, for the classifier alone", f"{alone:,}"])
     if replayed:
         spread = f"{replayed[0]} to {replayed[-1]}"
         rows.insert(4, ["replayed images a class", spread])

@@ -89,8 +89,6 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
         for key, value in made.made_with.items():
             if key.startswith("eval."):
                 table[key] = _shown(value)
-        one = made.calibration
-        table["eval.calibration"] = f"{one.way}, strength {one.strength:.6g}" if one else "none"
     return {key: value for key, value in table.items() if key not in NO_MATTER}
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from lst_cli.ap.metrics import Metrics
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import evaluate_phase, load_metrics
 from lst_cli.progress import Progress, silent
 from lst_cli.report.report import make_report
@@ -83,9 +82,7 @@ def run_demo(
             train_phase(workspace, phase, settings, events=events.training)
         if not workspace.phase(phase).metrics.exists():
             events.stage(f"evaluation of phase {phase}")
-            evaluate_phase(
-                workspace, phase, settings_in_series(settings, phase), progress=events.progress
-            )
+            evaluate_phase(workspace, phase, settings, progress=events.progress)
     events.stage("report")
     files = make_report(
         workspace,

@@ -1,8 +1,4 @@
-"""Weights averaged: along a phase, and with those of the phase before.
-
-Both are known to keep what a network could do before it was trained further: running averages
-from Polyak on, averages with the network one started from as in WiSE-FT (Wortsman et al. 2022).
-"""
+"""A running average of the weights along a phase (Polyak averaging)."""
 
 from __future__ import annotations
 
@@ -12,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-
-from lst_cli.modeling.grow import CLASSIFIER
 
 
 class WeightAverage:
@@ -57,36 +51,3 @@ class WeightAverage:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a saved state."""
         self._averaged.load_state_dict(state)
-
-
-def mixed_with_previous(
-    trained: Mapping[str, Tensor], previous: Mapping[str, Tensor], share: float
-) -> dict[str, Tensor]:
-    """Weights between those of a phase and those of the phase before.
-
-    Args:
-        trained: State dict of the phase, K_old + C classes.
-        previous: State dict of the phase before, K_old classes.
-        share: Share of the previous weights, 0 ... 1.
-
-    Returns:
-        State dict of the phase; what only it has, the rows and boxes of its new classes, is as
-        trained.
-    """
-    mixed = dict(trained)
-    old = len(previous[CLASSIFIER]) - 1
-    for name, before in previous.items():
-        now = trained[name]
-        if not before.is_floating_point():
-            continue
-        before = before.to(now)
-        if name == CLASSIFIER:
-            new = now[old:-1]  # the background is always last
-            kept = torch.lerp(torch.cat([now[:old], now[-1:]]), before, share)
-            mixed[name] = torch.cat([kept[:-1], new, kept[-1:]])
-        elif before.shape == now.shape:
-            mixed[name] = torch.lerp(now, before, share)
-        else:  # box regressors, which new classes were added to
-            kept = torch.lerp(now[: len(before)], before, share)
-            mixed[name] = torch.cat([kept, now[len(before) :]])
-    return mixed

@@ -64,8 +64,6 @@ def train(
     save: Callable[[int, float], None],
     support: Iterable[Batch] | None = None,
     average: WeightAverage | None = None,
-    first: int = 0,
-    total: int | None = None,
 ) -> float:
     """Train a model in place.
 
@@ -85,8 +83,6 @@ def train(
         save: Called with the iterations done and the time, whenever a state should be kept.
         support: Support images of each iteration's episode, where features are not kept.
         average: Follows the weights.
-        first: Iteration at which the schedule begins, for a part of a phase with one of its own.
-        total: Iterations of the phase; `iterations`, if they are all.
 
     Returns:
         Seconds of training, earlier runs included.
@@ -96,7 +92,6 @@ def train(
         LstError: If a loss or the gradient is no finite number; the last state that was saved
             is good.
     """
-    total = iterations if total is None else total
     device = model.device
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -116,7 +111,7 @@ def train(
             if batch is None:
                 raise ValueError(f"batches end before iteration {iteration}")
             seed_iteration(seed, phase, iteration)
-            factor = lr_factor(iteration - first, iterations - first, schedule)
+            factor = lr_factor(iteration, iterations, schedule)
             set_lr(optimizer, factor)
             try:
                 with torch.autocast(device.type, enabled=scaler.is_enabled()):
@@ -150,7 +145,7 @@ def train(
             on_iteration(
                 Report(
                     done,
-                    total,
+                    iterations,
                     {**values, "total": sum(values.values())},
                     schedule.lr * factor,
                     spent,
@@ -158,11 +153,11 @@ def train(
                 )
             )
             # Whoever asks to stop in the last iteration does not want the next phase either.
-            if stop.requested or (done < total and done % schedule.save_every == 0):
+            if stop.requested or (done < iterations and done % schedule.save_every == 0):
                 save(done, spent)
             if stop.requested:
                 raise InterruptionError(
-                    f"interrupted after iteration {done} of {total} of phase {phase}; "
+                    f"interrupted after iteration {done} of {iterations} of phase {phase}; "
                     "the state is saved",
                     "run the same command again to continue",
                 )

@@ -31,12 +31,6 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
             names[name].requires_grad_(False)
 
 
-def freeze_all_but(model: nn.Module, name: str) -> None:
-    """Stop training of all parameters but one."""
-    for other, parameter in model.named_parameters():
-        parameter.requires_grad_(other == name)
-
-
 def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim.Optimizer:
     """The optimizer of a phase, over the parameters that are trained.
 

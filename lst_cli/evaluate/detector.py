@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lst_cli.annotations.read import Images
 from lst_cli.engine.device import choose_device, choose_workers, place
 from lst_cli.errors import LstError
-from lst_cli.evaluate.inference import predict_rows, read_images
+from lst_cli.evaluate.inference import predict_rows
 from lst_cli.evaluate.resumable import in_use
 from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
@@ -34,7 +33,6 @@ def detect(
     *,
     progress: Progress,
     skip: Skip | None = None,
-    shift: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
     """Detections of a model on images.
 
@@ -47,13 +45,12 @@ def detect(
         category_ids: Category ids in class order, as many as the model has classes.
         progress: Images done, and their number.
         skip: Told the row of an image that cannot be used, and why; see `predict`.
-        shift: What is taken from the logit of each class.
 
     Raises:
         LstError: If the weights are missing or cut short, or an image cannot be used.
     """
     use = in_use(trained, settings)
-    model = _load(weights, use, len(category_ids), shift)
+    model = load_network(weights, use, len(category_ids))
     return detect_with(model, use, settings, images, find, category_ids, progress, skip)
 
 
@@ -98,7 +95,6 @@ def detect_rows(
     find: Callable[[int], Path],
     category_ids: Sequence[int],
     rows: Sequence[int],
-    shift: Sequence[float] | None = None,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Detections of a model on some of the images; the network is there when this returns.
 
@@ -110,7 +106,6 @@ def detect_rows(
         find: Path of an image by its row.
         category_ids: Category ids in class order.
         rows: Which images, and in what order.
-        shift: What is taken from the logit of each class.
 
     Returns:
         Row and detections of each image, one by one.
@@ -119,15 +114,8 @@ def detect_rows(
         LstError: As `detect`.
     """
     use = in_use(trained, settings)
-    model = _load(weights, use, len(category_ids), shift)
+    model = load_network(weights, use, len(category_ids))
     return _detect_rows(model, use, settings, images, find, category_ids, rows, None)
-
-
-def _load(weights: Path, use: Settings, classes: int, shift: Sequence[float] | None) -> LstRCNN:
-    model = load_network(weights, use, classes)
-    if shift is not None:
-        model.roi_heads.box_predictor.shift = torch.tensor(shift)
-    return model
 
 
 def _detect_rows(
@@ -152,65 +140,3 @@ def _detect_rows(
         skip=skip,
     )
     return ((row, [detection.as_dict() for detection in one]) for row, one in found)
-
-
-def detect_corrected(
-    weights: Path,
-    use: Settings,
-    settings: Settings,
-    images: Images,
-    find: Callable[[int], Path],
-    category_ids: Sequence[int],
-    rows: Sequence[int],
-    shifts: Sequence[Sequence[float]],
-    *,
-    progress: Progress,
-) -> list[list[dict[str, Any]]]:
-    """Boxes of a model on some images under several corrections of its scores.
-
-    Args:
-        weights: Its file.
-        use: Settings the model is run with, see `in_use`.
-        settings: Settings of today.
-        images: The images.
-        find: Path of an image by its row.
-        category_ids: Category ids in class order.
-        rows: Which images.
-        shifts: What is taken from the logit of each class, in each correction.
-        progress: Images done, and their number.
-
-    Returns:
-        Detections without masks, in LVIS results format, for each correction.
-
-    Raises:
-        LstError: If the weights or an image cannot be used.
-    """
-    device = choose_device(settings.device)
-    model = place(load_network(weights, use, len(category_ids)), device)
-    mapper = Mapper(find, settings.data, channels=input_format(use), seed=settings.seed)
-    found: list[list[dict[str, Any]]] = [[] for _ in shifts]
-    workers = choose_workers(settings.data.workers, device)
-    corrections = [torch.tensor(shift) for shift in shifts]
-    model.eval()
-    for done, (row, item) in enumerate(read_images(images, rows, mapper, workers), start=1):
-        with torch.inference_mode():
-            detected = model.detect_boxes([item], corrections)
-        for records, (instances,) in zip(found, detected, strict=True):
-            boxes = instances.pred_boxes.tensor.cpu().double()
-            boxes[:, 2:] -= boxes[:, :2]
-            records += [
-                {
-                    "image_id": int(images.ids[row]),
-                    "category_id": int(category_ids[label]),
-                    "score": score,
-                    "bbox": box,
-                }
-                for box, score, label in zip(
-                    boxes.tolist(),
-                    instances.scores.tolist(),
-                    instances.pred_classes.tolist(),
-                    strict=True,
-                )
-            ]
-        progress("images", done, len(rows))
-    return found

@@ -15,7 +15,6 @@ from lst_cli.ap.scoring import iou_metrics
 from lst_cli.ap.sources import Records, ResultsFile, Source
 from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.evaluate.measure import (
     IOU_TYPES,
     Measured,
@@ -68,12 +67,9 @@ def evaluate_phase(
         The metrics, also written beside the phase together with its detections.
 
     Raises:
-        LstError: If the phase is not finished, an input is missing or changed, or scores cannot
-            be corrected as they should be.
+        LstError: If the phase is not finished, or an input is missing or changed.
     """
     manifest = workspace.require_model(phase)
-    require_correctable(phase, settings)
-    plain = settings
     if fixed_ap:
         settings = with_fixed_cap(settings)
     files = evaluation_files(workspace.phase(phase), fixed_ap)
@@ -81,9 +77,6 @@ def evaluate_phase(
     with workspace.locked():
         began = time.perf_counter()
         against = prepare_validation(workspace, phase, settings, outputs=files, progress=progress)
-        # Chosen by the ordinary cap: AP and AP_fixed are of the same scores.
-        correction = calibration_of(workspace, phase, plain, progress=progress)
-        shift = shift_of(workspace, phase, correction)
         header = run_model(
             workspace,
             manifest,
@@ -91,7 +84,6 @@ def evaluate_phase(
             against.dataset,
             against.paths,
             part,
-            shift=shift,
             progress=progress,
         )
         with replacing(to_detections) as written:
@@ -105,11 +97,7 @@ def evaluate_phase(
                 progress=progress,
             )
         metrics = metrics.model_copy(
-            update={
-                "calibration": correction,
-                "made_with": header.made_with,
-                "detections_sha256": digest,
-            }
+            update={"made_with": header.made_with, "detections_sha256": digest}
         )
         save_record(metrics, to_metrics)
         part.unlink(missing_ok=True)
@@ -123,7 +111,7 @@ def evaluate_phase(
 def check_phases(
     workspace: Workspace,
     phases: Sequence[int],
-    settings: Sequence[Settings],
+    settings: Settings,
     *,
     fixed_ap: bool = False,
     progress: Progress,
@@ -133,18 +121,17 @@ def check_phases(
     Args:
         workspace: With the finished phases.
         phases: The phases.
-        settings: What each is evaluated with.
+        settings: What they are evaluated with.
         fixed_ap: As for `evaluate_phase`.
         progress: What is done, how much of it, of how much.
 
     Raises:
         LstError: If one cannot.
     """
-    for phase, own in zip(phases, settings, strict=True):
+    for phase in phases:
         workspace.require_model(phase)
-        require_correctable(phase, own)
         files = evaluation_files(workspace.phase(phase), fixed_ap)
-        prepare_validation(workspace, phase, own, outputs=files, progress=progress)
+        prepare_validation(workspace, phase, settings, outputs=files, progress=progress)
 
 
 def with_fixed_cap(settings: Settings) -> Settings:
@@ -186,10 +173,6 @@ def evaluate_instant(
     """
     if phase == 0:
         raise LstError("the base phase has no classes to add instantly", "lst step")
-    if settings.eval.calibration != "none":
-        raise LstError(
-            "--instant compares rows by uncorrected scores", "--set eval.calibration=none"
-        )
     workspace.require_done(phase)
     if phase not in workspace.done_phases():
         raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
@@ -292,7 +275,6 @@ def run_model(
     paths: ImagePaths,
     part: Path,
     *,
-    shift: Sequence[float] | None = None,
     progress: Progress,
 ) -> Header:
     """Detections of a phase's model on the validation images, LVIS results format.
@@ -306,7 +288,6 @@ def run_model(
         val: The validation images.
         paths: Where they lie.
         part: Where the detections go, image by image.
-        shift: What is taken from the logit of each class.
         progress: What is done, how much of it, of how much.
 
     Returns:
@@ -328,10 +309,9 @@ def run_model(
             paths,
             split.class_order[: manifest.seen_classes],
             rows,
-            shift,
         )
 
-    header = make_header(manifest.model_sha256, val.sha256, in_use(trained, settings), shift)
+    header = make_header(manifest.model_sha256, val.sha256, in_use(trained, settings))
     finish_detections(part, header, len(val.images), detect, progress=progress)
     return header
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.ap.calibration import Correction
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
 from lst_cli.ap.lvis_package import load_lvis
 from lst_cli.ap.metrics import Metrics
-from lst_cli.evaluate.calibrate import calibration_of, require_correctable, shift_of
 from lst_cli.evaluate.errors_table import write_errors
 from lst_cli.evaluate.evaluate import (
     evaluate_phase,
@@ -73,7 +71,6 @@ def examine_phase(
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.
     """
-    require_correctable(phase, settings)
     directory = workspace.phase(phase)
     from_detections, _, _ = evaluation_files(directory, fixed_ap)
     workspace.require_done(phase)
@@ -92,8 +89,8 @@ def examine_phase(
     stored = None
     if from_detections.exists():
         stored = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
-    if stored is None or (stored.made_with, stored.calibration) != _made_with(
-        workspace, phase, settings, val, fixed_ap=fixed_ap, progress=progress
+    if stored is None or stored.made_with != _made_with(
+        workspace, phase, settings, val, fixed_ap=fixed_ap
     ):
         stored = evaluate_phase(workspace, phase, settings, fixed_ap=fixed_ap, progress=progress)
     source = stored_detections(workspace, phase, stored, fixed_ap=fixed_ap)
@@ -106,10 +103,7 @@ def examine_phase(
         progress=progress,
     )
     metrics = metrics.model_copy(
-        update={
-            name: getattr(stored, name)
-            for name in ("calibration", "made_with", "detections_sha256")
-        }
+        update={name: getattr(stored, name) for name in ("made_with", "detections_sha256")}
     )
     written: tuple[Path, ...] = ()
     analysis = None
@@ -130,21 +124,11 @@ def examine_phase(
 
 
 def _made_with(
-    workspace: Workspace,
-    phase: int,
-    settings: Settings,
-    val: Dataset,
-    *,
-    fixed_ap: bool,
-    progress: Progress,
-) -> tuple[dict[str, Any], Correction | None]:
-    """What would decide about detections made now, and how their scores would be corrected."""
+    workspace: Workspace, phase: int, settings: Settings, val: Dataset, *, fixed_ap: bool
+) -> dict[str, Any]:
+    """What would decide about detections made now."""
     manifest = workspace.require_model(phase)
-    correction = calibration_of(workspace, phase, settings, progress=progress)
     if fixed_ap:
         settings = with_fixed_cap(settings)
     use = in_use(workspace.trained_settings(phase), settings)
-    header = make_header(
-        manifest.model_sha256, val.sha256, use, shift_of(workspace, phase, correction)
-    )
-    return header.made_with, correction
+    return make_header(manifest.model_sha256, val.sha256, use).made_with

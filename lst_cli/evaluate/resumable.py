@@ -31,13 +31,7 @@ Detections = list[dict[str, Any]]
 
 
 _FORMAT = 2
-_UNRELATED = {  # settings of [eval] that change no detection, or no other than by the shift
-    "bins",
-    "fixed_detections",
-    "calibration",
-    "calibration_strength",
-    "calibration_images",
-}
+_UNRELATED = {"bins", "fixed_detections"}  # settings of [eval] that change no detection
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +95,6 @@ def make_header(
     model_sha256: str | None,
     images_sha256: str,
     use: Settings,
-    shift: Sequence[float] | None = None,
 ) -> Header:
     """Write down what detections depend on.
 
@@ -109,10 +102,8 @@ def make_header(
         model_sha256: Of the weights.
         images_sha256: Of the annotation file.
         use: Settings the model is run with; see `in_use`.
-        shift: What is taken from the logit of each class.
     """
     settings = {
-        "correction of scores": None if shift is None else list(shift),
         "data.min_size_test": use.data.min_size_test,
         "data.max_size_test": use.data.max_size_test,
         **{

@@ -12,7 +12,6 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibration_notes import note_ways
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.ablation import FEW
 from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
@@ -165,8 +164,6 @@ def _in_use(key: str, settings: Mapping[str, Any]) -> bool:
     """Whether a setting does anything in a run."""
     if key.startswith("mwg."):
         return bool(settings["step.mwg"])
-    if key == "step.distill_boxes":  # belongs to distillation, which is told
-        return bool(settings["step.distill_weight"] or settings[key])
     if key in ("step.new_rows", "step.new_row_samples"):
         return not settings["step.mwg"]
     if key == "base.repeat_threshold":
@@ -300,7 +297,6 @@ def _notes(runs: Sequence[_Run]) -> list[str]:
     bases = {run.workspace.require_done(0).model_sha256 for run in runs}
     if len(bases) > 1:
         notes.append("The runs do not share a base phase: each trained its own.")
-    notes += note_ways([(run.root.name, [one.calibration for one in run.metrics]) for run in runs])
     phases = sorted({one.phase for run in runs for one in run.metrics})
     for run in runs:
         missing = [str(t) for t in phases if t not in {one.phase for one in run.metrics}]

@@ -14,7 +14,6 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.compare import name_runs, open_run
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibration_notes import note_ways
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.details import mask_of
 from lst_cli.figures.records import Answer, Match, Tail, TailClass, TailExample
@@ -180,7 +179,6 @@ def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
         notes.append(
             f"The runs learned from different files; counts are those of {first.root.name}."
         )
-    notes += note_ways([(run.root.name, [run.metrics.calibration]) for run in runs])
     return [
         TailClass(
             record.category_id,

@@ -27,23 +27,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     others: the best are looked at, and more of them only where too few survive. The detections
     are detectron2's, in its order; of equal scores the earlier region, then the lower label,
     comes first.
-
-    Attributes:
-        shift: What is taken from the logit of each class before the softmax, shape (K,); None for
-            nothing. See `lst_cli.ap.calibration`.
     """
-
-    shift: Tensor | None = None
-
-    def predict_probs(
-        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
-    ) -> tuple[Tensor, ...]:
-        """Scores of regions, shape (R, K + 1) for each image."""
-        logits, deltas = predictions
-        if self.shift is not None:
-            logits = torch.cat([logits[:, :-1] - self.shift.to(logits), logits[:, -1:]], dim=1)
-        probabilities: tuple[Tensor, ...] = super().predict_probs((logits, deltas), proposals)
-        return probabilities
 
     def inference(
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torch.nn import functional as F
 
-from lst_cli.modeling.grow import BOX_DIMENSIONS
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.teacher import Teacher
@@ -35,23 +33,6 @@ def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return squared.sum() / max(len(squared), 1)
 
 
-def box_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance between two models' corrections of the same boxes.
-
-    Args:
-        student: Deltas of the model in training, shape (R, 4) where one regressor serves all
-            classes, else those of the old classes, shape (R, 4K).
-        teacher: The same of the previous phase's model.
-
-    Returns:
-        The sum over the four deltas, averaged over regressors and boxes; 0 (with a gradient of
-        0) without boxes.
-    """
-    # The square of a small correction is nothing in half precision.
-    squared = (student.float() - teacher.detach().float()).square()  # (R, 4 or 4K)
-    return squared.sum() / max(squared.numel() // BOX_DIMENSIONS, 1)
-
-
 @dataclass(frozen=True)
 class Distillation:
     """What a model in training is to keep of the previous phase's.
@@ -61,13 +42,11 @@ class Distillation:
         weight: Weight of `loss_distill`.
         regions: Which boxes are compared: annotated objects of new classes (Eq. 2), of all seen
             classes, or the regions that train the heads.
-        box_weight: Weight of `loss_distill_box`; 0 leaves it out.
     """
 
     teacher: Teacher
     weight: float = 1.0
     regions: DistillRegions = "new"
-    box_weight: float = 0.0
 
     def losses(
         self,
@@ -92,15 +71,8 @@ class Distillation:
         boxes = self._boxes(old, targets, sampled)
         region = heads.box_features(features, boxes)
         known = self.teacher(images, bottom_up, features, boxes)
-        predictor = heads.box_predictor
-        student = cosines(region, predictor.cls_score.weight[:old])
-        losses = {"loss_distill": self.weight * distillation_loss(student, known.cosines)}
-        if self.box_weight > 0:
-            # What is learned for new classes stands behind the old ones.
-            deltas = predictor.bbox_pred(F.relu(region))[:, : known.deltas.shape[1]]
-            loss = box_distillation_loss(deltas, known.deltas)
-            losses["loss_distill_box"] = self.box_weight * loss
-        return losses
+        student = cosines(region, heads.box_predictor.cls_score.weight[:old])
+        return {"loss_distill": self.weight * distillation_loss(student, known)}
 
     def _boxes(self, old: int, targets: list[Instances], sampled: list[Instances]) -> list[Boxes]:
         if self.regions == "sampled":

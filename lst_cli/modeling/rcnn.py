@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from detectron2.modeling.meta_arch import GeneralizedRCNN
@@ -59,40 +58,6 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             detector_postprocess(instances, one["height"], one["width"])
             for instances, one in zip(found, batch, strict=True)
         ]
-
-    def detect_boxes(
-        self, batch: list[dict[str, Any]], shifts: Sequence[Tensor]
-    ) -> list[list[Instances]]:
-        """What the model finds, without masks, under several corrections of its scores.
-
-        Args:
-            batch: As for `detect`.
-            shifts: What is taken from the logit of each class, shape (K,) each.
-
-        Returns:
-            For each correction, for each image: `pred_boxes` in pixels of the stored image,
-            `scores` and `pred_classes`, the best first.
-        """
-        images = self.preprocess_image(batch)
-        features = self.backbone(images.tensor)
-        proposals, _ = self.proposal_generator(images, features, None)
-        boxes = [one.proposal_boxes for one in proposals]
-        predictor = self.roi_heads.box_predictor
-        predictions = predictor(self.roi_heads.box_features(features, boxes))
-        before, found = predictor.shift, []
-        try:
-            for shift in shifts:
-                predictor.shift = shift
-                detected, _ = predictor.inference(predictions, proposals)
-                found.append(
-                    [
-                        detector_postprocess(instances, one["height"], one["width"])
-                        for instances, one in zip(detected, batch, strict=True)
-                    ]
-                )
-        finally:
-            predictor.shift = before
-        return found
 
     def losses(
         self,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 from detectron2.structures import Boxes
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
@@ -22,19 +20,6 @@ class Given(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the features unchanged."""
         return features
-
-
-class Known(NamedTuple):
-    """What the previous phase's model says of R boxes.
-
-    Attributes:
-        cosines: Cosines with the rows of the old classes, shape (R, K_old).
-        deltas: Corrections of the boxes, shape (R, 4K_old), or (R, 4) where one regressor serves
-            all classes.
-    """
-
-    cosines: Tensor
-    deltas: Tensor
 
 
 class Teacher(nn.Module):
@@ -67,7 +52,6 @@ class Teacher(nn.Module):
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)
-        self.bbox_pred = deepcopy(heads.box_predictor.bbox_pred)
         self.class_rows: Tensor
         self.register_buffer(
             "class_rows", heads.box_predictor.cls_score.class_rows.detach().clone()
@@ -82,8 +66,8 @@ class Teacher(nn.Module):
         bottom_up: dict[str, Tensor],
         features: dict[str, Tensor],
         boxes: list[Boxes],
-    ) -> Known:
-        """Score boxes as the previous phase did.
+    ) -> Tensor:
+        """Cosines of R boxes with the rows of the old classes, shape (R, K_old).
 
         Args:
             images: Normalised images, shape (N, 3, H, W).
@@ -95,7 +79,7 @@ class Teacher(nn.Module):
             features = self.backbone(bottom_up if self.shares_bottom_up else images)
         pooled = self.box_pooler([features[name] for name in self.box_in_features], boxes)
         region = self.box_head(pooled)
-        return Known(cosines(region, self.class_rows), self.bbox_pred(F.relu(region)))
+        return cosines(region, self.class_rows)
 
 
 @contextmanager

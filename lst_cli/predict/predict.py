@@ -15,7 +15,6 @@ import msgspec
 from lst_cli.display.panels import draw_predictions, read_comment
 from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibrate import known_correction, settings_in_series, shift_of
 from lst_cli.files import read_regular, shorten_name
 from lst_cli.predict.found import FORMAT, SCORE, FoundImage, FoundObject, Predictions
 from lst_cli.predict.loose_images import LooseImage, LooseImages, list_images, measure_images
@@ -83,9 +82,8 @@ def predict_images(
     if directory is not None:
         _refuse_overwriting(directory, pictures, images.files)
     workspace.require_model(manifest.phase)
-    shift = _find_shift(workspace, manifest.phase, settings)
     score = max(score, settings.eval.score_threshold)
-    detections = _detect(workspace, manifest, settings, images, score, shift, left_out, progress)
+    detections = _detect(workspace, manifest, settings, images, score, left_out, progress)
     in_order = {file.path: left_out[file.path] for file in files if file.path in left_out}
     found = gather(workspace.split, manifest.phase, images, score, detections, in_order)
     _require_any(found.images, left_out)
@@ -239,7 +237,6 @@ def _detect(
     settings: Settings,
     images: LooseImages,
     score: float,
-    shift: list[float] | None,
     left_out: dict[Path, str],
     progress: Progress,
 ) -> list[dict[str, Any]]:
@@ -257,26 +254,7 @@ def _detect(
         workspace.split.class_order[: manifest.seen_classes],
         progress=progress,
         skip=lambda row, error: left_out.update({images(row): error.message}),
-        shift=shift,
     )
-
-
-def _find_shift(workspace: Workspace, phase: int, settings: Settings) -> list[float] | None:
-    """What is taken from the logit of each class: as `lst eval` does it with these settings.
-
-    Raises:
-        LstError: If a strength is to be chosen, which takes training images.
-    """
-    settings = settings_in_series(settings, phase)
-    way = settings.eval.calibration
-    correction = known_correction(workspace, phase, settings)
-    if correction is None and way != "none":
-        raise LstError(
-            f"eval.calibration = {way}: how much is right for phase {phase} was not chosen yet "
-            "with these settings, by training images",
-            f"lst eval --phase {phase} with the same --set, or --set eval.calibration_strength=N",
-        )
-    return shift_of(workspace, phase, correction)
 
 
 def _require_any(images: Sequence[Any], left_out: dict[Path, str]) -> None:

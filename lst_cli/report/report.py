@@ -10,11 +10,9 @@ import numpy as np
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.ap.calibration import Correction
 from lst_cli.ap.instant import InstantMetrics, load_instant
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibration_notes import corrected_alike, note_strengths
 from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.figures.attention import Attention, can_lay_out
 from lst_cli.figures.figures import newest_attention
@@ -26,7 +24,7 @@ from lst_cli.report.write import write_report
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten
 from lst_cli.split.split import measure_balance, report_classes
-from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.manifest import PhaseManifest, Split, removed_settings
 from lst_cli.workspace.store import Workspace
 
 PANELS = 6
@@ -62,10 +60,7 @@ _SHOWN_IF_USED = (
     "step.others",
     "step.future",
     "step.distill_regions",
-    "step.distill_boxes",
     "step.ema",
-    "step.previous_share",
-    "step.rebalance_epochs",
 )
 
 
@@ -143,7 +138,7 @@ def gather(
         demo=demo,
         notes=[
             *notes,
-            *_notes(workspace, manifests[0]),
+            *_notes(workspace, manifests),
             *_mixed([record for _, record in evaluated]),
             *lacking,
         ],
@@ -205,7 +200,7 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
+def _notes(workspace: Workspace, manifests: Sequence[PhaseManifest]) -> list[str]:
     notes = []
     excluded = len(workspace.split.left_out)
     if excluded:
@@ -213,8 +208,13 @@ def _notes(workspace: Workspace, base: PhaseManifest) -> list[str]:
         notes.append(
             f"{count} no training instance and {'is' if excluded == 1 else 'are'} left out."
         )
-    if base.weights is None:
+    if manifests[0].weights is None:
         notes.append("The backbone started from random values: no --weights were given.")
+    for one in manifests:
+        notes += [
+            f"Phase {one.phase} was trained with {key} = {_shown(value)}, an option that is gone."
+            for key, value in removed_settings(one).items()
+        ]
     return notes
 
 
@@ -228,19 +228,12 @@ def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
     made = [record["made_with"] for record in records if record.get("made_with")]
     keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
     differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
-    corrections: dict[int, Correction | None] = {
-        record["phase"]: Correction.model_validate(one) if one else None
-        for record in records
-        for one in [record.get("calibration")]
-    }
-    if not corrected_alike(corrections):
-        differing.append("eval.calibration")
     if differing:
         notes.append(
             f"Phases were evaluated with different settings ({', '.join(differing)}); "
             "lst eval --all-phases evaluates them alike."
         )
-    return notes + note_strengths(corrections)
+    return notes
 
 
 def _balance(workspace: Workspace) -> list[ReplayBalance]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from lst_cli.settings.nested import (
     shorten,
 )
 from lst_cli.settings.presets import PRESETS
+from lst_cli.settings.renamed import (
+    REMOVED,
+    WHY_REMOVED,
+    OldSettingWarning,
+    modern,
+    modern_table,
+    take_removed,
+)
 from lst_cli.text import did_you_mean
 
 # Keys that a setting of ours already decides: overriding them would make two truths.
@@ -56,12 +65,15 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
         LstError: If the file is no TOML or any value is refused; all problems at once, each
             with its file and key.
     """
-    table = read_toml(file) if file is not None else {}
+    table = _read_settings(file) if file is not None else {}
     sources: dict[str, str] = dict.fromkeys(leaves(table), file.name if file else "")
     for word in overrides:
-        key, value = parse_override(word)
-        assign(table, key, value, word)
-        sources[".".join(key)] = "--set"
+        path, value = parse_override(word)
+        if (now := modern(".".join(path), value, "--set")) is not None:
+            # A detectron2 key has dots of its own.
+            path = path if now[0] == ".".join(path) else now[0].split(".")
+            assign(table, path, now[1], word)
+            sources[now[0]] = "--set"
     return build_settings(table, sources)
 
 
@@ -103,6 +115,15 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     return settings
 
 
+def _read_settings(file: Path) -> dict[str, Any]:
+    """Read a `lst.toml`; removed options in it have no effect any more, which is said."""
+    table, removed = take_removed(modern_table(read_toml(file), file.name))
+    for key, value in removed.items():
+        text = f"{file.name}: {key} = {shorten(value)} has no effect: the option {WHY_REMOVED}"
+        warnings.warn(text, OldSettingWarning, stacklevel=2)
+    return table
+
+
 def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """Join keys of `[detectron2]` that were written without quotes, hence as nested tables."""
     keys = table.get("detectron2")
@@ -137,6 +158,7 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
         message = "unknown setting" + did_you_mean(key, leaves(Settings().model_dump()))
+        message = WHY_REMOVED if key in REMOVED else message
     elif problem["type"] in {"model_type", "dict_type"}:
         message = f"should be a table of settings, got {shorten(problem['input'])}"
     elif problem["type"] != "value_error":  # those tell the value themselves

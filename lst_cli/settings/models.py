@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lst_cli.settings.nested import shorten
 from lst_cli.settings.presets import PRESETS
 
 Replay = Literal["none", "balanced", "all"]
@@ -203,26 +202,10 @@ class StepSettings(ScheduleSettings):
         description="regions that are distilled: annotated objects of new classes (paper), of all "
         "seen classes, or all regions that train the heads",
     )
-    distill_boxes: Rate = Field(
-        0.0, ge=0, description="weight of distilling box regression too; 0 does not (paper)"
-    )
     others: Others = Field(
         "ignore",
         description="other annotated objects of an entry, for the heads: ignored (reference "
         "code), counted like the entry's own class, or background",
-    )
-    previous_share: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the previous phase's weights in those of this phase, taken when it "
-        "ends, wherever both have them; 0 takes the trained ones (paper)",
-    )
-    rebalance_epochs: Epochs = Field(
-        0.0,
-        ge=0,
-        description="further epochs after the last phase's own that train the classifier alone, "
-        "on the same balanced entries, and on top of image_passes; 0 does not (paper)",
     )
     new_rows: NewRows = Field(
         "random",
@@ -293,45 +276,11 @@ class EvalSettings(Section):
     )
     score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
     nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
-    calibration: Literal["none", "norcal", "phases"] = Field(
-        "none",
-        description="scores corrected by how often each class was seen (norcal: NorCal, Pan et "
-        "al. 2021), or base classes against later ones (phases)",
-    )
-    calibration_strength: float | Literal["auto"] = Field(
-        "auto",
-        description="norcal: exponent of the training instances, 0 to 2; phases: logits that "
-        "base classes lose, -10 to 10; auto chooses it on training images",
-    )
-    calibration_images: Count = Field(
-        200, gt=0, description="training images that the strength is chosen on"
-    )
     bins: str = Field(
         "=1, <5, <10, 10-99, 100-999, >=1000",
         max_length=1_000,
         description="bins of the AP table, by training instances of a class",
     )
-
-    @field_validator("calibration_strength", mode="plain")
-    @classmethod
-    def _read_strength(cls, value: Any) -> float | Literal["auto"]:
-        # A union would tell one slip twice, once for each of its types.
-        if value == "auto":
-            return "auto"
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not -10 <= value <= 10:
-            raise ValueError(f"should be a number from -10 to 10 or 'auto', got {shorten(value)}")
-        return float(value)
-
-    @model_validator(mode="after")
-    def _check_strength(self) -> EvalSettings:
-        # Below 0 NorCal's is chosen, as it was where settings did not know "auto".
-        strength = self.calibration_strength
-        if self.calibration == "norcal" and strength != "auto" and not -1 <= strength <= 2:
-            raise ValueError(
-                f"calibration_strength = {strength:g} is none that norcal takes: 0 to 2, or 'auto'"
-            )
-        return self
 
 
 class Settings(Section):

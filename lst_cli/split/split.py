@@ -229,8 +229,7 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
         replayed = int(replay_counts(instances, images, new, settings.step.replay).sum())
         entries = new_entries + replayed
         chosen = scheduled(settings, phase, entries)
-        last = phase == len(split.groups) - 1
-        _, iterations = count_iterations(chosen, phase, entries, last=last)
+        iterations = count_iterations(chosen, phase, entries)
         plans.append(
             PhasePlan(
                 phase=phase,

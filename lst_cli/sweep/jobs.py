@@ -20,7 +20,6 @@ from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import usable_instances
 from lst_cli.compare.paired import Setting
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibrate import require_correctable
 from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.bins import parse_bins
@@ -284,8 +283,6 @@ class _Planner:
             parse_bins(settings.eval.bins)
             if run.kind == "lst":
                 require_growable(settings)
-            else:
-                require_correctable(0, settings)
         return settings
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
@@ -334,17 +331,14 @@ class _Planner:
         if key not in self.counted:
             settings = self._settings(run, seed)
             split, inputs = self._split_of(run, settings)
-            budgets = self._budgets(run, seed, settings, (split, inputs))
+            budgets = self._budgets(run, seed, len(split.groups))
             self.counted[key] = tuple(
                 _count(split, inputs, phase, settings, budget)
                 for phase, budget in enumerate(budgets)
             )
         return self.counted[key]
 
-    def _budgets(
-        self, run: PlannedRun, seed: int, settings: Settings, splits: Splits
-    ) -> Sequence[int | None]:
-        phases = len(splits[0].groups)
+    def _budgets(self, run: PlannedRun, seed: int, phases: int) -> Sequence[int | None]:
         if run.budget_of is None:
             return [run.image_passes] * phases
         other = self.plan.run(run.budget_of)
@@ -352,22 +346,12 @@ class _Planner:
         theirs = [phase.shown for phase in self._phases(other, seed)]
         if run.kind == "joint":
             return [sum(theirs)]
-        problem = hint = None
-        # Training adds a run's own rebalancing to what it is told to show.
-        theirs[-1] -= _rebalancing_passes(*splits, settings)
         if len(theirs) != phases:
-            problem = (
-                f"run {other.name} has {len(theirs) - 1} phase(s) after the base phase, this one "
-                f"{phases - 1}"
+            raise LstError(
+                f"{self.plan.source}: run {run.name}: budget-of: run {other.name} has "
+                f"{len(theirs) - 1} phase(s) after the base phase, this one {phases - 1}",
+                "give both the same phases, or leave budget-of out",
             )
-            hint = "give both the same phases, or leave budget-of out"
-        elif theirs[-1] <= 0:
-            problem = (
-                f"its rebalancing alone shows as many images as the last phase of run {other.name}"
-            )
-            hint = "make step.rebalance_epochs smaller, or leave budget-of out"
-        if problem:
-            raise LstError(f"{self.plan.source}: run {run.name}: budget-of: {problem}", hint)
         # A base phase of the same settings is shared, whatever its budget.
         return [None, *theirs[1:]]
 
@@ -377,18 +361,9 @@ def _count(
 ) -> PhaseCount:
     entries = len(split_data(split, inputs, phase, settings))
     settings = scheduled(settings, phase, entries, budget)
-    last = phase == len(split.groups) - 1
-    _, iterations = count_iterations(settings, phase, entries, last=last)
+    iterations = count_iterations(settings, phase, entries)
     shown = iterations * settings.schedule(phase).batch_size
     return PhaseCount(settings, budget, iterations, shown)
-
-
-def _rebalancing_passes(split: Split, inputs: TrainingInput, settings: Settings) -> int:
-    """Images that rebalancing shows after the last phase."""
-    last = len(split.groups) - 1
-    entries = len(split_data(split, inputs, last, settings))
-    own, total = count_iterations(settings, last, entries, last=True)
-    return (total - own) * settings.schedule(last).batch_size
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from lst_cli.errors import LstError
 from lst_cli.files import refuse_address
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import first_few, override_table, read_toml, shorten
+from lst_cli.settings.renamed import modern_table
 from lst_cli.sweep.plan import CommonSettings, Part, PlannedRun, SweepData, SweepPlan
 from lst_cli.text import did_you_mean
 
@@ -121,7 +122,8 @@ def choose(
                 f"{plan.source} does not say what to learn: no {key} annotations",
                 f"lst sweep {plan.name} --train TRAIN.json --val VAL.json --images DIR",
             )
-    table = override_table([*overrides, *([f"preset={preset}"] if preset else [])])
+    words = [*overrides, *([f"preset={preset}"] if preset else [])]
+    table = modern_table(override_table(words), "--set")
     if "seed" in table:
         raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
     lines: list[str] = []
@@ -164,7 +166,8 @@ def _read_part(
             lines.append(f"{prefix}unknown key {shorten(key)}{did_you_mean(key, sorted(known))}")
     own = {key: value for key, value in table.items() if key in fields}
     if settings:
-        own["settings"] = {key: table[key] for key in table if key in _SETTING_KEYS}
+        given = {key: table[key] for key in table if key in _SETTING_KEYS}
+        own["settings"] = modern_table(given, where)
     try:
         return kind.model_validate(own)
     except ValidationError as error:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
-from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import stored_metrics
 from lst_cli.evaluate.resumable import make_header
 from lst_cli.phases.bins import parse_bins
@@ -67,26 +66,18 @@ def find_metrics(job: Job, phase: int) -> Metrics | None:
         job: The job.
         phase: One of its phases.
     """
-    wanted = settings_in_series(job.settings, phase)
+    wanted = job.settings
     try:
         found = stored_metrics(Workspace(job.root), phase)
     except LstError:
         return None
     if found is None:
         return None
-    way, strength = "none", wanted.eval.calibration_strength
-    if found.calibration is not None:
-        way = found.calibration.way
-        strength = found.calibration.strength if strength != "auto" else strength
     bins = [(one.low, one.high) for one in parse_bins(wanted.eval.bins)]
-    as_asked = (
-        [(one.low, one.high) for one in found.segm.bins] == bins
-        and (way, strength) == (wanted.eval.calibration, wanted.eval.calibration_strength)
-        and all(
-            found.made_with.get(key) == value
-            for key, value in make_header(None, "", wanted).settings.items()
-            if key.startswith("eval.")
-        )
+    as_asked = [(one.low, one.high) for one in found.segm.bins] == bins and all(
+        found.made_with.get(key) == value
+        for key, value in make_header(None, "", wanted).settings.items()
+        if key.startswith("eval.")
     )
     return found if as_asked else None
 

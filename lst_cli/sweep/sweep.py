@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lst_cli.errors import InterruptionError, LstError
-from lst_cli.evaluate.calibrate import settings_in_series
 from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.images.finder import HERE, ImageFinder
 from lst_cli.progress import Progress, silent
@@ -179,8 +178,7 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
             )
     for phase in left_to_evaluate(sweep, job):
         if phase > 0 or not _take_over_evaluation(sweep, job):
-            settings = settings_in_series(job.settings, phase)
-            evaluate_phase(workspace, phase, settings, progress=events.progress)
+            evaluate_phase(workspace, phase, job.settings, progress=events.progress)
     traceback_file(job.root).unlink(missing_ok=True)
 
 

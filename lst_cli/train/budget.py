@@ -74,35 +74,27 @@ def scheduled(
     return settings if wanted is None else spend(settings, phase, entries, wanted)
 
 
-def count_iterations(
-    settings: Settings, phase: int, entries: int, *, last: bool
-) -> tuple[int, int]:
+def count_iterations(settings: Settings, phase: int, entries: int) -> int:
     """Iterations of a phase.
 
     Args:
         settings: From `scheduled`.
         phase: t.
         entries: Entries in an epoch.
-        last: Whether it is the last phase, which rebalancing follows.
-
-    Returns:
-        Those of its own epochs; all of them, rebalancing included.
 
     Raises:
         LstError: If they are more than could be counted, let alone trained.
     """
     batch, epochs = settings.schedule(phase).batch_size, settings.schedule(phase).epochs
-    own = iterations_of(epochs, entries, batch)
-    more = settings.step.rebalance_epochs if phase > 0 and last else 0
-    total = own + iterations_of(more, entries, batch) if more else own
-    if total > MOST_ITERATIONS:
+    iterations = iterations_of(epochs, entries, batch)
+    if iterations > MOST_ITERATIONS:
         key = "base" if phase == 0 else "step"
         raise LstError(
-            f"{key}.epochs = {epochs:g} over {entries:,} entries are {total:,} iterations, more "
-            f"than {MOST_ITERATIONS:,}",
+            f"{key}.epochs = {epochs:g} over {entries:,} entries are {iterations:,} iterations, "
+            f"more than {MOST_ITERATIONS:,}",
             f"--set {key}.epochs=10, or a larger {key}.batch_size",
         )
-    return own, total
+    return iterations
 
 
 def spend(settings: Settings, phase: int, entries: int, image_passes: int) -> Settings:

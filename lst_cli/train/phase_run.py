@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lst_cli.engine.averaging import WeightAverage, mixed_with_previous
+from lst_cli.engine.averaging import WeightAverage
 from lst_cli.engine.checkpoint import (
     TrainingState,
-    load_model,
     load_training_state,
     restore_optimizer,
     save_model,
@@ -24,14 +23,14 @@ from lst_cli.engine.device import (
     seed_iteration,
 )
 from lst_cli.engine.loop import Report, train
-from lst_cli.engine.optim import build_optimizer, freeze, freeze_all_but
+from lst_cli.engine.optim import build_optimizer, freeze
 from lst_cli.engine.tensorboard import scalars
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, KeptFeatures
-from lst_cli.modeling.grow import CLASSIFIER, grow_state
+from lst_cli.modeling.grow import grow_state
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.teacher import Teacher
@@ -127,9 +126,8 @@ class PhaseRun:
             self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
         )
         state = self._saved_state()
-        rebalancing = state is not None and state.iteration > self.plan.rebalance_from
         if state is not None:
-            if self.with_generator and not rebalancing:
+            if self.with_generator:
                 self.model.episodes = self._build_episodes()
             self._restore(lambda: _load(self.model, state.model))
             self.start, self.seconds = state.iteration, state.seconds
@@ -140,18 +138,15 @@ class PhaseRun:
         else:
             self._initialise(weights, events)
         place(self.model, self.device)
-        if rebalancing:
-            self._begin_rebalancing()
-        else:
-            if self.plan.phase:
-                freeze(self.model, self.settings.step.freeze)
-            if self.model.episodes is not None and state is None:
-                self._fill(self.model.episodes, events)
-            if previous is not None:
-                self.distillation = self._make_distillation(previous)
-            self.optimizer = build_optimizer(self.model, self.schedule)
-            if self.schedule.ema > 0:
-                self.average = WeightAverage(self.model, self.schedule.ema)
+        if self.plan.phase:
+            freeze(self.model, self.settings.step.freeze)
+        if self.model.episodes is not None and state is None:
+            self._fill(self.model.episodes, events)
+        if previous is not None:
+            self.distillation = self._make_distillation(previous)
+        self.optimizer = build_optimizer(self.model, self.schedule)
+        if self.schedule.ema > 0:
+            self.average = WeightAverage(self.model, self.schedule.ema)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.schedule.amp and self.device.type == "cuda"
         )
@@ -165,91 +160,58 @@ class PhaseRun:
         Returns:
             Seconds, earlier runs included.
         """
-        own, seconds = self.plan.rebalance_from, self.seconds
+        iterations, workers = self.plan.iterations, self.support.workers
+        anew = self.model.episodes is not None and self.model.episodes.kept is None
         with scalars(self.directory.tensorboard, self.start, events.note) as write:
 
             def report(result: Report) -> None:
                 write(result)
                 on_iteration(result)
 
-            if self.start <= own:
-                seconds = self._train_part(0, self.start, own, seconds, report)
-                if self.model.episodes is not None and self.start < own:
-                    # Writing the rows passes over all images once more: a crash there loses no
-                    # training.
-                    self._save_state(own, seconds)
-                self._finish(events)
-                if own < self.plan.iterations:
-                    self._begin_rebalancing()
-            if own < self.plan.iterations:
-                start = max(self.start, own)
-                seconds = self._train_part(own, start, self.plan.iterations, seconds, report)
+            batches = iterate_batches(
+                self.dataset,
+                self.mapper,
+                start=self.start,
+                iterations=iterations,
+                batch_size=self.schedule.batch_size,
+                workers=workers,
+                pin_memory=self.device.type == "cuda",
+            )
+            seconds = train(
+                self.model,
+                batches,
+                self.optimizer,
+                self.scaler,
+                self.schedule,
+                phase=self.plan.phase,
+                start=self.start,
+                iterations=iterations,
+                seed=self.settings.seed,
+                seconds=self.seconds,
+                distillation=self.distillation,
+                on_iteration=report,
+                save=self._save_state,
+                support=self._read_support() if anew else None,
+                average=self.average,
+            )
+            if self.model.episodes is not None and self.start < iterations:
+                # Writing the rows passes over all images once more: a crash there loses no
+                # training.
+                self._save_state(iterations, seconds)
+            self._finish(events)
         return seconds
 
     def save_model(self) -> None:
         """Write the finished weights."""
         save_model(self.directory.model, self.model)
 
-    def _train_part(
-        self, first: int, start: int, stop: int, seconds: float, report: Callable[[Report], None]
-    ) -> float:
-        """Train from one iteration to another, on a schedule that begins at `first`."""
-        batches = iterate_batches(
-            self.dataset,
-            self.mapper,
-            start=start,
-            iterations=stop,
-            batch_size=self.schedule.batch_size,
-            workers=choose_workers(self.settings.data.workers, self.device),
-            pin_memory=self.device.type == "cuda",
-        )
-        anew = self.model.episodes is not None and self.model.episodes.kept is None
-        return train(
-            self.model,
-            batches,
-            self.optimizer,
-            self.scaler,
-            self.schedule,
-            phase=self.plan.phase,
-            first=first,
-            start=start,
-            iterations=stop,
-            total=self.plan.iterations,
-            seed=self.settings.seed,
-            seconds=seconds,
-            distillation=self.distillation,
-            on_iteration=report,
-            save=self._save_state,
-            support=self._read_support() if anew else None,
-            average=self.average,
-        )
-
     def _finish(self, events: Events) -> None:
         """Turn the weights as trained into those that the phase leaves."""
         if self.average is not None:
             self.average.give()
             self.average = None
-        share = self.settings.step.previous_share
-        if self.previous is not None and share > 0:
-            before = load_model(self.previous.model, self.command)
-            state = mixed_with_previous(self.model.state_dict(), before, share)
-            self.model.load_state_dict(state)
         if self.model.episodes is not None:
             self._detach(self.model.episodes, events)
-
-    def _begin_rebalancing(self) -> None:
-        """From here on train the classifier alone: at the phase's rate, a tenth at the end."""
-        epochs = self.settings.step.rebalance_epochs
-        self.schedule = self.schedule.model_copy(
-            update={
-                "epochs": epochs,
-                "decay_epochs": (0.75 * epochs,),
-                "warmup_iterations": 0,
-            }
-        )
-        self.distillation = None
-        freeze_all_but(self.model, CLASSIFIER)
-        self.optimizer = build_optimizer(self.model, self.schedule)
 
     def _build_episodes(self) -> Episodes:
         """What writes rows in this phase; its generator goes on from the phase before."""
@@ -302,7 +264,7 @@ class PhaseRun:
             shots=self.settings.mwg.shots,
             seed=self.settings.seed,
             start=self.start,
-            iterations=self.plan.rebalance_from,
+            iterations=self.plan.iterations,
             workers=self.support.workers,
         )
 
@@ -396,7 +358,7 @@ class PhaseRun:
 
     def _make_distillation(self, previous: LstRCNN) -> Distillation | None:
         step, backbone = self.settings.step, self.model.backbone
-        if step.distill_weight == 0 and step.distill_boxes == 0:
+        if step.distill_weight == 0:
             return None
         teacher = Teacher(
             previous.backbone,
@@ -404,9 +366,7 @@ class PhaseRun:
             student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
             student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
         ).to(self.device)
-        return Distillation(
-            teacher, step.distill_weight, step.distill_regions, box_weight=step.distill_boxes
-        )
+        return Distillation(teacher, step.distill_weight, step.distill_regions)
 
 
 def _load(model: LstRCNN, tensors: dict[str, torch.Tensor]) -> None:

@@ -38,7 +38,6 @@ class TrainingPlan:
         replay_entries: Replayed entries an epoch.
         replay_counts: Entries an epoch of each replayed class, by category_id.
         iterations: Optimizer updates.
-        rebalance_from: Of these, the number after which the classifier is trained alone.
         batch_size: Images an update.
         image_passes: Images that are shown in all, repeated ones as often.
         seconds: How long it may take.
@@ -53,7 +52,6 @@ class TrainingPlan:
     replay_entries: int
     replay_counts: dict[str, int]
     iterations: int
-    rebalance_from: int
     batch_size: int
     image_passes: int
     seconds: float
@@ -88,8 +86,7 @@ def plan_training(
     """Count what a phase trains on and estimate its time."""
     split = workspace.split
     schedule = settings.schedule(phase)
-    last = phase == workspace.last_phase
-    own, iterations = count_iterations(settings, phase, len(data), last=last)
+    iterations = count_iterations(settings, phase, len(data))
     rate, source = _seconds_per_iteration(workspace, phase, settings)
     return TrainingPlan(
         phase=phase,
@@ -104,7 +101,6 @@ def plan_training(
             if count
         },
         iterations=iterations,
-        rebalance_from=own,
         batch_size=schedule.batch_size,
         image_passes=iterations * schedule.batch_size,
         seconds=iterations * rate,

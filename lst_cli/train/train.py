@@ -16,6 +16,7 @@ from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.settings.models import NO_MATTER, NewRows, Settings
 from lst_cli.settings.nested import flatten, toml_value
+from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
 from lst_cli.train.budget import image_budget, scheduled
 from lst_cli.train.events import Events
@@ -28,7 +29,7 @@ from lst_cli.train.plan import (
 )
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
-from lst_cli.workspace.manifest import PhaseManifest, completed
+from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
 from lst_cli.workspace.replaced import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
@@ -174,6 +175,11 @@ def _refuse_another_begin(
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
     if changed:
+        if removed_settings(before):  # named in `changed`
+            raise LstError(
+                f"phase {phase} was begun with an option that {WHY_REMOVED}: " + "; ".join(changed),
+                "--restart starts the phase again",
+            )
         raise LstError(
             f"phase {phase} was begun with other settings: " + "; ".join(changed),
             f"{command_to_continue(workspace, before)} continues it as it was begun; "
@@ -302,7 +308,7 @@ def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
     for path, _ in _changes(before, settings):
         key = ".".join(path)
         from_budget = budget and path[-1] in ("epochs", "decay_epochs")
-        if was.get(key) is not None and not from_budget:
+        if was.get(key) is not None and not from_budget and key not in REMOVED:
             words.append(f"--set {shlex.quote(f'{key}={toml_value(was[key])}')}")
     return " ".join(words)
 

@@ -74,11 +74,6 @@ class PhaseDirectory:
         return self.root / "errors-fixed"
 
     @property
-    def calibration(self) -> Path:
-        """How strongly scores are corrected, and what that was chosen by."""
-        return self.root / "calibration.json"
-
-    @property
     def errors(self) -> Path:
         """Directory of what tells where AP is lost."""
         return self.root / "errors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from lst_cli.settings.models import Settings
+from lst_cli.settings.renamed import modern_table, take_removed
 
 FORMAT = 2
 """Version of `split.json` and of manifests; raised when an older `lst` could not read them."""
@@ -331,7 +333,25 @@ class PhaseManifest(Record):
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:
     """Settings of a phase, with today's defaults for those that came up since."""
-    try:
-        return Settings.model_validate(manifest.settings).model_dump(mode="json")
-    except ValidationError:  # a setting that is gone: it differs, and is named
-        return manifest.settings
+    table, removed = take_removed(modern_table(manifest.settings))
+    with suppress(ValidationError):  # a value that is refused today: it differs, and is named
+        table = Settings.model_validate(table).model_dump(mode="json")
+    for key, value in removed.items():
+        section, name = key.split(".")
+        table[section] = {**table[section], name: value}
+    return table
+
+
+def stored_settings(manifest: PhaseManifest) -> Settings:
+    """Settings of a phase; what it had of removed ones is left out, see `removed_settings`.
+
+    Raises:
+        ValidationError: If today's settings refuse one.
+    """
+    return Settings.model_validate(take_removed(modern_table(manifest.settings))[0])
+
+
+def removed_settings(manifest: PhaseManifest) -> dict[str, Any]:
+    """Settings that decided about a phase and are no more, with their values."""
+    _, removed = take_removed(modern_table(manifest.settings))
+    return {key: value for key, value in removed.items() if manifest.phase and key[:4] == "step"}

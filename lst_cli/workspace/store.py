@@ -24,7 +24,7 @@ from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
-from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split
+from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split, stored_settings
 from lst_cli.workspace.records import load_record, save_record
 
 DEFAULT_DIRECTORY = "lst-workspace"
@@ -291,7 +291,7 @@ class Workspace:
         if manifest is None:
             raise LstError(f"phase {phase} was not begun", "lst status")
         try:
-            return Settings.model_validate(manifest.settings)
+            return stored_settings(manifest)
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise LstError(

@@ -42,8 +42,6 @@ def no_image(path: Path) -> None:
     path.write_text("not an image")
 
 
-AUTO = ("--set", "eval.calibration=norcal", "--set", "eval.calibration_strength=auto")
-
 # What is done to the set and the workspace, the words behind `lst`, and what the error names.
 LATE: dict[str, tuple[Callable[[Any, Workspace], object], tuple[str, ...], tuple[str, ...]]] = {
     "a validation image is gone": (
@@ -70,16 +68,6 @@ LATE: dict[str, tuple[Callable[[Any, Workspace], object], tuple[str, ...], tuple
         lambda _, work: work.phase(1).fixed_metrics.mkdir(), ("eval", "--fixed-ap"), ("metrics",)
     ),
     "bins that are none": (lambda *_: None, ("eval", "--bins", "5-"), ("5-",)),
-    "a training image is gone, to calibrate": (
-        lambda lvis, _: (lvis.images / "train" / "000003.png").unlink(),
-        ("eval", *AUTO),
-        ("000003.png",),
-    ),
-    "the training file changed, to calibrate": (
-        lambda lvis, _: lvis.train_json.write_text(json.dumps(lvis.train) + " "),
-        ("eval", *AUTO),
-        ("train.json changed",),
-    ),
     "the model of a later phase is cut": (
         lambda _, work: work.phase(1).model.write_text("cut"),
         ("eval", "--all-phases"),

@@ -192,10 +192,8 @@ def test_parts_of_the_method_can_be_left_out_by_an_option(
 ) -> None:
     lst("train-base", "-w", workspace.root)
     words = ["--no-distill", "--freeze", "backbone", "--freeze", "roi_heads.mask_head"]
-    words += ["--set", "step.distill_boxes=0.5"]
     (manifest,) = lst("step", "-w", workspace.root, *words, "--json").json
     assert manifest["settings"]["step"]["distill_weight"] == 0
-    assert manifest["settings"]["step"]["distill_boxes"] == 0
     assert manifest["settings"]["step"]["freeze"] == ["backbone", "roi_heads.mask_head"]
     (manifest,) = lst("step", "-w", workspace.root, "--set", "step.freeze=[]", "--json").json
     assert manifest["settings"]["step"]["distill_weight"] == 1
@@ -389,3 +387,13 @@ def test_every_command_the_group_lists_has_its_module() -> None:
         "init", "split", "check", "hold-out", "train-base", "train-joint", "step", "extend",
         "eval", "predict", "report", "sweep", "status", "demo",
     }  # fmt: skip
+
+
+def test_an_old_setting_in_lst_toml_is_noted_once(lst: Lst, workspace: Workspace) -> None:
+    text = workspace.layout.settings.read_text()
+    workspace.layout.settings.write_text(text.replace("[step]", "[step]\nprevious_share = 0.3\n#"))
+    outcome = lst("train-base", "-w", workspace.root, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("lst.toml: step.previous_share = 0.3 has no effect: ") == 1
+    refused = lst("train-base", "-w", workspace.root, "--set", "step.previous_share=0.3")
+    assert "--set: step.previous_share: was removed" in refused.error

@@ -44,7 +44,7 @@ class FakeNetwork:
 
     def detect(
         self, weights: Path, trained: Any, settings: Any, images: Any, find: Any,
-        category_ids: Any, *, progress: Any, skip: Any, shift: Any,
+        category_ids: Any, *, progress: Any, skip: Any,
     ) -> list[dict[str, Any]]:  # fmt: skip
         self.calls.append(
             {
@@ -52,7 +52,6 @@ class FakeNetwork:
                 "trained": trained,
                 "settings": settings,
                 "ids": category_ids,
-                "shift": shift,
             }
         )
         found = []
@@ -445,40 +444,3 @@ def test_images_have_to_be_named(lst: Lst, trained: Workspace) -> None:
     outcome = lst("predict", "-w", trained.root)
     assert outcome.code == 2
     assert "Missing argument" in outcome.error
-
-
-# --- scores that are corrected -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "phase", "shift"),
-    [
-        ([], 1, None),
-        (["calibration=phases", "calibration_strength=0.5"], 1, [0.5] * 5 + [0.0] * 2),
-        # As in a series of evaluations: the base phase has nothing to set against each other.
-        (["calibration=phases", "calibration_strength=0.5"], 0, None),
-    ],
-)
-def test_scores_are_corrected_as_lst_eval_does_it(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork,
-    words: list[str], phase: int, shift: list[float] | None,
-) -> None:  # fmt: skip
-    sets = [word for one in words for word in ("--set", f"eval.{one}")]
-    outcome = lst("predict", photos, "-w", trained.root, "--phase", phase, *sets)
-    assert outcome.code == 0, outcome.err
-    assert [call["shift"] for call in network.calls] == [shift]
-
-
-def test_a_correction_that_was_not_chosen_yet_is_left_to_lst_eval(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork
-) -> None:
-    before = files_below(trained.root)
-    outcome = lst("predict", photos, "-w", trained.root, "--set", "eval.calibration=norcal")
-    assert outcome.code == 1
-    assert outcome.error == (
-        "error: eval.calibration = norcal: how much is right for phase 1 was not chosen yet with "
-        "these settings, by training images"
-    )
-    assert outcome.hint.startswith(f"lst eval -w {trained.root} --phase 1 with the same --set")
-    assert not network.calls
-    assert files_below(trained.root) == before

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -40,8 +39,7 @@ def words(**settings: float | str) -> list[str]:
     ]
 
 
-KEEPING = words(step__ema=0.9, step__previous_share=0.3)
-REBALANCING = words(step__rebalance_epochs=2.5)
+KEEPING = words(step__ema=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def copy(before_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def whole(copy: Callable[[], Workspace], run: Run) -> Workspace:
     """Everything together, never interrupted."""
     workspace = copy()
-    outcome = run("step", "--mwg", *KEEPING, *REBALANCING, "-w", workspace.root)
+    outcome = run("step", "--mwg", *KEEPING, "-w", workspace.root)
     assert outcome.code == 0, outcome.err
     return workspace
 
@@ -81,19 +79,15 @@ def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights
     copy: Callable[[], Workspace], whole: Workspace, run: Run
 ) -> None:
     workspace = copy()
-    step = ["step", "--mwg", *KEEPING, *REBALANCING, "-w", workspace.root]
+    step = ["step", "--mwg", *KEEPING, "-w", workspace.root]
     plan = run(*step, "--dry-run", "--json").json
-    own, last = plan["rebalance_from"], plan["iterations"]
-    assert 4 < own < own + 3 < last == whole.require_done(2).iterations
+    last = plan["iterations"]
+    assert 4 < last == whole.require_done(2).iterations
     moments = [
         (BEFORE_ITERATION.format(iteration=3, signal="SIGKILL"), -signal.SIGKILL, 0),
-        # Asked in the last iteration before rebalancing: that one is finished, and no other.
-        (BEFORE_ITERATION.format(iteration=own - 1, signal="SIGINT"), 1, 2),
-        (WHILE_ROWS_ARE_WRITTEN, -signal.SIGKILL, own),
-        (BEFORE_ITERATION.format(iteration=own, signal="SIGKILL"), -signal.SIGKILL, own),
-        (BEFORE_ITERATION.format(iteration=own + 1, signal="SIGINT"), 1, own),
-        (BEFORE_ITERATION.format(iteration=own + 3, signal="SIGINT"), 1, own + 2),
-        (WHILE_WEIGHTS_ARE_WRITTEN, -signal.SIGKILL, own + 4),
+        (BEFORE_ITERATION.format(iteration=last - 1, signal="SIGINT"), 1, 2),
+        (WHILE_ROWS_ARE_WRITTEN, -signal.SIGKILL, last),
+        (WHILE_WEIGHTS_ARE_WRITTEN, -signal.SIGKILL, last),
     ]
     for first, code, begun in moments:
         stopped = run(*step, first=first)
@@ -113,56 +107,6 @@ def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights
     assert not workspace.phase(2).training_state.exists()
 
 
-def test_rebalancing_trains_the_classifier_alone(
-    copy: Callable[[], Workspace], whole: Workspace, run: Run
-) -> None:
-    plain = copy()
-    outcome = run("step", "--mwg", *KEEPING, "-w", plain.root)
-    assert outcome.code == 0, outcome.err
-    own = plain.require_done(2).iterations
-    assert losses(whole)[:own] == losses(plain)
-    ours, theirs = (load_file(one.phase(2).model) for one in (whole, plain))
-    assert ours.keys() == theirs.keys()
-    assert {k for k in ours if not np.array_equal(ours[k], theirs[k])} == {CLASSIFIER}
-    moved = np.abs(ours[CLASSIFIER] - theirs[CLASSIFIER]).max(axis=1)
-    assert (moved > 0).all()
-    # The rows of new classes began as the generator wrote them.
-    for name in ("generator", "attention"):
-        assert getattr(whole.phase(2), name).read_bytes() == (
-            getattr(plain.phase(2), name).read_bytes()
-        )
-    rates = [one["lr"] for one in losses(whole)[own:]]
-    assert rates[0] == pytest.approx(10 * rates[-1])
-    assert all("loss_distill" not in one for one in losses(whole)[own:])
-    assert all("loss_distill" in one for one in losses(plain))
-
-
-def test_a_share_of_the_previous_phase_is_in_the_weights(
-    copy: Callable[[], Workspace], run: Run
-) -> None:
-    models = []
-    for more in ([], words(step__previous_share=0.3)):
-        workspace = copy()
-        outcome = run("step", *more, "-w", workspace.root)
-        assert outcome.code == 0, outcome.err
-        models.append(load_file(workspace.phase(2).model))
-    before = load_file(workspace.phase(1).model)
-    trained, mixed = models
-    assert {len(one[CLASSIFIER]) for one in models} == {7}
-    for name, old in before.items():
-        if name == CLASSIFIER:
-            # Five old classes and the background; the new class lies between them.
-            rows = np.delete(trained[name], 5, axis=0)
-            np.testing.assert_array_equal(mixed[name][5], trained[name][5])
-            np.testing.assert_allclose(
-                np.delete(mixed[name], 5, axis=0), 0.7 * rows + 0.3 * old, rtol=1e-4, atol=1e-6
-            )
-        else:
-            expected = 0.7 * trained[name] + 0.3 * old
-            np.testing.assert_allclose(mixed[name], expected, rtol=1e-4, atol=1e-5)
-    assert not np.array_equal(mixed[CLASSIFIER], trained[CLASSIFIER])
-
-
 def test_every_other_option_works_together_and_is_kept_in_the_manifest(
     tiny: Any, run: Run, tmp_path: Path
 ) -> None:
@@ -175,8 +119,6 @@ def test_every_other_option_works_together_and_is_kept_in_the_manifest(
         "step.future=ignore",
         "step.others=background",
         "step.distill_regions=sampled",
-        "step.distill_boxes=0.5",
-        "step.previous_share=0.2",
         "mwg.support=exact",
     )
     for line in (
@@ -184,18 +126,15 @@ def test_every_other_option_works_together_and_is_kept_in_the_manifest(
         ["train-base", "-w", workspace.root],
         ["step", "--mwg", "-w", workspace.root],
         ["step", "--set", "step.others=count", "--set", "step.distill_regions=seen",
-         "--set", "step.rebalance_epochs=0.1", "-w", workspace.root],
+         "-w", workspace.root],
         ["eval", "-w", workspace.root],
     ):  # fmt: skip
         outcome = run(*line)
         assert outcome.code == 0, outcome.err
     first = [json.loads(line) for line in workspace.phase(1).log.read_text().splitlines()]
     # A phase begins with the network that it is told to keep to.
-    assert first[0]["loss_distill"] == first[0]["loss_distill_box"] == 0
+    assert first[0]["loss_distill"] == 0
     assert first[-1]["loss_distill"] > 0
-    assert first[-1]["loss_distill_box"] > 0
     settings = workspace.trained_settings(1)
     assert (settings.step.others, settings.step.distill_regions) == ("background", "sampled")
-    assert workspace.trained_settings(2).step.rebalance_epochs == 0.1
-    assert "loss_distill_box" not in losses(workspace)[-1]
     assert len(load_file(workspace.phase(2).model)[CLASSIFIER]) == 7

@@ -65,24 +65,3 @@ def test_an_instantly_added_class_is_looked_for(
     assert "zebra" in names
     assert [(one["width"], one["height"]) for one in outcome.json["images"]][1] == (50, 90)
     assert not (based.root / "predictions").exists()
-
-
-def test_scores_are_corrected_as_in_an_evaluation(
-    finished: Workspace, tiny: Any, run: Run, tmp_path: Path
-) -> None:
-    image = next(iter(sorted(tiny.images.rglob("*.*"))))
-    words = ["predict", image, "-w", finished.root, "--score", 0.0, "--json"]
-    fixed = ["--set", "eval.calibration=phases", "--set"]
-    found = {}
-    for strength in (0.0, -3.0):  # below 0 base classes gain
-        outcome = run(*words, *fixed, f"eval.calibration_strength={strength}")
-        assert outcome.code == 0, outcome.err
-        (image_found,) = outcome.json["images"]
-        found[strength] = image_found["objects"]
-    assert found[0.0] == run(*words).json["images"][0]["objects"]
-    base = set(finished.split.groups[0])
-    best = {
-        strength: max((one["score"] for one in objects if one["category_id"] in base), default=0.0)
-        for strength, objects in found.items()
-    }
-    assert best[-3.0] > best[0.0]

@@ -110,31 +110,29 @@ def _show_phases(
     as_json: bool,
 ) -> None:
     from lst_cli.display.tables import binned_table, groups_table, with_joint
-    from lst_cli.evaluate.calibrate import settings_in_series
     from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
     from lst_cli.evaluate.examine import examine_phase
     from lst_cli.evaluate.tables import scores_table
     from lst_cli.report.status import next_command
 
     several = len(phases) > 1
-    chosen = [settings_in_series(settings, one) if several else settings for one in phases]
     closer = []
     notes: list[str] = []
     with meter() as tell:
         if several:
-            check_phases(workspace, phases, chosen, fixed_ap=fixed_ap, progress=tell)
+            check_phases(workspace, phases, settings, fixed_ap=fixed_ap, progress=tell)
         if errors or reference:
             closer = [
                 examine_phase(
                     workspace,
                     one,
-                    own,
+                    settings,
                     errors=errors,
                     reference=reference,
                     fixed_ap=fixed_ap,
                     progress=_about_phase(tell, one, phases),
                 )
-                for one, own in zip(phases, chosen, strict=True)
+                for one in phases
             ]
             metrics = [one.metrics for one in closer]
         else:
@@ -142,12 +140,12 @@ def _show_phases(
                 evaluate_phase(
                     workspace,
                     one,
-                    own,
+                    settings,
                     fixed_ap=fixed_ap,
                     progress=_about_phase(tell, one, phases),
                     note=notes.append,
                 )
-                for one, own in zip(phases, chosen, strict=True)
+                for one in phases
             ]
     for sentence in dict.fromkeys(notes):
         note(sentence)

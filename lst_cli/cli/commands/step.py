@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-distill",
     is_flag=True,
-    help="Learn without distillation; short for --set step.distill_weight=0 "
-    "--set step.distill_boxes=0.",
+    help="Learn without distillation; short for --set step.distill_weight=0.",
 )
 @click.option(
     "--freeze",
@@ -83,7 +82,6 @@ def command(
         device=device,
         step__replay=replay,
         step__distill_weight="0" if no_distill else None,
-        step__distill_boxes="0" if no_distill else None,
         step__freeze=toml_value(freeze) if freeze else None,
         step__new_rows=new_rows,
         step__mwg=None if mwg is None else str(mwg).lower(),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lst_cli.ap.calibration import Correction
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.metrics import FileMetrics, Metrics, forgetting
 from lst_cli.ap.scoring import iou_metrics, mean_ap, scores
@@ -77,16 +76,15 @@ def test_metrics_from_before_there_were_intervals_are_read() -> None:
     assert Metrics.model_validate(plain) == metrics_of([0.8, 0.5], [40, 10], 0)
 
 
-def test_a_bare_number_is_a_strength_of_norcal_and_ways_are_told_apart() -> None:
-    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
-    assert plain["calibration"] is None
-    older = Metrics.model_validate(plain | {"calibration": 0.3})
-    assert older.calibration == Correction(way="norcal", strength=0.3)
-    phases = Metrics.model_validate(plain | {"calibration": {"way": "phases", "strength": 0.3}})
-    assert phases.calibration != older.calibration
-    assert Metrics.model_validate_json(phases.model_dump_json()) == phases
-    with pytest.raises(ValidationError):
-        Metrics.model_validate(plain | {"calibration": {"way": "luck", "strength": 0.3}})
+def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refused() -> None:
+    metrics = metrics_of([0.8, 0.5], [40, 10], 0)
+    plain = metrics.model_dump(mode="json")
+    made = {"model_sha256": "0", "correction of scores": None}
+    older = Metrics.model_validate(plain | {"calibration": None, "made_with": made})
+    assert older == metrics.model_copy(update={"made_with": {"model_sha256": "0"}})
+    for calibration in (0.3, {"way": "phases", "strength": 0.0}):
+        with pytest.raises(ValidationError, match="its scores were calibrated"):
+            Metrics.model_validate(plain | {"calibration": calibration})
 
 
 def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -> None:

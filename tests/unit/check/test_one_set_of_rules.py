@@ -228,9 +228,6 @@ def use(train: Path, val: Path, root: Path, *, skip_unusable: bool = False) -> l
             )
         )
     steps["report"] = lambda: show(workspace)
-    steps["calibration"] = lambda: build_ground_truth(
-        read_training_input(workspace).dataset.parts[0], workspace.split.class_order, masks=False
-    )
     for name, step in steps.items():
         try:
             step()

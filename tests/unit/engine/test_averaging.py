@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lst_cli.engine.averaging import WeightAverage, mixed_with_previous
-from lst_cli.modeling.grow import BOX_BIAS, BOX_WEIGHT, CLASSIFIER
+from lst_cli.engine.averaging import WeightAverage
 
 SCALE = "roi_heads.box_predictor.cls_score.scale"
 
@@ -91,80 +90,3 @@ def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped() 
     follow(resumed, other, [4.0, 9.0])
     resumed.give()
     assert other.trained[0].item() == whole
-
-
-# --- with the phase before ------------------------------------------------------------------------
-
-
-def trained_and_previous() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Two old classes, one new one, three background values apart from all others."""
-    trained = {
-        CLASSIFIER: torch.tensor([[10.0], [20.0], [30.0], [90.0]]),
-        SCALE: torch.tensor(12.0),
-        "backbone.weight": torch.tensor([[4.0, 8.0]]),
-        "backbone.count": torch.tensor(5),
-        "episodes.generator.keys": torch.tensor([1.0]),
-    }
-    previous = {
-        CLASSIFIER: torch.tensor([[0.0], [10.0], [50.0]]),
-        SCALE: torch.tensor(10.0),
-        "backbone.weight": torch.tensor([[0.0, 4.0]]),
-        "backbone.count": torch.tensor(2),
-    }
-    return trained, previous
-
-
-def test_a_share_of_the_previous_weights_is_taken_wherever_both_have_them() -> None:
-    trained, previous = trained_and_previous()
-    mixed = mixed_with_previous(trained, previous, 0.25)
-    assert mixed.keys() == trained.keys()
-    # Old rows and the background are mixed with their own; the new row, between them, is not.
-    assert mixed[CLASSIFIER].tolist() == [[7.5], [17.5], [30.0], [80.0]]
-    assert mixed[SCALE].item() == 11.5
-    assert mixed[SCALE].shape == ()
-    assert mixed["backbone.weight"].tolist() == [[3.0, 7.0]]
-    assert mixed["backbone.count"].item() == 5
-    assert mixed["episodes.generator.keys"].tolist() == [1.0]
-
-
-def test_class_specific_boxes_of_new_classes_are_as_trained() -> None:
-    trained, previous = trained_and_previous()
-    trained |= {BOX_WEIGHT: torch.full((12, 1), 4.0), BOX_BIAS: torch.full((12,), 8.0)}
-    previous |= {BOX_WEIGHT: torch.zeros(8, 1), BOX_BIAS: torch.zeros(8)}
-    mixed = mixed_with_previous(trained, previous, 0.5)
-    assert mixed[BOX_WEIGHT].flatten().tolist() == [2.0] * 8 + [4.0] * 4
-    assert mixed[BOX_BIAS].tolist() == [4.0] * 8 + [8.0] * 4
-
-
-def test_boxes_of_all_classes_are_mixed_whole() -> None:
-    trained, previous = trained_and_previous()
-    trained[BOX_WEIGHT], previous[BOX_WEIGHT] = torch.full((4, 1), 4.0), torch.zeros(4, 1)
-    mixed = mixed_with_previous(trained, previous, 0.5)
-    assert mixed[BOX_WEIGHT].flatten().tolist() == [2.0] * 4
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_no_share_and_the_whole_are_the_weights_themselves(share: float) -> None:
-    trained, previous = trained_and_previous()
-    mixed = mixed_with_previous(trained, previous, share)
-    expected = previous if share else trained
-    assert torch.equal(mixed["backbone.weight"], expected["backbone.weight"])
-    assert torch.equal(mixed[CLASSIFIER][:2], expected[CLASSIFIER][:2])
-    assert torch.equal(mixed[CLASSIFIER][-1], expected[CLASSIFIER][-1])
-    assert mixed[CLASSIFIER][2].tolist() == [30.0]
-
-
-def test_what_was_frozen_stays_to_the_last_bit() -> None:
-    trained, previous = trained_and_previous()
-    frozen = torch.randn(100, generator=torch.Generator().manual_seed(0))
-    trained["backbone.weight"] = previous["backbone.weight"] = frozen
-    for share in (0.3, 0.7):
-        assert torch.equal(mixed_with_previous(trained, previous, share)["backbone.weight"], frozen)
-
-
-def test_neither_of_the_two_is_changed() -> None:
-    trained, previous = trained_and_previous()
-    copies = [{name: t.clone() for name, t in one.items()} for one in (trained, previous)]
-    mixed_with_previous(trained, previous, 0.5)
-    for one, copy in zip((trained, previous), copies, strict=True):
-        assert all(torch.equal(one[name], copy[name]) for name in copy)

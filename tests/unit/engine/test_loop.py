@@ -208,33 +208,6 @@ def test_an_interrupt_in_the_last_iteration_is_heard_and_loses_nothing() -> None
     assert reports == []
 
 
-def test_a_part_of_a_phase_has_a_schedule_of_its_own_and_goes_on_counting() -> None:
-    reports, saved = run(Line(), [1.0] * 4, plain(save_every=3), start=6, first=6, total=12)
-    assert [report.lr for report in reports] == pytest.approx([0.5, 0.5, 0.05, 0.05])
-    assert [report.iteration for report in reports] == [7, 8, 9, 10]
-    assert {report.iterations for report in reports} == {12}
-    assert saved == [9]
-    # One that continues in the middle of its part is where it would have been.
-    continued, _ = run(Line(), [1.0] * 2, plain(), start=8, first=6)
-    assert [report.lr for report in continued] == pytest.approx([0.05, 0.05])
-
-
-def test_an_interrupt_in_the_last_iteration_of_a_part_stops_before_the_next() -> None:
-    saved: list[int] = []
-    with pytest.raises(LstError, match="interrupted after iteration 2 of 5 of phase 0"):
-        run(
-            Line(),
-            [1.0, 1.0],
-            plain(),
-            total=5,
-            on_iteration=lambda report: (
-                os.kill(os.getpid(), signal.SIGINT) if report.iteration == 2 else None
-            ),
-            save=lambda done, seconds: saved.append(done),
-        )
-    assert saved == [2]
-
-
 def test_an_average_takes_in_the_weights_after_each_update() -> None:
     model = Line()
     average = WeightAverage(model, 0.9)

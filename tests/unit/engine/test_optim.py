@@ -9,7 +9,6 @@ from torch import nn
 from lst_cli.engine.optim import (
     build_optimizer,
     freeze,
-    freeze_all_but,
     lr_factor,
     set_lr,
 )
@@ -133,12 +132,3 @@ def test_setting_the_rate_keeps_the_ratios_and_is_no_product_of_products() -> No
     for _ in range(3):
         set_lr(optimizer, 0.1)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
-
-
-def test_of_all_but_one_training_stops() -> None:
-    model = Network()
-    model.backbone["fpn"].requires_grad_(False)
-    freeze_all_but(model, "backbone.fpn.weight")
-    assert [name for name, p in model.named_parameters() if p.requires_grad] == [
-        "backbone.fpn.weight"
-    ]

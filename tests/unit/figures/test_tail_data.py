@@ -93,7 +93,6 @@ def test_classes_added_later_take_their_place_among_the_rarest(
         root=Path("w"),
         phase=2,
         ap=dict.fromkeys((40, 6, 1, 8, 3), 0.5),
-        metrics=SimpleNamespace(calibration=None),
     )
     shown, _ = tail._choose_classes([run])
     assert [one.category_id for one in shown] == [1, 3, 6, 8]

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
-from lst_cli.modeling.distillation import box_distillation_loss, distillation_loss
+from lst_cli.modeling.distillation import distillation_loss
 
 
 def test_squares_are_summed_over_classes_and_averaged_over_boxes() -> None:
@@ -34,41 +33,3 @@ def test_the_teacher_gets_no_gradient() -> None:
     assert teacher.grad is None
     assert student.grad is not None
     torch.testing.assert_close(student.grad, torch.tensor([[0.8]]))
-
-
-def test_box_corrections_are_summed_over_a_box_and_averaged_over_boxes() -> None:
-    student = torch.tensor([[1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    teacher = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
-    assert box_distillation_loss(student, teacher).item() == (5.0 + 1.0) / 2
-
-
-def test_regressors_of_each_class_are_averaged_too() -> None:
-    student = torch.tensor([[1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0]])
-    assert box_distillation_loss(student, torch.zeros(1, 8)).item() == (5.0 + 9.0) / 2
-
-
-@pytest.mark.parametrize("width", [4, 8])
-def test_without_boxes_their_loss_is_zero_with_a_gradient(width: int) -> None:
-    student = torch.zeros(0, width, requires_grad=True)
-    loss = box_distillation_loss(student, torch.zeros(0, width))
-    assert loss.item() == 0.0
-    loss.backward()
-    assert student.grad is not None
-
-
-def test_the_teacher_of_boxes_gets_no_gradient() -> None:
-    student = torch.full((1, 4), 0.5, requires_grad=True)
-    teacher = torch.zeros(1, 4, requires_grad=True)
-    box_distillation_loss(student, teacher).backward()
-    assert teacher.grad is None
-    assert student.grad is not None
-    assert student.grad.tolist() == [[1.0] * 4]
-
-
-def test_small_corrections_are_not_lost_in_half_precision() -> None:
-    student = torch.full((1, 4), 2.0**-13, dtype=torch.float16, requires_grad=True)
-    loss = box_distillation_loss(student, torch.zeros(1, 4, dtype=torch.float16))
-    assert loss.item() == 4 * 2.0**-26
-    loss.backward()
-    assert student.grad is not None
-    assert student.grad.tolist() == [[2.0**-12] * 4]

@@ -235,26 +235,6 @@ def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
     assert part in refusal(word)
 
 
-def test_the_strength_of_calibration_is_a_number_or_left_to_be_chosen() -> None:
-    assert Settings().eval.calibration_strength == "auto"
-    norcal, phases = "eval.calibration=norcal", "eval.calibration=phases"
-    for words, strength in (
-        ([norcal, "eval.calibration_strength=auto"], "auto"),
-        ([norcal, "eval.calibration_strength=2"], 2.0),
-        ([phases, "eval.calibration_strength=-1.5"], -1.5),
-        ([norcal, "eval.calibration_strength=-1.0"], -1.0),  # as older settings have it
-    ):
-        assert load_settings(None, words).eval.calibration_strength == strength
-    for word in ("strong", "nan", "true", "11", "[1]"):
-        message = refusal(f"eval.calibration_strength={word}")
-        assert message.startswith(
-            "--set: eval.calibration_strength: should be a number from -10 to 10 or 'auto', got "
-        )
-    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=2.5")
-    assert "none that norcal takes" in refusal(norcal, "eval.calibration_strength=-2")
-    assert load_settings(None, [phases, "eval.calibration_strength=-2"])
-
-
 @pytest.mark.parametrize(
     ("key", "bad", "good"),
     [
@@ -263,10 +243,7 @@ def test_the_strength_of_calibration_is_a_number_or_left_to_be_chosen() -> None:
         ("base.future", ("count", "true"), ("background", "ignore")),
         ("step.future", ("count", "true"), ("background", "ignore")),
         ("step.distill_regions", ("old", "all"), ("new", "seen", "sampled")),
-        ("step.distill_boxes", ("-1",), ("0", "2.5")),
         ("step.others", ("none", "1"), ("ignore", "count", "background")),
-        ("step.previous_share", ("-0.1", "1"), ("0", "0.5")),
-        ("step.rebalance_epochs", ("-1",), ("0", "0.5")),
     ],
 )
 def test_options_against_forgetting_have_their_range(
@@ -282,9 +259,7 @@ def test_options_against_forgetting_have_their_range(
     assert getattr(getattr(load_settings(None, []), section), name) == type(found)(good[0])
 
 
-@pytest.mark.parametrize(
-    "key", ["others", "previous_share", "rebalance_epochs", "distill_regions", "distill_boxes"]
-)
+@pytest.mark.parametrize("key", ["others", "distill_regions"])
 def test_the_base_phase_has_no_options_about_what_came_before(key: str) -> None:
     assert f"base.{key}: unknown setting" in refusal(f"base.{key}=0")
 
@@ -416,7 +391,6 @@ def test_every_number_has_bounds(key: str, value: str) -> None:
         "base.lr=" + "{a=" * 2000,
         "a." * 3000 + "b=1",
         "base." + "x" * 50_000 + "=1",
-        'eval.calibration_strength="' + "f" * 6000 + '"',
         "detectron2.MODEL.RPN.NMS_THRESH=0x" + "f" * 6000,
         "detectron2.MODEL.RPN.NMS_THRESH=1e300",
         "detectron2.MODEL.RPN.NMS_THRESH=" + "x" * 6000,

@@ -45,13 +45,6 @@ def named(sweep: Sweep) -> dict[str, Job]:
     return {job.name: job for job in sweep.jobs}
 
 
-def test_joint_runs_have_no_phases_to_set_against_each_other(plan: Plan) -> None:
-    phases = {"eval": {"calibration": "phases"}}
-    with pytest.raises(LstError, match=r"joint.*eval\.calibration = phases"):
-        plan(LST, {**JOINT, **phases})
-    assert plan({**LST, **phases}, JOINT)
-
-
 def bases(sweep: Sweep) -> list[Job]:
     return [job for job in sweep.jobs if job.kind == "base"]
 
@@ -125,31 +118,6 @@ def test_other_replay_shows_as_many_images_in_each_phase(plan: Plan) -> None:
     assert shown["all-seed0"] == shown["lst-seed0"] != shown["free-seed0"]
     assert jobs["all-seed0"].phases[0].image_passes is None, "the base phase is shared"
     assert jobs["all-seed0"].base is not None
-
-
-def test_rebalancing_is_part_of_a_budget(plan: Plan) -> None:
-    rebalanced = {"step": {"rebalance_epochs": 1.0}}
-    jobs = named(
-        plan(
-            {**LST, **rebalanced},
-            {**LST, **rebalanced, "name": "all", "budget-of": "lst", "step": {
-                **rebalanced["step"], "replay": "all"}},
-            {**LST, "name": "plain", "budget-of": "lst"},
-            phases=2,
-        )
-    )  # fmt: skip
-    wanted = [phase.shown for phase in jobs["lst-seed0"].phases]
-    for name in ("all-seed0", "plain-seed0"):
-        shown = [phase.shown for phase in jobs[name].phases]
-        batch = jobs[name].settings.step.batch_size
-        assert shown == pytest.approx(wanted, abs=2 * batch), name
-    assert jobs["plain-seed0"].phases[-1].settings.step.rebalance_epochs == 0
-
-
-def test_rebalancing_alone_may_be_more_than_a_budget(plan: Plan) -> None:
-    greedy = {"name": "greedy", "budget-of": "lst", "step": {"rebalance_epochs": 500.0}}
-    with pytest.raises(LstError, match="greedy: budget-of: its rebalancing alone shows"):
-        plan(LST, {**LST, **greedy})
 
 
 def test_budgets_of_unlike_phases_are_refused(plan: Plan) -> None:

@@ -68,19 +68,11 @@ def test_settings_may_say_how_many_images_a_phase_shows() -> None:
     assert scheduled(settings, 0, entries=50) == settings
 
 
-def test_only_the_last_phase_is_rebalanced() -> None:
-    step = {"epochs": 2.0, "decay_epochs": [1.0], "rebalance_epochs": 0.5, "batch_size": 4}
-    settings = build_settings({"step": step, "base": {"epochs": 1.0, "decay_epochs": []}})
-    assert count_iterations(settings, 1, 40, last=True) == (20, 25)
-    assert count_iterations(settings, 1, 40, last=False) == (20, 20)
-    assert count_iterations(settings, 0, 40, last=True) == (5, 5)
-
-
 @pytest.mark.parametrize("phase", [0, 1])
 def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase: int) -> None:
     key = "base" if phase == 0 else "step"
     settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
     with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 entries") as caught:
-        count_iterations(settings, phase, 10, last=False)
+        count_iterations(settings, phase, 10)
     assert key in (caught.value.hint or "")
-    assert count_iterations(settings, phase, 2, last=False)[0] == 2_000_000_000
+    assert count_iterations(settings, phase, 2) == 2_000_000_000

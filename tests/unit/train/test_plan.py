@@ -64,24 +64,3 @@ def plans(workspace: Workspace, *words: str) -> list[Any]:
         plan_training(workspace, phase, settings, phase_data(workspace, inputs, phase, settings))
         for phase in range(4)
     ]
-
-
-def test_only_the_last_phase_is_rebalanced(split_workspace: Workspace) -> None:
-    plain = plans(split_workspace)
-    rebalanced = plans(split_workspace, "step.rebalance_epochs=2.5")
-    assert [plan.rebalance_from for plan in plain] == [plan.iterations for plan in plain]
-    assert [plan.rebalance_from for plan in rebalanced] == [plan.iterations for plan in plain]
-    more = [
-        after.iterations - before.iterations
-        for before, after in zip(plain, rebalanced, strict=True)
-    ]
-    last = rebalanced[3]
-    entries = last.new_entries + last.replay_entries
-    assert more == [0, 0, 0, round(2.5 * entries / 8)]
-    assert more[3] > 0
-    assert last.image_passes == last.iterations * 8
-
-
-def test_any_rebalancing_is_an_iteration_at_least(split_workspace: Workspace) -> None:
-    last = plans(split_workspace, "step.rebalance_epochs=0.0001")[3]
-    assert last.iterations == last.rebalance_from + 1
