@@ -201,8 +201,9 @@ def _refuse_unknown(
     more = f" ({len(rows)} of {len(ids)} detections do such)" if len(rows) > 1 else ""
     raise LstError(
         f"{source.name}: detection {rows[0]} names the unknown {kind} {ids[rows[0]]}{more}",
-        f"{truth.path} is {_RELEASES[truth.layout]}: score detections against the release and "
-        "the part that they were made on (LVIS v0.5 and v1 number classes differently)",
+        f"{truth.path} is {_RELEASES[truth.layout]}: score detections against the file that they "
+        "were made for"
+        + ("" if truth.layout == "coco" else " (LVIS v0.5 and v1 number classes differently)"),
     )
 
 

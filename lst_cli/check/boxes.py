@@ -110,6 +110,9 @@ def check_boxes_of_masks(
     useless = max(looks.total(), apart) >= _MOST * len(known)
     if count >= _FEWEST and padded.any():
         looks["boxes larger than the mask on every side"] = int(padded.sum())
+    says = "differ from the extent of their masks"
+    if count == 1:
+        says = "differs from the extent of its mask"
     what = ""
     if looks.total() == count and len(looks) == 1:
         what = f": they look like {next(iter(looks))}"
@@ -121,14 +124,7 @@ def check_boxes_of_masks(
         Problem(
             "error" if useless else "warning",
             "box-not-of-mask",
-            f"{count:,} of {count_of(len(known), 'box', 'boxes')} "
-            + (
-                "differs from the extent of its mask"
-                if count == 1
-                else "differ from the extent of "
-            )
-            + ("" if count == 1 else "their masks")
-            + what,
+            f"{count:,} of {count_of(len(known), 'box', 'boxes')} {says}{what}",
             count,
             examples(_describe(name_row(row), boxes[row], extents[row]) for row in wrong.tolist()),
             _HINT,

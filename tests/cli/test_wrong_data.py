@@ -49,6 +49,48 @@ def test_boxes_of_another_meaning_stop_split_and_check(
     assert "for instance annotation " in outcome.error
 
 
+@pytest.mark.parametrize(
+    ("change", "look"),
+    [
+        (lambda box: [box[1], box[0] + 70, box[3], box[2]], "its mask: ["),
+        (lambda box: [value * 12.5 for value in box], "look like boxes"),
+        (lambda box: [box[0] + 80, *box[1:]], "boxes moved by 80 across and 0 down"),
+    ],
+)
+def test_wrong_boxes_are_named_before_what_they_cause(
+    small_lvis: Any, lst: Any, tmp_path: Path, change: Any, look: str
+) -> None:
+    for annotation in small_lvis.train["annotations"]:
+        annotation["bbox"] = change(annotation["bbox"])
+    found = problems(lst, small_lvis)
+    assert found["box-outside"]["severity"] == "error"
+    assert not {"annotated-twice", "two-classes"} & set(found)
+    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "runs")
+    assert "from the extent of their masks" in outcome.error
+    assert look in outcome.error
+    assert "(and 1 more kind of error)" in outcome.error
+    assert "--skip-unusable" not in outcome.err
+
+
+def test_a_file_given_twice_is_named_and_counted_once(small_lvis: Any, lst: Any) -> None:
+    small_lvis.save()
+    file = small_lvis.train_json
+    outcome = lst("check", "--train", file, "--val", file, "--images", small_lvis.images)
+    assert outcome.code == 0
+    assert f"no errors in {file}, 24 images" in outcome.err
+    assert f"{file} and {file}" not in outcome.err + outcome.out
+
+
+def test_all_crowds_are_corrected_by_a_sentence_that_is_true_of_every_spelling(
+    small_lvis: Any, lst: Any
+) -> None:
+    for row, annotation in enumerate(small_lvis.train["annotations"]):
+        annotation["iscrowd"] = (1, True, 10)[row % 3]
+    found = problems(lst, small_lvis)
+    assert "set iscrowd to 0 in all of them" in found["only-crowds"]["hint"]
+    assert "sed" not in found["only-crowds"]["hint"]
+
+
 def test_boxes_and_masks_that_are_both_shares_stop_check(small_lvis: Any, lst: Any) -> None:
     for annotation in small_lvis.train["annotations"]:
         annotation["bbox"] = shares(annotation["bbox"])

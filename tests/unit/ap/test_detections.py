@@ -319,7 +319,7 @@ def test_detections_of_another_release_are_told_which_one_the_annotations_are(
         gather([draw.detection(5, 1, 0.5, BOX) | unknown])
     assert error.value.hint is not None
     assert f"annotations.json is {release}: " in error.value.hint
-    assert "LVIS v0.5 and v1 number classes differently" in error.value.hint
+    assert ("v0.5 and v1 number classes differently" in error.value.hint) == ("LVIS" in release)
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])

@@ -128,6 +128,52 @@ def test_a_few_wrong_boxes_are_a_warning_with_examples() -> None:
     assert problem.message == "1 of 60 boxes differs from the extent of its mask"
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_odd_boxes_get_no_guess(count: int) -> None:
+    boxes, extents, sizes, images = drawn()
+    boxes[:count, 2:] += boxes[:count, :2]
+    problem = compare(boxes, extents, sizes, images)
+    alone = compare(boxes[:count], extents[:count], sizes[:count], images[:count])
+    for one in (problem, alone):
+        assert one is not None
+        assert "like" not in one.message
+        assert "recognised" not in one.message
+
+
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda box, size: np.add(box, (-8, -8, 16, 16)),
+        lambda box, size: np.add(box, (-4, -20, 8, 40)),
+        lambda box, size: box * (1, 1, 1.5, 1.5) - (
+            np.concatenate((box[2:] / 4, (0, 0)))
+        ),
+        lambda box, size: _cut(np.add(box, (-30, -30, 60, 60)), size),
+    ],
+)  # fmt: skip
+def test_boxes_with_a_margin_are_a_warning_that_says_so(grow: Any) -> None:
+    boxes, extents, sizes, images = drawn()
+    wide = np.stack([grow(box, size) for box, size in zip(boxes, sizes, strict=True)])
+    problem = compare(wide, extents, sizes, images)
+    assert problem is not None
+    assert problem.severity == "warning"
+    assert "like boxes larger than the mask on every side" in problem.message
+
+
+def _cut(box: Array, size: Array) -> Array:
+    """A box as far as it lies in its image."""
+    low = np.maximum(box[:2], 0)
+    return np.concatenate((low, np.minimum(box[:2] + box[2:], size) - low))
+
+
+def test_boxes_of_whole_images_are_no_margin() -> None:
+    boxes, extents, sizes, images = drawn()
+    boxes[:, :2], boxes[:, 2:] = 0, sizes
+    problem = compare(boxes, extents, sizes, images)
+    assert problem is not None
+    assert problem.severity == "error"
+
+
 def test_a_few_corners_among_many_right_boxes_are_named_too() -> None:
     boxes, extents, sizes, images = drawn()
     boxes[:9, 2:] += boxes[:9, :2]

@@ -89,6 +89,7 @@ def test_boxes_that_are_not_finite_are_errors_and_never_usable(
     assert kinds.pop("no-box") == ("error", 1)
     assert kinds == {"class-without-instances": ("warning", 1)}
     assert usable_instances(dataset).tolist() == [True, False, True]
+    assert only(check_dataset(dataset), "no-box").examples == ("annotation 12 of image 2",)
 
 
 def test_crowds_are_told_and_never_usable(read: Read, two_classes: Any) -> None:
@@ -96,6 +97,9 @@ def test_crowds_are_told_and_never_usable(read: Read, two_classes: Any) -> None:
     two_classes["annotations"][0]["bbox"] = [0, 0, 0, 0]
     dataset = read(two_classes)
     assert found(dataset) == {"crowd": ("info", 1)}
+    assert "left out of training" in only(check_dataset(dataset), "crowd").message
+    in_val = only(check_dataset(dataset, training=False), "crowd")
+    assert in_val.message == "1 annotation with iscrowd, not scored"
     assert usable_instances(dataset).tolist() == [False, True, True]
 
 
@@ -130,6 +134,37 @@ def test_names_and_frequencies_are_checked(read: Read, two_classes: Any) -> None
     assert only(check_dataset(dataset), "duplicate-class-name").examples == (
         '"cat": categories 5, 7',
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"bbox": None}, {"bbox-from-mask": "no bbox, which is computed from the mask"}),
+        ({"bbox": []}, {"bbox-from-mask": "no bbox, which is computed from the mask"}),
+        ({"area": None}, {"area-from-mask": "no area, which is computed from the mask"}),
+        (
+            {"area": None, "segmentation": None},
+            {"area-from-bbox": "no area, which is computed from the bbox"},
+        ),
+        (
+            {"bbox": [0, 0, 0, 0], "area": 0},
+            {
+                "bbox-from-mask": "no bbox, which is computed from the mask",
+                "area-from-mask": "no area, which is computed from the mask",
+            },
+        ),
+        ({"bbox": None, "iscrowd": 1}, {}),
+        ({"bbox": None, "segmentation": []}, {}),
+    ],
+)
+def test_what_is_computed_is_told_with_what_it_is_computed_from(
+    read: Read, two_classes: Any, change: dict[str, Any], told: dict[str, str]
+) -> None:
+    two_classes["annotations"][0] |= change
+    computed = [one for one in check_dataset(read(two_classes)) if "-from-" in one.kind]
+    assert {one.kind: one.message for one in computed} == {
+        kind: f"1 annotation has {what}" for kind, what in told.items()
+    }
 
 
 def test_absent_classes_that_are_annotated_are_a_warning(read: Read, two_classes: Any) -> None:
@@ -253,8 +288,16 @@ def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: A
         'category 5: "cat" in training, "cow" in validation',
         'category 9: nothing in training, "eel" in validation',
     )
+    assert problem.message == (
+        "1 category_id has another name in the validation file than in the training file; "
+        "1 category_id is in only one of the two files"
+    )
+    assert str(problem.hint).startswith('give both files the same list "categories"; ')
     (reverse,) = check_same_classes(val, train)
     assert reverse.count == 2
+    two_classes["categories"][0]["name"] = "cat"
+    (alone,) = check_same_classes(train, read(two_classes, "val.json"))
+    assert alone.message == "1 category_id is in only one of the two files"
 
 
 def test_problems_know_their_file_and_go_to_json() -> None:

@@ -48,6 +48,30 @@ def test_a_bad_mask_is_told_with_its_annotation(
     assert find_segmentation_faults(path, dataset) == {kind: [1]}
 
 
+@pytest.mark.parametrize("mask", [..., None])
+def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(
+    write: Callable[..., Path], two_classes: Any, mask: Any
+) -> None:
+    for annotation in two_classes["annotations"]:
+        annotation["segmentation"] = mask
+        if mask is ...:
+            del annotation["segmentation"]
+    path = write(two_classes)
+    (problem,) = check_segmentations(path, read_dataset(path))
+    assert (problem.severity, problem.kind) == ("error", "no-segmentation")
+    assert problem.message.startswith("the file has boxes only; masks are needed")
+    assert "skip" not in str(problem.hint)
+
+
+def test_a_mask_far_outside_says_nothing_about_its_box(
+    write: Callable[..., Path], two_classes: Any
+) -> None:
+    for annotation in two_classes["annotations"]:
+        annotation["segmentation"] = [[0, 0, 900, 0, 900, 900]]
+    path = write(two_classes)
+    assert [one.kind for one in check_segmentations(path, read_dataset(path))] == ["far-polygon"]
+
+
 def test_masks_of_crowds_are_not_looked_at(write: Callable[..., Path], two_classes: Any) -> None:
     two_classes["annotations"][0] |= {"segmentation": [], "iscrowd": 1}
     path = write(two_classes)
