@@ -9,6 +9,7 @@ from typing import Any
 
 from lst_cli.annotations.problems import Problem
 from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.check.boxes import WRONG_BOXES
 from lst_cli.check.fields import (
     check_dataset,
     check_images,
@@ -186,6 +187,7 @@ def _check_file(
             dataset = leave_out_unusable(dataset, progress=steps[1])
         found = check_dataset(dataset, training=training)
         found += check_segmentations(path, dataset, training=training, progress=steps[-1])
+        found.sort(key=lambda one: one.severity != "error" or one.kind not in WRONG_BOXES)
     except LstError as error:
         found.append(Problem("error", "unreadable-file", error.message, hint=error.hint))
     return dataset, found

@@ -244,13 +244,14 @@ def _check_usable(dataset: Dataset, training: bool) -> Iterator[Problem]:
     faults = box_faults(dataset).values()
     usable = usable_instances(dataset)
     if not training and usable.any() and not (usable & instances.scored).any():
-        ignored, whole = instances.ignore[usable].sum(), usable.sum()
+        ignored, whole = int(instances.ignore[usable].sum()), int(usable.sum())
+        kinds = (ignored, "marked by ignore"), (whole - ignored, "without area")
+        told = " and ".join(f"{count:,} {what}" for count, what in kinds if count)
         yield Problem(
             "error",
             "nothing-to-score",
-            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {ignored:,} "
-            f"{'is' if ignored == 1 else 'are'} marked by ignore, {whole - ignored:,} without area",
-            int(whole),
+            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {told}",
+            whole,
             hint="set ignore to 0 and area to the pixels of the mask, or leave area out",
         )
     if not count or usable.any() or any(one == "error" for one, _ in faults):

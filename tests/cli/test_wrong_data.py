@@ -64,6 +64,7 @@ def test_wrong_boxes_are_named_before_what_they_cause(
         annotation["bbox"] = change(annotation["bbox"])
     found = problems(lst, small_lvis)
     assert found["box-outside"]["severity"] == "error"
+    assert next(iter(found)) == "box-not-of-mask"
     assert not {"annotated-twice", "two-classes"} & set(found)
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "runs")
     assert "from the extent of their masks" in outcome.error
