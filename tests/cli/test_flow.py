@@ -385,7 +385,7 @@ def test_a_reader_that_has_seen_enough_hears_nothing_more(workspace: Workspace) 
 def test_every_command_the_group_lists_has_its_module() -> None:
     assert set(main.COMMANDS) == {
         "init", "split", "check", "hold-out", "train-base", "train-joint", "step", "extend",
-        "eval", "predict", "report", "sweep", "status", "demo",
+        "eval", "score", "predict", "report", "compare", "figure", "sweep", "status", "demo",
     }  # fmt: skip
 
 

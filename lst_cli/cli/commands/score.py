@@ -33,7 +33,7 @@ _file = LocalPath(exists=True, dir_okay=False)
     "score",
     epilog=examples(
         "lst score results.json --annotations val.json",
-        "lst score results.json --annotations val.json --train-counts train.json --errors",
+        "lst score r.json --annotations val.json --train-counts train.json --errors",
         "lst score results.json --annotations val.json --iou-type bbox --json",
     ),
 )

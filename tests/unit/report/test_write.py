@@ -68,7 +68,7 @@ def full(make_data, panel, balance) -> ReportData:
 def test_a_report_is_five_files_and_its_pictures(full, tmp_path):
     calls = []
     files = write_report(full, tmp_path / "report", lambda *counts: calls.append(counts))
-    assert calls == [(number, 6) for number in range(1, 7)]
+    assert calls == [("pictures", number, 6) for number in range(1, 7)]
     names = {key: str(path.relative_to(tmp_path / "report")) for key, path in files.items()}
     assert names == {
         "markdown": "report.md",
