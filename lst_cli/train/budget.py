@@ -9,7 +9,7 @@ from __future__ import annotations
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import iterations_of
 from lst_cli.settings.models import Settings
-from lst_cli.workspace.hints import name_workspace
+from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.store import Workspace
 
 MOST_ITERATIONS = 2**31 - 1
@@ -35,10 +35,16 @@ def budget_of(other: Workspace, workspace: Workspace) -> int:
     """Images that all phases of another workspace showed, for a training in this one.
 
     Raises:
-        LstError: If it learned other data, or is not finished.
+        LstError: If it is no workspace, learned other data, or is not finished.
     """
-    ours, theirs = workspace.split.train, other.split.train
-    shown = image_passes_of(other)
+    if not other.layout.split.exists():
+        raise LstError(
+            f"--budget-of {other.root}: no workspace: it holds no split",
+            "give the directory of a finished workspace",
+        )
+    with hints_for(other.root):
+        ours, theirs = workspace.split.train, other.split.train
+        shown = image_passes_of(other)
     if ours.sha256 != theirs.sha256:
         raise LstError(
             f"--budget-of {other.root}: it learned from {theirs.path}, and {workspace.root} from "

@@ -178,7 +178,7 @@ def test_the_next_command_continues_a_phase_as_it_was_begun(
     lst: Lst, workspace: Workspace, fake_trainer: Any, begun: str
 ) -> None:
     weights = workspace.root.parent / "some file.pkl"
-    weights.write_bytes(b"weights")
+    weights.write_bytes(b"\x80\2N.")
     fake_trainer.stop_after = 7
     assert lst("train-base", "-w", workspace.root, *shlex.split(begun.format(weights))).code == 130
     found = lst("status", "-w", workspace.root, "--json").json["next_command"]

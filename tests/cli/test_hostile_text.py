@@ -111,7 +111,9 @@ def test_counts_without_measure_are_refused_by_line(
 
 
 @pytest.mark.parametrize("command", ["train-base", "train-joint"])
-@pytest.mark.parametrize("weights", ["nothing.pth", ".", "/dev/zero", "x" * 300])
+@pytest.mark.parametrize(
+    "weights", ["nothing.pth", "s3://b/w.pth", "~/w", __file__, "/dev/zero", "x" * 300]
+)
 def test_weights_that_are_no_file_are_refused_before_anything_is_read(
     weights: str, command: str, lst: Lst, small_lvis: Any, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,37 @@ def test_a_broken_library_is_one_line(
     assert outcome.error.startswith(f"error: the library {name} is installed and cannot be import")
     wanted = "build detectron2 again" if name == "detectron2" else "--force-reinstall"
     assert wanted in outcome.hint
+
+
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, *more):
+        if name.partition(".")[0] == {name!r}:
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+@pytest.mark.parametrize("code", [None, BROKEN["a shared library"]], ids=["missing", "broken"])
+@pytest.mark.parametrize(
+    "name", ["numpy", "pydantic", "pydantic_core", "msgspec", "rich", "filelock"]
+)
+def test_a_library_that_every_command_needs_is_one_line_too(
+    name: str, code: str | None, tmp_path: Path, workspace: Workspace
+) -> None:
+    start = BLOCKED.format(name=name)
+    if code is not None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(code)
+        start = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    words = ["lst", "status", "-w", str(workspace.root)]
+    run = f"{start}\nsys.argv = {words}\nfrom lst_cli.cli.main import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    message, hint = done.stderr.splitlines()
+    assert message.startswith(f"error: the library {name} is ")
+    assert "pip install" in hint
 
 
 @pytest.mark.parametrize(

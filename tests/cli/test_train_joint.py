@@ -206,6 +206,31 @@ def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
     assert joint.layout.split.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("given", "words", "hint"),
+    [
+        ("gone", "no workspace", "give the directory of a finished workspace"),
+        (".", "no workspace", "give the directory of a finished workspace"),
+        ("https://example.org/w", "is an address", "download it"),
+        ("{workspace}", "is not finished", "lst train-base -w {workspace}"),
+        ("{damaged}", "split.json", "use the lst that wrote"),
+    ],
+)
+def test_a_budget_that_is_not_known_gives_hints_about_the_workspace_it_is_of(
+    lst: Lst, workspace: Workspace, joint: Workspace, tmp_path: Path,
+    given: str, words: str, hint: str,
+) -> None:  # fmt: skip
+    damaged = Workspace(tmp_path / "damaged")
+    damaged.layout.split.parent.mkdir()
+    damaged.layout.split.write_text("{}")
+    places = {"workspace": workspace.root, "damaged": damaged.root}
+    outcome = lst("train-joint", "-w", joint.root, "--budget-of", given.format(**places))
+    assert outcome.code == 1
+    assert words in outcome.error
+    assert hint.format(**places) in outcome.hint
+    assert str(joint.root) not in outcome.hint
+
+
 def test_a_budget_is_that_of_a_workspace_on_the_same_data(
     lst: Lst, small_lvis: Any, workspace: Workspace, joint: Workspace, fake_trainer: Any
 ) -> None:
