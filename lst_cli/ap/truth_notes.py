@@ -12,12 +12,7 @@ from lst_cli.annotations.problems import count_of
 from lst_cli.ap.detections import Detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
-from lst_cli.check.objects import (
-    find_surplus,
-    find_unmatchable,
-    tell_surplus,
-    tell_unmatchable,
-)
+from lst_cli.check.objects import count_surplus, find_unmatchable, tell_unmatchable
 
 
 def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
@@ -44,9 +39,9 @@ def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
     found = find_unmatchable(keys, boxes, sizes, areas == 0)
     if found and not any(problem.severity == "error" for problem in wrong):
         said.append(tell_unmatchable(found, len(rows)))
-    surplus = find_surplus(image, most) if most is not None else (0, 0)
-    if most is not None and surplus[0]:
-        said.append(tell_surplus(surplus, most))
+    surplus, told = (0, "") if most is None else count_surplus(image, most)
+    if surplus:
+        said.append(told)
     return tuple(f"{truth.path.name}: {sentence}." for sentence in said)
 
 

@@ -266,21 +266,22 @@ def _fit(pairs: _Pairs) -> tuple[str, BoolArray]:
         factors = _median_of(image, edges[:, 2:] / extents[:, 2:])[image]
         # In pixels of the mask, so that the tolerance is that of other readings.
         scaled = _near(edges / np.tile(factors, 2), extents, sizes, _EXACT)
-    moved = _median_of(image, edges[:, :2] - extents[:, :2])[image]
-    shifted = _near(edges - np.tile(moved, 2), extents, sizes, _EXACT)
-    if shifted.sum() > scaled.sum():
-        return _spread(moved[shifted], "moved by {}, in pixels", _PIXELS), shifted
-    return _spread(factors[scaled], "of images of another size, by {}", 0.02), scaled
+    moves = _median_of(image, edges[:, :2] - extents[:, :2])[image]
+    moved = _near(edges - np.tile(moves, 2), extents, sizes, _EXACT)
+    if moved.sum() > scaled.sum():
+        return f"moved by {_spread(moves[moved], _PIXELS)}, in pixels", moved
+    return f"of images of another size, by {_spread(factors[scaled], 0.02)}", scaled
 
 
-def _spread(found: FloatArray, text: str, same: float) -> str:
-    middle, low, high = (
-        np.quantile(found, q, axis=0) if len(found) else np.zeros(2) for q in (0.5, 0.1, 0.9)
+def _spread(found: FloatArray, same: float) -> str:
+    """Numbers across and down, if most are the same."""
+    low, middle, high = (
+        np.quantile(found, (0.1, 0.5, 0.9), axis=0) if len(found) else np.zeros((3, 2))
     )
-    if (high - low <= same * np.maximum(1, np.abs(middle) * (same < 1))).all():
-        x, y = (f"{number:.3g}" for number in middle)
-        return text.format(x if x == y else f"{x} across and {y} down")
-    return text.format("numbers that differ from image to image")
+    if (high - low > same * np.maximum(1, np.abs(middle) * (same < 1))).any():
+        return "numbers that differ from image to image"
+    x, y = (f"{number:.3g}" for number in middle)
+    return x if x == y else f"{x} across and {y} down"
 
 
 def _median_of(group: IntArray, values: FloatArray) -> FloatArray:

@@ -105,30 +105,22 @@ def tell_unmatchable(found: dict[str, IntArray], total: int) -> str:
     )
 
 
-def find_surplus(image: IntArray, most: int) -> tuple[int, int]:
-    """Objects beyond the detections an image that count.
+def count_surplus(image: IntArray, most: int) -> tuple[int, str]:
+    """Objects beyond the detections an image that count, and a sentence about them.
 
     Args:
         image: Of each object, shape (M,).
         most: Detections an image.
 
-    Returns:
-        How many objects are too many, in how many images.
-    """
-    over = np.maximum(np.bincount(image) - most, 0) if len(image) else image
-    return int(over.sum()), int((over > 0).sum())
-
-
-def tell_surplus(surplus: tuple[int, int], most: int) -> str:
-    """A sentence about them.
-
     Example:
-        >>> tell_surplus((112, 3), 300)
-        '112 objects in 3 images are missed whatever is detected: 300 detections an image count'
+        >>> count_surplus(np.repeat([0, 1, 2], [3, 1, 4]), 2)
+        (3, '3 objects in 2 images are missed whatever is detected: 2 detections an image count')
     """
-    return (
-        f"{count_of(surplus[0], 'object', 'objects')} in {count_of(surplus[1], 'image', 'images')} "
-        f"{'is' if surplus[0] == 1 else 'are'} missed whatever is detected: {most:,} detections an "
+    over = np.bincount(image) - most
+    count, images = int(over[over > 0].sum()), int((over > 0).sum())
+    return count, (
+        f"{count_of(count, 'object', 'objects')} in {count_of(images, 'image', 'images')} "
+        f"{'is' if count == 1 else 'are'} missed whatever is detected: {most:,} detections an "
         "image count"
     )
 
@@ -200,8 +192,7 @@ def check_objects(
                 examples(map(name, classes)),
             )
         )
-    surplus = find_surplus(image, MOST_DETECTIONS)
-    if not training and surplus[0]:
-        message = tell_surplus(surplus, MOST_DETECTIONS)
-        found.append(Problem("info", "many-objects", message, surplus[0]))
+    surplus, message = count_surplus(image, MOST_DETECTIONS)
+    if surplus and not training:
+        found.append(Problem("info", "many-objects", message, surplus))
     return found

@@ -269,7 +269,15 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         ),
         (
             change("annotations/1/ignore", "0"),
-            "annotation in row 1 (id 12), field ignore: expected",
+            "annotation in row 1 (id 12), field ignore: expected 0 or 1, got text",
+        ),
+        (
+            change("annotations/2/iscrowd", []),
+            "annotation in row 2 (id 13), field iscrowd: expected 0 or 1, got a list",
+        ),
+        (
+            change("annotations/2/area", True),
+            "annotation in row 2 (id 13), field area: expected a number, got true or false",
         ),
         (
             change("annotations/1/category_id", "7"),
