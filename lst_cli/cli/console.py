@@ -125,7 +125,7 @@ def print_table(table: Table) -> None:
     _print_grid(
         table.title,
         [
-            _column(column.heading, texts, column.kind in {"text", "phase"}, classes)
+            _column(column.heading, texts, column.is_text, classes)
             for column, texts, classes in zip(table.columns, cells, table.class_line(), strict=True)
         ],
     )

@@ -28,7 +28,7 @@ from lst_cli.compare.run_settings import find_differences
 from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import stored_detections, stored_metrics
+from lst_cli.evaluate.evaluate import load_metrics, stored_detections
 from lst_cli.evaluate.measure import measure, read_train_counts
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
@@ -68,7 +68,7 @@ class Run:
     def source(self) -> ResultsFile:
         """The detections; those of a workspace are verified while they are read."""
         if self.workspace is not None and self.phase is not None:
-            metrics = stored_metrics(self.workspace, self.phase)
+            metrics = load_metrics(self.workspace, self.phase)
             if metrics is not None:
                 return stored_detections(self.workspace, self.phase, metrics)
         return ResultsFile(self.detections)

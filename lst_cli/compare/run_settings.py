@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.compare.paired import Setting
-from lst_cli.evaluate.evaluate import stored_metrics
+from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.settings.models import NO_MATTER, Settings
 from lst_cli.settings.nested import flatten
 from lst_cli.workspace.manifest import completed
@@ -84,7 +84,7 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
                 table[key] = _shown(value)
     # Those of [eval] are chosen anew with each evaluation.
     table = {key: value for key, value in table.items() if not key.startswith("eval.")}
-    made = stored_metrics(workspace, phase)
+    made = load_metrics(workspace, phase)
     if made is not None and made.made_with:
         for key, value in made.made_with.items():
             if key.startswith("eval."):

@@ -10,7 +10,7 @@ from pathlib import Path
 from lst_cli.ap.metrics import Metrics
 from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import evaluate_phase, load_metrics
+from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.progress import Progress, silent
 from lst_cli.report.report import make_report
 from lst_cli.settings.models import Settings
@@ -84,15 +84,14 @@ def run_demo(
             events.stage(f"evaluation of phase {phase}")
             evaluate_phase(workspace, phase, settings, progress=events.progress)
     events.stage("report")
-    files = make_report(
+    data, files = make_report(
         workspace,
         title=TITLE,
         demo=True,
         notes=[NOTE],
         progress=events.progress,
     )
-    records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
-    return [Metrics.model_validate(record) for record in records], files
+    return list(data.metrics), files
 
 
 def prepare_demo(

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from lst_cli.display.tables import MISSING, Cell, Column, Table
 from lst_cli.text import printable, printable_lines
@@ -69,7 +68,7 @@ def render_markdown(table: Table) -> str:
     if table.counts_classes:
         rows.insert(0, [f"*{text}*" if text else "" for text in table.class_line()])
     head = [escape_markdown(column.heading) for column in table.columns]
-    rule = [":---" if _is_text(column) else "---:" for column in table.columns]
+    rule = [":---" if column.is_text else "---:" for column in table.columns]
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *rows])
 
 
@@ -110,11 +109,6 @@ def escape_csv(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def escape_html(text: str) -> str:
-    """Make text show as it is on a page, in an attribute too."""
-    return escape(printable(text))
-
-
 def _csv_value(column: Column | None, value: Cell) -> str:
     if value is None:
         return ""
@@ -123,14 +117,12 @@ def _csv_value(column: Column | None, value: Cell) -> str:
     return str(value)
 
 
-def render_latex(table: Table, label: str, *, result: bool = True) -> str:
+def render_latex(table: Table, label: str) -> str:
     """Render a table as a LaTeX float over both columns in booktabs style.
 
     Args:
         table: What to render.
         label: The label to refer to it by, in plain letters.
-        result: Whether the last row is the outcome, and bold. The rows above score fewer
-            classes, so the best value of a column would not be a finding.
     """
     lines = [
         r"\begin{table*}[t]",
@@ -139,7 +131,7 @@ def render_latex(table: Table, label: str, *, result: bool = True) -> str:
         r"  \setlength{\tabcolsep}{4pt}",
         f"  \\caption{{{escape_latex(table.title)}. {escape_latex(table.remark)}}}",
         f"  \\label{{{label}}}",
-        f"  \\begin{{tabular}}{{{''.join('l' if _is_text(c) else 'r' for c in table.columns)}}}",
+        f"  \\begin{{tabular}}{{{''.join('l' if c.is_text else 'r' for c in table.columns)}}}",
         r"    \toprule",
         "    " + " & ".join(escape_latex(column.heading) for column in table.columns) + r" \\",
     ]
@@ -147,15 +139,10 @@ def render_latex(table: Table, label: str, *, result: bool = True) -> str:
         cells = [f"\\textit{{{escape_latex(text)}}}" if text else "" for text in table.class_line()]
         lines.append("    " + " & ".join(cells) + r" \\")
     lines.append(r"    \midrule")
-    texts = table.texts()
-    for index, row in enumerate(texts):
+    for index, row in enumerate(table.texts()):
         cells = [escape_latex(text) for text in row]
-        if result and index == len(texts) - 1 and len(texts) > 1:
+        if table.marks(index):
             cells = [f"\\textbf{{{text}}}" for text in cells]
         lines.append("    " + " & ".join(cells) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table*}"]
     return "\n".join(lines) + "\n"
-
-
-def _is_text(column: Column) -> bool:
-    return column.kind in ("text", "phase")

@@ -48,6 +48,25 @@ class Column:
     get_classes: Callable[[Any], int | None] | None = field(default=None, compare=False)
     description: str = ""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its cells stand on the left."""
+        return self.kind in ("text", "phase")
+
+    def text(self, row: Mapping[str, Cell]) -> str:
+        """Format its value in a row, without escaping for any markup."""
+        return format_value(self.kind, row.get(self.key))
+
+    def own_classes(self, row: Mapping[str, Cell]) -> str:
+        """Give the number of classes that a cell rests on, where it is not that of the heading.
+
+        In an early phase a bin holds only some of its classes, and an AP over 20
+        of them is not an AP over 300.
+        """
+        own = row.get(self.classes_key or "")
+        known = row.get(self.key) is not None and own is not None
+        return format_value("integer", own) if known and own != self.classes else ""
+
     def cells(self, record: Any) -> dict[str, Cell]:
         """Read what the column shows of a record, by key."""
         found = {self.key: self.get(record) if self.get else getattr(record, self.key)}
@@ -108,6 +127,10 @@ class Table:
         line = ["" if c.classes is None else format_integer(c.classes) for c in self.columns]
         return ["classes", *line[1:]] if self.counts_classes else line
 
+    def marks(self, place: int) -> bool:
+        """Whether a row stands out, as the outcome of those above it."""
+        return self.result and 0 < place == len(self.rows) - 1
+
     def texts(self) -> list[list[str]]:
         """Format every cell, without escaping for any markup."""
         return [[format_cell(column, row) for column in self.columns] for row in self.rows]
@@ -161,19 +184,9 @@ def format_value(kind: Kind, value: Cell) -> str:
 
 
 def format_cell(column: Column, row: Mapping[str, Cell]) -> str:
-    """Print a cell, with its own number of classes where the heading's is another.
-
-    In an early phase a bin holds only some of its classes, and an AP over 20
-    of them is not an AP over 300.
-    """
-    value = row.get(column.key)
-    text = format_value(column.kind, value)
-    if value is None or column.classes_key is None:
-        return text
-    classes = row.get(column.classes_key)
-    if classes is None or classes == column.classes:
-        return text
-    return f"{text} ({format_value('integer', classes)})"
+    """Print a cell, with its own number of classes where the heading's is another."""
+    own = column.own_classes(row)
+    return f"{column.text(row)} ({own})" if own else column.text(row)
 
 
 def bin_heading(name: str) -> str:

@@ -316,20 +316,12 @@ def run_model(
     return header
 
 
-def load_metrics(
-    workspace: Workspace, phase: int, *, fixed_ap: bool = False
-) -> dict[str, Any] | None:
+def load_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) -> Metrics | None:
     """The stored metrics of a phase, or None if it was not evaluated.
 
     Raises:
         LstError: If the file is damaged, or is not of the phase and its model.
     """
-    metrics = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
-    return None if metrics is None else metrics.model_dump(mode="json")
-
-
-def stored_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) -> Metrics | None:
-    """As `load_metrics`, as an object."""
     _, path, _ = evaluation_files(workspace.phase(phase), fixed_ap)
     if not path.exists():
         return None
@@ -338,18 +330,25 @@ def stored_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) 
     split, manifest = workspace.split, workspace.manifest(phase)
     model = metrics.made_with.get("model_sha256")
     seen = set(split.class_order[: split.seen_classes(phase)])
-    sizes = [len(group) for group in split.groups[: phase + 1]]
+    groups = [(number, len(group)) for number, group in enumerate(split.groups[: phase + 1])]
     problem = None
     if metrics.phase != phase:
         problem = f"phase: it is of phase {metrics.phase}"
     elif model is not None and manifest is not None and model != manifest.model_sha256:
         problem = "made_with.model_sha256: it is of another model"
     for one in (metrics.segm, metrics.bbox):
-        if [group.classes for group in one.groups] != sizes or not seen >= one.per_class.keys():
+        found = [(group.phase, group.classes) for group in one.groups]
+        if found != groups or not seen >= one.per_class.keys():
             problem = problem or "its classes are not those of the split"
     if problem is not None:
         raise LstError(f"{path}: {problem}", hint)
     return metrics
+
+
+def load_all_metrics(workspace: Workspace, phases: Iterable[int]) -> list[Metrics]:
+    """The stored metrics of those phases that were evaluated, see `load_metrics`."""
+    found = (load_metrics(workspace, phase) for phase in phases)
+    return [metrics for metrics in found if metrics is not None]
 
 
 def stored_detections(

@@ -16,9 +16,9 @@ from lst_cli.evaluate.errors_table import write_errors
 from lst_cli.evaluate.evaluate import (
     evaluate_phase,
     evaluation_files,
+    load_metrics,
     measure_phase,
     stored_detections,
-    stored_metrics,
     with_fixed_cap,
 )
 from lst_cli.evaluate.measure import NAMES, compare_with_lvis_api
@@ -88,7 +88,7 @@ def examine_phase(
     val = against.dataset
     stored = None
     if from_detections.exists():
-        stored = stored_metrics(workspace, phase, fixed_ap=fixed_ap)
+        stored = load_metrics(workspace, phase, fixed_ap=fixed_ap)
     if stored is None or stored.made_with != _made_with(
         workspace, phase, settings, val, fixed_ap=fixed_ap
     ):

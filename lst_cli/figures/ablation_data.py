@@ -12,7 +12,7 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics
+from lst_cli.evaluate.evaluate import load_all_metrics
 from lst_cli.figures.ablation import FEW
 from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
 from lst_cli.settings.nested import flatten
@@ -203,11 +203,7 @@ def _evaluated(workspace: Workspace) -> list[Metrics]:
             f"{workspace.root} has no phase after the base: nothing was learned step by step",
             workspace.split_command("--b B --phases T"),
         )
-    found = []
-    for phase in workspace.done_phases()[1:]:
-        record = load_metrics(workspace, phase)
-        if record is not None:
-            found.append(Metrics.model_validate(record))
+    found = load_all_metrics(workspace, workspace.done_phases()[1:])
     if not found:
         trained = len(workspace.done_phases()) > 1
         raise LstError(

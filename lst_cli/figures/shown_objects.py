@@ -14,7 +14,7 @@ from lst_cli.annotations.read import Dataset, read_segmentations
 from lst_cli.annotations.segmentations import parse_segmentation, usable_part
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import eval_command, stored_metrics
+from lst_cli.evaluate.evaluate import eval_command, load_metrics
 from lst_cli.files import read_regular
 from lst_cli.workspace.store import Workspace
 
@@ -41,7 +41,7 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
         LstError: If the file is missing or damaged.
     """
     path = workspace.phase(phase).detections
-    metrics, again = stored_metrics(workspace, phase), eval_command(workspace, phase)
+    metrics, again = load_metrics(workspace, phase), eval_command(workspace, phase)
     try:
         content = read_regular(path)
         everything = msgspec.json.decode(content, type=list[Found])

@@ -144,13 +144,13 @@ def judge(
 
 
 def _load(workspace: Workspace, phase: int) -> Metrics:
-    record = load_metrics(workspace, phase)
-    if record is None:
+    metrics = load_metrics(workspace, phase)
+    if metrics is None:
         raise LstError(
             f"phase {phase} of {workspace.root} has not been evaluated",
             f"lst eval --phase {phase}",
         )
-    return Metrics.model_validate(record)
+    return metrics
 
 
 def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:

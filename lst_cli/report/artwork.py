@@ -25,7 +25,7 @@ from lst_cli.report.ap_plots import (
     plot_class_ap,
     plot_old_new,
 )
-from lst_cli.report.data import ReportData, read_metrics
+from lst_cli.report.data import ReportData
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def draw_artwork(
         LstError: If no phase has been evaluated, there is attention to draw and scikit-learn is
             not installed, or a panel cannot be drawn and there is no `skip`.
     """
-    metrics = read_metrics(data)
+    metrics = data.metrics
     jobs: list[tuple[str, str, tuple[int, int], bool, Callable[[Theme], bytes]]] = [
         (
             "ap_by_bin",

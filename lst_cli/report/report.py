@@ -11,9 +11,10 @@ import numpy as np
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.instant import InstantMetrics, load_instant
+from lst_cli.ap.metrics import Metrics
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics
+from lst_cli.evaluate.evaluate import load_all_metrics
 from lst_cli.figures.attention import Attention, can_lay_out
 from lst_cli.figures.figures import newest_attention
 from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found
@@ -73,7 +74,7 @@ def make_report(
     notes: Sequence[str] = (),
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
-) -> dict[str, Path]:
+) -> tuple[ReportData, dict[str, Path]]:
     """Write the report of a workspace.
 
     Args:
@@ -86,14 +87,14 @@ def make_report(
         skip: Told why a validation image cannot be shown, which is left out then.
 
     Returns:
-        The files by kind, see `lst_cli.report.write.write_report`.
+        What it shows, and the files by kind, see `lst_cli.report.write.write_report`.
 
     Raises:
         LstError: If nothing was evaluated, or an image cannot be shown and there is no `skip`.
     """
     data = gather(workspace, title=title, demo=demo, notes=notes, skip=skip)
     with workspace.locked():
-        return write_report(data, directory or workspace.layout.report, progress, skip)
+        return data, write_report(data, directory or workspace.layout.report, progress, skip)
 
 
 def gather(
@@ -122,9 +123,8 @@ def gather(
     split = workspace.split
     done = workspace.done_phases()
     manifests = [workspace.require_done(phase) for phase in done]
-    metrics = [(phase, load_metrics(workspace, phase)) for phase in done]
-    evaluated = [(phase, record) for phase, record in metrics if record is not None]
-    if not evaluated:
+    metrics = load_all_metrics(workspace, done)
+    if not metrics:
         raise LstError(f"no phase of {workspace.root} has been evaluated", "lst eval")
     newest = manifests[-1]
     attention, lacking = _attention(workspace) if pictures else (None, [])
@@ -132,17 +132,17 @@ def gather(
         title=title,
         settings=_settings(_trained_settings(workspace, newest.phase), newest.phase),
         classes=report_classes(split),
-        metrics=[record for _, record in evaluated],
+        metrics=metrics,
         phases=[_phase(manifest, split) for manifest in manifests],
         federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
         notes=[
             *notes,
             *_notes(workspace, manifests),
-            *_mixed([record for _, record in evaluated]),
+            *_mixed(metrics),
             *lacking,
         ],
-        panels=_panels(workspace, evaluated[-1][0], skip) if pictures else (),
+        panels=_panels(workspace, metrics[-1].phase, skip) if pictures else (),
         replay=_balance(workspace) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
         environment={**newest.versions, "device": newest.device},
@@ -218,14 +218,14 @@ def _notes(workspace: Workspace, manifests: Sequence[PhaseManifest]) -> list[str
     return notes
 
 
-def _mixed(records: Sequence[dict[str, Any]]) -> list[str]:
+def _mixed(metrics: Sequence[Metrics]) -> list[str]:
     """What a reader should know of phases that were not evaluated alike."""
     notes = []
-    if len({record.get("annotations_sha256", "") for record in records} - {""}) > 1:
+    if len({one.annotations_sha256 for one in metrics} - {""}) > 1:
         notes.append(
             "Phases were evaluated on different validation files: their AP is not to be compared."
         )
-    made = [record["made_with"] for record in records if record.get("made_with")]
+    made = [one.made_with for one in metrics if one.made_with]
     keys = [key for key in (made[0] if made else ()) if key.startswith("eval.")]
     differing = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
     if differing:

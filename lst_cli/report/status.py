@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics
+from lst_cli.evaluate.evaluate import load_all_metrics, load_metrics
 from lst_cli.files import read_regular
 from lst_cli.report.data import REPORT_JSON
 from lst_cli.train.train import next_training_command
@@ -112,10 +112,10 @@ def _is_reported(workspace: Workspace) -> bool:
     """Whether the report rests on the newest evaluations."""
     try:
         reported = json.loads(read_regular(workspace.layout.report / REPORT_JSON))["metrics"]
-        records = [load_metrics(workspace, phase) for phase in workspace.done_phases()]
+        known = load_all_metrics(workspace, workspace.done_phases())
     except (LstError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-    return bool(reported == [record for record in records if record is not None])
+    return bool(reported == [metrics.model_dump(mode="json") for metrics in known])
 
 
 def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
@@ -150,7 +150,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         image_passes=manifest.image_passes if manifest else None,
         seconds=manifest.seconds if manifest else None,
         megabytes=size / 1e6,
-        ap=metrics["segm"]["AP"] if metrics else None,
-        ap_new=metrics["segm"]["new"] if metrics else None,
+        ap=metrics.segm.AP if metrics else None,
+        ap_new=metrics.segm.new if metrics else None,
         added=split.extension_at(phase) is not None,
     )

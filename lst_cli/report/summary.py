@@ -102,14 +102,9 @@ def mean_forgetting(metrics: Sequence[Metrics]) -> tuple[float, int] | None:
     return sum(loss * weights[phase] for phase, loss in lost.items()) / classes, classes
 
 
-def all_notes(data: ReportData, metrics: Sequence[Metrics]) -> list[str]:
-    """Give what a reader must know before believing a number, most important first.
-
-    Args:
-        data: The report.
-        metrics: Its metrics, checked and in order.
-    """
-    notes = []
+def all_notes(data: ReportData) -> list[str]:
+    """Give what a reader must know before believing a number, most important first."""
+    metrics, notes = data.metrics, []
     if data.demo:
         notes.append(
             "This is a demo on images that the package drew itself. Its numbers show that "

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lst_cli.ap.metrics import Metrics
 from lst_cli.display.markup import escape_markdown, render_csv, render_latex, render_markdown
-from lst_cli.display.tables import (
-    binned_table,
-    groups_table,
-    sizes_table,
-    with_joint,
-)
+from lst_cli.display.tables import binned_table
 from lst_cli.errors import LstError
-from lst_cli.evaluate.tables import newest, scores_table
 from lst_cli.extend.tables import instant_table
 from lst_cli.progress import Progress, silent
 from lst_cli.report.artwork import Artwork, draw_artwork
-from lst_cli.report.data import REPORT_JSON, ReportData, read_metrics
+from lst_cli.report.data import REPORT_JSON, ReportData
 from lst_cli.report.html import render_html
+from lst_cli.report.sections import report_tables
 from lst_cli.report.summary import all_notes, headlines, mean_forgetting
-from lst_cli.split.tables import balance_table, training_table
 from lst_cli.text import json_text
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
 
 FORMAT = 1
 """Version of report.json."""
+
+_IN_LATEX = ("bins", "groups", "instant")
 
 
 def write_report(
@@ -53,16 +48,15 @@ def write_report(
         ``plot:NAME`` for each plot and one ``panel:NUMBER`` for each panel.
 
     Raises:
-        LstError: If no phase has been evaluated, a file cannot be written, or an image cannot
+        LstError: If a file cannot be written, or an image cannot
             be drawn and there is no `skip`.
     """
-    metrics = read_metrics(data)
     artwork = draw_artwork(data, progress, skip)
     texts = {
-        "markdown": ("report.md", report_markdown(data, metrics, artwork)),
-        "csv": ("report.csv", render_csv(binned_table(metrics))),
+        "markdown": ("report.md", report_markdown(data, artwork)),
+        "csv": ("report.csv", render_csv(binned_table(data.metrics))),
         "json": (REPORT_JSON, json_text(report_json(data)) + "\n"),
-        "latex": ("report.tex", report_latex(data, metrics)),
+        "latex": ("report.tex", report_latex(data)),
         "html": ("report.html", render_html(data, artwork)),
     }
     files: dict[str, Path] = {}
@@ -80,19 +74,15 @@ def write_report(
 
 
 def report_json(data: ReportData) -> dict[str, Any]:
-    """Give the report for programs: AP as fractions, null where there is no ground truth.
-
-    Raises:
-        LstError: If no phase has been evaluated.
-    """
-    metrics = read_metrics(data)
+    """Give the report for programs: AP as fractions, null where there is no ground truth."""
+    metrics = data.metrics
     forgotten = mean_forgetting(metrics)
     return {
         "format": FORMAT,
         "title": data.title,
         "demo": data.demo,
         "federated": data.federated,
-        "notes": all_notes(data, metrics),
+        "notes": all_notes(data),
         "settings": dict(data.settings),
         "environment": dict(data.environment),
         "rows": [dict(row) for row in binned_table(metrics).rows],
@@ -106,41 +96,25 @@ def report_json(data: ReportData) -> dict[str, Any]:
     }
 
 
-def report_latex(data: ReportData, metrics: Sequence[Metrics]) -> str:
+def report_latex(data: ReportData) -> str:
     r"""Give the tables for a paper, to be read in by ``\input``."""
-    tables = [render_latex(with_joint(binned_table(metrics), data.joint), "tab:lst-bins")]
-    if len(metrics) > 1:
-        tables.append(render_latex(groups_table(metrics), "tab:lst-groups"))
-    if data.instant:
-        table = instant_table(data.instant, metrics, data.phases)
-        tables.append(render_latex(table, "tab:lst-instant", result=False))
-    return "% Needs \\usepackage{booktabs}.\n\n" + "\n".join(tables)
+    tables = report_tables(data)
+    parts = [render_latex(tables[name], f"tab:lst-{name}") for name in _IN_LATEX if name in tables]
+    return "% Needs \\usepackage{booktabs}.\n\n" + "\n".join(parts)
 
 
-def report_markdown(data: ReportData, metrics: Sequence[Metrics], artwork: Artwork) -> str:
+def report_markdown(data: ReportData, artwork: Artwork) -> str:
     """Give the report as Markdown that refers to the pictures beside it."""
     lines = [f"# {escape_markdown(data.title)}", ""]
     lines += [
         f"- **{escape_markdown(one.name)}: {escape_markdown(one.value)}** "
         f"({escape_markdown(one.remark)})"
-        for one in headlines(metrics, joint=data.joint)
+        for one in headlines(data.metrics, joint=data.joint)
     ]
     lines.append("")
-    for note in all_notes(data, metrics):
+    for note in all_notes(data):
         lines += [f"> {escape_markdown(note)}", ""]
-    tables = [binned_table(metrics)]
-    if len(metrics) > 1:
-        tables.append(groups_table(metrics))
-    if metrics[-1].segm.interval is not None:
-        tables.append(scores_table(metrics[-1].segm, newest(metrics[-1].phase)))
-    tables.append(sizes_table(metrics))
-    if data.instant:
-        tables.append(instant_table(data.instant, metrics, data.phases))
-    if data.phases:
-        tables.append(training_table(data.phases))
-    if data.replay:
-        tables.append(balance_table(data.replay))
-    for table in (with_joint(one, data.joint) for one in tables):
+    for table in report_tables(data).values():
         lines += [f"## {escape_markdown(table.title)}", "", render_markdown(table)]
         if table.remark:
             lines += [escape_markdown(table.remark), ""]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import stored_metrics
+from lst_cli.evaluate.evaluate import load_metrics
 from lst_cli.evaluate.resumable import make_header
 from lst_cli.phases.bins import parse_bins
 from lst_cli.sweep.jobs import Job, Sweep
@@ -68,7 +68,7 @@ def find_metrics(job: Job, phase: int) -> Metrics | None:
     """
     wanted = job.settings
     try:
-        found = stored_metrics(Workspace(job.root), phase)
+        found = load_metrics(Workspace(job.root), phase)
     except LstError:
         return None
     if found is None:

@@ -14,7 +14,7 @@ import pytest
 from lst_cli.ap.instant import InstantMetrics
 from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics, stored_detections, stored_metrics
+from lst_cli.evaluate.evaluate import load_metrics, stored_detections
 from lst_cli.figures.shown_objects import read_found
 from lst_cli.report.report import gather
 from lst_cli.report.status import read_status
@@ -60,7 +60,7 @@ def finished(runs: Any) -> Workspace:
 def told(root: Path) -> Any:
     """What `lst status`, `lst report` and whoever reads detections or grows a model learn."""
     workspace = Workspace(root)
-    metrics = stored_metrics(workspace, 2)
+    metrics = load_metrics(workspace, 2)
     assert metrics is not None
     boxes = [
         (one.image_id, one.category_id, one.score, one.bbox)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -117,8 +118,8 @@ def gather_notes(
 ) -> list[str]:
     from lst_cli.report import report
 
-    record = {"phase": 0}
-    monkeypatch.setattr(report, "load_metrics", lambda workspace, phase: record)
+    metrics = SimpleNamespace(phase=0, annotations_sha256="", made_with={}, calibration=None)
+    monkeypatch.setattr(report, "load_all_metrics", lambda workspace, phases: [metrics])
     for name in ("_panels", "_balance"):
         monkeypatch.setattr(report, name, lambda *_: [])
     monkeypatch.setattr(report, "can_lay_out", lambda attention: not missing)

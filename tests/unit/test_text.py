@@ -13,7 +13,6 @@ import pytest
 import lst_cli
 from lst_cli.cli.console import note, print_json, print_rows, say, show_error, warn
 from lst_cli.display.markup import (
-    escape_html,
     escape_latex,
     escape_markdown,
     render_csv,
@@ -22,6 +21,7 @@ from lst_cli.display.markup import (
     write_csv,
 )
 from lst_cli.display.tables import Column, Table
+from lst_cli.report.html import render_table
 from lst_cli.settings.nested import parse_override, toml_value
 from lst_cli.text import escape_unseen, printable, printable_lines
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_seen_is_escaped_wherever_text_is_shown(
         render_csv(table),
         render_markdown(table),
         render_latex(table, "x"),
-        escape_html(text),
+        render_table(table),
     ]
     for piece in pieces:
         assert not hidden(piece)

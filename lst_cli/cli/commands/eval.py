@@ -200,8 +200,7 @@ def _show_closer(look: Examination) -> None:
 def _show_instant(
     workspace: Workspace, phases: Sequence[int], settings: Settings, as_json: bool
 ) -> None:
-    from lst_cli.ap.metrics import Metrics
-    from lst_cli.evaluate.evaluate import evaluate_instant, load_metrics
+    from lst_cli.evaluate.evaluate import evaluate_instant, load_all_metrics
     from lst_cli.extend.tables import instant_table
 
     with meter() as tell:
@@ -214,8 +213,6 @@ def _show_instant(
         return
     # A phase that lst extend added without training has no end that differs from its beginning.
     trained_phases = [one for one in phases if workspace.require_done(one).iterations]
-    ends = [load_metrics(workspace, one) for one in trained_phases]
-    trained = [Metrics.model_validate(end) for end in ends if end is not None]
-    print_table(instant_table(instant, trained))
+    print_table(instant_table(instant, load_all_metrics(workspace, trained_phases)))
     for one in phases:
         note(f"wrote {workspace.phase(one).instant}")

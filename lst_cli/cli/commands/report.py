@@ -38,7 +38,6 @@ def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
     """
     from lst_cli.annotations.problems import count_of, incomplete
     from lst_cli.display.tables import binned_table, groups_table, with_joint
-    from lst_cli.report.data import read_metrics
     from lst_cli.report.report import gather, make_report
     from lst_cli.report.write import report_json
 
@@ -48,21 +47,19 @@ def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
         return
     skipped: list[LstError] = []
     with meter() as tell:
-        files = make_report(
+        data, files = make_report(
             workspace,
             output,
             progress=tell,
             skip=skipped.append,
         )
-    metrics = read_metrics(gather(workspace, pictures=False))
-    joint = workspace.split.joint
-    print_table(with_joint(binned_table(metrics), joint))
-    if not joint:
-        print_table(groups_table(metrics))
+    print_table(with_joint(binned_table(data.metrics), data.joint))
+    if not data.joint:
+        print_table(groups_table(data.metrics))
     without = [
         str(phase)
         for phase in workspace.done_phases()
-        if phase not in {record.phase for record in metrics}
+        if phase not in {metrics.phase for metrics in data.metrics}
     ]
     if without:
         note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")

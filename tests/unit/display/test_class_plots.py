@@ -16,7 +16,6 @@ from lst_cli.display.class_plots import (
 )
 from lst_cli.display.records import ReplayBalance
 from lst_cli.report.ap_plots import plot_ap_by_bin, plot_class_ap, plot_old_new
-from lst_cli.report.data import read_metrics
 
 
 def _open(png: bytes) -> Image.Image:
@@ -28,7 +27,7 @@ def _open(png: bytes) -> Image.Image:
 
 def test_every_plot_is_a_png_of_the_size_it_states(make_data, balance):
     data = make_data()
-    metrics = read_metrics(data)
+    metrics = data.metrics
     assert _open(plot_ap_by_bin(metrics)).size == (1280, 800)
     assert _open(plot_ap_by_bin(metrics, scale=1)).size == (640, 400)
     assert _open(plot_old_new(metrics, scale=1)).size == (440, 400)
@@ -39,12 +38,12 @@ def test_every_plot_is_a_png_of_the_size_it_states(make_data, balance):
 
 
 def test_the_same_data_gives_the_same_bytes(make_data):
-    metrics = read_metrics(make_data())
+    metrics = make_data().metrics
     assert plot_ap_by_bin(metrics, scale=1) == plot_ap_by_bin(metrics, scale=1)
 
 
 def test_other_numbers_give_another_picture(make_data):
-    metrics = read_metrics(make_data())
+    metrics = make_data().metrics
     assert plot_old_new(metrics, scale=1) != plot_old_new(metrics[:2], scale=1)
 
 
@@ -63,7 +62,7 @@ def test_a_single_phase_and_metrics_without_a_number_can_be_plotted(make_data, m
         for entry in [*record[part]["bins"], *record[part]["groups"]]:
             entry["AP"] = None
     data = make_data(metrics=[record])
-    metrics = read_metrics(data)
+    metrics = data.metrics
     _open(plot_ap_by_bin(metrics, scale=1))
     _open(plot_old_new(metrics, scale=1))
     _open(plot_class_ap(data.classes, metrics, scale=1))
@@ -76,7 +75,7 @@ def test_a_class_that_replay_leaves_out_can_be_plotted_on_the_log_scale():
 def test_a_bin_named_like_a_formula_is_printed_as_it_is(make_data, make_record):
     record = make_record(0)
     record["segm"]["bins"][3]["bin"] = r"$\nonsense{$"
-    _open(plot_ap_by_bin(read_metrics(make_data(metrics=[record])), scale=1))
+    _open(plot_ap_by_bin(make_data(metrics=[record]).metrics, scale=1))
 
 
 def test_plots_ignore_and_keep_the_users_own_matplotlib_settings(make_data):
@@ -93,7 +92,7 @@ def test_a_bin_without_a_point_does_not_push_the_axes_aside(make_data, make_reco
     def left_of_axis(old):
         record = make_record(0)
         record["segm"]["old"] = old
-        image = _open(plot_old_new(read_metrics(make_data(metrics=[record])), scale=1))
+        image = _open(plot_old_new(make_data(metrics=[record]).metrics, scale=1))
         dark = np.asarray(image.convert("L")) < 140
         longest_row = dark.sum(axis=1).argmax()  # the line below the axes
         return int(dark[longest_row].argmax()), int(dark[longest_row].sum())

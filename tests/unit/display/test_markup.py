@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,6 @@ from lst_cli.display.markup import (
     render_markdown,
 )
 from lst_cli.display.tables import Column, Table, binned_table, class_table
-from lst_cli.report.data import read_metrics
 
 DASH = "\N{EN DASH}"
 
@@ -83,7 +83,7 @@ def test_latex_specials_are_escaped_once(text, escaped):
 
 
 def test_latex_is_a_booktabs_table_with_classes_and_a_bold_result():
-    text = render_latex(_table("a_b"), "tab:x")
+    text = render_latex(replace(_table("a_b"), result=True), "tab:x")
     assert r"\caption{R\&D. 100\% of it}" in text
     assert r"\begin{tabular}{lr}" in text
     assert "    class & AP \\\\\n    \\textit{classes} & \\textit{3} \\\\\n    \\midrule\n" in text
@@ -93,11 +93,11 @@ def test_latex_is_a_booktabs_table_with_classes_and_a_bold_result():
 
 
 def test_the_only_row_of_a_latex_table_is_not_bold(make_data):
-    assert "textbf" not in render_latex(binned_table(read_metrics(make_data(phases=(0,)))), "t")
+    assert "textbf" not in render_latex(binned_table(make_data(phases=(0,)).metrics), "t")
 
 
 def test_csv_gives_every_bin_its_number_of_classes_and_leaves_gaps_empty(make_data):
-    rows = list(csv.DictReader(io.StringIO(render_csv(binned_table(read_metrics(make_data()))))))
+    rows = list(csv.DictReader(io.StringIO(render_csv(binned_table(make_data().metrics)))))
     assert [row["phase"] for row in rows] == ["0", "1", "2"]
     assert rows[2]["AP(>=100)"] == "38.0000"
     assert rows[2]["classes(>=100)"] == "2"
@@ -112,5 +112,5 @@ def test_csv_quotes_names_so_that_they_come_back(make_data):
     classes = [
         type(c)(c.category_id, n, 1, 1, c.phase) for c, n in zip(data.classes, names, strict=True)
     ]
-    text = render_csv(class_table(classes, read_metrics(data)))
+    text = render_csv(class_table(classes, data.metrics))
     assert [row["class"] for row in csv.DictReader(io.StringIO(text))] == names

@@ -19,15 +19,13 @@ from lst_cli.display.tables import (
     sizes_table,
     with_joint,
 )
-from lst_cli.errors import LstError
-from lst_cli.report.data import read_metrics
 from lst_cli.split.tables import balance_table, training_table
 
 DASH = "\N{EN DASH}"
 
 
 def test_the_main_table_has_a_row_a_phase_and_the_papers_columns(make_data):
-    table = binned_table(read_metrics(make_data()))
+    table = binned_table(make_data().metrics)
     assert [column.heading for column in table.columns] == [
         "phase",
         "seen",
@@ -49,7 +47,7 @@ def test_the_main_table_has_a_row_a_phase_and_the_papers_columns(make_data):
 
 
 def test_the_rows_hold_the_numbers_of_the_metrics(make_data):
-    last = binned_table(read_metrics(make_data())).rows[-1]
+    last = binned_table(make_data().metrics).rows[-1]
     assert last["AP(>=100)"] == pytest.approx((0.48 + 0.28) / 2)
     assert last["AP(10-99)"] == pytest.approx(0.24)
     assert last["AP(<5)"] == pytest.approx(0.1)
@@ -60,23 +58,23 @@ def test_the_rows_hold_the_numbers_of_the_metrics(make_data):
 
 
 def test_a_bin_never_stands_without_its_number_of_classes(make_data):
-    table = binned_table(read_metrics(make_data()))
+    table = binned_table(make_data().metrics)
     assert table.class_line() == ["classes", "", "", "0", "1", "1", "2", *[""] * 6]
     bins = [column for column in table.columns if column.classes_key]
     assert len(bins) == 4
     assert all(column.classes is not None for column in bins)
 
 
-def test_a_cell_over_fewer_classes_than_its_heading_says_how_many(make_data):
-    record = make_data().metrics[1]
+def test_a_cell_over_fewer_classes_than_its_heading_says_how_many(make_data, make_record):
+    record = make_record(1)
     record["segm"]["bins"][3]["with_ground_truth"] = 1
-    table = binned_table(read_metrics(make_data(metrics=[make_data().metrics[0], record])))
+    table = binned_table(make_data(metrics=[make_record(0), record]).metrics)
     at = [column.key for column in table.columns].index("AP(>=100)")
     assert [row[at] for row in table.texts()] == ["40.0 (2)", "39.0"]
 
 
 def test_a_missing_number_is_a_dash_and_not_a_zero(make_data):
-    texts = binned_table(read_metrics(make_data())).texts()
+    texts = binned_table(make_data().metrics).texts()
     assert texts[0][3:7] == [DASH, DASH, DASH, "40.0"]
     assert texts[0][-2] == DASH
     assert texts[2][3] == DASH  # yak has no ground truth
@@ -85,7 +83,7 @@ def test_a_missing_number_is_a_dash_and_not_a_zero(make_data):
 def test_bins_of_another_evaluation_keep_their_column(make_data, make_record):
     record = make_record(0)
     record["segm"]["bins"][0] = {**record["segm"]["bins"][0], "bin": "1-3", "low": 1, "high": 4}
-    table = binned_table(read_metrics(make_data(metrics=[record, make_record(1)])))
+    table = binned_table(make_data(metrics=[record, make_record(1)]).metrics)
     assert [c.key for c in table.columns if c.classes_key] == [
         "AP(=1)",
         "AP(1-3)",
@@ -95,38 +93,8 @@ def test_bins_of_another_evaluation_keep_their_column(make_data, make_record):
     ]
 
 
-def test_phases_come_in_order_whatever_order_they_were_read_in(make_data):
-    assert [m.phase for m in read_metrics(make_data(phases=(2, 0, 1)))] == [0, 1, 2]
-
-
-def test_without_an_evaluated_phase_the_user_hears_what_to_run(make_data):
-    with pytest.raises(LstError, match="no phase has been evaluated") as caught:
-        read_metrics(make_data(phases=()))
-    assert caught.value.hint == "lst eval"
-
-
-def test_one_phase_with_two_sets_of_metrics_is_refused(make_data):
-    with pytest.raises(LstError, match="phase 1 has two sets"):
-        read_metrics(make_data(phases=(0, 1, 1)))
-
-
-def test_metrics_of_the_wrong_shape_name_the_phase_and_the_field(make_data, make_record):
-    record = make_record(1)
-    record["segm"]["AP50"] = "high"
-    with pytest.raises(LstError, match=r"phase 1 .*segm\.AP50") as caught:
-        read_metrics(make_data(metrics=[record]))
-    assert caught.value.hint == "lst eval --phase 1"
-
-
-def test_metrics_that_leave_a_phase_out_are_refused(make_data, make_record):
-    record = make_record(2)
-    del record["bbox"]["groups"][1]
-    with pytest.raises(LstError, match=r"phase 2 .*bbox\.groups"):
-        read_metrics(make_data(metrics=[record]))
-
-
 def test_the_groups_table_shows_what_is_left_of_each_phase(make_data):
-    table = groups_table(read_metrics(make_data()))
+    table = groups_table(make_data().metrics)
     assert table.texts() == [
         ["base", "40.0", DASH, DASH, "40.0"],
         ["1", "39.0", "20.0", DASH, "29.5"],
@@ -137,7 +105,7 @@ def test_the_groups_table_shows_what_is_left_of_each_phase(make_data):
 
 def test_the_class_table_tells_what_was_learned_and_what_is_left(make_data):
     data = make_data()
-    rows = class_table(data.classes, read_metrics(data)).texts()
+    rows = class_table(data.classes, data.metrics).texts()
     assert rows[0] == [
         "1", "cat", "11", "base", "400", "200", "50.0", "48.0", "\N{MINUS SIGN}2.0", "24.0",
     ]  # fmt: skip
@@ -146,7 +114,7 @@ def test_the_class_table_tells_what_was_learned_and_what_is_left(make_data):
 
 def test_a_class_learned_in_a_phase_that_was_not_evaluated_has_no_change(make_data):
     data = make_data(phases=(0, 2))
-    assert class_table(data.classes, read_metrics(data)).texts()[2][6:9] == [DASH, "24.0", DASH]
+    assert class_table(data.classes, data.metrics).texts()[2][6:9] == [DASH, "24.0", DASH]
 
 
 def test_the_training_table_counts_entries_and_time(make_data):
@@ -168,7 +136,7 @@ def test_the_training_table_adds_up_image_passes_where_all_are_known(make_data):
 
 
 def test_phase_0_of_joint_training_is_called_so_and_keeps_its_numbers(make_data):
-    table = binned_table(read_metrics(make_data(phases=(0,))))
+    table = binned_table(make_data(phases=(0,)).metrics)
     # All but those of old and new classes, of which there are none.
     assert [column.key for column in table.columns[-2:]] == ["old", "new"]
     assert with_joint(table, joint=True).texts() == [["joint", *table.texts()[0][1:-2]]]
@@ -196,7 +164,7 @@ def test_a_balance_without_new_instances_has_no_ratio():
 
 
 def test_the_sizes_table_keeps_frequencies_that_are_not_there_empty(make_data):
-    row = sizes_table(read_metrics(make_data())).rows[0]
+    row = sizes_table(make_data().metrics).rows[0]
     assert row["APr"] is None
     assert row["APf"] == 0.4
 

@@ -8,7 +8,6 @@ from lst_cli.ap.instant import InstantMetrics
 from lst_cli.display.records import ReportPhase
 from lst_cli.extend.tables import TITLE, instant_table
 from lst_cli.report.artwork import Artwork
-from lst_cli.report.data import read_metrics
 from lst_cli.report.html import render_html
 from lst_cli.report.write import report_json, report_latex, report_markdown
 from lst_cli.split.tables import training_table
@@ -36,7 +35,7 @@ def test_a_row_has_the_three_ways_and_what_training_made_of_them(make_data, make
         make_instant(2, random=0.0, mean_feature=0.04, generated=0.06),
         make_instant(1, random=None, mean_feature=0.125),
     ]
-    table = instant_table(instant, read_metrics(make_data()))
+    table = instant_table(instant, make_data().metrics)
     assert [column.heading for column in table.columns] == [
         "phase",
         "new classes",
@@ -58,9 +57,9 @@ def test_a_phase_that_was_not_evaluated_or_trained_nothing_has_no_last_number(
     data = make_data(phases=(0, 1))
     instant = [make_instant(1, random=0.1), make_instant(2, random=0.1)]
     untrained = [*data.phases[:1], replace(data.phases[1], iterations=0)]
-    table = instant_table(instant, read_metrics(data), untrained)
+    table = instant_table(instant, data.metrics, untrained)
     assert [row["trained"] for row in table.rows] == [None, None]
-    table = instant_table(instant, read_metrics(data), data.phases)
+    table = instant_table(instant, data.metrics, data.phases)
     assert [row["trained"] for row in table.rows] == [pytest.approx(0.2), None]
 
 
@@ -70,10 +69,9 @@ def test_every_format_of_the_report_has_the_table_and_only_if_there_is_one(make_
         (make_data(instant=[make_instant(2, generated=0.06)]), True),
         (make_data(), False),
     ):
-        metrics = read_metrics(data)
-        assert (f"## {TITLE}" in report_markdown(data, metrics, art)) == there
+        assert (f"## {TITLE}" in report_markdown(data, art)) == there
         assert (f"<h2>{TITLE}</h2>" in render_html(data, art)) == there
-        latex = report_latex(data, metrics)
+        latex = report_latex(data)
         assert ("tab:lst-instant" in latex) == there
         assert len(report_json(data)["instant"]) == there
     [row] = report_json(make_data(instant=[make_instant(2, generated=0.06)]))["instant"]
@@ -90,7 +88,7 @@ def test_every_format_of_the_report_has_the_table_and_only_if_there_is_one(make_
 
 def test_no_row_of_its_latex_table_is_bold(make_data, make_instant):
     data = make_data(instant=[make_instant(1, random=0.1), make_instant(2, random=0.1)])
-    latex = report_latex(data, read_metrics(data))
+    latex = report_latex(data)
     assert r"\textbf" in latex.split("tab:lst-instant")[0]
     assert r"\textbf" not in latex.split("tab:lst-instant")[1]
 

@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 
 from lst_cli.display.tables import class_table
-from lst_cli.report.data import read_metrics
 from lst_cli.report.summary import all_notes, headlines, mean_forgetting, rarest_bin
 
 DASH = "\N{EN DASH}"
 
 
 def test_the_headlines_are_the_last_phases(make_data):
-    found = {one.name: (one.value, one.remark) for one in headlines(read_metrics(make_data()))}
+    found = {one.name: (one.value, one.remark) for one in headlines(make_data().metrics)}
     assert found == {
         "Mask AP": ("24.8", "5 classes after phase 2"),
         "Rarest bin, <5": ("10.0", "1 class"),
@@ -23,7 +22,7 @@ def test_the_headlines_are_the_last_phases(make_data):
 
 
 def test_after_the_base_phase_there_is_nothing_to_forget(make_data):
-    metrics = read_metrics(make_data(phases=(0,)))
+    metrics = make_data(phases=(0,)).metrics
     assert mean_forgetting(metrics) is None
     found = {one.name: one.value for one in headlines(metrics)}
     assert found["Forgetting"] == DASH
@@ -34,7 +33,7 @@ def test_joint_training_has_no_old_classes_and_forgets_none(make_data):
     data = make_data(phases=(0,))
     data = replace(data, classes=[one for one in data.classes if one.phase == 0])
     assert data.joint
-    found = {one.name: one.remark for one in headlines(read_metrics(data), joint=data.joint)}
+    found = {one.name: one.remark for one in headlines(data.metrics, joint=data.joint)}
     assert found["Mask AP"] == "2 classes after joint training"
     assert [name.split(",")[0] for name in found] == ["Mask AP", "Rarest bin", "Box AP"]
     assert not make_data().joint
@@ -42,20 +41,20 @@ def test_joint_training_has_no_old_classes_and_forgets_none(make_data):
 
 def test_forgetting_weighs_every_old_class_the_same(make_data):
     # Two base classes lost 0.02 each, two of phase 1 lost 0.01 each.
-    loss, classes = mean_forgetting(read_metrics(make_data()))
+    loss, classes = mean_forgetting(make_data().metrics)
     assert classes == 4
     assert loss == pytest.approx(0.015)
 
 
 def test_the_rarest_bin_is_one_with_ground_truth(make_data):
     # yak alone is in the bin =1 and has none.
-    assert rarest_bin(read_metrics(make_data())).bin == "<5"
-    assert rarest_bin(read_metrics(make_data(phases=(0,)))).bin == ">=100"
+    assert rarest_bin(make_data().metrics).bin == "<5"
+    assert rarest_bin(make_data(phases=(0,)).metrics).bin == ">=100"
 
 
 def test_a_demo_says_so_before_anything_else(make_data):
     data = make_data(demo=True, notes=["mine", "mine"])
-    notes = all_notes(data, read_metrics(data))
+    notes = all_notes(data)
     assert notes[0].startswith("This is a demo")
     assert notes[-1] == "mine"
     assert notes.count("mine") == 1
@@ -63,37 +62,35 @@ def test_a_demo_says_so_before_anything_else(make_data):
 
 def test_validation_without_federated_labels_is_said(make_data):
     data = make_data(federated=False)
-    assert any("no federated labels" in note for note in all_notes(data, read_metrics(data)))
+    assert any("no federated labels" in note for note in all_notes(data))
     data = make_data()
-    assert not any("federated" in note for note in all_notes(data, read_metrics(data)))
+    assert not any("federated" in note for note in all_notes(data))
 
 
 def test_a_bin_of_few_classes_is_called_chance(make_data):
     data = make_data()
-    assert "AP(<5) rests on 1 class: small differences in it are chance." in all_notes(
-        data, read_metrics(data)
-    )
+    assert "AP(<5) rests on 1 class: small differences in it are chance." in all_notes(data)
 
 
 def test_a_finished_phase_without_metrics_is_named_with_its_command(make_data):
     data = make_data(phases=(1,))
-    notes = all_notes(data, read_metrics(data))
+    notes = all_notes(data)
     assert "The base phase is finished but not evaluated: lst eval --phase 0" in notes
     assert "Phase 2 is finished but not evaluated: lst eval --phase 2" in notes
 
 
 def test_figures_of_an_unfinished_run_are_not_called_final(make_data):
     data = make_data(phases=(0, 1))
-    assert any("no figure here is final" in note for note in all_notes(data, read_metrics(data)))
+    assert any("no figure here is final" in note for note in all_notes(data))
     data = make_data()
-    assert not any("final" in note for note in all_notes(data, read_metrics(data)))
+    assert not any("final" in note for note in all_notes(data))
 
 
 def judged_on(make_data, *files):
-    data = make_data()
-    for record, file in zip(data.metrics, files, strict=True):
-        record["annotations_sha256"] = file * 64
-    return read_metrics(data)
+    return [
+        metrics.model_copy(update={"annotations_sha256": file * 64})
+        for metrics, file in zip(make_data().metrics, files, strict=True)
+    ]
 
 
 def test_what_was_judged_on_other_images_is_nothing_to_forget(make_data):
