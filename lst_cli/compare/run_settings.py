@@ -9,8 +9,8 @@ from typing import Any
 
 from lst_cli.compare.paired import Setting
 from lst_cli.evaluate.evaluate import load_metrics
-from lst_cli.settings.models import NO_MATTER, Settings
-from lst_cli.settings.nested import flatten
+from lst_cli.settings.diff import differences, values
+from lst_cli.settings.models import Settings
 from lst_cli.workspace.manifest import completed
 from lst_cli.workspace.store import Workspace
 
@@ -43,26 +43,27 @@ def find_differences(
     keys = dict.fromkeys(key for table in known for key in table)
     sections = [{key.split(".")[0] for key in table} for table in known]
     return tuple(
-        Setting(key=key, first=values[0], this=values[1])
+        Setting(key=key, first=both[0], this=both[1])
         for key in keys
         # A section that one run has no use for is no difference.
         if all(key.split(".")[0] in names for names in sections)
-        and (values := [table.get(key, _ABSENT) for table in known])[0] != values[1]
+        and (both := [table.get(key, _ABSENT) for table in known])[0] != both[1]
         # Older evaluations did not record how they were made.
-        and not (key.startswith("eval.") and _ABSENT in values)
+        and not (key.startswith("eval.") and _ABSENT in both)
     )
 
 
 def network_differences(this: Settings, first: Settings) -> list[Setting]:
     """Settings of network and images in which a training differs from one before it."""
-    tables = [dict(flatten(one.model_dump(mode="json"))) for one in (first, this)]
-    own = ("model.head", "model.mask", *NO_MATTER)  # the rows of Table 1 differ in these
     return [
-        Setting(key=key, first=_shown(values[0]), this=_shown(values[1]))
-        for key in dict.fromkeys(key for table in tables for key in table)
-        if key.startswith(("preset", "model.", "data.", "detectron2."))
-        and key not in own
-        and (values := [table.get(key, _ABSENT) for table in tables])[0] != values[1]
+        Setting(
+            key=one.key,
+            first=_ABSENT if one.before is None else _shown(one.before),
+            this=_ABSENT if one.now is None else _shown(one.now),
+        )
+        for one in differences(first, this, "weights")
+        if one.key.startswith(("preset", "model.", "data.", "detectron2."))
+        and one.key not in ("model.head", "model.mask")  # the rows of Table 1 differ in these
     ]
 
 
@@ -75,21 +76,20 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
         "classes of the phases": _groups(split.groups[: phase + 1]),
         "initial weights": str((base.weights or {}).get("source", "none")),
     }
-    for key, value in flatten(completed(base)):
+    for key, value in values(completed(base), "weights").items():
         if not key.startswith(_OF_STEPS):
             table[key] = _shown(value)
     if phase:
-        for key, value in flatten(completed(workspace.require_done(phase))):
+        for key, value in values(completed(workspace.require_done(phase)), "weights").items():
             if not key.startswith("base."):
                 table[key] = _shown(value)
     # Those of [eval] are chosen anew with each evaluation.
-    table = {key: value for key, value in table.items() if not key.startswith("eval.")}
     made = load_metrics(workspace, phase)
     if made is not None and made.made_with:
         for key, value in made.made_with.items():
             if key.startswith("eval."):
                 table[key] = _shown(value)
-    return {key: value for key, value in table.items() if key not in NO_MATTER}
+    return table
 
 
 def _budgeted(workspace: Workspace, phase: int) -> set[str]:

@@ -23,6 +23,7 @@ from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 from lst_cli.progress import Progress
+from lst_cli.settings.diff import values
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.atomic import explain_os_error
 
@@ -31,7 +32,6 @@ Detections = list[dict[str, Any]]
 
 
 _FORMAT = 2
-_UNRELATED = {"bins", "fixed_detections"}  # settings of [eval] that change no detection
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,19 +103,8 @@ def make_header(
         images_sha256: Of the annotation file.
         use: Settings the model is run with; see `in_use`.
     """
-    settings = {
-        "data.min_size_test": use.data.min_size_test,
-        "data.max_size_test": use.data.max_size_test,
-        **{
-            f"eval.{key}": value
-            for key, value in use.eval.model_dump(mode="json").items()
-            if key not in _UNRELATED
-        },
-        **{f"model.{key}": value for key, value in use.model.model_dump(mode="json").items()},
-        **{f"detectron2.{key}": value for key, value in use.detectron2.items()},
-    }
     # Compared with what was read from JSON, which has no tuples.
-    settings = msgspec.json.decode(msgspec.json.encode(settings))
+    settings = msgspec.json.decode(msgspec.json.encode(values(use, "detections")))
     return Header(model=model_sha256, images=images_sha256, settings=settings)
 
 

@@ -6,7 +6,7 @@ is silent they are the reference code's. Presets change values only, see `lst_cl
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,14 @@ Others = Literal["ignore", "count", "background"]
 Future = Literal["background", "ignore"]
 DistillRegions = Literal["new", "seen", "sampled"]
 
+Role = Literal["weights", "detections", "display", "speed"]
+"""What a setting decides: what is trained, what is found, what is shown, or none of these."""
+
+_SPEED: dict[str, Any] = {"decides": ("speed",)}
+_DISPLAY: dict[str, Any] = {"decides": ("display",)}
+_BOTH: tuple[Role, ...] = ("weights", "detections")
+_NETWORK: dict[str, Any] = {"decides": _BOTH}
+
 # Bounds that no experiment needs to pass; beyond them a value is a slip, and would end a run later.
 Pixels = Annotated[int, Field(le=30_000)]
 Count = Annotated[int, Field(le=1_000_000)]
@@ -31,9 +39,15 @@ Factor = Annotated[float, Field(le=1_000_000)]
 
 
 class Section(BaseModel):
-    """A table of settings that refuses unknown keys and cannot change once made."""
+    """A table of settings that refuses unknown keys and cannot change once made.
+
+    Attributes:
+        decides: What its settings decide, where their own field does not say; see
+            `lst_cli.settings.diff`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    decides: ClassVar[tuple[Role, ...]] = ("weights",)
 
 
 class DataSettings(Section):
@@ -45,9 +59,18 @@ class DataSettings(Section):
         description="shorter edge in training, pixels; one of these is drawn per image",
     )
     max_size: Pixels = Field(1333, gt=0, description="longer edge at most, pixels")
-    min_size_test: Pixels = Field(800, gt=0, description="shorter edge in evaluation, pixels")
+    # Boxes that rows of new classes are made from are seen at these sizes too.
+    min_size_test: Pixels = Field(
+        800,
+        gt=0,
+        description="shorter edge in evaluation, pixels",
+        json_schema_extra=_NETWORK,
+    )
     max_size_test: Pixels = Field(
-        1333, gt=0, description="longer edge at most in evaluation, pixels"
+        1333,
+        gt=0,
+        description="longer edge at most in evaluation, pixels",
+        json_schema_extra=_NETWORK,
     )
     flip: float = Field(0.5, ge=0, le=1, description="chance of a horizontal flip")
     workers: int = Field(
@@ -56,6 +79,7 @@ class DataSettings(Section):
         le=1_000,
         description="processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose "
         "cores the network needs",
+        json_schema_extra=_SPEED,
     )
 
     @model_validator(mode="after")
@@ -69,6 +93,8 @@ class DataSettings(Section):
 
 class ModelSettings(Section):
     """The network (section 3.2)."""
+
+    decides = _BOTH
 
     config: str = Field(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
@@ -151,7 +177,12 @@ class ScheduleSettings(Section):
         "nobody told of them (paper), or ignored, which takes their boxes from the annotations",
     )
     amp: bool = Field(False, description="mixed precision (CUDA only)")
-    save_every: Iterations = Field(1000, gt=0, description="iterations between resumable states")
+    save_every: Iterations = Field(
+        1000,
+        gt=0,
+        description="iterations between resumable states",
+        json_schema_extra=_SPEED,
+    )
 
     @model_validator(mode="after")
     def _check_decay(self) -> ScheduleSettings:
@@ -270,9 +301,15 @@ class GeneratorSettings(Section):
 class EvalSettings(Section):
     """The test setting of section 4, and the table's bins."""
 
+    decides = ("detections",)
+
     detections: Count = Field(300, gt=0, description="detections an image at most")
+    # AP_fixed puts it in the place of `detections`; by itself it changes nothing.
     fixed_detections: Count = Field(
-        1000, gt=0, description="detections an image at most for AP_fixed (lst eval --fixed-ap)"
+        1000,
+        gt=0,
+        description="detections an image at most for AP_fixed (lst eval --fixed-ap)",
+        json_schema_extra=_DISPLAY,
     )
     score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
     nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
@@ -280,6 +317,7 @@ class EvalSettings(Section):
         "=1, <5, <10, 10-99, 100-999, >=1000",
         max_length=1_000,
         description="bins of the AP table, by training instances of a class",
+        json_schema_extra=_DISPLAY,
     )
 
 
@@ -288,7 +326,9 @@ class Settings(Section):
 
     preset: str = Field("paper-r50", description="named values: " + ", ".join(PRESETS))
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, replay, order and sampling")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the network runs", json_schema_extra=_SPEED
+    )
     data: DataSettings = Field(default_factory=lambda: DataSettings())
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     base: BaseSettings = Field(default_factory=lambda: BaseSettings())
@@ -298,12 +338,9 @@ class Settings(Section):
     detectron2: dict[str, Any] = Field(
         default_factory=dict,
         description='further detectron2 keys, for instance "MODEL.RPN.NMS_THRESH" = 0.7',
+        json_schema_extra=_NETWORK,
     )
 
     def schedule(self, phase: int) -> ScheduleSettings:
         """Return the settings that train a phase."""
         return self.base if phase == 0 else self.step
-
-
-NO_MATTER = ("device", "data.workers", "base.save_every", "step.save_every")
-"""Settings that change how fast or where something runs, and no result."""

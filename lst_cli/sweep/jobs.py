@@ -23,9 +23,9 @@ from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.bins import parse_bins
+from lst_cli.settings.diff import values
 from lst_cli.settings.load import load_settings
-from lst_cli.settings.models import NO_MATTER, Settings
-from lst_cli.settings.nested import flatten
+from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
 from lst_cli.text import did_you_mean
@@ -212,8 +212,8 @@ def used_settings(kind: Kind, settings: Settings) -> dict[str, Any]:
         unused = ("step", "mwg")
     return {
         key: value
-        for key, value in flatten(settings.model_dump(mode="json"))
-        if key not in (*NO_MATTER, "seed") and key.partition(".")[0] not in unused
+        for key, value in values(settings, "weights", "detections", "display").items()
+        if key != "seed" and key.partition(".")[0] not in unused
     }
 
 

@@ -7,15 +7,16 @@ import importlib
 import importlib.metadata
 import platform
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
-from lst_cli.settings.models import NO_MATTER, NewRows, Settings
-from lst_cli.settings.nested import flatten, toml_value
+from lst_cli.settings.diff import ChangedSetting, differences
+from lst_cli.settings.models import NewRows, Settings
+from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
 from lst_cli.train.budget import image_budget, scheduled
@@ -33,9 +34,6 @@ from lst_cli.workspace.manifest import PhaseManifest, completed, removed_setting
 from lst_cli.workspace.replaced import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
-
-# What changes nothing, or only how a phase is judged, but not its weights.
-FREE_TO_CHANGE = (*NO_MATTER, "eval")
 
 # The smallest base of the paper's Table 3.
 USEFUL_BASE_CLASSES = 110
@@ -294,7 +292,7 @@ def digests(directory: PhaseDirectory) -> dict[str, str | None]:
 
 def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
     """Settings that decide about a phase and are not those it was begun with, a line for each."""
-    return [line for _, line in _changes(before, settings)]
+    return [str(one) for one in _changes(before, settings)]
 
 
 def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
@@ -304,12 +302,10 @@ def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
     budget = before.image_budget
     if budget and budget != image_budget(settings, before.phase) and workspace.split.joint:
         words.append(f"--image-passes {budget}")
-    was = dict(flatten(completed(before)))
-    for path, _ in _changes(before, settings):
-        key = ".".join(path)
-        from_budget = budget and path[-1] in ("epochs", "decay_epochs")
-        if was.get(key) is not None and not from_budget and key not in REMOVED:
-            words.append(f"--set {shlex.quote(f'{key}={toml_value(was[key])}')}")
+    for key, was, _ in _changes(before, settings):
+        from_budget = budget and key.endswith(("epochs", "decay_epochs"))
+        if was is not None and not from_budget and key not in REMOVED:
+            words.append(f"--set {shlex.quote(f'{key}={toml_value(was)}')}")
     return " ".join(words)
 
 
@@ -326,14 +322,13 @@ def next_training_command(workspace: Workspace) -> str | None:
     return command_to_continue(workspace, manifest)
 
 
-def _changes(before: PhaseManifest, settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path of each setting that decides about a phase and is another one now; see above."""
-    free = {*FREE_TO_CHANGE, "step" if before.phase == 0 else "base"}
+def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
+    """Settings that decide about a phase and are not those it was begun with."""
+    unused = ["step." if before.phase == 0 else "base."]
     if not (before.phase > 0 and settings.step.mwg):
-        free.add("mwg")
-    for path, line in _differences(completed(before), settings.model_dump(mode="json")):
-        if not any(path[: len(key)] == key for key in (tuple(one.split(".")) for one in free)):
-            yield path, line
+        unused.append("mwg.")
+    found = differences(completed(before), settings, "weights")
+    return [one for one in found if not one.key.startswith(tuple(unused))]
 
 
 def refuse_another_network(
@@ -341,38 +336,15 @@ def refuse_another_network(
 ) -> None:
     """See that a phase grows the network it finds: weights fit a network of one make only."""
     changed = [
-        line
-        for path, line in _differences(completed(previous), settings.model_dump(mode="json"))
-        if path[0] in ("model", "detectron2")
+        str(one)
+        for one in differences(completed(previous), settings, "weights")
+        if one.key.startswith(("model.", "detectron2."))
     ]
     if changed:
         raise LstError(
             f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),
             f"give the same settings to all phases, in {workspace.layout.settings}",
         )
-
-
-def _differences(
-    before: dict[str, Any], now: dict[str, Any]
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path of each setting that differs, and a line that tells how."""
-    old, new = dict(_settings_of(before)), dict(_settings_of(now))
-    for path in sorted(old.keys() | new.keys()):
-        if old.get(path) != new.get(path):
-            was, value = (
-                repr(table[path]) if path in table else "not given" for table in (old, new)
-            )
-            yield path, f"{'.'.join(path)} was {was}, is now {value}"
-
-
-def _settings_of(
-    table: dict[str, Any], prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _settings_of(value, (*prefix, key))
-        else:
-            yield (*prefix, key), value
 
 
 def weights_file(manifest: PhaseManifest) -> str | None:
