@@ -125,21 +125,14 @@ class PlannedRun(Part):
 
     @model_validator(mode="after")
     def _check_kind(self) -> PlannedRun:
-        of_the_other = (
-            {"b": self.b, "phases": self.phases}
-            if self.kind == "joint"
-            else {
-                "row": self.row,
-                "sampler": self.sampler,
-                "head": self.head,
-                "mask": self.mask,
-                "image-passes": self.image_passes,
-            }
-        )
-        given = [key for key, value in of_the_other.items() if value is not None]
-        if given:
-            other = "lst" if self.kind == "joint" else "joint"
-            raise ValueError(f"{given[0]} is for runs of kind {other}, not {self.kind}")
+        keys: tuple[str, ...] = ("b", "phases")
+        if self.kind == "lst":
+            keys = ("row", "sampler", "head", "mask", "image_passes")
+        other = "lst" if self.kind == "joint" else "joint"
+        for key in keys:
+            if getattr(self, key) is not None:
+                shown = key.replace("_", "-")
+                raise ValueError(f"{shown} is for runs of kind {other}, not {self.kind}")
         if self.row is not None and self.row not in JOINT_ROWS:
             raise ValueError(f"row: {self.row!r} is not one of {', '.join(JOINT_ROWS)}")
         if self.budget_of is not None and self.image_passes is not None:

@@ -44,16 +44,14 @@ def look_ahead(sweep: Sweep) -> tuple[list[Outlook], str]:
 
 
 def locate(job: Job) -> Path:
-    """Where the workspace of a job lies: what an earlier lst trained for it is used.
+    """Where the workspace of a job lies: what another version of lst trained for it is used.
 
-    Before 0.2.0, directories of runs had no digest, and that of a base phase was another.
+    Digests are others where a version has other settings; before 0.2.0, runs had none.
     """
     if job.root.exists():
         return job.root
-    if job.run is not None:
-        earlier = [job.root.parent / job.name]
-    else:
-        earlier = sorted(job.root.parent.glob(f"*-seed{job.seed}"))
+    names = (job.name, f"{job.name}-????????") if job.run else (f"*-seed{job.seed}",)
+    earlier = [root for name in names for root in sorted(job.root.parent.glob(name))]
     return next((root for root in earlier if _is_trained_so(root, job)), job.root)
 
 
@@ -120,10 +118,10 @@ def _is_trained_so(root: Path, job: Job) -> bool:
         if not workspace.layout.split.exists() or workspace.split.digest != job.split.digest:
             return False
         begun = [one for phase in range(len(job.phases)) if (one := workspace.manifest(phase))]
-        return (
-            bool(begun)
-            and weights_file(begun[0]) == job.weights
-            and not any(changed_settings(one, job.phases[one.phase].settings) for one in begun)
+        if not begun or (job.kind == "lst" and begun[-1].phase == 0):
+            return False  # of a base phase alone nobody knows what is to follow
+        return weights_file(begun[0]) == job.weights and not any(
+            changed_settings(one, job.phases[one.phase].settings) for one in begun
         )
     except LstError:
         return False

@@ -354,20 +354,26 @@ def test_other_annotations_make_another_workspace(
     assert not before & after
 
 
-def make_as_an_earlier_version_did(root: Path) -> None:
-    """Rename what a sweep trained: no digests of runs, and another one of base phases."""
+def make_as_an_earlier_version_did(root: Path, digest: str = "") -> None:
+    """Rename what a sweep trained: another digest of runs, or none, and of base phases."""
     for one in root.glob("*-seed*"):
-        one.rename(root / plain_name(one))
+        one.rename(root / f"{plain_name(one)}{digest}")
     for one in (root / "bases").iterdir():
         one.rename(root / "bases" / f"00000000-{one.name.rsplit('-', 1)[1]}")
 
 
+@pytest.mark.parametrize("digest", ["", "-00000000"])
 def test_directories_that_an_earlier_version_made_are_used(
-    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+    lst: Lst,
+    words: list[object],
+    tmp_path: Path,
+    fake_trainer: Any,
+    evaluation: FakeEvaluation,
+    digest: str,
 ) -> None:
     evaluation.fails["mwg-seed0"] = KeyboardInterrupt()
     assert lst(*words).code == 130
-    make_as_an_earlier_version_did(tmp_path / "runs")
+    make_as_an_earlier_version_did(tmp_path / "runs", digest)
     outcome = lst(*words, "--json")
     assert outcome.code == 0, outcome.err
     # Joint training, one base phase for each seed, and two phases three times.
@@ -391,6 +397,17 @@ def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_
     assert outcome.json["left_out"] == ["lst-seed0"]
     assert len(fake_trainer.runs) == 2 * 3
     assert files == {path: path.read_bytes() for path in files}
+
+
+def test_a_base_phase_alone_does_not_make_a_directory_that_of_another_run(
+    lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
+) -> None:
+    words += ["--seed", "0", "--only", "lst"]
+    lst(*words)
+    make_as_an_earlier_version_did(tmp_path / "runs")
+    for phase in ("01", "02"):
+        shutil.rmtree(tmp_path / "runs" / "lst-seed0" / "phases" / phase)
+    assert lst(*words, "--set", "step.lr=0.5", "--json").json["left_out"] == ["lst-seed0"]
 
 
 def test_settings_that_decide_nothing_may_change(

@@ -104,23 +104,16 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     plan: str | None,
     list_plans: bool,
     directory: Path | None,
     only: tuple[str, ...],
-    train: Path | None,
-    val: Path | None,
-    image_dirs: tuple[Path, ...],
-    weights: str | None,
-    skip_unusable: bool,
-    b: int | float | None,
-    phases: int | None,
-    seeds: tuple[int, ...],
-    preset: str | None,
     device: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Make many runs on the same data, and one table of them all.
 
@@ -137,27 +130,15 @@ def command(
         return
     if plan is None:
         raise LstError("lst sweep needs a plan", "lst sweep --list")
-    chosen = choose(
-        read_plan(plan),
-        train=train,
-        val=val,
-        images=image_dirs,
-        weights=weights,
-        skip_unusable=skip_unusable,
-        b=b,
-        phases=phases,
-        seeds=seeds,
-        preset=preset,
-        overrides=words(overrides, device=device),
-    )
+    given["images"] = given.pop("image_dirs")
+    chosen = choose(read_plan(plan), overrides=words(overrides, device=device), **given)
     root = directory or Path(f"lst-sweep-{chosen.name}")
     sweep = open_sweep(chosen, root, only, warn if dry_run else None)
     if dry_run:
         _show_outlook(sweep, as_json)
         return
     require(*NETWORK)
-    failed = _run(sweep, as_json)
-    if failed:
+    if _run(sweep, as_json):
         ctx.exit(1)
 
 
