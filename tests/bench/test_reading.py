@@ -1,8 +1,8 @@
 """Reading a full LVIS training file: `make bench` prints CPU seconds and peak memory side by side.
 
 Each way runs in processes of its own, in turn, so that a machine whose speed drifts is fair to
-all; medians are printed, and the ratio to `read_dataset`, which must take an eighth of lvis-api's time
-and a tenth of its memory.
+all; medians are printed, and the ratio to `read_dataset`, which must take an eighth of lvis-api's
+time and a tenth of its memory.
 """
 
 from __future__ import annotations
