@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 from lst_cli.images.finder import ImageFinder
-from lst_cli.images.kinds import HEAD, describe, formats
+from lst_cli.images.kinds import HEAD, describe, describe_tiff, formats
 
 __all__ = [
     "MAX_PIXELS",
@@ -144,9 +144,15 @@ def upright_size(path: Path) -> tuple[int, int]:
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image; everything that a decoder raises below this line is told in one sentence."""
     try:
-        with open_regular(path) as file, Image.open(file, formats=formats()) as image:
-            _require_bounded(path, *image.size)
-            yield image
+        with open_regular(path) as file:
+            head = file.read(16)
+            file.seek(0)
+            with Image.open(file, formats=formats()) as image:
+                tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+                if tags is not None and (found := describe_tiff(head, tags)):
+                    raise LstError(f"cannot decode the image {path}: {found[0]}", found[1])
+                _require_bounded(path, *image.size)
+                yield image
     except LstError:
         raise
     except FileNotFoundError as error:
@@ -188,7 +194,11 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
         if what is not None:
             return what
         return "it is damaged, or no image", _AGAIN
-    return " ".join(str(error).split())[:200] or type(error).__name__, _AGAIN
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if "MAX_TEXT" in reason:  # as Pillow calls it
+        most = PngImagePlugin.MAX_TEXT_MEMORY // 2**20
+        return f"it has more than {most} MiB of text beside the pixels", "save it without metadata"
+    return reason, _AGAIN
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from lst_cli.files import kind_by_start
 
@@ -19,24 +21,20 @@ _HINTS = {
     "video": _FRAMES,
 }
 
+_RAW = "a raw photo of a camera"
 HEAD = 1024
 """How many bytes tell what a file is."""
 
 _READ = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
+# fmt: off
 _NOT_READ = (
-    ".heic",
-    ".heif",
-    ".jxl",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".raf",
-    ".psd",
-    ".svg",
+    ".heic", ".heif", ".hif", ".jxl", ".psd", ".svg",
+    # raw photos of cameras
+    ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srf", ".srw", ".x3f",
 )
+# fmt: on
 _OPENED = (b"\xff\xd8", b"\x89PNG", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -82,9 +80,31 @@ def describe(head: bytes) -> tuple[str, str] | None:
         ('it is a web page', 'download the image itself')
     """
     found = _find(head)
-    if found is None:
-        return None
-    what, hint = found
+    return None if found is None else _sentence(*found)
+
+
+def describe_tiff(head: bytes, tags: Mapping[int, Any]) -> tuple[str, str] | None:
+    """What a TIFF is that is no image of its own, and what to do; None for an image.
+
+    Raw photos are TIFFs that begin with a small picture of themselves.
+
+    Args:
+        head: Its first bytes.
+        tags: Those of its first picture.
+    """
+    kind, maker, parts, dng = 254, 271, 330, 50706
+    small = tags.get(kind, 0) == 1
+    if _is_raw(head) or dng in tags or (maker in tags and (small or parts in tags)):
+        return _sentence(_RAW, _CONVERT)
+    return _sentence("a small copy of an image", _CONVERT) if small else None
+
+
+def _is_raw(head: bytes) -> bool:
+    canon = head.startswith((b"II*\0", b"MM\0*")) and head[8:10] == b"CR"
+    return canon or head.startswith((b"IIU\0", b"IIRO", b"IIRS", b"MMOR"))
+
+
+def _sentence(what: str, hint: str) -> tuple[str, str]:
     also = f"; {', '.join(formats())} are read" if hint == _CONVERT else ""
     return f"it is {what}{also}", hint
 
@@ -92,6 +112,8 @@ def describe(head: bytes) -> tuple[str, str] | None:
 def _find(head: bytes) -> tuple[str, str] | None:
     if not head:
         return "empty", _AGAIN
+    if _is_raw(head):
+        return _RAW, _CONVERT
     if head.startswith(_OPENED):
         return None
     if found := kind_by_start(head):
@@ -103,6 +125,12 @@ def _find(head: bytes) -> tuple[str, str] | None:
         return None if head[8:12] == b"WEBP" else ("a video or sound", _FRAMES)
     if head[128:132] == b"DICM":
         return "a DICOM image", _CONVERT
+    if head[40:44] == b" EMF":
+        return "a drawing (EMF)", _CONVERT
+    if head[257:262] == b"ustar":
+        return "a tar archive", _HINTS["packed"]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "text", _DOWNLOAD
     if not head.strip(b"\0"):
         return "nothing but zeros", _AGAIN
     return _text(head)
@@ -115,7 +143,7 @@ def _box_file(brand: bytes) -> tuple[str, str] | None:
     if brand in _HEIC:
         return "a HEIC photo", _CONVERT
     if brand == b"crx ":
-        return "a raw photo of a camera", _CONVERT
+        return _RAW, _CONVERT
     return "a video", _FRAMES
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lst_cli.errors import LstError
+
 FORMAT = 1
 """Version of predictions.json."""
 
@@ -69,7 +71,7 @@ class Predictions:
     phase: int
     score: float
     images: tuple[FoundImage, ...]
-    left_out: tuple[tuple[Path, str], ...] = ()
+    left_out: tuple[tuple[Path, LstError], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The content of predictions.json."""
@@ -79,8 +81,8 @@ class Predictions:
             "score": self.score,
             "images": [_image_dict(image) for image in self.images],
             "left_out": [
-                {"file": readable(path), "reason": readable(reason)}
-                for path, reason in self.left_out
+                {"file": readable(path), "reason": readable(error.message)}
+                for path, error in self.left_out
             ],
         }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
+from lst_cli.files import hint_for_missing
 from lst_cli.images.decode import upright_size
 from lst_cli.images.kinds import formats, is_picture_name
 from lst_cli.progress import Progress, silent
@@ -114,9 +115,9 @@ def _images_at(place: Path, without: Path | None) -> list[LooseImage]:
         hint = "name image files, or directories that hold them"
         if set("*?[") & set(str(place)):
             hint = "without quotes the shell puts the names of the files in its place"
-        elif str(place).startswith("~"):
-            hint = "give the whole path: ~ is known to the shell alone"
-        raise LstError(f"{place}: no such file or directory", hint) from error
+        raise LstError(
+            f"{place}: no such file or directory", hint_for_missing(str(place), hint)
+        ) from error
     except OSError as error:
         raise _unreadable(error) from error
     if not is_directory:
@@ -142,9 +143,16 @@ def _walk(top: Path, without: Path | None) -> list[Path]:
         below[:] = [
             one for one in below if not one.startswith(".") and (here / one).resolve() != left_out
         ]
-        found += [
-            here / name for name in names if not name.startswith(".") and is_picture_name(name)
+        seen = [name for name in names if not name.startswith(".")]
+        read = [name for name in seen if is_picture_name(name)]
+        # Cameras may write a JPEG beside a raw photo; one without is named as not read.
+        stems = {Path(name).stem for name in read}
+        read += [
+            name
+            for name in seen
+            if is_picture_name(name, read=False) and Path(name).stem not in stems
         ]
+        found += [here / name for name in read]
     return found
 
 

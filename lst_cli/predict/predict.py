@@ -70,11 +70,11 @@ def predict_images(
             raise LstError(
                 f"{directory}: pictures there would be taken for images next time", _ELSEWHERE
             )
-    left_out: dict[Path, str] = {}
+    left_out: dict[Path, LstError] = {}
     files = list_images(places, without=directory)
     images = measure_images(
         files,
-        lambda image, error: left_out.update({image.path: error.message}),
+        lambda image, error: left_out.update({image.path: error}),
         progress=progress,
     )
     _require_any(images.files, left_out)
@@ -102,7 +102,7 @@ def gather(
     images: LooseImages,
     score: float,
     detections: Sequence[dict[str, Any]],
-    left_out: dict[Path, str],
+    left_out: dict[Path, LstError],
 ) -> Predictions:
     """Sort detections by image.
 
@@ -237,7 +237,7 @@ def _detect(
     settings: Settings,
     images: LooseImages,
     score: float,
-    left_out: dict[Path, str],
+    left_out: dict[Path, LstError],
     progress: Progress,
 ) -> list[dict[str, Any]]:
     # torch and detectron2 take seconds to import: not before everything else is known to be good.
@@ -253,14 +253,14 @@ def _detect(
         images,
         workspace.split.class_order[: manifest.seen_classes],
         progress=progress,
-        skip=lambda row, error: left_out.update({images(row): error.message}),
+        skip=lambda row, error: left_out.update({images(row): error}),
     )
 
 
-def _require_any(images: Sequence[Any], left_out: dict[Path, str]) -> None:
+def _require_any(images: Sequence[Any], left_out: dict[Path, LstError]) -> None:
     if not images:
         first = next(iter(left_out.values()))
-        raise LstError(f"no image can be used; the first: {first}", "name other images")
+        raise LstError(f"no image can be used; the first: {first.message}", first.hint)
 
 
 def _require_writable(directory: Path) -> None:

@@ -261,7 +261,10 @@ def test_broken_images_are_named_and_the_others_are_done(
     assert "2 images were left out: " in outcome.error
     assert f"{damaged / 'aa.jpg'}: it is text; " in outcome.error
     assert f"{damaged / 'cut.jpg'}: " in outcome.error
-    assert "the others are done" in outcome.hint
+    assert outcome.hint == (
+        "download the image itself (1); copy or download it again (1); "
+        "every reason is in predictions.json; the others are done"
+    )
     folder = trained.layout.predictions(1)
     found = outcome.json if json_words else json.loads((folder / "predictions.json").read_text())
     names = [Path(one["file"]).name for one in found["images"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,18 +113,30 @@ def _complain(found: Predictions) -> None:
         LstError: Naming the first of them.
     """
     from lst_cli.annotations.problems import count_of, incomplete
+    from lst_cli.predict.predict import FILE
 
     not_drawn = [image.not_drawn for image in found.images if image.not_drawn]
     if found.left_out:
         also = f"; {len(not_drawn):,} more were not drawn" if not_drawn else ""
+        errors = [error for _, error in found.left_out]
         raise incomplete(
-            f"{count_of(len(found.left_out), 'image was', 'images were')} left out{also}",
-            [*(reason for _, reason in found.left_out), *not_drawn],
-            "copy or download them again; the others are done",
+            f"{count_of(len(errors), 'image was', 'images were')} left out{also}",
+            [*(error.message for error in errors), *not_drawn],
+            f"{_what_to_do(errors)}; every reason is in {FILE}; the others are done",
         )
     if not_drawn:
         raise incomplete(
             f"{count_of(len(not_drawn), 'picture was', 'pictures were')} not drawn",
             not_drawn,
-            "what was found in them is in predictions.json all the same",
+            f"what was found in them is in {FILE} all the same",
         )
+
+
+def _what_to_do(errors: Sequence[LstError]) -> str:
+    """Their hints, the most frequent first, each with how many it is about."""
+    from lst_cli.images.decode import FIND_ALL
+
+    hints = Counter((error.hint or "look at them").removesuffix(FIND_ALL) for error in errors)
+    if len(hints) == 1:
+        return next(iter(hints))
+    return "; ".join(f"{hint} ({count:,})" for hint, count in hints.most_common(3))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from lst_cli.errors import LstError
@@ -258,6 +258,20 @@ def test_any_other_format_is_refused_in_words(tmp_path: Path, name: str) -> None
         (b"GGUF\3\0", "a GGUF file"),
         (b"RIFF\0\0\0\0AVI LIST", "a video or sound"),
         (b"\0" * 4096, "nothing but zeros"),
+        (b"IIU\0\x18\0\0\0", "a raw photo of a camera"),
+        (b"IIRO\x08\0\0\0", "a raw photo of a camera"),
+        (b"II\xbc\x01", "a JPEG XR image"),
+        (b"AT&TFORM", "a DjVu document"),
+        (b"\xd7\xcd\xc6\x9a", r"a drawing \(WMF\)"),
+        (b"\1\0\0\0" + b"\0" * 36 + b" EMF", r"a drawing \(EMF\)"),
+        (b"P7\nWIDTH 4\n\xff", "a PAM image"),
+        (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "what macOS keeps"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an office program"),
+        (b"SQLite format 3\0", "a database"),
+        (b"ID3\3\0", "a sound"),
+        (b"MZ\x90\0", "a program"),
+        (b"a.jpg".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
+        ("hello".encode("utf-16"), "text"),
         (b"\0" * 128 + b"DICM", "a DICOM image"),
         (b"\x81" * 4096, "damaged, or no image"),
     ],
@@ -343,6 +357,60 @@ def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(LstError, match=r"cannot decode the image .*a\.png: [^\n]+$"):
         read_image(path, 2, 3)
+
+
+@pytest.mark.parametrize("look", [upright_size, load_image])
+@pytest.mark.parametrize(
+    ("tags", "what"),
+    [
+        ({50706: b"\1\4\0\0", 330: 0}, "a raw photo of a camera"),
+        ({254: 1, 271: "NIKON"}, "a raw photo of a camera"),
+        ({271: "SONY", 330: 0}, "a raw photo of a camera"),
+        ({254: 1}, "a small copy of an image"),
+        ({254: 0, 330: 0}, None),  # a slide with its smaller copies behind it
+        ({271: "SCANNER"}, None),
+        ({254: 2}, None),  # a page of several
+    ],
+)
+def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(
+    tmp_path: Path, tags: dict[int, object], what: str | None, look: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(smooth(12, 16)).save(path, "TIFF", tiffinfo=tags)
+    if what is None:
+        look(path)
+        return
+    with pytest.raises(LstError, match=f"it is {what}") as caught:
+        look(path)
+    assert caught.value.hint == "convert it to JPEG or PNG under the same name"
+
+
+def test_a_raw_photo_of_canon_is_known_by_its_begin(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(smooth(12, 16)).save(path)
+    data = path.read_bytes()
+    start = int.from_bytes(data[4:8], "little")
+    tags = data[start:] + b"\0" * 4
+    moved = data[:4] + len(data).to_bytes(4, "little") + b"CR\2\0" + data[12:]
+    path.write_bytes(moved + tags)
+    with pytest.raises(LstError, match="it is a raw photo of a camera"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("bound", "packed"),
+    [("MAX_TEXT_CHUNK", True), ("MAX_TEXT_MEMORY", True), ("MAX_TEXT_MEMORY", False)],
+)
+def test_text_beyond_the_bound_in_a_png_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, packed: bool
+) -> None:
+    monkeypatch.setattr(PngImagePlugin, bound, 2**18)
+    info = PngInfo()
+    info.add_text("Comment", "y" * 300_000, zip=packed)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(LstError, match="MiB of text beside the pixels") as caught:
+        load_image(tmp_path / "a.png")
+    assert caught.value.hint == "save it without metadata"
 
 
 @pytest.mark.parametrize("look", [upright_size, load_image])

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from lst_cli.errors import LstError
 from lst_cli.predict.found import FoundImage, FoundObject, Predictions, readable
 
 OWL = FoundObject("owl", 7, 0.5, (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"})
@@ -11,7 +12,7 @@ OWL = FoundObject("owl", 7, 0.5, (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts"
 
 def test_predictions_are_what_the_file_holds() -> None:
     image = FoundImage(Path("d/a.png"), 6, 8, (OWL,), Path("a.jpg"))
-    found = Predictions(3, 0.25, (image,), ((Path("d/b.png"), "it is empty"),))
+    found = Predictions(3, 0.25, (image,), ((Path("d/b.png"), LstError("it is empty")),))
     assert found.as_dict() == {
         "format": 1,
         "phase": 3,
@@ -45,6 +46,8 @@ def test_without_a_picture_none_is_named() -> None:
 def test_a_name_in_another_encoding_can_be_written() -> None:
     path = Path(os.fsdecode(b"caf\xe9.png"))
     assert readable(path) == "caf\N{REPLACEMENT CHARACTER}.png"
-    found = Predictions(0, 0.3, (FoundImage(path, 1, 1, (), path),), ((path, f"{path}: cut"),))
+    found = Predictions(
+        0, 0.3, (FoundImage(path, 1, 1, (), path),), ((path, LstError(f"{path}: cut")),)
+    )
     assert json.dumps(found.as_dict(), ensure_ascii=False).encode()
     assert readable("é.png") == "é.png"

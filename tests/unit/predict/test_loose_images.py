@@ -41,6 +41,20 @@ def test_directories_are_looked_through_with_all_below_in_the_order_of_numbers(
     assert names(list_images([tmp_path / "d"])) == ["9.JPG", "10.png", "b.png", "sub/1.png"]
 
 
+@pytest.mark.parametrize("suffix", ["HEIC", "heif", "dng", "NEF", "cr2", "rw2", "jxl", "psd"])
+def test_pictures_of_formats_that_are_not_read_are_listed_and_left_out_with_a_reason(
+    put: Put, tmp_path: Path, suffix: str
+) -> None:
+    put("d/a.png")
+    (tmp_path / f"d/alone.{suffix}").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / f"d/a.{suffix}").write_bytes(b"the raw photo of a.png")
+    found = list_images([tmp_path / "d"])
+    assert names(found) == ["a.png", f"alone.{suffix}"]
+    left_out: list[LstError] = []
+    measure_images(found, lambda image, error: left_out.append(error))
+    assert "it is a HEIC photo" in left_out[0].message
+
+
 def test_numbers_that_are_equal_still_have_an_order(put: Put, tmp_path: Path) -> None:
     for name in ("d/1.png", "d/01.png", "d/001.png"):
         put(name)

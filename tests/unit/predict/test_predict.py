@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lst_cli.errors import LstError
 from lst_cli.predict.loose_images import LooseImage, LooseImages, measure_images
 from lst_cli.predict.predict import gather, name_pictures
 from lst_cli.workspace.atomic import write_bytes
@@ -87,7 +88,7 @@ def test_detections_come_to_their_image_the_best_first(
         detection(2, 4, 0.9),
         detection(0, 9, 0.3),
     ]
-    left_out = {three.files[1].path: "it is cut short"}
+    left_out = {three.files[1].path: LstError("it is cut short")}
     found = gather(split_workspace.split, 0, three, 0.3, detections, left_out)
     assert [image.path.name for image in found.images] == ["a.png", "c.png"]
     assert [[(one.name, one.score) for one in image.objects] for image in found.images] == [
@@ -96,7 +97,7 @@ def test_detections_come_to_their_image_the_best_first(
     ]
     assert found.images[1].objects[0].rle == {"size": [60, 80], "counts": "0.9"}
     assert (found.images[0].height, found.images[0].width) == (60, 80)
-    assert found.left_out == ((three.files[1].path, "it is cut short"),)
+    assert found.left_out == tuple(left_out.items())
 
 
 def test_images_without_detections_are_kept(split_workspace: Workspace, three: LooseImages) -> None:
