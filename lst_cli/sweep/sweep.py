@@ -32,14 +32,14 @@ from lst_cli.workspace.store import Workspace
 
 @dataclass(frozen=True)
 class SweepEvents:
-    """What a caller may want to hear of.
+    """Callbacks of a sweep.
 
     Attributes:
         begin: A job begins: the job, its place from 1 on, and how many there are.
         kept: A job was finished before.
         done: A job is finished now.
-        failed: A job came to nothing, and why.
-        training: Whom `train_phase` tells in a job.
+        failed: A job failed, and why.
+        training: The callbacks of `train_phase` in a job.
         progress: Work beside training: what, how much is done, of how much.
     """
 
@@ -153,7 +153,7 @@ def _try(
             return LstError(error.message, f"change the settings of the run in {sweep.plan.source}")
         return error
     except Exception as error:
-        # Hours of other runs are not to be lost to a mistake in this one.
+        # A mistake in one run does not stop the others.
         file = traceback_file(job.root)
         write_text(file, traceback.format_exc())
         return LstError(f"{type(error).__name__}: {error}", f"see {file}")

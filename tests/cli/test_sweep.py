@@ -1,4 +1,4 @@
-"""`lst sweep` as a user calls it, with a trainer and an evaluation that are played."""
+"""`lst sweep` as a user calls it, with a fake trainer and a fake evaluation."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert not traceback.exists()
 
 
-def test_what_hangs_on_a_base_phase_that_failed_is_told_so(
+def test_runs_of_a_base_phase_that_failed_are_not_trained(
     lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
     fake_trainer.fail_in_prepare = LstError("diverged", "start the phase anew with --restart")
@@ -420,7 +420,7 @@ def test_settings_that_decide_nothing_may_change(
     assert len(fake_trainer.runs) == trained
 
 
-def test_another_test_setting_evaluates_anew_and_trains_nothing(
+def test_another_test_setting_evaluates_again_and_trains_nothing(
     lst: Lst, words: list[object], fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
     lst(*words)
@@ -451,7 +451,7 @@ def test_a_shared_phase_is_not_judged_by_what_another_run_found_under_other_sett
 @pytest.mark.parametrize(
     "word", ["eval.detections=7", "eval.bins==1, >=2", "eval.score_threshold=0.5"]
 )
-def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_anew(
+def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_again(
     lst: Lst,
     words: list[object],
     tmp_path: Path,
@@ -471,7 +471,7 @@ def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_anew(
     assert after.json == before.json
 
 
-def test_what_a_run_has_no_use_for_may_change(
+def test_settings_that_a_run_does_not_use_may_change(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
     lst(*words)
@@ -513,7 +513,7 @@ def test_all_phases_can_be_evaluated_and_a_shared_one_is_once(
     assert workspace_of(tmp_path / "runs", "mwg-seed0").phase(0).metrics.exists()
 
 
-def test_base_phases_that_were_removed_are_not_missed(
+def test_finished_runs_need_no_base_phases(
     lst: Lst, words: list[object], tmp_path: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
     lst(*words)

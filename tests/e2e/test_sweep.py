@@ -135,7 +135,7 @@ def test_a_base_phase_does_not_depend_on_later_phases(
     assert models[0] == models[1]
 
 
-def test_a_run_that_fails_does_not_keep_the_others_from_being_done(
+def test_a_run_that_fails_does_not_stop_the_others(
     words: list[object], run: Run, tmp_path: Path
 ) -> None:
     plan = Path(str(words[1]))

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli.console import (
-    meter,
-    note,
-    print_json,
-    print_rows,
-    print_table,
-    show_error,
-    warn,
-)
+from lst_cli.cli import console
+from lst_cli.cli.console import note, print_json, print_rows
 from lst_cli.cli.options import (
     Choice,
     LocalPath,
@@ -60,26 +53,14 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.argument("plan", required=False)
 @click.option("--list", "list_plans", is_flag=True, help="List the plans that come with lst.")
-@click.option(
-    "--dir",
-    "directory",
-    metavar="DIR",
-    type=LocalPath(file_okay=False),
-    help="Where the workspaces of the runs and the table go.  [default: ./lst-sweep-PLAN]",
-)
+@click.option("--dir", "directory", metavar="DIR", type=LocalPath(file_okay=False),
+              help="Where the workspaces of the runs and the table go.  "
+                   "[default: ./lst-sweep-PLAN]")  # fmt: skip
 @click.option("--only", metavar="RUN", multiple=True, help="Only this run; may be repeated.")
-@click.option(
-    "--train",
-    metavar="FILE",
-    type=LocalPath(),
-    help="Training annotations.  [default: those of the plan]",
-)
-@click.option(
-    "--val",
-    metavar="FILE",
-    type=LocalPath(),
-    help="Validation annotations.  [default: those of the plan]",
-)
+@click.option("--train", metavar="FILE", type=LocalPath(),
+              help="Training annotations.  [default: those of the plan]")  # fmt: skip
+@click.option("--val", metavar="FILE", type=LocalPath(),
+              help="Validation annotations.  [default: those of the plan]")  # fmt: skip
 @with_options(image_dirs_option, weights_option, skip_unusable_option)
 @click.option(
     "--b",
@@ -95,11 +76,9 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
               help="Seed of every run; may be repeated, for means over seeds.")  # fmt: skip
 @click.option("--preset", type=Choice(list(PRESETS)), help="Preset of every run.")
 @with_options(device_option, set_option)
-@click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Print the runs, their iterations, image passes and an estimate of time; write nothing.",
-)
+@click.option("--dry-run", is_flag=True,
+              help="Print the runs, their iterations, image passes and an estimate of time; "
+                   "write nothing.")  # fmt: skip
 @with_options(json_option)
 @click.pass_context
 def command(
@@ -133,7 +112,7 @@ def command(
     given["images"] = given.pop("image_dirs")
     chosen = choose(read_plan(plan), overrides=words(overrides, device=device), **given)
     root = directory or Path(f"lst-sweep-{chosen.name}")
-    sweep = open_sweep(chosen, root, only, warn if dry_run else None)
+    sweep = open_sweep(chosen, root, only, console.warn if dry_run else None)
     if dry_run:
         _show_outlook(sweep, as_json)
         return
@@ -165,7 +144,7 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
         note(f"{job.name}: {found}")
 
     _note_left_out(sweep)
-    with meter() as tell:
+    with console.meter() as tell:
         events = SweepEvents(
             begin=on_begin,
             kept=lambda job: note(f"{job.name}: done before"),
@@ -182,11 +161,11 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
     if as_json:
         print_json(sweep_record(results))
     else:
-        print_table(sweep_table(results, narrow=True))
+        console.print_table(sweep_table(results, narrow=True))
         for line in difference_lines(results):
             note(line)
     for name, why, hint in results.failed:
-        show_error(f"{name}: {why}", hint or None)
+        console.show_error(f"{name}: {why}", hint or None)
     if results.seeds:
         note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
     return bool(results.failed)

@@ -82,7 +82,7 @@ def test_other_weights_make_another_base_phase(plan: Plan) -> None:
     assert bases(plan(LST))[0].root != bases(plan(LST, weights="w.pkl"))[0].root
 
 
-def test_where_a_base_phase_lies_hangs_on_no_plan(plan: Plan) -> None:
+def test_where_a_base_phase_lies_does_not_depend_on_the_plan(plan: Plan) -> None:
     alone = bases(plan({**LST, "phases": 1, "step": {"lr": 0.5}}))[0]
     assert alone.root == bases(plan(JOINT, LST, {**LST, "name": "b", "b": 3}))[0].root
 
