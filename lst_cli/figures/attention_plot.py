@@ -55,10 +55,11 @@ def attention_caption(attention: Attention, layout: Layout) -> str:
             f"distance, perplexity {layout.perplexity:.1f}; the axes have no unit, and large "
             "distances mean little."
         )
-    return " ".join([what, how, *_left_out(attention)])
+    return " ".join([what, how, *left_out_sentence(attention)])
 
 
-def _left_out(attention: Attention) -> list[str]:
+def left_out_sentence(attention: Attention) -> list[str]:
+    """Name the classes that have no attention, if there are any."""
     if not attention.left_out:
         return []
     return [f"Without a box that could be used: {', '.join(attention.left_out)}."]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lst_cli.display.canvas import PAPER_SCALE, PAPER_WIDTH, render, render_pdf
 from lst_cli.display.markup import write_csv
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import FigureName
 from lst_cli.figures.attention import TOP, Attention, Layout, lay_out, top_base_classes
-from lst_cli.figures.attention_plot import attention_caption, compose_attention
+from lst_cli.figures.attention_plot import attention_caption, compose_attention, left_out_sentence
+
+_Attends = tuple[str, list[tuple[str, float]]]  # a class, and base classes with their m
 
 
 @dataclass(frozen=True)
@@ -79,34 +82,30 @@ def attention_figure(attention: Attention) -> Figure:
 
 
 def attention_table(attention: Attention) -> Table:
-    """Make the table of the base classes that each class attends to most.
-
-    Returns:
-        Rows with keys ``class``, and from 1 on ``base 1`` and ``m 1``.
-    """
+    """Make the table of the base classes that each class attends to most."""
     base = len(attention.base_classes)
-    columns = [Column("class", "class", "text")]
-    for place in range(1, min(TOP, base) + 1):
-        columns.append(Column(f"base {place}", "attends to" if place == 1 else "then", "text"))
-        columns.append(Column(f"m {place}", "m", "share"))
-    rows: list[dict[str, Cell]] = []
-    for name, top in zip(attention.classes, top_base_classes(attention), strict=True):
-        row: dict[str, Cell] = {"class": name}
-        for place, (other, weight) in enumerate(top, start=1):
-            row |= {f"base {place}": other, f"m {place}": weight}
-        rows.append(row)
+    columns = [Column("class", "class", "text", lambda one: one[0])]
+    for place in range(min(TOP, base)):
+        heading = "then" if place else "attends to"
+        columns += [
+            Column(f"base {place + 1}", heading, "text", _of_top(place, 0)),
+            Column(f"m {place + 1}", "m", "share", _of_top(place, 1)),
+        ]
     remark = (
         f"m of a class sums to 1 over the {base:,} base classes; without any preference each has "
         f"{1 / base:.2g}."
     )
-    if attention.left_out:
-        remark += f" Without a box that could be used: {', '.join(attention.left_out)}."
-    return Table(
+    return Table.of(
         f"What the classes of phase {attention.phase} attend to",
-        tuple(columns),
-        tuple(rows),
-        remark,
+        zip(attention.classes, top_base_classes(attention), strict=True),
+        columns,
+        " ".join([remark, *left_out_sentence(attention)]),
     )
+
+
+def _of_top(place: int, part: Literal[0, 1]) -> Callable[[_Attends], Cell]:
+    """Read the name (0) or m (1) of the base class at a place."""
+    return lambda one: one[1][place][part]
 
 
 def _attention_csv(attention: Attention, layout: Layout) -> str:

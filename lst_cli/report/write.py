@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.display.markup import escape_markdown, render_csv, render_latex, render_markdown
-from lst_cli.display.tables import binned_table
+from lst_cli.display.tables import Column, Table, binned_table
 from lst_cli.errors import LstError
 from lst_cli.extend.tables import instant_table
 from lst_cli.progress import Progress, silent
@@ -24,6 +24,10 @@ FORMAT = 1
 """Version of report.json."""
 
 _IN_LATEX = ("bins", "groups", "instant")
+_PAIR = (
+    Column("name", "name", "text", lambda pair: pair[0]),
+    Column("value", "value", "text", lambda pair: pair[1]),
+)
 
 
 def write_report(
@@ -130,12 +134,8 @@ def report_markdown(data: ReportData, artwork: Artwork) -> str:
             lines += [f"![{escape_markdown(panel.title)}](panels/{number:02d}.jpg)", ""]
     for title, pairs in (("Settings", data.settings), ("Environment", data.environment)):
         if pairs:
-            lines += [f"## {title}", "", "| name | value |", "| :--- | :--- |"]
-            lines += [
-                f"| {escape_markdown(name)} | {escape_markdown(value)} |"
-                for name, value in pairs.items()
-            ]
-            lines.append("")
+            table = Table.of(title, pairs.items(), _PAIR)
+            lines += [f"## {title}", "", render_markdown(table)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
