@@ -29,7 +29,7 @@ JITTER = 0.1
 POSITIVE_IOU = 0.5
 
 
-class KeptFeatures(nn.Module):
+class FeatureBank(nn.Module):
     """The newest pooled features of each new class, in a ring of a few places.
 
     Its buffers travel with the state of a phase under way, so that a run that continues draws
@@ -114,13 +114,13 @@ class Episodes(nn.Module):
         new: range,
         shots: int,
         boxes: SupportBoxes,
-        kept: KeptFeatures | None,
+        kept: FeatureBank | None,
         learn_offsets: bool,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.new, self.shots, self.boxes = new, shots, boxes
-        self.kept = kept
+        self.kept = kept  # the name is in saved training states
         offsets = torch.zeros(len(new), generator.features)
         self.offsets = nn.Parameter(offsets) if learn_offsets else None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes
-from lst_cli.modeling.teacher import recorded
+from lst_cli.modeling.teacher import capture_outputs
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -79,7 +79,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]
-        with recorded(self.backbone.bottom_up) as bottom_up:
+        with capture_outputs(self.backbone.bottom_up) as bottom_up:
             features = self.backbone(images.tensor)
         proposals, losses = self.proposal_generator(images, features, targets)
         if self.episodes is None:

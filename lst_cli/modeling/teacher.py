@@ -14,7 +14,7 @@ from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 
 
-class Given(nn.Module):
+class PassThrough(nn.Module):
     """Stands where a network was, and passes on features that are already there."""
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +47,7 @@ class Teacher(nn.Module):
         self.shares_bottom_up = not student_trains_bottom_up
         self.shares_features = not student_trains_backbone
         # A deepcopy that finds a module in its memo takes the substitute given there.
-        memo = {id(backbone.bottom_up): Given()} if self.shares_bottom_up else {}
+        memo = {id(backbone.bottom_up): PassThrough()} if self.shares_bottom_up else {}
         self.backbone = None if self.shares_features else deepcopy(backbone, memo)
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
@@ -83,7 +83,7 @@ class Teacher(nn.Module):
 
 
 @contextmanager
-def recorded(module: nn.Module) -> Iterator[dict[str, Tensor]]:
+def capture_outputs(module: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Collect the named outputs of a module's calls; nothing of it stays on the module."""
     outputs: dict[str, Tensor] = {}
     handle = module.register_forward_hook(lambda _, __, output: outputs.update(output))

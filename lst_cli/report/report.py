@@ -56,10 +56,10 @@ _SHOWN_SETTINGS = (
 _SHOWN_IF_USED = (
     "base.image_passes",
     "base.ema",
-    "base.future",
+    "base.future_classes",
     "step.image_passes",
-    "step.others",
-    "step.future",
+    "step.other_objects",
+    "step.future_classes",
     "step.distill_regions",
     "step.ema",
 )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lst_cli.annotations.joined import JoinedDataset
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
-from lst_cli.settings.models import Future, Others
+from lst_cli.settings.models import FutureClasses, OtherObjects
 
 IntArray = npt.NDArray[np.int64]
 
@@ -86,8 +86,8 @@ class PhaseDataset:
         seen: int,
         data: PhaseData,
         *,
-        others: Others = "ignore",
-        future: Future = "background",
+        others: OtherObjects = "ignore",
+        future: FutureClasses = "background",
     ) -> None:
         self.data = data
         self._images = dataset.images

@@ -17,8 +17,8 @@ NewRows = Literal["random", "mean-feature"]
 Sampling = Literal["uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
 Mask = Literal["transfer", "fcn"]
-Others = Literal["ignore", "count", "background"]
-Future = Literal["background", "ignore"]
+OtherObjects = Literal["ignore", "count", "background"]
+FutureClasses = Literal["background", "ignore"]
 DistillRegions = Literal["new", "seen", "sampled"]
 
 Role = Literal["weights", "detections", "display", "speed"]
@@ -171,10 +171,10 @@ class ScheduleSettings(Section):
         description="decay of a running average of the weights, which then is the phase's model; "
         "0 takes the last weights (paper)",
     )
-    future: Future = Field(
+    future_classes: FutureClasses = Field(
         "background",
-        description="regions of objects whose classes come in later phases: background, as "
-        "nobody told of them (paper), or ignored, which takes their boxes from the annotations",
+        description="objects whose classes come in later phases: treated as background (paper) "
+        "or ignored, which takes their boxes from the annotations",
     )
     amp: bool = Field(False, description="mixed precision (CUDA only)")
     save_every: Iterations = Field(
@@ -233,7 +233,7 @@ class StepSettings(ScheduleSettings):
         description="regions that are distilled: annotated objects of new classes (paper), of all "
         "seen classes, or all regions that train the heads",
     )
-    others: Others = Field(
+    other_objects: OtherObjects = Field(
         "ignore",
         description="other annotated objects of an entry, for the heads: ignored (reference "
         "code), counted like the entry's own class, or background",
@@ -249,7 +249,7 @@ class StepSettings(ScheduleSettings):
     freeze: tuple[str, ...] = Field(
         ("backbone.bottom_up",),
         max_length=1_000,
-        description="parameters whose names begin so are not trained",
+        description="prefixes of parameter names to freeze",
     )
     mwg: bool = Field(
         False,
@@ -267,15 +267,15 @@ class GeneratorSettings(Section):
     attention_scale: Factor = Field(
         10.0, gt=0, description="initial scale of the attention over base classes; it is trained"
     )
-    support: Literal["kept", "exact"] = Field(
-        "kept",
-        description="support features: kept and refreshed, or every episode's images anew, whose "
-        "memory grows with the phase (paper)",
+    support: Literal["bank", "exact"] = Field(
+        "bank",
+        description="support features: a bank that is refreshed, or those of new images in every "
+        "episode, whose memory grows with the phase (paper)",
     )
     shots: Count = Field(
         1, gt=0, description="boxes (exact support: images) of a class in each episode"
     )
-    kept: Count = Field(4, gt=0, description="boxes a class whose pooled features are kept")
+    bank_size: Count = Field(4, gt=0, description="boxes a class in the bank of features")
     boxes: Literal["ground-truth", "jittered", "proposals"] = Field(
         "ground-truth", description="support boxes: as annotated, shaken, or positive proposals"
     )
@@ -291,9 +291,10 @@ class GeneratorSettings(Section):
 
     @model_validator(mode="after")
     def _check_shots(self) -> GeneratorSettings:
-        if self.support == "kept" and self.shots > self.kept:
+        if self.support == "bank" and self.shots > self.bank_size:
             raise ValueError(
-                f"shots = {self.shots} boxes a class cannot be drawn from kept = {self.kept}"
+                f"shots = {self.shots} boxes a class cannot be drawn from bank_size = "
+                f"{self.bank_size}"
             )
         return self
 

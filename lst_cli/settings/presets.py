@@ -98,7 +98,7 @@ _LITE: Mapping[str, Any] = {
         "epochs": 12.0,
         "decay_epochs": (9.0,),
         "freeze": (),
-        "others": "count",
+        "other_objects": "count",
         "distill_regions": "seen",
         "ema": 0.998,
     },

@@ -6,8 +6,15 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-RENAMED: Mapping[str, str] = {}
+RENAMED: Mapping[str, str] = {
+    "base.future": "base.future_classes",
+    "step.future": "step.future_classes",
+    "step.others": "step.other_objects",
+    "mwg.kept": "mwg.bank_size",
+}
 """Today's name of a setting by its old one; both are in the same section."""
+
+_RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"mwg.support": {"kept": "bank"}}
 
 _ANY = object()
 REMOVED: Mapping[str, Any] = {
@@ -40,10 +47,14 @@ def modern(key: str, value: Any, source: str = "") -> tuple[str, Any] | None:
     """
     if key in REMOVED and (REMOVED[key] is _ANY or REMOVED[key] == value):
         return None
-    new = RENAMED.get(key, key)
-    if new != key and source:
-        warnings.warn(f"{source}: {key} is called {new} now", OldSettingWarning, stacklevel=2)
-    return new, value
+    new, new_value = RENAMED.get(key, key), value
+    if isinstance(value, str):
+        new_value = _RENAMED_VALUES.get(key, {}).get(value, value)
+    if source and (new, new_value) != (key, value):
+        told = (key, new) if new != key else (f"{key} = {value}", f"{key} = {new_value}")
+        text = f"{source}: {told[0]} is called {told[1]} now"
+        warnings.warn(text, OldSettingWarning, stacklevel=2)
+    return new, new_value
 
 
 def modern_table(table: Mapping[str, Any], source: str = "") -> dict[str, Any]:

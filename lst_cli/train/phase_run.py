@@ -29,7 +29,7 @@ from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.distillation import Distillation
-from lst_cli.modeling.episodes import Episodes, KeptFeatures
+from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.grow import grow_state
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.modeling.rcnn import LstRCNN
@@ -80,14 +80,14 @@ class PhaseRun:
         self.previous = workspace.phase(plan.phase - 1) if plan.phase else None
         self.device = choose_device(settings.device)
         self.device_name = describe_device(self.device)
-        others = settings.step.others
+        others = settings.step.other_objects
         self.dataset = PhaseDataset(
             inputs.dataset,
             inputs.labels,
             plan.seen_classes,
             data,
             others=others,
-            future=self.schedule.future,
+            future=self.schedule.future_classes,
         )
         self.mapper = Mapper(
             find,
@@ -226,10 +226,10 @@ class PhaseRun:
             seed = torch.Generator().manual_seed(self.settings.seed)
             generator = build_generator(settings, features, self.base_classes, seed)
         kept = None
-        if settings.support == "kept":
-            kept = KeptFeatures(
+        if settings.support == "bank":
+            kept = FeatureBank(
                 classes=self.plan.new_classes,
-                places=settings.kept,
+                places=settings.bank_size,
                 shape=self.model.roi_heads.pooled_shape,
             )
         return Episodes(
@@ -248,7 +248,7 @@ class PhaseRun:
             self.model,
             "support features of new classes",
             events.prepare,
-            most=self.settings.mwg.kept,
+            most=self.settings.mwg.bank_size,
             boxes=episodes.boxes,
         )
         for labels, pooled in boxes:

@@ -24,7 +24,7 @@ from detectron2.utils.events import EventStorage
 from lst_cli.settings.load import build_settings
 from lst_cli.modeling.build import build_model
 from lst_cli.modeling.distillation import Distillation
-from lst_cli.modeling.episodes import Episodes, KeptFeatures
+from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.engine.optim import build_optimizer, freeze
@@ -59,9 +59,9 @@ shots = None
 if support != "none":
     rows = heads.box_predictor.cls_score.weight
     kept = None
-    if support == "kept":
-        places = settings.mwg.kept
-        kept = KeptFeatures(classes=new, places=places, shape=heads.pooled_shape)
+    if support == "bank":
+        places = settings.mwg.bank_size
+        kept = FeatureBank(classes=new, places=places, shape=heads.pooled_shape)
         for _ in range(places):
             kept.add(torch.arange(new), torch.rand(new, *heads.pooled_shape))
     generator = WeightGenerator(features=rows.shape[1], base_classes=base)
@@ -112,7 +112,7 @@ def test_kept_support_against_no_generator() -> None:
         ("lite-paper", 192, 192, 9, 3),
         ("paper-r50", 800, 1088, 3, 1),
     ):
-        found: dict[str, list[tuple[float, float]]] = {"none": [], "kept": []}
+        found: dict[str, list[tuple[float, float]]] = {"none": [], "bank": []}
         for _ in range(pairs):
             for support, of_support in found.items():
                 of_support.append(measure(preset, support, 270, 960, height, width, timed))
@@ -135,7 +135,7 @@ def test_memory_of_exact_episodes_grows_with_the_phase() -> None:
     print("|---|---|---|---|---|---|---|")
     for new in (40, 160, 640):
         found = [
-            measure("lite-paper", one, 44, new, 192, 192, 3) for one in ("none", "kept", "exact")
+            measure("lite-paper", one, 44, new, 192, 192, 3) for one in ("none", "bank", "exact")
         ]
         seconds = " | ".join(f"{one:.2f}" for one, _ in found)
         memory = " | ".join(f"{one:.2f}" for _, one in found)

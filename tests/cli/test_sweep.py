@@ -476,18 +476,22 @@ def test_settings_that_a_run_does_not_use_may_change(
 ) -> None:
     lst(*words)
     trained = len(fake_trainer.runs)
-    for only, word in (("joint", "step.lr=0.5"), ("joint", "mwg.kept=2"), ("lst", "mwg.kept=2")):
+    for only, word in (
+        ("joint", "step.lr=0.5"),
+        ("joint", "mwg.bank_size=2"),
+        ("lst", "mwg.bank_size=2"),
+    ):
         outcome = lst(*words, "--only", only, "--set", word)
         assert outcome.code == 0, outcome.err
     assert len(fake_trainer.runs) == trained
-    lst(*words, "--only", "mwg", "--set", "mwg.kept=2")
+    lst(*words, "--only", "mwg", "--set", "mwg.bank_size=2")
     assert len(fake_trainer.runs) == trained + 2
 
 
 def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(
     lst: Lst, words: list[object], plan: Path, fake_trainer: Any, evaluation: FakeEvaluation
 ) -> None:
-    plan.write_text(PLAN.replace("step.mwg = true", "mwg.kept = 2"))
+    plan.write_text(PLAN.replace("step.mwg = true", "mwg.bank_size = 2"))
     assert lst(*words, "--only", "mwg", "--seed", "0").code == 0
     trained = len(fake_trainer.runs)
     outcome = lst(*words, "--seed", "0", "--json")

@@ -114,10 +114,10 @@ def test_every_other_option_works_together_and_is_kept_in_the_manifest(
     choices = (
         "model.class_agnostic_boxes=false",
         "base.ema=0.9",
-        "base.future=ignore",
+        "base.future_classes=ignore",
         "step.ema=0.9",
-        "step.future=ignore",
-        "step.others=background",
+        "step.future_classes=ignore",
+        "step.other_objects=background",
         "step.distill_regions=sampled",
         "mwg.support=exact",
     )
@@ -125,7 +125,7 @@ def test_every_other_option_works_together_and_is_kept_in_the_manifest(
         tiny.split_words(workspace.root, *choices),
         ["train-base", "-w", workspace.root],
         ["step", "--mwg", "-w", workspace.root],
-        ["step", "--set", "step.others=count", "--set", "step.distill_regions=seen",
+        ["step", "--set", "step.other_objects=count", "--set", "step.distill_regions=seen",
          "-w", workspace.root],
         ["eval", "-w", workspace.root],
     ):  # fmt: skip
@@ -136,5 +136,5 @@ def test_every_other_option_works_together_and_is_kept_in_the_manifest(
     assert first[0]["loss_distill"] == 0
     assert first[-1]["loss_distill"] > 0
     settings = workspace.trained_settings(1)
-    assert (settings.step.others, settings.step.distill_regions) == ("background", "sampled")
+    assert (settings.step.other_objects, settings.step.distill_regions) == ("background", "sampled")
     assert len(load_file(workspace.phase(2).model)[CLASSIFIER]) == 7

@@ -10,14 +10,14 @@ import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from lst_cli.modeling.episodes import Episodes, KeptFeatures, support_boxes
+from lst_cli.modeling.episodes import Episodes, FeatureBank, support_boxes
 from lst_cli.modeling.weight_generator import WeightGenerator
 
 NEW = range(3, 5)
 
 
-def make_kept() -> KeptFeatures:
-    return KeptFeatures(classes=3, places=2, shape=(1,))
+def make_kept() -> FeatureBank:
+    return FeatureBank(classes=3, places=2, shape=(1,))
 
 
 def make_episodes(model: Any, **options: Any) -> Episodes:
@@ -25,7 +25,7 @@ def make_episodes(model: Any, **options: Any) -> Episodes:
     chosen |= options
     places, new = chosen.pop("places", 2), chosen.pop("new", NEW)
     heads = model.roi_heads
-    kept = KeptFeatures(classes=len(new), places=places, shape=heads.pooled_shape)
+    kept = FeatureBank(classes=len(new), places=places, shape=heads.pooled_shape)
     generator = WeightGenerator(
         features=heads.box_predictor.cls_score.weight.shape[1],
         base_classes=2,
@@ -78,7 +78,7 @@ def test_a_draw_takes_each_box_once_and_no_empty_place() -> None:
 
 
 def test_the_same_seed_draws_the_same_shots() -> None:
-    kept = KeptFeatures(classes=8, places=4, shape=(1,))
+    kept = FeatureBank(classes=8, places=4, shape=(1,))
     kept.add(torch.arange(8).repeat(4), torch.arange(32.0)[:, None])
     draws = []
     for seed in (5, 5, 6):
@@ -246,7 +246,7 @@ def test_only_objects_of_new_classes_are_support(five: Any) -> None:
 
 def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[Any, Any]:
     """Refresh kept features that other images filled with -1; a box is known by its left edge."""
-    kept = KeptFeatures(classes=len(NEW), places=places, shape=(1,))
+    kept = FeatureBank(classes=len(NEW), places=places, shape=(1,))
     kept.add(torch.tensor([0, 1]).repeat(places), torch.full((2 * places, 1), -1.0))
     episodes = Episodes(
         WeightGenerator(features=2, base_classes=2),

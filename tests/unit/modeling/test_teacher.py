@@ -12,7 +12,7 @@ from lst_cli.engine.optim import freeze
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.cosine import cosines
-from lst_cli.modeling.teacher import Teacher, recorded
+from lst_cli.modeling.teacher import Teacher, capture_outputs
 
 pytestmark = pytest.mark.engine
 
@@ -55,7 +55,7 @@ def of_previous(previous: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
 @torch.no_grad()
 def of_teacher(teacher: Teacher, student: Any, batch: list[dict[str, Any]]) -> torch.Tensor:
     images = student.preprocess_image(batch).tensor
-    with recorded(student.backbone.bottom_up) as bottom_up:
+    with capture_outputs(student.backbone.bottom_up) as bottom_up:
         features = student.backbone(images)
     boxes = [b["instances"].gt_boxes for b in batch]
     found: torch.Tensor = teacher(images, bottom_up, features, boxes)
@@ -134,11 +134,11 @@ def test_making_a_teacher_leaves_the_previous_model_as_it_was(five: Any) -> None
 
 def test_recording_hands_on_the_outputs_and_leaves_no_hook_behind(five: Any) -> None:
     network = five.backbone.bottom_up
-    with recorded(network) as outputs:
+    with capture_outputs(network) as outputs:
         given = network(torch.zeros(1, 3, 32, 32))
     assert outputs.keys() == given.keys()
     assert all(outputs[name] is given[name] for name in given)
-    with pytest.raises(ZeroDivisionError), recorded(network):
+    with pytest.raises(ZeroDivisionError), capture_outputs(network):
         _ = 1 / 0
     assert not network._forward_hooks
     network(torch.ones(1, 3, 32, 32))

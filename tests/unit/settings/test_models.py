@@ -240,10 +240,10 @@ def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
     [
         ("base.ema", ("-0.1", "1"), ("0", "0.999")),
         ("step.ema", ("-0.1", "1"), ("0", "0.999")),
-        ("base.future", ("count", "true"), ("background", "ignore")),
-        ("step.future", ("count", "true"), ("background", "ignore")),
+        ("base.future_classes", ("count", "true"), ("background", "ignore")),
+        ("step.future_classes", ("count", "true"), ("background", "ignore")),
         ("step.distill_regions", ("old", "all"), ("new", "seen", "sampled")),
-        ("step.others", ("none", "1"), ("ignore", "count", "background")),
+        ("step.other_objects", ("none", "1"), ("ignore", "count", "background")),
     ],
 )
 def test_options_against_forgetting_have_their_range(
@@ -259,18 +259,18 @@ def test_options_against_forgetting_have_their_range(
     assert getattr(getattr(load_settings(None, []), section), name) == type(found)(good[0])
 
 
-@pytest.mark.parametrize("key", ["others", "distill_regions"])
+@pytest.mark.parametrize("key", ["other_objects", "distill_regions"])
 def test_the_base_phase_has_no_options_about_what_came_before(key: str) -> None:
     assert f"base.{key}: unknown setting" in refusal(f"base.{key}=0")
 
 
 def test_more_shots_than_are_kept_are_refused_unless_every_image_is_read_anew() -> None:
     assert refusal("mwg.shots=5") == (
-        "--set: mwg: shots = 5 boxes a class cannot be drawn from kept = 4"
+        "--set: mwg: shots = 5 boxes a class cannot be drawn from bank_size = 4"
     )
-    assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.kept=2")
+    assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.bank_size=2")
     assert load_settings(None, ["mwg.shots=4"]).mwg.shots == 4
-    assert load_settings(None, ["mwg.shots=5", "mwg.kept=5"]).mwg.kept == 5
+    assert load_settings(None, ["mwg.shots=5", "mwg.bank_size=5"]).mwg.bank_size == 5
     assert load_settings(None, ["mwg.shots=5", "mwg.support=exact"]).mwg.shots == 5
 
 

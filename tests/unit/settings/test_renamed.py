@@ -70,6 +70,23 @@ def test_a_phase_recorded_under_old_names_goes_on(
     train_phase(split_workspace, 1, settings)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("step.others=count", "step.other_objects=count"),
+        ("base.future=ignore", "base.future_classes=ignore"),
+        ("step.future=ignore", "step.future_classes=ignore"),
+        ("mwg.kept=3", "mwg.bank_size=3"),
+        ("mwg.support=kept", "mwg.support=bank"),
+    ],
+)
+def test_names_of_the_first_version_keep_working(old: str, new: str) -> None:
+    was, now = (word.replace("=", " = ") for word in (old, new))
+    told = (was, now) if was.split()[0] == now.split()[0] else (was.split()[0], now.split()[0])
+    with pytest.warns(OldSettingWarning, match=f"^--set: {told[0]} is called {told[1]} now$"):
+        assert load_settings(None, [old]) == load_settings(None, [new])
+
+
 def edit(workspace: Workspace, phase: int, change: Any, **record: Any) -> None:
     """Change the settings in a manifest, as another version would have written them."""
     file = workspace.phase(phase).manifest

@@ -142,7 +142,7 @@ def test_a_share_of_the_classes_is_rounded(plan: Plan) -> None:
 
 
 def test_runs_that_would_be_the_same_are_made_once(plan: Plan) -> None:
-    again = {**LST, "name": "again", "step": {"distill_weight": 1.0}, "mwg": {"kept": 2}}
+    again = {**LST, "name": "again", "step": {"distill_weight": 1.0}, "mwg": {"bank_size": 2}}
     sweep = plan(LST, again)
     assert [job.name for job in sweep.jobs if job.run] == ["lst-seed0"]
     assert [(job.name, job.same_as) for job in sweep.every] == [
