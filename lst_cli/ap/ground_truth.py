@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -180,40 +180,6 @@ def build_ground_truth(
         partial=np.union1d(partial, crowded),
         federated=dataset.federated,
         notes=_notes(dataset, crowds, sum(one not in names for one in wanted), scraps),
-    )
-
-
-def of_images(truth: GroundTruth, image_ids: NDArray[np.int64]) -> GroundTruth:
-    """Leave only some images, as if the file had no others.
-
-    Args:
-        truth: The ground truth.
-        image_ids: Those that stay.
-    """
-    k = len(truth.category_ids)
-    stay = np.isin(truth.image_ids, image_ids)
-    row = np.cumsum(stay) - 1  # of each image that stays
-    kept = np.flatnonzero(stay[truth.image])
-
-    def pairs(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        keys = keys[stay[keys // k]]
-        moved: NDArray[np.int64] = row[keys // k] * k + keys % k
-        return moved
-
-    return replace(
-        truth,
-        image_ids=truth.image_ids[stay],
-        sizes=truth.sizes[stay],
-        image=row[truth.image[kept]],
-        category=truth.category[kept],
-        ids=truth.ids[kept],
-        boxes=truth.boxes[kept],
-        areas=truth.areas[kept],
-        ignore=truth.ignore[kept],
-        rles=None if truth.rles is None else [truth.rles[place] for place in kept.tolist()],
-        negative=pairs(truth.negative),
-        unsure=pairs(truth.unsure),
-        partial=pairs(truth.partial),
     )
 
 

@@ -84,23 +84,6 @@ def _load(images: Images, rows: Sequence[int], mapper: Mapper, workers: int) -> 
     return DataLoader(_EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers)
 
 
-def read_images(
-    images: Images, rows: Sequence[int], mapper: Mapper, workers: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read images at the test size.
-
-    Yields:
-        Row and detectron2's dict of each.
-
-    Raises:
-        LstError: If an image cannot be used.
-    """
-    for row, item in zip(rows, _load(images, rows, mapper, workers), strict=True):
-        if isinstance(item, LstError):
-            raise item
-        yield row, item
-
-
 def predict(
     model: LstRCNN,
     images: Images,

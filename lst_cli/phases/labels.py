@@ -35,7 +35,3 @@ class LabelMap:
         ordered = self.category_ids[self._order]
         place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
         return np.where(ordered[place] == wanted, self._order[place], NO_LABEL)
-
-    def to_category_ids(self, labels: IntArray) -> IntArray:
-        """Category ids of labels 0 ... K - 1, shape as given."""
-        return self.category_ids[labels]

@@ -72,7 +72,7 @@ def test_labels_round_trip(category_ids):
     labels = LabelMap(category_ids)
     ids = np.array(category_ids)
     assert labels.to_labels(ids).tolist() == list(range(len(ids)))
-    assert labels.to_category_ids(labels.to_labels(ids)).tolist() == category_ids
+    assert labels.category_ids[labels.to_labels(ids)].tolist() == category_ids
 
 
 def test_unknown_classes_have_no_label():
