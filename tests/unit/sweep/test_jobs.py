@@ -177,6 +177,14 @@ def test_the_digest_of_a_run_rests_on_what_it_is_trained_on_alone(
     assert first == other
 
 
+def test_another_budget_makes_another_workspace(plan: Plan) -> None:
+    roots = [
+        named(plan({**LST, "step": step}, JOINT))["joint-seed0"].root
+        for step in ({}, {"lr": 0.5}, {"epochs": 30.0})
+    ]
+    assert roots[0] == roots[1] != roots[2]
+
+
 def test_runs_that_are_only_evaluated_differently_have_a_workspace_each(plan: Plan) -> None:
     runs = plan(LST, {**LST, "name": "few", "eval": {"detections": 7}}).every
     assert len({job.root for job in runs}) == 2
