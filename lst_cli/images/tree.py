@@ -143,7 +143,7 @@ class ImageTree:
         for name in difflib.get_close_matches(loose, names, n=1):
             return f"the nearest name is {self._pictures[name][0].path}", _RENAME
         for files in self._pictures.values():
-            return f"no name there is like it, for instance {files[0].path}", None
+            return f"no file there has a similar name; there is for instance {files[0].path}", None
         return "no picture is there", None
 
     @cached_property
