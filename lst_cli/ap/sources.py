@@ -89,19 +89,27 @@ class ResultsFile:
 
     def keys(self, boxes: bool) -> Iterator[Sequence[Any]]:
         """See `Source`."""
-        for _, records in self._stream(_Boxed if boxes else _Key):
+        for _, records in self.blocks(_Boxed if boxes else _Key):
             yield records
 
     def masks(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """See `Source`."""
-        for first, records in self._stream(_Masked):
+        for first, records in self.blocks(_Masked):
             yield first, [record.segmentation for record in records]
 
     def parse(self, segmentation: Any) -> CompressedRle:
         """See `Source`."""
         return _RLE.decode(segmentation)
 
-    def _stream(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
+    def blocks(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
+        """Read the file in blocks: the row of the first record, and the records.
+
+        Args:
+            record: msgspec struct with the fields that are wanted.
+
+        Raises:
+            LstError: If the file cannot be read, or is not the one that was written.
+        """
         decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
         stream = TopListStream(
             self.path,

@@ -51,7 +51,12 @@ def detect(
     """
     use = in_use(trained, settings)
     model = load_network(weights, use, len(category_ids))
-    return detect_with(model, use, settings, images, find, category_ids, progress, skip)
+    rows = range(len(images.ids))
+    detections = []
+    for row, found in detect_with(model, use, settings, images, find, category_ids, rows, skip):
+        detections += found
+        progress("images", row + 1, len(rows))
+    return detections
 
 
 def detect_with(
@@ -61,10 +66,10 @@ def detect_with(
     images: Images,
     find: Callable[[int], Path],
     category_ids: Sequence[int],
-    progress: Progress,
+    rows: Sequence[int],
     skip: Skip | None = None,
-) -> list[dict[str, Any]]:
-    """Detections of a model that is in memory; as `detect`.
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Detections of a model that is in memory on some of the images; as `detect_rows`.
 
     Args:
         model: The model.
@@ -73,18 +78,27 @@ def detect_with(
         images: The images.
         find: Path of an image by its row.
         category_ids: Category ids in class order.
-        progress: Images done, and their number.
+        rows: Which images, and in what order.
         skip: Told the row of an image that cannot be used, and why; see `predict`.
+
+    Returns:
+        Row and detections of each image, one by one.
 
     Raises:
         LstError: If an image cannot be used.
     """
-    rows = range(len(images.ids))
-    detections = []
-    for row, found in _detect_rows(model, use, settings, images, find, category_ids, rows, skip):
-        detections += found
-        progress("images", row + 1, len(rows))
-    return detections
+    device = choose_device(settings.device)
+    place(model, device)
+    found = predict_rows(
+        model,
+        images,
+        Mapper(find, settings.data, channels=input_format(use), seed=settings.seed),
+        np.asarray(category_ids, dtype=np.int64),
+        rows,
+        workers=choose_workers(settings.data.workers, device),
+        skip=skip,
+    )
+    return ((row, [detection.as_dict() for detection in one]) for row, one in found)
 
 
 def detect_rows(
@@ -115,28 +129,4 @@ def detect_rows(
     """
     use = in_use(trained, settings)
     model = load_network(weights, use, len(category_ids))
-    return _detect_rows(model, use, settings, images, find, category_ids, rows, None)
-
-
-def _detect_rows(
-    model: LstRCNN,
-    use: Settings,
-    settings: Settings,
-    images: Images,
-    find: Callable[[int], Path],
-    category_ids: Sequence[int],
-    rows: Sequence[int],
-    skip: Skip | None,
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    device = choose_device(settings.device)
-    place(model, device)
-    found = predict_rows(
-        model,
-        images,
-        Mapper(find, settings.data, channels=input_format(use), seed=settings.seed),
-        np.asarray(category_ids, dtype=np.int64),
-        rows,
-        workers=choose_workers(settings.data.workers, device),
-        skip=skip,
-    )
-    return ((row, [detection.as_dict() for detection in one]) for row, one in found)
+    return detect_with(model, use, settings, images, find, category_ids, rows)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
-from lst_cli.ap.instant import InstantMetrics
+from lst_cli.ap.instant import InstantMetrics, Way
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.scoring import iou_metrics
-from lst_cli.ap.sources import Records, ResultsFile, Source
+from lst_cli.ap.sources import ResultsFile, Source
 from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import (
@@ -30,7 +35,7 @@ from lst_cli.evaluate.resumable import (
 from lst_cli.evaluate.validation import Validation, prepare_validation
 from lst_cli.inputs import ImagePaths, read_training_input
 from lst_cli.phases.replay import step_data
-from lst_cli.progress import Progress, silent, stage
+from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import check_found_images
 from lst_cli.workspace.atomic import replacing
@@ -39,6 +44,11 @@ from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from lst_cli.extend.instant import InstantClasses
+
+Detect = Callable[[Sequence[int]], Iterable[tuple[int, list[dict[str, Any]]]]]
 
 
 def evaluate_phase(
@@ -176,7 +186,7 @@ def evaluate_instant(
     workspace.require_done(phase)
     if phase not in workspace.done_phases():
         raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
-    workspace.require_model(phase - 1)
+    before = workspace.require_model(phase - 1)
     split = workspace.split
     with workspace.locked():
         against = prepare_validation(
@@ -190,7 +200,6 @@ def evaluate_instant(
         shown = step_data(inputs.occurrences, split.labels_of(phase), phase, settings.seed, "none")
         check_found_images(inputs.dataset.parts, inputs.paths, shown.images(), progress=progress)
         # torch and detectron2 take seconds to import.
-        from lst_cli.evaluate.detector import detect_with
         from lst_cli.extend.instant import InstantClasses
         from lst_cli.train.events import Events
 
@@ -199,23 +208,64 @@ def evaluate_instant(
         )
         use = in_use(classes.trained, settings)
         found: dict[str, Metrics] = {}
-        for way in classes.ways:
+        parts = {way: workspace.phase(phase).instant_part(way) for way in classes.ways}
+        for way, part in parts.items():
             began = time.perf_counter()
-            detections = detect_with(
-                classes.network(classes.rows(way), use),
-                use,
-                settings,
-                against.dataset.images,
-                against.paths,
-                split.class_order[: split.seen_classes(phase)],
-                stage(progress, f"images, {way} rows"),
-            )
-            found[way], _ = measure_phase(
-                against, Records(detections), settings, began=began, progress=progress
-            )
+            images = len(against.dataset.images)
+            header = make_header(before.model_sha256, against.dataset.sha256, use)
+            header, detect = _instant_rows(classes, way, header, against, settings, use)
+
+            def tell_way(what: str, done: int, total: int | None, way: Way = way) -> None:
+                progress(f"{what}, {way} rows", done, total)
+
+            finish_detections(part, header, images, detect, progress=tell_way)
+            with _collected(part, header, images) as source:
+                found[way], _ = measure_phase(
+                    against, source, settings, began=began, progress=progress
+                )
         metrics = InstantMetrics.model_validate({"phase": phase, "rows": found})
         save_record(metrics, workspace.phase(phase).instant)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
     return metrics
+
+
+def _instant_rows(
+    classes: InstantClasses,
+    way: Way,
+    header: Header,
+    against: Validation,
+    settings: Settings,
+    use: Settings,
+) -> tuple[Header, Detect]:
+    """How to detect with one kind of rows; the header also names the rows by their digest."""
+    from lst_cli.evaluate.detector import detect_with
+
+    rows, split = classes.rows(way), against.split
+    digest = hashlib.sha256(rows.rows.numpy().tobytes()).hexdigest()
+    header = msgspec.structs.replace(header, settings={**header.settings, "new rows": digest})
+
+    def detect(left: Sequence[int]) -> Iterable[tuple[int, list[dict[str, Any]]]]:
+        return detect_with(
+            classes.network(rows, use),
+            use,
+            settings,
+            against.dataset.images,
+            against.paths,
+            split.class_order[: split.seen_classes(against.phase)],
+            left,
+        )
+
+    return header, detect
+
+
+@contextmanager
+def _collected(part: Path, header: Header, images: int) -> Iterator[ResultsFile]:
+    """The detections that were kept image by image, as a temporary results file."""
+    with NamedTemporaryFile(dir=part.parent, prefix=".lst-", suffix=".tmp") as file:
+        path = Path(file.name)
+        collect_detections(part, header, images, path)
+        yield ResultsFile(path)
 
 
 def measure_phase(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from lst_cli.annotations.read import Dataset, read_segmentations
 from lst_cli.annotations.segmentations import parse_segmentation, usable_part
+from lst_cli.ap.sources import RESULTS_HINT, ResultsFile
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import eval_command, load_metrics
-from lst_cli.files import read_regular
 from lst_cli.workspace.store import Workspace
 
 
-class Found(msgspec.Struct):
+@dataclass(frozen=True)
+class Found:
     """A detection of a results file."""
 
     image_id: int
@@ -27,6 +28,17 @@ class Found(msgspec.Struct):
     bbox: tuple[float, float, float, float]
     score: float
     segmentation: dict[str, Any]
+
+
+class _Line(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+    segmentation: msgspec.Raw
+
+
+_RLE: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Found]:
@@ -40,17 +52,29 @@ def read_found(workspace: Workspace, phase: int, image_ids: set[int]) -> list[Fo
     Raises:
         LstError: If the file is missing or damaged.
     """
-    path = workspace.phase(phase).detections
     metrics, again = load_metrics(workspace, phase), eval_command(workspace, phase)
+    sha256 = metrics.detections_sha256 if metrics else ""
     try:
-        content = read_regular(path)
-        everything = msgspec.json.decode(content, type=list[Found])
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise LstError(f"{path}: cannot be read: {error}", again) from error
-    wanted = metrics.detections_sha256 if metrics else ""
-    if wanted and hashlib.sha256(content).hexdigest() != wanted:
-        raise LstError(f"{path}: changed or damaged after lst wrote it", again)
-    return [found for found in everything if found.image_id in image_ids]
+        return find_in(ResultsFile(workspace.phase(phase).detections, sha256=sha256), image_ids)
+    except LstError as error:
+        raise LstError(error.message, again) from error
+
+
+def find_in(source: ResultsFile, image_ids: set[int]) -> list[Found]:
+    """Pick the detections of some images; the file passes through memory in blocks.
+
+    Raises:
+        LstError: If the file cannot be read, or is not the one that was written.
+    """
+    try:
+        return [
+            Found(one.image_id, one.category_id, one.bbox, one.score, _RLE.decode(one.segmentation))
+            for _, records in source.blocks(_Line)
+            for one in records
+            if one.image_id in image_ids
+        ]
+    except msgspec.DecodeError as error:
+        raise LstError(f"{source.name}: a segmentation is no RLE: {error}", RESULTS_HINT) from error
 
 
 def objects_of(dataset: Dataset, category_ids: Collection[int]) -> NDArray[np.bool_]:

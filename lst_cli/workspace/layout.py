@@ -93,6 +93,10 @@ class PhaseDirectory:
         """AP of the phase's classes before its first iteration."""
         return self.root / "instant.json"
 
+    def instant_part(self, way: str) -> Path:
+        """Detections of one kind of rows while `lst eval --instant` is under way."""
+        return self.root / f"instant-{way}.part.jsonl"
+
     @property
     def detections(self) -> Path:
         """Detections on the validation images, LVIS results format."""
