@@ -8,8 +8,10 @@ Letters: D detections.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -105,33 +107,38 @@ def gather_detections(
     image_ids, category_ids, scores, boxes = _columns(source, iou_type == "bbox")
     image = _image_rows(truth, source, image_ids)
     category = _category_columns(truth, source, category_ids)
-    keep = rows_under_cap(cap, image, category_ids, scores)
+    del image_ids
+    rows = rows_under_cap(cap, image, category_ids, scores)
+    given = len(scores)
+    del category_ids
     positive = np.unique(truth.pair_keys(truth.image, truth.category)[truth.counts])
-    pair = truth.pair_keys(image[keep], category[keep])
+    pair = truth.pair_keys(image[rows], category[rows])
     looked_for = contains(positive, pair) | truth.labelled_absent(pair)
-    keep = keep[(category[keep] >= 0) & looked_for]
+    rows = rows[(category[rows] >= 0) & looked_for]
+    # From here on only those that may count are held.
+    image, category, scores = image[rows], category[rows], scores[rows]
+    del pair, looked_for
     counts: list[bytes] | None = None
     if boxes is None:
-        counts = _read_masks(truth, source, keep, image[keep])
-        areas, broken = measure_masks(counts, truth.sizes[image[keep]].prod(axis=1))
-        _refuse(source, keep[broken], lambda row: "has run lengths that do not fill its image")
+        counts = _read_masks(truth, source, rows, image)
+        areas, broken = measure_masks(counts, truth.sizes[image].prod(axis=1))
+        _refuse(source, rows[broken], lambda row: "has run lengths that do not fill its image")
     else:
-        boxes = boxes[keep]
+        boxes = boxes[rows]
         with np.errstate(over="ignore"):  # lvis-api drops infinite areas
             areas = boxes[:, 2] * boxes[:, 3]
+    del rows
     sized = np.flatnonzero((areas > 0) & (areas < np.inf))
-    keep, areas = keep[sized], areas[sized]
     # lexsort is stable: what is equal in all of these stays as in the source.
-    order = np.lexsort((-scores[keep], image[keep], category[keep]))
-    chosen = keep[order]
+    chosen = sized[np.lexsort((-scores[sized], image[sized], category[sized]))]
     return Detections(
-        given=len(scores),
+        given=given,
         image=image[chosen],
         category=category[chosen],
         scores=scores[chosen],
-        areas=areas[order],
-        boxes=None if boxes is None else boxes[sized][order],
-        counts=None if counts is None else [counts[row] for row in sized[order].tolist()],
+        areas=areas[chosen],
+        boxes=None if boxes is None else boxes[chosen],
+        counts=None if counts is None else [counts[row] for row in chosen.tolist()],
     )
 
 
@@ -139,19 +146,16 @@ def _columns(
     source: Source, with_boxes: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None]:
     """Image ids, category ids, scores and perhaps boxes of all detections."""
-    image_ids: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    category_ids: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    scores: list[NDArray[np.float64]] = [np.zeros(0)]
-    boxes: list[NDArray[np.float64]] = [np.zeros((0, 4))]
+    # Arrays grow in place; joining blocks would take the memory twice.
+    image_ids, category_ids, scores, boxes = array("q"), array("q"), array("d"), array("d")
     for records in source.keys(with_boxes):
-        image_ids.append(np.array([record.image_id for record in records], dtype=np.int64))
-        category_ids.append(np.array([record.category_id for record in records], dtype=np.int64))
-        scores.append(np.array([record.score for record in records], dtype=np.float64))
+        image_ids.extend([record.image_id for record in records])
+        category_ids.extend([record.category_id for record in records])
+        scores.extend([record.score for record in records])
         if with_boxes:
-            found = np.array([record.bbox for record in records], dtype=np.float64)
-            boxes.append(found.reshape(-1, 4))
-    keys = np.concatenate(image_ids), np.concatenate(category_ids)
-    score, box = np.concatenate(scores), np.concatenate(boxes)
+            boxes.extend(chain.from_iterable([record.bbox for record in records]))
+    keys = np.asarray(image_ids), np.asarray(category_ids)
+    score, box = np.asarray(scores), np.asarray(boxes).reshape(-1, 4)
     strange = np.flatnonzero(~np.isfinite(score))
     _refuse(source, strange, lambda row: f"has the score {score[row]}")
     if not with_boxes:
@@ -213,12 +217,21 @@ def rows_under_cap(
     category_ids: NDArray[np.int64],
     scores: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Rows under the cap, ascending; of equal scores the earlier ones stay."""
+    """Rows under the cap, ascending; of equal scores the earlier ones stay.
+
+    Args:
+        cap: The cap.
+        image: Row of each detection's image, shape (D,).
+        category_ids: Shape (D,).
+        scores: Shape (D,).
+    """
     rows = np.arange(len(scores))
     for most, group in ((cap.per_image, image), (cap.per_class, category_ids)):
         if most is None or not len(rows):
             continue
-        _, members = np.unique(group[rows], return_inverse=True)
+        members = group[rows]
+        if group is category_ids:  # any numbers
+            _, members = np.unique(members, return_inverse=True)
         if np.bincount(members).max() <= most:
             continue
         order = np.lexsort((-scores[rows], members))

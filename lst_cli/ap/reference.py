@@ -155,5 +155,6 @@ def _best_of_each_class(found: Sequence[dict[str, Any]], cap: Cap) -> list[dict[
     def column(key: str) -> NDArray[Any]:
         return np.array([one[key] for one in found])
 
-    rows = rows_under_cap(cap, column("image_id"), column("category_id"), column("score"))
+    _, image = np.unique(column("image_id"), return_inverse=True)
+    rows = rows_under_cap(cap, image, column("category_id"), column("score"))
     return [found[row] for row in rows.tolist()]

@@ -37,6 +37,7 @@ MOST_FOR_LVIS_API = 10_000  # images
 TARGETS_FROM = 5_000  # images; below, starting Python is most of our time
 CPU_TARGETS = {"bbox": 25, "segm": 15}  # times less than lvis-api
 MEMORY_TARGET = 5
+PER_IMAGE = 300  # detections
 LARGEST_MB = 4096  # at LVIS v1 val's size
 ALWAYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"}
 
@@ -194,6 +195,39 @@ def test_evaluation_is_measured_against_lvis_api(
     if images >= TARGETS_FROM:
         assert reference.cpu >= CPU_TARGETS[iou_type] * ours.cpu
         assert reference.peak >= MEMORY_TARGET * ours.peak
+
+
+# What `lst report` and `lst figure tail` do to a detections.json.
+FIND_IN = """
+import sys
+from pathlib import Path
+from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.sources import ResultsFile
+from lst_cli.figures.shown_objects import find_in
+images = read_dataset(sys.argv[1]).images.ids[:8].tolist()
+print(len(find_in(ResultsFile(Path(sys.argv[2])), set(images))))
+"""
+LVIS_V1_VAL = 5_940_000  # detections
+
+
+@pytest.mark.parametrize(
+    ("what", "target"),
+    [("panels", 300), ("bbox", 1024), ("segm", 1700)],
+)
+def test_memory_at_the_size_of_lvis_v1_val(
+    what: str, target: int, lvis_files: Callable[[int], Any], tmp_path: Path
+) -> None:
+    """Its peak by that of a hundredth and a tenth: it grows with the number of detections."""
+    peaks = []
+    for files in map(lvis_files, (198, 1980)):
+        paths = [str(files.annotations), str(files.detections)]
+        words = [paths[1], "--annotations", paths[0], "--iou-type", what, "--json"]
+        score = ["-m", "lst_cli", "score", *words]
+        peaks.append(measure(["-c", FIND_IN, *paths] if what == "panels" else score, tmp_path)[2])
+    growth = (peaks[1] - peaks[0]) / (1980 - 198)  # MB an image
+    peak = peaks[0] + growth * (LVIS_V1_VAL / PER_IMAGE - 198)
+    print(f"\n{what}: {peaks[0]:.0f} and {peaks[1]:.0f} MB; {peak:,.0f} MB at LVIS v1 val")
+    assert peak < target
 
 
 def test_generated_files_have_the_shape_of_lvis(lvis_files: Callable[[int], Any]) -> None:
