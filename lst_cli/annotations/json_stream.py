@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -155,7 +156,8 @@ class ListStream:
         while len(self._buffer) < len(_BYTE_ORDER_MARK) and self._read_more():
             pass
         if self._buffer.startswith(b"\x1f\x8b"):
-            raise LstError(f"{self.path} is compressed", f"gunzip {self.path}")
+            packed = shlex.quote(str(self.path))
+            raise LstError(f"{self.path} is compressed", f"gzip -dc < {packed} > NEW.json")
         if self._buffer.startswith(_BYTE_ORDER_MARK):
             self._position = len(_BYTE_ORDER_MARK)
         if self._peek(None) is None:

@@ -129,7 +129,10 @@ def show_dry_run(
         ["classes seen", f"{plan.seen_classes:,}"],
         ["entries of new classes" if phase else "images an epoch", f"{plan.new_entries:,}"],
         ["replayed entries an epoch", f"{plan.replay_entries:,}"],
-        ["iterations", f"{plan.iterations:,} of {plan.batch_size} images"],
+        [
+            "iterations",
+            f"{plan.iterations:,}, each of {count_of(plan.batch_size, 'image', 'images')}",
+        ],
         ["image passes", f"{plan.image_passes:,}"],
         ["time", f"about {format_seconds(plan.seconds)}, from {plan.seconds_from}"],
     ]

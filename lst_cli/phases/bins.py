@@ -53,13 +53,14 @@ class Bin(BaseModel):
         return self.low <= instances and (self.high is None or instances < self.high)
 
 
-def parse_bins(text: str) -> tuple[Bin, ...]:
+def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
     """Read bins as they are written on the command line.
 
     `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included.
 
     Args:
         text: Bins separated by commas. They may overlap and leave gaps.
+        given_by: The option or setting, for the errors.
 
     Returns:
         The bins in the order they were written, each named by its one plain spelling.
@@ -72,11 +73,14 @@ def parse_bins(text: str) -> tuple[Bin, ...]:
         [(1, 2), (1, 5), (10, 100), (1000, None)]
     """
     bins: list[Bin] = []
-    for item in text.split(","):
-        parsed = _parse_bin(item.strip())
-        if parsed in bins:
-            raise LstError(f"bins {text!r}: {item.strip()!r} is written twice", _HINT)
-        bins.append(parsed)
+    try:
+        for item in text.split(","):
+            parsed = _parse_bin(item.strip())
+            if parsed in bins:
+                raise LstError(f"bins {text!r}: {item.strip()!r} is written twice", _HINT)
+            bins.append(parsed)
+    except LstError as error:
+        raise LstError(f"{given_by and given_by + ': '}{error.message}", error.hint) from error
     return tuple(bins)
 
 

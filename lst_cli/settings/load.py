@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -163,13 +164,26 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
         message = f"should be a table of settings, got {shorten(problem['input'])}"
     elif problem["type"] != "value_error":  # those tell the value themselves
         message += f", got {shorten(problem['input'])}"
-    return f"{_source(problem['loc'], sources)}{key[:100]}: {message}"
+    where = ".".join(part for part in problem["loc"] if isinstance(part, str))[:100]
+    if isinstance(problem["loc"][-1], int):
+        where += f", value {problem['loc'][-1] + 1}"
+    return f"{_source(problem['loc'], sources, message)}{where}: {message}"
 
 
-def _source(loc: Sequence[Any], sources: Mapping[str, str]) -> str:
-    """Where the value at a key, inside it (a table) or around it (a list's item) was given."""
+def _source(loc: Sequence[Any], sources: Mapping[str, str], message: str = "") -> str:
+    """Where the value at a key, inside it (a table) or around it (a list's item) was given.
+
+    Of several values of a table those count that the message names, and the command line's first.
+    """
     key = ".".join(str(part) for part in loc)
-    for dotted, name in sources.items():
-        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}."):
-            return f"{name}: "
-    return ""
+    around = {
+        dotted: name
+        for dotted, name in sources.items()
+        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}.")
+    }
+    named = re.findall(r"\w+", message)
+    names = [name for dotted, name in around.items() if dotted.rpartition(".")[2] in named]
+    names = names or list(around.values())
+    if not names:
+        return ""
+    return f"{'--set' if '--set' in names else names[0]}: "

@@ -280,7 +280,7 @@ class _Planner:
     def _settings(self, run: PlannedRun, seed: int) -> Settings:
         settings = self.plan.settings_of(run, seed)
         with _named(self.plan, run):
-            parse_bins(settings.eval.bins)
+            parse_bins(settings.eval.bins, "eval.bins")
             if run.kind == "lst":
                 require_growable(settings)
         return settings

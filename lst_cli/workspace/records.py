@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
+from lst_cli.text import json_text
 from lst_cli.workspace.atomic import write_text
 
 _KEY = "checksum"
@@ -36,7 +37,7 @@ def save_json(content: Mapping[str, Any], path: Path) -> None:
         LstError: If the file cannot be written.
     """
     sealed = {**content, _KEY: _checksum(content)}
-    write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json_text(sealed) + "\n")
 
 
 def load_record(

@@ -110,7 +110,9 @@ class Workspace:
         """
         file = self.layout.settings
         settings = load_settings(file if file.exists() else None, overrides)
-        parse_bins(settings.eval.bins)  # a slip here must not wait until training is over
+        on_line = any(word.partition("=")[0].strip() == "eval.bins" for word in overrides)
+        # A slip here must not wait until training is over.
+        parse_bins(settings.eval.bins, f"{'--set' if on_line else file.name}: eval.bins")
         return settings
 
     @cached_property

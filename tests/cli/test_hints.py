@@ -211,3 +211,43 @@ def test_the_commands_of_a_page_exist_with_their_options(page: Path) -> None:
             words = shlex.split(part)
             if words[:1] == ["lst"] and len(words) > 1 and words[1] in COMMANDS:
                 refuse_unknown(words[1:])
+
+
+@pytest.mark.parametrize("text", ["[base\n", "[base]\nlr = -1\n", "[eval]\nbins = '5'\n"])
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(
+    lst: Lst, workspace: Workspace, text: str, words: list[str]
+) -> None:
+    workspace.layout.settings.write_text(text)
+    outcome = lst("status", "-w", workspace.root, *words)
+    assert outcome.code == 1
+    assert "lst.toml" in outcome.error
+    assert "lst train-base" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "origin"),
+    [
+        (("train-base", "--set", "eval.bins='[1'"), "--set: eval.bins"),
+        (("train-base", "--set", "eval.bins=<5, <5"), "--set: eval.bins"),
+        (("eval", "--bins", "[1"), "--bins"),
+        (("eval", "--bins", ""), "--bins"),
+        (("eval",), "lst.toml: eval.bins"),
+    ],
+)
+def test_bins_that_cannot_be_read_are_told_by_who_gave_them(
+    lst: Lst, workspace: Workspace, words: tuple[str, ...], origin: str
+) -> None:
+    if len(words) == 1:
+        workspace.layout.settings.write_text("[eval]\nbins = '9-5'\n")
+    outcome = lst(words[0], "-w", workspace.root, *words[1:])
+    assert outcome.code == 1
+    assert outcome.error.startswith(f"error: {origin}: ")
+
+
+def test_iterations_are_not_said_to_be_of_so_many_images_in_all(
+    lst: Lst, workspace: Workspace
+) -> None:
+    words = ("train-base", "--dry-run", "-w", workspace.root, "--set")
+    assert "each of 8 images" in lst(*words, "base.batch_size=8").out
+    assert "each of 1 image\n" in lst(*words, "base.batch_size=1").out

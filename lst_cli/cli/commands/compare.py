@@ -86,7 +86,7 @@ def command(
             annotations=annotations,
             train_counts=train_counts,
             iou_type=iou_type,
-            bins=parse_bins(bins) if bins else None,
+            bins=parse_bins(bins, "--bins") if bins else None,
             progress=tell,
         )
     if as_json:

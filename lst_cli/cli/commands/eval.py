@@ -76,6 +76,10 @@ def command(
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
     require(*NETWORK, *(["lvis"] if reference else []))
+    if bins is not None:
+        from lst_cli.phases.bins import parse_bins
+
+        parse_bins(bins, "--bins")
     settings = workspace.settings(words(overrides, device=device, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]

@@ -71,6 +71,8 @@ def command(
 
     Draws each image with masks, boxes, class names and scores, and writes predictions.json beside
     the pictures. Directories are looked through with all below them; annotations are not needed.
+    Images of up to 200 million pixels are read; one of these takes about 1 GB of memory beside the
+    network's.
     With --json nothing is written.
     """
     from lst_cli.predict.predict import predict_images

@@ -83,7 +83,7 @@ def command(
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
 
     require("pycocotools", *(["lvis"] if reference else []))
-    wanted_bins = parse_bins(bins) if bins else DEFAULT_BINS
+    wanted_bins = parse_bins(bins, "--bins") if bins else DEFAULT_BINS
     with meter() as tell:
         scored = score_file(
             results,

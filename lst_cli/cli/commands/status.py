@@ -10,7 +10,7 @@ from lst_cli.cli.console import complete, print_json, print_rows, show_next
 from lst_cli.cli.options import examples, json_option, with_options, workspace_option
 
 if TYPE_CHECKING:
-    from lst_cli.report.status import PhaseStatus
+    from lst_cli.report.status import PhaseStatus, Status
     from lst_cli.workspace.store import Workspace
 
 
@@ -23,6 +23,7 @@ def command(workspace: Workspace, as_json: bool) -> None:
 
     status = read_status(workspace)
     if as_json:
+        _require_usable(workspace, status)
         command = status.next_command
         print_json({**status.as_dict(), "next_command": command and complete(command)})
         return
@@ -61,7 +62,14 @@ def command(workspace: Workspace, as_json: bool) -> None:
         rows,
         text=2,
     )
+    _require_usable(workspace, status)
     show_next(status.next_command)
+
+
+def _require_usable(workspace: Workspace, status: Status) -> None:
+    # The command that is advised would refuse a wrong lst.toml.
+    if status.next_command is not None:
+        workspace.settings()
 
 
 def _iterations(one: PhaseStatus) -> str:

@@ -208,6 +208,29 @@ def test_an_unknown_key_names_the_likeliest_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "section"),
+    [
+        ("base.decay_epochs=[1e308]", "base"),
+        ("base.epochs=0.5", "base"),
+        ("data.max_size=700", "data"),
+        ("data.min_size=[2000]", "data"),
+        ("mwg.shots=9", "mwg"),
+    ],
+)
+def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(
+    word: str, section: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "lst.toml"
+    file.write_text("[base]\nlr = 0.01\nepochs = 10.0\n[data]\nflip = 0.0\nmin_size = [800]\n")
+    with pytest.raises(LstError, match=f"^--set: {section}: "):
+        load_settings(file, [word])
+    key, value = word.split("=", 1)
+    file.write_text(f"[{section}]\n{key.partition('.')[2]} = {value}\n")
+    with pytest.raises(LstError, match=rf"^lst\.toml: {section}: "):
+        load_settings(file, ["base.lr=0.02", "data.flip=0.1"])
+
+
+@pytest.mark.parametrize(
     ("word", "part"),
     [
         ("seed=2147483648", "seed: should be less than 2147483648"),
@@ -219,7 +242,7 @@ def test_an_unknown_key_names_the_likeliest_one() -> None:
         ("base.lr.x=3", "base.lr: should be a valid number"),
         ("detectron2=3", "detectron2: should be a table of settings, got 3"),
         ("eval.bins=5", "eval.bins: should be a valid string, got 5"),
-        ('data.min_size=[800, "x"]', "--set: data.min_size.1: should be a valid integer"),
+        ('data.min_size=[800, "x"]', "--set: data.min_size, value 2: should be a valid integer"),
         ("base.decay_epochs=[8, 6]", "base: decay_epochs [8.0, 6.0] must rise and lie between 0"),
         ("base.decay_epochs=[10]", "decay_epochs [10.0] must rise and lie between 0 and epochs"),
         ("data.max_size=700", "data: max_size is smaller than min_size"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.text import printable_lines
 from lst_cli.workspace.manifest import FORMATS, ClassRecord, PhaseManifest, Split
-from lst_cli.workspace.records import load_record, save_record
+from lst_cli.workspace.records import load_record, save_json, save_record
 from lst_cli.workspace.store import Workspace
 
 
@@ -94,3 +95,15 @@ def test_another_format_version_says_so_before_its_other_fields(
     ) as caught:
         workspace.manifest(0)
     assert "use the lst that wrote the workspace" in str(caught.value.hint)
+
+
+def test_a_record_shows_what_cannot_be_seen_and_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    name = "\u202eowl\u200b \x1b[31m\ufeff é 猫"
+    save_json({"name": name, name: 1}, path)
+    text = path.read_text(encoding="utf-8")
+    assert printable_lines(text) == text
+    assert "é 猫" in text
+    content = json.loads(text)
+    assert content["name"] == name
+    assert content[name] == 1
