@@ -44,7 +44,7 @@ def detect(
         find: Path of an image by its row.
         category_ids: Category ids in class order, as many as the model has classes.
         progress: Images done, and their number.
-        skip: Told the row of an image that cannot be used, and why; see `predict`.
+        skip: Told the row of an image that cannot be used, and why; see `predict_rows`.
 
     Raises:
         LstError: If the weights are missing or cut short, or an image cannot be used.
@@ -79,7 +79,7 @@ def detect_with(
         find: Path of an image by its row.
         category_ids: Category ids in class order.
         rows: Which images, and in what order.
-        skip: Told the row of an image that cannot be used, and why; see `predict`.
+        skip: Told the row of an image that cannot be used, and why; see `predict_rows`.
 
     Returns:
         Row and detections of each image, one by one.

@@ -18,7 +18,6 @@ from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.evaluate.box_masks import encode_box_masks
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.progress import Progress, silent
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import Sample
 
@@ -84,42 +83,6 @@ def _load(images: Images, rows: Sequence[int], mapper: Mapper, workers: int) -> 
     return DataLoader(_EvaluationImages(images, rows, mapper), batch_size=None, num_workers=workers)
 
 
-def predict(
-    model: LstRCNN,
-    images: Images,
-    mapper: Mapper,
-    category_ids: npt.NDArray[np.int64],
-    *,
-    workers: int = 0,
-    progress: Progress = silent,
-    skip: Callable[[int, LstError], None] | None = None,
-) -> Iterator[Detection]:
-    """Run a model over images.
-
-    Args:
-        model: The network, on its device.
-        images: The images; all of them, also those without any object of a seen class.
-        mapper: Reads them at the test size.
-        category_ids: Category id of each label, shape (K,).
-        workers: Processes that read images.
-        progress: Called with images done and their number.
-        skip: Called with the row of an image that cannot be used, and why; the others are still
-            predicted.
-
-    Yields:
-        Detections, image by image, the best first.
-
-    Raises:
-        LstError: If an image cannot be used, and there is no `skip`.
-    """
-    rows = range(len(images.ids))
-    for row, found in predict_rows(
-        model, images, mapper, category_ids, rows, workers=workers, skip=skip
-    ):
-        yield from found
-        progress("images", row + 1, len(rows))
-
-
 def predict_rows(
     model: LstRCNN,
     images: Images,
@@ -130,7 +93,7 @@ def predict_rows(
     workers: int = 0,
     skip: Callable[[int, LstError], None] | None = None,
 ) -> Iterator[tuple[int, list[Detection]]]:
-    """Run a model over some of the images; as `predict`, but image by image.
+    """Run a model over some of the images, image by image.
 
     While masks of an image are encoded, the model is at work on the next ones.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pycocotools import mask as mask_api
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.evaluate import inference as predicting
-from lst_cli.evaluate.inference import Detection, predict, predict_rows
+from lst_cli.evaluate.inference import Detection, predict_rows
 from lst_cli.modeling.build import build_model
 from lst_cli.samples.mapper import Mapper
 from lst_cli.settings.load import build_settings
@@ -94,11 +95,18 @@ def inference(model: Any, path: Path) -> Any:
     return result["instances"]
 
 
+def predict(model: Any, images: Images, mapper: Mapper, workers: int = 0) -> Iterator[Detection]:
+    """Detections in all images, one after another."""
+    rows = range(len(images.ids))
+    for _, found in predict_rows(model, images, mapper, CATEGORY_IDS, rows, workers=workers):
+        yield from found
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_detections_are_detectron2s_in_lvis_format(
     workers: int, model: Any, images: Images, mapper: Mapper, folder: Path
 ) -> None:
-    found = list(predict(model, images, mapper, CATEGORY_IDS, workers=workers))
+    found = list(predict(model, images, mapper, workers))
     assert list(dict.fromkeys(detection.image_id for detection in found)) == IMAGE_IDS
     labels = set()
     for row, (image_id, size) in enumerate(zip(IMAGE_IDS, SIZES, strict=True)):
@@ -124,7 +132,7 @@ def test_detections_are_detectron2s_in_lvis_format(
 
 def test_boxes_lie_in_the_stored_image(model: Any, images: Images, mapper: Mapper) -> None:
     sizes = dict(zip(IMAGE_IDS, SIZES, strict=True))
-    for detection in predict(model, images, mapper, CATEGORY_IDS):
+    for detection in predict(model, images, mapper):
         x, y, width, height = detection.box
         assert min(x, y) >= 0
         assert min(width, height) > 0
@@ -144,7 +152,7 @@ def test_a_detection_is_what_results_files_hold() -> None:
 
 
 def test_results_are_of_jsons_own_types(model: Any, images: Images, mapper: Mapper) -> None:
-    first = next(predict(model, images, mapper, CATEGORY_IDS)).as_dict()
+    first = next(predict(model, images, mapper)).as_dict()
     assert type(first["image_id"]) is type(first["category_id"]) is int
     assert {type(number) for number in (*first["bbox"], first["score"])} == {float}
     assert type(first["segmentation"]["counts"]) is str
@@ -154,18 +162,14 @@ def test_results_are_of_jsons_own_types(model: Any, images: Images, mapper: Mapp
 def test_images_without_detections_still_count_as_done(
     model: Any, images: Images, mapper: Mapper
 ) -> None:
-    done: list[tuple[str, int, int | None]] = []
     predictor = model.roi_heads.box_predictor
     before = predictor.test_score_thresh
     predictor.test_score_thresh = 1.1
     try:
-        found = predict(
-            model, images, mapper, CATEGORY_IDS, progress=lambda *step: done.append(step)
-        )
-        assert list(found) == []
+        found = list(predict_rows(model, images, mapper, CATEGORY_IDS, range(3)))
     finally:
         predictor.test_score_thresh = before
-    assert done == [("images", done, 3) for done in (1, 2, 3)]
+    assert found == [(0, []), (1, []), (2, [])]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -173,7 +177,7 @@ def test_the_model_is_left_in_the_mode_it_was_in(
     training: bool, model: Any, images: Images, mapper: Mapper
 ) -> None:
     model.train(training)
-    list(predict(model, images, mapper, CATEGORY_IDS))
+    list(predict(model, images, mapper))
     assert model.training is training
 
 
@@ -183,7 +187,7 @@ def test_an_image_that_cannot_be_used_is_named(
 ) -> None:
     lost = Mapper(lambda row: folder / f"{row + 2}.png", SETTINGS.data, channels="RGB", seed=0)
     with pytest.raises(LstError, match=r"2\.png|3\.png"):
-        list(predict(model, images, lost, CATEGORY_IDS, workers=workers))
+        list(predict(model, images, lost, workers))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -193,24 +197,23 @@ def test_an_image_that_cannot_be_used_is_passed_over_where_that_is_asked(
     files = {0: "0.png", 1: "gone.png", 2: "2.png"}
     mapper = Mapper(lambda row: folder / files[row], SETTINGS.data, channels="RGB", seed=0)
     skipped: list[tuple[int, str]] = []
-    done: list[tuple[str, int, int | None]] = []
-    found = list(
-        predict(
-            model, images, mapper, CATEGORY_IDS, workers=workers,
-            progress=lambda *step: done.append(step),
+    found = dict(
+        predict_rows(
+            model, images, mapper, CATEGORY_IDS, range(3), workers=workers,
             skip=lambda row, error: skipped.append((row, error.message)),
         )
     )  # fmt: skip
-    assert {one.image_id for one in found} == {31, 19}
+    assert {row: {one.image_id for one in here} for row, here in found.items()} == {
+        0: {31}, 1: set(), 2: {19}
+    }  # fmt: skip
     assert skipped == [(1, f"no such image: {folder / 'gone.png'}")]
-    assert done == [("images", done, 3) for done in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_some_of_the_images_have_the_detections_they_have_among_all(
     workers: int, model: Any, images: Images, mapper: Mapper
 ) -> None:
-    everything = list(predict(model, images, mapper, CATEGORY_IDS))
+    everything = list(predict(model, images, mapper))
     found = dict(predict_rows(model, images, mapper, CATEGORY_IDS, [2, 0], workers=workers))
     assert list(found) == [2, 0]
     for row, one in found.items():
