@@ -30,6 +30,7 @@ def older(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("older")
+@pytest.mark.filterwarnings("ignore::lst_cli.settings.renamed.OldSettingWarning")
 def test_an_old_name_counts_in_a_file_and_in_set_and_is_noted(tmp_path: Path) -> None:
     file = tmp_path / "lst.toml"
     file.write_text("[step]\nspeed = 0.5\n")
@@ -47,6 +48,7 @@ def test_an_old_name_counts_in_a_file_and_in_set_and_is_noted(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("older")
+@pytest.mark.filterwarnings("ignore::lst_cli.settings.renamed.OldSettingWarning")
 def test_an_old_name_counts_in_a_plan_and_its_set_and_is_noted() -> None:
     run: dict[str, Any] = {"name": "lst", "kind": "lst", "step": {"speed": 0.5}}
     with pytest.warns(OldSettingWarning, match=r"^run lst: step\.speed is called step\.lr now$"):
