@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
@@ -31,7 +32,7 @@ from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.heads.softmax_predictor import SoftmaxBoxPredictor
 from lst_cli.modeling.proposals import LstRPN
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.modeling.zoo import CONFIGS, merge_config
+from lst_cli.modeling.zoo import merge_config
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import shorten
 
@@ -40,6 +41,7 @@ _UNBUILDABLE = (
     AssertionError,
     AttributeError,
     LookupError,
+    MemoryError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -70,10 +72,12 @@ def _refused(settings: Settings, error: Exception) -> Exception:
     """What to raise where a network cannot be built."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     own = [*settings.detectron2]
-    if not (CONFIGS / settings.model.config).is_relative_to(CONFIGS):
+    if Path(settings.model.config).is_absolute():
         own.insert(0, f"model.config = {settings.model.config}")
-    if not own or "can't allocate memory" in reason:
+    if not own:
         return error  # nothing of the user's: a fault of ours
+    if isinstance(error, MemoryError) or "can't allocate memory" in reason:
+        reason = "there is not enough memory for it"
     return LstError(
         f"detectron2 cannot build the network: {reason}",
         "check model.config and the keys of [detectron2]: " + ", ".join(own)[:500],

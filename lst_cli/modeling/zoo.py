@@ -1,33 +1,14 @@
-"""detectron2's YAML configs, its own and the user's: data only, whatever their tags say."""
+"""Configs of detectron2's model zoo over its defaults."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
-import detectron2
-import yaml
 from detectron2.config import CfgNode
 
 from lst_cli.errors import LstError
-from lst_cli.files import read_regular
-from lst_cli.settings.nested import merge, shorten
-
-CONFIGS = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-
-_BASE = "_BASE_"
-_LARGEST = 2**20  # bytes
-_DEEPEST = 20
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
-    """Plain values; an alias could stand for the same list a million million times."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read")
-        return super().compose_node(parent, index)
+from lst_cli.modeling.zoo_files import read_config
+from lst_cli.settings.nested import shorten
 
 
 def merge_config(cfg: CfgNode, name: str) -> None:
@@ -35,13 +16,13 @@ def merge_config(cfg: CfgNode, name: str) -> None:
 
     Args:
         cfg: The defaults; changed in place.
-        name: A file below `CONFIGS`, or anywhere.
+        name: A file of the model zoo, or anywhere.
 
     Raises:
         LstError: If the file, or one that it is based on, is missing, no plain YAML, or has a key
             or a value that detectron2 does not know.
     """
-    table = _read(CONFIGS / name, ())
+    table = read_config(name)
     if table.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise LstError(
             f"model.config: {name}: VERSION {shorten(table['VERSION'])}, not {cfg.VERSION}",
@@ -56,63 +37,3 @@ def merge_config(cfg: CfgNode, name: str) -> None:
             f"model.config: {name}: {reason[:200]}",
             "see detectron2/config/defaults.py for its keys",
         ) from error
-
-
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    where = f"model.config: {path}"
-    if above:
-        where += f", the {_BASE} of {above[-1]}"
-    try:
-        real = path.resolve()
-        data = read_regular(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise LstError(
-            f"{where}: no such file", f"choose one of the files below {CONFIGS}"
-        ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LstError(f"{where}: cannot be read: {reason}", "give a YAML file") from error
-    if real in above or len(above) > _DEEPEST:
-        raise LstError(f"{where}: is based on itself", f"remove the {_BASE} of one of the files")
-    if len(data) > _LARGEST:
-        raise LstError(f"{where}: larger than {_LARGEST:,} bytes", "give a YAML file of detectron2")
-    table = _parse(data, where)
-    bases = table.pop(_BASE, [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise LstError(
-            f"{where}: {_BASE}: should be a file, got {shorten(bases)}", f"correct {path}"
-        )
-    below: dict[str, Any] = {}
-    for base in bases:
-        if "://" in base:
-            raise LstError(f"{where}: {_BASE}: {base[:100]} is no file", "download it")
-        below = merge(below, _read(path.parent / Path(base).expanduser(), (*above, real)))
-    return merge(below, table)
-
-
-def _parse(data: bytes, where: str) -> dict[str, Any]:
-    hint = "give a YAML file of detectron2 with plain values"
-    try:
-        table = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise LstError(f"{where}{place}: no plain YAML: {problem[:200]}", hint) from error
-    except RecursionError as error:
-        raise LstError(f"{where}: nested too deep", hint) from error
-    except ValueError as error:  # no UTF-8, or a date that does not exist
-        raise LstError(f"{where}: no plain YAML: {str(error)[:200]}", hint) from error
-    if not isinstance(table, dict) or not _is_plain(table, _DEEPEST):
-        raise LstError(f"{where}: holds no table of plain values", hint)
-    return table
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return True
-    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-        return False
-    inside = value.values() if isinstance(value, dict) else value
-    return depth > 0 and all(_is_plain(one, depth - 1) for one in inside)

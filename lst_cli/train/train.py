@@ -14,6 +14,7 @@ from typing import Any, Literal
 from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
+from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.diff import ChangedSetting, differences
 from lst_cli.settings.models import NewRows, Settings
 from lst_cli.settings.nested import toml_value
@@ -60,6 +61,7 @@ def dry_run(
         LstError: If the phase cannot be trained now.
     """
     _require_trainable(workspace, phase, settings)
+    read_config(settings.model.config)  # is it there, and plain YAML?
     inputs = read_training_input(workspace)
     if warn is not None and (missing := inputs.paths.find_missing(workspace.split.train.path)):
         warn(f"{missing.sentence}; {in_split(missing).hint}")

@@ -131,7 +131,8 @@ def test_whole_images_are_measured_side_by_side() -> None:
     from pycocotools import mask as mask_api
 
     from lst_cli.evaluate.box_masks import encode_box_masks
-    from lst_cli.modeling.build import CONFIGS, build_model
+    from lst_cli.modeling.build import build_model
+    from lst_cli.modeling.zoo_files import configs
     from lst_cli.settings.load import build_settings
 
     torch.manual_seed(0)
@@ -143,9 +144,7 @@ def test_whole_images_are_measured_side_by_side() -> None:
 
     def build_theirs(detections: int) -> Any:
         cfg = get_cfg()
-        cfg.merge_from_file(
-            str(CONFIGS / "COCO-InstanceSegmentation" / "mask_rcnn_R_50_FPN_1x.yaml")
-        )
+        cfg.merge_from_file(f"{configs()}/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
         cfg.MODEL.DEVICE = "cpu"
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.05
         cfg.TEST.DETECTIONS_PER_IMAGE = detections

@@ -251,3 +251,24 @@ def test_iterations_are_not_said_to_be_of_so_many_images_in_all(
     words = ("train-base", "--dry-run", "-w", workspace.root, "--set")
     assert "each of 8 images" in lst(*words, "base.batch_size=8").out
     assert "each of 1 image\n" in lst(*words, "base.batch_size=1").out
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("/etc/passwd", "model.config: /etc/passwd"),
+        ("gone.yaml", "no such file"),
+        ("/dev/zero", "it is a device"),
+        (".", "it is a directory"),
+    ],
+)
+def test_a_dry_run_refuses_a_config_that_the_run_would_refuse(
+    lst: Lst, workspace: Workspace, config: str, words: str
+) -> None:
+    pytest.importorskip("detectron2")
+    outcome = lst(
+        "train-base", "--dry-run", "-w", workspace.root, "--set", f"model.config={config}"
+    )
+    assert outcome.code == 1
+    assert "model.config" in outcome.error
+    assert words in outcome.error

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.modeling.zoo import CONFIGS, merge_config
+from lst_cli.modeling import build
+from lst_cli.modeling.zoo import merge_config
+from lst_cli.modeling.zoo_files import configs
+from lst_cli.settings.load import load_settings
 
 pytestmark = pytest.mark.engine
 
@@ -35,14 +38,32 @@ def refusal(name: object) -> str:
     return message
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_cfg: object) -> None:
+        raise error
+
+    monkeypatch.setattr(build, "build_from_registry", fail)
+    settings = load_settings(None, ["preset=lite", "detectron2.MODEL.FPN.OUT_CHANNELS=99999999"])
+    with pytest.raises(LstError, match="there is not enough memory for it") as caught:
+        build.build_model(settings, 3)
+    assert "MODEL.FPN.OUT_CHANNELS" in (caught.value.hint or "")
+
+
 def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it() -> None:
     from detectron2.config import get_cfg
 
-    names = [str(p.relative_to(CONFIGS)) for p in CONFIGS.glob("*InstanceSegmentation/*.yaml")]
+    folder = configs()
+    assert folder is not None
+    names = [str(p.relative_to(folder)) for p in folder.glob("*InstanceSegmentation/*.yaml")]
     assert len(names) > 5
     for name in [*names, "Base-RCNN-FPN.yaml"]:
         theirs = get_cfg()
-        theirs.merge_from_file(str(CONFIGS / name), allow_unsafe=False)
+        theirs.merge_from_file(str(folder / name), allow_unsafe=False)
         assert merged(name) == theirs
 
 
