@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.report import report
 from lst_cli.settings import renamed
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
@@ -146,6 +147,11 @@ def test_a_finished_phase_of_a_removed_option_is_built_on_and_one_under_way_is_n
     assert removed_settings(workspace.require_done(1)) == removed
     assert removed_settings(workspace.require_done(0)) == {}  # of the base it decided nothing
     assert workspace.trained_settings(1) == settings
+    notes = report._notes(workspace, [workspace.require_done(phase) for phase in (0, 1)])
+    assert [one for one in notes if "is gone" in one] == [
+        f"Phase 1 was trained with {key} = {value:g}, an option that is gone."
+        for key, value in removed.items()
+    ]
     train_phase(workspace, 2, settings)
     edit(workspace, 2, lambda table: table["step"].update(change), done=False, model_sha256=None)
     with pytest.raises(
