@@ -193,8 +193,8 @@ def _tensors(content: Any) -> tuple[dict[str, Tensor], Naming]:
     if len(found) < len(arrays):
         raise WeightsError("it has an array without numbers", _SAVE)
     if not found:
-        keys = ", ".join(str(key)[:40] for key in list(table)[:5]) or "nothing"
-        raise WeightsError(f"it holds no weights, but {keys}", _SAVE)
+        keys = ", ".join(str(key)[:40] for key in list(table)[:5])
+        raise WeightsError(f"it holds no weights{keys and ', but ' + keys}", _SAVE)
     if naming == "exact" and not wrapped and not any("." in name for name in found):
         naming = "caffe2"  # torch's names have dots
     return found, naming

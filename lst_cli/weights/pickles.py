@@ -179,7 +179,7 @@ class _DType:
     def __init__(self, code: Any, *_flags: Any) -> None:
         text = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(text, str) or text.lstrip("<>=|") not in _NUMBERS:
-            raise WeightsError(f"its arrays hold {_word(text)}, which is no number")
+            raise WeightsError(f"its arrays hold {_word(text)}, which is no plain number")
         self.code = text.lstrip("<>=|")
         self.order = ">" if text[0] == ">" else "<"
 

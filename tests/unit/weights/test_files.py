@@ -180,10 +180,11 @@ OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
     "gguf": (lambda: b"GGUF\3\0", "GGUF"),
     "noise": (lambda: bytes(range(255, 128, -1)), "damaged"),
     "only settings": (lambda: torch_bytes({"optimizer": {"lr": 0.1}, "epoch": 3}), "optimizer"),
+    "an empty table": (lambda: torch_bytes({}), "it holds no weights$"),
     "a list": (lambda: pickle.dumps([1.0]), "no table"),
     "a whole model": (lambda: torch_bytes(Small()), "it would run"),
     "an empty archive": (lambda: zipped(a__data_DOT_pkl=b"N."), "no table"),
-    "objects": (lambda: pickle.dumps({"model": {"a": np.array([None])}}), "no number"),
+    "objects": (lambda: pickle.dumps({"model": {"a": np.array([None])}}), "no plain number"),
     "infinite": (
         lambda: save({n: t * float("nan") for n, t in TENSORS.items()}),
         "not finite",
