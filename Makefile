@@ -40,7 +40,7 @@ lint: setup ## look at format, style and spelling, change nothing
 	@$(python) -m ruff check .
 	@$(python) -m codespell_lib .ci docs lst_cli tests Makefile pyproject.toml *.md
 
-format: setup ## format, and mend what can be mended by itself
+format: setup ## format, and fix what can be fixed automatically
 	@$(python) -m ruff check --fix --quiet . || true
 	@$(python) -m ruff format .
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LstError(Exception):
-    """A problem the user can mend, told in one line.
+    """A problem that the user can fix, in one line.
 
     The command line turns it into a red line, its hint into a second one, and
     exits with a code that is not 0. Everything else is a bug and keeps its
@@ -12,7 +12,7 @@ class LstError(Exception):
 
     Args:
         message: What is wrong, naming the offending file, class or value.
-        hint: What mends it, preferably a command to paste.
+        hint: How to fix it, preferably a command to paste.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

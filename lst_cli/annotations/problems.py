@@ -22,13 +22,13 @@ class Problem:
     """One kind of problem with all places where it was met.
 
     Attributes:
-        severity: "error" must be mended before training; "warning" may be what
+        severity: "error" must be fixed before training; "warning" may be what
             the user wants; "info" only tells what will be done.
         kind: A short name that scripts can rely on, such as "box-no-area".
         message: One sentence with the count.
         count: How many records or files it concerns.
         examples: At most `EXAMPLES` of them.
-        hint: What mends it, if one thing does.
+        hint: How to fix it, if one thing does.
         where: The file or files it was found in.
     """
 

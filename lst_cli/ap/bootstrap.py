@@ -1,4 +1,4 @@
-"""How sure an AP is: the same evaluation over images drawn anew, with replacement.
+"""How sure an AP is: the same evaluation over images resampled with replacement.
 
 Matching is done once. A resample only weighs images, and with them detections and annotations,
 so that two hundred evaluations cost as much as one. Comparing two sets of detections on the

@@ -18,7 +18,7 @@ lvis-api. The first line that fits names the error, in the order of TIDE's own p
 An annotation that nothing matched is *missed*, unless a localisation or classification error
 points at it, that is, overlaps no other of that kind more.
 
-The price of a kind, dAP50, is AP50 after an oracle has mended all errors of that kind and no
+The price of a kind, dAP50, is AP50 after an oracle has fixed all errors of that kind and no
 other, minus AP50:
 
 - localisation: the detection becomes right where it stands in the order of scores. If a detection
@@ -80,7 +80,7 @@ class ErrorShares(_Record):
         AP50: Their AP at IoU 0.5 as it is; None if none has ground truth.
         counts: Errors of each kind: detections by the class they claim, missed annotations by
             their own.
-        dAP50: What AP50 would gain if the errors of one kind were mended; None likewise.
+        dAP50: What AP50 would gain if the errors of one kind were fixed; None likewise.
     """
 
     classes: Count
@@ -235,12 +235,12 @@ def name_errors(matches: Matches) -> Errors:
 
 
 def mended_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArray[np.float64]:
-    """AP50 of every class after an oracle has mended one kind of error.
+    """AP50 of every class after an oracle has fixed one kind of error.
 
     Args:
         matches: See `match_detections`.
         errors: See `name_errors`.
-        kind: What is mended; None for nothing.
+        kind: What is fixed; None for nothing.
 
     Returns:
         Shape (K,); nan where there is no ground truth before.

@@ -29,7 +29,7 @@ class BinMetrics(_Record):
         AP: Mean over IoU 0.50 to 0.95; None if no class has ground truth.
         AP50: At IoU 0.50.
         AP75: At IoU 0.75.
-        interval: Of AP, 95 %, by images drawn anew; None if not known.
+        interval: Of AP, 95 %, over resampled images; None if not known.
     """
 
     bin: str
@@ -73,7 +73,7 @@ class Scores(_Record):
         APc: Common classes.
         APf: Frequent classes.
         AR: Recall, mean over classes and IoU thresholds.
-        interval: Of AP, 95 %, by images drawn anew; None if not known.
+        interval: Of AP, 95 %, over resampled images; None if not known.
         bins: AP by training instances; empty where these are not known.
         per_class: AP by category_id, of the classes with ground truth.
     """

@@ -49,7 +49,7 @@ class CheckReport:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """The problems that must be mended first."""
+        """The problems that must be fixed first."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     def as_dict(self) -> dict[str, Any]:

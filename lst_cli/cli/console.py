@@ -85,7 +85,7 @@ def warn(text: str) -> None:
 
 
 def show_error(message: str, hint: str | None) -> None:
-    """Print an error and what mends it, one line each."""
+    """Print an error and its hint, one line each."""
     # One line, even if a library put line breaks into its message, or a file a long name.
     line = " ".join(message.split())
     _say(f"error: {line if len(line) <= _LONGEST else line[:_LONGEST] + '...'}", "red")

@@ -105,7 +105,7 @@ dry_run_option = click.option(
 )
 
 restart_option = click.option(
-    "--restart", is_flag=True, help="Throw away a phase that is under way and start it anew."
+    "--restart", is_flag=True, help="Throw away a phase that is under way and start it again."
 )
 
 train_option = click.option(

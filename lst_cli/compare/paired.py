@@ -40,7 +40,7 @@ class Estimate(_Record):
 
     Attributes:
         AP: The mean; None if no class has ground truth.
-        interval: Its 95 % interval over images drawn anew.
+        interval: Its 95 % interval over resampled images.
     """
 
     AP: Fraction | None
@@ -52,7 +52,7 @@ class Difference(_Record):
 
     Attributes:
         AP: The difference; None if no class has ground truth.
-        interval: Its 95 % interval over the same images drawn anew for both.
+        interval: Its 95 % interval over the same resampled images.
         clear: Whether the interval leaves 0 out.
     """
 
@@ -133,7 +133,7 @@ class Comparison(_Record):
         annotations: The validation file.
         images: Its images.
         classes: Classes that all runs have seen.
-        resamples: How often images were drawn anew for the intervals.
+        resamples: How often images were resampled for the intervals.
         runs: What is compared; differences are against the first.
         rows: The numbers.
         notes: What a reader should know.
@@ -156,7 +156,7 @@ class ClassAp:
 
     Attributes:
         ap: By threshold, shape (K,); nan for no ground truth.
-        resampled: By threshold, on images drawn anew, shape (B, K).
+        resampled: By threshold, on resampled images, shape (B, K).
     """
 
     ap: Mapping[Threshold, NDArray[np.float64]]

@@ -83,7 +83,7 @@ def _describe(workspace: Workspace, phase: int) -> dict[str, str]:
         for key, value in values(completed(workspace.require_done(phase)), "weights").items():
             if not key.startswith("base."):
                 table[key] = _shown(value)
-    # Those of [eval] are chosen anew with each evaluation.
+    # Those of [eval] are chosen for each evaluation.
     made = load_metrics(workspace, phase)
     if made is not None and made.made_with:
         for key, value in made.made_with.items():

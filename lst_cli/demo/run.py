@@ -70,7 +70,7 @@ def run_demo(
     Args:
         workspace: Where everything goes, the drawn set included.
         settings: From `Workspace.settings` after `prepare_demo`.
-        events: Whom to tell.
+        events: Progress callbacks.
 
     Returns:
         Metrics of every phase, and the report's files.

@@ -45,12 +45,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     _save(path, _contiguous(tensors), {})
 
 
-def load_model(path: Path, mend: str) -> dict[str, Tensor]:
+def load_model(path: Path, hint: str) -> dict[str, Tensor]:
     """Read a model's weights.
 
     Args:
         path: Its file.
-        mend: The command that makes it anew, for the error.
+        hint: The command that makes it again, for the error.
 
     Raises:
         LstError: If it is missing or cut short.
@@ -59,9 +59,9 @@ def load_model(path: Path, mend: str) -> dict[str, Tensor]:
         require_regular(path)
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError as error:
-        raise LstError(f"{path}: missing", mend) from error
+        raise LstError(f"{path}: missing", hint) from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise LstError(f"{path}: not a whole checkpoint: {error}", mend) from error
+        raise LstError(f"{path}: not a whole checkpoint: {error}", hint) from error
     return tensors
 
 
@@ -119,25 +119,25 @@ def save_training_state(
     _save(path, tensors, {**metadata, _DIGEST: _digest(tensors, metadata)})
 
 
-def load_training_state(path: Path, mend: str) -> TrainingState:
+def load_training_state(path: Path, hint: str) -> TrainingState:
     """Read the state of an interrupted phase.
 
     Args:
         path: Its file.
-        mend: The command that begins the phase again, for the error.
+        hint: The command that begins the phase again, for the error.
 
     Raises:
         LstError: If it is cut short, was changed, or is no training state.
     """
-    tensors = load_model(path, mend)
+    tensors = load_model(path, hint)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
     digest = metadata.pop(_DIGEST, None)
     if metadata.keys() != _METADATA:
-        raise LstError(f"{path}: holds weights, but no training state", mend)
+        raise LstError(f"{path}: holds weights, but no training state", hint)
     # lst 0.1 wrote no digest.
     if digest is not None and digest != _digest(tensors, metadata):
-        raise LstError(f"{path}: changed or damaged after lst wrote it", mend)
+        raise LstError(f"{path}: changed or damaged after lst wrote it", hint)
     try:
         state = TrainingState(
             iteration=int(metadata["iteration"]),
@@ -149,10 +149,10 @@ def load_training_state(path: Path, mend: str) -> TrainingState:
             verified=digest is not None,
         )
     except (ValueError, TypeError, RecursionError) as error:
-        raise LstError(f"{path}: no training state: {error}", mend) from error
+        raise LstError(f"{path}: no training state: {error}", hint) from error
     known = len(state.model) + len(state.optimizer) + len(state.average)
     if known < len(tensors) or state.iteration < 0 or not 0 <= state.seconds < math.inf:
-        raise LstError(f"{path}: no training state: other tensors or numbers", mend)
+        raise LstError(f"{path}: no training state: other tensors or numbers", hint)
     return state
 
 

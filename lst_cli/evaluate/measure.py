@@ -41,7 +41,7 @@ class Measured:
     Attributes:
         matches: What became of each detection.
         result: AP of each class and lvis-api's means.
-        resampled: AP of each class over images drawn anew, shape (B, K).
+        resampled: AP of each class over resampled images, shape (B, K).
     """
 
     matches: Matches

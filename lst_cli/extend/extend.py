@@ -79,7 +79,7 @@ def extend_workspace(
         names: The classes to learn; by default all annotated ones, none of which may be known.
         finetune: Whether the phase is trained as others are, instead of learned instantly.
         skip_unusable: Whether annotations that cannot be used are left out.
-        events: Whom to tell.
+        events: Progress callbacks.
 
     Returns:
         The classes and the finished phase.

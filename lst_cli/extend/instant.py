@@ -44,7 +44,7 @@ class InstantClasses:
         split: The split that has this phase.
         settings: Settings of today: device and workers.
         inputs: Training annotations, the phase's included.
-        events: Whom to tell.
+        events: Progress callbacks.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ def write_instant_model(
         split: The split that has this phase; the workspace's own need not yet.
         settings: Settings of today: device and workers.
         inputs: Training annotations, the phase's included.
-        events: Whom to tell.
+        events: Progress callbacks.
 
     Returns:
         How the rows came about.

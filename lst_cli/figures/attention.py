@@ -69,7 +69,7 @@ class Layout:
 
 
 def load_attention(
-    path: Path, phase: int, classes: Sequence[str], base_classes: Sequence[str], mend: str
+    path: Path, phase: int, classes: Sequence[str], base_classes: Sequence[str], hint: str
 ) -> Attention:
     """Read and check the attention of a phase.
 
@@ -78,7 +78,7 @@ def load_attention(
         phase: The phase.
         classes: Names of its classes in class order.
         base_classes: Names of the base classes in class order.
-        mend: What writes the file anew, for the error.
+        hint: What writes the file again, for the error.
 
     Raises:
         LstError: If the file is damaged, or is not of these classes.
@@ -105,7 +105,7 @@ def load_attention(
             raise ValueError("every row is zero")
     except Exception as error:  # numpy evaluates the head as Python, and raises what that does
         reason = getattr(error, "strerror", None) or error
-        raise LstError(f"{path}: no attention of phase {phase}: {reason}", mend) from error
+        raise LstError(f"{path}: no attention of phase {phase}: {reason}", hint) from error
     return Attention(
         phase,
         tuple(name for name, use in zip(classes, known, strict=True) if use),

@@ -23,7 +23,7 @@ class PhaseStatus:
 
     Attributes:
         phase: t; 0 is the base.
-        state: What became of it; outdated if the phase before it was trained anew.
+        state: What became of it; outdated if the phase before it was trained again.
         classes: Classes that arrive in it.
         instances: (fewest, most) training instances of these.
         entries: Entries an epoch, replay included; None for a base not begun.

@@ -26,14 +26,14 @@ def load_network(
         LstError: If the file is missing, cut short, or of another network.
     """
     model = build_model(settings, classes, rois_per_image=rois_per_image)
-    mend = f"move {weights.parent} elsewhere and train that phase again"
-    tensors = load_model(weights, mend)
+    hint = f"move {weights.parent} elsewhere and train that phase again"
+    tensors = load_model(weights, hint)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise LstError(
             f"{weights} does not fit the settings: {_first_mismatch(error)}",
-            f"use the [model] and [detectron2] settings of the base phase, or {mend}",
+            f"use the [model] and [detectron2] settings of the base phase, or {hint}",
         ) from error
     return model
 

@@ -80,14 +80,14 @@ def load_generator(
         LstError: If the file is damaged or was trained with other settings.
     """
     built = build_generator(settings, features, base_classes, torch.Generator())
-    mend = f"move {path} elsewhere to start with a fresh generator"
-    state = load_model(path, mend)
+    hint = f"move {path} elsewhere to start with a fresh generator"
+    state = load_model(path, hint)
     try:
         built.load_state_dict(state)
     except RuntimeError as error:
         raise LstError(
             f"{path} does not fit the settings: it was trained with another mwg.form, or with "
             "mwg.background_share = 0 where it is not 0 now, or the other way round",
-            f"put them back, or {mend}",
+            f"put them back, or {hint}",
         ) from error
     return built

@@ -89,7 +89,7 @@ def train_phase(
         weights: Initial weights of the base phase.
         restart: Whether a phase under way is thrown away.
         image_passes: Images to show, instead of so many epochs.
-        events: Whom to tell.
+        events: Progress callbacks.
 
     Returns:
         The manifest of the finished phase.

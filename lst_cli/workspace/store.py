@@ -122,12 +122,12 @@ class Workspace:
         Raises:
             LstError: If there is none or it cannot be read.
         """
-        mend = "lst split --train TRAIN.json --val VAL.json --images DIR"
+        hint = "lst split --train TRAIN.json --val VAL.json --images DIR"
         if not self.layout.split.exists():
-            raise LstError(f"{self.root} holds no split yet", mend)
-        split = load_record(Split, self.layout.split, mend, FORMATS)
+            raise LstError(f"{self.root} holds no split yet", hint)
+        split = load_record(Split, self.layout.split, hint, FORMATS)
         if problem := split.find_problem():
-            raise LstError(f"{self.layout.split}: {problem}", mend)
+            raise LstError(f"{self.layout.split}: {problem}", hint)
         return split
 
     def save_split(self, split: Split) -> None:
