@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -34,9 +34,22 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    _later_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that came later; where they are empty, a record is written and digested as before."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = dump(self)
+        for name in self._later_fields:
+            if not getattr(self, name):
+                record.pop(name, None)
+        return record
+
 
 class InputFile(Record):
     """An annotation file, and how to tell whether it is still the same."""
+
+    _later_fields = ("skipped",)
 
     path: str
     sha256: Sha256
@@ -45,14 +58,6 @@ class InputFile(Record):
     instances: Count
     skipped: dict[str, Count] = {}
     """Annotations left out by `--skip-unusable`, by kind of fault; empty if there are none."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A file of which nothing is left out is written, and digested, as before there was this.
-        record: dict[str, Any] = dump(self)
-        if not self.skipped:
-            record.pop("skipped", None)
-        return record
 
 
 class ClassRecord(Record):
@@ -98,6 +103,8 @@ class Split(Record):
     which `up_to` can take away again.
     """
 
+    _later_fields = ("extensions",)
+
     format: int = FORMAT
     train: InputFile
     val: InputFile
@@ -110,14 +117,6 @@ class Split(Record):
     left_out_instances: Count
     phases: tuple[PhasePlan, ...]
     extensions: tuple[Extension, ...] = ()
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_extensions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without extensions a split is written, and digested, as before there were any.
-        record: dict[str, Any] = dump(self)
-        if not self.extensions:
-            record.pop("extensions", None)
-        return record
 
     def find_problem(self) -> str | None:
         """What does not go together in it: the key and why; None if all does."""

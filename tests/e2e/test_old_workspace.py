@@ -2,9 +2,8 @@
 
 `tests/data/workspace-0.1.tar.xz` was made with commit c4a336b, from the drawn set that is in it:
 six classes, b = 3 and two phases of a very thin ResNet-50. Phases 0 and 1 are trained and
-evaluated;
-phase 2 (`lst step --mwg`) was killed after its save at iteration 4 of 9. `expected/` holds what the
-same commit made of phase 2 without an interruption.
+evaluated; phase 2 (`lst step --mwg`) was killed after its save at iteration 4 of 9. `expected/`
+holds what the same commit made of phase 2 without an interruption.
 """
 
 from __future__ import annotations
