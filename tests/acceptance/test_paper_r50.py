@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def draw_set(directory: Path, *, images: int, repeats: int, first_id: int = 1) -
     rng = np.random.default_rng(first_id)
     directory.mkdir(parents=True)
     height, width = SIDES
-    annotations, records = [], []
+    annotations: list[Any] = []
+    records: list[Any] = []
     for image in range(first_id, first_id + images):
         Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(
             directory / f"{image:06d}.jpg"

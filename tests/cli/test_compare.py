@@ -59,7 +59,7 @@ def evaluate(workspace: Workspace, phase: int, found: list[dict[str, Any]]) -> P
         {"phase": t, "classes": len(group), "with_ground_truth": 0, "AP": None}
         for t, group in enumerate(workspace.split.groups[: phase + 1])
     ]
-    part = {**dict.fromkeys(names), "bins": [], "groups": groups, "per_class": {}}
+    part: dict[str, Any] = {**dict.fromkeys(names), "bins": [], "groups": groups, "per_class": {}}
     record = {"format": 1, "phase": phase, "images": 8, "detections": len(found), "seconds": 1.0,
               "federated": True, "segm": part, "bbox": part}  # fmt: skip
     save_json(record, workspace.phase(phase).metrics)

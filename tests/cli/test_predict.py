@@ -139,7 +139,7 @@ def test_pictures_and_numbers_are_written_and_shown(
     assert (turned["width"], turned["height"]) == (60, 80)
     with Image.open(folder / "b.jpg") as picture:
         assert picture.size == (480, 640)
-        red, _, blue = picture.convert("RGB").getpixel((200, 280))  # type: ignore[misc]
+        red, _, blue = picture.convert("RGB").getpixel((200, 280))
     assert abs(red - blue) > 20  # in the mask
     assert [(one["class"], one["category_id"], one["score"]) for one in turned["objects"]] == [
         ("class 7", 7, 0.8), ("class 6", 6, 0.6), ("class 7", 7, 0.4),
@@ -291,9 +291,8 @@ def test_where_no_image_can_be_used_nothing_is_written(
 @pytest.fixture
 def undrawable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of `b.jpg` no picture can be made."""
+    from lst_cli.display.panels import draw_predictions as draw
     from lst_cli.predict import predict
-
-    draw = predict.draw_predictions
 
     def fail(panel: Any, **options: Any) -> bytes:
         if panel.title.endswith("b.jpg"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.split import split
+from lst_cli.errors import LstError
 from lst_cli.workspace.store import Workspace
 
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -79,7 +79,7 @@ def test_a_worker_ends_by_the_signal_without_a_word(
         worker.terminate()
         worker.join(10)
         codes.append(worker.exitcode)
-        raise split.LstError("enough", "lst")
+        raise LstError("enough", "lst")
 
     monkeypatch.setattr("lst_cli.report.status.read_status", with_a_worker)
     assert lst("status", "-w", workspace.root).code == 1

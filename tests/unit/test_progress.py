@@ -26,4 +26,4 @@ def test_what_work_is_part_of_stands_before_its_name() -> None:
 
 def test_silence_takes_what_every_progress_takes() -> None:
     progress: Progress = silent
-    assert progress("images", 1, None) is None  # type: ignore[func-returns-value]
+    assert progress("images", 1, None) is None

@@ -145,7 +145,7 @@ def files(draw: st.DrawFn) -> str:
         )
         for row in range(count)
     ]
-    top = {"images": images, "categories": categories, "annotations": annotations}
+    top: dict[str, Any] = {"images": images, "categories": categories, "annotations": annotations}
     for name in draw(st.lists(st.sampled_from(["info", "licenses", "videos"]), unique=True)):
         top[name] = draw(EXTRA)
     ordered = dict(draw(st.permutations(list(top.items()))))

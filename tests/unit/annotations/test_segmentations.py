@@ -56,7 +56,7 @@ def test_anything_else_is_refused(raw: bytes) -> None:
 
 
 def test_polygons_that_enclose_nothing_are_left_out() -> None:
-    polygons: list[list[float]] = [[], [1, 1, 2, 2], SQUARE, [1, 1, 2, 2, 3, 3, 4]]
+    polygons: list[list[float]] = [[], [1.0, 1, 2, 2], [*SQUARE], [1.0, 1, 2, 2, 3, 3, 4]]
     assert usable_polygons(polygons) == [SQUARE]
 
 

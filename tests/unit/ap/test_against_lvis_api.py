@@ -49,7 +49,7 @@ def federated_sets(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]
     image_ids = some([-3, 0, 1, 2, 10**12, 2**62], 4)
     category_ids = some([-1, 0, 1, 2, 1203], 3)
     a_box = boxes(SHAPES[:2] if crowded else SHAPES)
-    some_classes = st.lists(st.sampled_from(category_ids), max_size=2)
+    some_classes: Any = st.lists(st.sampled_from(category_ids), max_size=2)
     images = [
         {
             "id": image_id,
@@ -83,7 +83,7 @@ def federated_sets(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]
     for _ in range(draw(st.integers(1, 12))):
         image_id, category_id = draw(where)
         box = draw(a_box)
-        if annotations and draw(st.booleans()):
+        if len(annotations) > 0 and draw(st.booleans()):
             near = draw(st.sampled_from(annotations))
             image_id, category_id = near["image_id"], near["category_id"]
         shape = {"size": [HEIGHT, WIDTH], "counts": rle_of(*box)}

@@ -171,7 +171,7 @@ def test_of_equal_scores_the_earlier_stay() -> None:
     assert rows_under_cap(Cap(1, 1), image[:0], classes[:0], scores[:0]).tolist() == []
 
 
-def best(cap: int | None, rows: list[int], group: list[int], scores: list[float]) -> list[int]:
+def best(cap: int | None, rows: list[int], group: Any, scores: Any) -> list[int]:
     kept: list[int] = []
     for key in set(group):
         members = sorted((row for row in rows if group[row] == key), key=lambda row: -scores[row])

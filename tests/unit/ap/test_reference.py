@@ -80,8 +80,8 @@ def test_classes_without_a_frequency_and_the_id_0_do_not_stop_it(
     found = Records([draw.detection(5, 1, 0.9, BOX), draw.detection(2, 1, 0.95, BOX)])
     for iou_type in ("segm", "bbox"):
         truth = build(content)
-        ours = lvis_ap(truth, found, iou_type=iou_type)  # type: ignore[arg-type]
-        theirs = reference_ap(truth, found, iou_type=iou_type)  # type: ignore[arg-type]
+        ours = lvis_ap(truth, found, iou_type=iou_type)
+        theirs = reference_ap(truth, found, iou_type=iou_type)
         assert ours.summary == theirs.summary
         assert theirs.summary["AP"] == pytest.approx(51 / 101 / 2)
 

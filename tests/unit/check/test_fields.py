@@ -17,10 +17,12 @@ from lst_cli.check.same_classes import check_same_classes
 Read = Callable[..., Dataset]
 
 
-def found(dataset: Dataset, **kwargs: Any) -> dict[str, tuple[str, int]]:
+def found(dataset: Dataset, **kwargs: Any) -> dict[str, tuple[Any, int]]:
     """Severity and count by kind; no kind may come twice."""
     problems = check_dataset(dataset, **kwargs)
-    kinds = {problem.kind: (problem.severity, problem.count) for problem in problems}
+    kinds: dict[str, tuple[Any, int]] = {
+        problem.kind: (problem.severity, problem.count) for problem in problems
+    }
     assert len(kinds) == len(problems)
     return kinds
 

@@ -19,7 +19,7 @@ Read = Callable[..., Dataset]
 URL = "http://images.cocodataset.org"
 
 
-def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> list[Dataset]:
+def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> Any:
     """Two files of these images, which are numbered from 1 and from 101."""
     found = []
     for name, images, first in (("train", train, 1), ("val", val, 101)):

@@ -75,7 +75,7 @@ def test_a_copy_may_be_off_by_a_pixel_or_a_fiftieth_but_not_by_much_of_a_small_b
 def test_doubles_are_those_that_comparing_all_with_all_finds(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     groups = random.integers(0, 3, count)
-    boxes = random.integers(0, 3, (count, 4)) * 0.4 + (0, 0, 0.8, 0.8)
+    boxes = random.integers(0, 3, (count, 4)) * 0.4 + np.array([0, 0, 0.8, 0.8])
     expected = {}
     for row in range(count):
         for first in range(row):

@@ -256,7 +256,8 @@ def show(workspace: Workspace) -> None:
     assert report._choose_images(val, classes)
     for shown in report._truth(val, range(len(val.images)), set(classes), names).values():
         for one in shown:
-            assert draw_mask(one.segmentation, 60, 80)["size"] == [60, 80]
+            drawn: Any = one.segmentation
+            assert draw_mask(drawn, 60, 80)["size"] == [60, 80]
 
 
 @pytest.mark.parametrize("where", ["train", "val"])

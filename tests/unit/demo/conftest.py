@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_tools
 
-from lst_cli.demo.draw import DemoSet, draw_demo
+from lst_cli.demo.draw import draw_demo
+from lst_cli.demo.marker import DemoSet
 
 SMALL: dict[str, Any] = {
     "classes": 10,

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, _rank_categories, draw_dem
 from lst_cli.errors import LstError
 from lst_cli.images.finder import ImageFinder
 
-TINY = {"classes": 4, "size": 64, "head": 4, "val_per_class": 1, "per_image": 2.0}
+TINY: dict[str, Any] = {"classes": 4, "size": 64, "head": 4, "val_per_class": 1, "per_image": 2.0}
 
 
 def _hashes(directory: Path) -> dict[str, str]:

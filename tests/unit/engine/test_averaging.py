@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -59,7 +61,7 @@ def test_the_average_lies_among_the_weights_that_there_were(
 
 
 def test_weights_are_replaced_only_when_the_average_is_given() -> None:
-    model = Two()
+    model: Any = Two()
     parameter = model.trained
     average = WeightAverage(model, 0.9)
     follow(average, model, [1.0, 3.0])

@@ -98,7 +98,7 @@ def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "state"
-    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
+    model: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
     place(model, torch.device("cpu"))
     optimizer = optimizer_of(kind, model)
     model(torch.rand(1, 2, 4, 4)).sum().backward()
@@ -293,7 +293,7 @@ def test_momenta_of_another_network_are_refused(name: str, tensor: Any, why: str
 
 
 def test_a_running_average_is_kept_beside_the_weights(tmp_path: Path) -> None:
-    model = network(0)
+    model: Any = network(0)
     optimizer = optimizer_of("sgd", model)
     average = WeightAverage(model, 0.9)
     for seed in range(3):
@@ -304,7 +304,7 @@ def test_a_running_average_is_kept_beside_the_weights(tmp_path: Path) -> None:
     state = load_training_state(path, "mend")
     assert all(torch.equal(state.model[n], t) for n, t in model.state_dict().items())
     assert state.average.keys() == average.state().keys()
-    other = network(1)
+    other: Any = network(1)
     resumed = WeightAverage(other, 0.9)
     resumed.restore(state.average)
     resumed.give()

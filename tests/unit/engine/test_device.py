@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_a_device_is_described() -> None:
 
 
 def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+    network: Any = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
     network.register_buffer("kept", torch.rand(2, 2, 2, 2, 2))  # as kept support features are
     images = torch.rand(2, 3, 8, 8)
     before = network(images)

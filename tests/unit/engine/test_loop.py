@@ -229,10 +229,11 @@ def test_an_image_that_cannot_be_read_saves_what_was_trained() -> None:
 
     saved: list[int] = []
     schedule = plain()
-    model = Line()
+    model: Any = Line()
+    batches: Any = broken()
     with pytest.raises(LstError, match="image 7 is gone"):
         train(
-            model, broken(), build_optimizer(model, schedule), NO_SCALER, schedule, phase=0,
+            model, batches, build_optimizer(model, schedule), NO_SCALER, schedule, phase=0,
             start=0, iterations=5, seed=0, seconds=0.0, distillation=None,
             on_iteration=lambda report: None, save=lambda done, seconds: saved.append(done),
         )  # fmt: skip

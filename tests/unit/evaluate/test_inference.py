@@ -14,6 +14,7 @@ from pycocotools import mask as mask_api
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.evaluate import inference as predicting
+from lst_cli.evaluate.box_masks import encode_box_masks
 from lst_cli.evaluate.inference import Detection, predict_rows
 from lst_cli.modeling.build import build_model
 from lst_cli.samples.mapper import Mapper
@@ -238,7 +239,7 @@ def test_masks_are_encoded_while_the_model_is_at_work(
 ) -> None:
     # The first image's masks wait for the model to begin with the second one.
     began = threading.Event()
-    detect, encode = model.detect, predicting.encode_box_masks
+    detect, encode = model.detect, encode_box_masks
     order: list[str] = []
 
     def detect_and_tell(batch: Any) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ def _point(phase: int, ap: float, **more) -> AblationPoint:
     return AblationPoint(phase, ap, ap / 2, 0.75 * ap, counts, **more)
 
 
-def _ablation(figure: str = "distill", runs: int = 2, phases: int = 3, **more) -> Ablation:
+def _ablation(figure: Any = "distill", runs: int = 2, phases: int = 3, **more) -> Ablation:
     made = [
         AblationRun(
             f"run {number}", f"there/{number}",

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(theme, corner)
 def test_every_point_is_drawn_where_it_lies():
     layout = Layout(np.array([[-10.0, 4.0], [-10.0, -4.0], [10.0, 4.0], [10.0, -4.0]]), 2.0)
     pixels = np.asarray(_open(plot_attention(_attention(4), layout, scale=1)).convert("RGB"))
-    orange = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
+    orange: Any = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
     height, width = orange.shape
     quarters = [
         orange[rows, columns].sum()

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def smooth(height: int, width: int) -> np.ndarray:
     return np.stack((red, green, np.full_like(red, 40)), axis=2).astype(np.uint8)
 
 
-def save(image: Image.Image, path: Path, orientation: int | None = None, **options: object) -> Path:
+def save(image: Image.Image, path: Path, orientation: int | None = None, **options: Any) -> Path:
     if orientation is not None:
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = orientation

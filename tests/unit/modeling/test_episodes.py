@@ -221,6 +221,7 @@ def test_offsets_are_added_to_the_written_rows(five: Any) -> None:
     with episodes.rows_of(five, None):
         without = classifier.rows[3:5].detach().clone()
     with torch.no_grad():
+        assert episodes.offsets is not None
         episodes.offsets[1] += 0.25
     with episodes.rows_of(five, None):
         change = classifier.rows[3:5].detach() - without
@@ -244,7 +245,7 @@ def test_only_objects_of_new_classes_are_support(five: Any) -> None:
     ]
 
 
-def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[Any, Any]:
+def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[Any, ...]:
     """Refresh kept features that other images filled with -1; a box is known by its left edge."""
     kept = FeatureBank(classes=len(NEW), places=places, shape=(1,))
     kept.add(torch.tensor([0, 1]).repeat(places), torch.full((2 * places, 1), -1.0))
@@ -265,7 +266,7 @@ def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[An
 
 
 def crowd(labels: list[int], first: int = 0) -> Instances:
-    boxes = [[first + i, 0, first + i + 9, 9] for i in range(len(labels))]
+    boxes = [[first + i, 0.0, first + i + 9, 9] for i in range(len(labels))]
     return targets(labels, boxes)
 
 
@@ -335,4 +336,4 @@ def test_positive_proposals_are_drawn_among_those_that_overlap_by_half() -> None
 def test_no_objects_need_no_boxes() -> None:
     none = Boxes(torch.zeros(0, 4))
     for choice in ("ground-truth", "jittered", "proposals"):
-        assert len(support_boxes(none, none, choice)) == 0  # type: ignore[arg-type]
+        assert len(support_boxes(none, none, choice)) == 0

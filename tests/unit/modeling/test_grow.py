@@ -139,7 +139,7 @@ def test_growing_keeps_every_old_output_of_a_real_network(
 
     old_logits, old_deltas, old_masks, old_scale = outputs(before)
     logits, deltas, masks, scale = outputs(after)
-    same = {"atol": 1e-6, "rtol": 0.0}
+    same: Any = {"atol": 1e-6, "rtol": 0.0}
     kept = [0, 1, 2, 3, 4, 8]  # labels stay, the background is last again
     torch.testing.assert_close(logits[:, kept], old_logits, **same)
     torch.testing.assert_close(logits[:, kept] / scale, old_logits / old_scale, **same)

@@ -118,10 +118,14 @@ def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
         list_images([tmp_path / ("x" * 300)])
 
 
+def unexpected(image: LooseImage, error: LstError) -> None:
+    pytest.fail(f"{image}: {error}")
+
+
 def test_sizes_are_those_of_the_upright_images(put: Put) -> None:
     files = list_images([put("a.jpg", 8, 6), put("b.jpg", 8, 6, orientation=6)])
     done: list[tuple[str, int, int | None]] = []
-    images = measure_images(files, pytest.fail, progress=lambda *step: done.append(step))
+    images = measure_images(files, unexpected, progress=lambda *step: done.append(step))
     assert images.table.heights.tolist() == [6, 8]
     assert images.table.widths.tolist() == [8, 6]
     assert images.table.ids.tolist() == [0, 1]
@@ -140,6 +144,6 @@ def test_a_broken_header_is_told_and_the_others_are_kept(put: Put, tmp_path: Pat
 
 
 def test_no_image_at_all_is_an_empty_table() -> None:
-    images = measure_images([], pytest.fail)
+    images = measure_images([], unexpected)
     assert len(images.table) == 0
     assert images.table.heights.dtype == np.int32

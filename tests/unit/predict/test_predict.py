@@ -76,7 +76,10 @@ def three(tmp_path: Path) -> LooseImages:
     for name in "abc":
         Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / f"{name}.png")
     paths = [tmp_path / f"{name}.png" for name in "abc"]
-    return measure_images([LooseImage(path, Path(path.name)) for path in paths], pytest.fail)
+    return measure_images(
+        [LooseImage(path, Path(path.name)) for path in paths],
+        lambda image, error: pytest.fail(f"{image}: {error}"),
+    )
 
 
 def test_detections_come_to_their_image_the_best_first(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -139,7 +140,7 @@ def test_an_unreadable_image_leaves_the_older_report_as_it_is(full, make_data, t
 def test_an_image_that_cannot_be_shown_costs_its_picture_alone(make_data, panel, tmp_path):
     gone = replace(panel, image=tmp_path / "gone.jpg", title="gone.jpg")
     data = make_data(panels=[gone, panel])
-    skipped = []
+    skipped: list[Any] = []
     files = write_report(data, tmp_path / "report", skip=skipped.append)
     assert [error.message for error in skipped] == [f"no such image: {tmp_path / 'gone.jpg'}"]
     assert [key for key in files if key.startswith("panel:")] == ["panel:1"]

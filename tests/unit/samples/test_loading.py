@@ -105,7 +105,7 @@ class FewImages:
 def episodes(dataset: Any, **changes: Any) -> list[list[tuple[int, int, int]]]:
     options = {"shots": 3, "seed": 5, "start": 0, "iterations": 6, "workers": 0, **changes}
     new = options.pop("new", range(1, 4))
-    stream = iterate_support(dataset, lambda sample: {"sample": sample}, new, **options)
+    stream = iterate_support(dataset, lambda sample: {"sample": sample}, new, **options)  # type: ignore[arg-type]
     return [[item["sample"] for item in batch] for batch in stream]
 
 
@@ -152,7 +152,7 @@ def test_support_is_read_when_it_is_asked_for() -> None:
     dataset = FewImages()
     stream = iterate_support(
         dataset,  # type: ignore[arg-type]
-        lambda sample: {"sample": sample},  # type: ignore[arg-type, return-value]
+        lambda sample: {"sample": sample},  # type: ignore[arg-type]
         range(1, 4),
         shots=3,
         seed=5,

@@ -376,7 +376,7 @@ def test_the_settings_are_read_without_torch() -> None:
 
 # --- values without measure ----------------------------------------------------------------------
 
-SECTIONS = [
+SECTIONS: list[tuple[str, Any]] = [
     (name, field.annotation)
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, config.Section)

@@ -14,6 +14,7 @@ from lst_cli.check.check import check
 from lst_cli.errors import LstError
 from lst_cli.split import hold_out as recipe
 from lst_cli.split.hold_out import HeldOut, hold_out_file
+from lst_cli.train.before_training import read_checked
 
 
 def read(path: Path) -> Any:
@@ -273,7 +274,6 @@ def test_nothing_to_set_aside_is_said(small_lvis: Any, tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile_leaves_nothing(
     small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_checked = recipe.read_checked
 
     def change(path: Path, **options: Any) -> Any:
         dataset = read_checked(path, **options)

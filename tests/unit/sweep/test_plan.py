@@ -32,7 +32,7 @@ def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_wh
 ):
     settings = {"preset": "lite", "step": {"lr": 0.1, "epochs": 25.0}, "base": {"lr": 0.1}}
     plan = parse({**LST, "step": {"lr": 0.3}}, JOINT, settings=settings)
-    files = {"train": Path("t.json"), "val": Path("v.json")}
+    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     plan = choose(plan, **files, overrides=["step.lr=0.2", "base.lr=0.2"])
     own, other = (plan.settings_of(run, 7) for run in plan.runs)
     assert (own.step.lr, own.base.lr, own.step.epochs, own.seed) == (0.3, 0.2, 25.0, 7)
@@ -126,7 +126,7 @@ def test_paths_of_a_plan_are_relative_to_its_file(tmp_path: Path) -> None:
 
 def test_the_command_line_fills_what_runs_leave_open() -> None:
     plan = parse({**LST, "seeds": [9], "phases": 2}, JOINT)
-    files = {"train": Path("t.json"), "val": Path("v.json")}
+    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     plan = choose(plan, **files, b=0.25, phases=4, seeds=[1, 2], preset="lite")
     assert plan.common.b == 0.25
     assert [plan.seeds_of(run) for run in plan.runs] == [(9,), (1, 2)]
@@ -145,7 +145,7 @@ def test_the_command_line_fills_what_runs_leave_open() -> None:
     ],
 )
 def test_what_the_command_line_says_is_checked(more: dict[str, Any], message: str) -> None:
-    files = {"train": Path("t.json"), "val": Path("v.json")}
+    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     with pytest.raises(LstError, match=message):
         choose(parse(LST), **{**files, **more})
 

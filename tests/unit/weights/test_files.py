@@ -234,16 +234,16 @@ def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "7z", "zip", "tar"])
 def test_a_hint_about_a_packed_file_can_be_pasted(suffix: str, tmp_path: Path) -> None:
-    packed = {
+    pack: dict[str, Callable[[bytes], bytes]] = {
         "gz": gzip.compress,
         "bz2": bz2.compress,
         "xz": lzma.compress,
         "7z": lambda data: b"7z\xbc\xaf" + data,
         "zip": lambda data: zipped(model_DOT_pth=data),
         "tar": tarred,
-    }[suffix](b"whole")
+    }
     path = tmp_path / "my model.pth"
-    path.write_bytes(packed)
+    path.write_bytes(pack[suffix](b"whole"))
     with pytest.raises(LstError) as caught:
         require_weights(str(path))
     hint = caught.value.hint or ""

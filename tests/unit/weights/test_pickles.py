@@ -23,7 +23,7 @@ from lst_cli.weights.files import read_weights  # noqa: E402
 from lst_cli.weights.kinds import WeightsError  # noqa: E402
 from lst_cli.weights.pickles import Array, read_pickle  # noqa: E402
 
-RECONSTRUCT = np.zeros(1).__reduce__()[0]
+RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
 SCALAR = np.float32(1).__reduce__()[0]
 
 
@@ -205,7 +205,7 @@ def test_values_that_hold_each_other_cost_no_time(data: bytes) -> None:
 )
 @pytest.mark.parametrize("old", [False, True])
 def test_tensors_of_other_kinds_are_named(
-    what: str, tensor: torch.Tensor, old: bool, tmp_path: Path
+    what: str, tensor: Any, old: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.pth"
     torch.save({"a.weight": tensor}, path, _use_new_zipfile_serialization=not old)

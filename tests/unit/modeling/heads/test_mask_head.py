@@ -165,7 +165,7 @@ def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_t
         rows = torch.randn(8, FEATURES, requires_grad=True)
         x, classes = torch.randn(4000, 6, SIDE, SIDE), torch.randint(0, 8, (4000,))
         proposals = regions(*classes.tolist())
-        gradients = set()
+        gradients: set[Any] = set()
         for _ in range(4):
             rows.grad = None
             with EventStorage():
