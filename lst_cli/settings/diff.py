@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lst_cli.settings.models import Role, Section, Settings
+from lst_cli.settings.models import Role, Settings
 from lst_cli.settings.nested import flatten
 
 
@@ -22,34 +22,30 @@ class ChangedSetting(NamedTuple):
 
 
 def roles_of(key: str) -> tuple[Role, ...]:
-    """What a setting decides; one that is not known decides the weights.
+    """What a setting decides: its field says it, else its section.
 
     Example:
         >>> roles_of("base.lr"), roles_of("eval.bins"), roles_of("data.workers")
         (('weights',), ('display',), ('speed',))
     """
-    kind: type[Section] = Settings
-    roles = kind.decides
+    kind: Any = Settings
     for name in key.split("."):
         field = kind.model_fields.get(name)
         if field is None:
-            break
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and "decides" in extra:
-            return extra["decides"]  # type: ignore[return-value]
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            break  # a setting that was removed
+        if field.json_schema_extra is not None:
+            roles: tuple[Role, ...] = field.json_schema_extra["decides"]
+            return roles
+        if not hasattr(field.annotation, "decides"):
             break
         kind = field.annotation
-        roles = kind.decides
-    return roles
+    return tuple(kind.decides)
 
 
 def values(settings: Settings | Mapping[str, Any], *deciding: Role) -> dict[str, Any]:
     """Settings that decide one of some things, by dotted key, as JSON has them.
 
-    Args:
-        settings: Settings, or a nested table of them.
-        deciding: What they decide.
+    The settings may be a nested table of them.
     """
     table = settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
     return {
@@ -58,17 +54,9 @@ def values(settings: Settings | Mapping[str, Any], *deciding: Role) -> dict[str,
 
 
 def differences(
-    before: Settings | Mapping[str, Any],
-    now: Settings | Mapping[str, Any],
-    *deciding: Role,
+    before: Settings | Mapping[str, Any], now: Settings | Mapping[str, Any], *deciding: Role
 ) -> list[ChangedSetting]:
-    """Settings that decide one of some things and are not the same, by key.
-
-    Args:
-        before: Settings, or a nested table of them.
-        now: Others.
-        deciding: What they decide.
-    """
+    """Settings that decide one of some things and are not the same, ordered by key."""
     old, new = (values(one, *deciding) for one in (before, now))
     return [
         ChangedSetting(key, old.get(key), new.get(key))

@@ -1,4 +1,4 @@
-"""Settings from a preset, a `lst.toml` and the command line, with every problem told at once."""
+"""Settings from a preset, a `lst.toml` and the command line, with all problems in one error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lst_cli.settings.nested import (
     flatten,
     leaves,
     merge,
-    parse_override,
+    override_table,
     read_toml,
     shorten,
 )
@@ -27,13 +27,12 @@ from lst_cli.settings.renamed import (
     REMOVED,
     WHY_REMOVED,
     OldSettingWarning,
-    modern,
     modern_table,
     take_removed,
 )
 from lst_cli.text import did_you_mean
 
-# Keys that a setting of ours already decides: overriding them would make two truths.
+# detectron2 keys that are set from elsewhere: a second value could contradict the first.
 OWNED_DETECTRON2_KEYS = {
     "MODEL.ROI_HEADS.NUM_CLASSES": "the split",
     "MODEL.WEIGHTS": "--weights",
@@ -63,41 +62,38 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
         overrides: `key=value` words such as `base.lr=0.02`; the value is TOML, or a plain string.
 
     Raises:
-        LstError: If the file is no TOML or any value is refused; all problems at once, each
+        LstError: If the file is not TOML or any value is refused; all problems at once, each
             with its file and key.
     """
     table = _read_settings(file) if file is not None else {}
-    sources: dict[str, str] = dict.fromkeys(leaves(table), file.name if file else "")
-    for word in overrides:
-        path, value = parse_override(word)
-        if (now := modern(".".join(path), value, "--set")) is not None:
-            # A detectron2 key has dots of its own.
-            path = path if now[0] == ".".join(path) else now[0].split(".")
-            assign(table, path, now[1], word)
-            sources[now[0]] = "--set"
+    sources = dict.fromkeys(leaves(table), file.name if file else "")
+    for key, value in flatten(override_table(overrides)):
+        assign(table, key.split("."), value, key)
+        sources[key] = "--set"
     return build_settings(table, sources)
 
 
 def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
-    """Check a nested table of values and fill it up from its preset and the defaults.
+    """Check a nested table of values and add those of its preset and the defaults.
 
     Args:
         table: Values that differ from the preset, nested as in `lst.toml`.
         sources: Where a dotted key was given, for the error lines.
 
     Raises:
-        LstError: If anything is refused.
+        LstError: If any value is refused.
     """
     sources = sources or {}
-    table = _with_flat_detectron2(table)
     name = table.get("preset", "paper-r50")
     if not isinstance(name, str) or name not in PRESETS:
-        source = sources.get("preset")
+        source = _source(("preset",), sources)
+        known = ", ".join(PRESETS)
         raise LstError(
-            f"{source + ': ' if source else ''}preset: {shorten(name)} is not one of "
-            + ", ".join(PRESETS),
-            "choose one of these",
+            f"{source}preset: {shorten(name)} is not one of {known}", "choose one of these"
         )
+    if isinstance(keys := table.get("detectron2"), Mapping):
+        # Written without quotes they are nested tables.
+        table = {**table, "detectron2": dict(flatten(keys))}
     merged = merge(merge({"preset": name}, PRESETS[name]), table)
     lines = [
         f"{_source(('detectron2', key), sources)}detectron2.{key[:100]}: {reason}"
@@ -117,20 +113,12 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
 
 
 def _read_settings(file: Path) -> dict[str, Any]:
-    """Read a `lst.toml`; removed options in it have no effect any more, which is said."""
+    """Read a `lst.toml`; removed options in it have no effect any more, which is noted."""
     table, removed = take_removed(modern_table(read_toml(file), file.name))
     for key, value in removed.items():
         text = f"{file.name}: {key} = {shorten(value)} has no effect: the option {WHY_REMOVED}"
         warnings.warn(text, OldSettingWarning, stacklevel=2)
     return table
-
-
-def _with_flat_detectron2(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Join keys of `[detectron2]` that were written without quotes, hence as nested tables."""
-    keys = table.get("detectron2")
-    if not isinstance(keys, Mapping):
-        return table
-    return {**table, "detectron2": dict(flatten(keys))}
 
 
 def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
@@ -162,7 +150,7 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
         message = WHY_REMOVED if key in REMOVED else message
     elif problem["type"] in {"model_type", "dict_type"}:
         message = f"should be a table of settings, got {shorten(problem['input'])}"
-    elif problem["type"] != "value_error":  # those tell the value themselves
+    elif problem["type"] != "value_error":  # these name the value themselves
         message += f", got {shorten(problem['input'])}"
     where = ".".join(part for part in problem["loc"] if isinstance(part, str))[:100]
     if isinstance(problem["loc"][-1], int):
@@ -173,17 +161,17 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _source(loc: Sequence[Any], sources: Mapping[str, str], message: str = "") -> str:
     """Where the value at a key, inside it (a table) or around it (a list's item) was given.
 
-    Of several values of a table those count that the message names, and the command line's first.
+    Where several values were given: first those that the message names, then the command line's.
     """
-    key = ".".join(str(part) for part in loc)
-    around = {
-        dotted: name
+    key = ".".join(map(str, loc)) + "."
+    around = [
+        (dotted, name)
         for dotted, name in sources.items()
-        if f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}.")
-    }
-    named = re.findall(r"\w+", message)
-    names = [name for dotted, name in around.items() if dotted.rpartition(".")[2] in named]
-    names = names or list(around.values())
+        if f"{dotted}.".startswith(key) or key.startswith(f"{dotted}.")
+    ]
+    words = re.findall(r"\w+", message)
+    named = [one for one in around if one[0].rpartition(".")[2] in words]
+    names = [name for _, name in named or around]
     if not names:
         return ""
     return f"{'--set' if '--set' in names else names[0]}: "

@@ -22,29 +22,32 @@ FutureClasses = Literal["background", "ignore"]
 DistillRegions = Literal["new", "seen", "sampled"]
 
 Role = Literal["weights", "detections", "display", "speed"]
-"""What a setting decides: what is trained, what is found, what is shown, or none of these."""
+"""What a setting decides: what is trained, what is detected, what is shown, or none of these."""
+_NETWORK: tuple[Role, ...] = ("weights", "detections")
 
-_SPEED: dict[str, Any] = {"decides": ("speed",)}
-_DISPLAY: dict[str, Any] = {"decides": ("display",)}
-_BOTH: tuple[Role, ...] = ("weights", "detections")
-_NETWORK: dict[str, Any] = {"decides": _BOTH}
-
-# Bounds that no experiment needs to pass; beyond them a value is a slip, and would end a run later.
-Pixels = Annotated[int, Field(le=30_000)]
-Count = Annotated[int, Field(le=1_000_000)]
+# No experiment needs more than these bounds. A larger value is a typing error, and would only be
+# noticed later in the run.
+Pixels = Annotated[int, Field(gt=0, le=30_000)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Iterations = Annotated[int, Field(lt=2**31)]
-Epochs = Annotated[float, Field(le=2**31)]
-Rate = Annotated[float, Field(le=1_000)]
-Factor = Annotated[float, Field(le=1_000_000)]
+Rate = Annotated[float, Field(ge=0, le=1_000)]
+Factor = Annotated[float, Field(gt=0, le=1_000_000)]
+LearningRate = Annotated[float, Field(gt=0, le=1_000, description="learning rate")]
+Regions = Annotated[Count, Field(description="regions of an image that train the heads")]
+DecayEpochs = Annotated[
+    tuple[float, ...],
+    Field(max_length=1_000, description="epochs after which the learning rate is divided by 10"),
+]
+
+
+def _setting(default: Any, description: str, *decides: Role, **bounds: Any) -> Any:
+    """A field; `decides` where it is not what its section decides."""
+    extra: Any = {"decides": decides} if decides else None
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
 class Section(BaseModel):
-    """A table of settings that refuses unknown keys and cannot change once made.
-
-    Attributes:
-        decides: What its settings decide, where their own field does not say; see
-            `lst_cli.settings.diff`.
-    """
+    """A table of settings that refuses unknown keys and cannot change once made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     decides: ClassVar[tuple[Role, ...]] = ("weights",)
@@ -53,39 +56,29 @@ class Section(BaseModel):
 class DataSettings(Section):
     """How images reach the network."""
 
-    min_size: tuple[Pixels, ...] = Field(
+    min_size: tuple[Pixels, ...] = _setting(
         (800,),
+        "shorter edge in training, pixels; one of these is drawn for each image",
         max_length=1_000,
-        description="shorter edge in training, pixels; one of these is drawn per image",
     )
-    max_size: Pixels = Field(1333, gt=0, description="longer edge at most, pixels")
+    max_size: Pixels = _setting(1333, "longer edge at most, pixels")
     # Boxes that rows of new classes are made from are seen at these sizes too.
-    min_size_test: Pixels = Field(
-        800,
-        gt=0,
-        description="shorter edge in evaluation, pixels",
-        json_schema_extra=_NETWORK,
-    )
-    max_size_test: Pixels = Field(
-        1333,
-        gt=0,
-        description="longer edge at most in evaluation, pixels",
-        json_schema_extra=_NETWORK,
-    )
-    flip: float = Field(0.5, ge=0, le=1, description="chance of a horizontal flip")
-    workers: int = Field(
+    min_size_test: Pixels = _setting(800, "shorter edge in evaluation, pixels", *_NETWORK)
+    max_size_test: Pixels = _setting(1333, "longer edge at most in evaluation, pixels", *_NETWORK)
+    flip: float = _setting(0.5, "probability of a horizontal flip", ge=0, le=1)
+    workers: int = _setting(
         -1,
+        "processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose cores the "
+        "network needs",
+        "speed",
         ge=-1,
         le=1_000,
-        description="processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose "
-        "cores the network needs",
-        json_schema_extra=_SPEED,
     )
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DataSettings:
-        if not self.min_size or min(self.min_size) <= 0:
-            raise ValueError("min_size needs one or more sizes above 0")
+        if not self.min_size:
+            raise ValueError("min_size needs one or more sizes")
         if max(self.min_size) > self.max_size or self.min_size_test > self.max_size_test:
             raise ValueError("max_size is smaller than min_size")
         return self
@@ -94,95 +87,84 @@ class DataSettings(Section):
 class ModelSettings(Section):
     """The network (section 3.2)."""
 
-    decides = _BOTH
+    decides = _NETWORK
 
-    config: str = Field(
+    config: str = _setting(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+        "config of detectron2's model zoo that the network starts from",
         max_length=4_096,
-        description="detectron2 model-zoo config the network starts from",
     )
-    head: Head = Field(
+    head: Head = _setting(
         "cosine",
-        description="classifier: cosine, on which phases after the base rest, or Mask R-CNN's "
-        "linear softmax, for joint training",
+        "classifier: cosine, which phases after the base need, or the linear softmax of Mask "
+        "R-CNN, for joint training",
     )
-    mask: Mask = Field(
+    mask: Mask = _setting(
         "transfer",
-        description="mask branch: weights transferred from classifier rows, on which phases after "
-        "the base rest, or the class-specific one of Mask R-CNN, for joint training",
+        "mask branch: weights transferred from classifier rows, which phases after the base need, "
+        "or the class-specific one of Mask R-CNN, for joint training",
     )
-    cosine_scale: Factor = Field(10.0, gt=0, description="initial scale of the cosine classifier")
-    learn_scale: bool = Field(True, description="whether the scale is trained")
-    class_agnostic_boxes: bool = Field(False, description="one box regressor for all classes")
-    mask_mlp: Literal["deconv", "conv", "none"] = Field(
+    cosine_scale: Factor = _setting(10.0, "initial scale of the cosine classifier")
+    learn_scale: bool = _setting(True, "whether the scale is trained")
+    class_agnostic_boxes: bool = _setting(False, "one box regressor for all classes")
+    mask_mlp: Literal["deconv", "conv", "none"] = _setting(
         "deconv",
-        description="what the class-agnostic MLP mask reads: the upsampled features (reference "
-        "code), the convolved ones (Mask^X R-CNN), or no MLP",
+        "input of the class-agnostic MLP mask: the upsampled features (reference code), the "
+        "convolved ones (Mask^X R-CNN), or no MLP",
     )
-    mask_mlp_hidden: int = Field(
-        0,
-        ge=0,
-        le=65_536,
-        description="width of a hidden layer in that MLP; 0 is the single linear layer",
+    mask_mlp_hidden: int = _setting(
+        0, "width of a hidden layer in that MLP; 0: one linear layer", ge=0, le=65_536
     )
-    canonical_box_size: Pixels = Field(
-        224, gt=0, description="box edge in pixels that is pooled from FPN level p4"
+    canonical_box_size: Pixels = _setting(
+        224, "box edge in pixels that is pooled from FPN level p4"
     )
 
 
 class ScheduleSettings(Section):
     """What the base phase and the later phases both have."""
 
-    epochs: Epochs = Field(10.0, gt=0, description="passes over the phase's entries")
-    decay_epochs: tuple[float, ...] = Field(
-        (6.0, 8.0),
-        max_length=1_000,
-        description="epochs after which the learning rate is divided by 10",
-    )
-    image_passes: int = Field(
+    epochs: float = _setting(10.0, "passes over the entries of the phase", gt=0, le=2**31)
+    decay_epochs: DecayEpochs = (6.0, 8.0)
+    image_passes: int = _setting(
         0,
+        "images that a phase is trained on, repeats counted; epochs and decay_epochs are scaled to "
+        "this. 0: as many as epochs says (paper)",
         ge=0,
         le=1_000_000_000,
-        description="images that a phase shows; epochs and decay_epochs are stretched or shrunk "
-        "to that. 0: as many as epochs says (paper)",
     )
-    lr: Rate = Field(0.01, gt=0, description="learning rate")
-    batch_size: int = Field(8, gt=0, le=65_536, description="images in an iteration")
-    rois_per_image: Count = Field(512, gt=0, description="regions an image that train the heads")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: Rate = Field(1e-4, ge=0, description="weight decay")
-    bias_lr_factor: Factor = Field(2.0, gt=0, description="learning rate of biases, times lr")
-    bias_weight_decay: Rate = Field(0.0, ge=0, description="weight decay of biases")
-    backbone_lr_factor: Factor = Field(
-        1.0, gt=0, description="learning rate of the bottom-up network, times lr"
+    lr: LearningRate = 0.01
+    batch_size: int = _setting(8, "images in an iteration", gt=0, le=65_536)
+    rois_per_image: Regions = 512
+    optimizer: Literal["sgd", "adamw"] = _setting("sgd", "optimizer")
+    momentum: float = _setting(0.9, "momentum of SGD", ge=0, lt=1)
+    weight_decay: Rate = _setting(1e-4, "weight decay")
+    bias_lr_factor: Factor = _setting(2.0, "learning rate of biases, times lr")
+    bias_weight_decay: Rate = _setting(0.0, "weight decay of biases")
+    backbone_lr_factor: Factor = _setting(1.0, "learning rate of the bottom-up network, times lr")
+    warmup_iterations: Iterations = _setting(500, "iterations of linear warm-up", ge=0)
+    warmup_factor: float = _setting(
+        1 / 3, "learning rate at the first iteration, times lr", gt=0, le=1
     )
-    warmup_iterations: Iterations = Field(500, ge=0, description="iterations of linear warm-up")
-    warmup_factor: float = Field(
-        1 / 3, gt=0, le=1, description="learning rate at the first iteration, times lr"
+    clip_gradients: float = _setting(
+        0.0, "largest gradient norm, over all weights; 0: no clipping", ge=0, le=1e12
     )
-    clip_gradients: float = Field(
-        0.0, ge=0, le=1e12, description="largest gradient norm, over all weights; 0 does not clip"
-    )
-    ema: float = Field(
+    ema: float = _setting(
         0.0,
+        "decay of a running average of the weights, which becomes the model of the phase; 0: the "
+        "last weights (paper)",
         ge=0,
         lt=1,
-        description="decay of a running average of the weights, which then is the phase's model; "
-        "0 takes the last weights (paper)",
     )
-    future_classes: FutureClasses = Field(
+    future_classes: FutureClasses = _setting(
         "background",
-        description="objects whose classes come in later phases: treated as background (paper) "
-        "or ignored, which takes their boxes from the annotations",
+        "objects whose classes come in later phases: treated as background (paper) or ignored, "
+        "which uses their annotated boxes",
     )
-    amp: bool = Field(False, description="mixed precision (CUDA only)")
-    save_every: Iterations = Field(
-        1000,
-        gt=0,
-        description="iterations between resumable states",
-        json_schema_extra=_SPEED,
-    )
+    amp: bool = _setting(False, "mixed precision (CUDA only)")
+    save_every: Iterations = _setting(
+        1000, "iterations between saved training states, from which training can continue",
+        "speed", gt=0,
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _check_decay(self) -> ScheduleSettings:
@@ -198,102 +180,86 @@ class ScheduleSettings(Section):
 class BaseSettings(ScheduleSettings):
     """Phase 0: the b most frequent classes, or in joint training all."""
 
-    sampler: Sampling = Field(
+    sampler: Sampling = _setting(
         "uniform",
-        description="images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by "
-        "the rarest class in them (repeat-factor, Gupta et al. 2019)",
+        "images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by the rarest "
+        "class in them (repeat-factor, Gupta et al. 2019)",
     )
-    repeat_threshold: float = Field(
-        0.001,
-        gt=0,
-        le=1,
-        description="repeat-factor: share of images below which a class is repeated",
+    repeat_threshold: float = _setting(
+        0.001, "repeat-factor: share of images below which a class is repeated", gt=0, le=1
     )
 
 
 class StepSettings(ScheduleSettings):
     """Phases 1 to T."""
 
-    decay_epochs: tuple[float, ...] = Field(
-        (6.0,),
-        max_length=1_000,
-        description="epochs after which the learning rate is divided by 10",
-    )
-    lr: Rate = Field(0.002, gt=0, description="learning rate")
-    rois_per_image: Count = Field(100, gt=0, description="regions an image that train the heads")
-    replay: Replay = Field(
+    decay_epochs: DecayEpochs = (6.0,)
+    lr: LearningRate = 0.002
+    rois_per_image: Regions = 100
+    replay: Replay = _setting(
         "balanced",
-        description="replay of old classes: balanced by instances (section 3.3), none, or all data",
+        "replay of old classes: balanced by instances (section 3.3), none, or all data",
     )
-    distill_weight: Rate = Field(
-        1.0, ge=0, description="weight of the distillation loss (Eq. 2); 0 switches it off"
-    )
-    distill_regions: DistillRegions = Field(
+    distill_weight: Rate = _setting(1.0, "weight of the distillation loss (Eq. 2); 0: no loss")
+    distill_regions: DistillRegions = _setting(
         "new",
-        description="regions that are distilled: annotated objects of new classes (paper), of all "
-        "seen classes, or all regions that train the heads",
+        "regions that are distilled: annotated objects of new classes (paper), of all seen "
+        "classes, or all regions that train the heads",
     )
-    other_objects: OtherObjects = Field(
+    other_objects: OtherObjects = _setting(
         "ignore",
-        description="other annotated objects of an entry, for the heads: ignored (reference "
-        "code), counted like the entry's own class, or background",
+        "other annotated objects in the image of an entry, for the heads: ignored (reference "
+        "code), counted like those of the entry's own class, or background",
     )
-    new_rows: NewRows = Field(
+    new_rows: NewRows = _setting(
         "random",
-        description="first classifier rows of new classes: random (paper) or the class's mean "
-        "box feature",
+        "initial classifier rows of new classes: random (paper) or the mean box feature of the "
+        "class",
     )
-    new_row_samples: Count = Field(
-        64, gt=0, description="boxes a class at most for new_rows = mean-feature"
+    new_row_samples: Count = _setting(64, "boxes of a class at most for new_rows = mean-feature")
+    freeze: tuple[str, ...] = _setting(
+        ("backbone.bottom_up",), "prefixes of parameter names to freeze", max_length=1_000
     )
-    freeze: tuple[str, ...] = Field(
-        ("backbone.bottom_up",),
-        max_length=1_000,
-        description="prefixes of parameter names to freeze",
-    )
-    mwg: bool = Field(
+    mwg: bool = _setting(
         False,
-        description="whether the meta weight generator writes the rows of new classes "
-        "(section 3.4; see [mwg])",
+        "whether the meta weight generator writes the rows of new classes (section 3.4; see [mwg])",
     )
 
 
 class GeneratorSettings(Section):
-    """The meta weight generator (section 3.4), where `step.mwg` asks for it."""
+    """The meta weight generator (section 3.4), with step.mwg = true."""
 
-    form: Literal["vectors", "matrices"] = Field(
-        "vectors", description="a and b of Eq. (3): vectors (paper) or full matrices (reference)"
+    form: Literal["vectors", "matrices"] = _setting(
+        "vectors", "a and b of Eq. (3): vectors (paper) or full matrices (reference code)"
     )
-    attention_scale: Factor = Field(
-        10.0, gt=0, description="initial scale of the attention over base classes; it is trained"
+    attention_scale: Factor = _setting(
+        10.0, "initial scale of the attention over base classes; it is trained"
     )
-    support: Literal["bank", "exact"] = Field(
+    support: Literal["bank", "exact"] = _setting(
         "bank",
-        description="support features: a bank that is refreshed, or those of new images in every "
-        "episode, whose memory grows with the phase (paper)",
+        "support features: a bank that is refreshed, or those of new images in every episode, "
+        "whose memory grows with the phase (paper)",
     )
-    shots: Count = Field(
-        1, gt=0, description="boxes (exact support: images) of a class in each episode"
+    shots: Count = _setting(1, "boxes (support = exact: images) of a class in each episode")
+    bank_size: Count = _setting(4, "boxes of a class in the feature bank")
+    boxes: Literal["ground-truth", "jittered", "proposals"] = _setting(
+        "ground-truth",
+        "support boxes: as annotated, moved a little at random, or positive proposals",
     )
-    bank_size: Count = Field(4, gt=0, description="boxes a class in the bank of features")
-    boxes: Literal["ground-truth", "jittered", "proposals"] = Field(
-        "ground-truth", description="support boxes: as annotated, shaken, or positive proposals"
-    )
-    background_share: Rate = Field(
+    background_share: Rate = _setting(
         0.0,
-        ge=0,
-        description="how much of a support feature along the background's row is taken out at "
-        "first; it is trained. 0 takes out nothing, ever (paper)",
+        "initial share of a support feature along the background's row that is subtracted; it is "
+        "trained. 0: never subtracted (paper)",
     )
-    learn_offsets: bool = Field(
-        False, description="learn an offset of each new class on top of its generated row"
+    learn_offsets: bool = _setting(
+        False, "learn an offset of each new class on top of its generated row"
     )
 
     @model_validator(mode="after")
     def _check_shots(self) -> GeneratorSettings:
         if self.support == "bank" and self.shots > self.bank_size:
             raise ValueError(
-                f"shots = {self.shots} boxes a class cannot be drawn from bank_size = "
+                f"shots = {self.shots} boxes of a class cannot be drawn from bank_size = "
                 f"{self.bank_size}"
             )
         return self
@@ -304,42 +270,37 @@ class EvalSettings(Section):
 
     decides = ("detections",)
 
-    detections: Count = Field(300, gt=0, description="detections an image at most")
-    # AP_fixed puts it in the place of `detections`; by itself it changes nothing.
-    fixed_detections: Count = Field(
-        1000,
-        gt=0,
-        description="detections an image at most for AP_fixed (lst eval --fixed-ap)",
-        json_schema_extra=_DISPLAY,
+    detections: Count = _setting(300, "detections of an image at most")
+    # With --fixed-ap it replaces `detections`; otherwise it changes nothing.
+    fixed_detections: Count = _setting(
+        1000, "detections of an image at most for AP_fixed (lst eval --fixed-ap)", "display"
     )
-    score_threshold: float = Field(0.0, ge=0, lt=1, description="lowest score of a detection")
-    nms_threshold: float = Field(0.5, gt=0, le=1, description="IoU of class-wise suppression")
-    bins: str = Field(
+    score_threshold: float = _setting(0.0, "lowest score of a detection", ge=0, lt=1)
+    nms_threshold: float = _setting(
+        0.5, "IoU threshold of non-maximum suppression in each class", gt=0, le=1
+    )
+    bins: str = _setting(
         "=1, <5, <10, 10-99, 100-999, >=1000",
+        "bins of the AP table, by training instances of a class",
+        "display",
         max_length=1_000,
-        description="bins of the AP table, by training instances of a class",
-        json_schema_extra=_DISPLAY,
     )
 
 
 class Settings(Section):
     """All settings of a workspace."""
 
-    preset: str = Field("paper-r50", description="named values: " + ", ".join(PRESETS))
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, replay, order and sampling")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where the network runs", json_schema_extra=_SPEED
-    )
-    data: DataSettings = Field(default_factory=lambda: DataSettings())
-    model: ModelSettings = Field(default_factory=lambda: ModelSettings())
-    base: BaseSettings = Field(default_factory=lambda: BaseSettings())
-    step: StepSettings = Field(default_factory=lambda: StepSettings())
-    mwg: GeneratorSettings = Field(default_factory=lambda: GeneratorSettings())
-    eval: EvalSettings = Field(default_factory=lambda: EvalSettings())
-    detectron2: dict[str, Any] = Field(
-        default_factory=dict,
-        description='further detectron2 keys, for instance "MODEL.RPN.NMS_THRESH" = 0.7',
-        json_schema_extra=_NETWORK,
+    preset: str = _setting("paper-r50", "named values: " + ", ".join(PRESETS))
+    seed: int = _setting(0, "seed of weights, replay, order and sampling", ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda"] = _setting("auto", "where the network runs", "speed")
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    base: BaseSettings = BaseSettings()
+    step: StepSettings = StepSettings()
+    mwg: GeneratorSettings = GeneratorSettings()
+    eval: EvalSettings = EvalSettings()
+    detectron2: dict[str, Any] = _setting(
+        {}, 'further detectron2 keys, for instance "MODEL.RPN.NMS_THRESH" = 0.7', *_NETWORK
     )
 
     def schedule(self, phase: int) -> ScheduleSettings:

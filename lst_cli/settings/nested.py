@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
+from lst_cli.settings.renamed import modern
 from lst_cli.text import escape_unseen
 
 _LARGEST = 2**20  # bytes of a file of settings
@@ -16,15 +18,18 @@ _DEEPEST = 20  # tables and lists inside each other
 
 
 def override_table(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested table that `key=value` words stand for.
+    """The nested table that `key=value` words stand for, by today's names.
 
     Raises:
-        LstError: If a word is none of these.
+        LstError: If a word has another form.
     """
     table: dict[str, Any] = {}
     for word in overrides:
-        key, value = parse_override(word)
-        assign(table, key, value, word)
+        path, value = parse_override(word)
+        key = ".".join(path)
+        if (now := modern(key, value, "--set")) is not None:
+            # A detectron2 key has dots of its own.
+            assign(table, path if now[0] == key else now[0].split("."), now[1], word)
     return table
 
 
@@ -42,7 +47,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        LstError: If it is missing, unreadable or no TOML.
+        LstError: If it is missing, cannot be read or is not TOML.
     """
     try:
         if file.stat().st_size > _LARGEST:
@@ -61,8 +66,6 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _loads(text: str) -> dict[str, Any]:
-    import sys
-
     # tomllib came with Python 3.11; tomli is the same parser for 3.10.
     if sys.version_info >= (3, 11):
         import tomllib
@@ -74,21 +77,18 @@ def _loads(text: str) -> dict[str, Any]:
         raise ValueError("nested too deep") from error
     level: list[Any] = [table]
     for _ in range(_DEEPEST):
-        level = [inner for one in level if isinstance(one, dict | list) for inner in _inside(one)]
+        tables = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [inner for one in tables for inner in one if isinstance(inner, dict | list)]
     if level:
         raise ValueError(f"nested deeper than {_DEEPEST} levels")
     return table
-
-
-def _inside(table: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return table.values() if isinstance(table, dict) else table
 
 
 def parse_override(word: str) -> tuple[list[str], Any]:
     """The path and the value of a `key=value` word; the value is TOML, or a plain string.
 
     Raises:
-        LstError: If it is no such word.
+        LstError: If the word has another form.
     """
     key, equals, text = word.partition("=")
     if not equals or not key.strip():
@@ -107,17 +107,15 @@ def assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) ->
     """Put a value into a nested table; `word` is how the user gave it.
 
     Raises:
-        LstError: If something on the path is no table.
+        LstError: If something on the path is not a table.
     """
     if len(path) > _DEEPEST:
         raise LstError(f"--set {word[:100]}: a key of {len(path):,} parts", "lst init --print")
     for name in path[:-1]:
-        child = table.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise LstError(
-                f"--set {word[:100]}: {name} is not a table of settings", "lst init --print"
-            )
-        table = child
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            problem = f"{name} is not a table of settings"
+            raise LstError(f"--set {word[:100]}: {problem}", "lst init --print")
     table[path[-1]] = value
 
 
@@ -136,9 +134,9 @@ def first_few(lines: Sequence[str]) -> str:
     return "; ".join(lines[:10]) + more
 
 
-def leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+def leaves(table: Mapping[str, Any]) -> list[str]:
     """Dotted keys of all values of a nested table."""
-    return [key for key, _ in flatten(table, prefix)]
+    return [key for key, _ in flatten(table)]
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,21 +7,14 @@ from typing import Any
 
 from lst_cli.settings.nested import merge
 
+_AS_IN_LST = {"model.head": "cosine", "model.mask": "transfer"}
 # The jointly trained rows of the paper's Table 1, as settings; its two other rows are
 # `lst step --all` without and with `--mwg`.
 JOINT_ROWS: Mapping[str, Mapping[str, str]] = {
     "joint-softmax": {"base.sampler": "uniform", "model.head": "softmax", "model.mask": "fcn"},
-    "joint-cosine": {"base.sampler": "uniform", "model.head": "cosine", "model.mask": "transfer"},
-    "class-aware": {
-        "base.sampler": "class-aware",
-        "model.head": "cosine",
-        "model.mask": "transfer",
-    },
-    "repeat-factor": {
-        "base.sampler": "repeat-factor",
-        "model.head": "cosine",
-        "model.mask": "transfer",
-    },
+    "joint-cosine": {"base.sampler": "uniform", **_AS_IN_LST},
+    "class-aware": {"base.sampler": "class-aware", **_AS_IN_LST},
+    "repeat-factor": {"base.sampler": "repeat-factor", **_AS_IN_LST},
 }
 
 _LITE_SCHEDULE: dict[str, Any] = {
@@ -39,12 +32,7 @@ _LITE_SCHEDULE: dict[str, Any] = {
 
 # EfficientNet-Lite0 for small images and for machines without a GPU.
 _LITE_PAPER: Mapping[str, Any] = {
-    "data": {
-        "min_size": (192,),
-        "max_size": 320,
-        "min_size_test": 192,
-        "max_size_test": 320,
-    },
+    "data": {"min_size": (192,), "max_size": 320, "min_size_test": 192, "max_size_test": 320},
     "model": {
         "config": "Base-RCNN-FPN.yaml",
         "class_agnostic_boxes": True,
@@ -86,31 +74,21 @@ _LITE_PAPER: Mapping[str, Any] = {
     },
 }
 
+_LITE_BASE = {"sampler": "repeat-factor", "repeat_threshold": 0.05}
+_LITE_STEP = {"freeze": (), "other_objects": "count", "distill_regions": "seen", "ema": 0.998}
 # What did best on parts cut from training sets, see docs/benchmarks/options.md.
 _LITE: Mapping[str, Any] = {
-    "base": {
-        "sampler": "repeat-factor",
-        "repeat_threshold": 0.05,
-        "epochs": 5.0,
-        "decay_epochs": (3.75,),
-    },
-    "step": {
-        "epochs": 12.0,
-        "decay_epochs": (9.0,),
-        "freeze": (),
-        "other_objects": "count",
-        "distill_regions": "seen",
-        "ema": 0.998,
-    },
+    "base": {**_LITE_BASE, "epochs": 5.0, "decay_epochs": (3.75,)},
+    "step": {**_LITE_STEP, "epochs": 12.0, "decay_epochs": (9.0,)},
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # ResNet-50-FPN at full size: the defaults of the settings themselves.
     "paper-r50": {},
     "paper-x101": {
-        "model": {"config": "COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x.yaml"},
+        "model": {"config": "COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x.yaml"}
     },
-    # The small network, with the paper's rules for phases, or with what does better there.
+    # The small network with the paper's rules for phases, and with rules that work better there.
     "lite-paper": _LITE_PAPER,
     "lite": merge(_LITE_PAPER, _LITE),
 }

@@ -35,15 +35,9 @@ class OldSettingWarning(UserWarning):
 
 
 def modern(key: str, value: Any, source: str = "") -> tuple[str, Any] | None:
-    """Today's name and value of a setting.
+    """Today's dotted key and value of a setting; None for a removed one whose value does nothing.
 
-    Args:
-        key: Its dotted key, old or new.
-        value: Its value.
-        source: Where it was given, for the note about an old name; "" for no note.
-
-    Returns:
-        Key and value; None for a removed setting whose value does nothing.
+    With a `source`, where it was given, an old name is noted in a warning.
     """
     if key in REMOVED and (REMOVED[key] is _ANY or REMOVED[key] == value):
         return None
@@ -51,33 +45,26 @@ def modern(key: str, value: Any, source: str = "") -> tuple[str, Any] | None:
     if isinstance(value, str):
         new_value = _RENAMED_VALUES.get(key, {}).get(value, value)
     if source and (new, new_value) != (key, value):
-        told = (key, new) if new != key else (f"{key} = {value}", f"{key} = {new_value}")
-        text = f"{source}: {told[0]} is called {told[1]} now"
+        old, now = (key, new) if new != key else (f"{key} = {value}", f"{key} = {new_value}")
+        text = f"{source}: {old} is called {now} now"
         warnings.warn(text, OldSettingWarning, stacklevel=2)
     return new, new_value
 
 
 def modern_table(table: Mapping[str, Any], source: str = "") -> dict[str, Any]:
-    """Nested settings by today's names; where both names of one are given, the new one counts."""
+    """Nested settings by today's names; see `modern`."""
     found = dict(table)
     for section, part in table.items():
-        if not isinstance(part, Mapping) or section == "detectron2":
-            continue
-        old, new = dict[str, Any](), dict[str, Any]()
-        for name, value in part.items():
-            if (one := modern(f"{section}.{name}", value, source)) is not None:
-                key = one[0].removeprefix(f"{section}.")
-                (new if key == name else old)[key] = one[1]
-        found[section] = {**old, **new}
+        if isinstance(part, Mapping) and section != "detectron2":
+            # Old names first: where both names of a setting are given, the new one counts.
+            names = sorted(part, key=lambda name: f"{section}.{name}" not in RENAMED)
+            now = [modern(f"{section}.{name}", part[name], source) for name in names]
+            found[section] = {one[0].partition(".")[2]: one[1] for one in now if one}
     return found
 
 
 def take_removed(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part nested settings by today's names from the removed ones.
-
-    Returns:
-        The table without these, and their values by dotted key.
-    """
+    """Nested settings without the removed ones, and the values of these by dotted key."""
     found, removed = dict(table), dict[str, Any]()
     for key in REMOVED:
         section, name = key.split(".")

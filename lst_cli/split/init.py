@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from lst_cli.errors import LstError
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.nested import override_table, toml_value
-from lst_cli.settings.renamed import modern_table
 from lst_cli.workspace.atomic import write_text
 
 _HEADER = """\
@@ -45,7 +44,7 @@ def render_settings(overrides: Sequence[str] = ()) -> str:
         LstError: If a value is refused.
     """
     settings = load_settings(None, overrides)
-    chosen = modern_table(override_table(overrides))
+    chosen = override_table(overrides)
     lines = [_HEADER, f"# {_description(settings, 'preset')}", f'preset = "{settings.preset}"']
     tables: list[str] = []
     for name in type(settings).model_fields:

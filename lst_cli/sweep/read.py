@@ -123,7 +123,7 @@ def choose(
                 f"lst sweep {plan.name} --train TRAIN.json --val VAL.json --images DIR",
             )
     words = [*overrides, *([f"preset={preset}"] if preset else [])]
-    table = modern_table(override_table(words), "--set")
+    table = override_table(words)
     if "seed" in table:
         raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
     lines: list[str] = []

@@ -194,7 +194,7 @@ def test_all_problems_are_told_at_once_each_with_its_file_and_key(tmp_path: Path
         "lst.toml: base.lr: should be greater than 0, got -0.5",
         "lst.toml: base.learning_rate: unknown setting",
         "--set: step.epochs: should be greater than 0, got 0",
-        "--set: data: min_size needs one or more sizes above 0",
+        "--set: data.min_size, value 1: should be greater than 0, got 0",
         "lst.toml: detectron2.MODEL.DEVICE: is decided by device",
         "lst.toml: detectron2.SOLVER.BASE_LR: has no effect",
     ):
@@ -246,6 +246,7 @@ def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(
         ("base.decay_epochs=[8, 6]", "base: decay_epochs [8.0, 6.0] must rise and lie between 0"),
         ("base.decay_epochs=[10]", "decay_epochs [10.0] must rise and lie between 0 and epochs"),
         ("data.max_size=700", "data: max_size is smaller than min_size"),
+        ("data.min_size=[]", "data: min_size needs one or more sizes"),
         ("detectron2.MODEL.X=nan", "detectron2.MODEL.X: should be a number, text"),
         ("detectron2.MODEL.X=2020-01-01", "detectron2.MODEL.X: should be a number, text"),
         ("preset=papr", "--set: preset: 'papr' is not one of paper-r50, paper-x101, lite"),
@@ -289,7 +290,7 @@ def test_the_base_phase_has_no_options_about_what_came_before(key: str) -> None:
 
 def test_more_shots_than_are_kept_are_refused_unless_every_image_is_read_anew() -> None:
     assert refusal("mwg.shots=5") == (
-        "--set: mwg: shots = 5 boxes a class cannot be drawn from bank_size = 4"
+        "--set: mwg: shots = 5 boxes of a class cannot be drawn from bank_size = 4"
     )
     assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.bank_size=2")
     assert load_settings(None, ["mwg.shots=4"]).mwg.shots == 4
