@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from detectron2.utils.file_io import PathManager
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -54,10 +53,9 @@ _SAVE = "give a checkpoint with the weights in it, or save them: torch.save(stat
 
 
 def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
-    """Read the tensors of a checkpoint, whatever its name ends with, and run nothing of it.
+    """Read the tensors of a checkpoint, whatever its suffix, and execute nothing in it.
 
-    Args:
-        source: A file, or an address that detectron2's path manager knows.
+    The source is a file, or an address that detectron2's path manager knows.
 
     Raises:
         LstError: If the file is missing, damaged, something else, or would run code.
@@ -65,26 +63,23 @@ def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
     fetched = is_fetched(source)
     path = _fetch(source) if fetched else Path(source)
     try:
-        try:
-            require_likely(path)
-            return _tensors(_content(path))
-        except (LstError, MemoryError, WeightsError):
-            raise
-        except OSError as error:
-            raise WeightsError(
-                f"cannot be read: {error.strerror or error}", "give a file that you may read"
-            ) from error
-        except Exception as error:  # of broken bytes zlib, zipfile and safetensors raise many kinds
-            raise DamagedError from error
-    except WeightsError as error:
+        require_likely(path)
+        return _tensors(_content(path))
+    except (LstError, MemoryError):
+        raise
+    except Exception as error:  # of broken bytes zlib, zipfile and safetensors raise many kinds
+        problem = error if isinstance(error, WeightsError) else DamagedError()
+        if isinstance(error, OSError):
+            reason = f"cannot be read: {error.strerror or error}"
+            problem = WeightsError(reason, "give a file that you may read")
         if fetched:  # and kept: another attempt would read the same bytes
-            error.hint = f"rm {shlex.quote(str(path))}, then try again; or {error.hint}"
-        raise error.about(source) from error
+            problem.hint = f"rm {shlex.quote(str(path))}, then try again; or {problem.hint}"
+        raise problem.about(source) from error
 
 
 def _fetch(source: str) -> Path:
     try:
-        with redirect_stderr(io.StringIO()):  # bars and remarks of the library
+        with redirect_stderr(io.StringIO()):  # progress bars of the library
             return Path(PathManager.get_local_path(source))
     except Exception as error:  # the path manager raises whatever its back ends raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -98,10 +93,7 @@ def _content(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(32)
     if is_safetensors(head):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise DamagedError from error
+        return load_file(path)
     if head.startswith(b"PK\3\4"):
         return _read_archive(path)
     data = io.BytesIO(path.read_bytes())
@@ -110,7 +102,7 @@ def _content(path: Path) -> Any:
 
 def _read_archive(path: Path) -> Any:
     """What torch.save writes: a pickle, and a file for the numbers of each storage."""
-    rows: dict[tuple[str, torch.dtype], Tensor] = {}
+    rows: dict[str, Tensor] = {}
     with zipfile.ZipFile(path) as archive:
         pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         top = pickled.removesuffix("data.pkl")
@@ -120,43 +112,44 @@ def _read_archive(path: Path) -> Any:
         big = f"{top}byteorder" in archive.namelist() and archive.read(f"{top}byteorder") == b"big"
 
         def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-            if (key, dtype) not in rows:
-                if any(key == known for known, _ in rows):
-                    raise WeightsError("it reads the same numbers as two kinds")
+            if key not in rows:
                 data = bytearray(archive.read(f"{top}data/{key}"))
-                rows[key, dtype] = _row(data, dtype, big=big)
-            if rows[key, dtype].numel() != count:
-                raise WeightsError(f"storage {key} has not the size that it should have")
-            return rows[key, dtype]
+                rows[key] = _row(data, dtype, big=big)
+            if rows[key].dtype != dtype:
+                raise WeightsError("it reads the same numbers as two kinds")
+            if rows[key].numel() != count:
+                raise WeightsError(f"storage {key} has another size than the file says")
+            return rows[key]
 
         return read_pickle(io.BytesIO(archive.read(pickled)), storage)
 
 
 def _read_old_torch(file: io.BytesIO) -> Any:
     """What torch.save wrote before torch 1.6: pickles, then the numbers of each storage."""
-    buffers: dict[str, bytearray] = {}
-    kinds: dict[str, torch.dtype] = {}
+    rows: dict[str, Tensor] = {}  # filled last: the numbers stand behind the pickle
     room = len(file.getbuffer())
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
         nonlocal room
-        if key not in buffers:
+        if key not in rows:
             room -= count * dtype.itemsize
             if room < 0:
                 raise DamagedError
-            buffers[key], kinds[key] = bytearray(count * dtype.itemsize), dtype
-        if kinds[key] != dtype or len(buffers[key]) != count * dtype.itemsize:
+            rows[key] = torch.zeros(count, dtype=dtype)
+        if rows[key].dtype != dtype or rows[key].numel() != count:
             raise WeightsError("it reads the same numbers as two kinds")
-        return _row(buffers[key], dtype)
+        return rows[key]
 
     for _ in ("magic number", "version", "system"):
         read_pickle(file)
     content = read_pickle(file, storage)
     for key in read_pickle(file):
         count = int.from_bytes(file.read(8), "little")
-        data = buffers[key if isinstance(key, str) else ""]
-        if count * kinds[key].itemsize != len(data) or file.readinto(data) != len(data):
+        row = rows[key if isinstance(key, str) else ""]
+        data = bytearray(file.read(row.nbytes))
+        if count != row.numel() or len(data) != row.nbytes:
             raise DamagedError
+        row.copy_(_row(data, row.dtype))
     return content
 
 
@@ -184,14 +177,13 @@ def _tensors(content: Any) -> tuple[dict[str, Tensor], Naming]:
         if _has_weights(table) or (inner := _inner(table)) is None:
             break
         table, wrapped = table[inner], wrapped or inner != "blobs"
-    arrays = {
-        str(name): value.tensor if isinstance(value, Array) else value
-        for name, value in table.items()
-        if isinstance(value, Tensor | Array) and not str(name).endswith("_momentum")
-    }
-    found = {name: tensor for name, tensor in arrays.items() if tensor is not None}
-    if len(found) < len(arrays):
-        raise WeightsError("it has an array without numbers", _SAVE)
+    found = {}
+    for name, value in table.items():
+        if isinstance(value, Tensor | Array) and not str(name).endswith("_momentum"):
+            tensor = value.tensor if isinstance(value, Array) else value
+            if tensor is None:
+                raise WeightsError("it has an array without numbers", _SAVE)
+            found[str(name)] = tensor
     if not found:
         keys = ", ".join(str(key)[:40] for key in list(table)[:5])
         raise WeightsError(f"it holds no weights{keys and ', but ' + keys}", _SAVE)
@@ -207,7 +199,7 @@ def _has_weights(table: Any) -> bool:
 
 
 def _inner(table: Mapping[Any, Any]) -> Any:
-    """Under which key of a checkpoint its weights stand; None if under none."""
+    """The key of a checkpoint that its weights stand under; None if under none."""
     holding = [key for key, value in table.items() if _has_weights(value)]
     if known := [key for key in _WRAPPERS if key in holding]:
         return known[0]

@@ -20,10 +20,7 @@ AGAIN = "download it again"
 _ALONE = "it holds more than numbers; save the weights alone: torch.save(state_dict, FILE)"
 _LARGEST = 2**35  # bytes; a Mask R-CNN has less than a hundredth
 _FETCHED = ("http", "https", "ftp", "detectron2", "catalog")
-_HINTS = {
-    "pointer": "git lfs pull",
-    "packed": "unpack it first: 7z x FILE",
-}
+_HINTS = {"pointer": "git lfs pull", "packed": "unpack it first: 7z x FILE"}
 
 
 class WeightsError(Exception):
@@ -46,10 +43,10 @@ class DamagedError(WeightsError):
 
 
 def require_weights(source: str | None) -> None:
-    """See that initial weights are a file that may hold some, before all images are read.
+    """Check that initial weights are a file that may hold some, before all images are read.
 
     Raises:
-        LstError: If they are not; an address is tried only when its weights are needed.
+        LstError: If they are not; an address is fetched only when its weights are needed.
     """
     if source is not None and not is_fetched(source):
         try:
@@ -59,10 +56,10 @@ def require_weights(source: str | None) -> None:
 
 
 def is_fetched(source: str) -> bool:
-    """Whether weights are at an address of the kinds that are fetched.
+    """Whether weights are at an address that can be fetched.
 
     Raises:
-        LstError: If they are at one of another kind.
+        LstError: If they are at an address of another kind.
     """
     scheme = scheme_of(source)
     if scheme == "file":
@@ -77,7 +74,7 @@ def is_fetched(source: str) -> bool:
 
 
 def require_likely(path: Path) -> None:
-    """See that a file is one that may hold weights.
+    """Check that a file may hold weights.
 
     Raises:
         WeightsError: If it is missing, cannot be read, or is something else.

@@ -1,4 +1,4 @@
-"""First weights: a COCO-trained Mask R-CNN without its class-specific predictors."""
+"""Initial weights: a COCO-trained Mask R-CNN without its class-specific predictors."""
 
 from __future__ import annotations
 
@@ -33,21 +33,13 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What became of a weights file.
+    """How a weights file was used: names of tensors."""
 
-    Attributes:
-        source: File or address.
-        matched: Tensors of the model that were filled.
-        dropped: Class-specific tensors of the file, left out on purpose.
-        unused: Further tensors of the file that the model has no place for.
-        missing: Tensors of the model that keep their random first values.
-    """
-
-    source: str
-    matched: tuple[str, ...]
-    dropped: tuple[str, ...]
-    unused: tuple[str, ...]
-    missing: tuple[str, ...]
+    source: str  # file or address
+    matched: tuple[str, ...]  # of the model: filled
+    dropped: tuple[str, ...]  # of the file: class-specific, left out on purpose
+    unused: tuple[str, ...]  # of the file: the model has no place for them
+    missing: tuple[str, ...]  # of the model: they keep their random initial values
 
     def as_dict(self) -> dict[str, Any]:
         """The report for a manifest."""
@@ -55,12 +47,10 @@ class WeightReport:
 
 
 def load_weights(model: nn.Module, source: str) -> WeightReport:
-    """Fill a model from a checkpoint of detectron2 or Caffe2, or from a torch file.
+    """Fill a model, in place, from a checkpoint of detectron2 or Caffe2, or from a torch file.
 
-    Args:
-        model: Model to fill, in place.
-        source: A file (.pkl, .pth, .pt, .safetensors), or an address that detectron2's path
-            manager knows, such as `detectron2://...` or `https://...`.
+    The source is a file (.pkl, .pth, .pt, .safetensors), or an address that detectron2's path
+    manager knows, such as `detectron2://...` or `https://...`.
 
     Raises:
         LstError: If the file cannot be read, would execute code, or fits nothing.
@@ -72,7 +62,7 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
     else:
         found = _rename(found, state, naming, source)
     dropped = sorted(name for name in found if name.startswith(CLASS_SPECIFIC))
-    kept = {name: tensor for name, tensor in found.items() if name not in set(dropped)}
+    kept = {name: tensor for name, tensor in found.items() if not name.startswith(CLASS_SPECIFIC)}
     fitting = {
         name: tensor
         for name, tensor in kept.items()

@@ -1,9 +1,12 @@
 """Arrays and tensors from pickles of other people.
 
-Nothing of such a file is run, and nothing that it makes is a real numpy or torch object before
+No code of such a file is run, and nothing that it makes is a real numpy or torch object before
 all its numbers are checked: a pickle that could build `numpy.ndarray` itself can turn its bytes
-into pointers, and one that chooses a tensor's offset can read memory that is not its own. All that
-a file may name are the small classes of this module, which keep what they are given.
+into pointers, and one that chooses a tensor's offset can read memory that is not its own. A file
+can name only the functions and small classes of this module, which keep what they are given.
+
+`torch.load(weights_only=True)` is no replacement: it reads no arrays of numpy, and refuses
+checkpoints with settings beside the weights.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import io
 import math
 import pickle
 from collections.abc import Callable
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -79,136 +83,66 @@ Storage = Callable[[str, torch.dtype, int], Tensor]
 """Gives the numbers of a torch storage by key, kind and count."""
 
 
+@dataclass
 class Array:
-    """An array or a tensor of a file; while it is read, one whose BUILD is still to come."""
+    """An array or a tensor of a file; while it is read, one whose numbers are still to come."""
 
-    __slots__ = ("_make", "tensor")
-
-    def __init__(self, make: Callable[..., Tensor], tensor: Tensor | None = None) -> None:
-        self._make, self.tensor = make, tensor
-
-    def __setstate__(self, state: Any) -> None:
-        if self.tensor is not None:
-            raise WeightsError("it would change an array")
-        shape, dtype, fortran, data = state[-4:]  # a version stands before them
-        self.tensor = self._make(data, dtype, shape, "F" if fortran else "C")
+    tensor: Tensor | None = None
 
 
 def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
     """Read plain values, arrays and tensors; the latter two are `Array` in what it returns.
 
-    Args:
-        file: It is read from where it stands to the end of its pickle.
-        storage: None where the file has no torch storages.
+    The file is read from its position to the end of the pickle. `storage` is None where the file
+    has no torch storages.
 
     Raises:
         WeightsError: If it is damaged or names anything but numbers.
     """
     try:
         return _Reader(file, storage).load()
-    except _DAMAGED as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # of damaged bytes an unpickler raises many kinds
         raise DamagedError from error
 
 
-# What an unpickler raises where the bytes are damaged.
-_DAMAGED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
-
-
 def _word(value: Any) -> str:
-    """A value of a file, to be shown: of text and numbers only, for others may hold each other."""
+    """A value of a file for an error: text and numbers only, for others may hold each other."""
     if isinstance(value, str | bytes):
         return repr(value[:20])
     small = isinstance(value, int) and abs(value) < 2**64
     return str(value) if small else f"a value of the kind {type(value).__name__.strip('_')}"
 
 
-class _Fixed:
-    """Something a file may name, but not change by BUILD as it could a function or a class."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        raise WeightsError("it would change what it is read with")
-
-
-class _Function(_Fixed):
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *given: Any) -> Any:
-        return self._function(*given)
-
-
-class _Kind(_Fixed):
-    """The class of a torch storage."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-
-class _Numbers(_Fixed):
+class _Numbers(NamedTuple):
     """A torch storage: its numbers in one row."""
 
-    __slots__ = ("row",)
-
-    def __init__(self, row: Tensor) -> None:
-        self.row = row
+    row: Tensor
 
 
+@dataclass
 class _DType:
-    """`numpy.dtype`: a kind of number and its byte order."""
+    """`numpy.dtype`: a kind of number, and its byte order."""
 
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: Any, *_flags: Any) -> None:
-        text = code.decode("latin1") if isinstance(code, bytes) else code
-        if not isinstance(text, str) or text.lstrip("<>=|") not in _NUMBERS:
-            raise WeightsError(f"its arrays hold {_word(text)}, which is no plain number")
-        self.code = text.lstrip("<>=|")
-        self.order = ">" if text[0] == ">" else "<"
-
-    def __setstate__(self, state: Any) -> None:
-        # (version, byte order, subarray, names, fields, size, alignment, flags)
-        order, *structured = state[1:5]
-        order = order.decode("latin1") if isinstance(order, bytes) else order
-        if order not in ("<", ">", "=", "|") or any(part is not None for part in structured):
-            raise WeightsError("its arrays hold something else than numbers")
-        self.order = ">" if order == ">" else "<"
+    code: str
+    order: str
 
 
 class _Table(dict[Any, Any]):
-    """A table of the file, beside whose entries torch may keep remarks of its own.
+    """A table of the file.
 
-    Names and small numbers are its keys. Entries under others are left out: the hash of tuples of
-    tuples can take for ever, and numbers can be chosen to have the same.
+    Only names and small numbers are kept as keys: the hash of tuples of tuples can take for ever,
+    and numbers can be chosen to have the same hash.
     """
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**48):
             super().__setitem__(key, value)
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
 
 class _LeftOut(_Table):
-    """An object whose content does not matter."""
+    """An object whose content does not matter; it stays empty."""
 
     def __new__(cls, *_given: Any, **_named: Any) -> _LeftOut:
         return super().__new__(cls)
@@ -226,48 +160,66 @@ class _LeftOut(_Table):
 
 
 class _Reader(pickle._Unpickler):
-    """Python's own unpickler: C's makes room for whichever number a file names."""
+    """Python's own unpickler: that of C allocates as much memory as a file asks for."""
 
     def __init__(self, file: io.BytesIO, storage: Storage | None) -> None:
         super().__init__(file, encoding="latin1")
         self._storage = storage
         self._room = 4 * len(file.getbuffer()) + 2**20  # bytes
         self._known: dict[str, Any] = {
-            "_codecs.encode": _Function(self._encode),
-            "collections.OrderedDict": _Function(self._table),
-            "numpy.dtype": _Function(_DType),
-            "numpy.ndarray": _Function(_no_array),
-            "torch.Size": _Function(_size),
-            "torch._utils._rebuild_parameter": _Function(lambda data, *rest: data),
-            "torch._utils._rebuild_tensor": _Function(self._tensor),
-            "torch._utils._rebuild_tensor_v2": _Function(self._tensor),
+            "_codecs.encode": self._encode,
+            "collections.OrderedDict": self._table,
+            "numpy.dtype": _dtype,
+            "numpy.ndarray": _no_array,
+            "torch.Size": _size,
+            "torch._utils._rebuild_parameter": lambda data, *rest: data,
+            "torch._utils._rebuild_tensor": self._tensor,
+            "torch._utils._rebuild_tensor_v2": self._tensor,
         }
         for home in ("builtins.", "__builtin__."):
-            self._known[f"{home}bytes"] = self._known[f"{home}bytearray"] = _Function(self._encode)
+            self._known[f"{home}bytes"] = self._known[f"{home}bytearray"] = self._encode
         for core in ("numpy.core.", "numpy._core."):
-            self._known[f"{core}multiarray._reconstruct"] = _Function(self._empty)
-            self._known[f"{core}multiarray.scalar"] = _Function(self._scalar)
-            self._known[f"{core}numeric._frombuffer"] = _Function(self._from_buffer)
+            self._known[f"{core}multiarray._reconstruct"] = lambda *given: Array()
+            self._known[f"{core}multiarray.scalar"] = self._scalar
+            self._known[f"{core}numeric._frombuffer"] = self._array
 
-    dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,
-        pickle.EMPTY_DICT[0]: lambda self: self.append(_Table()),
-        pickle.DICT[0]: lambda self: self.load_marked(_pairs),
-        pickle.EMPTY_SET[0]: lambda self: self.append(_LeftOut()),
-        pickle.FROZENSET[0]: lambda self: self.load_marked(_LeftOut),
-    }
+    def load_build(self: Any) -> None:
+        """Give an object its state; a function or a class has none that a file may change."""
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if isinstance(made, Array) and made.tensor is None:
+            shape, dtype, fortran, data = state[-4:]  # a version stands before them
+            made.tensor = self._array(data, dtype, shape, "F" if fortran else "C").tensor
+        elif isinstance(made, _DType):
+            # (version, byte order, subarray, names, fields, size, alignment, flags)
+            order, *structured = state[1:5]
+            order = order.decode("latin1") if isinstance(order, bytes) else order
+            if order not in ("<", ">", "=", "|") or any(part is not None for part in structured):
+                raise WeightsError("its arrays hold something else than numbers")
+            made.order = ">" if order == ">" else "<"
+        elif not isinstance(made, _Table):  # a table may have remarks of torch beside its entries
+            raise WeightsError("it would change what it is read with")
 
     def load_marked(self: Any, make: Callable[[list[Any]], Any]) -> None:
         """Make something of the values since the last mark."""
         made = make(self.pop_mark())
         self.append(made)
 
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_build,
+        pickle.EMPTY_DICT[0]: lambda self: self.append(_Table()),
+        pickle.DICT[0]: lambda self: self.load_marked(_pairs),
+        pickle.EMPTY_SET[0]: lambda self: self.append(_LeftOut()),
+        pickle.FROZENSET[0]: lambda self: self.load_marked(_LeftOut),
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full in self._known:
             return self._known[full]
         if module in ("torch", "torch.cuda") and name in _STORAGES:
-            return _Kind(_STORAGES[name])
+            return _STORAGES[name]
         plain = module in ("builtins", "__builtin__") and name in _PLAIN
         dtype = module == "torch" and isinstance(vars(torch).get(name), torch.dtype)
         if plain or dtype or full.startswith(_LEFT_OUT):
@@ -279,10 +231,10 @@ class _Reader(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         what, kind, key, _place, count, *rest = pid
-        known = what == "storage" and isinstance(kind, _Kind) and isinstance(key, str)
+        known = what == "storage" and isinstance(kind, torch.dtype) and isinstance(key, str)
         if self._storage is None or not known:
             raise WeightsError("it refers to something that is not in it")
-        row = self._storage(key, kind.dtype, _count(count))
+        row = self._storage(key, kind, _count(count))
         if rest and rest[0] is not None:  # a part of a storage, in files before torch 0.4
             row = self._strided(row, rest[0][1], (rest[0][2],), (1,))
         return _Numbers(row)
@@ -304,19 +256,13 @@ class _Reader(pickle._Unpickler):
         self._spend(100 * len(entries))
         return _pairs([part for key, value in entries for part in (key, value)])
 
-    def _empty(self, *_given: Any) -> Array:
-        return Array(self._array)
-
     def _scalar(self, dtype: Any, data: Any) -> Array:
-        return Array(self._array, self._array(data, dtype, (), "C"))
-
-    def _from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> Array:
-        return Array(self._array, self._array(data, dtype, shape, order))
+        return self._array(data, dtype, (), "C")
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> Array:
         if not isinstance(storage, _Numbers):
             raise WeightsError("it has a tensor without numbers")
-        return Array(self._array, self._strided(storage.row, offset, size, stride))
+        return Array(self._strided(storage.row, offset, size, stride))
 
     def _strided(self, row: Tensor, offset: Any, size: Any, stride: Any) -> Tensor:
         start, sides, steps = _count(offset), _size(size), _size(stride)
@@ -329,7 +275,7 @@ class _Reader(pickle._Unpickler):
             self._spend(count * row.itemsize)
         return row.as_strided(sides, steps, start)
 
-    def _array(self, data: Any, dtype: Any, shape: Any, order: Any) -> Tensor:
+    def _array(self, data: Any, dtype: Any, shape: Any, order: Any) -> Array:
         if isinstance(data, str):  # Python 2's bytes
             data = self._encode(data)
         if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
@@ -344,7 +290,7 @@ class _Reader(pickle._Unpickler):
             )
         self._spend(needed)
         numbers = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=True)
-        return torch.from_numpy(numbers.reshape(sides, order="F" if order == "F" else "C"))
+        return Array(torch.from_numpy(numbers.reshape(sides, order="F" if order == "F" else "C")))
 
 
 def _pairs(parts: list[Any]) -> _Table:
@@ -352,6 +298,13 @@ def _pairs(parts: list[Any]) -> _Table:
     for key, value in zip(parts[::2], parts[1::2], strict=True):
         table[key] = value
     return table
+
+
+def _dtype(code: Any, *_flags: Any) -> _DType:
+    text = code.decode("latin1") if isinstance(code, bytes) else code
+    if not isinstance(text, str) or text.lstrip("<>=|") not in _NUMBERS:
+        raise WeightsError(f"its arrays hold {_word(text)}, which is no plain number")
+    return _DType(text.lstrip("<>=|"), ">" if text[0] == ">" else "<")
 
 
 def _no_array(*_given: Any) -> None:
