@@ -63,3 +63,18 @@ def differences(
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+
+
+def unused_sections(
+    settings: Settings | Mapping[str, Any], *, base: bool = True, later: bool = True
+) -> tuple[str, ...]:
+    """Sections of the settings that a training does not read.
+
+    Args:
+        settings: Settings, or a nested table of them.
+        base: Whether it has a base phase, or is joint training.
+        later: Whether it has phases after the base phase.
+    """
+    table = settings.model_dump() if isinstance(settings, Settings) else settings
+    used = {"base": base, "step": later, "mwg": later and table.get("step", {}).get("mwg", False)}
+    return tuple(name for name, is_used in used.items() if not is_used)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.bins import parse_bins
-from lst_cli.settings.diff import values
+from lst_cli.settings.diff import unused_sections, values
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
@@ -34,84 +35,77 @@ from lst_cli.train.plan import require_growable, split_data
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
 
-Kind = Literal["base", "lst", "joint"]
-Splits = tuple[Split, TrainingInput]
-
 
 @dataclass(frozen=True)
-class PhaseCount:
-    """Length of a phase.
+class PhaseLength:
+    """How long a phase is trained."""
 
-    Attributes:
-        settings: How it is trained, after a budget was spent.
-        image_passes: The budget; None for the epochs of the settings.
-        iterations: Optimizer updates.
-        shown: Images that are shown in all.
-    """
-
-    settings: Settings
-    image_passes: int | None
+    settings: Settings  # after a budget was spent
+    image_passes: int | None  # the budget; None for the epochs of the settings
     iterations: int
-    shown: int
+    shown: int  # images that are shown in all
 
 
 @dataclass(frozen=True)
 class Job:
-    """One workspace of a sweep: a run with one of its seeds, or a base phase that runs share.
-
-    Attributes:
-        name: What progress and errors call it.
-        kind: What is trained in it.
-        root: Its directory.
-        seed: Its seed.
-        run: The run; None for a shared base phase.
-        settings: How it is trained and evaluated.
-        words: `key=value` words that stand for these, for its `lst.toml`.
-        weights: Initial weights of its first phase; None for the network's own.
-        split: Its classes and phases.
-        inputs: The training annotations in terms of the split.
-        phases: Length of each of its phases.
-        base: The job whose base phase it takes over; None if it trains its own.
-        users: Names of the jobs that take over its base phase.
-        same_as: Name of an earlier job in whose directory it lies, as the two are the same.
-    """
+    """One workspace of a sweep: a run with one of its seeds, or a base phase that runs share."""
 
     name: str
-    kind: Kind
     root: Path
-    seed: int
-    run: PlannedRun | None
+    run: PlannedRun | None  # None for a shared base phase
     settings: Settings
-    words: tuple[str, ...]
-    weights: str | None
+    words: tuple[str, ...]  # `key=value` words for these, for its lst.toml
+    weights: str | None  # initial weights of its first phase; None for the network's own
     split: Split
     inputs: TrainingInput
-    phases: tuple[PhaseCount, ...]
-    base: Job | None = None
-    users: tuple[str, ...] = ()
-    same_as: str = ""
+    phases: tuple[PhaseLength, ...]
+    base: Job | None = None  # the job whose base phase it takes over
+    users: tuple[str, ...] = ()  # names of the jobs that take over its base phase
+    same_as: str = ""  # name of an earlier job that is the same and has the same directory
+
+    @property
+    def kind(self) -> Literal["base", "lst", "joint"]:
+        """What is trained in it."""
+        return self.run.kind if self.run else "base"
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.settings.seed
 
     @property
     def image_passes(self) -> int:
         """Images that all its phases show together, a shared one included."""
         return sum(phase.shown for phase in self.phases)
 
+    @property
+    def used(self) -> dict[str, Any]:
+        """Settings that decide its weights and results, by dotted key, without the seed."""
+        unused = unused_sections(self.settings, later=self.kind == "lst")
+        return {
+            key: value
+            for key, value in values(self.settings, "weights", "detections", "display").items()
+            if key != "seed" and key.partition(".")[0] not in unused
+        }
+
+    @property
+    def digest(self) -> str:
+        """Digest of what it is trained on, whatever its seed."""
+        # Evaluation is not training: with another `eval` a run stays where it is.
+        trained = {key: value for key, value in self.used.items() if not key.startswith("eval.")}
+        budgets = [phase.image_passes for phase in self.phases]
+        return _digest([self.split.digest, self.weights, trained, budgets])
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """All work of a sweep.
-
-    Attributes:
-        plan: What was asked for.
-        layout: Where it lies.
-        jobs: In the order of work: a base phase comes before the runs that share it.
-        every: The jobs of all runs of the plan, those that were not selected too, and after them
-            seeds that are not asked for this time and have a workspace.
-    """
+    """All work of a sweep."""
 
     plan: SweepPlan
     layout: SweepLayout
-    jobs: tuple[Job, ...]
+    jobs: tuple[Job, ...]  # in the order of work: a base phase before the runs that share it
+    # The jobs of all runs of the plan, those that were not selected too, and after them seeds
+    # that are not asked for this time and have a workspace.
     every: tuple[Job, ...]
 
     def is_asked_for(self, job: Job) -> bool:
@@ -138,7 +132,7 @@ def plan_jobs(
         val: Validation annotations.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
-        locate: Tells where the workspace of a job lies, if not in its own directory.
+        locate: Finds the workspace of a job, if it is not in its own directory.
 
     Raises:
         LstError: If a run does not fit the data or its budget, or `only` names none.
@@ -152,14 +146,15 @@ def plan_jobs(
             )
     layout = SweepLayout(root)
     planner = _Planner(plan, train, val, layout, locate)
+    turns = zip_longest(*(plan.seeds_of(run) for run in plan.runs))
     every = [
-        planner.job(run, plan.seeds_of(run)[turn])
-        for turn in range(max(len(plan.seeds_of(run)) for run in plan.runs))
-        for run in plan.runs
-        if turn < len(plan.seeds_of(run))
+        planner.place(run, seed)
+        for turn in turns
+        for run, seed in zip(plan.runs, turn, strict=True)
+        if seed is not None
     ]
     earlier = [
-        planner.job(run, seed)
+        planner.place(run, seed)
         for seed in layout.seeds()
         for run in plan.runs
         if run.seeds is None and seed not in plan.seeds_of(run)
@@ -171,7 +166,11 @@ def plan_jobs(
     jobs: dict[Path, Job] = {}
     for job in chosen.values():
         if job.base is not None and job.base.root not in jobs:
-            users = [one.name for one in chosen.values() if _base_root(one) == job.base.root]
+            users = [
+                one.name
+                for one in chosen.values()
+                if one.base is not None and one.base.root == job.base.root
+            ]
             jobs[job.base.root] = replace(job.base, users=tuple(users))
         jobs[job.root] = job
     every += [job for job in earlier if job.root.exists()]
@@ -179,10 +178,10 @@ def plan_jobs(
 
 
 def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
-    """In what each run differs from the first of its kind.
+    """Find in what each run differs from the first of its kind.
 
     Returns:
-        By the name of a run: what tables call that first one, and the differences, at least one.
+        By the name of a run: the title of that first one, and the differences, at least one.
     """
     found: dict[str, tuple[str, tuple[Setting, ...]]] = {}
     firsts: dict[str, Job] = {}
@@ -200,27 +199,6 @@ def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
     return found
 
 
-def used_settings(kind: Kind, settings: Settings) -> dict[str, Any]:
-    """Settings that decide a job's weights and results, by dotted key.
-
-    Args:
-        kind: What is trained.
-        settings: How; sections that such a job never reads are left out, and its seed.
-    """
-    unused: tuple[str, ...] = () if settings.step.mwg else ("mwg",)
-    if kind != "lst":
-        unused = ("step", "mwg")
-    return {
-        key: value
-        for key, value in values(settings, "weights", "detections", "display").items()
-        if key != "seed" and key.partition(".")[0] not in unused
-    }
-
-
-def _base_root(job: Job) -> Path | None:
-    return job.base.root if job.base is not None else None
-
-
 def _described(job: Job, other: Job) -> dict[str, str]:
     """What decides the results of a run, to be compared with the same of another."""
     table = {"classes of the phases": " + ".join(str(len(group)) for group in job.split.groups)}
@@ -229,7 +207,7 @@ def _described(job: Job, other: Job) -> dict[str, str]:
         # Where one has a budget, images are compared, and not the epochs that they make.
         lengths = ("epochs", "decay_epochs", "image_passes")
         table["image passes"] = " + ".join(f"{phase.shown:,}" for phase in job.phases)
-    for key, value in used_settings(job.kind, job.settings).items():
+    for key, value in job.used.items():
         if key.rpartition(".")[2] not in lengths:
             table[key] = value if isinstance(value, str) else json.dumps(value)
     return table
@@ -244,80 +222,86 @@ class _Planner:
     val: Dataset
     layout: SweepLayout
     locate: Callable[[Job], Path]
-    splits: dict[tuple[int | None, int], Splits] = field(default_factory=dict)
-    counted: dict[tuple[str, int], tuple[PhaseCount, ...]] = field(default_factory=dict)
-    made: dict[str, Job] = field(default_factory=dict)
+    splits: dict[tuple[int | None, int], tuple[Split, TrainingInput]] = field(default_factory=dict)
+    jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
+    firsts: dict[str, Job] = field(default_factory=dict)
 
-    def job(self, run: PlannedRun, seed: int) -> Job:
-        settings = self._settings(run, seed)
-        split, inputs = self._split_of(run, settings)
-        phases = self._phases(run, seed)
-        used = used_settings(run.kind, settings)
-        budgets = [phase.image_passes for phase in phases]
-        # Evaluation is not training: with another `eval` a run stays where it is.
-        trained = {key: value for key, value in used.items() if not key.startswith("eval.")}
-        weights = self.plan.data.weights
-        digest = _digest([split.digest, weights, trained, budgets])
+    def place(self, run: PlannedRun, seed: int) -> Job:
+        """Make a job that lies where its workspace is, or where that of its twin is."""
+        job = self._job(run, seed)
+        identity = _digest([job.digest, job.used, seed])
+        if identity not in self.firsts:
+            self.firsts[identity] = replace(job, root=self.locate(job))
+            return self.firsts[identity]
+        first = self.firsts[identity]
+        return replace(job, root=first.root, same_as=first.name)
+
+    def _job(self, run: PlannedRun, seed: int) -> Job:
+        if (run.name, seed) not in self.jobs:
+            # The number of images does not depend on the seed.
+            model = self._job(self.plan.run(run.budget_of), seed) if run.budget_of else None
+            with _named(self.plan, run):
+                self.jobs[run.name, seed] = self._make(run, seed, model)
+        return self.jobs[run.name, seed]
+
+    def _make(self, run: PlannedRun, seed: int, model: Job | None) -> Job:
+        settings = self.plan.settings_of(run, seed)
+        parse_bins(settings.eval.bins, "eval.bins")
+        if run.kind == "joint":
+            split, inputs = self._split(None, 0, settings)
+        else:
+            require_growable(settings)
+            phases = run.phases or self.plan.common.phases
+            split, inputs = self._split(self._base_size(run), phases, settings)
+        budgets = _budgets(run, model, len(split.groups))
         job = Job(
             name=f"{run.name}-seed{seed}",
-            kind=run.kind,
-            root=self.layout.run(run.name, digest, seed),
-            seed=seed,
+            root=Path(),
             run=run,
             settings=settings,
             words=self.plan.words_of(run, seed),
-            weights=weights,
+            weights=self.plan.data.weights,
             split=split,
             inputs=inputs,
-            phases=phases,
+            phases=tuple(
+                _length(split, inputs, phase, settings, budget)
+                for phase, budget in enumerate(budgets)
+            ),
             base=self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None,
         )
-        first = self.made.setdefault(_digest([digest, used, seed]), job)
-        if first.name != job.name:
-            return replace(job, root=self.locate(first), same_as=first.name)
-        return replace(job, root=self.locate(job))
-
-    def _settings(self, run: PlannedRun, seed: int) -> Settings:
-        settings = self.plan.settings_of(run, seed)
-        with _named(self.plan, run):
-            parse_bins(settings.eval.bins, "eval.bins")
-            if run.kind == "lst":
-                require_growable(settings)
-        return settings
+        return replace(job, root=self.layout.run(run.name, job.digest, seed))
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
         """The base phase of a run; one phase after it stands for however many there are."""
         words = self.plan.words_of(run, seed, without=("step", "mwg", "eval"))
         settings = load_settings(None, words)
         split, inputs = self._split(base_classes, 1, settings)
-        weights = self.plan.data.weights
-        digest = _digest([split.digest, weights, used_settings("base", settings)])
         job = Job(
-            name=f"base-{digest}-seed{seed}",
-            kind="base",
-            root=self.layout.base(digest, seed),
-            seed=seed,
+            name="",
+            root=Path(),
             run=None,
             settings=settings,
             words=words,
-            weights=weights,
+            weights=self.plan.data.weights,
             split=split,
             inputs=inputs,
-            phases=(_count(split, inputs, 0, settings, None),),
+            phases=(_length(split, inputs, 0, settings, None),),
         )
+        digest = _digest([split.digest, job.weights, job.used])
+        root = self.layout.base(digest, seed)
+        job = replace(job, name=f"base-{digest}-seed{seed}", root=root)
         return replace(job, root=self.locate(job))
 
-    def _split_of(self, run: PlannedRun, settings: Settings) -> Splits:
-        if run.kind == "joint":
-            return self._split(None, 0, settings)
+    def _base_size(self, run: PlannedRun) -> int:
         b = run.b or self.plan.common.b
-        if isinstance(b, float):
-            rows = self.train.instances.category_index[usable_instances(self.train)]
-            b = max(1, round(b * len(np.unique(rows))))
-        with _named(self.plan, run):
-            return self._split(b, run.phases or self.plan.common.phases, settings)
+        if isinstance(b, int):
+            return b
+        rows = self.train.instances.category_index[usable_instances(self.train)]
+        return max(1, round(b * len(np.unique(rows))))
 
-    def _split(self, base: int | None, phases: int, settings: Settings) -> Splits:
+    def _split(
+        self, base: int | None, phases: int, settings: Settings
+    ) -> tuple[Split, TrainingInput]:
         key = (base, phases)
         if key not in self.splits:
             images = self.plan.data.images or HERE
@@ -326,44 +310,31 @@ class _Planner:
         # The classes are the same for all; how long they are learned is not.
         return split.model_copy(update={"phases": plan_phases(split, settings)}), inputs
 
-    def _phases(self, run: PlannedRun, seed: int) -> tuple[PhaseCount, ...]:
-        key = (run.name, seed)
-        if key not in self.counted:
-            settings = self._settings(run, seed)
-            split, inputs = self._split_of(run, settings)
-            budgets = self._budgets(run, seed, len(split.groups))
-            self.counted[key] = tuple(
-                _count(split, inputs, phase, settings, budget)
-                for phase, budget in enumerate(budgets)
-            )
-        return self.counted[key]
 
-    def _budgets(self, run: PlannedRun, seed: int, phases: int) -> Sequence[int | None]:
-        if run.budget_of is None:
-            return [run.image_passes] * phases
-        other = self.plan.run(run.budget_of)
-        # The number of images does not depend on the seed.
-        theirs = [phase.shown for phase in self._phases(other, seed)]
-        if run.kind == "joint":
-            return [sum(theirs)]
-        if len(theirs) != phases:
-            raise LstError(
-                f"{self.plan.source}: run {run.name}: budget-of: run {other.name} has "
-                f"{len(theirs) - 1} phase(s) after the base phase, this one {phases - 1}",
-                "give both the same phases, or leave budget-of out",
-            )
-        # A base phase of the same settings is shared, whatever its budget.
-        return [None, *theirs[1:]]
+def _budgets(run: PlannedRun, model: Job | None, phases: int) -> Sequence[int | None]:
+    """Images that each phase of a run shows; None for as many as its epochs make."""
+    if model is None:
+        return [run.image_passes] * phases
+    if run.kind == "joint":
+        return [model.image_passes]
+    if len(model.phases) != phases:
+        raise LstError(
+            f"budget-of: run {run.budget_of} has {len(model.phases) - 1} phase(s) after the base "
+            f"phase, this one {phases - 1}",
+            "give both the same phases, or leave budget-of out",
+        )
+    # A base phase of the same settings is shared, whatever its budget.
+    return [None, *(phase.shown for phase in model.phases[1:])]
 
 
-def _count(
+def _length(
     split: Split, inputs: TrainingInput, phase: int, settings: Settings, budget: int | None
-) -> PhaseCount:
+) -> PhaseLength:
     entries = len(split_data(split, inputs, phase, settings))
     settings = scheduled(settings, phase, entries, budget)
     iterations = count_iterations(settings, phase, entries)
     shown = iterations * settings.schedule(phase).batch_size
-    return PhaseCount(settings, budget, iterations, shown)
+    return PhaseLength(settings, budget, iterations, shown)
 
 
 @contextmanager

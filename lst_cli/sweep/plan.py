@@ -1,10 +1,11 @@
-"""A sweep as it is written: a TOML list of runs, checked all at once and before any of them."""
+"""The plan of a sweep: a TOML list of runs, every problem in it found before any run begins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,13 +14,34 @@ from pydantic import (
     Field,
     StrictFloat,
     StrictInt,
+    ValidationError,
     model_validator,
 )
 
+from lst_cli.errors import LstError
+from lst_cli.files import refuse_address
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Head, Mask, Sampling, Settings
-from lst_cli.settings.nested import assign, leaves, merge, override_words
+from lst_cli.settings.nested import (
+    assign,
+    first_few,
+    leaves,
+    merge,
+    override_table,
+    override_words,
+    read_toml,
+    shorten,
+)
 from lst_cli.settings.presets import JOINT_ROWS
+from lst_cli.settings.renamed import modern_table
+from lst_cli.text import did_you_mean
+
+_SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
+_PLANS = resources.files("lst_cli").joinpath("plans")
+_ONLY_FOR = {
+    "joint": ("row", "sampler", "head", "mask", "image_passes"),
+    "lst": ("b", "phases"),
+}
 
 
 def _check_base_size(size: int | float) -> int | float:
@@ -55,16 +77,11 @@ class Part(BaseModel):
     )
 
 
-class SweepData(Part):
-    """What all runs learn; a plan without it takes it from the command line.
+AnyPart = TypeVar("AnyPart", bound=Part)
 
-    Attributes:
-        train: Training annotations.
-        val: Validation annotations.
-        images: Directories of the images.
-        weights: Initial weights of every base phase and every joint training.
-        skip_unusable: Whether annotations that cannot be used are left out.
-    """
+
+class SweepData(Part):
+    """The annotations, images and initial weights of all runs."""
 
     train: Path | None = None
     val: Path | None = None
@@ -74,49 +91,29 @@ class SweepData(Part):
 
 
 class CommonSettings(Part):
-    """What counts for all runs that say nothing else.
+    """What counts for all runs that say nothing else."""
 
-    Attributes:
-        b: Classes of the base phase: a number, or a share of all classes, rounded.
-        phases: T, phases after the base phase.
-        seeds: Each run is made once for each.
-        settings: Nested settings, as in `lst.toml`.
-    """
-
-    b: BaseSize = 270
-    phases: Phases = 6
+    b: BaseSize = 270  # classes of the base phase: a number, or a share of all classes
+    phases: Phases = 6  # after the base phase
     seeds: Seeds = (0,)
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)  # nested, as in lst.toml
 
 
 class PlannedRun(Part):
-    """One run of a sweep, made for each of its seeds.
-
-    Attributes:
-        name: Head of its directory's name.
-        kind: Phase by phase, or all classes at once.
-        label: What tables call it; its name, if empty.
-        row: joint: a row of Table 1, short for the three below.
-        sampler: joint: images of an epoch.
-        head: joint: classifier.
-        mask: joint: mask branch.
-        budget_of: Another run, as many of whose images are shown: in all, or, where both go
-            phase by phase, in each phase after the base, which the settings of [base] decide.
-        image_passes: joint: images to show in all.
-        b: lst: as in `CommonSettings`.
-        phases: lst: as in `CommonSettings`.
-        seeds: As in `CommonSettings`.
-        settings: What differs from the settings of all.
-    """
+    """One run of a sweep, made for each of its seeds."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-    kind: Literal["lst", "joint"]
-    label: str = ""
+    kind: Literal["lst", "joint"]  # phase by phase, or all classes at once
+    label: str = ""  # in tables; the name, if empty
+    # joint: a row of Table 1, short for the three below it, which count more
     row: str | None = None
     sampler: Sampling | None = None
     head: Head | None = None
     mask: Mask | None = None
+    # Another run that shows as many images: in all, or, where both go phase by phase, in each
+    # phase after the base, which the settings of [base] decide.
     budget_of: str | None = None
+    # joint: images to show in all
     image_passes: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] | None = None
     b: BaseSize | None = None
     phases: Phases | None = None
@@ -125,11 +122,8 @@ class PlannedRun(Part):
 
     @model_validator(mode="after")
     def _check_kind(self) -> PlannedRun:
-        keys: tuple[str, ...] = ("b", "phases")
-        if self.kind == "lst":
-            keys = ("row", "sampler", "head", "mask", "image_passes")
         other = "lst" if self.kind == "joint" else "joint"
-        for key in keys:
+        for key in _ONLY_FOR[other]:
             if getattr(self, key) is not None:
                 shown = key.replace("_", "-")
                 raise ValueError(f"{shown} is for runs of kind {other}, not {self.kind}")
@@ -141,63 +135,47 @@ class PlannedRun(Part):
 
     @property
     def title(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return self.label or self.name
 
     @property
-    def shorthands(self) -> dict[str, Any]:
-        """Nested settings that `row`, `sampler`, `head` and `mask` stand for."""
+    def own_settings(self) -> dict[str, Any]:
+        """Its nested settings, with those that `row`, `sampler`, `head` and `mask` stand for."""
         words = {"base.sampler": self.sampler, "model.head": self.head, "model.mask": self.mask}
         chosen = {**(JOINT_ROWS[self.row] if self.row else {})}
         chosen |= {key: value for key, value in words.items() if value is not None}
         table: dict[str, Any] = {}
         for key, value in chosen.items():
             assign(table, key.split("."), value, key)
-        return table
+        return merge(table, self.settings)
 
 
 class SweepPlan(Part):
-    """A list of runs over the same data.
-
-    Attributes:
-        name: The plan's short name.
-        source: What errors call it.
-        title: Caption of its table.
-        evaluate: Whether every phase is evaluated, or only the last one.
-        data: What is learned.
-        common: What counts for all runs.
-        overrides: Nested settings from the command line: they count more than those for all
-            runs, and less than what a run says itself.
-        runs: In the order of the table.
-    """
+    """A list of runs over the same data."""
 
     name: str
-    source: str
+    source: str  # in errors
     title: str = ""
-    evaluate: Literal["last", "all"] = "last"
+    evaluate: Literal["last", "all"] = "last"  # phases
     data: SweepData = SweepData()
     common: CommonSettings = CommonSettings()
+    # Nested settings of the command line: they count more than those for all runs, and less
+    # than what a run says itself.
     overrides: dict[str, Any] = Field(default_factory=dict)
     runs: tuple[PlannedRun, ...]
 
     def run(self, name: str) -> PlannedRun:
-        """A run by its name."""
+        """Find a run by its name."""
         return next(run for run in self.runs if run.name == name)
 
     def seeds_of(self, run: PlannedRun) -> tuple[int, ...]:
-        """Seeds of a run."""
+        """Seeds of a run: its own, or those of all runs."""
         return run.seeds or self.common.seeds
 
     def words_of(
         self, run: PlannedRun, seed: int, *, without: Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """`key=value` words that stand for the settings of a run.
-
-        Args:
-            run: A run.
-            seed: One of its seeds.
-            without: Tables of settings that are left out.
-        """
+        """`key=value` words for the settings of a run, `without` some tables of settings."""
         table = {key: value for key, value in self._table(run).items() if key not in without}
         return override_words({**table, "seed": seed})
 
@@ -209,10 +187,201 @@ class SweepPlan(Part):
         """
         sources = dict.fromkeys(leaves(self.common.settings), "[settings]")
         sources |= dict.fromkeys(leaves(self.overrides), "--set")
-        own = merge(run.shorthands, run.settings)
-        sources |= dict.fromkeys(leaves(own), f"run {run.name}")
+        sources |= dict.fromkeys(leaves(run.own_settings), f"run {run.name}")
         return build_settings({**self._table(run), "seed": seed}, sources)
 
     def _table(self, run: PlannedRun) -> dict[str, Any]:
-        table = merge(self.common.settings, self.overrides)
-        return merge(merge(table, run.shorthands), run.settings)
+        return merge(merge(self.common.settings, self.overrides), run.own_settings)
+
+
+def shipped_plans() -> dict[str, str]:
+    """Title of each plan that comes with the package, by its name."""
+    return {name: read_plan(name).title for name in _names()}
+
+
+def _names() -> list[str]:
+    return sorted(one.name[:-5] for one in _PLANS.iterdir() if one.name.endswith(".toml"))
+
+
+def read_plan(given: str) -> SweepPlan:
+    """Read a plan: a TOML file, or the name of one that comes with the package.
+
+    Raises:
+        LstError: If there is none, or anything in it is refused; all problems at once.
+    """
+    refuse_address(given)
+    path = Path(given)
+    shipped = _PLANS.joinpath(f"{given}.toml")
+    if path.exists() and not path.is_dir():
+        return parse_plan(read_toml(path), path.stem, path.name, path.parent)
+    if path.name == given and path.suffix != ".toml" and shipped.is_file():
+        with resources.as_file(shipped) as file:
+            return parse_plan(read_toml(file), given, given)
+    raise LstError(f"{given}: no such plan{did_you_mean(given, _names())}", "lst sweep --list")
+
+
+def parse_plan(
+    table: Mapping[str, Any], name: str, source: str, directory: Path = Path()
+) -> SweepPlan:
+    """Check a plan that was read from TOML; its paths are relative to `directory`.
+
+    Raises:
+        LstError: If anything is refused; all problems at once, each with its key.
+    """
+    lines: list[str] = []
+    rest = {key: value for key, value in table.items() if key not in ("run", "data", "settings")}
+    listed = table.get("run")
+    if not isinstance(listed, list) or not listed:
+        lines.append("[[run]]: a plan lists one run or more")
+        listed = []
+    found = [
+        _read_part(PlannedRun, one, _name_of(one, place), lines)
+        for place, one in enumerate(listed, start=1)
+    ]
+    runs = [run for run in found if run is not None]
+    data = _read_part(SweepData, table.get("data", {}), "[data]", lines)
+    common = _read_part(CommonSettings, table.get("settings", {}), "[settings]", lines)
+    head = _read_part(_Head, rest, "", lines)
+    lines += _budget_problems(runs)
+    if not lines and data is not None and common is not None and head is not None:
+        plan = SweepPlan(
+            name=name,
+            source=source,
+            data=_absolute(data, directory),
+            common=common,
+            runs=tuple(runs),
+            **head.model_dump(),
+        )
+        lines += _setting_problems(plan)
+        if not lines:
+            return plan
+    count = f"{len(lines)} problems: " if len(lines) > 1 else ""
+    raise LstError(f"{source}: {count}{first_few(lines)}", f"correct {source}")
+
+
+def choose(
+    plan: SweepPlan, *, preset: str | None = None, overrides: Sequence[str] = (), **given: Any
+) -> SweepPlan:
+    """Lay what the command line says over what a plan says for all runs.
+
+    Args:
+        plan: As it was read.
+        preset: Preset of all runs.
+        overrides: `key=value` words for all runs.
+        given: Values of `SweepData` and `CommonSettings`, by name; None, False and () are not
+            given.
+
+    Raises:
+        LstError: If a value is refused, or the data are not known.
+    """
+    given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
+    data = plan.data.model_copy(
+        update={key: value for key, value in given.items() if key in SweepData.model_fields}
+    )
+    for key in ("train", "val"):
+        if getattr(data, key) is None:
+            raise LstError(
+                f"{plan.source} does not say what to learn: no {key} annotations",
+                f"lst sweep {plan.name} --train TRAIN.json --val VAL.json --images DIR",
+            )
+    words = [*overrides, *([f"preset={preset}"] if preset else [])]
+    table = modern_table(override_table(words), "--set")
+    if "seed" in table:
+        raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
+    lines: list[str] = []
+    chosen = {key: given.get(key, getattr(plan.common, key)) for key in ("b", "phases", "seeds")}
+    common = _read_part(CommonSettings, chosen, "", lines)
+    if common is None:
+        raise LstError("; ".join(f"--{line.replace('seeds:', 'seed:')}" for line in lines))
+    common = common.model_copy(update={"settings": plan.common.settings})
+    found = plan.model_copy(update={"data": data, "common": common, "overrides": table})
+    if problems := _setting_problems(found):
+        raise LstError("; ".join(problems), "`lst init --print` shows every setting")
+    return found
+
+
+class _Head(Part):
+    title: str = ""
+    evaluate: Literal["last", "all"] = "last"
+
+
+def _name_of(table: Any, place: int) -> str:
+    name = table.get("name") if isinstance(table, Mapping) else None
+    return f"run {name}" if isinstance(name, str) and name else f"run number {place}"
+
+
+def _read_part(kind: type[AnyPart], table: Any, where: str, lines: list[str]) -> AnyPart | None:
+    """Check one table of a plan; what is wrong with it is added to `lines`."""
+    prefix = f"{where}: " if where else ""
+    if not isinstance(table, Mapping):
+        lines.append(f"{prefix}should be a table, got {shorten(table)}")
+        return None
+    fields = {name.replace("_", "-") for name in kind.model_fields if name != "settings"}
+    settings = _SETTING_KEYS if "settings" in kind.model_fields else frozenset[str]()
+    for key in table:
+        if key not in fields | settings:
+            meant = did_you_mean(key, sorted(fields | settings))
+            lines.append(f"{prefix}unknown key {shorten(key)}{meant}")
+    own = {key: value for key, value in table.items() if key in fields}
+    if settings:
+        given = {key: value for key, value in table.items() if key in settings}
+        own["settings"] = modern_table(given, where)
+    try:
+        return kind.model_validate(own)
+    except ValidationError as error:
+        first = {problem["loc"][:1]: problem for problem in reversed(error.errors())}
+        lines.extend(prefix + _describe(problem) for problem in reversed(first.values()))
+        return None
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if not problem["loc"]:
+        return message
+    key = problem["loc"][0]
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if problem["type"] == "string_pattern_mismatch":
+        message = "should be letters, digits, '.', '_' and '-'"
+    return f"{key}: {message}, got {shorten(problem['input'])}"
+
+
+def _budget_problems(runs: Sequence[PlannedRun]) -> Iterator[str]:
+    names = [run.name for run in runs]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"run {name}: the name comes {names.count(name)} times"
+    by_name = {run.name: run for run in runs}
+    for run in runs:
+        if run.budget_of is None:
+            continue
+        other = by_name.get(run.budget_of)
+        where = f"run {run.name}: budget-of"
+        if other is None:
+            meant = did_you_mean(run.budget_of, names)
+            yield f"{where}: there is no run {run.budget_of!r}{meant}"
+        elif other.budget_of is not None:
+            yield f"{where}: run {other.name} takes its own budget from another run"
+        elif run.kind == "lst" and other.kind == "joint":
+            yield f"{where}: run {other.name} has no phases whose budgets could be taken"
+
+
+def _setting_problems(plan: SweepPlan) -> list[str]:
+    found: dict[str, None] = {}  # what is wrong with the settings of all is wrong in every run
+    for run in plan.runs:
+        try:
+            plan.settings_of(run, 0)
+        except LstError as error:
+            found[error.message] = None
+    return list(found)
+
+
+def _absolute(data: SweepData, directory: Path) -> SweepData:
+    for path in (data.train, data.val, *data.images):
+        refuse_address(str(path or ""))
+    found: dict[str, Any] = {
+        key: directory / value for key in ("train", "val") if (value := getattr(data, key))
+    }
+    found["images"] = tuple(directory / one for one in data.images)
+    if data.weights is not None and "://" not in data.weights:
+        found["weights"] = str(directory / data.weights)
+    return data.model_copy(update=found)

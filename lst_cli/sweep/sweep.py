@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lst_cli.display.markup import render_csv
+from lst_cli.display.tables import format_seconds, format_value
 from lst_cli.errors import InterruptionError, LstError
 from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.images.finder import HERE, ImageFinder
@@ -16,9 +18,22 @@ from lst_cli.split.init import write_settings
 from lst_cli.split.split import read_datasets, warn_of_missing_images, write_split
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
 from lst_cli.sweep.plan import SweepPlan
-from lst_cli.sweep.results import gather_results, write_results
-from lst_cli.sweep.state import find_metrics, is_finished, left_to_evaluate, locate
-from lst_cli.sweep.tables import SweepResults
+from lst_cli.sweep.state import (
+    find_metrics,
+    gather_results,
+    is_finished,
+    left_to_evaluate,
+    locate,
+    read_result,
+)
+from lst_cli.sweep.tables import (
+    SweepResults,
+    render_sweep_markdown,
+    seed_numbers,
+    sweep_numbers,
+    sweep_record,
+)
+from lst_cli.text import json_text
 from lst_cli.train.before_training import check_before_training
 from lst_cli.train.events import Events
 from lst_cli.train.train import train_phase
@@ -32,21 +47,9 @@ from lst_cli.workspace.store import Workspace
 
 @dataclass(frozen=True)
 class SweepEvents:
-    """Callbacks of a sweep.
+    """Callbacks of a sweep: sentences about jobs, the training in a job, other work."""
 
-    Attributes:
-        begin: A job begins: the job, its place from 1 on, and how many there are.
-        kept: A job was finished before.
-        done: A job is finished now.
-        failed: A job failed, and why.
-        training: The callbacks of `train_phase` in a job.
-        progress: Work beside training: what, how much is done, of how much.
-    """
-
-    begin: Callable[[Job, int, int], None] = lambda job, place, total: None
-    kept: Callable[[Job], None] = lambda job: None
-    done: Callable[[Job], None] = lambda job: None
-    failed: Callable[[Job, LstError], None] = lambda job, error: None
+    note: Callable[[str], None] = lambda text: None
     training: Callable[[Job], Events] = lambda job: Events()
     progress: Progress = silent
 
@@ -63,7 +66,8 @@ def open_sweep(
         plan: With data.
         root: The directory of the sweep.
         only: Names of the runs to make; all, if empty.
-        warn: Told how many images are not there, with an example.
+        warn: Called with the number of images that are missing and an example; without it,
+            images are not looked for.
 
     Raises:
         LstError: If the data or a run are refused.
@@ -77,50 +81,56 @@ def open_sweep(
     return plan_jobs(plan, train, val, root, only, locate)
 
 
-def run_sweep(sweep: Sweep, events: SweepEvents | None = None) -> SweepResults:
+def run_sweep(sweep: Sweep, events: SweepEvents) -> SweepResults:
     """Train and evaluate everything that is not yet; the table is written after every run.
 
     A job that fails does not stop the others.
-
-    Args:
-        sweep: What is to be done.
-        events: Progress callbacks.
 
     Returns:
         The results of all runs of the plan that are finished, and what failed.
 
     Raises:
-        InterruptionError: If the user asked to stop; the same call goes on.
-        LstError: If the data are not in order, of which every run would fail.
+        InterruptionError: If the user asked to stop; the same call continues.
+        LstError: If the data are not in order, for which every run would fail.
     """
-    events = events or SweepEvents()
     _check_data(sweep, events)
     failed: dict[Path, tuple[str, LstError]] = {}
     for place, job in enumerate(sweep.jobs, start=1):
         if is_finished(sweep, job):
-            events.kept(job)
+            events.note(f"{job.name}: done before")
             continue
-        events.begin(job, place, len(sweep.jobs))
-        error = _try(sweep, job, failed, events)
-        if error is not None:
+        users = f", the base phase of {', '.join(job.users)}" if job.users else ""
+        events.note(f"[{place}/{len(sweep.jobs)}] {job.name}{users}")
+        if (error := _try(sweep, job, failed, events)) is not None:
             failed[job.root] = (job.name, error)
-            events.failed(job, error)
+            events.note(f"{job.name} failed: {error.message}")
             continue
-        events.done(job)
+        events.note(f"{job.name}: {_outcome(job)}")
         if job.run is not None:
             _write_table(sweep, failed)
     return _write_table(sweep, failed)
 
 
+def _outcome(job: Job) -> str:
+    result = read_result(job)
+    if result is None:
+        return "done"
+    ap, time = format_value("ap", result.metrics.segm.AP), format_seconds(result.seconds)
+    return f"AP {ap}, {result.image_passes:,} image passes in {time}"
+
+
 def _write_table(sweep: Sweep, failed: Mapping[Path, tuple[str, LstError]]) -> SweepResults:
-    results = gather_results(sweep, list(failed.values()))
+    results, layout = gather_results(sweep, list(failed.values())), sweep.layout
     if results.seeds:
-        write_results(results, sweep.layout)
+        write_text(layout.csv, render_csv(sweep_numbers(results)))
+        write_text(layout.seeds_csv, render_csv(seed_numbers(results)))
+        write_text(layout.json, json_text(sweep_record(results)) + "\n")
+        write_text(layout.markdown, render_sweep_markdown(results))
     return results
 
 
 def _check_data(sweep: Sweep, events: SweepEvents) -> None:
-    """See that the data are in order, if anything begins that rests on them."""
+    """Check the data, if any training on them is still to begin."""
     to_begin = [
         job
         for job in sweep.jobs
@@ -140,7 +150,7 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
 def _try(
     sweep: Sweep, job: Job, failed: Mapping[Path, tuple[str, LstError]], events: SweepEvents
 ) -> LstError | None:
-    """Do a job; what went wrong, if anything did."""
+    """Do a job, and return what went wrong."""
     try:
         if job.base is not None and job.base.root in failed:
             raise LstError(f"its base phase, {job.base.name}, failed")
@@ -165,15 +175,14 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
     _prepare(workspace, job)
     if job.base is not None and workspace.manifest(0) is None:
         take_over_base(workspace, Workspace(job.base.root))
-    last = len(job.phases) - 1 if job.run is not None else 0
-    for phase in range(last + 1):
+    for phase, length in enumerate(job.phases):
         if phase not in workspace.done_phases():
             train_phase(
                 workspace,
                 phase,
                 job.settings,
                 weights=job.weights if phase == 0 else None,
-                image_passes=job.phases[phase].image_passes,
+                image_passes=length.image_passes,
                 events=events.training(job),
             )
     for phase in left_to_evaluate(sweep, job):
@@ -183,7 +192,7 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
 
 
 def _prepare(workspace: Workspace, job: Job) -> None:
-    """Make the workspace of a job, or see that its files say what the job says."""
+    """Make the workspace of a job, or update the files in which it differs from the job."""
     settings, split = workspace.layout.settings, workspace.layout.split
     if not settings.exists() or workspace.settings() != job.settings:
         write_settings(settings, job.words, force=True)
@@ -197,15 +206,17 @@ def _prepare(workspace: Workspace, job: Job) -> None:
 
 def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
     """Use what another run found with the base phase that both share."""
-    for other in sweep.every:
-        same = (
-            other.base is not None
-            and job.base is not None
-            and other.base.root == job.base.root
-            and other.root != job.root
-            and other.settings.eval == job.settings.eval
-            and find_metrics(other, 0) is not None
-        )
-        if same and take_over_evaluation(Workspace(job.root), Workspace(other.root)):
-            return True
-    return False
+    others = [
+        other
+        for other in sweep.every
+        if other.base is not None
+        and job.base is not None
+        and other.base.root == job.base.root
+        and other.root != job.root
+        and other.settings.eval == job.settings.eval
+    ]
+    return any(
+        find_metrics(other, 0) is not None
+        and take_over_evaluation(Workspace(job.root), Workspace(other.root))
+        for other in others
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
@@ -12,7 +12,6 @@ from lst_cli.ap.metrics import BinMetrics, Metrics
 from lst_cli.compare.paired import Setting
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import (
-    Cell,
     Column,
     Table,
     bin_heading,
@@ -25,74 +24,46 @@ from lst_cli.display.tables import (
 FORMAT = 1
 """Version of `sweep.json`."""
 
+_PASSES = Column("image passes", "image passes", "number", lambda seed: seed.image_passes)
+_HOURS = Column("hours", "hours", "number", lambda seed: seed.seconds / 3600)
+
 
 @dataclass(frozen=True)
 class SeedResult:
-    """A finished run with one seed.
-
-    Attributes:
-        seed: The seed.
-        workspace: Where it lies.
-        metrics: Of the model of its last phase.
-        image_passes: Images that all its phases showed, one seen twice counted twice.
-        iterations: Optimizer updates of all its phases.
-        seconds: Training time of all its phases.
-        shares_base: Whether its base phase was trained for several runs; its passes and its time
-            count in each of them.
-    """
+    """A finished run with one seed; the counts are over all its phases."""
 
     seed: int
     workspace: str
-    metrics: Metrics
-    image_passes: int
+    metrics: Metrics  # of the model of its last phase
+    image_passes: int  # an image seen twice counts twice
     iterations: int
     seconds: float
-    shares_base: bool
+    shares_base: bool  # its base phase serves several runs, and counts in each of them
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run with all its seeds.
-
-    Attributes:
-        name: Its short name.
-        label: What the table calls it.
-        kind: `lst` or `joint`.
-        planned: How many seeds it is to have.
-        seeds: Those that are finished.
-        same_as: What the table calls the run that it is the same as, and whose results it has;
-            mostly empty.
-        differs: In what it differs from the first run of its kind.
-        differs_from: What the table calls that run.
-    """
+    """A run with all its seeds."""
 
     name: str
-    label: str
+    label: str  # in tables
     kind: str
-    planned: int
-    seeds: tuple[SeedResult, ...]
-    same_as: str = ""
-    differs: tuple[Setting, ...] = ()
-    differs_from: str = ""
+    planned: int  # seeds
+    seeds: tuple[SeedResult, ...]  # those that are finished
+    same_as: str = ""  # label of the run that it is the same as, and whose results it has
+    differs: tuple[Setting, ...] = ()  # from the first run of its kind
+    differs_from: str = ""  # label of that run
 
 
 @dataclass(frozen=True)
 class SweepResults:
-    """The results of a sweep so far.
-
-    Attributes:
-        plan: The plan's short name.
-        title: Caption of the table.
-        runs: In the order of the table.
-        failed: Name, error and hint of what failed.
-        left_out: Directories of runs that are not in the table.
-    """
+    """The results of a sweep so far."""
 
     plan: str
     title: str
     runs: tuple[RunResult, ...]
-    failed: tuple[tuple[str, str, str], ...] = ()
-    left_out: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str, str], ...] = ()  # name, error and hint
+    left_out: tuple[str, ...] = ()  # directories of runs that are not in the table
 
     @property
     def seeds(self) -> list[SeedResult]:
@@ -102,16 +73,10 @@ class SweepResults:
 
 @dataclass(frozen=True)
 class Spread:
-    """A number over several seeds.
+    """A number over several seeds."""
 
-    Attributes:
-        mean: Its mean; None if no seed has it.
-        sd: Standard deviation of a sample; None for fewer than two seeds.
-        seeds: How many seeds have it.
-    """
-
-    mean: float | None
-    sd: float | None
+    mean: float | None  # None if no seed has it
+    sd: float | None  # standard deviation of a sample; None for fewer than two seeds
     seeds: int
 
 
@@ -128,73 +93,72 @@ def spread_of(values: Sequence[float | None]) -> Spread:
     )
 
 
-def measure_run(run: RunResult, columns: Sequence[Column]) -> dict[str, Spread]:
-    """Every number of a run over its seeds, by the key of its column."""
-    cells = [(one.key, [one.cells(seed)[one.key] for seed in run.seeds]) for one in columns]
-    return {key: spread_of(cast("list[float | None]", found)) for key, found in cells}
+def _spread(run: RunResult, column: Column) -> Spread:
+    """A number of a run over its seeds."""
+    found = [column.cells(seed)[column.key] for seed in run.seeds]
+    return spread_of(cast("list[float | None]", found))
 
 
 def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
-    """Make the table for reading: a row a run, mean ± standard deviation where there are seeds.
+    """Make the table for reading: a row a run, mean ± standard deviation over seeds.
 
-    Args:
-        results: The sweep.
-        narrow: Whether to leave out AP75 and box AP, for a terminal.
+    A `narrow` one, for a terminal, leaves out AP75 and box AP.
     """
     metrics = [one.metrics for one in results.seeds if one.metrics.phase]
     left_out = ["AP75", "box AP"] if narrow else []
     # Old and new classes are compared only where they are the same in all runs.
     if len({tuple(group.classes for group in one.segm.groups) for one in metrics}) != 1:
         left_out += ["old", "new"]
-    found = number_columns(results)
-    rows = [_readable_row(run, measure_run(run, found)) for run in results.runs]
     columns = [
-        Column("run", "run", "text"),
-        *(one for one in found if one.kind == "ap" and one.key not in left_out),
-        Column("image passes", "image passes", "integer", description="in training, all phases"),
-        Column("time", "time", "text", description="of training, all phases"),
-        Column("seeds", "seeds", "text"),
+        Column("run", "run", "text", lambda run: run.label),
+        *(
+            replace(one, get=partial(_ap_text, column=one))
+            for one in number_columns(results)
+            if one.kind == "ap" and one.key not in left_out
+        ),
+        Column(
+            "image passes",
+            "image passes",
+            "integer",
+            lambda run: _spread(run, _PASSES).mean,
+            description="in training, all phases",
+        ),
+        Column("time", "time", "text", _time, description="of training, all phases"),
+        Column("seeds", "seeds", "text", _seeds_done),
     ]
-    return Table(results.title, tuple(columns), tuple(rows), _remark(results))
+    return Table.of(results.title, results.runs, columns, _remark(results))
 
 
 def sweep_numbers(results: SweepResults) -> Table:
     """Make the table for programs: a row a run, every number with its standard deviation."""
-    found = _known_columns(results)
-    columns = [Column("run", "run", "text"), Column("kind", "kind", "text")]
-    columns += [Column("seeds", "seeds", "integer"), Column("planned", "planned", "integer")]
-    for one in found:
-        columns.append(one)
+    columns = [
+        Column("run", "run", "text", lambda run: run.name),
+        Column("kind", "kind", "text"),
+        Column("seeds", "seeds", "integer", lambda run: len(run.seeds)),
+        Column("planned", "planned", "integer"),
+    ]
+    for one in _known_columns(results):
+        columns.append(replace(one, get=partial(_mean, column=one)))
         if one.kind == "ap":
-            columns.append(Column(f"{one.key} sd", f"{one.heading} sd"))
-    columns.append(Column("differs", "differs", "text"))
-    rows = []
-    for run in results.runs:
-        row: dict[str, Cell] = {
-            "run": run.name,
-            "kind": run.kind,
-            "seeds": len(run.seeds),
-            "planned": run.planned,
-            "differs": "; ".join(map(str, run.differs)),
-        }
-        for key, spread in measure_run(run, found).items():
-            whole = key != "hours" and spread.mean and spread.mean.is_integer()
-            row |= {key: round(spread.mean or 0) if whole else spread.mean, f"{key} sd": spread.sd}
-        rows.append(row)
-    return Table(results.title, tuple(columns), tuple(rows))
+            deviation = partial(lambda run, column: _spread(run, column).sd, column=one)
+            columns.append(Column(f"{one.key} sd", f"{one.heading} sd", get=deviation))
+    columns.append(
+        Column("differs", "differs", "text", lambda run: "; ".join(map(str, run.differs)))
+    )
+    return Table.of(results.title, results.runs, columns)
 
 
 def seed_numbers(results: SweepResults) -> Table:
     """Make the table for programs in which every seed of every run has a row."""
-    found = _known_columns(results)
-    columns = (Column("run", "run", "text"), Column("seed", "seed", "id"), *found)
-    rows: list[dict[str, Cell]] = []
-    for run in results.runs:
-        for seed in run.seeds:
-            rows.append({"run": run.name, "seed": seed.seed})
-            for one in found:
-                rows[-1] |= one.cells(seed)
-    return Table(results.title, columns, tuple(rows))
+    columns = [
+        Column("run", "run", "text", lambda pair: pair[0].name),
+        Column("seed", "seed", "id", lambda pair: pair[1].seed),
+    ]
+    for one in _known_columns(results):
+        get = partial(lambda pair, column: column.cells(pair[1])[column.key], column=one)
+        columns.append(replace(one, get=get))
+    pairs = [(run, seed) for run in results.runs for seed in run.seeds]
+    return Table.of(results.title, pairs, columns)
 
 
 def difference_lines(results: SweepResults) -> list[str]:
@@ -236,7 +200,7 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
     runs = []
     for run in results.runs:
         record = asdict(run)
-        record["numbers"] = {k: asdict(spread) for k, spread in measure_run(run, columns).items()}
+        record["numbers"] = {one.key: asdict(_spread(run, one)) for one in columns}
         record["differs"] = [one.model_dump(mode="json") for one in run.differs]
         for seed in record["seeds"]:
             seed["metrics"] = seed["metrics"].model_dump(mode="json")
@@ -273,9 +237,9 @@ def number_columns(results: SweepResults) -> list[Column]:
             get=lambda one: one.metrics.segm.new if one.metrics.phase else None,
             description="classes of the last phase",
         ),
-        Column("image passes", "image passes", "number", lambda one: one.image_passes),
+        _PASSES,
         Column("iterations", "iterations", "number"),
-        Column("hours", "hours", "number", lambda one: one.seconds / 3600),
+        _HOURS,
     ]
 
 
@@ -290,22 +254,29 @@ def _bin_ap(wanted: BinMetrics, one: SeedResult) -> float | None:
     return entry.AP if entry else None
 
 
-def _readable_row(run: RunResult, measured: Mapping[str, Spread]) -> dict[str, Cell]:
-    hours, done = measured["hours"].mean, len(run.seeds)
-    return {
-        **{key: _ap_text(spread) for key, spread in measured.items()},
-        "run": run.label,
-        "image passes": measured["image passes"].mean,
-        "time": None if hours is None else format_seconds(3600 * hours),
-        "seeds": str(done) if done == run.planned else f"{done} of {run.planned}",
-    }
+def _mean(run: RunResult, column: Column) -> float | None:
+    mean = _spread(run, column).mean
+    # Counts are whole wherever their mean is.
+    whole = column.key != "hours" and mean and mean.is_integer()
+    return round(mean or 0) if whole else mean
 
 
-def _ap_text(spread: Spread) -> str | None:
+def _ap_text(run: RunResult, column: Column) -> str | None:
+    spread = _spread(run, column)
     if spread.mean is None:
         return None
     text = f"{100 * spread.mean:.1f}"
     return text if spread.sd is None else f"{text} ± {100 * spread.sd:.1f}"
+
+
+def _time(run: RunResult) -> str | None:
+    hours = _spread(run, _HOURS).mean
+    return None if hours is None else format_seconds(3600 * hours)
+
+
+def _seeds_done(run: RunResult) -> str:
+    done = len(run.seeds)
+    return str(done) if done == run.planned else f"{done} of {run.planned}"
 
 
 def _markdown_list(lines: Sequence[str]) -> str:

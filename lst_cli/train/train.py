@@ -15,7 +15,7 @@ from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.modeling.zoo_files import read_config
-from lst_cli.settings.diff import ChangedSetting, differences
+from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
 from lst_cli.settings.models import NewRows, Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
@@ -326,11 +326,9 @@ def next_training_command(workspace: Workspace) -> str | None:
 
 def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
     """Settings that decide about a phase and are not those it was begun with."""
-    unused = ["step." if before.phase == 0 else "base."]
-    if not (before.phase > 0 and settings.step.mwg):
-        unused.append("mwg.")
+    unused = unused_sections(settings, base=before.phase == 0, later=before.phase > 0)
     found = differences(completed(before), settings, "weights")
-    return [one for one in found if not one.key.startswith(tuple(unused))]
+    return [one for one in found if one.key.partition(".")[0] not in unused]
 
 
 def refuse_another_network(

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from lst_cli.demo.draw import draw_demo
 from lst_cli.figures import FIGURES
-from lst_cli.sweep.read import shipped_plans
+from lst_cli.sweep.plan import shipped_plans
 
 pytestmark = pytest.mark.engine
 Run = Callable[..., Any]

@@ -28,7 +28,6 @@ from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from lst_cli.sweep.jobs import Job, Sweep
-    from lst_cli.sweep.state import Outlook
 
 
 def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
@@ -101,11 +100,16 @@ def command(
     same. An interrupted sweep continues with the same command, and one that is done prints its
     table again. Seeds may be added later: those that are finished stay in the table.
     """
-    from lst_cli.sweep.read import choose, read_plan
+    from lst_cli.sweep.plan import choose, read_plan, shipped_plans
     from lst_cli.sweep.sweep import open_sweep
 
     if list_plans:
-        _show_plans(as_json)
+        plans = shipped_plans()
+        if as_json:
+            print_json(plans)
+        else:
+            rows = [list(one) for one in plans.items()]
+            print_rows("Plans that come with lst", ["plan", "what it is"], rows, text=2)
         return
     if plan is None:
         raise LstError("lst sweep needs a plan", "lst sweep --list")
@@ -124,32 +128,14 @@ def command(
 def _run(sweep: Sweep, as_json: bool) -> bool:
     """Do everything and show the table; whether anything failed."""
     from lst_cli.cli.training import training_events
-    from lst_cli.display.tables import format_seconds, format_value
     from lst_cli.errors import InterruptionError
-    from lst_cli.sweep.results import read_result
     from lst_cli.sweep.sweep import SweepEvents, run_sweep
     from lst_cli.sweep.tables import difference_lines, sweep_record, sweep_table
-
-    def on_begin(job: Job, place: int, total: int) -> None:
-        users = f", the base phase of {', '.join(job.users)}" if job.users else ""
-        note(f"[{place}/{total}] {job.name}{users}")
-
-    def on_done(job: Job) -> None:
-        found = "done"
-        if (result := read_result(job)) is not None:
-            found = (
-                f"AP {format_value('ap', result.metrics.segm.AP)}, "
-                f"{result.image_passes:,} image passes in {format_seconds(result.seconds)}"
-            )
-        note(f"{job.name}: {found}")
 
     _note_left_out(sweep)
     with console.meter() as tell:
         events = SweepEvents(
-            begin=on_begin,
-            kept=lambda job: note(f"{job.name}: done before"),
-            done=on_done,
-            failed=lambda job, error: note(f"{job.name} failed: {error.message}"),
+            note=note,
             training=lambda job: training_events(tell, joint=job.kind == "joint"),
             progress=tell,
         )
@@ -172,53 +158,33 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
 
 
 def _note_left_out(sweep: Sweep) -> None:
-    from lst_cli.sweep.results import left_out
+    from lst_cli.sweep.state import left_out
     from lst_cli.sweep.tables import left_out_line
 
     if names := left_out(sweep):
         note(left_out_line(names))
 
 
-def _show_plans(as_json: bool) -> None:
-    from lst_cli.sweep.read import shipped_plans
-
-    plans = shipped_plans()
-    if as_json:
-        print_json(plans)
-        return
-    rows = [list(one) for one in plans.items()]
-    print_rows("Plans that come with lst", ["plan", "what it is"], rows, text=2)
-
-
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     from lst_cli.display.tables import format_seconds
     from lst_cli.sweep.jobs import run_differences
-    from lst_cli.sweep.state import look_ahead
+    from lst_cli.sweep.state import look_ahead, outlook_record
 
     jobs, source = look_ahead(sweep)
-    seconds = sum(one.seconds for one in jobs)
     if as_json:
-        content = {
-            "plan": sweep.plan.name,
-            "title": sweep.plan.title,
-            "directory": str(sweep.layout.root),
-            "jobs": _outlook_records(sweep, jobs),
-            "seconds": seconds,
-            "seconds_from": source,
-        }
-        print_json(content)
+        print_json(outlook_record(sweep, jobs, source))
         return
     rows = [
         [
-            one.job.name,
-            one.job.kind,
-            _classes(one.job),
-            f"{sum(phase.iterations for phase in one.job.phases):,}",
-            f"{one.job.image_passes:,}",
-            one.state,
-            format_seconds(one.seconds),
+            job.name,
+            job.kind,
+            _classes(job),
+            f"{sum(phase.iterations for phase in job.phases):,}",
+            f"{job.image_passes:,}",
+            state,
+            format_seconds(seconds),
         ]
-        for one in jobs
+        for job, state, seconds in jobs
     ]
     headings = ["run", "kind", "classes", "iterations", "image passes", "state", "time left"]
     print_rows(sweep.plan.title or sweep.plan.name, headings, rows, text=3)
@@ -230,7 +196,8 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
             note(f"{job.name} is the same run as {job.same_as}, whose results it has")
     for name, (first, found) in run_differences(sweep).items():
         note(f"{name} differs from {first}: {'; '.join(map(str, found))}")
-    note(f"about {format_seconds(seconds)} in all, from {source}; evaluation is not counted")
+    total = format_seconds(sum(one.seconds for one in jobs))
+    note(f"about {total} in all, from {source}; evaluation is not counted")
     _note_left_out(sweep)
     note("nothing was trained (--dry-run)")
 
@@ -240,37 +207,3 @@ def _classes(job: Job) -> str:
     if job.kind == "base":
         return f"{sizes[0]} of {len(job.split.class_order):,}"
     return " + ".join(sizes)
-
-
-def _outlook_records(sweep: Sweep, outlook: list[Outlook]) -> list[dict[str, Any]]:
-    from lst_cli.sweep.jobs import run_differences
-
-    differences = run_differences(sweep)
-    found = []
-    for job, state, seconds in outlook:
-        run = job.run.name if job.run else None
-        first, differs = differences.get(run or "", ("", ()))
-        found.append(
-            {
-                "name": job.name,
-                "run": run,
-                "kind": job.kind,
-                "seed": job.seed,
-                "workspace": str(job.root),
-                "shares_base_of": job.base.name if job.base else None,
-                "phases": [
-                    {
-                        "classes": len(group),
-                        "iterations": phase.iterations,
-                        "image_passes": phase.shown,
-                    }
-                    for group, phase in zip(job.split.groups, job.phases, strict=False)
-                ],
-                "image_passes": job.image_passes,
-                "state": state,
-                "seconds_left": seconds,
-                "differs": [setting.model_dump(mode="json") for setting in differs],
-                "differs_from": first,
-            }
-        )
-    return found

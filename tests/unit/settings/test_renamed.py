@@ -14,7 +14,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import leaves
 from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.split.init import render_settings
-from lst_cli.sweep.read import choose, parse_plan
+from lst_cli.sweep.plan import choose, parse_plan
 from lst_cli.train.train import command_to_continue, train_phase
 from lst_cli.workspace.manifest import removed_settings
 from lst_cli.workspace.store import Workspace

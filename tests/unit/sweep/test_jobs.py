@@ -9,7 +9,7 @@ import pytest
 from lst_cli.errors import LstError
 from lst_cli.split.split import read_datasets
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs, run_differences
-from lst_cli.sweep.read import choose, parse_plan
+from lst_cli.sweep.plan import choose, parse_plan
 
 LST: dict[str, Any] = {"name": "lst", "kind": "lst"}
 JOINT: dict[str, Any] = {"name": "joint", "kind": "joint", "budget-of": "lst"}

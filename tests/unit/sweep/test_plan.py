@@ -9,8 +9,7 @@ from lst_cli.errors import LstError
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.nested import override_words
 from lst_cli.settings.presets import JOINT_ROWS
-from lst_cli.sweep.plan import SweepPlan
-from lst_cli.sweep.read import choose, parse_plan, read_plan, shipped_plans
+from lst_cli.sweep.plan import SweepPlan, choose, parse_plan, read_plan, shipped_plans
 
 LST: dict[str, Any] = {"name": "lst", "kind": "lst"}
 JOINT: dict[str, Any] = {"name": "joint", "kind": "joint"}
