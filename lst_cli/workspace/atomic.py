@@ -13,15 +13,17 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 
+_FREE = "free some space, then run the same command again"
+_ELSEWHERE = "choose another workspace with -w DIR"
 _REASONS = {
-    errno.ENOSPC: ("the disk is full", "free some space, then run the same command again"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again"),
-    errno.EROFS: ("the file system is read-only", "choose another workspace with -w DIR"),
-    errno.EACCES: ("permission denied", "choose another workspace with -w DIR"),
-    errno.EPERM: ("permission denied", "choose another workspace with -w DIR"),
-    errno.EEXIST: ("a file is in the way", "choose another workspace with -w DIR"),
+    errno.ENOSPC: ("the disk is full", _FREE),
+    errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EROFS: ("the file system is read-only", _ELSEWHERE),
+    errno.EACCES: ("permission denied", _ELSEWHERE),
+    errno.EPERM: ("permission denied", _ELSEWHERE),
+    errno.EEXIST: ("a file is in the way", _ELSEWHERE),
+    errno.ENOTDIR: ("a file is in the way", _ELSEWHERE),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name or directory"),
-    errno.ENOTDIR: ("a file is in the way", "choose another workspace with -w DIR"),
 }
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -39,14 +41,7 @@ class NoRoomError(LstError):
 
 @contextmanager
 def explain_os_error(path: Path) -> Iterator[None]:
-    """Turn a failed write below this line into one clear sentence.
-
-    Args:
-        path: The file or directory the user should read about.
-
-    Raises:
-        LstError: Instead of any `OSError`, naming the path and the reason.
-    """
+    """Raise an `LstError` that names the path and the reason instead of any `OSError`."""
     try:
         yield
     except OSError as error:
@@ -58,16 +53,10 @@ def explain_os_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place on success.
+    """Yield a temporary path beside `path`, to be written, that takes its place on success.
 
-    The new content is flushed to disk before the rename, so that a crash or
-    a full disk leaves the old file (or none) and never a cut one.
-
-    Args:
-        path: The file to write or replace; its directory is made if missing.
-
-    Yields:
-        A path in the same directory, to be written by the caller.
+    The new content is flushed to disk before the rename, so that a crash or a full disk leaves
+    the old file (or none) and never a cut one. The directory is made if it is missing.
 
     Raises:
         LstError: If the file cannot be written.
@@ -93,26 +82,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write a whole file; see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file atomically.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write a whole UTF-8 text file; see `replacing`."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def require_writable(*paths: Path) -> None:
-    """See that files can be written, before the work that leads to them; nothing is made.
+    """Check that files can be written, before the work that leads to them; nothing is made.
 
     Raises:
         LstError: Naming the first that cannot be written.
@@ -128,12 +109,9 @@ def require_writable(*paths: Path) -> None:
 def remove_leftovers(directory: Path, *, of_0_1: bool = False) -> None:
     """Remove what a write that was killed left in a directory: up to a whole checkpoint.
 
-    A file that another process is writing stays: the operating system keeps its lock.
-
-    Args:
-        directory: Which need not be there; directories in it are not looked into.
-        of_0_1: Whether it is a directory of lst alone. Then the names that lst 0.1 used are
-            removed too, which may be anybody's elsewhere; nobody may be writing there.
+    A file that another process is writing stays: the operating system keeps its lock. With
+    `of_0_1` the names that lst 0.1 used are removed too: only for a directory that belongs to lst
+    alone, and in which nobody is writing.
     """
     for path in directory.glob(".*"):
         if of_0_1 and _TEMPORARY_OF_0_1.fullmatch(path.name):

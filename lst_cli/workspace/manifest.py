@@ -1,4 +1,4 @@
-"""What a workspace remembers: the split, and what each phase did."""
+"""What is recorded in a workspace: the split, and what each phase did."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Split(Record):
     extensions: tuple[Extension, ...] = ()
 
     def find_problem(self) -> str | None:
-        """What does not go together in it: the key and why; None if all does."""
+        """What contradicts itself in it: the key and why; None if nothing does."""
         if not self.groups or not all(self.groups):
             return "groups: there is none, or one is empty"
         if [one for group in self.groups for one in group] != self.class_order:
@@ -153,15 +153,15 @@ class Split(Record):
 
     @property
     def left_out(self) -> list[ClassRecord]:
-        """Classes without a training instance that no extension has brought any of either."""
+        """Classes without a training instance, in extensions either."""
         return [one for one in self.excluded if one.category_id not in self.class_order]
 
     @property
     def digest(self) -> str:
-        """Digest of what training rests on: the classes and the content of the inputs.
+        """Digest of what training depends on: the classes and the content of the inputs.
 
-        Where the inputs lie does not count, so that a data set can be moved; nor do the counted
-        plans, which follow the settings.
+        Where the inputs lie does not count, so that a data set can be moved; nor do the plans,
+        which follow from the settings.
         """
         moving = {"path"}
         inputs: dict[str, Any] = {"train": moving, "val": moving, "image_dirs": True}
@@ -173,10 +173,10 @@ class Split(Record):
 
     @property
     def base_digest(self) -> str:
-        """Digest of what training of the base phase rests on.
+        """Digest of what training of the base phase depends on.
 
-        That is the content of the training file and the base classes in their order: neither how
-        the classes after them are cut into phases nor the validation file plays a part in it.
+        That is the content of the training file and the base classes in their order; not how the
+        later classes are split into phases, nor the validation file.
         """
         base = len(self.groups[0])
         meaning = [
@@ -187,7 +187,7 @@ class Split(Record):
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
     def digest_at(self, phase: int) -> str:
-        """Digest of what a phase's training rests on; what was added after it does not count."""
+        """Digest of what a phase's training depends on, not on what was added after it."""
         return self.up_to(phase).digest
 
     def up_to(self, phase: int) -> Split:
@@ -213,16 +213,13 @@ class Split(Record):
         )
 
     def extended(self, extension: Extension, records: Sequence[ClassRecord]) -> Split:
-        """The split with one more phase; planned phases from its place on move up by one.
+        """The split with one more phase, of these classes; later planned phases move up by one.
 
-        What its phases train on is left to be counted anew.
-
-        Args:
-            extension: What is added; its phase comes after those of all earlier extensions.
-            records: Its classes in class order.
+        The phase has to come after those of all earlier extensions. The plans of the phases stay
+        as they are, for the caller to count again.
         """
-        first = sum(len(group) for group in self.groups[: extension.phase])
         place = extension.phase
+        first = sum(map(len, self.groups[:place]))
         return self.model_copy(
             update={
                 "classes": (*self.classes[:first], *records, *self.classes[first:]),
@@ -247,7 +244,7 @@ class Split(Record):
 
     def labels_of(self, phase: int) -> range:
         """Labels of the classes that arrive in a phase."""
-        start = sum(len(group) for group in self.groups[:phase])
+        start = sum(map(len, self.groups[:phase]))
         return range(start, start + len(self.groups[phase]))
 
     def seen_classes(self, phase: int) -> int:
@@ -295,14 +292,14 @@ class PhaseManifest(Record):
     attention_sha256: Sha256 | None = None
     """Of what its attention made of the classes; likewise."""
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
-    """How the first classifier rows of the new classes came about; None in the base phase."""
+    """How the classifier rows of the new classes were initialized; None in the base phase."""
     shared_from: SharedFrom | None = None
     """Where the phase was trained, if not in this workspace."""
     image_budget: Count | None = None
-    """Images it was told to show, where that decided and not a number of epochs."""
+    """Images to be seen, where that was given and not a number of epochs."""
 
     def find_problem(self, phase: int, split: Split) -> str | None:
-        """What does not go together in it or with the split: the key and why; None if all does."""
+        """What contradicts itself or the split: the key and why; None if nothing does."""
         if self.phase != phase:
             return f"phase: it is of phase {self.phase}"
         new, seen = len(split.groups[phase]), split.seen_classes(phase)
@@ -326,12 +323,12 @@ class PhaseManifest(Record):
 
     @property
     def image_passes(self) -> int:
-        """Images that training shows from its begin to its end, repeated ones as often."""
+        """Image passes of the whole training: an image that is repeated counts each time."""
         return self.iterations * int(self.settings[self._section]["batch_size"])
 
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:
-    """Settings of a phase, with today's defaults for those that came up since."""
+    """Settings of a phase, with today's defaults for those that were added since."""
     table, removed = take_removed(modern_table(manifest.settings))
     with suppress(ValidationError):  # a value that is refused today: it differs, and is named
         table = Settings.model_validate(table).model_dump(mode="json")
@@ -342,7 +339,7 @@ def completed(manifest: PhaseManifest) -> dict[str, Any]:
 
 
 def stored_settings(manifest: PhaseManifest) -> Settings:
-    """Settings of a phase; what it had of removed ones is left out, see `removed_settings`.
+    """Settings of a phase without those that were removed since, see `removed_settings`.
 
     Raises:
         ValidationError: If today's settings refuse one.
@@ -351,6 +348,6 @@ def stored_settings(manifest: PhaseManifest) -> Settings:
 
 
 def removed_settings(manifest: PhaseManifest) -> dict[str, Any]:
-    """Settings that decided about a phase and are no more, with their values."""
+    """Settings of a phase that were removed since, with their values."""
     _, removed = take_removed(modern_table(manifest.settings))
     return {key: value for key, value in removed.items() if manifest.phase and key[:4] == "step"}

@@ -22,20 +22,12 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def save_record(record: BaseModel, path: Path) -> None:
-    """Write a record atomically.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write a record atomically, with its checksum."""
     save_json(json.loads(record.model_dump_json()), path)
 
 
 def save_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON object atomically, with its checksum.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write a JSON object atomically, with its checksum."""
     sealed = {**content, _KEY: _checksum(content)}
     write_text(path, json_text(sealed) + "\n")
 
@@ -43,16 +35,10 @@ def save_json(content: Mapping[str, Any], path: Path) -> None:
 def load_record(
     kind: type[AnyModel], path: Path, hint: str, versions: tuple[int, ...] | None = None
 ) -> AnyModel:
-    """Read a record.
-
-    Args:
-        kind: What it is.
-        path: Its file.
-        hint: What makes the file again, for the error.
-        versions: Values of `format` that can be read, if the record itself does not say.
+    """Read a record; see `load_json`.
 
     Raises:
-        LstError: If the file is missing, damaged, of another shape, or of another format version.
+        LstError: Also if it has another shape.
     """
     content = load_json(path, hint, versions)
     try:
@@ -64,17 +50,10 @@ def load_record(
 
 
 def load_json(path: Path, hint: str, versions: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """Read a JSON object and see that it is as it was written.
+    """Read a JSON object, without its checksum, and check that it is as it was written.
 
-    Files of lst 0.1 have no checksum and are taken as they are.
-
-    Args:
-        path: The file.
-        hint: What makes the file again, for the error.
-        versions: See `load_record`.
-
-    Returns:
-        Its content without the checksum.
+    Files of lst 0.1 have no checksum and are taken as they are. The hint of an error says how to
+    make the file again; `versions` are the values of `format` that can be read.
 
     Raises:
         LstError: If the file is missing, damaged, no JSON object, or of another format version.

@@ -1,4 +1,4 @@
-"""What is replaced stays until the new is there, and a finished phase stays for good."""
+"""Phases that are replaced stay until the new ones are there; a finished phase is never removed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from lst_cli.workspace.records import load_record
 
 
 def set_aside(directory: Path, root: Path) -> Path | None:
-    """Move a phase, or all phases, out of the way.
-
-    Args:
-        directory: Of the phase or phases.
-        root: The workspace's directory.
+    """Move the directory of a phase, or of all phases, out of the way in the workspace `root`.
 
     Returns:
         Where it lies now; None if there is no such directory.
@@ -37,7 +33,7 @@ def set_aside(directory: Path, root: Path) -> Path | None:
 
 
 def put_back(place: Path | None, directory: Path) -> None:
-    """Undo `set_aside`; what stands there by now goes."""
+    """Undo `set_aside`; what is in its place by now is removed."""
     if place is not None:
         with explain_os_error(directory):
             if directory.exists():

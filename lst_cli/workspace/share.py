@@ -17,16 +17,9 @@ from lst_cli.workspace.store import Workspace, sha256_of
 def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
     """Copy the finished base phase of another workspace.
 
-    Its training rests on the training file and on the base classes alone, so that workspaces
-    whose later phases differ can share one; that these two agree is looked at here, and the
-    manifest tells where the phase was trained.
-
-    Args:
-        workspace: With a split; its base phase was not begun.
-        source: With a finished base phase.
-
-    Returns:
-        The manifest as it stands in the workspace.
+    Its training depends on the training file and the base classes alone, so that workspaces
+    whose later phases differ can share one. The manifest, which is returned, says where the
+    phase was trained.
 
     Raises:
         LstError: If the base phases would not be the same, or one was begun here.
@@ -57,16 +50,12 @@ def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
 
 
 def take_over_evaluation(workspace: Workspace, source: Workspace) -> bool:
-    """Copy what an evaluation of the same base phase found in another workspace.
+    """Copy the results of an evaluation of the same base phase from another workspace.
 
-    The caller sees to it that it was made under the same test setting and bins.
-
-    Args:
-        workspace: With a finished base phase that was not evaluated.
-        source: Another workspace, perhaps with the same base phase.
+    The caller checks that it was made under the same test setting and bins.
 
     Returns:
-        Whether there was anything to copy: the same model held against the same file.
+        Whether there was anything to copy: the same model evaluated on the same file.
     """
     ours, theirs = workspace.manifest(0), source.manifest(0)
     if ours is None or theirs is None or ours.model_sha256 != theirs.model_sha256:

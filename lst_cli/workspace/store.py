@@ -31,15 +31,10 @@ DEFAULT_DIRECTORY = "lst-workspace"
 
 
 def find_workspace(given: str | os.PathLike[str] | None, start: Path | None = None) -> Path:
-    """Choose the workspace directory.
+    """Choose the workspace directory, which need not exist.
 
-    Args:
-        given: What the user said (`-w` or `LST_WORKSPACE`), if anything.
-        start: The current directory.
-
-    Returns:
-        The given directory; else the current one if it is a workspace; else `lst-workspace` in
-        it. It need not exist.
+    It is the given one (`-w` or `LST_WORKSPACE`); else the current directory, `start`, if it is a
+    workspace; else `lst-workspace` in it.
     """
     if given:
         return Path(given)
@@ -51,20 +46,17 @@ def find_workspace(given: str | os.PathLike[str] | None, start: Path | None = No
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
+    digest = hashlib.sha256()
     with open_regular(path) as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 
 
 def require_unchanged(path: Path, sha256: str | None, hint: str) -> None:
-    """See that a file is as it was when its digest was recorded.
+    """Check that a file is as it was when its digest was recorded.
 
-    Args:
-        path: The file.
-        sha256: Its digest; None where lst 0.1 recorded none, and then it need only be there.
-        hint: What makes it again.
+    Where lst 0.1 recorded none (None), the file need only be there.
 
     Raises:
         LstError: If it is missing, cannot be read, or was changed.
@@ -85,11 +77,7 @@ def _back_or(otherwise: str) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A directory with a split and its phases.
-
-    Attributes:
-        root: The directory.
-    """
+    """A directory with a split and its phases."""
 
     root: Path
 
@@ -111,7 +99,7 @@ class Workspace:
         file = self.layout.settings
         settings = load_settings(file if file.exists() else None, overrides)
         on_line = any(word.partition("=")[0].strip() == "eval.bins" for word in overrides)
-        # A slip here must not wait until training is over.
+        # A mistake in the bins is reported before training, not after.
         parse_bins(settings.eval.bins, f"{'--set' if on_line else file.name}: eval.bins")
         return settings
 
@@ -171,14 +159,12 @@ class Workspace:
     def missing_generator(self, phase: int) -> str | None:
         """Why a phase cannot go on with a trained generator, or None if the one before left one."""
         left = [p for p in range(1, phase) if self.phase(p).generator.exists()]
-        if phase - 1 in left:
-            return None
         if not left:
             return "no trained generator in the workspace"
-        return (
-            f"phase {phase - 1} left no generator, and that of phase {left[-1]} is of another "
-            "box head"
-        )
+        if left[-1] == phase - 1:
+            return None
+        last = f"that of phase {left[-1]} is of another box head"
+        return f"phase {phase - 1} left no generator, and {last}"
 
     def is_done(self, phase: int) -> bool:
         """Whether a phase is finished: its manifest says so."""
@@ -201,7 +187,7 @@ class Workspace:
         return done
 
     def _refuse_false_digest(self, phase: int, manifest: PhaseManifest) -> None:
-        """See that a finished phase is outdated, and not the manifest before it damaged."""
+        """Check that a finished phase is outdated, not the manifest before it damaged."""
         before = self.phase(phase - 1)
         if before.model.is_file() and sha256_of(before.model) == manifest.previous_sha256:
             raise LstError(
@@ -272,7 +258,7 @@ class Workspace:
         return manifest
 
     def require_generator(self, phase: int) -> None:
-        """See that the generator of a finished phase, if it left one, is whole and its own.
+        """Check that the generator of a finished phase, if it left one, is whole and its own.
 
         Raises:
             LstError: If it was changed or damaged.
@@ -295,9 +281,10 @@ class Workspace:
         try:
             return stored_settings(manifest)
         except ValidationError as error:
-            key = ".".join(str(part) for part in error.errors()[0]["loc"])
+            first = error.errors()[0]
+            key = ".".join(map(str, ("settings", *first["loc"])))
             raise LstError(
-                f"{self.phase(phase).manifest}: settings.{key}: {error.errors()[0]['msg']}",
+                f"{self.phase(phase).manifest}: {key}: {first['msg']}",
                 "use the lst that trained the phase",
             ) from error
 
@@ -305,8 +292,8 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace for writing.
 
-        The operating system lets go of the lock when the process ends, however it ends. What a
-        killed writer left half-written is cleared away first.
+        The operating system releases the lock when the process ends, however it ends. Files that
+        a killed writer left half-written are removed first.
 
         Raises:
             LstError: If another process holds it, or the directory cannot be written.

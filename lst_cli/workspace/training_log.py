@@ -11,56 +11,41 @@ from pathlib import Path
 from lst_cli.workspace.atomic import explain_os_error, write_text
 
 Write = Callable[[int, float, float, Mapping[str, float]], None]
-"""Takes an iteration from 1 on, its seconds, its learning rate, and values by name."""
+"""Called with an iteration from 1 on, its seconds, its learning rate, and values by name."""
 
 _TAIL = 1 << 16  # bytes, many lines: a log of 90,000 iterations is not read for its last one
 
 
 @contextmanager
 def open_log(path: Path, start: int) -> Iterator[Write]:
-    """Open a log, cut back to the iteration that training continues from.
-
-    Args:
-        path: The file; made if missing.
-        start: Iterations that are kept.
+    """Open a log, cut back to the iteration `start` that training continues from.
 
     Yields:
-        What appends an iteration; a number that is not finite becomes null.
+        A function that appends an iteration; a number that is not finite becomes null.
 
     Raises:
         LstError: If the file cannot be written.
     """
     with explain_os_error(path):
-        kept = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                iteration = _iteration(line)
-                # A line that is damaged or cut short has none.
-                if iteration is not None and iteration <= start:
-                    kept.append(line)
+        old = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        # A line that is damaged or cut short has no iteration.
+        lines = [(_iteration(line), line) for line in old.splitlines()]
+        kept = [line for number, line in lines if number is not None and number <= start]
         write_text(path, "".join(f"{line}\n" for line in kept))
     with path.open("a", encoding="utf-8", buffering=1) as file:
 
         def write(iteration: int, seconds: float, lr: float, values: Mapping[str, float]) -> None:
-            entry: dict[str, float | None] = {
-                "iteration": iteration,
-                "seconds": round(seconds, 3),
-                "lr": lr,
-            }
-            for name, value in values.items():
-                # JSON has no infinity, which a gradient of mixed precision may be.
-                entry[name] = round(value, 6) if math.isfinite(value) else None
+            entry = {"iteration": iteration, "seconds": round(seconds, 3), "lr": lr}
+            # JSON has no infinity, which a gradient of mixed precision may be.
+            rounded = {k: round(v, 6) if math.isfinite(v) else None for k, v in values.items()}
             with explain_os_error(path):
-                file.write(json.dumps(entry) + "\n")
+                file.write(json.dumps(entry | rounded) + "\n")
 
         yield write
 
 
 def logged_iterations(path: Path) -> int:
-    """How many iterations a log tells of; 0 without a log.
-
-    A training that is continued may begin a little before the last of them, where it was saved.
-    """
+    """How many iterations a log has; 0 without a log. Training may go on from a few before them."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
