@@ -1,7 +1,8 @@
 """Detections that can count against a ground truth, in columns.
 
-A results file in LVIS or COCO format is read in blocks and, for masks, twice: which of the
-detections count is decided from image, class and score alone, and only their masks are kept.
+A results file is read in blocks and, for masks, twice: which detections count is decided from
+image, class and score alone. Of a mask only its area and its overlaps with annotations are kept,
+so that memory does not grow with the masks.
 
 Letters: D detections.
 """
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.ground_truth import GroundTruth, contains
+from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+from lst_cli.ap.overlap import OverlapFinder, Overlaps, join
+from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.ap.run_lengths import measure_masks
-from lst_cli.ap.sources import RESULTS_HINT, Source
+from lst_cli.check.boxes import check_box_layout
 from lst_cli.errors import LstError
 
 IouType = Literal["segm", "bbox"]
@@ -34,16 +36,13 @@ _RELEASES = {
 
 @dataclass(frozen=True)
 class Cap:
-    """How many detections take part.
-
-    Attributes:
-        per_image: The best of each image, over all classes (LVIS: 300); None for all.
-        per_class: The best of each class, over all images (AP_fixed of Dave et al. 2021: 10,000);
-            None for all.
-    """
+    """How many detections take part; None for all."""
 
     per_image: int | None = 300
+    """The best of each image, over all classes, as in LVIS."""
+
     per_class: int | None = None
+    """The best of each class, over all images (AP_fixed of Dave et al. 2021: 10,000)."""
 
 
 FIXED_AP = Cap(per_image=None, per_class=10_000)
@@ -53,32 +52,30 @@ FIXED_AP = Cap(per_image=None, per_class=10_000)
 class Detections:
     """Detections that count: under the cap, of a class to score, where it was looked for.
 
-    Ordered by class, image, falling score and place in the source, in this order.
-
-    Attributes:
-        given: Detections in the source.
-        image: Row of the image in the ground truth, shape (D,).
-        category: Column of the class there, shape (D,).
-        scores: Shape (D,).
-        areas: Of the mask for masks, of the box for boxes, in square pixels, shape (D,).
-        boxes: x, y, width, height in pixels, shape (D, 4); None for masks.
-        counts: Compressed run lengths of the masks; None for boxes.
+    Ordered by class, image, falling score and place in the file, in this order.
     """
 
-    given: int
-    image: NDArray[np.int64]
-    category: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    areas: NDArray[np.float64]
-    boxes: NDArray[np.float64] | None
-    counts: list[bytes] | None
+    iou_type: IouType
+    given: int  # detections in the file
+    image: NDArray[np.int32]  # row in the ground truth, shape (D,)
+    category: NDArray[np.int32]  # column in the ground truth, shape (D,)
+    scores: NDArray[np.float64]  # shape (D,)
+    areas: NDArray[np.float64]  # of the mask or of the box, in square pixels, shape (D,)
+    overlaps: Overlaps
+    any_class: bool  # whether `overlaps` has pairs of different classes
+    notes: tuple[str, ...]  # sentences about boxes that cannot be x, y, width, height in pixels
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
 def gather_detections(
-    truth: GroundTruth, source: Source, iou_type: IouType, cap: Cap | None = None
+    truth: GroundTruth,
+    source: ResultsFile,
+    iou_type: IouType,
+    cap: Cap | None = None,
+    *,
+    any_class: bool = False,
 ) -> Detections:
     """Read detections and keep those that can count.
 
@@ -87,14 +84,12 @@ def gather_detections(
     looked for in their image.
 
     Args:
-        truth: What they are held against.
+        truth: The ground truth, with masks for `segm`.
         source: The detections.
         iou_type: `segm` reads masks and no box; `bbox` boxes and no mask, so that small, medium
             and large mean mask area for masks.
         cap: How many take part; LVIS's 300 an image by default.
-
-    Returns:
-        The detections, ordered.
+        any_class: Whether to find overlaps with other classes too, for an analysis of errors.
 
     Raises:
         LstError: If one names an unknown image or class, lacks a field, or holds a number or a
@@ -104,7 +99,7 @@ def gather_detections(
     for name, most in (("per_image", cap.per_image), ("per_class", cap.per_class)):
         if most is not None and most < 1:
             raise LstError(f"the cap {name} on detections is {most}", "make it 1 or more")
-    image_ids, category_ids, scores, boxes = _columns(source, iou_type == "bbox")
+    image_ids, category_ids, scores, boxes = _read_columns(source, iou_type == "bbox")
     image = _image_rows(truth, source, image_ids)
     category = _category_columns(truth, source, category_ids)
     del image_ids
@@ -118,37 +113,46 @@ def gather_detections(
     # From here on only those that may count are held.
     image, category, scores = image[rows], category[rows], scores[rows]
     del pair, looked_for
-    counts: list[bytes] | None = None
+    finder = OverlapFinder(truth, any_class=any_class)
     if boxes is None:
-        counts = _read_masks(truth, source, rows, image)
-        areas, broken = measure_masks(counts, truth.sizes[image].prod(axis=1))
-        _refuse(source, rows[broken], lambda row: "has run lengths that do not fill its image")
+        areas, overlaps = _read_masks(truth, source, rows, image, category, finder)
     else:
         boxes = boxes[rows]
         with np.errstate(over="ignore"):  # lvis-api drops infinite areas
             areas = boxes[:, 2] * boxes[:, 3]
+        overlaps = finder.find(image, category, boxes)
     del rows
     sized = np.flatnonzero((areas > 0) & (areas < np.inf))
     # lexsort is stable: what is equal in all of these stays as in the source.
     chosen = sized[np.lexsort((-scores[sized], image[sized], category[sized]))]
+    place = np.full(len(areas), -1, dtype=np.int32)
+    place[chosen] = np.arange(len(chosen))
+    overlaps = overlaps._replace(detection=place[overlaps.detection])
+    notes: tuple[str, ...] = ()
+    if boxes is not None:
+        sizes = truth.sizes[image[chosen]][:, ::-1].astype(np.float64)
+        found = check_box_layout(boxes[chosen], sizes, str, what="detections")
+        notes = tuple(f"{one.message[:1].upper()}{one.message[1:]}." for one in found)
     return Detections(
+        iou_type=iou_type,
         given=given,
         image=image[chosen],
         category=category[chosen],
         scores=scores[chosen],
         areas=areas[chosen],
-        boxes=None if boxes is None else boxes[chosen],
-        counts=None if counts is None else [counts[row] for row in chosen.tolist()],
+        overlaps=overlaps.at(overlaps.detection >= 0),
+        any_class=any_class,
+        notes=notes,
     )
 
 
-def _columns(
-    source: Source, with_boxes: bool
+def _read_columns(
+    source: ResultsFile, with_boxes: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None]:
     """Image ids, category ids, scores and perhaps boxes of all detections."""
     # Arrays grow in place; joining blocks would take the memory twice.
     image_ids, category_ids, scores, boxes = array("q"), array("q"), array("d"), array("d")
-    for records in source.keys(with_boxes):
+    for _, records in source.blocks(Boxed if with_boxes else Scored):
         image_ids.extend([record.image_id for record in records])
         category_ids.extend([record.category_id for record in records])
         scores.extend([record.score for record in records])
@@ -156,45 +160,43 @@ def _columns(
             boxes.extend(chain.from_iterable([record.bbox for record in records]))
     keys = np.asarray(image_ids), np.asarray(category_ids)
     score, box = np.asarray(scores), np.asarray(boxes).reshape(-1, 4)
-    strange = np.flatnonzero(~np.isfinite(score))
-    _refuse(source, strange, lambda row: f"has the score {score[row]}")
     if not with_boxes:
         return *keys, score, None
-    strange = np.flatnonzero(~np.isfinite(box).all(axis=1) | (box[:, 2:] < 0).any(axis=1))
-    _refuse(source, strange, lambda row: f"has the box {box[row].tolist()}")
+    negative = np.flatnonzero((box[:, 2:] < 0).any(axis=1))
+    _refuse(source, negative, lambda row: f"has the box {box[row].tolist()}")
     return *keys, score, box
 
 
-def _refuse(source: Source, rows: NDArray[np.int64], describe: Callable[[int], str]) -> None:
+def _refuse(source: ResultsFile, rows: NDArray[np.int64], describe: Callable[[int], str]) -> None:
     if len(rows):
         more = f" (and {len(rows) - 1} more like it)" if len(rows) > 1 else ""
         raise LstError(
-            f"{source.name}: detection {rows[0]} {describe(int(rows[0]))}{more}", RESULTS_HINT
+            f"{source.path}: detection {rows[0]} {describe(int(rows[0]))}{more}", RESULTS_HINT
         )
 
 
 def _image_rows(
-    truth: GroundTruth, source: Source, image_ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    truth: GroundTruth, source: ResultsFile, image_ids: NDArray[np.int64]
+) -> NDArray[np.int32]:
     unknown = ~contains(truth.image_ids, image_ids)
     _refuse_unknown(truth, source, unknown, image_ids, "image")
-    return np.searchsorted(truth.image_ids, image_ids)
+    return np.searchsorted(truth.image_ids, image_ids).astype(np.int32)
 
 
 def _category_columns(
-    truth: GroundTruth, source: Source, category_ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    truth: GroundTruth, source: ResultsFile, category_ids: NDArray[np.int64]
+) -> NDArray[np.int32]:
     """Column of each detection's class, -1 for one that is not to be scored."""
     known = np.array(sorted(truth.known_category_ids), dtype=np.int64)
     _refuse_unknown(truth, source, ~contains(known, category_ids), category_ids, "class")
     column_of = {category_id: column for column, category_id in enumerate(truth.category_ids)}
-    columns = np.array([column_of.get(one, -1) for one in known.tolist()], dtype=np.int64)
+    columns = np.array([column_of.get(one, -1) for one in known.tolist()], dtype=np.int32)
     return columns[np.searchsorted(known, category_ids)]
 
 
 def _refuse_unknown(
     truth: GroundTruth,
-    source: Source,
+    source: ResultsFile,
     unknown: NDArray[np.bool_],
     ids: NDArray[np.int64],
     kind: str,
@@ -204,7 +206,7 @@ def _refuse_unknown(
         return
     more = f" ({len(rows)} of {len(ids)} detections do such)" if len(rows) > 1 else ""
     raise LstError(
-        f"{source.name}: detection {rows[0]} names the unknown {kind} {ids[rows[0]]}{more}",
+        f"{source.path}: detection {rows[0]} names the unknown {kind} {ids[rows[0]]}{more}",
         f"{truth.path} is {_RELEASES[truth.layout]}: score detections against the file that they "
         "were made for"
         + ("" if truth.layout == "coco" else " (LVIS v0.5 and v1 number classes differently)"),
@@ -212,19 +214,9 @@ def _refuse_unknown(
 
 
 def rows_under_cap(
-    cap: Cap,
-    image: NDArray[np.int64],
-    category_ids: NDArray[np.int64],
-    scores: NDArray[np.float64],
+    cap: Cap, image: Ints, category_ids: Ints, scores: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Rows under the cap, ascending; of equal scores the earlier ones stay.
-
-    Args:
-        cap: The cap.
-        image: Row of each detection's image, shape (D,).
-        category_ids: Shape (D,).
-        scores: Shape (D,).
-    """
+    """Rows under the cap, ascending; of equal scores the earlier ones stay."""
     rows = np.arange(len(scores))
     for most, group in ((cap.per_image, image), (cap.per_class, category_ids)):
         if most is None or not len(rows):
@@ -242,31 +234,36 @@ def rows_under_cap(
 
 
 def _read_masks(
-    truth: GroundTruth, source: Source, rows: NDArray[np.int64], image: NDArray[np.int64]
-) -> list[bytes]:
-    """Compressed run lengths of some detections, ascending by row."""
-    found: list[bytes] = []
-    sizes = truth.sizes[image]
-    if not len(rows):
-        return found
-    for first, segmentations in source.masks():
-        low, high = np.searchsorted(rows, (first, first + len(segmentations)))
-        for row, (height, width) in zip(
-            rows[low:high].tolist(), sizes[low:high].tolist(), strict=True
-        ):
-            try:
-                rle = source.parse(segmentations[row - first])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    truth: GroundTruth,
+    source: ResultsFile,
+    rows: NDArray[np.int64],
+    image: Ints,
+    category: Ints,
+    finder: OverlapFinder,
+) -> tuple[NDArray[np.float64], Overlaps]:
+    """Areas and overlaps of the masks in some rows of the file, ascending, block by block."""
+    areas, broken = np.zeros(len(rows)), [rows[:0]]
+    found: list[Overlaps] = []
+    for first, records in source.blocks(Masked) if len(rows) else ():
+        low, high = np.searchsorted(rows, (first, first + len(records)))
+        part = slice(int(low), int(high))
+        counts = []
+        sizes = truth.sizes[image[part]]
+        for row, stated in zip(rows[part].tolist(), sizes.tolist(), strict=True):
+            size, text = source.decode_mask(row, records[row - first].segmentation)
+            if list(size) != stated:
                 raise LstError(
-                    f"{source.name}: detection {row} has a segmentation that is not a compressed "
-                    f"RLE: {str(error).replace('`', '')}",
-                    RESULTS_HINT,
-                ) from error
-            if rle.size != (height, width):
-                raise LstError(
-                    f"{source.name}: detection {row} has a mask of size {list(rle.size)} in an "
-                    f"image of size {[height, width]} (height, width)",
+                    f"{source.path}: detection {row} has a mask of size {list(size)} in an image "
+                    f"of size {stated} (height, width)",
                     "make the masks at the size that the annotation file states",
                 )
-            found.append(rle.counts.encode("utf-8", "surrogatepass"))
-    return found
+            counts.append(text.encode())
+        areas[part], wrong = measure_masks(counts, sizes.prod(axis=1))
+        broken.append(rows[part][wrong])
+        if not len(wrong):  # pycocotools reads beyond broken ones
+            pairs = finder.find(image[part], category[part], counts)
+            found.append(pairs._replace(detection=pairs.detection + part.start))
+    _refuse(
+        source, np.concatenate(broken), lambda row: "has run lengths that do not fill its image"
+    )
+    return areas, join(found)

@@ -39,7 +39,7 @@ Letters: D detections, W wrong ones, M annotations, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -47,22 +47,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from lst_cli.ap.detections import Detections, IouType
-from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.detections import IouType
 from lst_cli.ap.lvis_ap import precision_recall_curve
-from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, MISSED, Matches
+from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
 from lst_cli.ap.metrics import Count, Fraction
-from lst_cli.ap.overlap import find_overlaps
+from lst_cli.ap.overlap import BACKGROUND, FOREGROUND
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
 
 Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-FOREGROUND = float(IOU_THRESHOLDS[0])
-"""IoU from which a detection lies where an annotation does."""
-
-BACKGROUND = 0.1
-"""IoU below which it has nothing to do with it."""
 
 _ALL = 0  # area range of all sizes, and the lowest IoU threshold
 
@@ -193,7 +186,7 @@ def analyse_errors(
         named = {"bin": each.name, "low": each.low, "high": each.high}
         found.append(ErrorBin.model_validate({**named, **shares(inside)}))
     return ErrorAnalysis(
-        iou_type="segm" if matches.detections.boxes is None else "bbox",
+        iou_type=matches.detections.iou_type,
         images=len(truth.image_ids),
         annotations=int((~matches.ignore[_ALL]).sum()),
         right=int((matches.outcome[_ALL, 0] == HIT).sum()),
@@ -205,11 +198,11 @@ def analyse_errors(
 def name_errors(matches: Matches) -> Errors:
     """Say of every wrong detection why it is wrong, and which annotations were missed."""
     truth, detections = matches.truth, matches.detections
+    if not detections.any_class:
+        raise ValueError("detections were gathered without their overlaps with other classes")
     _, wrong = _right_and_wrong(matches)
     rows = np.flatnonzero(wrong)
-    detection, annotation, iou = find_overlaps(
-        truth, detections, _same_image_groups(truth, detections, rows), BACKGROUND
-    )
+    detection, annotation, iou = detections.overlaps.at(wrong[detections.overlaps.detection])
     place = np.searchsorted(rows, detection)
     own = truth.category[annotation] == detections.category[detection]
     own_iou, own_annotation = _best(place[own], annotation[own], iou[own], len(rows))
@@ -284,23 +277,6 @@ def _right_and_wrong(matches: Matches) -> tuple[NDArray[np.bool_], NDArray[np.bo
     areas = matches.detections.areas
     counts = ~(matches.excused | (areas < low) | (areas > high))
     return outcome == HIT, (outcome == MISSED) & counts
-
-
-def _same_image_groups(
-    truth: GroundTruth, detections: Detections, rows: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Some detections, and annotations of any class in the same image, image after image."""
-    mine = rows[np.argsort(detections.image[rows], kind="stable")]
-    theirs = np.argsort(truth.image, kind="stable")
-    theirs = theirs[truth.counts[theirs]]
-    images = np.arange(len(truth.image_ids) + 1)
-    begins = np.searchsorted(detections.image[mine], images).tolist()
-    lows = np.searchsorted(truth.image[theirs], images).tolist()
-    for image in images[:-1].tolist():
-        begin, end = begins[image], begins[image + 1]
-        low, high = lows[image], lows[image + 1]
-        if begin < end and low < high:
-            yield mine[begin:end], theirs[low:high]
 
 
 def _best(

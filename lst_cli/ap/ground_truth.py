@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from lst_cli.check.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.progress import Progress, silent
+
+Ints = NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +80,9 @@ class GroundTruth:
     federated: bool
     notes: tuple[str, ...]
 
-    def pair_keys(self, image: NDArray[np.int64], category: NDArray[np.int64]) -> NDArray[np.int64]:
+    def pair_keys(self, image: Ints, category: Ints) -> NDArray[np.int64]:
         """One number for each pair of image and class: row times K plus column."""
-        return image * len(self.category_ids) + category
+        return image.astype(np.int64) * len(self.category_ids) + category
 
     def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a class that has no annotation in an image is known not to be there.
@@ -183,7 +186,7 @@ def build_ground_truth(
     )
 
 
-def contains(pairs: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+def contains(pairs: NDArray[np.int64], keys: Ints) -> NDArray[np.bool_]:
     """Tell which keys are among some pairs.
 
     Args:

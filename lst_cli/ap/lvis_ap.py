@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lst_cli.ap.detections import Cap, IouType, gather_detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches, match_detections
-from lst_cli.ap.sources import Source
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.progress import Progress, silent
 
 RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
@@ -46,7 +46,7 @@ class ApResult:
 
 def lvis_ap(
     truth: GroundTruth,
-    source: Source,
+    source: ResultsFile,
     *,
     iou_type: IouType,
     cap: Cap | None = None,

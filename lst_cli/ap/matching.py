@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.detections import Detections
-from lst_cli.ap.ground_truth import GroundTruth, contains
-from lst_cli.ap.overlap import find_overlaps, same_class_groups
+from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+from lst_cli.ap.overlap import FOREGROUND
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 """Shape (T,)."""
@@ -56,7 +56,7 @@ class Matches:
 
     truth: GroundTruth
     detections: Detections
-    rows: NDArray[np.int64]
+    rows: Ints
     outcome: NDArray[np.int8]
     annotation: NDArray[np.int64]
     excused: NDArray[np.bool_]
@@ -78,9 +78,11 @@ def match_detections(truth: GroundTruth, detections: Detections) -> Matches:
         [truth.ignore | (areas < low) | (areas > high) for low, high in AREA_RANGES]
     )  # (A, M)
     ignore[:, ~truth.counts] = True
-    detection, annotation, iou = find_overlaps(
-        truth, detections, same_class_groups(truth, detections), float(IOU_THRESHOLDS[0])
-    )
+    overlaps = detections.overlaps
+    if detections.any_class:
+        same = truth.category[overlaps.annotation] == detections.category[overlaps.detection]
+        overlaps = overlaps.at(same & (overlaps.iou >= FOREGROUND))
+    detection, annotation, iou = overlaps
     # The last pair of a detection that may be taken is the one lvis-api takes.
     order = np.lexsort((annotation, iou, detection))
     detection, annotation, iou = detection[order], annotation[order], iou[order]
@@ -124,7 +126,7 @@ def _round_in_pair(pair: NDArray[np.int64]) -> NDArray[np.int64]:
 def _match_block(
     starts: NDArray[np.int64],
     turn: NDArray[np.int64],
-    annotation: NDArray[np.int64],
+    annotation: Ints,
     iou: NDArray[np.float64],
     ignore: NDArray[np.bool_],
     outcome: NDArray[np.int8],

@@ -1,96 +1,109 @@
-"""Pairs of detections and annotations that overlap enough to be worth a thought."""
+"""Pairs of detections and annotations that overlap, found while detections are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import Detections
-from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+
+FOREGROUND = 0.5
+"""The lowest IoU at which a detection matches an annotation of its class."""
+
+BACKGROUND = 0.1
+"""The IoU below which a detection has nothing to do with an annotation."""
 
 
-def find_overlaps(
-    truth: GroundTruth,
-    detections: Detections,
-    groups: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    least: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Intersection over union of detections and annotations of one group each.
+class Overlaps(NamedTuple):
+    """Row of the detection, row of the annotation and IoU of each pair, shape (E,) each."""
 
-    Args:
-        truth: The annotations.
-        detections: The detections.
-        groups: Rows of detections and rows of annotations that are held against each other.
-        least: Lowest IoU that is kept.
+    detection: NDArray[np.int32]
+    annotation: NDArray[np.int32]
+    iou: NDArray[np.float64]
 
-    Returns:
-        Detection, annotation and IoU of each pair with that IoU or more, shape (E,) each, group
-        after group, detection after detection, the annotations ascending.
+    def at(self, pairs: NDArray[Any]) -> Overlaps:
+        """Some of the pairs."""
+        return Overlaps(*(column[pairs] for column in self))
+
+
+def join(parts: Sequence[Overlaps]) -> Overlaps:
+    """All pairs of some parts."""
+    if not parts:
+        nothing = np.zeros(0, dtype=np.int32)
+        return Overlaps(nothing, nothing, np.zeros(0))
+    return Overlaps(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+class OverlapFinder:
+    """Compares detections with the annotations of their image.
+
+    These are the annotations of the same class with an IoU of `FOREGROUND` or more, or, for an
+    analysis of errors, those of any class with `BACKGROUND` or more. Annotations without an area
+    are left out, as lvis-api does.
     """
-    iou = _iou_of(truth, detections)
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
-    for mine, theirs in groups:
-        ious = iou(mine, theirs)
-        row, column = np.nonzero(ious >= least)
-        if len(row):
-            found.append((mine[row], theirs[column], ious[row, column]))
-    if not found:
-        nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing, np.zeros(0)
-    first, second, third = zip(*found, strict=True)
-    return np.concatenate(first), np.concatenate(second), np.concatenate(third)
 
+    def __init__(self, truth: GroundTruth, *, any_class: bool) -> None:
+        self._truth, self._any_class = truth, any_class
+        counted = np.flatnonzero(truth.counts)
+        keys = self._group_keys(truth.image[counted], truth.category[counted])
+        order = np.argsort(keys, kind="stable")
+        self._annotations, self._keys = counted[order].astype(np.int32), keys[order]
 
-def same_class_groups(
-    truth: GroundTruth, detections: Detections
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Detections and annotations of the same class in the same image, class after class.
+    def _group_keys(self, image: Ints, category: Ints) -> Ints:
+        return image if self._any_class else self._truth.pair_keys(image, category)
 
-    Annotations without an area are left out, as lvis-api does.
-    """
-    order = np.lexsort((truth.image, truth.category))
-    order = order[truth.counts[order]]
-    n = len(truth.image_ids)
-    mine = detections.category * n + detections.image  # ascending
-    theirs = truth.category[order] * n + truth.image[order]
-    pairs = np.intersect1d(mine, theirs)
-    begins, ends = np.searchsorted(mine, pairs), np.searchsorted(mine, pairs, side="right")
-    lows, highs = np.searchsorted(theirs, pairs), np.searchsorted(theirs, pairs, side="right")
-    for begin, end, low, high in zip(
-        begins.tolist(), ends.tolist(), lows.tolist(), highs.tolist(), strict=True
-    ):
-        yield np.arange(begin, end), order[low:high]
+    def find(
+        self,
+        image: Ints,
+        category: Ints,
+        shapes: NDArray[np.float64] | Sequence[bytes],
+    ) -> Overlaps:
+        """The overlapping pairs of some detections.
 
+        Args:
+            image: Row of the image of each, shape (D,).
+            category: Column of the class of each, shape (D,).
+            shapes: Boxes, shape (D, 4), or compressed run lengths of masks.
+        """
+        from pycocotools import mask
 
-def _iou_of(
-    truth: GroundTruth, detections: Detections
-) -> Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]:
-    from pycocotools import mask
+        least = BACKGROUND if self._any_class else FOREGROUND
+        keys = self._group_keys(image, category)
+        rows = np.flatnonzero(contains(self._keys, keys)).astype(np.int32)
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        mine_keys = keys[rows]
+        groups = np.unique(mine_keys)
+        bounds = [
+            np.searchsorted(sides, groups, side).tolist()
+            for sides in (mine_keys, self._keys)
+            for side in ("left", "right")
+        ]
+        found = []
+        for begin, end, low, high in zip(*bounds, strict=True):
+            mine, theirs = rows[begin:end], self._annotations[low:high]
+            crowd = np.zeros(len(theirs), dtype=np.uint8)
+            ious = mask.iou(*self._shapes(image, mine, theirs, shapes), crowd)
+            row, column = np.nonzero(ious >= least)
+            found.append(Overlaps(mine[row], theirs[column], ious[row, column]))
+        return join(found)
 
-    if detections.boxes is not None:
-        boxes = detections.boxes
-
-        def of_boxes(mine: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
-            ious: NDArray[np.float64] = mask.iou(
-                boxes[mine], truth.boxes[theirs], np.zeros(len(theirs), dtype=np.uint8)
-            )
-            return ious
-
-        return of_boxes
-
-    counts, rles = detections.counts, truth.rles
-    assert counts is not None
-    assert rles is not None
-
-    def of_masks(mine: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
-        size = truth.sizes[detections.image[mine[0]]].tolist()
-        shapes: list[Any] = [{"size": size, "counts": counts[row]} for row in mine.tolist()]
-        ious: NDArray[np.float64] = mask.iou(
-            shapes, [rles[row] for row in theirs.tolist()], np.zeros(len(theirs), dtype=np.uint8)
+    def _shapes(
+        self,
+        image: Ints,
+        mine: Ints,
+        theirs: Ints,
+        shapes: NDArray[np.float64] | Sequence[bytes],
+    ) -> tuple[Any, Any]:
+        """Detections and annotations of one image as pycocotools wants them."""
+        truth = self._truth
+        if isinstance(shapes, np.ndarray):
+            return shapes[mine], truth.boxes[theirs]
+        assert truth.rles is not None
+        size = truth.sizes[image[mine[0]]].tolist()
+        return (
+            [{"size": size, "counts": shapes[row]} for row in mine.tolist()],
+            [truth.rles[row] for row in theirs.tolist()],
         )
-        return ious
-
-    return of_masks

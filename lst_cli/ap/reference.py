@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,14 +12,14 @@ from lst_cli.ap.detections import Cap, IouType, rows_under_cap
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.lvis_package import LvisPackage, load_lvis
-from lst_cli.ap.sources import RESULTS_HINT, Source
+from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.errors import LstError
 
 _FREQUENCIES = ["r", "c", "f", ""]
 
 
 def reference_ap(
-    truth: GroundTruth, source: Source, *, iou_type: IouType, cap: Cap | None = None
+    truth: GroundTruth, source: ResultsFile, *, iou_type: IouType, cap: Cap | None = None
 ) -> ApResult:
     """Score detections with the installed `lvis` package, unchanged.
 
@@ -44,7 +43,7 @@ def reference_ap(
     package = load_lvis()
     found = _detections(source, iou_type)
     if not found:
-        raise LstError(f"{source.name}: lvis-api cannot score an empty list", RESULTS_HINT)
+        raise LstError(f"{source.path}: lvis-api cannot score an empty list", RESULTS_HINT)
     if cap.per_class is not None:  # which lvis-api does not know
         found = _best_of_each_class(found, cap)
     annotations = _ground_truth(package, truth, iou_type)
@@ -126,7 +125,7 @@ class _Silent:
         """Say nothing."""
 
 
-def _detections(source: Source, iou_type: IouType) -> list[dict[str, Any]]:
+def _detections(source: ResultsFile, iou_type: IouType) -> list[dict[str, Any]]:
     boxed = iou_type == "bbox"
     found = [
         {
@@ -135,19 +134,13 @@ def _detections(source: Source, iou_type: IouType) -> list[dict[str, Any]]:
             "score": record.score,
             **({"bbox": list(record.bbox)} if boxed else {}),
         }
-        for records in source.keys(boxed)
+        for _, records in source.blocks(Boxed if boxed else Scored)
         for record in records
     ]
-    if not boxed:
-        for first, segmentations in source.masks():
-            for row, segmentation in enumerate(segmentations, start=first):
-                try:
-                    rle = source.parse(segmentation)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise LstError(
-                        f"{source.name}: detection {row} has no compressed RLE", RESULTS_HINT
-                    ) from error
-                found[row]["segmentation"] = {"size": list(rle.size), "counts": rle.counts}
+    for first, records in () if boxed else source.blocks(Masked):
+        for row, record in enumerate(records, start=first):
+            size, counts = source.decode_mask(row, record.segmentation)
+            found[row]["segmentation"] = {"size": list(size), "counts": counts}
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a reader of AP should know of the ground truth and of the boxes of detections.
+"""What a reader of AP should know of the ground truth.
 
 Nothing here changes a number: lvis-api counts these objects, and so do we.
 """
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.annotations.problems import count_of
-from lst_cli.ap.detections import Detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
 from lst_cli.check.objects import count_surplus, find_unmatchable, tell_unmatchable
@@ -43,15 +42,6 @@ def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
     if surplus:
         said.append(told)
     return tuple(f"{truth.path.name}: {sentence}." for sentence in said)
-
-
-def detection_notes(truth: GroundTruth, detections: Detections) -> tuple[str, ...]:
-    """Sentences about detections whose boxes cannot be left, top, width and height in pixels."""
-    if detections.boxes is None:
-        return ()
-    sizes = truth.sizes[detections.image][:, ::-1].astype(np.float64)
-    found = check_box_layout(detections.boxes, sizes, str, what="detections")
-    return tuple(f"{problem.message[:1].upper()}{problem.message[1:]}." for problem in found)
 
 
 def _mask_extents(

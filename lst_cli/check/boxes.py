@@ -32,6 +32,7 @@ _FEWEST = 3  # wrong boxes that name a reading
 _MOST = 0.5  # share of the boxes of a file that makes it useless
 _FEW, _RARE = 10, 0.05  # boxes, and their share, that name a reading that fits no majority
 _MANY = 0.2  # share of boxes that may reach out before other readings are tried
+_BLOCK = 100_000  # boxes looked at together
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
 _HINT = "compute each box from its mask: left, top, width and height in pixels"
@@ -156,14 +157,18 @@ def check_box_layout(
     rows = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if not len(rows):
         return []
-    boxes, sizes = boxes[rows], sizes[rows]
+    if len(rows) < len(boxes):
+        boxes, sizes = boxes[rows], sizes[rows]
     error, hint = True, f"write {what} as left, top, width and height in pixels"
     large = np.tile(sizes >= _TINY_IMAGE, 2)
     wrong: BoolArray = np.logical_and.reduce((boxes > -0.1) & (boxes < 1.1) & large, axis=1)
     if wrong.mean() >= _MOST:
         says = "hold no number above 1: they look like shares of the image"
     else:
-        wrong = ~_inside(edges_of(boxes), sizes, 0.1)
+        # Millions of detections: block by block, so that memory stays small.
+        blocks = range(0, len(boxes), _BLOCK)
+        parts = [(boxes[at : at + _BLOCK], sizes[at : at + _BLOCK]) for at in blocks]
+        wrong = ~np.concatenate([_inside(edges_of(part), size, 0.1) for part, size in parts])
         if wrong.mean() < _MANY:
             return []
         says = "reach out of their images"

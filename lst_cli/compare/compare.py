@@ -11,8 +11,8 @@ from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
 from lst_cli.ap.detections import IouType
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import per_class_ap
-from lst_cli.ap.sources import ResultsFile
 from lst_cli.compare.paired import (
     AP50_FACTOR,
     ClassAp,
@@ -29,7 +29,7 @@ from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import load_metrics, stored_detections
-from lst_cli.evaluate.measure import measure, read_train_counts
+from lst_cli.evaluate.measure import match_file, measure_matches, read_train_counts
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
 from lst_cli.progress import Progress, silent, within
@@ -355,14 +355,11 @@ def _score(
     truth: GroundTruth, run: Run, name: str, iou_type: IouType, progress: Progress
 ) -> tuple[ClassAp, int]:
     """AP of every class, and how many detections there were."""
-    measured = measure(
-        truth,
-        run.source(),
-        iou_type,
-        progress=within(progress, f"{name}, "),
-    )
+    progress = within(progress, f"{name}, ")
+    matches = match_file(truth, run.source(), iou_type, progress=progress)
+    measured = measure_matches(matches, progress=progress)
     resamples = draw_resamples(len(truth.image_ids), RESAMPLES)
-    lowest = resampled_class_ap(at_lowest_iou(measured.matches), resamples)
+    lowest = resampled_class_ap(at_lowest_iou(matches), resamples)
     precision = measured.result.precision
     ap = ClassAp(
         ap={"AP": per_class_ap(precision), "AP50": per_class_ap(precision, "AP50")},

@@ -16,12 +16,13 @@ from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.instant import InstantMetrics, Way
 from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import iou_metrics
-from lst_cli.ap.sources import ResultsFile, Source
 from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import (
     IOU_TYPES,
+    ErrorBins,
     Measured,
     measure,
 )
@@ -270,11 +271,12 @@ def _collected(part: Path, header: Header, images: int) -> Iterator[ResultsFile]
 
 def measure_phase(
     against: Validation,
-    source: Source,
+    source: ResultsFile,
     settings: Settings,
     *,
     began: float,
     fixed_ap: bool = False,
+    errors: bool = False,
     progress: Progress,
 ) -> tuple[Metrics, dict[IouType, Measured]]:
     """AP of detections over the classes seen up to a phase; nothing is written.
@@ -285,6 +287,7 @@ def measure_phase(
         settings: Detections an image.
         began: When the evaluation began, by `time.perf_counter`.
         fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
+        errors: Whether to find out where mask AP is lost.
         progress: What is done, how much of it, of how much.
 
     Raises:
@@ -293,11 +296,20 @@ def measure_phase(
     split, phase, truth = against.split, against.phase, against.truth
     records = split.classes[: split.seen_classes(phase)]
     cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)
+    instances = {record.category_id: record.instances for record in records}
+    error_bins = ErrorBins(instances, against.bins) if errors else None
     measured = {
-        iou_type: measure(truth, source, iou_type, cap=cap, seed=settings.seed, progress=progress)
+        iou_type: measure(
+            truth,
+            source,
+            iou_type,
+            cap=cap,
+            seed=settings.seed,
+            errors=error_bins if iou_type == "segm" else None,
+            progress=progress,
+        )
         for iou_type in IOU_TYPES
     }
-    instances = {record.category_id: record.instances for record in records}
     groups = split.groups[: phase + 1]
     segm, bbox = (
         iou_metrics(measured[one].result, groups, instances, against.bins, measured[one].resampled)

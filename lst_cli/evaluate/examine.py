@@ -9,7 +9,7 @@ from typing import Any
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
-from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
+from lst_cli.ap.errors import ErrorAnalysis
 from lst_cli.ap.lvis_package import load_lvis
 from lst_cli.ap.metrics import Metrics
 from lst_cli.evaluate.errors_table import write_errors
@@ -100,19 +100,15 @@ def examine_phase(
         settings,
         began=time.perf_counter(),
         fixed_ap=fixed_ap,
+        errors=errors,
         progress=progress,
     )
     metrics = metrics.model_copy(
         update={name: getattr(stored, name) for name in ("made_with", "detections_sha256")}
     )
     written: tuple[Path, ...] = ()
-    analysis = None
-    if errors:
-        analysis = analyse_errors(
-            measured["segm"].matches,
-            {record.category_id: record.instances for record in workspace.split.classes},
-            against.bins,
-        )
+    analysis = measured["segm"].errors
+    if analysis is not None:
         with workspace.locked():
             written = write_errors(analysis, to_errors)
     cap = FIXED_AP if fixed_ap else Cap(per_image=settings.eval.detections)

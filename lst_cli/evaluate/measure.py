@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, resampled_class_ap
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType, gather_detections
+from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.ap.lvis_ap import ApResult, average_precision
 from lst_cli.ap.matching import Matches, match_detections
 from lst_cli.ap.metrics import FileMetrics
 from lst_cli.ap.reference import largest_difference, reference_ap
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import scores
-from lst_cli.ap.sources import ResultsFile, Source
-from lst_cli.ap.truth_notes import detection_notes, truth_notes
+from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
@@ -36,34 +37,35 @@ NAMES: dict[IouType, str] = {"segm": "mask AP", "bbox": "box AP"}
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Detections held against a ground truth.
+    """The AP of some detections; what became of each of them is not kept."""
 
-    Attributes:
-        matches: What became of each detection.
-        result: AP of each class and lvis-api's means.
-        resampled: AP of each class over resampled images, shape (B, K).
-    """
-
-    matches: Matches
+    truth: GroundTruth
+    given: int  # detections in the file
+    notes: tuple[str, ...]  # sentences about the detections
     result: ApResult
-    resampled: NDArray[np.float64]
+    resampled: NDArray[np.float64]  # AP of each class over resampled images, shape (B, K)
+    errors: ErrorAnalysis | None = None  # if it was asked for
 
-    @property
-    def given(self) -> int:
-        """Detections in the source."""
-        return self.matches.detections.given
+
+@dataclass(frozen=True)
+class ErrorBins:
+    """By what errors are divided: training instances of each class, if known, and their bins."""
+
+    train_instances: Mapping[int, int] | None
+    bins: Sequence[Bin]
 
 
 def measure(
     truth: GroundTruth,
-    source: Source,
+    source: ResultsFile,
     iou_type: IouType,
     *,
     cap: Cap | None = None,
     seed: int = 0,
+    errors: ErrorBins | None = None,
     progress: Progress = silent,
 ) -> Measured:
-    """Match detections, once, and compute AP and its intervals.
+    """Match detections, once, and compute AP, its intervals and perhaps where it is lost.
 
     Args:
         truth: The ground truth, with masks for `segm`.
@@ -71,38 +73,55 @@ def measure(
         iou_type: Masks or boxes.
         cap: How many detections take part; LVIS's 300 an image by default.
         seed: Of the images drawn for the intervals.
+        errors: By what errors are divided; None for no analysis of errors.
         progress: What is done, how much of it, of how much.
 
     Raises:
         LstError: If a detection is unusable.
     """
-    if isinstance(source, ResultsFile):
-        source = replace(source, progress=progress)
-    matches = match_detections(truth, gather_detections(truth, source, iou_type, cap))
-    name = NAMES[iou_type]
+    matches = match_file(truth, source, iou_type, cap, any_class=bool(errors), progress=progress)
+    measured = measure_matches(matches, seed=seed, progress=progress)
+    if errors is None:
+        return measured
+    return replace(measured, errors=analyse_errors(matches, errors.train_instances, errors.bins))
+
+
+def match_file(
+    truth: GroundTruth,
+    source: ResultsFile,
+    iou_type: IouType,
+    cap: Cap | None = None,
+    *,
+    any_class: bool = False,
+    progress: Progress = silent,
+) -> Matches:
+    """Read detections and match them, see `gather_detections`."""
+    source = replace(source, progress=progress)
+    return match_detections(
+        truth, gather_detections(truth, source, iou_type, cap, any_class=any_class)
+    )
+
+
+def measure_matches(matches: Matches, *, seed: int = 0, progress: Progress = silent) -> Measured:
+    """AP of matched detections, and its intervals."""
+    truth, detections = matches.truth, matches.detections
+    name = NAMES[detections.iou_type]
     result = average_precision(matches, progress=stage(progress, name))
     resamples = draw_resamples(len(truth.image_ids), seed=seed)
     resampled = resampled_class_ap(
         matches, resamples, progress=stage(progress, f"{name}, intervals")
     )
-    return Measured(matches, result, resampled)
+    return Measured(truth, detections.given, detections.notes, result, resampled)
 
 
 @dataclass(frozen=True, eq=False)
 class FileScores:
-    """What `lst score` found.
-
-    Attributes:
-        metrics: The numbers.
-        notes: What was read differently from what the files say.
-        measured: By IoU type, for whoever wants more than the numbers.
-        train_instances: Training instances of each class, if they are known.
-    """
+    """What `lst score` found."""
 
     metrics: FileMetrics
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was read differently from what the files say
     measured: Mapping[IouType, Measured]
-    train_instances: Mapping[int, int] | None
+    train_instances: Mapping[int, int] | None  # by category_id, if they are known
 
 
 def score_file(
@@ -115,6 +134,7 @@ def score_file(
     fixed_ap: bool = False,
     max_detections: int = 300,
     skip_unusable: bool = False,
+    errors: bool = False,
     progress: Progress = silent,
 ) -> FileScores:
     """Score anybody's detections; no workspace and no network is needed.
@@ -129,6 +149,7 @@ def score_file(
         fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
         max_detections: Detections an image, unless `fixed_ap`.
         skip_unusable: Whether annotations that cannot be used are left out.
+        errors: Whether to find out where AP is lost.
         progress: What is done, how much of it, of how much.
 
     Raises:
@@ -155,13 +176,14 @@ def score_file(
             )
     source = ResultsFile(detections)
     cap = FIXED_AP if fixed_ap else Cap(per_image=max_detections)
+    error_bins = ErrorBins(instances, bins) if errors else None
     measured = {
-        iou_type: measure(truth, source, iou_type, cap=cap, progress=progress)
+        iou_type: measure(truth, source, iou_type, cap=cap, errors=error_bins, progress=progress)
         for iou_type in iou_types
     }
     notes += truth_notes(truth, cap.per_image)
     for one in measured.values():
-        notes += detection_notes(truth, one.matches.detections)
+        notes += one.notes
     found = {
         iou_type: scores(one.result, instances, bins, one.resampled)
         for iou_type, one in measured.items()
@@ -179,7 +201,7 @@ def score_file(
 
 
 def compare_with_lvis_api(
-    measured: Measured, source: Source, iou_type: IouType, cap: Cap | None = None
+    measured: Measured, source: ResultsFile, iou_type: IouType, cap: Cap | None = None
 ) -> float | None:
     """Run lvis-api on the same detections.
 
@@ -192,7 +214,7 @@ def compare_with_lvis_api(
     """
     if not measured.given:
         return None
-    theirs = reference_ap(measured.matches.truth, source, iou_type=iou_type, cap=cap)
+    theirs = reference_ap(measured.truth, source, iou_type=iou_type, cap=cap)
     return largest_difference(measured.result, theirs)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lst_cli.annotations.read import Dataset, read_segmentations
 from lst_cli.annotations.segmentations import parse_segmentation, usable_part
-from lst_cli.ap.sources import RESULTS_HINT, ResultsFile
+from lst_cli.ap.results_file import RESULTS_HINT, ResultsFile
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import eval_command, load_metrics
@@ -74,7 +74,7 @@ def find_in(source: ResultsFile, image_ids: set[int]) -> list[Found]:
             if one.image_id in image_ids
         ]
     except msgspec.DecodeError as error:
-        raise LstError(f"{source.name}: a segmentation is no RLE: {error}", RESULTS_HINT) from error
+        raise LstError(f"{source.path}: a segmentation is no RLE: {error}", RESULTS_HINT) from error
 
 
 def objects_of(dataset: Dataset, category_ids: Collection[int]) -> NDArray[np.bool_]:

@@ -202,7 +202,7 @@ FIND_IN = """
 import sys
 from pathlib import Path
 from lst_cli.annotations.read import read_dataset
-from lst_cli.ap.sources import ResultsFile
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.figures.shown_objects import find_in
 images = read_dataset(sys.argv[1]).images.ids[:8].tolist()
 print(len(find_in(ResultsFile(Path(sys.argv[2])), set(images))))

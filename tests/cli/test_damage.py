@@ -13,6 +13,7 @@ import pytest
 
 from lst_cli.ap.instant import InstantMetrics
 from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.results_file import Boxed
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import load_metrics, stored_detections
 from lst_cli.figures.shown_objects import read_found
@@ -64,7 +65,7 @@ def told(root: Path) -> Any:
     assert metrics is not None
     boxes = [
         (one.image_id, one.category_id, one.score, one.bbox)
-        for block in stored_detections(workspace, 2, metrics).keys(True)
+        for _, block in stored_detections(workspace, 2, metrics).blocks(Boxed)
         for one in block
     ]
     return (

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from lst_cli.ap.sources import Records
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.evaluate import measure_phase
 from lst_cli.evaluate.validation import prepare_validation
 from lst_cli.progress import silent
@@ -82,10 +83,12 @@ def workspace(
         detections = draw_detections(
             small_lvis, set(split.class_order[: split.seen_classes(phase)]), phase
         )
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps(detections))
         settings = load_settings(None, ["eval.bins==1,<5,<10,10-99"])
         metrics, _ = measure_phase(
             prepare_validation(workspace, phase, settings, progress=silent),
-            Records(detections),
+            ResultsFile(path),
             settings,
             began=time.perf_counter(),
             progress=silent,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.annotations.read import read_dataset
-from lst_cli.ap.sources import ResultsFile
+from lst_cli.ap.results_file import ResultsFile, Scored
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import read_train_counts
 from lst_cli.figures.attention import load_attention
@@ -72,7 +72,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "annotations": read_dataset,
     "image": lambda path: read_image(path, 1, 1),
     "settings": read_toml,
-    "results": lambda path: list(ResultsFile(path).keys(False)),
+    "results": lambda path: list(ResultsFile(path).blocks(Scored)),
     "counts": read_train_counts,
     "attention": lambda path: load_attention(path, 1, ["a"], ["b"], "lst step"),
 }

@@ -75,8 +75,7 @@ def command(
     is needed, and nothing is written.
     """
     from lst_cli.ap.detections import FIXED_AP, Cap
-    from lst_cli.ap.errors import analyse_errors
-    from lst_cli.ap.sources import ResultsFile
+    from lst_cli.ap.results_file import ResultsFile
     from lst_cli.evaluate.errors_table import errors_table
     from lst_cli.evaluate.measure import IOU_TYPES, NAMES, compare_with_lvis_api, score_file
     from lst_cli.evaluate.tables import means_table, scores_table
@@ -93,6 +92,7 @@ def command(
             bins=wanted_bins,
             fixed_ap=fixed_ap,
             skip_unusable=skip_unusable,
+            errors=errors,
             progress=tell,
         )
     metrics = scored.metrics
@@ -102,8 +102,7 @@ def command(
         for iou_type, one in (scored.measured.items() if reference else ())
     }
     analyses = {
-        iou_type: analyse_errors(one.matches, scored.train_instances, wanted_bins)
-        for iou_type, one in (scored.measured.items() if errors else ())
+        iou_type: one.errors for iou_type, one in scored.measured.items() if one.errors is not None
     }
     if as_json:
         record = metrics.model_dump(mode="json")

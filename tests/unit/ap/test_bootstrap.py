@@ -20,8 +20,8 @@ from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import Matches, match_detections
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import per_class_ap
-from lst_cli.ap.sources import Records
 
 Content = dict[str, Any]
 Found = list[dict[str, Any]]
@@ -30,10 +30,10 @@ BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]
 
 
 @pytest.fixture
-def match(build: Callable[..., GroundTruth]) -> Match:
+def match(build: Callable[..., GroundTruth], save: Callable[[Found], ResultsFile]) -> Match:
     def match(content: Content, found: Found, iou_type: Any = "bbox") -> Matches:
         truth = build(content, masks=iou_type == "segm")
-        return match_detections(truth, gather_detections(truth, Records(found), iou_type))
+        return match_detections(truth, gather_detections(truth, save(found), iou_type))
 
     return match
 

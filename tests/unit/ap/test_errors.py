@@ -22,8 +22,8 @@ from lst_cli.ap.errors import (
 from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import HIT, Matches, match_detections
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import per_class_ap
-from lst_cli.ap.sources import Records
 from lst_cli.phases.bins import parse_bins
 
 HERE, THERE, FAR = [0.0, 0.0, 20.0, 20.0], [100.0, 0.0, 20.0, 20.0], [0.0, 100.0, 20.0, 20.0]
@@ -34,10 +34,11 @@ Found = tuple[int, int, float, list[float]]
 """Image, class, score, box."""
 
 Analyse = Callable[..., ErrorAnalysis]
+Save = Callable[[list[dict[str, Any]]], ResultsFile]
 
 
 @pytest.fixture
-def match(tmp_path: Path, draw: types.SimpleNamespace) -> Callable[..., Matches]:
+def match(tmp_path: Path, draw: types.SimpleNamespace, save: Save) -> Callable[..., Matches]:
     """Match boxes to annotations (image, class, box); images with their lists."""
 
     def run(
@@ -60,8 +61,8 @@ def match(tmp_path: Path, draw: types.SimpleNamespace) -> Callable[..., Matches]
         }
         (tmp_path / "val.json").write_text(json.dumps(document))
         truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
-        records = Records([draw.detection(*one) for one in found])
-        return match_detections(truth, gather_detections(truth, records, iou_type))
+        records = save([draw.detection(*one) for one in found])
+        return match_detections(truth, gather_detections(truth, records, iou_type, any_class=True))
 
     return run
 
@@ -313,7 +314,7 @@ def test_masks_that_are_their_boxes_have_the_same_errors(analyse: Analyse) -> No
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
-    tmp_path: Path, draw: types.SimpleNamespace, seed: int, iou_type: IouType
+    tmp_path: Path, draw: types.SimpleNamespace, save: Save, seed: int, iou_type: IouType
 ) -> None:
     document, found = draw.federated_set(seed)
     for category in document["categories"]:
@@ -321,10 +322,13 @@ def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
     (tmp_path / "val.json").write_text(json.dumps(document))
     truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
 
-    def run(records: Sequence[Any]) -> Matches:
-        gathered = gather_detections(truth, Records(records), iou_type)
+    def run(records: list[dict[str, Any]]) -> Matches:
+        gathered = gather_detections(truth, save(records), iou_type, any_class=True)
         return match_detections(truth, gathered)
 
+    for row, record in enumerate(found):
+        record["score"] += row / 2**30  # no two alike, so that a score names its record
+    by_score = {record["score"]: record for record in found}
     matches = run(found)
     errors = name_errors(matches)
     ap50 = per_class_ap(average_precision(matches).precision, "AP50")
@@ -336,25 +340,10 @@ def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
     for kind in KINDS:
         assert np.nanmin(mended_class_ap(matches, errors, kind) - ap50) >= 0
     # Without the detections of a kind, lvis-api's own AP is that of the oracle.
-    records = [_record(matches, row) for row in range(len(matches.detections))]
+    records = [by_score[score] for score in matches.detections.scores.tolist()]
     kinds: tuple[Kind, ...] = ("duplicate", "both", "background")
     for kind in kinds:
         gone = set(errors.rows[errors.kind == KINDS.index(kind)].tolist())
         left = [record for row, record in enumerate(records) if row not in gone]
         mended = per_class_ap(average_precision(run(left)).precision, "AP50")
         np.testing.assert_array_equal(mended_class_ap(matches, errors, kind), mended)
-
-
-def _record(matches: Matches, row: int) -> dict[str, Any]:
-    """A detection as it was in the source."""
-    truth, detections = matches.truth, matches.detections
-    record: dict[str, Any] = {
-        "image_id": int(truth.image_ids[detections.image[row]]),
-        "category_id": truth.category_ids[detections.category[row]],
-        "score": float(detections.scores[row]),
-    }
-    if detections.boxes is not None:
-        return {**record, "bbox": detections.boxes[row].tolist()}
-    assert detections.counts is not None
-    size = truth.sizes[detections.image[row]].tolist()
-    return {**record, "segmentation": {"size": size, "counts": detections.counts[row]}}

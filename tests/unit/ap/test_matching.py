@@ -19,17 +19,17 @@ from lst_cli.ap.matching import (
     Matches,
     match_detections,
 )
-from lst_cli.ap.overlap import find_overlaps, same_class_groups
-from lst_cli.ap.sources import Records
+from lst_cli.ap.results_file import ResultsFile
 
 Build = Callable[..., GroundTruth]
+Save = Callable[[list[dict[str, Any]]], ResultsFile]
 Box = list[float]
 ALL, SMALL, MEDIUM, LARGE = range(4)
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 40.0, 40.0]
 
 
 @pytest.fixture
-def match(draw: types.SimpleNamespace, build: Build) -> Callable[..., Matches]:
+def match(draw: types.SimpleNamespace, build: Build, save: Save) -> Callable[..., Matches]:
     """Boxes of class 1 in image 5 against detections of it, best first."""
 
     def match(
@@ -49,7 +49,7 @@ def match(draw: types.SimpleNamespace, build: Build) -> Callable[..., Matches]:
         }
         records = [draw.detection(5, 1, 0.9 - row / 100, box) for row, box in enumerate(found)]
         truth = build(content)
-        return match_detections(truth, gather_detections(truth, Records(records), iou_type))
+        return match_detections(truth, gather_detections(truth, save(records), iou_type))
 
     return match
 
@@ -153,7 +153,9 @@ def test_a_miss_is_excused_where_not_all_is_outlined(
     assert outcome_of(matches, 0) == [HIT] * 10
 
 
-def test_classes_and_images_do_not_meet(draw: types.SimpleNamespace, build: Build) -> None:
+def test_classes_and_images_do_not_meet(
+    draw: types.SimpleNamespace, build: Build, save: Save
+) -> None:
     content = {
         "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
         "annotations": [draw.annotation(1, 5, 1, BOX), draw.annotation(2, 3, 2, BOX)],
@@ -161,7 +163,7 @@ def test_classes_and_images_do_not_meet(draw: types.SimpleNamespace, build: Buil
     }
     found = [draw.detection(key, one, 0.5, BOX) for key in (5, 3) for one in (2, 1)]
     truth = build(content)
-    matches = match_detections(truth, gather_detections(truth, Records(found), "segm"))
+    matches = match_detections(truth, gather_detections(truth, save(found), "segm"))
     held = [
         (int(truth.image_ids[matches.detections.image[row]]), matches.detections.category[row] + 1)
         for row in matches.rows
@@ -170,9 +172,9 @@ def test_classes_and_images_do_not_meet(draw: types.SimpleNamespace, build: Buil
     assert matches.annotation.tolist() == [0, 1]
 
 
-def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build) -> None:
+def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build, save: Save) -> None:
     truth = build({"images": [], "annotations": [], "categories": []})
-    matches = match_detections(truth, gather_detections(truth, Records([]), "segm"))
+    matches = match_detections(truth, gather_detections(truth, save([]), "segm"))
     assert matches.outcome.shape == (4, 10, 0)
     assert matches.ignore.shape == (4, 0)
     assert matches.excused.tolist() == []
@@ -183,13 +185,14 @@ def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build) -> N
 def test_the_result_does_not_depend_on_how_many_pairs_are_matched_at_once(
     draw: types.SimpleNamespace,
     build: Build,
+    save: Save,
     monkeypatch: pytest.MonkeyPatch,
     iou_type: Any,
     pairs: int,
 ) -> None:
     content, found = draw.federated_set(40)
     truth = build(content)
-    detections = gather_detections(truth, Records(found), iou_type)
+    detections = gather_detections(truth, save(found), iou_type)
     whole = match_detections(truth, detections)
     monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", pairs)
     parts = match_detections(truth, detections)
@@ -200,11 +203,11 @@ def test_the_result_does_not_depend_on_how_many_pairs_are_matched_at_once(
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_no_annotation_is_taken_twice_nor_from_another_class(
-    draw: types.SimpleNamespace, build: Build, iou_type: Any
+    draw: types.SimpleNamespace, build: Build, save: Save, iou_type: Any
 ) -> None:
     content, found = draw.federated_set(41)
     truth = build(content)
-    matches = match_detections(truth, gather_detections(truth, Records(found), iou_type))
+    matches = match_detections(truth, gather_detections(truth, save(found), iou_type))
     taken = matches.annotation[matches.annotation >= 0]
     assert len(taken) > 20
     assert len(set(taken.tolist())) == len(taken)
@@ -223,7 +226,7 @@ def test_no_annotation_is_taken_twice_nor_from_another_class(
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_overlaps_are_of_one_class_in_one_image_and_large_enough(
-    draw: types.SimpleNamespace, build: Build, iou_type: Any
+    draw: types.SimpleNamespace, build: Build, save: Save, iou_type: Any
 ) -> None:
     content = {
         "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
@@ -243,14 +246,15 @@ def test_overlaps_are_of_one_class_in_one_image_and_large_enough(
         draw.detection(3, 2, 0.7, FAR),
     ]
     truth = build(content)
-    detections = gather_detections(truth, Records(found), iou_type)
-    groups = [(m.tolist(), t.tolist()) for m, t in same_class_groups(truth, detections)]
-    assert groups == [([0], [1]), ([2, 3], [0, 2])]
-    mine, theirs, iou = find_overlaps(truth, detections, same_class_groups(truth, detections), 0.5)
-    assert mine.tolist() == [0, 2, 2, 3]
-    assert theirs.tolist() == [1, 0, 2, 2]
-    assert iou.tolist() == [1.0, 1.0, 0.5, 0.5]
-    every = find_overlaps(truth, detections, same_class_groups(truth, detections), 0.0)
-    assert every[2].tolist() == [1.0, 1.0, 0.5, 0.25, 0.5]
-    none = find_overlaps(truth, detections, iter(()), 0.5)
-    assert [len(column) for column in none] == [0, 0, 0]
+    overlaps = gather_detections(truth, save(found), iou_type).overlaps
+    order = np.lexsort((overlaps.annotation, overlaps.detection))
+    assert [column.tolist() for column in overlaps.at(order)] == [
+        [0, 2, 2, 3], [1, 0, 2, 2], [1.0, 1.0, 0.5, 0.5],
+    ]  # fmt: skip
+    every = gather_detections(truth, save(found), iou_type, any_class=True).overlaps
+    order = np.lexsort((every.annotation, every.detection))
+    # The second detection of class 1 in image 5 is none; class 2 also meets class 1's annotation.
+    assert [column.tolist() for column in every.at(order)] == [
+        [0, 1, 2, 2, 2, 3, 3, 3], [1, 1, 0, 2, 3, 0, 2, 3],
+        [1.0, 1.0, 1.0, 0.5, 1.0, 0.25, 0.5, 0.25],
+    ]  # fmt: skip

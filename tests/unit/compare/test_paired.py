@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import match_detections
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import per_class_ap
-from lst_cli.ap.sources import Records
 from lst_cli.compare.paired import (
     AP50_FACTOR,
     ClassAp,
@@ -147,14 +148,14 @@ def test_what_is_not_known_has_no_row() -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(
-    tmp_path: Path, draw: types.SimpleNamespace, seed: int
+    tmp_path: Path, draw: types.SimpleNamespace, save: Callable[..., ResultsFile], seed: int
 ) -> None:
     document, found = draw.federated_set(seed)
     for category in document["categories"]:
         category["name"] = f"class {category['id']}"
     (tmp_path / "val.json").write_text(json.dumps(document))
     truth = build_ground_truth(read_dataset(tmp_path / "val.json"), masks=False)
-    matches = match_detections(truth, gather_detections(truth, Records(found), "bbox"))
+    matches = match_detections(truth, gather_detections(truth, save(found), "bbox"))
     resamples = draw_resamples(len(truth.image_ids), 20)
     lowest = AP50_FACTOR * resampled_class_ap(at_lowest_iou(matches), resamples)
     # AP is AP50 where every threshold is that of IoU 0.5.

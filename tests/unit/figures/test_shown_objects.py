@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.ap.sources import ResultsFile
+from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.figures.shown_objects import find_in
 

@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from lst_cli.ap.sources import Records, ResultsFile, Source
+from lst_cli.ap.results_file import Boxed, Masked, ResultsFile, Scored
 from lst_cli.errors import LstError
 
 RLE = {"size": [4, 5], "counts": "62O1"}
@@ -24,49 +23,41 @@ def file_of(folder: Path, content: Any) -> ResultsFile:
     return ResultsFile(path)
 
 
-def rows_of(source: Source, boxes: bool = True) -> list[Any]:
-    return [record for records in source.keys(boxes) for record in records]
+def rows_of(source: ResultsFile, record: type[Any] = Boxed) -> list[Any]:
+    return [one for _, records in source.blocks(record) for one in records]
 
 
-def error_of(source: Source, *, masks: bool = False, boxes: bool = True) -> LstError:
+def error_of(source: ResultsFile, record: type[Any] = Boxed) -> LstError:
     with pytest.raises(LstError) as caught:
-        list(source.masks()) if masks else rows_of(source, boxes)
-    assert source.name in caught.value.message
+        rows_of(source, record)
+    assert str(source.path) in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.hint
     return caught.value
 
 
-def test_a_file_and_the_same_list_in_memory_give_the_same(tmp_path: Path) -> None:
-    rows = [ROW | {"score": n / 7, "image_id": n - 2} for n in range(5)]
-    for source in (file_of(tmp_path, rows), Records(rows)):
-        found = rows_of(source)
-        assert [(one.image_id, one.category_id, one.score) for one in found] == [
-            (n - 2, 1, n / 7) for n in range(5)
-        ]
-        assert [one.bbox for one in found] == [(0, 1, 2, 3)] * 5
-        assert not hasattr(rows_of(source, boxes=False)[0], "bbox")
-        shapes = [source.parse(shape) for _, block in source.masks() for shape in block]
-        assert [(rle.size, rle.counts) for rle in shapes] == [((4, 5), "62O1")] * 5
+def test_every_row_is_read_with_the_fields_that_are_wanted(tmp_path: Path) -> None:
+    source = file_of(tmp_path, [ROW | {"score": n / 7, "image_id": n - 2} for n in range(5)])
+    found = rows_of(source)
+    assert [(one.image_id, one.category_id, one.score) for one in found] == [
+        (n - 2, 1, n / 7) for n in range(5)
+    ]
+    assert [one.bbox for one in found] == [(0, 1, 2, 3)] * 5
+    assert not hasattr(rows_of(source, Scored)[0], "bbox")
+    shapes = [source.decode_mask(0, one.segmentation) for one in rows_of(source, Masked)]
+    assert shapes == [((4, 5), "62O1")] * 5
 
 
 def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path: Path) -> None:
-    rows = [ROW | {"category_id": n, "note": "x" * 900} for n in range(2000)]
-    source = file_of(tmp_path, rows)
-    blocks = list(source.keys(False))
+    source = file_of(tmp_path, [ROW | {"category_id": n, "note": "x" * 900} for n in range(2000)])
+    blocks = list(source.blocks(Scored))
     assert len(blocks) > 2
-    assert [one.category_id for block in blocks for one in block] == list(range(2000))
-    row = 0
-    for first, shapes in source.masks():
-        assert first == row
-        row += len(shapes)
-    assert row == 2000
+    assert [one.category_id for _, block in blocks for one in block] == list(range(2000))
+    assert all(block[0].category_id == first for first, block in blocks)
 
 
 def test_a_list_of_nothing_has_no_rows(tmp_path: Path) -> None:
-    for source in (file_of(tmp_path, " [ ]\n"), Records([])):
-        assert rows_of(source) == []
-        assert sum(len(shapes) for _, shapes in source.masks()) == 0
+    assert rows_of(file_of(tmp_path, " [ ]\n")) == []
 
 
 def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
@@ -74,16 +65,15 @@ def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
     path = file_of(tmp_path, [ROW]).path
     source = ResultsFile(path, progress=lambda what, done, total: calls.append((done, total)))
     rows_of(source)
-    list(source.masks())
+    rows_of(source, Masked)
     assert calls == [(path.stat().st_size,) * 2] * 2
 
 
 def test_more_fields_and_whole_numbers_do_no_harm(tmp_path: Path) -> None:
     row = {"id": 3, "area": "?", "note": {"a": [1, {}]}, **ROW, "score": 1, "bbox": [1, 2, 3, 4]}
-    for source in (file_of(tmp_path, [row]), Records([row])):
-        (found,) = rows_of(source)
-        assert (found.score, found.bbox) == (1.0, (1.0, 2.0, 3.0, 4.0))
-        assert isinstance(found.score, float)
+    (found,) = rows_of(file_of(tmp_path, [row]))
+    assert (found.score, found.bbox) == (1.0, (1.0, 2.0, 3.0, 4.0))
+    assert isinstance(found.score, float)
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
@@ -159,22 +149,17 @@ def test_a_missing_field_is_named_with_its_row(tmp_path: Path, key: str) -> None
     rows = [ROW, {name: value for name, value in ROW.items() if name != key}]
     error = error_of(file_of(tmp_path, rows))
     assert f"detection in row 1: object missing required field {key}" in error.message
-    error = error_of(Records(rows))
-    assert error.message == f"the detections: detection 1: Object missing required field {key}"
 
 
 def test_boxes_are_no_matter_where_only_masks_are_asked_for(tmp_path: Path) -> None:
     rows = [{name: value for name, value in ROW.items() if name != "bbox"}]
-    assert len(rows_of(file_of(tmp_path, rows), boxes=False)) == 1
-    assert len(rows_of(Records(rows), boxes=False)) == 1
+    assert len(rows_of(file_of(tmp_path, rows), Scored)) == 1
 
 
 def test_a_missing_mask_is_named_with_its_row(tmp_path: Path) -> None:
     rows = [ROW, {name: value for name, value in ROW.items() if name != "segmentation"}]
-    error = error_of(file_of(tmp_path, rows), masks=True)
+    error = error_of(file_of(tmp_path, rows), Masked)
     assert "detection in row 1: object missing required field segmentation" in error.message
-    error = error_of(Records(rows, name="ours"), masks=True)
-    assert error.message == "ours: detection 1 has no segmentation"
 
 
 @pytest.mark.parametrize(
@@ -196,18 +181,9 @@ def test_a_missing_mask_is_named_with_its_row(tmp_path: Path) -> None:
 )
 def test_other_shapes_than_compressed_runs_are_not_parsed(tmp_path: Path, shape: Any) -> None:
     source = file_of(tmp_path, [ROW | {"segmentation": shape}])
-    ((_, (raw,)),) = source.masks()
-    with pytest.raises(msgspec.DecodeError):
-        source.parse(raw)
-    with pytest.raises(msgspec.DecodeError):
-        Records([]).parse(shape)
-
-
-def test_masks_in_memory_may_have_text_or_bytes() -> None:
-    for counts in ("62O1", b"62O1"):
-        rle = Records([]).parse({"size": (4, 5), "counts": counts, "more": 1})
-        assert (rle.size, rle.counts) == ((4, 5), "62O1")
-    assert Records([]).parse({"size": [4, 5], "counts": b"\xff0"}).counts == "\ufffd0"
+    (record,) = rows_of(source, Masked)
+    with pytest.raises(LstError, match="detection 8 has a segmentation that is not a compressed"):
+        source.decode_mask(8, record.segmentation)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
