@@ -1,10 +1,11 @@
-"""The `lst` command: a group of thin commands, and the one place where errors become words."""
+"""The `lst` command: a group of commands, and the one place where errors become messages."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ from typing import Any, NoReturn
 import click
 
 from lst_cli import __version__
-from lst_cli.cli.moved import refuse_moved
 from lst_cli.cli.options import examples
 from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
@@ -22,26 +22,33 @@ from lst_cli.libraries import explain_import
 from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.text import did_you_mean
 
-# Each in a module of its name, imported when it is called; the list itself imports none of them.
-# What takes seconds is imported when the work of a command needs it.
+# Each is in a module of its name, which is imported when the command is called. Libraries that take
+# seconds are imported when the work of a command needs them.
 COMMANDS = {
-    "init": "Write a commented lst.toml: every setting and its default.",
-    "split": "Order the classes by frequency and cut them into phases.",
-    "check": "Look for everything that could spoil a training.",
-    "hold-out": "Cut a part from a training set, to choose settings on.",
+    "init": "Write lst.toml with every setting, its default and a comment.",
+    "split": "Sort the classes by frequency and divide them into phases.",
+    "check": "Check annotations and images before training.",
+    "hold-out": "Set a part of a training set aside, to choose settings on.",
     "train-base": "Train the base phase: the most frequent classes.",
-    "train-joint": "Train all classes at once: the baseline of phases.",
+    "train-joint": "Train all classes at once: the baseline for training in phases.",
     "step": "Train the next phase: the next, rarer group of classes.",
-    "extend": "Add classes never seen before, from a few annotated images.",
+    "extend": "Add new classes from a few annotated images.",
     "eval": "Compute LVIS AP of a phase's model on the validation images.",
     "score": "Compute LVIS AP of any results file.",
-    "predict": "Find objects in any images with a finished phase's model.",
+    "predict": "Run a trained phase's model on images.",
     "report": "Write the report: AP tables, plots, pictures, one HTML page.",
     "compare": "Compare runs on the same images and classes.",
     "figure": "Draw single figures for a paper.",
     "sweep": "Make many runs on the same data, and one table of them all.",
     "status": "Show what is done, what is next, sizes, and AP so far.",
-    "demo": "See the whole method work, in minutes and without any data.",
+    "demo": "Run the whole method on a small drawn data set, in minutes.",
+}
+
+# Options that have become commands.
+_MOVED = {
+    ("eval", "--detections"): "score",
+    ("report", "--compare"): "compare",
+    ("report", "--figure"): "figure",
 }
 
 
@@ -94,11 +101,11 @@ class LstGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; of a slip of the fingers, guess what was meant."""
+        """Find a command; suggest a close match for a typing error."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             meant = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
-        refuse_moved(args)
+        _refuse_moved(args)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -112,10 +119,20 @@ class LstGroup(click.Group):
             _drop_output()  # the reader (head, a pager) has seen enough
             ctx.exit(0)
         except Exception as error:
-            known = _in_words(error)
+            known = _known_problem(error)
             if known is None:
                 raise
             raise ShownError(known) from error
+
+
+def _refuse_moved(words: Sequence[str]) -> None:
+    """Refuse an option that has become a command; the hint is that command."""
+    for (command, option), new in _MOVED.items():
+        rest = [word for word in words[1:] if word != option]
+        plain = [word.removeprefix(f"{option}=") for word in rest]
+        if words[0] == command and plain != list(words[1:]):
+            hint = shlex.join(["lst", new, *plain])
+            raise LstError(f"lst {command} {option} is now lst {new}", hint)
 
 
 def _show_old_settings(show: Callable[..., None]) -> Callable[..., None]:
@@ -134,15 +151,15 @@ def _show_old_settings(show: Callable[..., None]) -> Callable[..., None]:
     return show_once
 
 
-def _in_words(error: Exception) -> LstError | None:
-    """Describe a known problem; None for a bug, which keeps its traceback."""
+def _known_problem(error: Exception) -> LstError | None:
+    """The error to show for a known problem; None for a bug, which keeps its traceback."""
     if isinstance(error, LstError):
         return error
     if (library := explain_import(error)) is not None:
         return library
     if isinstance(error, OSError):
         where = error.filename or "reading or writing failed"
-        hint = "see that the path is right and can be read" if error.filename else None
+        hint = "check that the path is right and can be read" if error.filename else None
         return LstError(f"{where}: {error.strerror or error}", hint)
     if _is_out_of_memory(error):
         return LstError("not enough memory", "use a smaller batch_size or image size")
@@ -150,7 +167,7 @@ def _in_words(error: Exception) -> LstError | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch's own errors are told by their names and words: importing it here would take seconds.
+    # torch's own errors are recognized by name and text: importing torch here would take seconds.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -171,10 +188,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 )
 @click.version_option(__version__, prog_name="lst")
 def cli() -> None:
-    """Learn long-tailed instance segmentation phase by phase.
+    """Train long-tailed instance segmentation phase by phase.
 
-    Frequent classes first, then rarer and rarer groups without forgetting, to one Mask R-CNN
-    over all classes.
+    First the frequent classes, then one rarer group after another, without forgetting the
+    earlier ones. The result is one Mask R-CNN for all classes.
     """
 
 
@@ -214,28 +231,28 @@ def main() -> NoReturn:
 
 
 def _refuse_odd_bytes(words: Sequence[str]) -> None:
-    """Refuse names in another encoding: they could not stand in any file that we write."""
+    """Refuse names in another encoding: they cannot be written to any file of ours."""
     for word in words:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ShownError(LstError(f"{word}: no UTF-8 text", "rename the file or directory"))
 
 
 def _drop_output() -> None:
-    """Spare Python's second complaint about the same output when it ends."""
+    """Prevent a second error about the same output when Python ends."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def share_cores() -> None:
-    """Let the threads of the network sleep rather than spin while they wait for each other.
+    """Let the threads of the network sleep instead of spin while they wait for each other.
 
-    libgomp's default suits a machine of one's own; beside other work a spinning thread keeps the
-    one it waits for from running. `make bench ARGS='-k threads'` measures it.
+    libgomp's default suits a machine without other work; otherwise a spinning thread can keep the
+    thread it waits for from running. `make bench ARGS='-k threads'` measures it.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def quieten_libraries() -> None:
-    """Keep the remarks of libraries about each other from the user's screen."""
+    """Hide warnings of libraries about each other."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

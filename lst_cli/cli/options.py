@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from lst_cli.workspace.store import Workspace
 
 WORKSPACE = "lst.workspace"  # key in the meta of click's context
-Function = TypeVar("Function", bound=Callable[..., Any])
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 
 
 class Choice(click.Choice):  # type: ignore[type-arg]
-    """One of some words; an error says which was meant."""
+    """One of some words; the error about another word suggests a close match."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the word that is meant."""
@@ -32,7 +35,7 @@ class Choice(click.Choice):  # type: ignore[type-arg]
 
 
 class LocalPath(click.Path):
-    """A path on this machine; an address is refused in words, not looked for as a file."""
+    """A path on this machine; an address is refused as one, and not as a missing file."""
 
     def __init__(
         self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True
@@ -47,6 +50,25 @@ class LocalPath(click.Path):
         """
         refuse_address(os.fspath(value))
         return super().convert(value, param, ctx)
+
+
+def file_option(*names: str, help: str, **more: Any) -> Option:
+    """An option that takes a file, which need not exist."""
+    return click.option(*names, metavar="FILE", type=LocalPath(), help=help, **more)
+
+
+def directory_option(*names: str, help: str, **more: Any) -> Option:
+    """An option that takes a directory, which need not exist."""
+    return click.option(*names, metavar="DIR", type=LocalPath(file_okay=False), help=help, **more)
+
+
+def number_option(
+    name: str, kind: click.IntRange | click.FloatRange, default: float, help: str
+) -> Option:
+    """An option that takes a number; its default is in the help."""
+    return click.option(
+        name, metavar="NUMBER", type=kind, default=default, show_default=True, help=help
+    )
 
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
@@ -72,7 +94,7 @@ workspace_option = click.option(
     envvar="LST_WORKSPACE",
     show_envvar=True,
     callback=_open_workspace,
-    help="Workspace directory.  [default: the current one if it is a workspace, else "
+    help="Workspace directory.  [default: the current directory if it is a workspace, else "
     "./lst-workspace]",
 )
 
@@ -85,35 +107,21 @@ set_option = click.option(
     "`lst init --print` shows all keys.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-
 device_option = click.option(
-    "--device", type=Choice(["auto", "cpu", "cuda"]), help="Where the network runs."
+    "--device", type=Choice(["auto", "cpu", "cuda"]), help="Device to run the network on."
 )
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 weights_option = click.option(
     "--weights",
     metavar="FILE|URL",
-    help="Initial weights, as a rule a COCO-trained Mask R-CNN of detectron2's model zoo; "
-    "class-specific predictors are dropped.",
+    help="Initial weights, usually a COCO-trained Mask R-CNN from detectron2's model zoo. "
+    "Class-specific layers are not loaded.",
 )
 
-dry_run_option = click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Print classes, entries, replay, iterations and an estimate of time; train nothing.",
-)
-
-restart_option = click.option(
-    "--restart", is_flag=True, help="Throw away a phase that is under way and start it again."
-)
-
-train_option = click.option(
-    "--train",
-    required=True,
-    metavar="FILE",
-    type=LocalPath(),
-    help="Training annotations: LVIS v0.5, LVIS v1 or COCO format.",
+train_option = file_option(
+    "--train", required=True, help="Training annotations in LVIS v0.5, LVIS v1 or COCO format."
 )
 
 image_dirs_option = click.option(
@@ -122,49 +130,46 @@ image_dirs_option = click.option(
     metavar="DIR",
     multiple=True,
     type=LocalPath(exists=True, file_okay=False),
-    help="Directory of the images, in whichever layout; may be repeated.",
+    help="Directory with the images, in any layout; may be repeated.",
 )
 
 skip_unusable_option = click.option(
     "--skip-unusable",
     is_flag=True,
-    help="Leave out annotations without a usable box or mask, instead of refusing the file; "
-    "says how many of each kind.",
+    help="Leave out annotations without a usable box or mask instead of refusing the file; "
+    "prints how many of each kind.",
 )
 
-output_option = click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=LocalPath(file_okay=False),
-    help="Where to write.  [default: report/ in the workspace]",
+output_option = directory_option(
+    "-o", "--output", help="Directory to write to.  [default: report/ in the workspace]"
 )
 
 train_counts_option = click.option(
     "--train-counts",
     metavar="FILE",
     type=LocalPath(exists=True, dir_okay=False),
-    help="The training annotations, or a CSV with category_id and train_instance_count, for AP by "
-    "bin.",
+    help="Training annotations, or a CSV with the columns category_id and train_instance_count; "
+    "needed for AP by bin.",
 )
 
 fixed_ap_option = click.option(
     "--fixed-ap",
     is_flag=True,
-    help="AP_fixed: the best 10,000 detections of a class over all images, instead of so many "
-    "an image.",
+    help="AP_fixed: use the best 10,000 detections of each class over all images, instead of a "
+    "maximum for each image.",
 )
 
 errors_option = click.option(
     "--errors",
     is_flag=True,
-    help="Where AP is lost: wrong class, place, duplicates, background, missed objects; by bin.",
+    help="Show which kinds of error lower AP, by bin: wrong class, wrong place, duplicates, "
+    "background, missed objects.",
 )
 
 reference_option = click.option(
     "--reference",
     is_flag=True,
-    help="Run lvis-api too, which takes minutes, and print the largest difference.",
+    help="Also run lvis-api, which takes minutes, and print the largest difference.",
 )
 
 
@@ -174,23 +179,57 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def with_options(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
-    """Compose options into one decorator, the first on top of the help."""
+def with_options(*options: Option) -> Option:
+    """Compose options into one decorator, the first at the top of the help."""
 
-    def decorate(function: Function) -> Function:
+    def decorate(command: Command) -> Command:
         for option in reversed(options):
-            function = option(function)
-        return function
+            command = option(command)
+        return command
 
     return decorate
 
 
-def words(overrides: tuple[str, ...], **chosen: object) -> tuple[str, ...]:
-    """`key=value` words of `--set` and of the options that stand for one setting.
+def settings_options(command: Command) -> Command:
+    """`--device` and `--set`: the command gets both as the words `overrides`."""
 
-    Args:
-        overrides: From `--set`.
-        chosen: Setting to value, `__` for a dot; None is left out.
+    @wraps(command)
+    def call(*, device: str | None, overrides: tuple[str, ...], **others: Any) -> None:
+        command(overrides=words(overrides, device=device), **others)
+
+    return with_options(device_option, set_option)(call)
+
+
+@dataclass(frozen=True)
+class HowToTrain:
+    """What the options of `training_options` say."""
+
+    restart: bool
+    dry_run: bool
+    as_json: bool
+
+
+def training_options(command: Command) -> Command:
+    """The options of each training command; it gets `overrides` and a `HowToTrain` as `how`."""
+
+    @wraps(command)
+    def call(*, restart: bool, dry_run: bool, as_json: bool, **others: Any) -> None:
+        command(how=HowToTrain(restart, dry_run, as_json), **others)
+
+    restart = "Discard an unfinished phase and start it again."
+    dry_run = "Print the classes, entries, replay, iterations and estimated time; train nothing."
+    return with_options(
+        settings_options,
+        click.option("--restart", is_flag=True, help=restart),
+        click.option("--dry-run", is_flag=True, help=dry_run),
+        json_option,
+    )(call)
+
+
+def words(overrides: tuple[str, ...], **chosen: object) -> tuple[str, ...]:
+    """`key=value` words of `--set`, and of options that stand for one setting each.
+
+    `chosen` has their values by setting, `__` for a dot; None is left out.
     """
     named = tuple(
         f"{key.replace('__', '.')}={value}" for key, value in chosen.items() if value is not None

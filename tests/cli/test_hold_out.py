@@ -33,8 +33,8 @@ def test_the_cut_is_shown_and_the_next_command_goes_on(
         (line,) = [row for row in outcome.out.splitlines() if row.startswith(found[part]["path"])]
         assert line.removeprefix(found[part]["path"]).split() == cells
     assert (
-        f"{len(found['demoted'])} classes were made rare; {found['val']['classes']} classes can be "
-        f"judged, {found['val']['rare']} rare ones among them"
+        f"{len(found['demoted'])} classes became rare; {found['val']['classes']} classes can be "
+        f"evaluated, {found['val']['rare']} of them rare"
     ) in outcome.err
     last = outcome.out.splitlines()[-1]
     assert last.startswith("next: lst split ")
@@ -56,7 +56,7 @@ def test_the_printed_split_fits_however_few_classes_are_left(
     assert outcome.code == 0, outcome.err
     if classes == 1:
         assert "next:" not in outcome.out
-        assert "no phases can be made of it" in outcome.err
+        assert "it cannot be divided into phases" in outcome.err
         return
     command = shlex.split(outcome.out.splitlines()[-1].removeprefix("next: lst "))
     done = lst(*[str(small_lvis.images) if word == "DIR" else word for word in command])
@@ -86,8 +86,8 @@ def test_a_cut_that_makes_no_class_rare_is_warned_of(
     small_lvis.save()
     outcome = lst(*words(small_lvis, tmp_path / "out"))
     assert outcome.code == 0
-    assert "0 classes were made rare; 1 class can be judged" in outcome.err
-    assert "warning: no rare class can be judged: give a larger --rare" in outcome.err
+    assert "0 classes became rare; 1 class can be evaluated" in outcome.err
+    assert "warning: no rare class can be evaluated: give a larger --rare" in outcome.err
 
 
 def test_the_input_is_never_replaced(lst: Lst, small_lvis: Any) -> None:

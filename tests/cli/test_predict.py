@@ -263,7 +263,7 @@ def test_broken_images_are_named_and_the_others_are_done(
     assert f"{damaged / 'cut.jpg'}: " in outcome.error
     assert outcome.hint == (
         "download the image itself (1); copy or download it again (1); "
-        "every reason is in predictions.json; the others are done"
+        "every reason is in predictions.json; the other images are done"
     )
     folder = trained.layout.predictions(1)
     found = outcome.json if json_words else json.loads((folder / "predictions.json").read_text())

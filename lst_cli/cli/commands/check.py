@@ -9,8 +9,8 @@ import click
 
 from lst_cli.cli.console import complete, meter, note, print_json, say
 from lst_cli.cli.options import (
-    LocalPath,
     examples,
+    file_option,
     image_dirs_option,
     json_option,
     skip_unusable_option,
@@ -20,6 +20,7 @@ from lst_cli.cli.options import (
 from lst_cli.errors import LstError
 
 if TYPE_CHECKING:
+    from lst_cli.check.check import CheckReport
     from lst_cli.workspace.store import Workspace
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -34,10 +35,10 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
     ),
 )
 @with_options(workspace_option)
-@click.option("--train", metavar="FILE", type=LocalPath(), help="Training file.")
-@click.option("--val", metavar="FILE", type=LocalPath(), help="Validation file.")
+@file_option("--train", help="Training annotations.")
+@file_option("--val", help="Validation annotations.")
 @with_options(image_dirs_option)
-@click.option("--decode", is_flag=True, help="Decode every image, which finds those cut short.")
+@click.option("--decode", is_flag=True, help="Decode every image, which also finds cut-off files.")
 @with_options(skip_unusable_option, json_option)
 def command(
     workspace: Workspace,
@@ -48,10 +49,10 @@ def command(
     skip_unusable: bool,
     as_json: bool,
 ) -> None:
-    """Look for everything that could spoil a training.
+    """Check annotations and images before training.
 
-    Checks the files of the workspace's split, or those given, one or both. Training runs the
-    same checks before it starts.
+    Checks the files of the workspace's split, or one or both of the files that are given.
+    Training starts with the same checks.
     """
     from lst_cli.check.check import check
 
@@ -62,31 +63,30 @@ def command(
         image_dirs = image_dirs or tuple(Path(directory) for directory in split.image_dirs)
     with meter() as tell:
         report = check(
-            train,
-            val,
-            image_dirs,
-            skip_unusable=skip_unusable,
-            decode=decode,
-            progress=tell,
+            train, val, image_dirs, skip_unusable=skip_unusable, decode=decode, progress=tell
         )
     files = " and ".join(dict.fromkeys(str(path) for path in (train, val) if path is not None))
     if as_json:
         print_json(report.as_dict())
     else:
-        for problem in report.problems:
-            named = not problem.where or problem.where in problem.message
-            text = problem.message if named else f"{problem.where}: {problem.message}"
-            say(text, label=f"{problem.severity}: ", colour=_COLOURS[problem.severity])
-            for example in problem.examples:
-                say(f"    {example}")
-            if problem.hint:
-                say(f"  try: {complete(problem.hint)}")
-        images = f", {report.images_checked:,} images" if report.images_checked else ""
-        if report.ok:
-            note(f"no errors in {files}{images}")
+        _show(report, files)
     if not report.ok:
         kinds = len(report.errors)
         raise LstError(
             f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {files}",
             "correct what is named above, then run lst check again",
         )
+
+
+def _show(report: CheckReport, files: str) -> None:
+    for problem in report.problems:
+        named = not problem.where or problem.where in problem.message
+        text = problem.message if named else f"{problem.where}: {problem.message}"
+        say(text, label=f"{problem.severity}: ", colour=_COLOURS[problem.severity])
+        for example in problem.examples:
+            say(f"    {example}")
+        if problem.hint:
+            say(f"  try: {complete(problem.hint)}")
+    if report.ok:
+        images = f", {report.images_checked:,} images" if report.images_checked else ""
+        note(f"no errors in {files}{images}")

@@ -8,36 +8,34 @@ from pathlib import Path
 import click
 
 from lst_cli.cli.console import meter, note, print_table, say
-from lst_cli.cli.options import LocalPath, examples, in_use, set_option, with_options
+from lst_cli.cli.options import (
+    directory_option,
+    examples,
+    in_use,
+    number_option,
+    set_option,
+    with_options,
+)
 from lst_cli.libraries import NETWORK, require
 
 
 @click.command("demo", epilog=examples("lst demo"))
-@click.option(
+@directory_option(
     "-w",
     "--workspace",
     "directory",
-    metavar="DIR",
     default="lst-demo",
     show_default=True,
-    type=LocalPath(file_okay=False),
-    help="Where everything goes, the drawn images included.",
+    help="Directory for everything, including the drawn images.",
 )
-@click.option(
-    "--seed",
-    metavar="N",
-    type=click.IntRange(0, 2**31 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of the drawing and of training.",
-)
+@number_option("--seed", click.IntRange(0, 2**31 - 1), 0, "Seed for drawing and training.")
 @with_options(set_option)
 @click.pass_context
 def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
-    """See the whole method work, in minutes and without any data.
+    """Run the whole method on a small drawn data set, in minutes.
 
-    Draws a small long-tailed set, learns it phase by phase with the preset lite-paper, and writes a
-    report. An interrupted demo continues with the same command.
+    Draws a long-tailed data set, trains it phase by phase with the preset lite-paper, and writes
+    a report. The same command continues an interrupted demo.
     """
     from lst_cli.cli.training import training_events
     from lst_cli.demo.run import DemoEvents, prepare_demo, run_demo

@@ -9,13 +9,12 @@ import click
 
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.cli.options import (
-    device_option,
     errors_option,
     examples,
     fixed_ap_option,
     json_option,
     reference_option,
-    set_option,
+    settings_options,
     with_options,
     words,
     workspace_option,
@@ -25,6 +24,7 @@ from lst_cli.libraries import NETWORK, require
 from lst_cli.progress import Progress, within
 
 if TYPE_CHECKING:
+    from lst_cli.ap.metrics import Metrics
     from lst_cli.evaluate.examine import Examination
     from lst_cli.settings.models import Settings
     from lst_cli.workspace.store import Workspace
@@ -33,142 +33,136 @@ if TYPE_CHECKING:
 @click.command(
     "eval",
     epilog=examples(
-        "lst eval",
-        "lst eval --all-phases --json",
-        "lst eval --instant",
-        "lst eval --errors",
+        "lst eval", "lst eval --all-phases --json", "lst eval --instant", "lst eval --errors"
     ),
 )
 @with_options(workspace_option)
-@click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished one]")
-@click.option("--all-phases", is_flag=True, help="Every finished phase.")
+@click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished phase]")
+@click.option("--all-phases", is_flag=True, help="Evaluate every finished phase.")
 @click.option(
     "--instant",
     is_flag=True,
-    help="The phase's classes before any training: random rows, mean features, generated rows.",
+    help="Evaluate the new classes of a phase before any training, with random, mean-feature and "
+    "generated rows.",
 )
 @click.option(
     "--bins",
     metavar="BINS",
-    help="Bins of training instances, such as '=1,<10,10-99,>=100'; the setting eval.bins.",
+    help="Bins of training instances, such as '=1,<10,10-99,>=100'.  [default: the setting "
+    "eval.bins]",
 )
-@with_options(fixed_ap_option, errors_option, reference_option)
-@with_options(device_option, set_option, json_option)
+@with_options(fixed_ap_option, errors_option, reference_option, settings_options, json_option)
 def command(
     workspace: Workspace,
     phase: int | None,
     all_phases: bool,
     instant: bool,
     bins: str | None,
-    fixed_ap: bool,
-    errors: bool,
-    reference: bool,
-    device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    **how: bool,
 ) -> None:
     """Compute LVIS AP of a phase's model on the validation images.
 
-    Prints mask and box AP by number of training instances, over the classes seen so far, and
-    writes metrics.json and detections.json beside the phase. With --instant, its classes are
-    added to the model of the phase before without training, and instant.json is written.
+    Prints mask and box AP over the classes seen so far, by number of training instances, and
+    writes metrics.json and detections.json to the directory of the phase. With --instant, the new
+    classes are added to the model of the phase before without training, and instant.json is
+    written.
     """
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
-    require(*NETWORK, *(["lvis"] if reference else []))
+    require(*NETWORK, *(["lvis"] if how["reference"] else []))
     if bins is not None:
         from lst_cli.phases.bins import parse_bins
 
         parse_bins(bins, "--bins")
-    settings = workspace.settings(words(overrides, device=device, eval__bins=bins))
+    settings = workspace.settings(words(overrides, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
     if instant:
-        chosen = {"--fixed-ap": fixed_ap, "--errors": errors, "--reference": reference}
-        for name in (name for name, given in chosen.items() if given):
-            raise LstError(f"{name} does not go with --instant", "lst eval --help")
+        for name in (name for name, given in how.items() if given):
+            option = "--" + name.replace("_", "-")
+            raise LstError(f"{option} does not go with --instant", "lst eval --help")
         later = [one for one in phases if one > 0] if all_phases else phases
-        _show_instant(workspace, later, settings, as_json)
+        _eval_instant(workspace, later, settings, as_json)
         return
-    _show_phases(
-        workspace,
-        phases,
-        settings,
-        as_list=all_phases,
-        fixed_ap=fixed_ap,
-        errors=errors,
-        reference=reference,
-        as_json=as_json,
-    )
+    metrics, closer = _evaluate(workspace, phases, settings, **how)
+    if not as_json:
+        _show(workspace, metrics, closer, fixed_ap=how["fixed_ap"])
+        return
+    records = [one.model_dump(mode="json") for one in metrics]
+    for record, look in zip(records, closer, strict=False):
+        if look.errors is not None:
+            record["errors"] = {"segm": look.errors.model_dump(mode="json")}
+        if look.differences:
+            record["largest_difference"] = look.differences
+    print_json(records if all_phases else records[0])
 
 
-def _show_phases(
+def _evaluate(
     workspace: Workspace,
     phases: Sequence[int],
     settings: Settings,
     *,
-    as_list: bool,
     fixed_ap: bool,
     errors: bool,
     reference: bool,
-    as_json: bool,
-) -> None:
-    from lst_cli.display.tables import binned_table, groups_table, with_joint
+) -> tuple[list[Metrics], list[Examination]]:
+    """Metrics of phases, and a closer look at each if that is asked for."""
     from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
     from lst_cli.evaluate.examine import examine_phase
+
+    closer: list[Examination] = []
+    metrics: list[Metrics] = []
+    notes: list[str] = []
+    with meter() as tell:
+        if len(phases) > 1:
+            check_phases(workspace, phases, settings, fixed_ap=fixed_ap, progress=tell)
+        for phase in phases:
+            how: dict[str, Any] = {
+                "fixed_ap": fixed_ap,
+                "progress": _about_phase(tell, phase, phases),
+            }
+            if errors or reference:
+                how |= {"errors": errors, "reference": reference}
+                closer.append(examine_phase(workspace, phase, settings, **how))
+                metrics.append(closer[-1].metrics)
+            else:
+                how["note"] = notes.append
+                metrics.append(evaluate_phase(workspace, phase, settings, **how))
+    for sentence in dict.fromkeys(notes):
+        note(sentence)
+    return metrics, closer
+
+
+def _show(
+    workspace: Workspace,
+    metrics: Sequence[Metrics],
+    closer: Sequence[Examination],
+    *,
+    fixed_ap: bool,
+) -> None:
+    from lst_cli.cli.commands.score import show_differences
+    from lst_cli.display.tables import binned_table, groups_table, with_joint
+    from lst_cli.evaluate.errors_table import errors_table
     from lst_cli.evaluate.tables import scores_table
     from lst_cli.report.status import next_command
 
-    several = len(phases) > 1
-    closer = []
-    notes: list[str] = []
-    with meter() as tell:
-        if several:
-            check_phases(workspace, phases, settings, fixed_ap=fixed_ap, progress=tell)
-        if errors or reference:
-            closer = [
-                examine_phase(
-                    workspace,
-                    one,
-                    settings,
-                    errors=errors,
-                    reference=reference,
-                    fixed_ap=fixed_ap,
-                    progress=_about_phase(tell, one, phases),
-                )
-                for one in phases
-            ]
-            metrics = [one.metrics for one in closer]
-        else:
-            metrics = [
-                evaluate_phase(
-                    workspace,
-                    one,
-                    settings,
-                    fixed_ap=fixed_ap,
-                    progress=_about_phase(tell, one, phases),
-                    note=notes.append,
-                )
-                for one in phases
-            ]
-    for sentence in dict.fromkeys(notes):
-        note(sentence)
-    if as_json:
-        records = [one.model_dump(mode="json") for one in metrics]
-        for record, look in zip(records, closer, strict=False):
-            record |= _closer_json(look)
-        print_json(records if as_list else records[0])
-        return
     joint = workspace.split.joint
     print_table(with_joint(binned_table(metrics), joint))
     if not joint:
         print_table(groups_table(metrics))
     print_table(scores_table(metrics[-1].segm))
     for look in closer:
-        _show_closer(look)
-    where = workspace.layout.phases if as_list else workspace.phase(phases[0]).root
+        if look.errors is not None:
+            print_table(errors_table(look.errors))
+        show_differences(look.differences)
+        for path in look.written:
+            note(f"wrote {path}")
     if not closer:
         suffix = "-fixed" if fixed_ap else ""
+        several = len(metrics) > 1
+        where = workspace.layout.phases if several else workspace.phase(metrics[0].phase).root
         note(f"wrote metrics{suffix}.json and detections{suffix}.json in {where}")
     show_next(next_command(workspace))
 
@@ -181,27 +175,7 @@ def _about_phase(tell: Meter, phase: int, phases: Sequence[int]) -> Progress:
     return within(tell, f"{name}: ")
 
 
-def _closer_json(look: Examination) -> dict[str, Any]:
-    record: dict[str, Any] = {}
-    if look.errors is not None:
-        record["errors"] = {"segm": look.errors.model_dump(mode="json")}
-    if look.differences:
-        record["largest_difference"] = look.differences
-    return record
-
-
-def _show_closer(look: Examination) -> None:
-    from lst_cli.cli.commands.score import show_differences
-    from lst_cli.evaluate.errors_table import errors_table
-
-    if look.errors is not None:
-        print_table(errors_table(look.errors))
-    show_differences(look.differences)
-    for path in look.written:
-        note(f"wrote {path}")
-
-
-def _show_instant(
+def _eval_instant(
     workspace: Workspace, phases: Sequence[int], settings: Settings, as_json: bool
 ) -> None:
     from lst_cli.evaluate.evaluate import evaluate_instant, load_all_metrics
@@ -215,7 +189,7 @@ def _show_instant(
     if as_json:
         print_json([one.model_dump(mode="json") for one in instant])
         return
-    # A phase that lst extend added without training has no end that differs from its beginning.
+    # A phase that lst extend added without training has no later metrics to compare with.
     trained_phases = [one for one in phases if workspace.require_done(one).iterations]
     print_table(instant_table(instant, load_all_metrics(workspace, trained_phases)))
     for one in phases:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lst_cli.cli.console import meter, note, print_json, print_rows, show_next
 from lst_cli.cli.options import (
-    LocalPath,
     device_option,
     examples,
+    file_option,
     image_dirs_option,
     json_option,
     set_option,
@@ -36,60 +35,55 @@ if TYPE_CHECKING:
     ),
 )
 @with_options(workspace_option)
-@click.option(
+@file_option(
     "--train",
     required=True,
-    metavar="FILE",
-    type=LocalPath(),
-    help="A few annotated images of the new classes: LVIS or COCO format.",
+    help="A few annotated images of the new classes, in LVIS or COCO format.",
 )
 @with_options(image_dirs_option)
-@click.option(
+@file_option(
     "--val",
-    metavar="FILE",
-    type=LocalPath(),
-    help="Validation annotations from now on, of old and new classes.  [default: as before]",
+    help="Validation annotations of old and new classes, from this phase on.  [default: as before]",
 )
 @click.option(
     "--class",
     "names",
     metavar="NAME",
     multiple=True,
-    help="Learn only this class; may be repeated.  [default: all annotated ones]",
+    help="Learn only this class; may be repeated.  [default: all annotated classes]",
 )
 @click.option(
-    "--finetune", is_flag=True, help="Train a phase, with replay and distillation as in lst step."
+    "--finetune", is_flag=True, help="Train a phase with replay and distillation, as lst step does."
 )
 @click.option(
-    "--mwg", is_flag=True, help="With --finetune: the generator writes the rows of new classes."
+    "--mwg",
+    is_flag=True,
+    help="With --finetune: let the meta weight generator write the rows of new classes.",
 )
 @with_options(skip_unusable_option, device_option, set_option, json_option)
 def command(
     workspace: Workspace,
-    train: Path,
-    image_dirs: tuple[Path, ...],
-    val: Path | None,
-    names: tuple[str, ...],
     finetune: bool,
     mwg: bool,
-    skip_unusable: bool,
     device: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    **data: Any,
 ) -> None:
-    """Add classes never seen before, from a few annotated images.
+    """Add new classes from a few annotated images.
 
-    In seconds, without training: a generator that `lst step --mwg` trained writes their
-    classifier rows; without one these are mean features. With --finetune the classes are trained
-    as a phase. Either way the result is a phase like others, for lst eval, step and report.
+    This takes seconds and no training: the generator that `lst step --mwg` trained writes their
+    classifier rows; without a generator, each row is the mean feature of its class. With
+    --finetune the classes are trained as a phase. The result is a phase like any other, for lst
+    eval, step and report.
     """
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace
 
     if mwg and not finetune:
         raise LstError(
-            "--mwg trains a generator, which takes --finetune",
-            "leave --mwg out: a generator that is there is used, or add --finetune",
+            "--mwg trains a generator, which needs --finetune",
+            "leave --mwg out: an existing generator is used, or add --finetune",
         )
     unused = [word for word in overrides if not finetune and not word.startswith("data.")]
     if unused:
@@ -102,17 +96,8 @@ def command(
     chosen = words(overrides, device=device, step__mwg="true" if mwg else None)
     settings = workspace.settings(chosen)
     with meter() as tell:
-        extended = extend_workspace(
-            workspace,
-            settings,
-            train=train,
-            image_dirs=image_dirs,
-            val=val,
-            names=names,
-            finetune=finetune,
-            skip_unusable=skip_unusable,
-            events=training_events(tell),
-        )
+        events = training_events(tell)
+        extended = extend_workspace(workspace, settings, finetune=finetune, events=events, **data)
     if as_json:
         print_json(extended.as_dict())
         return

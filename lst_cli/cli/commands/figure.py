@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="DIR",
     type=LocalPath(),
-    help="With distill, replay, mwg or tail: a further workspace; may be repeated.",
+    help="A further workspace, for distill, replay, mwg or tail; may be repeated.",
 )
 @with_options(json_option)
 def command(
@@ -52,16 +52,17 @@ def command(
 ) -> None:
     """Draw single figures for a paper.
 
-    Writes each as PNG and PDF to figures/ in the report, and its numbers as CSV. NAME is one of:
+    Writes each figure as PNG and PDF to figures/ in the report, and its numbers as CSV. NAME is
+    one of:
 
     \b
       balance    instances of each class with balanced replay
       distill    runs with and without distillation, phase by phase
-      replay     runs that replay differently, phase by phase
+      replay     runs with different replay, phase by phase
       mwg        runs with and without the meta weight generator, phase by phase
       tail       the rarest classes: AP and pictures
-      attention  the newest classes that the meta weight generator wrote rows for,
-                 by the base classes they attend to (t-SNE)
+      attention  the last classes that the meta weight generator wrote rows for,
+                 arranged by the base classes they attend to (t-SNE)
     """
     from lst_cli.figures.figures import draw_figures, write_figures
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from lst_cli.cli.options import (
     LocalPath,
     examples,
     json_option,
+    number_option,
     skip_unusable_option,
     train_option,
     with_options,
@@ -39,97 +40,64 @@ if TYPE_CHECKING:
     required=True,
     metavar="DIR",
     type=LocalPath(),
-    help="Where train.json and val.json go.",
+    help="Directory for train.json and val.json.",
 )
-@click.option(
-    "--rare",
-    metavar="N",
-    type=click.IntRange(min=2),
-    default=RARE_BELOW,
-    show_default=True,
-    help="A class in fewer images than this is rare.",
-)
-@click.option(
+@number_option("--rare", click.IntRange(min=2), RARE_BELOW, "A class in fewer images is rare.")
+@number_option(
     "--share",
-    metavar="S",
-    type=click.FloatRange(0, 1),
-    default=SHARE,
-    show_default=True,
-    help="Share of images to set aside; more, if the classes that are made rare need it.",
+    click.FloatRange(0, 1),
+    SHARE,
+    "Share of the images to set aside; more if the classes that become rare need it.",
 )
-@click.option(
-    "--seed",
-    metavar="N",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of all draws.",
-)
+@number_option("--seed", click.IntRange(min=0), 0, "Random seed.")
 @with_options(skip_unusable_option)
-@click.option("--force", is_flag=True, help="Replace train.json and val.json of an earlier cut.")
+@click.option("--force", is_flag=True, help="Replace train.json and val.json of an earlier run.")
 @with_options(json_option)
-def command(
-    train: Path,
-    directory: Path,
-    rare: int,
-    share: float,
-    seed: int,
-    skip_unusable: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Cut a part from a training set, to choose settings on.
+def command(directory: Path, rare: int, as_json: bool, **options: Any) -> None:
+    """Set a part of a training set aside, to choose settings on.
 
-    Settings chosen on the validation set flatter every number measured there. The part is cut so
-    that rare classes can be judged: every second one of the classes in N to 4 N images becomes
-    rare, its other images go to the part. The images themselves stay where they are.
+    Settings that were chosen on the validation set make its numbers too good. The part is chosen
+    so that rare classes can be evaluated: of the classes in N to 4 N images (N is --rare), every
+    second one becomes rare, and its other images go to the part. The images are not moved.
     """
     from lst_cli.split.hold_out import hold_out_file
     from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
     with meter() as tell:
-        cut = hold_out_file(
-            train,
-            directory,
-            rare=rare,
-            share=share,
-            seed=seed,
-            skip_unusable=skip_unusable,
-            force=force,
-            progress=tell,
-        )
+        held_out = hold_out_file(directory=directory, rare=rare, progress=tell, **options)
     if as_json:
-        print_json(cut.as_dict())
+        print_json(held_out.as_dict())
         return
-    _print_cut(cut, rare)
-    if cut.train.classes < 2:
-        warn("one class is left to learn: no phases can be made of it")
+    train, val = held_out.train, held_out.val
+    _show(held_out, rare)
+    if train.classes < 2:
+        warn("only one class is left in training: it cannot be divided into phases")
         return
-    files = f"--train {shlex.quote(str(cut.train.path))} --val {shlex.quote(str(cut.val.path))}"
-    if cut.skipped:
+    files = f"--train {shlex.quote(str(train.path))} --val {shlex.quote(str(val.path))}"
+    if held_out.skipped:
         from lst_cli.check.unusable import tell_skipped  # needs Pillow
 
-        note(f"{tell_skipped(cut.skipped)}; they are copied, but not counted")
+        note(f"{tell_skipped(held_out.skipped)}; they are copied, but not counted")
         files += " --skip-unusable"
-    base, phases = fitting_split(cut.train.classes)
+    base, phases = fitting_split(train.classes)
     files += f" -w {shlex.quote(str(directory / DEFAULT_DIRECTORY))}"
     say(f"next: lst split {files} --images DIR --b {base} --phases {phases}")
 
 
-def _print_cut(cut: HeldOut, rare: int) -> None:
+def _show(held_out: HeldOut, rare: int) -> None:
+    val = held_out.val
     rows = []
-    for part in (cut.train, cut.val):
+    for part in (held_out.train, val):
         counts = (part.images, part.instances, part.classes, part.rare)
         rows.append([str(part.path), *(f"{count:,}" for count in counts)])
     print_rows(
-        f"Rare: in fewer than {rare} images of {cut.train.path}",
+        f"Rare: in fewer than {rare} images of {held_out.train.path}",
         ["file", "images", "instances", "classes", "of them rare"],
         rows,
     )
-    judged = count_of(cut.val.classes, "class", "classes")
     note(
-        f"{count_of(len(cut.demoted), 'class was', 'classes were')} made rare; {judged} can be "
-        f"judged, {cut.val.rare} rare ones among them"
+        f"{count_of(len(held_out.demoted), 'class', 'classes')} became rare; "
+        f"{count_of(val.classes, 'class', 'classes')} can be evaluated, {val.rare} of them rare"
     )
-    if not cut.val.rare:
-        warn("no rare class can be judged: give a larger --rare")
+    if not val.rare:
+        warn("no rare class can be evaluated: give a larger --rare")

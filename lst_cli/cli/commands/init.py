@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("init", epilog=examples("lst init --preset lite", "lst init --print | less"))
 @with_options(workspace_option, set_option)
-@click.option("--preset", type=Choice(list(PRESETS)), help="Named values to start from.")
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset to start from.")
 @click.option("--print", "to_stdout", is_flag=True, help="Print the file instead of writing it.")
 @click.option("--force", is_flag=True, help="Replace an existing lst.toml.")
 def command(
@@ -26,7 +26,7 @@ def command(
     to_stdout: bool,
     force: bool,
 ) -> None:
-    """Write a commented lst.toml: every setting and its default."""
+    """Write lst.toml with every setting, its default and a comment."""
     from lst_cli.split.init import render_settings, write_settings
 
     chosen = words(overrides, preset=preset)

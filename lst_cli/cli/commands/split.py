@@ -11,8 +11,8 @@ from lst_cli.annotations.problems import count_of
 from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
 from lst_cli.cli.options import (
     Choice,
-    LocalPath,
     examples,
+    file_option,
     image_dirs_option,
     json_option,
     set_option,
@@ -43,83 +43,75 @@ if TYPE_CHECKING:
     ),
 )
 @with_options(workspace_option, train_option)
-@click.option(
-    "--val",
-    required=True,
-    metavar="FILE",
-    type=LocalPath(),
-    help="Validation annotations of the same release.",
-)
+@file_option("--val", required=True, help="Validation annotations of the same release.")
 @with_options(image_dirs_option)
 @click.option(
-    "--b", "--base", "base", default=BASE, show_default=True, help="Classes of the base phase."
+    "--b",
+    "--base",
+    "base",
+    default=BASE,
+    show_default=True,
+    help="Number of classes in the base phase.",
 )
-@click.option("--phases", default=PHASES, show_default=True, help="Phases after the base phase.")
+@click.option(
+    "--phases", default=PHASES, show_default=True, help="Number of phases after the base phase."
+)
 @click.option(
     "--joint",
     is_flag=True,
-    help="All classes in one phase, for lst train-joint; instead of --b and --phases.",
+    help="Put all classes into one phase, for lst train-joint; replaces --b and --phases.",
 )
-@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of a new lst.toml.")
+@click.option("--preset", type=Choice(list(PRESETS)), help="Preset for a new lst.toml.")
 @with_options(skip_unusable_option)
-@click.option("--force", is_flag=True, help="Move phases trained on another split to replaced/.")
+@click.option(
+    "--force", is_flag=True, help="Move phases that were trained on another split to replaced/."
+)
 @with_options(set_option, json_option)
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     workspace: Workspace,
-    train: Path,
-    val: Path,
     image_dirs: tuple[Path, ...],
     base: int,
-    phases: int,
     joint: bool,
     preset: str | None,
-    skip_unusable: bool,
-    force: bool,
     overrides: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Order the classes by frequency and cut them into phases.
+    """Sort the classes by frequency and divide them into phases.
 
-    Reads the annotation files alone, and writes the workspace: split.json, two plots, and
-    lst.toml if there is none (with --preset and --set in it).
+    Reads the annotation files only, and writes the workspace: split.json, two plots, and
+    lst.toml if there is none (with the values of --preset and --set).
     """
     from lst_cli.report.status import next_command
     from lst_cli.split.init import write_settings
     from lst_cli.split.split import split_dataset
     from lst_cli.split.tables import balance_table
 
-    if joint and (given := [name for name in ("base", "phases") if _is_given(ctx, name)]):
-        option = "--b" if given[0] == "base" else "--phases"
-        raise LstError(
-            f"--joint puts all classes into one phase; {option} cuts them into several",
-            f"leave --joint or {option} out",
-        )
+    if joint:
+        _refuse_phases(ctx)
     require("matplotlib")
     chosen = words(overrides, preset=preset)
     settings = workspace.settings(chosen)
     split, balances = split_dataset(
         workspace,
-        train=train,
-        val=val,
+        settings=settings,
         image_dirs=image_dirs or HERE,
         base=None if joint else base,
-        phases=phases,
-        settings=settings,
-        skip_unusable=skip_unusable,
-        force=force,
         warn=warn,
+        **options,
     )
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)
     elif settings != workspace.settings():
         warn(
-            f"{workspace.layout.settings} stays as it is: --preset and --set counted for this "
+            f"{workspace.layout.settings} stays as it is: --preset and --set were used for this "
             "command only"
         )
     if as_json:
-        print_json(split_summary(split))
+        print_json(_summary(split))
         return
     print_rows(
         f"{len(split.classes)} classes, {split.train.instances:,} instances, "
@@ -135,11 +127,16 @@ def command(
     show_next(next_command(workspace))
 
 
-def _is_given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+def _refuse_phases(ctx: click.Context) -> None:
+    for name, option in (("base", "--b"), ("phases", "--phases")):
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise LstError(
+                f"--joint puts all classes into one phase; {option} cuts them into several",
+                f"leave --joint or {option} out",
+            )
 
 
-def split_summary(split: Split) -> dict[str, Any]:
+def _summary(split: Split) -> dict[str, Any]:
     """What `lst split --json` prints."""
     return {
         "class_order": split.class_order,
@@ -155,25 +152,19 @@ def split_summary(split: Split) -> dict[str, Any]:
 def _phase_rows(split: Split) -> list[list[str]]:
     rows = []
     for phase in range(len(split.groups)):
-        records = [split.classes[label] for label in split.labels_of(phase)]
-        counts = [record.instances for record in records]
-        mean = sum(counts) / len(counts)
+        counts = [split.classes[label].instances for label in split.labels_of(phase)]
         row = [
             ("joint" if split.joint else "base") if phase == 0 else str(phase),
             f"{len(counts):,}",
             f"{max(counts):,} to {min(counts):,}",
-            f"{mean:,.1f}",
+            f"{sum(counts) / len(counts):,.1f}",
         ]
         if phase == 0:
             rows.append([*row, "", "", ""])
         else:
             plan = split.phases[phase - 1]
-            rows.append(
-                [
-                    *row,
-                    *(f"{n:,}" for n in (plan.new_entries, plan.replay_entries, plan.iterations)),
-                ]
-            )
+            planned = (plan.new_entries, plan.replay_entries, plan.iterations)
+            rows.append([*row, *(f"{count:,}" for count in planned)])
     return rows
 
 

@@ -8,12 +8,9 @@ import click
 
 from lst_cli.cli.options import (
     Choice,
-    device_option,
-    dry_run_option,
+    HowToTrain,
     examples,
-    json_option,
-    restart_option,
-    set_option,
+    training_options,
     with_options,
     words,
     workspace_option,
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("step", epilog=examples("lst step", "lst step --all", "lst step --all --mwg"))
 @with_options(workspace_option)
-@click.option("--all", "everything", is_flag=True, help="All phases that are left.")
+@click.option("--all", "to_last", is_flag=True, help="Train all remaining phases.")
 @click.option(
     "--replay",
     type=Choice(["balanced", "none", "all"]),
@@ -36,50 +33,46 @@ if TYPE_CHECKING:
 @click.option(
     "--no-distill",
     is_flag=True,
-    help="Learn without distillation; short for --set step.distill_weight=0.",
+    help="Train without distillation; short for --set step.distill_weight=0.",
 )
 @click.option(
     "--freeze",
     metavar="NAME",
     multiple=True,
-    help="Do not train parameters whose names begin so, such as backbone.bottom_up or backbone; "
-    "may be repeated. Given, it replaces step.freeze; --set step.freeze=[] freezes nothing.",
+    help="Freeze the parameters whose names start with NAME, such as backbone.bottom_up or "
+    "backbone; may be repeated. Replaces step.freeze; --set step.freeze=[] freezes nothing.",
 )
 @click.option(
     "--new-rows",
     type=Choice(["random", "mean-feature"]),
-    help="First classifier rows of new classes.",
+    help="Initial classifier rows of new classes.",
 )
 @click.option(
     "--mwg/--no-mwg",
     default=None,
     help="Let the meta weight generator write the rows of new classes.",
 )
-@with_options(device_option, set_option, restart_option, dry_run_option, json_option)
+@training_options
 def command(
     workspace: Workspace,
-    everything: bool,
+    to_last: bool,
     replay: str | None,
     no_distill: bool,
     freeze: tuple[str, ...],
     new_rows: str | None,
     mwg: bool | None,
-    device: str | None,
     overrides: tuple[str, ...],
-    restart: bool,
-    dry_run: bool,
-    as_json: bool,
+    how: HowToTrain,
 ) -> None:
     """Train the next phase: the next, rarer group of classes.
 
-    An interrupted run continues with the same command.
+    The same command continues an interrupted run.
     """
-    from lst_cli.cli.training import run_training, show_done, show_dry_run
+    from lst_cli.cli.training import run_training
     from lst_cli.report.status import next_command
 
     chosen = words(
         overrides,
-        device=device,
         step__replay=replay,
         step__distill_weight="0" if no_distill else None,
         step__freeze=toml_value(freeze) if freeze else None,
@@ -97,12 +90,4 @@ def command(
         raise LstError("the base phase comes first", "lst train-base")
     if phase is None:
         raise LstError(f"all {workspace.last_phase + 1} phases are done", next_command(workspace))
-    if dry_run:
-        show_dry_run(workspace, phase, settings, as_json)
-        return
-    manifests = []
-    while phase is not None:
-        manifests.append(run_training(workspace, phase, settings, weights=None, restart=restart))
-        phase = workspace.next_phase() if everything else None
-        restart = False
-    show_done(workspace, manifests, as_json)
+    run_training(workspace, settings, how, phase=phase, to_last=to_last)

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lst_cli.cli.options import (
-    device_option,
-    dry_run_option,
+    HowToTrain,
     examples,
-    json_option,
-    restart_option,
-    set_option,
+    training_options,
     weights_option,
     with_options,
-    words,
     workspace_option,
 )
 
@@ -27,31 +23,15 @@ if TYPE_CHECKING:
     "train-base",
     epilog=examples("lst train-base --weights model_final_f10217.pkl", "lst train-base --dry-run"),
 )
-@with_options(workspace_option, weights_option)
-@with_options(device_option, set_option, restart_option, dry_run_option, json_option)
+@with_options(workspace_option, weights_option, training_options)
 def command(
-    workspace: Workspace,
-    weights: str | None,
-    device: str | None,
-    overrides: tuple[str, ...],
-    restart: bool,
-    dry_run: bool,
-    as_json: bool,
+    workspace: Workspace, weights: str | None, overrides: tuple[str, ...], how: HowToTrain
 ) -> None:
     """Train the base phase: the most frequent classes.
 
-    An interrupted run continues with the same command.
+    The same command continues an interrupted run.
     """
-    from lst_cli.cli.training import run_training, show_done, show_dry_run
-    from lst_cli.train.plan import require_joint
-    from lst_cli.weights.kinds import require_weights
+    from lst_cli.cli.training import require_first_phase, run_training
 
-    require_joint(workspace, joint=False)
-    if workspace.manifest(0) is None:
-        require_weights(weights)
-    settings = workspace.settings(words(overrides, device=device))
-    if dry_run:
-        show_dry_run(workspace, 0, settings, as_json)
-        return
-    manifest = run_training(workspace, 0, settings, weights=weights, restart=restart)
-    show_done(workspace, [manifest], as_json)
+    require_first_phase(workspace, weights, joint=False)
+    run_training(workspace, workspace.settings(overrides), how, weights=weights)
