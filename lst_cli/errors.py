@@ -1,18 +1,14 @@
-"""The exceptions a user meets."""
+"""The exceptions that a user sees."""
 
 from __future__ import annotations
 
 
 class LstError(Exception):
-    """A problem that the user can fix, in one line.
+    """A problem that the user can fix.
 
-    The command line turns it into a red line, its hint into a second one, and
-    exits with a code that is not 0. Everything else is a bug and keeps its
-    traceback.
-
-    Args:
-        message: What is wrong, naming the offending file, class or value.
-        hint: How to fix it, preferably a command to paste.
+    The message is one line that names the wrong file, class or value; the hint says how to fix
+    it, preferably with a command to paste. The command line shows both and exits with a code that
+    is not 0. Every other exception is a bug and keeps its traceback.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

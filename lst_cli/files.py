@@ -27,7 +27,7 @@ _KINDS = (
 )
 _KERNEL = (Path("/proc"), Path("/sys"))
 
-
+# First bytes of a file, what it is, and of which sort.
 _STARTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "pointer"),
     (b"\x89PNG", "a PNG image", "image"),
@@ -79,7 +79,7 @@ _STARTS = (
 
 
 def kind_by_start(head: bytes) -> tuple[str, str] | None:
-    """What a file is by its first bytes, and of which sort, which tells what to do about it.
+    """What a file is by its first bytes, and of which sort.
 
     Example:
         >>> kind_by_start(b"BZh9"), kind_by_start(b"?")
@@ -91,15 +91,15 @@ def kind_by_start(head: bytes) -> tuple[str, str] | None:
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading, if it is a regular file or a link to one.
 
-    Nothing else is ever waited for or read: no pipe, device, socket, and none of the kernel's
-    files in /proc and /sys.
+    Nothing else is opened: no pipe, device, socket, and none of the kernel's files in /proc and
+    /sys.
 
     Raises:
-        OSError: If it is not there, cannot be read or is no regular file; a path that no file
-            system takes (with a null byte, say) is one of these too.
+        OSError: If it is not there, cannot be read or is no regular file, or if no file can have
+            this name.
     """
     require_regular(path)
-    # What was a file a moment ago may be a pipe now: not to wait for one that writes to it.
+    # What was a file a moment ago may be a pipe now, which must not be waited for.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         _refuse_others(os.fstat(descriptor), path)
@@ -110,11 +110,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def require_regular(path: str | Path) -> None:
-    """See that a path leads to a regular file, for libraries that open it themselves.
-
-    Raises:
-        OSError: As `open_regular`.
-    """
+    """Raise as `open_regular` does, for libraries that open a file themselves."""
     try:
         found = Path(path).stat()
     except OSError as error:
@@ -128,11 +124,7 @@ def require_regular(path: str | Path) -> None:
 
 
 def read_regular(path: str | Path) -> bytes:
-    """Read a whole file; see `open_regular`.
-
-    Raises:
-        OSError: As `open_regular`.
-    """
+    """Read a whole file; see `open_regular`."""
     with open_regular(path) as file:
         return file.read()
 
@@ -152,12 +144,12 @@ def _refuse_others(found: os.stat_result, path: str | Path) -> None:
 
 @cache
 def kernel_devices() -> frozenset[int]:
-    """The devices, as `stat` numbers them, whose files the kernel makes up."""
+    """Device numbers, as of `stat`, of file systems whose files the kernel makes up."""
     return frozenset(place.stat().st_dev for place in _KERNEL if place.is_mount())
 
 
 def scheme_of(path: str) -> str | None:
-    """How an address begins, in small letters; None of a path, or where a file has this name."""
+    """Scheme of an address, in small letters; None for a path, or where a file has this name."""
     found = _ADDRESS.match(path)
     return None if found is None or os.path.lexists(path) else found[1].lower()
 
@@ -168,11 +160,7 @@ def hint_for_missing(path: str, usual: str) -> str:
 
 
 def refuse_address(path: str) -> None:
-    """Tell an address on the network from a file that is missing: nothing is downloaded.
-
-    Raises:
-        LstError: If it is one, and no file has this name.
-    """
+    """Raise an `LstError` if this is an address and not a path: nothing is downloaded."""
     scheme = scheme_of(path)
     if scheme is None:
         return
@@ -186,12 +174,9 @@ def refuse_address(path: str) -> None:
 
 
 def shorten_name(name: str) -> str:
-    """Cut a file name to what the file system takes; one that fits stays as it is.
+    """Cut a file name, without directory, to what file systems allow; one that fits stays.
 
-    Two long names do not become one: a digest of the whole name takes the place of what is cut.
-
-    Args:
-        name: A name without directory.
+    A digest of the whole name takes the place of what is cut, so that two long names differ.
 
     Example:
         >>> shorten_name("a.png"), len(shorten_name("x" * 300 + ".png"))

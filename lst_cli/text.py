@@ -43,7 +43,7 @@ def escape_unseen(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """End of an error about an unknown name: the one that is most like it, if any is.
+    """End of an error about an unknown name: the most similar known name, if any.
 
     Example:
         >>> did_you_mean("blance", ["balance", "tail"]), did_you_mean("x", ["tail"])
