@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fixtures.annotation_files",
     "tests.fixtures.federated_sets",
     "tests.fixtures.lvis_api",
+    "tests.fixtures.networks",
     "tests.fixtures.reports",
     "tests.fixtures.small_network",
     "tests.fixtures.workspaces",
@@ -337,44 +338,3 @@ def few(tmp_path: Path) -> FewImages:
         shade.save(drawn.images / image["file_name"])
     drawn.save()
     return drawn
-
-
-@dataclass
-class FakeInstant:
-    """Plays the part of instant learning that needs torch.
-
-    Attributes:
-        calls: (phase, new labels, entries of new classes) of every call so far.
-        new_rows: How the rows are said to be made.
-        stop: Raise this instead of returning, after the model was written.
-    """
-
-    calls: list[tuple[int, range, int]] = field(default_factory=list)
-    new_rows: str = "generated"
-    stop: BaseException | None = None
-
-    def write(
-        self, workspace: Any, phase: int, split: Any, settings: Any, inputs: Any, *, events: Any
-    ) -> str:
-        new = split.labels_of(phase)
-        images = inputs.occurrences.image_counts()[new.start : new.stop]
-        self.calls.append((phase, new, int(images.sum())))
-        directory = workspace.phase(phase)
-        directory.root.mkdir(parents=True)
-        directory.model.write_text(f"instant weights of phase {phase}")
-        if self.stop is not None:
-            stop, self.stop = self.stop, None
-            raise stop
-        return self.new_rows
-
-
-@pytest.fixture
-def fake_instant(monkeypatch: pytest.MonkeyPatch) -> FakeInstant:
-    from lst_cli.extend import extend
-
-    instant = FakeInstant()
-    module = types.ModuleType("lst_cli.extend.instant")
-    module.write_instant_model = instant.write  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lst_cli.extend.instant", module)
-    monkeypatch.setattr(extend, "_device_name", lambda settings: f"a fake {settings.device}")
-    return instant

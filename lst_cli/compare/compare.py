@@ -28,8 +28,8 @@ from lst_cli.compare.run_settings import find_differences
 from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics, stored_detections
 from lst_cli.evaluate.measure import match_file, measure_matches, read_train_counts
+from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
 from lst_cli.progress import Progress, silent, within

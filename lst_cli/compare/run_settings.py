@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.compare.paired import Setting
-from lst_cli.evaluate.evaluate import load_metrics
+from lst_cli.evaluate.stored import load_metrics
 from lst_cli.settings.diff import differences, values
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.manifest import completed

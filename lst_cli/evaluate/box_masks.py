@@ -1,7 +1,7 @@
 """Predicted masks to run lengths, without ever drawing a full image.
 
-A mask of 28x28 probabilities lies in a box that covers a small part of its image. It is enlarged
-there alone, and run lengths of the whole image follow from those of the part.
+A mask of 28x28 probabilities lies in a box that covers a small part of its image. Only this part
+is drawn; the run lengths of the whole image follow from it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pycocotools import mask as mask_api
 from torch.nn import functional as F
 
-_DOUBT = np.float32(1e-5)
-"""A probability so near to the threshold is computed again as detectron2 does it: what the order
-of its additions changes is well below."""
-
 _THRESHOLD = np.float32(0.5)
+# A probability this near to the threshold is computed again as detectron2 does it: the order of
+# additions changes far less.
+_DOUBT = np.float32(1e-5)
 
 
 def encode_box_masks(
@@ -43,36 +43,23 @@ def encode_box_masks(
         [{'size': [2, 4], 'counts': '242'}]
     """
     masks = np.ascontiguousarray(masks, dtype=np.float32)
-    boxes = np.asarray(boxes, dtype=np.float32)
+    size = [height, width]
     runs = [
-        runs_of(draw_in_box(mask, box, height, width), *corner_of(box), height, width)
-        for mask, box in zip(masks, boxes, strict=True)
+        {"size": size, "counts": _runs_in_image(mask, box, height, width)}
+        for mask, box in zip(masks, np.asarray(boxes, dtype=np.float32), strict=True)
     ]
-    return [{"size": [height, width], "counts": counts} for counts in compress_runs(runs)]
+    compressed = mask_api.frPyObjects(runs, height, width) if runs else []
+    return [{"size": size, "counts": rle["counts"].decode("ascii")} for rle in compressed]
 
 
-def corner_of(box: NDArray[np.float32]) -> tuple[int, int]:
-    """Column and row of the image where what `draw_in_box` gives begins."""
-    return max(int(np.floor(box[0])) - 1, 0), max(int(np.floor(box[1])) - 1, 0)
-
-
-def draw_in_box(
+def _runs_in_image(
     mask: NDArray[np.float32], box: NDArray[np.float32], height: int, width: int
-) -> NDArray[np.bool_]:
-    """Enlarge one mask to the part of the image around its box.
-
-    Args:
-        mask: Probabilities, shape (S, S).
-        box: XYXY in pixels.
-        height: Of the image.
-        width: Of the image.
-
-    Returns:
-        Whether a pixel belongs to the object, columns first, shape (columns, rows).
-    """
-    left, top = corner_of(box)
-    right = min(int(np.ceil(box[2])) + 1, width)
-    bottom = min(int(np.ceil(box[3])) + 1, height)
+) -> NDArray[np.int64]:
+    """Enlarge one mask to the part of the image around its box, and give the image's runs."""
+    left, top = (max(int(np.floor(low)) - 1, 0) for low in box[:2])
+    right, bottom = (
+        min(int(np.ceil(high)) + 1, end) for high, end in zip(box[2:], (width, height), strict=True)
+    )
     xs = _places(left, right, box[0], box[2])
     ys = _places(top, bottom, box[1], box[3])
     if np.isfinite(mask).all():
@@ -87,20 +74,15 @@ def draw_in_box(
     if np.count_nonzero(likely) != np.count_nonzero(inside):
         columns, rows = np.nonzero(likely & ~inside)
         inside[columns, rows] = _sample(mask, xs[columns], ys[rows]) >= _THRESHOLD
-    return inside
+    return runs_of(inside, left, top, height, width)
 
 
 def runs_of(
     part: NDArray[np.bool_], left: int, top: int, height: int, width: int
 ) -> NDArray[np.int64]:
-    """Run lengths of an image of which a part is known, and nothing lies outside.
+    """Run lengths of an image with an object inside one part of it, shape (columns, rows).
 
-    Args:
-        part: Columns first, shape (columns, rows).
-        left: Column of the image where it begins.
-        top: Row where it begins.
-        height: Of the image.
-        width: Of the image.
+    The part begins at the column `left` and the row `top` of the image.
 
     Returns:
         Lengths of runs down one column after the other, background first.
@@ -128,47 +110,6 @@ def runs_of(
     if len(edges) and edges[-1] == pixels:
         return np.diff(edges, prepend=0)
     return np.diff(edges, prepend=0, append=pixels)
-
-
-def compress_runs(runs: list[NDArray[np.int64]]) -> list[str]:
-    """Write run lengths as COCO does; `decode_counts` reads them.
-
-    Args:
-        runs: Run lengths of each mask.
-
-    Returns:
-        A text for each mask.
-
-    Example:
-        >>> compress_runs([np.array([6, 2, 5, 1]), np.array([40])])
-        ['625O', 'X1']
-    """
-    if not runs:
-        return []
-    sizes = np.array([len(one) for one in runs])
-    ends = np.cumsum(sizes)
-    values = np.concatenate(runs)
-    rest = values.copy()
-    rest[2:] -= values[:-2]
-    # The first three of a mask stand as they are.
-    firsts = ((ends - sizes)[:, None] + np.arange(3)).reshape(-1)
-    firsts = firsts[(np.arange(3) < sizes[:, None]).reshape(-1)]
-    rest[firsts] = values[firsts]
-    digits = np.zeros((len(rest), 8), dtype=np.uint8)
-    used = np.zeros(len(rest), dtype=np.int64)
-    open_rows = np.arange(len(rest))
-    for place in range(8):
-        digit = rest & 0x1F
-        rest = rest >> 5
-        more = np.where(digit & 0x10, rest != -1, rest != 0)
-        digits[open_rows, place] = 48 + digit + 32 * more
-        used[open_rows] = place + 1
-        open_rows, rest = open_rows[more], rest[more]
-        if not len(open_rows):
-            break
-    text = digits[digits != 0].tobytes().decode("ascii")
-    stops = np.cumsum(used)[ends - 1].tolist()
-    return [text[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def _places(start: int, stop: int, low: np.float32, high: np.float32) -> NDArray[np.float32]:

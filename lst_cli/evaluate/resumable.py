@@ -1,8 +1,8 @@
 """Detections that survive an interrupted evaluation.
 
 Each image that is done becomes a line of a file, below a header that says what the detections
-are of. The next run keeps the lines of a file whose header is its own. Each line begins with a
-checksum of the rest: one that was damaged is dropped, and its image done again.
+are of. The next run keeps the lines of a file that has its own header. Each line begins with a
+checksum of the rest: a damaged one is dropped, and its image done again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BufferedRandom
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,26 +29,17 @@ from lst_cli.workspace.atomic import explain_os_error
 Detections = list[dict[str, Any]]
 """What was found in one image, in LVIS results format, the best first."""
 
-
 _FORMAT = 2
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What the detections of a file are of; none of it may differ where they are kept.
-
-    Attributes:
-        format: Version of the file's schema.
-        lst: Version of the program.
-        model: sha256 of the weights.
-        images: sha256 of the annotation file that lists the images.
-        settings: What else decides about detections, by dotted key.
-    """
+    """What the detections of a file are of; they are kept only if all of it is the same."""
 
     format: int = _FORMAT
     lst: str = __version__
-    model: str | None
-    images: str
-    settings: dict[str, Any]
+    model: str | None  # sha256 of the weights
+    images: str  # sha256 of the annotation file that lists the images
+    settings: dict[str, Any]  # what else decides about detections, by dotted key
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -73,36 +63,22 @@ _Any = TypeVar("_Any")
 
 @dataclass(frozen=True)
 class Kept:
-    """What an earlier run left.
+    """What an earlier run left."""
 
-    Attributes:
-        lines: Where the line of each image begins and how long it is, by row.
-        size: Bytes of the file that are whole lines; 0 where it must be begun anew.
-        refused: Why lines that are there are not kept, or None.
-    """
-
+    # where the line of each image begins and how long it is, by row
     lines: dict[int, tuple[int, int]] = field(default_factory=dict)
-    size: int = 0
-    refused: str | None = None
+    size: int = 0  # bytes of the file that are whole lines; 0 if it has to be started again
+    refused: str | None = None  # why lines that are there are not kept
 
 
-def in_use(trained: Settings, settings: Settings) -> Settings:
-    """The settings a model is run with: the network as trained, the test setting of today."""
-    return trained.model_copy(update={"eval": settings.eval, "data": settings.data})
+def inference_settings(trained: Settings, settings: Settings) -> Settings:
+    """The settings a model is run with: the network as trained, the rest of today."""
+    today = {"eval": settings.eval, "data": settings.data, "device": settings.device}
+    return trained.model_copy(update=today)
 
 
-def make_header(
-    model_sha256: str | None,
-    images_sha256: str,
-    use: Settings,
-) -> Header:
-    """Write down what detections depend on.
-
-    Args:
-        model_sha256: Of the weights.
-        images_sha256: Of the annotation file.
-        use: Settings the model is run with; see `in_use`.
-    """
+def make_header(model_sha256: str | None, images_sha256: str, use: Settings) -> Header:
+    """Write down what detections depend on; see `inference_settings` for the settings."""
     # Compared with what was read from JSON, which has no tuples.
     settings = msgspec.json.decode(msgspec.json.encode(values(use, "detections")))
     return Header(model=model_sha256, images=images_sha256, settings=settings)
@@ -116,17 +92,17 @@ def finish_detections(
     *,
     progress: Progress,
 ) -> None:
-    """Find the objects in all images, of which an earlier run may have done some.
+    """Find the objects in all of N images, some of which an earlier run may have done.
 
-    The file holds them in the end, see `collect_detections`; whoever has done so removes it.
+    Afterwards the file holds all of them, see `collect_detections`; the caller removes it.
 
     Args:
         path: Where images that are done are kept.
         header: What the detections are of.
         images: N.
-        detect: Finds the objects in the images of the given rows, image by image. Not called
-            where nothing is left to do.
-        progress: What is done, how much of it, of how much.
+        detect: Finds the objects in the images of some rows, image by image. Not called if
+            nothing is left to do.
+        progress: Images done.
 
     Raises:
         LstError: If the file cannot be read or written.
@@ -135,28 +111,22 @@ def finish_detections(
     left = [row for row in range(images) if row not in kept.lines]
     what, done = "images", len(kept.lines)
     if kept.refused:
-        what = f"images, anew: {kept.refused}"
+        what = f"images, again: {kept.refused}"
     elif done:
         what = f"images, {done:,} kept"
     progress(what, done, images)
-    ones = detect(left) if left else ()
+    found = detect(left) if left else ()
     with _appended(path, header, kept.size) as append:
-        for row, detections in ones:
+        for row, detections in found:
             append(_Line(row, detections))
             done += 1
             progress(what, done, images)
 
 
 def collect_detections(path: Path, header: Header, images: int, to: Path) -> str:
-    """Write the detections of all images as a results file, in the order of the images.
+    """Write the detections that `finish_detections` left as a results file, ordered by image.
 
     They pass through memory one image at a time: at LVIS's size they are gigabytes.
-
-    Args:
-        path: What `finish_detections` left.
-        header: What the detections are of.
-        images: N.
-        to: The results file.
 
     Returns:
         The SHA-256 of the results file.
@@ -187,15 +157,7 @@ def collect_detections(path: Path, header: Header, images: int, to: Path) -> str
 
 
 def read_kept(path: Path, header: Header, images: int) -> Kept:
-    """Read what an earlier run left.
-
-    Args:
-        path: The file, which need not be there.
-        header: What the detections should be of.
-        images: N.
-
-    Returns:
-        The images whose lines are whole.
+    """Read what an earlier run left of N images; there may be no file.
 
     Raises:
         LstError: If the file cannot be read.
@@ -204,15 +166,14 @@ def read_kept(path: Path, header: Header, images: int) -> Kept:
     try:
         with open_regular(path) as file:
             first = file.readline()
-            end = len(first)
             theirs = _verified(first, _HEADER)
             if theirs is None:
                 return Kept(refused="the file of those kept is damaged" if first else None)
-            refused = _difference(theirs, header)
-            if refused:
-                return Kept(refused=refused)
+            if theirs != header:
+                return Kept(refused=_difference(theirs, header))
+            end = len(first)
             for text in file:
-                if not text.endswith(b"\n"):  # the run died in it
+                if not text.endswith(b"\n"):  # the run ended in it
                     break
                 line = _verified(text, _DECODER)
                 if line is not None and 0 <= line.row < images:
@@ -242,41 +203,38 @@ def _checksum(text: bytes) -> bytes:
     return b"%08x" % zlib.crc32(text)
 
 
-def _difference(theirs: Header, ours: Header) -> str | None:
+def _difference(theirs: Header, ours: Header) -> str:
     """What an earlier run had otherwise, in few words."""
-    if theirs.lst != ours.lst or theirs.format != ours.format:
+    if (theirs.lst, theirs.format) != (ours.lst, ours.format):
         return f"lst was version {theirs.lst}"
     if theirs.model != ours.model:
         return "the model has changed"
     if theirs.images != ours.images:
         return "the validation file has changed"
-    keys = {**theirs.settings, **ours.settings}
+    missing = object()
     changed = [
         key
-        for key in keys
-        if key not in theirs.settings
-        or key not in ours.settings
-        or theirs.settings[key] != ours.settings[key]
+        for key in {**theirs.settings, **ours.settings}
+        if theirs.settings.get(key, missing) != ours.settings.get(key, missing)
     ]
-    return f"{', '.join(changed)} changed" if changed else None
+    return f"{', '.join(changed)} changed"
 
 
 @contextmanager
 def _appended(path: Path, header: Header, size: int) -> Iterator[Callable[[_Line], None]]:
-    """Open the file behind its first `size` bytes; without any, with the header alone.
+    """Open the file behind its first `size` bytes; without any, write the header.
 
     Yields:
-        What writes a line, so that it outlives this process.
+        What writes a line so that it outlives this process.
     """
-    encode = msgspec.json.Encoder().encode
     with explain_os_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file: BufferedRandom = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
 
         def append(record: Header | _Line) -> None:
             with explain_os_error(path):
-                text = encode(record)
+                text = msgspec.json.encode(record)
                 file.write(_checksum(text) + b" " + text + b"\n")
                 file.flush()
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.instant import Way
 from lst_cli.check.unusable import read_usable, tell_skipped
 from lst_cli.errors import LstError
-from lst_cli.extend.plan import Addition, add_phase, check_addition, shared_notes
+from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
+from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.train.events import Events
 from lst_cli.train.plan import require_growable
@@ -24,19 +26,25 @@ from lst_cli.train.train import (
     train_phase,
     versions,
 )
-from lst_cli.workspace.manifest import ClassRecord, PhaseManifest
+from lst_cli.workspace.manifest import ClassRecord, PhaseManifest, Split
 from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
+
+# How rows came about and on which device; see `lst_cli.extend.instant.write_instant_model`.
+Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], tuple[Way, str]]
+
+
+def learn_instantly(*given: Any) -> tuple[Way, str]:
+    """Import and call `write_instant_model`."""
+    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
+    from lst_cli.extend.instant import write_instant_model
+
+    return write_instant_model(*given)
 
 
 @dataclass(frozen=True)
 class Extended:
-    """What was added.
-
-    Attributes:
-        classes: The new classes in class order.
-        manifest: Their phase.
-    """
+    """The new classes in class order, and their finished phase."""
 
     classes: tuple[ClassRecord, ...]
     manifest: PhaseManifest
@@ -55,34 +63,25 @@ class Extended:
 def extend_workspace(
     workspace: Workspace,
     settings: Settings,
+    files: NewFiles,
     *,
-    train: Path,
-    image_dirs: Sequence[Path] = (),
-    val: Path | None = None,
-    names: Sequence[str] = (),
     finetune: bool = False,
-    skip_unusable: bool = False,
     events: Events | None = None,
+    learn: Learn = learn_instantly,
 ) -> Extended:
     """Add a phase of new classes behind the phases that are done.
 
     Planned phases that are not begun move up by one. Whatever stops it, nothing that was there
-    is lost, and the same call takes it up again.
+    is lost, and the same call continues it.
 
     Args:
         workspace: With the base phase trained.
         settings: What to train with; an instant phase takes device and data from them, and all
             else from the phase before.
-        train: Annotations of the new classes.
-        image_dirs: Where its images lie; then where the split's lie.
-        val: A validation file for this phase and those after it.
-        names: The classes to learn; by default all annotated ones, none of which may be known.
+        files: The annotated images.
         finetune: Whether the phase is trained as others are, instead of learned instantly.
-        skip_unusable: Whether annotations that cannot be used are left out.
         events: Progress callbacks.
-
-    Returns:
-        The classes and the finished phase.
+        learn: Writes the model of an instant phase.
 
     Raises:
         LstError: If no phase can be added now, or a file or class is refused.
@@ -92,19 +91,12 @@ def extend_workspace(
     with workspace.locked():
         phase = place_for_phase(workspace)
         require_growable(workspace.trained_settings(phase - 1))
-        addition, inputs = _decide(
-            workspace,
-            phase,
-            settings,
-            train=train,
-            image_dirs=image_dirs,
-            val=val,
-            names=names,
-            skip_unusable=skip_unusable,
-            events=events,
-        )
-        if not finetune:
-            _refuse_work_under_way(workspace, phase)
+        addition, inputs = _decide(workspace, phase, settings, files, events.prepare)
+        if not finetune and workspace.manifest(phase) is not None:
+            raise LstError(
+                f"phase {phase} is being trained on these classes",
+                next_training_command(workspace),
+            )
         previous = workspace.require_model(phase - 1)
         workspace.require_generator(phase - 1)
         if finetune:
@@ -117,7 +109,9 @@ def extend_workspace(
         if finetune:
             workspace.save_split(addition.split)
         else:
-            manifest = _learn_instantly(workspace, addition, previous, settings, inputs, events)
+            manifest = _add_instantly(
+                workspace, addition, previous, settings, inputs, events, learn
+            )
     if finetune:
         manifest = train_phase(workspace, phase, settings, events=events)
     split = addition.split
@@ -157,33 +151,15 @@ def place_for_phase(workspace: Workspace) -> int:
 
 
 def _decide(
-    workspace: Workspace,
-    phase: int,
-    settings: Settings,
-    *,
-    train: Path,
-    image_dirs: Sequence[Path],
-    val: Path | None,
-    names: Sequence[str],
-    skip_unusable: bool,
-    events: Events,
+    workspace: Workspace, phase: int, settings: Settings, files: NewFiles, progress: Progress
 ) -> tuple[Addition, TrainingInput]:
     """What is added, checked; and all training annotations with it."""
     split = workspace.split
     before = split.up_to(phase - 1)
-    read = read_usable if skip_unusable else read_dataset
-    dataset = read(train)
-    in_force = read(val) if val else read_unchanged(before.val_at(phase - 1), workspace)
-    addition = add_phase(
-        before,
-        phase,
-        dataset,
-        in_force,
-        settings,
-        image_dirs=image_dirs,
-        val_given=val is not None,
-        names=names,
-    )
+    read = read_usable if files.skip_unusable else read_dataset
+    train = read(files.train)
+    val = read(files.val) if files.val else read_unchanged(before.val_at(phase - 1), workspace)
+    addition = add_phase(before, phase, train, val, settings, files)
     pending = split.extension_at(phase)
     if pending is not None and split.digest != addition.split.digest:
         waiting = ", ".join(split.classes[label].name for label in split.labels_of(phase))
@@ -192,27 +168,19 @@ def _decide(
             f"{waiting}",
             next_training_command(workspace),
         )
-    check_addition(addition, dataset, in_force if val else None, events.prepare)
-    shared = shared_notes(addition, dataset, in_force)
+    shared = check_addition(addition, train, val, progress)
     addition = replace(addition, notes=(*addition.notes, *shared))
-    files = [*read_training_files(workspace, before), dataset]
-    return addition, label_files(addition.split, files)
+    return addition, label_files(addition.split, [*read_training_files(workspace, before), train])
 
 
-def _refuse_work_under_way(workspace: Workspace, phase: int) -> None:
-    if workspace.manifest(phase) is not None:
-        raise LstError(
-            f"phase {phase} is being trained on these classes", next_training_command(workspace)
-        )
-
-
-def _learn_instantly(
+def _add_instantly(
     workspace: Workspace,
     addition: Addition,
     previous: PhaseManifest,
     settings: Settings,
     inputs: TrainingInput,
     events: Events,
+    learn: Learn,
 ) -> PhaseManifest:
     phase, split = addition.phase, addition.split
     # The network and its generator are those of the phase before; so are their settings.
@@ -221,11 +189,8 @@ def _learn_instantly(
     )
     directory = workspace.phase(phase)
     drop(set_aside(directory.root, workspace.root))  # of a run that was cut short
-    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
-    from lst_cli.extend.instant import write_instant_model
-
     started, began = now(), time.perf_counter()
-    new_rows = write_instant_model(workspace, phase, split, settings, inputs, events=events)
+    new_rows, device = learn(workspace, phase, split, settings, inputs, events.prepare)
     seconds = time.perf_counter() - began
     if new_rows == "mean-feature":
         events.note(
@@ -247,7 +212,7 @@ def _learn_instantly(
         settings=settings.model_dump(mode="json"),
         weights=None,
         versions=versions(),
-        device=_device_name(settings),
+        device=device,
         started=started,
         finished=now(),
         seconds=seconds,
@@ -259,9 +224,3 @@ def _learn_instantly(
     workspace.save_split(split)
     workspace.save_manifest(manifest)
     return manifest
-
-
-def _device_name(settings: Settings) -> str:
-    from lst_cli.engine.device import choose_device, describe_device
-
-    return describe_device(choose_device(settings.device))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from lst_cli.ap.instant import Way
 from lst_cli.engine.checkpoint import load_model, save_tensors
-from lst_cli.engine.device import choose_device, choose_workers, place
+from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.grow import grow_state
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.phases.replay import step_data
+from lst_cli.progress import Progress
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.settings.models import Settings
@@ -31,20 +31,12 @@ from lst_cli.train.support import Support, save_attention
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
-if TYPE_CHECKING:
-    from lst_cli.train.events import Events
-
 
 class InstantClasses:
-    """The classes of a phase, and the model that does not know them yet.
+    """The classes of a phase, and the model of the phase before, which does not know them yet.
 
-    Args:
-        workspace: With phase - 1 finished.
-        phase: The phase whose classes arrive.
-        split: The split that has this phase.
-        settings: Settings of today: device and workers.
-        inputs: Training annotations, the phase's included.
-        events: Progress callbacks.
+    The split has to have the phase, and the training annotations its classes; the split of the
+    workspace itself need not have them yet. Settings of today give device and workers.
     """
 
     def __init__(
@@ -54,29 +46,32 @@ class InstantClasses:
         split: Split,
         settings: Settings,
         inputs: TrainingInput,
-        events: Events,
+        progress: Progress,
     ) -> None:
         self.before = workspace.phase(phase - 1)
         self.trained = workspace.trained_settings(phase - 1)
-        self.events = events
         self.phase = phase
-        self.base_classes = split.base_classes
+        self._progress = progress
+        self._base_classes = split.base_classes
         new = split.labels_of(phase)
-        device = choose_device(settings.device)
-        before = load_network(self.before.model, self.trained, new.start)
-        self.model = place(before, device).eval()
-        data = step_data(inputs.occurrences, new, phase, settings.seed, "none")
-        mapper = Mapper(
-            inputs.paths,
-            settings.data,
-            channels=input_format(self.trained),
-            seed=settings.seed,
-        )
-        self.support = Support(
-            PhaseDataset(inputs.dataset, inputs.labels, new.stop, data),
-            mapper,
+        self.device = choose_device(settings.device)
+        model = load_network(self.before.model, self.trained, new.start)
+        self._model = place(model, self.device).eval()
+        self._support = Support(
+            PhaseDataset(
+                inputs.dataset,
+                inputs.labels,
+                new.stop,
+                step_data(inputs.occurrences, new, phase, settings.seed, "none"),
+            ),
+            Mapper(
+                inputs.paths,
+                settings.data,
+                channels=input_format(self.trained),
+                seed=settings.seed,
+            ),
             new,
-            choose_workers(settings.data.workers, device),
+            choose_workers(settings.data.workers, self.device),
         )
 
     @property
@@ -86,42 +81,32 @@ class InstantClasses:
         return [*known, "generated"] if self.before.generator.exists() else known
 
     def rows(self, way: Way) -> WrittenRows:
-        """Rows of the new classes.
-
-        Args:
-            way: One of `ways`.
+        """Rows of the new classes, written in one of the `ways`.
 
         Raises:
             LstError: If an image or the generator cannot be used.
         """
         generator = torch.Generator().manual_seed(self.trained.seed * 1000 + self.phase)
-        model, tell = self.model, self.events.prepare
+        model, support = self._model, self._support
         if way == "random":
-            return draw_rows(model, len(self.support.new), generator)
+            return draw_rows(model, len(support.new), generator)
         if way == "mean-feature":
-            most = self.trained.step.new_row_samples
-            return imprint_rows(model, self.support, most, tell)
+            return imprint_rows(model, support, self.trained.step.new_row_samples, self._progress)
         writer = load_generator(
-            self.before.generator, self.trained.mwg, model.row_features, self.base_classes
+            self.before.generator, self.trained.mwg, model.row_features, self._base_classes
         )
-        return generate_rows(model, self.support, writer.to(model.device), tell)
+        return generate_rows(model, support, writer.to(model.device), self._progress)
 
     def network(self, rows: WrittenRows, settings: Settings) -> LstRCNN:
-        """The model with the new classes, on the CPU.
-
-        Args:
-            rows: Their rows.
-            settings: What to build: those it was trained with, but for the test setting.
-        """
-        model = build_model(settings, self.support.new.stop)
+        """The model with the new classes, on the CPU, to be run with some test setting."""
+        model = build_model(settings, self._support.new.stop)
         model.load_state_dict(self.grown(rows))
         return model
 
     def grown(self, rows: WrittenRows) -> dict[str, Tensor]:
         """Its weights, on the CPU; class-specific box regressors are the average of the old."""
-        state = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
         return grow_state(
-            state,
+            {name: tensor.cpu() for name, tensor in self._model.state_dict().items()},
             rows.rows,
             torch.Generator(),
             class_agnostic_boxes=self.trained.model.class_agnostic_boxes,
@@ -135,32 +120,21 @@ def write_instant_model(
     split: Split,
     settings: Settings,
     inputs: TrainingInput,
-    *,
-    events: Events,
-) -> Literal["generated", "mean-feature"]:
-    """Write the model of a phase that trains nothing.
+    progress: Progress,
+) -> tuple[Way, str]:
+    """Write the model of a phase that trains nothing; arguments as for `InstantClasses`.
 
     Rows come from the generator that the phase before left, and else are mean features
-    (imprinting). The generator is handed on, so that further classes can follow.
-
-    Args:
-        workspace: With phase - 1 finished.
-        phase: The phase to write; its directory is made.
-        split: The split that has this phase; the workspace's own need not yet.
-        settings: Settings of today: device and workers.
-        inputs: Training annotations, the phase's included.
-        events: Progress callbacks.
+    (imprinting). The generator is copied, so that further classes can follow.
 
     Returns:
-        How the rows came about.
+        How the rows came about, and on which device.
 
     Raises:
         LstError: If an image or a weight file cannot be used, or nothing can be written.
     """
-    classes = InstantClasses(workspace, phase, split, settings, inputs, events)
-    way: Literal["generated", "mean-feature"] = (
-        "generated" if "generated" in classes.ways else "mean-feature"
-    )
+    classes = InstantClasses(workspace, phase, split, settings, inputs, progress)
+    way: Way = "generated" if "generated" in classes.ways else "mean-feature"
     rows = classes.rows(way)
     directory = workspace.phase(phase)
     directory.root.mkdir(parents=True, exist_ok=True)
@@ -168,4 +142,4 @@ def write_instant_model(
         save_attention(directory.attention, rows.attention)
         save_tensors(directory.generator, load_model(classes.before.generator, "lst step --mwg"))
     save_tensors(directory.model, classes.grown(rows))
-    return way
+    return way, describe_device(classes.device)

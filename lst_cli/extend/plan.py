@@ -1,4 +1,4 @@
-"""What `lst extend` would add to a split: decided and checked here, done in `recipes.extend`."""
+"""What `lst extend` adds to a split: decided and checked here, done in `extend.extend`."""
 
 from __future__ import annotations
 
@@ -29,33 +29,29 @@ from lst_cli.train.before_training import refuse_errors
 from lst_cli.workspace.manifest import ClassRecord, Extension, Split
 
 
+@dataclass(frozen=True)
+class NewFiles:
+    """The annotated images of new classes, as a user names them."""
+
+    train: Path
+    image_dirs: Sequence[Path] = ()  # of both files, before those of the split
+    val: Path | None = None  # a validation file for this phase and those after it
+    names: Sequence[str] = ()  # the classes to learn; by default all annotated ones
+    skip_unusable: bool = False  # whether annotations that cannot be used are left out
+
+
 @dataclass(frozen=True, eq=False)
 class Addition:
-    """A split with one more phase.
-
-    Attributes:
-        split: The extended split.
-        phase: The phase that is added.
-        new: Its classes in the file they come with.
-        notes: What a user should know of it, a sentence each.
-    """
+    """A split with one more phase."""
 
     split: Split
     phase: int
-    new: NewClasses
-    notes: tuple[str, ...]
+    new: NewClasses  # in the file they come with
+    notes: tuple[str, ...]  # what a user should know of it, a sentence each
 
 
 def add_phase(
-    split: Split,
-    phase: int,
-    train: Dataset,
-    val: Dataset,
-    settings: Settings,
-    *,
-    image_dirs: Sequence[Path] = (),
-    val_given: bool = False,
-    names: Sequence[str] = (),
+    split: Split, phase: int, train: Dataset, val: Dataset, settings: Settings, files: NewFiles
 ) -> Addition:
     """Decide what a file adds to a split; nothing is read or written.
 
@@ -63,27 +59,25 @@ def add_phase(
         split: The split, without this extension.
         phase: The place of the new phase.
         train: Annotations of the new classes.
-        val: The validation file of the phase.
+        val: The validation file of the phase, new or not.
         settings: For the lengths of the phases.
-        image_dirs: Where the images of these files lie, if not where the split's lie.
-        val_given: Whether the validation file came with the extension.
-        names: The classes to learn; by default all annotated ones.
+        files: What the user named; the two files are those above.
 
     Raises:
-        LstError: If a class cannot be learned, or the validation file does not know the classes
+        LstError: If a class cannot be learned, or a new validation file does not know the classes
             of the workspace.
     """
-    if val_given:
+    if files.val is not None:
         _refuse_other_classes(val, split)
-    new = choose_new_classes(train, _known(split), names)
+    new = choose_new_classes(train, _known(split), files.names)
     ids = _category_ids(split, train, val, new)
     records = _records(train, val, new, ids)
     extension = Extension(
         phase=phase,
         train=input_file(train),
-        image_dirs=tuple(str(Path(directory).resolve()) for directory in image_dirs),
+        image_dirs=tuple(str(Path(directory).resolve()) for directory in files.image_dirs),
         classes=tuple(ids),
-        val=input_file(val) if val_given else None,
+        val=None if files.val is None else input_file(val),
     )
     extended = split.extended(extension, records)
     return Addition(
@@ -95,38 +89,28 @@ def add_phase(
 
 
 def check_addition(
-    addition: Addition, train: Dataset, val: Dataset | None, progress: Progress
-) -> None:
+    addition: Addition, train: Dataset, val: Dataset, progress: Progress
+) -> tuple[str, ...]:
     """See that everything an extension needs is there and usable, images included.
 
-    Args:
-        addition: The extension.
-        train: Annotations of the new classes.
-        val: The validation file, if it came with the extension.
-        progress: What is done, how much of it, of how much.
+    Returns:
+        What a user should know of images that are learned from and evaluated on.
 
     Raises:
         LstError: If there is any error.
     """
     extension = addition.split.extensions[-1]
     finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
-    for dataset, rows in ((train, addition.new.image_rows), (val, None)):
-        if dataset is None:
-            continue
-        path = str(dataset.path)
+    for dataset in (train, val) if extension.val else (train,):
+        training, path = dataset is train, str(dataset.path)
         problems = [
-            *check_dataset(dataset, training=dataset is train),
-            *check_segmentations(dataset.path, dataset, training=dataset is train),
+            *check_dataset(dataset, training=training),
+            *check_segmentations(dataset.path, dataset, training=training),
         ]
-        refuse_errors(problems, path, f"mend {path}")
+        refuse_errors(problems, path, f"correct {path}")
+        rows = addition.new.image_rows if training else None
         missing = check_images(dataset, finder, rows=rows, progress=progress)
         refuse_errors(missing, path, "give the directory of the images with --images DIR")
-
-
-def shared_notes(addition: Addition, train: Dataset, val: Dataset) -> tuple[str, ...]:
-    """What a user should know of images that are learned from and evaluated on."""
-    extension = addition.split.extensions[-1]
-    finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
     return tuple(problem.sentence for problem in check_shared_images(train, val, finder))
 
 
@@ -140,7 +124,8 @@ def _known(split: Split) -> dict[str, str]:
 
 
 def _category_ids(split: Split, train: Dataset, val: Dataset, new: NewClasses) -> list[int]:
-    in_val = _ids_by_name(val)
+    pairs = zip(val.categories.names, val.categories.ids.tolist(), strict=True)
+    in_val = dict(reversed(list(pairs)))  # the first of a name
     left_out = {record.name: record.category_id for record in split.left_out}
     return assign_category_ids(
         [train.categories.names[row] for row in new.rows],
@@ -149,11 +134,6 @@ def _category_ids(split: Split, train: Dataset, val: Dataset, new: NewClasses) -
         used=[*split.class_order, *left_out.values(), *val.categories.ids.tolist()],
         named=[in_val, left_out],
     )
-
-
-def _ids_by_name(dataset: Dataset) -> dict[str, int]:
-    pairs = zip(dataset.categories.names, dataset.categories.ids.tolist(), strict=True)
-    return {name: int(number) for name, number in reversed(list(pairs))}  # the first of a name
 
 
 def _records(

@@ -12,7 +12,7 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_all_metrics
+from lst_cli.evaluate.stored import load_all_metrics
 from lst_cli.figures.ablation import FEW
 from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
 from lst_cli.settings.nested import flatten

@@ -15,7 +15,7 @@ from lst_cli.annotations.segmentations import parse_segmentation, usable_part
 from lst_cli.ap.results_file import RESULTS_HINT, ResultsFile
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import eval_command, load_metrics
+from lst_cli.evaluate.stored import eval_command, load_metrics
 from lst_cli.workspace.store import Workspace
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lst_cli.errors import LstError
+
+if TYPE_CHECKING:
+    from lst_cli.display.records import PanelObject
 
 FORMAT = 1
 """Version of predictions.json."""
@@ -17,61 +20,27 @@ SCORE = 0.3
 
 
 @dataclass(frozen=True)
-class FoundObject:
-    """One object.
-
-    Attributes:
-        name: Of its class.
-        category_id: Of its class.
-        score: In [0, 1].
-        box: x, y, width, height in pixels of the upright image.
-        rle: Compressed run lengths of its mask.
-    """
-
-    name: str
-    category_id: int
-    score: float
-    box: tuple[float, float, float, float]
-    rle: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class FoundImage:
-    """One image and what is in it.
-
-    Attributes:
-        path: Its file.
-        height: Of the upright image, in pixels.
-        width: Of the upright image, in pixels.
-        objects: The best first.
-        picture: The image with its objects drawn, below the directory of all pictures; None if
-            none was asked for, or it could not be drawn.
-        not_drawn: Why it could not be drawn; empty if it was, or was not asked for.
-    """
+    """One image and what is in it."""
 
     path: Path
-    height: int
+    height: int  # of the upright image, in pixels
     width: int
-    objects: tuple[FoundObject, ...]
+    objects: tuple[PanelObject, ...]  # the best first
+    # the image with its objects drawn, below the directory of all pictures; None if none was
+    # asked for, or it could not be drawn
     picture: Path | None = None
-    not_drawn: str = ""
+    not_drawn: str = ""  # why it could not be drawn
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the model of a phase found.
-
-    Attributes:
-        phase: t.
-        score: Objects with a lower one are left out.
-        images: The images, in the order in which they were named.
-        left_out: Images that could not be used, and why.
-    """
+    """What the model of a phase found."""
 
     phase: int
-    score: float
-    images: tuple[FoundImage, ...]
-    left_out: tuple[tuple[Path, LstError], ...] = ()
+    score: float  # objects with a lower one are left out
+    images: tuple[FoundImage, ...]  # in the order in which they were named
+    left_out: tuple[tuple[Path, LstError], ...] = ()  # images that could not be used, and why
 
     def as_dict(self) -> dict[str, Any]:
         """The content of predictions.json."""
@@ -98,11 +67,11 @@ def _image_dict(image: FoundImage) -> dict[str, Any]:
         "height": image.height,
         "objects": [
             {
-                "class": one.name,
+                "class": one.label,
                 "category_id": one.category_id,
                 "score": one.score,
                 "bbox": list(one.box),
-                "segmentation": one.rle,
+                "segmentation": one.segmentation,
             }
             for one in image.objects
         ],
@@ -110,5 +79,5 @@ def _image_dict(image: FoundImage) -> dict[str, Any]:
 
 
 def readable(path: Path | str) -> str:
-    """A path as text that can be written: of a name in another encoding some letters are lost."""
+    """A path as text that can be written; a name in another encoding loses some letters."""
     return os.fsencode(path).decode("utf-8", "replace")

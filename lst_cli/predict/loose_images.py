@@ -19,46 +19,23 @@ from lst_cli.images.decode import upright_size
 from lst_cli.images.kinds import formats, is_picture_name
 from lst_cli.progress import Progress, silent
 
+_NAME_SOME = "name image files, or directories that hold them"
+
 
 @dataclass(frozen=True)
 class LooseImage:
-    """An image file.
+    """An image file."""
 
-    Attributes:
-        path: Where it lies, as far as the user said it.
-        name: Its path below the directory that the user named, or its file name.
-    """
-
-    path: Path
-    name: Path
-
-
-@dataclass(frozen=True)
-class LooseImages:
-    """Images whose headers can be read, N of them.
-
-    Attributes:
-        files: Where they lie.
-        table: Their upright sizes; an image's id is its row.
-    """
-
-    files: tuple[LooseImage, ...]
-    table: Images
-
-    def __call__(self, row: int) -> Path:
-        """Path of an image; a worker process can be handed it."""
-        return self.files[row].path
+    path: Path  # as far as the user said it
+    name: Path  # below the directory that the user named, or the file name
 
 
 def list_images(places: Sequence[Path], *, without: Path | None = None) -> list[LooseImage]:
-    """List image files, in the order in which they were named.
+    """List the image files among files and directories, in the order in which they were named.
 
-    Directories are looked through with everything below them, but for what is hidden; names with
-    numbers in them stand in the order of the numbers. A file that is met twice is listed once.
-
-    Args:
-        places: Files and directories.
-        without: A directory to leave out where it lies below another.
+    Directories are searched with everything below them, except what is hidden and the directory
+    `without`; names with numbers in them are ordered by the numbers. A file that is met twice is
+    listed once.
 
     Raises:
         LstError: If a place is not there or cannot be read, or a directory holds no image.
@@ -66,55 +43,58 @@ def list_images(places: Sequence[Path], *, without: Path | None = None) -> list[
     found: dict[Path, LooseImage] = {}
     for place in places:
         for image in _images_at(place, without):
-            found.setdefault(_place_of(image.path), image)
+            # A link is an image of its own; a directory reached in two ways is one directory.
+            found.setdefault(image.path.parent.resolve() / image.path.name, image)
     if not found:
-        raise LstError("no image was named", "name image files, or directories that hold them")
+        raise LstError("no image was named", _NAME_SOME)
     return list(found.values())
 
 
 def measure_images(
     files: Sequence[LooseImage],
-    skip: Callable[[LooseImage, LstError], None],
+    skip: Callable[[Path, LstError], None],
     *,
     progress: Progress = silent,
-) -> LooseImages:
+) -> tuple[list[LooseImage], Images]:
     """Read the sizes of images from their headers.
 
     Args:
         files: The images.
         skip: Called with an image whose header cannot be read, and why.
-        progress: Images looked at, and their number.
+        progress: Headers read.
+
+    Returns:
+        The N images that can be used, and a table of them; an image's id is its row.
     """
-    whole: list[LooseImage] = []
+    usable: list[LooseImage] = []
     sizes: list[tuple[int, int]] = []
     for done, file in enumerate(files, start=1):
         try:
             sizes.append(upright_size(file.path))
-            whole.append(file)
+            usable.append(file)
         except LstError as error:
-            skip(file, error)
+            skip(file.path, error)
         progress("headers", done, len(files))
-    heights_widths = np.array(sizes, dtype=np.int32).reshape(-1, 2)
-    count = len(whole)
-    table = Images(
+    heights, widths = np.array(sizes, dtype=np.int32).reshape(-1, 2).T
+    count = len(usable)
+    return usable, Images(
         ids=np.arange(count, dtype=np.int64),
-        heights=heights_widths[:, 0],
-        widths=heights_widths[:, 1],
-        file_names=[str(file.path) for file in whole],
+        heights=heights,
+        widths=widths,
+        file_names=[str(file.path) for file in usable],
         coco_urls=[""] * count,
         neg_category_ids=[()] * count,
         not_exhaustive_category_ids=[()] * count,
     )
-    return LooseImages(tuple(whole), table)
 
 
 def _images_at(place: Path, without: Path | None) -> list[LooseImage]:
     try:
         is_directory = stat.S_ISDIR(place.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
-        hint = "name image files, or directories that hold them"
+        hint = _NAME_SOME
         if set("*?[") & set(str(place)):
-            hint = "without quotes the shell puts the names of the files in its place"
+            hint = "without quotes the shell replaces it by the names of the files"
         raise LstError(
             f"{place}: no such file or directory", hint_for_missing(str(place), hint)
         ) from error
@@ -160,12 +140,7 @@ def _unreadable(error: OSError) -> LstError:
     return LstError(f"{error.filename}: cannot be read: {error.strerror}", "make it readable")
 
 
-def _place_of(path: Path) -> Path:
-    # A link is an image of its own; a directory reached in two ways is one directory.
-    return path.parent.resolve() / path.name
-
-
 def _natural(name: Path) -> list[tuple[float, str]]:
     parts = re.split(r"(\d+)", str(name))
-    # Numbers stand before letters.
+    # Numbers come before letters.
     return [(int(part), "") if part.isdecimal() else (math.inf, part) for part in parts if part]

@@ -47,7 +47,7 @@ def objects_text(image: FoundImage) -> str:
 
     What does not fit a table is counted together; where there is nothing it is an en dash.
     """
-    counts = Counter(one.name for one in image.objects).most_common()
+    counts = Counter(one.label for one in image.objects).most_common()
     text, left = "", len(image.objects)
     for name, count in counts:
         named = f"{count:,} {_start_of(name)}"

@@ -14,7 +14,7 @@ from lst_cli.ap.instant import InstantMetrics, load_instant
 from lst_cli.ap.metrics import Metrics
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_all_metrics
+from lst_cli.evaluate.stored import load_all_metrics
 from lst_cli.figures.attention import Attention, can_lay_out
 from lst_cli.figures.figures import newest_attention
 from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_all_metrics, load_metrics
+from lst_cli.evaluate.stored import load_all_metrics, load_metrics
 from lst_cli.files import read_regular
 from lst_cli.report.data import REPORT_JSON
 from lst_cli.train.train import next_training_command

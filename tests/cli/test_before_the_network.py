@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,11 @@ Lst = Callable[..., Any]
 
 
 @pytest.fixture
-def trained(
-    workspace: Workspace, lst: Lst, fake_trainer: Any, monkeypatch: pytest.MonkeyPatch
-) -> Workspace:
-    """Phases 0 and 1 are done; a network that runs fails the test."""
+def trained(workspace: Workspace, lst: Lst, fake_trainer: Any) -> Workspace:
+    """Phases 0 and 1 are done."""
     del fake_trainer  # it is in place
     assert lst("train-base", "-w", workspace.root).code == 0
     assert lst("step", "-w", workspace.root).code == 0
-    for name in ("evaluate.detector", "extend.instant"):
-        module = types.ModuleType(f"lst_cli.{name}")
-        for entry in ("detect_rows", "detect_with", "detect_corrected", "InstantClasses"):
-            setattr(module, entry, lambda *_, **__: pytest.fail("the network runs"))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
     return workspace
 
 
@@ -116,6 +107,7 @@ def test_what_would_fail_late_fails_first(
     trained: Workspace,
     small_lvis: Any,
     fake_trainer: Any,
+    fake_detector: Any,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
@@ -133,6 +125,7 @@ def test_what_would_fail_late_fails_first(
     for part in named:
         assert part in outcome.error
     assert len(fake_trainer.runs) == runs
+    assert fake_detector.opened == []
     assert not trained.phase(0).metrics.exists()
 
 
@@ -165,15 +158,12 @@ def test_a_file_that_check_accepts_is_trained_on_and_scored(
     small_lvis: Any,
     tmp_path: Path,
     fake_trainer: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    fake_detector: Any,
     name: str,
 ) -> None:
     for document in (small_lvis.train, small_lvis.val):
         ODD[name](document)
     small_lvis.save()
-    network = types.ModuleType("lst_cli.evaluate.detector")
-    network.detect_rows = lambda *given: [(row, []) for row in given[6]]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, network.__name__, network)
     files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)
     assert lst("check", *files, "--images", small_lvis.images).code == 0
     root = tmp_path / "work"

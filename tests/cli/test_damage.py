@@ -15,7 +15,7 @@ from lst_cli.ap.instant import InstantMetrics
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import Boxed
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics, stored_detections
+from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.figures.shown_objects import read_found
 from lst_cli.report.report import gather
 from lst_cli.report.status import read_status

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from lst_cli.evaluate import evaluate
-from lst_cli.evaluate.resumable import finish_detections, make_header
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -86,33 +84,21 @@ def test_an_added_phase_is_evaluated_and_reported(
     trained: Workspace,
     few: Any,
     small_lvis: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    fake_detector: Any,
 ) -> None:
+    small_lvis.val["images"].pop()
+    small_lvis.val["annotations"] = [
+        one for one in small_lvis.val["annotations"] if one["image_id"] != 1008
+    ]
     small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
     small_lvis.val["annotations"][0]["category_id"] = 77
     new_val = small_lvis.folder / "new-val.json"
     new_val.write_text(json.dumps(small_lvis.val))
     lst(*few.words("-w", trained.root, "--val", new_val))
-    used = []
-
-    def detect(
-        workspace: Any, manifest: Any, settings: Any, val: Any, paths: Any, part: Path, **more: Any
-    ) -> Any:
-        used.append((manifest.phase, val.path.name))
-        header = make_header(manifest.model_sha256, val.sha256, settings)
-        finish_detections(
-            part,
-            header,
-            len(val.images),
-            lambda rows: [(row, []) for row in rows],
-            progress=lambda *told: None,
-        )
-        return header
-
-    monkeypatch.setattr(evaluate, "run_model", detect)
     outcome = lst("eval", "-w", trained.root, "--all-phases", "--json")
     assert outcome.code == 0, outcome.err
-    assert used == [(0, "val.json"), (1, "val.json"), (2, "new-val.json")]
+    images = [one["images"] for one in outcome.json]
+    assert images == [8, 8, 7]
     group = outcome.json[2]["segm"]["groups"][2]
     assert (group["phase"], group["classes"], group["with_ground_truth"]) == (2, 3, 2)
     assert "77" in outcome.json[2]["segm"]["per_class"]

@@ -5,20 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
-import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from lst_cli.errors import LstError
-from lst_cli.images.decode import read_image
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -32,68 +26,8 @@ def files_below(root: Path) -> dict[str, bytes]:
     }
 
 
-@dataclass
-class FakeNetwork:
-    """Finds two of the first class and one of the last in every image it can read.
-
-    Attributes:
-        calls: What `detect` was given, call by call.
-    """
-
-    calls: list[dict[str, Any]] = field(default_factory=list)
-
-    def detect(
-        self, weights: Path, trained: Any, settings: Any, images: Any, find: Any,
-        category_ids: Any, *, progress: Any, skip: Any,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        self.calls.append(
-            {
-                "weights": weights,
-                "trained": trained,
-                "settings": settings,
-                "ids": category_ids,
-            }
-        )
-        found = []
-        for row in range(len(images)):
-            height, width = int(images.heights[row]), int(images.widths[row])
-            try:
-                read_image(find(row), height, width)
-            except LstError as error:
-                skip(row, error)
-                continue
-            mask = np.zeros((height, width), np.uint8, order="F")
-            mask[: height // 2, : width // 2] = 1
-            rle = coco_mask.encode(mask)
-            segmentation = {"size": rle["size"], "counts": rle["counts"].decode()}
-            for category_id, score in (
-                (category_ids[0], 0.8), (category_ids[-1], 0.6), (category_ids[0], 0.4),
-                (category_ids[1], 0.2),
-            ):  # fmt: skip
-                found.append(
-                    {
-                        "image_id": int(images.ids[row]),
-                        "category_id": category_id,
-                        "bbox": [0.0, 0.0, width / 2, height / 2],
-                        "score": score,
-                        "segmentation": segmentation,
-                    }
-                )
-            progress("images", row + 1, len(images))
-        return found
-
-
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> FakeNetwork:
-    network = FakeNetwork()
-    module = types.ModuleType("lst_cli.evaluate.detector")
-    module.detect = network.detect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lst_cli.evaluate.detector", module)
-    return network
-
-
-@pytest.fixture
-def trained(lst: Lst, workspace: Workspace, fake_trainer: Any, network: FakeNetwork) -> Workspace:
+def trained(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: Any) -> Workspace:
     """The base and the first of three phases."""
     for command in ("train-base", "step"):
         assert lst(command, "-w", workspace.root).code == 0
@@ -115,7 +49,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_pictures_and_numbers_are_written_and_shown(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork
+    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
 ) -> None:
     outcome = lst("predict", photos, "-w", trained.root)
     assert outcome.code == 0, outcome.err
@@ -149,19 +83,17 @@ def test_pictures_and_numbers_are_written_and_shown(
 
 
 def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork
+    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
 ) -> None:
     words = ["--set", "eval.detections=7", "--device", "cpu", "--score", "0.7", "--json"]
-    for phase, seen in ((0, 5), (1, 7)):
+    for phase in (0, 1):
         outcome = lst("predict", photos, "-w", trained.root, "--phase", phase, *words)
         assert outcome.json["phase"] == phase
-        call = network.calls[phase]
-        assert call["weights"] == trained.phase(phase).model
-        assert list(call["ids"]) == trained.split.class_order[:seen]
-        assert call["trained"] == trained.trained_settings(phase)
-        assert (call["settings"].eval.detections, call["settings"].device) == (7, "cpu")
+        workspace, opened, settings = fake_detector.opened[phase]
+        assert (workspace.root, opened) == (trained.root, phase)
+        assert (settings.eval.detections, settings.device) == (7, "cpu")
         # What would be thrown away later need not be found at all.
-        assert call["settings"].eval.score_threshold == 0.7
+        assert settings.eval.score_threshold == 0.7
         objects = [len(one["objects"]) for one in outcome.json["images"]]
         assert objects == [1, 1, 1]
 
@@ -403,7 +335,7 @@ def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
     lst: Lst,
     trained: Workspace,
     photos: Path,
-    network: FakeNetwork,
+    fake_detector: Any,
     words: list[str],
     error: str,
     hint: str,
@@ -416,24 +348,24 @@ def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
     assert error in outcome.error
     assert hint in outcome.hint
     assert (files_below(photos), files_below(trained.root)) == before
-    assert network.calls == []
+    assert fake_detector.opened == []
 
 
 def test_a_directory_that_may_not_be_written_is_told_before_the_work(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork, monkeypatch: Any
+    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.R_OK)
     outcome = lst("predict", photos, "-w", trained.root)
     assert "is not writable" in outcome.error
-    assert network.calls == []
+    assert fake_detector.opened == []
 
 
 def test_a_model_that_was_cut_short_is_refused(
-    lst: Lst, trained: Workspace, photos: Path, network: FakeNetwork
+    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
 ) -> None:
     trained.phase(1).model.write_text("w")
     assert "cut short or changed" in lst("predict", photos, "-w", trained.root).error
-    assert network.calls == []
+    assert fake_detector.opened == []
 
 
 def test_nothing_is_predicted_before_the_base(lst: Lst, workspace: Workspace, photos: Path) -> None:

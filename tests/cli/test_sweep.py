@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.resumable import in_use, make_header
+from lst_cli.evaluate.resumable import inference_settings, make_header
 from lst_cli.phases.bins import parse_bins
 from lst_cli.sweep import sweep as recipe
 from lst_cli.workspace.atomic import write_text
@@ -76,7 +76,7 @@ class FakeEvaluation:
             for one in parse_bins(settings.eval.bins)
         ]  # fmt: skip
         model, split = workspace.require_done(phase).model_sha256, workspace.split
-        made = make_header(model, "0" * 64, in_use(settings, settings)).made_with
+        made = make_header(model, "0" * 64, inference_settings(settings, settings)).made_with
         numbers = {
             **dict.fromkeys(names, ap),
             "old": ap if phase else None,

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.engine
 Run = Callable[..., Any]
 
 AT_IMAGE = """
-import lst_cli.evaluate.inference as p
+import lst_cli.evaluate.detector as p
 encode = p.encode_box_masks
 images = []
 def encode_or_kill(*arguments):

@@ -144,7 +144,7 @@ def _show(
 ) -> None:
     from lst_cli.cli.commands.score import show_differences
     from lst_cli.display.tables import binned_table, groups_table, with_joint
-    from lst_cli.evaluate.errors_table import errors_table
+    from lst_cli.evaluate.errors import errors_table
     from lst_cli.evaluate.tables import scores_table
     from lst_cli.report.status import next_command
 
@@ -178,7 +178,8 @@ def _about_phase(tell: Meter, phase: int, phases: Sequence[int]) -> Progress:
 def _eval_instant(
     workspace: Workspace, phases: Sequence[int], settings: Settings, as_json: bool
 ) -> None:
-    from lst_cli.evaluate.evaluate import evaluate_instant, load_all_metrics
+    from lst_cli.evaluate.instant import evaluate_instant
+    from lst_cli.evaluate.stored import load_all_metrics
     from lst_cli.extend.tables import instant_table
 
     with meter() as tell:

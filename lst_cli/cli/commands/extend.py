@@ -79,6 +79,7 @@ def command(
     """
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace
+    from lst_cli.extend.plan import NewFiles
 
     if mwg and not finetune:
         raise LstError(
@@ -97,7 +98,9 @@ def command(
     settings = workspace.settings(chosen)
     with meter() as tell:
         events = training_events(tell)
-        extended = extend_workspace(workspace, settings, finetune=finetune, events=events, **data)
+        extended = extend_workspace(
+            workspace, settings, NewFiles(**data), finetune=finetune, events=events
+        )
     if as_json:
         print_json(extended.as_dict())
         return

@@ -76,7 +76,7 @@ def command(
     """
     from lst_cli.ap.detections import FIXED_AP, Cap
     from lst_cli.ap.results_file import ResultsFile
-    from lst_cli.evaluate.errors_table import errors_table
+    from lst_cli.evaluate.errors import errors_table
     from lst_cli.evaluate.measure import IOU_TYPES, NAMES, compare_with_lvis_api, score_file
     from lst_cli.evaluate.tables import means_table, scores_table
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins

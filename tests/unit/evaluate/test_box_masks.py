@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from lst_cli.annotations.segmentations import decode_counts
-from lst_cli.evaluate.box_masks import compress_runs, encode_box_masks, runs_of
+from lst_cli.evaluate.box_masks import encode_box_masks, runs_of
 
 # Next to the threshold, at it, and where sigmoids saturate.
 PLATEAUS = (0.0, 0.5, 1.0, 0.49999997, 0.4999999, 0.500001, 1e-30)
@@ -139,10 +139,3 @@ def test_runs_of_a_part_are_runs_of_the_image(seed: int, height: int, width: int
     runs = runs_of(part, left, top, height, width)
     counts = mask_api.encode(full)["counts"].decode()
     assert runs.tolist() == decode_counts(counts).tolist()
-    assert compress_runs([runs]) == [counts]
-
-
-@given(st.lists(st.lists(st.integers(0, 2**32), min_size=1, max_size=12), max_size=5))
-def test_compressed_runs_read_back_as_they_were(runs: list[list[int]]) -> None:
-    texts = compress_runs([np.array(one, dtype=np.int64) for one in runs])
-    assert [decode_counts(text).tolist() for text in texts] == runs

@@ -15,7 +15,7 @@ from lst_cli.evaluate.resumable import (
     Header,
     collect_detections,
     finish_detections,
-    in_use,
+    inference_settings,
     make_header,
     read_kept,
 )
@@ -188,7 +188,7 @@ def test_detections_of_anything_else_are_begun_anew_and_that_is_said(
     network = Network()
     assert finish(interrupted, network, header(**changes)) == ALL
     assert network.asked == [[0, 1, 2, 3, 4]]
-    assert network.told[0][0].startswith(f"images, anew: {reason}")
+    assert network.told[0][0].startswith(f"images, again: {reason}")
     assert network.told[0][1:] == (0, 5)
     assert read_kept(interrupted, header(**changes), IMAGES).lines.keys() == set(range(IMAGES))
     assert read_kept(interrupted, header(), IMAGES).refused
@@ -200,7 +200,7 @@ def test_a_header_that_cannot_be_read_is_replaced(content: bytes, path: Path) ->
     path.write_bytes(content)
     network = Network()
     assert finish(path, network) == ALL
-    assert network.told[0][0] == "images, anew: the file of those kept is damaged"
+    assert network.told[0][0] == "images, again: the file of those kept is damaged"
     assert len(path.read_text().splitlines()) == 6
 
 
@@ -282,7 +282,7 @@ def settings(**changes: Any) -> Settings:
 
 def test_the_header_holds_what_decides_about_detections() -> None:
     trained = settings(eval={"detections": 7}, model={"cosine_scale": 12.0})
-    made = make_header("m", "i", in_use(trained, settings()))
+    made = make_header("m", "i", inference_settings(trained, settings()))
     assert (made.model, made.images) == ("m", "i")
     assert made.settings["eval.detections"] == 300  # as of today
     assert made.settings["model.cosine_scale"] == 12.0  # as trained
@@ -303,6 +303,6 @@ def test_the_header_holds_what_decides_about_detections() -> None:
     ],
 )
 def test_only_settings_that_change_detections_count(change: dict[str, Any], same: bool) -> None:
-    before = make_header("m", "i", in_use(settings(), settings()))
-    after = make_header("m", "i", in_use(settings(), settings(**change)))
+    before = make_header("m", "i", inference_settings(settings(), settings()))
+    after = make_header("m", "i", inference_settings(settings(), settings(**change)))
     assert (before == after) is same

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.extend.extend import Extended, extend_workspace
+from lst_cli.extend.plan import NewFiles
 from lst_cli.inputs import read_training_input
 from lst_cli.report.report import _extension_note
 from lst_cli.report.status import next_command, read_status
@@ -36,16 +37,14 @@ def notes() -> list[str]:
 def extend(split_workspace: Workspace, few: Any, fake_instant: Any, notes: list[str]) -> Extend:
     """Add the few images' classes, with the fake for instant learning at hand."""
 
-    def call(*words: str, **options: Any) -> Extended:
+    def call(*words: str, finetune: bool = False, names: Sequence[str] = ()) -> Extended:
         return extend_workspace(
             split_workspace,
             split_workspace.settings(words),
-            **{
-                "train": few.train_json,
-                "image_dirs": [few.images],
-                "events": Events(note=notes.append),
-                **options,
-            },
+            NewFiles(few.train_json, [few.images], names=names),
+            finetune=finetune,
+            events=Events(note=notes.append),
+            learn=fake_instant,
         )
 
     return call

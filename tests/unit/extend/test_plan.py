@@ -8,9 +8,10 @@ import pytest
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.errors import LstError
-from lst_cli.extend.plan import Addition, add_phase, check_addition
+from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition
 from lst_cli.inputs import label_files
 from lst_cli.phases.labels import NO_LABEL
+from lst_cli.progress import silent
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
@@ -22,10 +23,12 @@ def split(split_workspace: Workspace) -> Split:
     return split_workspace.split
 
 
-def add(split: Split, few: Any, small_lvis: Any, phase: int = 2, **others: Any) -> Addition:
+def add(
+    split: Split, few: Any, small_lvis: Any, phase: int = 2, *, new_val: bool = False, **more: Any
+) -> Addition:
     train, val = read_dataset(few.train_json), read_dataset(small_lvis.val_json)
-    arguments = {"image_dirs": [few.images], **others}
-    return add_phase(split, phase, train, val, Settings(), **arguments)
+    files = NewFiles(train.path, [few.images], val.path if new_val else None, **more)
+    return add_phase(split, phase, train, val, Settings(), files)
 
 
 def test_new_classes_form_a_group_the_most_frequent_first(
@@ -152,7 +155,7 @@ def test_a_validation_file_decides_the_ids_of_the_new_classes(
 ) -> None:
     small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
     small_lvis.save()
-    addition = add(split, few, small_lvis, val_given=True)
+    addition = add(split, few, small_lvis, new_val=True)
     (extension,) = addition.split.extensions
     assert extension.classes == (12, 77, 40)
     assert extension.val is not None
@@ -171,7 +174,7 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
         annotation["category_id"] += 500 * (annotation["category_id"] in (2, 9, 4))
     small_lvis.save()
     with pytest.raises(LstError) as caught:
-        add(split, few, small_lvis, val_given=True)
+        add(split, few, small_lvis, new_val=True)
     assert caught.value.message == (
         f'{small_lvis.val_json}: category 7 is "class 7" in the workspace, "another" in this '
         'file; category 9 is "class 9" in the workspace, not in this file (and 2 more)'
@@ -183,7 +186,9 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
 
 def check(split: Split, few: Any, small_lvis: Any) -> None:
     addition = add(split, few, small_lvis)
-    check_addition(addition, read_dataset(few.train_json), None, lambda what, done, total: None)
+    check_addition(
+        addition, read_dataset(few.train_json), read_dataset(small_lvis.val_json), silent
+    )
 
 
 def test_only_images_that_are_learned_from_have_to_be_there(

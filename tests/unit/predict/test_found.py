@@ -4,10 +4,11 @@ import json
 import os
 from pathlib import Path
 
+from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
-from lst_cli.predict.found import FoundImage, FoundObject, Predictions, readable
+from lst_cli.predict.found import FoundImage, Predictions, readable
 
-OWL = FoundObject("owl", 7, 0.5, (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"})
+OWL = PanelObject("owl", (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"}, 0.5, 7)
 
 
 def test_predictions_are_what_the_file_holds() -> None:

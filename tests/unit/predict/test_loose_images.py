@@ -28,6 +28,10 @@ def put(tmp_path: Path) -> Put:
     return put
 
 
+def unexpected(path: Path, error: LstError) -> None:
+    pytest.fail(f"{path}: {error}")
+
+
 def names(found: list[LooseImage]) -> list[str]:
     return [image.name.as_posix() for image in found]
 
@@ -50,9 +54,9 @@ def test_pictures_of_formats_that_are_not_read_are_listed_and_left_out_with_a_re
     (tmp_path / f"d/a.{suffix}").write_bytes(b"the raw photo of a.png")
     found = list_images([tmp_path / "d"])
     assert names(found) == ["a.png", f"alone.{suffix}"]
-    left_out: list[LstError] = []
-    measure_images(found, lambda image, error: left_out.append(error))
-    assert "it is a HEIC photo" in left_out[0].message
+    left_out: dict[Path, LstError] = {}
+    measure_images(found, left_out.__setitem__)
+    assert "it is a HEIC photo" in left_out[tmp_path / f"d/alone.{suffix}"].message
 
 
 def test_numbers_that_are_equal_still_have_an_order(put: Put, tmp_path: Path) -> None:
@@ -111,39 +115,35 @@ def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
         (tmp_path / other).touch()
     found = list_images([tmp_path])
     assert [image.path for image in found] == [path]
-    assert measure_images(found, lambda *_: None).table.widths.tolist() == [4]
+    assert measure_images(found, unexpected)[1].widths.tolist() == [4]
     with pytest.raises(LstError, match="no image was named"):
         list_images([])
     with pytest.raises(LstError, match="cannot be read: File name too long"):
         list_images([tmp_path / ("x" * 300)])
 
 
-def unexpected(image: LooseImage, error: LstError) -> None:
-    pytest.fail(f"{image}: {error}")
-
-
 def test_sizes_are_those_of_the_upright_images(put: Put) -> None:
     files = list_images([put("a.jpg", 8, 6), put("b.jpg", 8, 6, orientation=6)])
     done: list[tuple[str, int, int | None]] = []
-    images = measure_images(files, unexpected, progress=lambda *step: done.append(step))
-    assert images.table.heights.tolist() == [6, 8]
-    assert images.table.widths.tolist() == [8, 6]
-    assert images.table.ids.tolist() == [0, 1]
-    assert [images(row) for row in range(2)] == [file.path for file in files]
+    usable, table = measure_images(files, unexpected, progress=lambda *step: done.append(step))
+    assert usable == files
+    assert table.heights.tolist() == [6, 8]
+    assert table.widths.tolist() == [8, 6]
+    assert table.ids.tolist() == [0, 1]
     assert done == [("headers", 1, 2), ("headers", 2, 2)]
 
 
 def test_a_broken_header_is_told_and_the_others_are_kept(put: Put, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_text("not an image")
-    files = list_images([broken, put("a.png")])
-    told: list[tuple[str, str]] = []
-    images = measure_images(files, lambda file, error: told.append((file.name.name, error.message)))
-    assert names(list(images.files)) == ["a.png"]
-    assert told == [("broken.png", f"cannot decode the image {broken}: it is text")]
+    left_out: dict[Path, LstError] = {}
+    usable, table = measure_images(list_images([broken, put("a.png")]), left_out.__setitem__)
+    assert names(usable) == ["a.png"]
+    assert len(table) == 1
+    assert left_out[broken].message == f"cannot decode the image {broken}: it is text"
 
 
 def test_no_image_at_all_is_an_empty_table() -> None:
-    images = measure_images([], unexpected)
-    assert len(images.table) == 0
-    assert images.table.heights.dtype == np.int32
+    _, table = measure_images([], unexpected)
+    assert len(table) == 0
+    assert table.heights.dtype == np.int32

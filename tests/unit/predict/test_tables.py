@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import MISSING
-from lst_cli.predict.found import FoundImage, FoundObject, Predictions
+from lst_cli.predict.found import FoundImage, Predictions
 from lst_cli.predict.tables import found_table, objects_text
 
 
 def image(*names: str, path: str = "a.jpg") -> FoundImage:
     """With an object of each class name, scores falling from 0.9."""
     objects = [
-        FoundObject(name, sum(map(ord, name)), 0.9 - 0.001 * place, (0, 0, 1, 1), {})
+        PanelObject(name, (0, 0, 1, 1), {}, 0.9 - 0.001 * place, sum(map(ord, name)))
         for place, name in enumerate(names)
     ]
     return FoundImage(Path(path), 6, 8, tuple(objects))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import load_metrics
+from lst_cli.evaluate.stored import load_metrics
 from lst_cli.report.status import next_command, read_status
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.store import Workspace

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from PIL import Image
 
 from lst_cli.ap.errors import KINDS, ErrorAnalysis
 from lst_cli.errors import LstError
-from lst_cli.evaluate.errors_plot import errors_size, plot_errors
-from lst_cli.evaluate.errors_table import errors_csv, errors_table, write_errors
+from lst_cli.evaluate.errors import errors_table, plot_errors, write_errors
 
 
 def shares(count: int, price: float | None, **more: Any) -> dict[str, Any]:
@@ -53,24 +51,21 @@ def test_a_row_a_kind_and_ap50_below(analysis: ErrorAnalysis) -> None:
     assert table.class_line() == ["classes", "", "", "2", "2", "0"]
 
 
-def test_the_csv_has_the_counts_of_every_bin(analysis: ErrorAnalysis) -> None:
-    rows = list(csv.DictReader(io.StringIO(errors_csv(analysis))))
+def test_three_files_are_written_and_the_csv_has_the_counts_of_every_bin(
+    analysis: ErrorAnalysis, tmp_path: Path
+) -> None:
+    paths = write_errors(analysis, tmp_path / "errors")
+    assert [path.name for path in paths] == ["errors.json", "errors.csv", "errors.png"]
+    assert ErrorAnalysis.model_validate(json.loads(paths[0].read_text())) == analysis
+    with paths[1].open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         "kind", "count", "dAP50", "dAP50(=1)", "dAP50(>=1000)", "count(=1)", "count(>=1000)",
     ]  # fmt: skip
     assert list(rows[5].values()) == ["missed", "1005", "12.3000", "25.0000", "", "15", "5"]
-
-
-def test_three_files_are_written_and_those_of_boxes_beside_them(
-    analysis: ErrorAnalysis, tmp_path: Path
-) -> None:
-    paths = write_errors(analysis, tmp_path / "errors")
-    boxes = write_errors(analysis.model_copy(update={"iou_type": "bbox"}), tmp_path / "errors")
-    assert [path.name for path in paths] == ["errors.json", "errors.csv", "errors.png"]
-    assert [path.stem for path in boxes] == ["errors-bbox"] * 3
-    assert ErrorAnalysis.model_validate(json.loads(paths[0].read_text())) == analysis
     with Image.open(paths[2]) as picture:
-        assert picture.size == tuple(2 * side for side in errors_size(analysis))
+        assert picture.size == (2 * 1080, 2 * (150 + 2 * 26))  # a bar for all, one for a bin
+    assert paths[2].read_bytes() == plot_errors(analysis)
 
 
 def test_a_place_that_cannot_be_written_is_named(analysis: ErrorAnalysis, tmp_path: Path) -> None:
@@ -80,11 +75,6 @@ def test_a_place_that_cannot_be_written_is_named(analysis: ErrorAnalysis, tmp_pa
 
 
 def test_a_picture_without_anything_to_show_is_still_one(analysis: ErrorAnalysis) -> None:
-    nothing = ErrorAnalysis.model_validate(
-        {**analysis.model_dump(), "all": shares(0, None), "bins": []}
-    )
-    assert plot_errors(nothing, scale=1).startswith(b"\x89PNG")
-
-
-def test_the_same_analysis_gives_the_same_bytes(analysis: ErrorAnalysis) -> None:
-    assert plot_errors(analysis, scale=1) == plot_errors(analysis, scale=1)
+    empty = {"all": shares(0, None), "bins": []}
+    nothing = ErrorAnalysis.model_validate({**analysis.model_dump(), **empty})
+    assert plot_errors(nothing).startswith(b"\x89PNG")

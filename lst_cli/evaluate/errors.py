@@ -1,0 +1,156 @@
+"""The table, the plot and the files of where AP is lost.
+
+The plot has a panel for each kind of error and a bar for each bin. All panels have one scale, so
+that a long bar is a high price wherever it stands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares, Kind
+from lst_cli.display.canvas import LIGHT, make_figure, ramp_colours, render, style_axes
+from lst_cli.display.fonts import FONT
+from lst_cli.display.markup import render_csv
+from lst_cli.display.tables import Column, Table, bin_heading
+from lst_cli.workspace.atomic import write_bytes, write_text
+
+NAMES = {"segm": "masks", "bbox": "boxes"}
+
+MEANINGS = {
+    "classification": "lies on an annotation of another class",
+    "localisation": "touches one of its class, IoU 0.1 to 0.5",
+    "both": "touches one of another class only",
+    "duplicate": "lies on one that a better detection took",
+    "background": "lies on nothing that is annotated",
+    "missed": "annotation that nothing found",
+}
+
+# Of the plot, in pixels of the page; the image has twice as many.
+WIDTH = 1080
+_SURROUNDINGS = 150  # title, names of the panels, axis
+_BAR = 26
+_ROOM = 1.28  # of the longest bar: its number stands behind it
+
+
+def errors_table(analysis: ErrorAnalysis, *, counts: bool = False) -> Table:
+    """Make the table of errors by kind, and of what each kind costs by bin.
+
+    The last row is AP50 as it is, with the right detections as its count. With `counts` it has
+    the counts of every bin instead of what the kinds mean.
+    """
+    columns = [
+        Column("kind", "kind", "text", lambda kind: kind),
+        Column("meaning", "", "text", lambda kind: MEANINGS.get(kind, "as it is")),
+        Column(
+            "count",
+            "count",
+            "integer",
+            lambda kind: analysis.all.counts.get(kind, analysis.right),
+            description="detections, or missed annotations",
+        ),
+        _price_column("dAP50", "all", analysis.all),
+        *(_price_column(f"dAP50({one.bin})", bin_heading(one.bin), one) for one in analysis.bins),
+    ]
+    if counts:
+        del columns[1]
+        columns += [
+            Column(f"count({one.bin})", f"count {one.bin}", "integer", one.counts.get)
+            for one in analysis.bins
+        ]
+    return Table.of(
+        f"Where AP50 of {NAMES[analysis.iou_type]} is lost",
+        (*KINDS, "AP50"),
+        columns,
+        "What AP50 would gain, in points, if all errors of one kind were fixed and no others; by "
+        "training instances. Prices overlap and do not sum to what is lost.",
+    )
+
+
+def _price_column(key: str, heading: str, shares: ErrorShares) -> Column:
+    def price(kind: Any) -> float | None:
+        return shares.dAP50.get(kind, shares.AP50)
+
+    return Column(key, heading, get=price, classes=shares.with_ground_truth)
+
+
+def write_errors(analysis: ErrorAnalysis, directory: Path) -> tuple[Path, ...]:
+    """Write an analysis of masks, its table with the counts of every bin, and its plot.
+
+    Raises:
+        LstError: If a file cannot be written.
+    """
+    paths = tuple(directory / name for name in ("errors.json", "errors.csv", "errors.png"))
+    drawn = plot_errors(analysis)
+    write_text(paths[0], analysis.model_dump_json(indent=1) + "\n")
+    write_text(paths[1], render_csv(errors_table(analysis, counts=True)))
+    write_bytes(paths[2], drawn)
+    return paths
+
+
+def plot_errors(analysis: ErrorAnalysis) -> bytes:
+    """Draw what each kind of error costs in mask AP50, by training instances, as a PNG.
+
+    A bin without ground truth is left out, and the plot is as high as the others need.
+    """
+    shown = [one for one in analysis.bins if one.with_ground_truth]
+    sets: list[ErrorShares] = [analysis.all, *shown]
+    # A bin has its colour whether or not its neighbours have ground truth.
+    ramp = zip(analysis.bins, ramp_colours(LIGHT, len(analysis.bins)), strict=True)
+    colours = [LIGHT.muted, *(colour for one, colour in ramp if one.with_ground_truth)]
+    figure = make_figure(WIDTH, _SURROUNDINGS + _BAR * len(sets), LIGHT, 2.0)
+    bold: dict[str, Any] = {"color": LIGHT.ink, "fontfamily": FONT, "fontweight": "bold"}
+    title = "Mask AP50 lost to each kind of error, by training instances"
+    figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, **bold)
+    highest = max((one.dAP50[kind] or 0 for one in sets for kind in KINDS), default=0)
+    panels = figure.subplots(1, len(KINDS), sharey=True)
+    for axes, kind in zip(panels, KINDS, strict=True):
+        style_axes(axes, LIGHT, "", "points of AP50", "")
+        axes.grid(visible=False)
+        axes.set_title(kind, loc="left", fontsize=9.5, pad=22, **bold)
+        count, noun = analysis.all.counts[kind], "annotation" if kind == "missed" else "detection"
+        axes.annotate(
+            f"{count:,} {noun}{'' if count == 1 else 's'}",
+            (0, 1),
+            xytext=(0, 7),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=LIGHT.muted,
+            fontfamily=FONT,
+            fontsize=8,
+        )
+        _draw_bars(axes, kind, sets, colours)
+        axes.set_xlim(0, _ROOM * 100 * max(highest, 0.01))
+    names = [f"all ({analysis.all.with_ground_truth:,})"]
+    names += [f"{_bin_name(one.bin)} ({one.with_ground_truth:,})" for one in shown]
+    panels[0].set_yticks(range(len(sets)), names)
+    panels[0].set_ylim(len(sets) - 0.45, -0.55)
+    panels[0].set_ylabel("training instances (classes)", color=LIGHT.muted, fontfamily=FONT)
+    return render(figure)
+
+
+def _draw_bars(axes: Any, kind: Kind, sets: list[ErrorShares], colours: list[str]) -> None:
+    # All classes are no bin.
+    axes.axhline(0.5, color=LIGHT.grid, linewidth=0.8, zorder=1)
+    for row, (one, colour) in enumerate(zip(sets, colours, strict=True)):
+        value = one.dAP50[kind]
+        if value is None:
+            continue
+        axes.barh(row, 100 * value, height=0.68, color=colour, zorder=3)
+        axes.annotate(
+            f"{100 * value:.1f}",
+            (100 * value, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=LIGHT.ink,
+            fontfamily=FONT,
+            fontsize=8,
+            zorder=4,
+        )
+
+
+def _bin_name(name: str) -> str:
+    # A dollar sign would start a formula.
+    return bin_heading(name).replace("$", r"\$")
