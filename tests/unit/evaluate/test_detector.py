@@ -13,7 +13,7 @@ from pycocotools import mask as mask_api
 
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
-from lst_cli.evaluate import detector as detecting
+from lst_cli.evaluate.box_masks import encode_box_masks
 from lst_cli.evaluate.detector import Detector
 
 pytestmark = pytest.mark.engine
@@ -158,7 +158,7 @@ def test_masks_are_encoded_while_the_model_is_at_work(
 ) -> None:
     # The first image's masks wait for the model to begin with the second one.
     began = threading.Event()
-    detect, encode = network.detect, detecting.encode_box_masks
+    detect = network.detect
     order: list[str] = []
 
     def detect_and_tell(batch: Any) -> Any:
@@ -169,8 +169,8 @@ def test_masks_are_encoded_while_the_model_is_at_work(
 
     def wait_and_encode(*arguments: Any) -> Any:
         assert began.wait(30), "nothing goes on meanwhile"
-        return encode(*arguments)
+        return encode_box_masks(*arguments)
 
     monkeypatch.setattr(network, "detect", detect_and_tell)
-    monkeypatch.setattr(detecting, "encode_box_masks", wait_and_encode)
+    monkeypatch.setattr("lst_cli.evaluate.detector.encode_box_masks", wait_and_encode)
     assert [row for row, _ in open_detector().detect(IMAGES, find_in(folder), [0, 1])] == [0, 1]
