@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
@@ -18,7 +19,6 @@ from lst_cli.compare.paired import (
     ClassAp,
     ComparedRun,
     Comparison,
-    Setting,
     at_lowest_iou,
     choose_class_sets,
     compare_class_ap,
@@ -41,45 +41,47 @@ _WITH_PHASE = re.compile(r"(?P<directory>.+):(?P<phase>[0-9]{1,4})")
 _WHAT_HINT = "give workspaces (DIR), phases of them (DIR:PHASE) or results files (.json)"
 
 
+class Home(NamedTuple):
+    """A finished phase of a workspace."""
+
+    workspace: Workspace
+    phase: int
+
+
 @dataclass(frozen=True)
 class Run:
-    """One of the things to compare.
+    """One of the things to compare."""
 
-    Attributes:
-        given: What the user wrote.
-        detections: The results file.
-        workspace: Where it lies; None for a results file alone.
-        phase: The phase that it is of, likewise.
-    """
-
-    given: str
+    given: str  # as the user wrote it
     detections: Path
-    workspace: Workspace | None = None
-    phase: int | None = None
+    home: Home | None = None  # None for a results file alone
+
+    @property
+    def name(self) -> str:
+        """Name of the workspace's directory, or of the file."""
+        return self.home.workspace.root.resolve().name if self.home else self.detections.name
 
     @property
     def seen(self) -> list[int] | None:
         """Classes seen, in class order; None if nobody knows."""
-        if self.workspace is None or self.phase is None:
+        if self.home is None:
             return None
-        split = self.workspace.split
-        return split.class_order[: split.seen_classes(self.phase)]
-
-    def source(self) -> ResultsFile:
-        """The detections; those of a workspace are verified while they are read."""
-        if self.workspace is not None and self.phase is not None:
-            metrics = load_metrics(self.workspace, self.phase)
-            if metrics is not None:
-                return stored_detections(self.workspace, self.phase, metrics)
-        return ResultsFile(self.detections)
+        split = self.home.workspace.split
+        return split.class_order[: split.seen_classes(self.home.phase)]
 
     @property
     def image_passes(self) -> int | None:
         """Images that training showed up to this phase; None if nobody knows."""
-        if self.workspace is None or self.phase is None:
+        if self.home is None:
             return None
-        phases = range(self.phase + 1)
-        return sum(self.workspace.require_done(phase).image_passes for phase in phases)
+        phases = range(self.home.phase + 1)
+        return sum(self.home.workspace.require_done(phase).image_passes for phase in phases)
+
+    def source(self) -> ResultsFile:
+        """The detections; those of a workspace are verified while they are read."""
+        if self.home is not None and (metrics := load_metrics(*self.home)) is not None:
+            return stored_detections(*self.home, metrics)
+        return ResultsFile(self.detections)
 
 
 def compare_runs(
@@ -111,50 +113,46 @@ def compare_runs(
     names = name_runs(runs)
     dataset = _read_validation(runs, annotations, progress)
     classes = _common_classes(runs, dataset)
-    instances, images, notes = _train_counts(runs, classes, train_counts, progress)
-    truth = build_ground_truth(
-        dataset,
-        classes,
-        images,
-        masks=iou_type == "segm",
-        progress=progress,
-    )
-    sets = choose_class_sets(
-        classes,
-        truth.frequencies,
-        instances,
-        bins or _bins(runs),
-        _old_and_new(runs, frozenset(classes)),
-    )
+    counts, notes = _train_counts(runs, classes, train_counts, progress)
+    masks = iou_type == "segm"
+    truth = build_ground_truth(dataset, classes, counts.images, masks=masks, progress=progress)
     if not truth.counts.any():
         raise LstError(
             f"none of the {len(classes)} classes that all have seen is annotated in {dataset.path}",
             "compare runs whose classes the validation file has",
         )
-    found, detections = [], []
-    for run, name in zip(runs, names, strict=True):
-        ap, count = _score(truth, run, name, iou_type, progress)
-        found.append(ap)
-        detections.append(count)
+    sets = choose_class_sets(
+        classes,
+        truth.frequencies,
+        counts.instances,
+        bins or _bins(runs),
+        _old_and_new(runs, frozenset(classes)),
+    )
+    scores = [
+        _score(truth, run, iou_type, within(progress, f"{name}, "))
+        for run, name in zip(runs, names, strict=True)
+    ]
+    first = runs[0].home
+    compared = [
+        ComparedRun(
+            name=name,
+            source=str(run.home.workspace.root if run.home else run.detections),
+            phase=run.home.phase if run.home else None,
+            classes=None if run.seen is None else len(run.seen),
+            detections=detections,
+            image_passes=run.image_passes,
+            differs=find_differences(first, run.home) if first and run.home else (),
+        )
+        for run, name, (_, detections) in zip(runs, names, scores, strict=True)
+    ]
     return Comparison(
         iou_type=iou_type,
         annotations=str(dataset.path),
         images=len(truth.image_ids),
         classes=len(classes),
         resamples=RESAMPLES,
-        runs=tuple(
-            ComparedRun(
-                name=name,
-                source=str(run.workspace.root if run.workspace else run.detections),
-                phase=run.phase,
-                classes=None if run.seen is None else len(run.seen),
-                detections=count,
-                image_passes=run.image_passes,
-                differs=_differences(runs[0], run),
-            )
-            for run, name, count in zip(runs, names, detections, strict=True)
-        ),
-        rows=compare_class_ap(found, sets),
+        runs=tuple(compared),
+        rows=compare_class_ap([ap for ap, _ in scores], sets),
         notes=(*notes, *truth.notes),
     )
 
@@ -198,73 +196,53 @@ def open_run(given: str) -> Run:
         LstError: If it is none of these, or has no detections.
     """
     refuse_address(given)
-    path = Path(given)
+    path, phase = Path(given), None
+    match = None if path.is_dir() else _WITH_PHASE.fullmatch(given)
+    if match is not None and Path(match["directory"]).is_dir():
+        path, phase = Path(match["directory"]), int(match["phase"])
     if path.is_dir():
         with hints_for(path):
-            return _newest(given, path)
-    match = _WITH_PHASE.fullmatch(given)
-    if match is not None and Path(match["directory"]).is_dir():
-        with hints_for(Path(match["directory"])):
-            return _phase(given, _workspace(Path(match["directory"])), int(match["phase"]))
+            home = _find_phase(path, phase)
+        return Run(given, home.workspace.phase(home.phase).detections, home)
     if path.is_file():
         return Run(given, path)
     raise LstError(f"{given}: no such workspace or results file", _WHAT_HINT)
 
 
-def name_runs(runs: Sequence[Run]) -> list[str]:
-    """Short names, no two the same."""
-    long = [run.given for run in runs]
-    homes = [run.workspace.root.resolve().name if run.workspace else "" for run in runs]
-    # The most telling of these that keeps all apart.
-    for names in (
-        [home or run.detections.name for home, run in zip(homes, runs, strict=True)],
-        [
-            f"{home}:{run.phase}" if home else run.detections.name
-            for home, run in zip(homes, runs, strict=True)
-        ],
-        long,
-    ):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} ({place})" for place, name in enumerate(long, start=1)]
-
-
-def _workspace(root: Path) -> Workspace:
+def _find_phase(root: Path, phase: int | None) -> Home:
+    """A phase with detections: the one given, or the newest."""
     workspace = Workspace(root)
     if not workspace.layout.split.exists():
         raise LstError(f"{root} is no workspace: it holds no split", _WHAT_HINT)
-    return workspace
+    if phase is not None:
+        workspace.require_done(phase)
+    for one in reversed(workspace.done_phases()) if phase is None else [phase]:
+        directory = workspace.phase(one)
+        if directory.metrics.exists() and directory.detections.exists():
+            return Home(workspace, one)
+    if phase is None:
+        raise LstError(f"no phase of {root} has been evaluated", "lst eval")
+    raise LstError(f"phase {phase} of {root} has not been evaluated", f"lst eval --phase {phase}")
 
 
-def _newest(given: str, root: Path) -> Run:
-    workspace = _workspace(root)
-    for phase in reversed(workspace.done_phases()):
-        if workspace.phase(phase).metrics.exists() and workspace.phase(phase).detections.exists():
-            return _phase(given, workspace, phase)
-    raise LstError(f"no phase of {root} has been evaluated", "lst eval")
-
-
-def _phase(given: str, workspace: Workspace, phase: int) -> Run:
-    workspace.require_done(phase)
-    directory = workspace.phase(phase)
-    if not (directory.metrics.exists() and directory.detections.exists()):
-        raise LstError(
-            f"phase {phase} of {workspace.root} has not been evaluated",
-            f"lst eval --phase {phase}",
-        )
-    return Run(given, directory.detections, workspace, phase)
+def name_runs(runs: Sequence[Run]) -> list[str]:
+    """Name runs: the shortest kind of names of which no two are the same."""
+    with_phase = [f"{run.name}:{run.home.phase}" if run.home else run.name for run in runs]
+    given = [run.given for run in runs]
+    for names in ([run.name for run in runs], with_phase, given):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({place})" for place, name in enumerate(given, start=1)]
 
 
 def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Progress) -> Dataset:
     files = [
-        (run, run.workspace.split.val_at(run.phase))
-        for run in runs
-        if run.workspace is not None and run.phase is not None
+        (run.given, run.home.workspace.split.val_at(run.home.phase)) for run in runs if run.home
     ]
-    for run, file in files[1:]:
+    for given, file in files[1:]:
         if file.sha256 != files[0][1].sha256:
             raise LstError(
-                f"{files[0][0].given} and {run.given} were evaluated on different validation "
+                f"{files[0][0]} and {given} were evaluated on different validation "
                 f"files: {files[0][1].path} and {file.path}",
                 "compare runs on the same validation file",
             )
@@ -277,13 +255,13 @@ def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Pr
         annotations = Path(files[0][1].path)
         if not annotations.exists():
             raise LstError(
-                f"{annotations}: missing since the split of {files[0][0].given} was made",
+                f"{annotations}: missing since the split of {files[0][0]} was made",
                 "--annotations VAL.json with where it is now",
             )
     dataset = read_dataset(annotations, progress=progress)
     if files and dataset.sha256 != files[0][1].sha256:
         raise LstError(
-            f"{annotations} is not the validation file that {files[0][0].given} was evaluated on",
+            f"{annotations} is not the validation file that {files[0][0]} was evaluated on",
             f"give {files[0][1].path} as it was",
         )
     return dataset
@@ -294,68 +272,64 @@ def _common_classes(runs: Sequence[Run], dataset: Dataset) -> list[int]:
     known = [run.seen for run in runs if run.seen is not None]
     if not known:
         return [int(one) for one in dataset.categories.ids]
-    others = [frozenset(seen) for seen in known[1:]]
-    common = [one for one in known[0] if all(one in seen for seen in others)]
-    if not common:
+    in_all = frozenset(known[0]).intersection(*known[1:])
+    if not in_all:
         raise LstError(
             f"no class was seen by all of {', '.join(run.given for run in runs)}",
             "compare runs that have classes in common",
         )
-    return common
+    return [one for one in known[0] if one in in_all]
+
+
+class _Counts(NamedTuple):
+    """Training instances and images by category_id, if they are known."""
+
+    instances: Mapping[int, int] | None = None
+    images: Mapping[int, int] | None = None
 
 
 def _train_counts(
     runs: Sequence[Run], classes: Sequence[int], file: Path | None, progress: Progress
-) -> tuple[Mapping[int, int] | None, Mapping[int, int] | None, list[str]]:
-    """Training instances and images of the classes, if known, and what to say about them."""
+) -> tuple[_Counts, list[str]]:
+    """Counts of the classes, and what to say about them."""
     if file is not None:
         counts = read_train_counts(file, progress=progress)
         images = {one: counts.images.get(one, 0) for one in classes} if counts.images else None
-        return counts.instances, images, []
-    known = []
-    for run in runs:
-        if run.workspace is not None:
-            records = run.workspace.split.classes
-            known.append(
-                (
-                    {one.category_id: one.instances for one in records},
-                    {one.category_id: one.images for one in records},
-                )
-            )
+        return _Counts(counts.instances, images), []
+    known = [run.home.workspace.split.classes for run in runs if run.home]
     if not known:
-        return None, None, ["No bins: --train-counts says how many training instances there are."]
-    first = known[0][0]
-    differ = any(other[one] != first[one] for other, _ in known[1:] for one in classes)
+        note = "No bins: --train-counts says how many training instances there are."
+        return _Counts(), [note]
+    instances = [{one.category_id: one.instances for one in records} for records in known]
+    images = {one.category_id: one.images for one in known[0]}
+    if all(other[one] == instances[0][one] for other in instances[1:] for one in classes):
+        return _Counts(instances[0], images), []
     note = "The runs were trained on different annotations: bins are those of the first workspace."
-    return *known[0], [note] if differ else []
+    return _Counts(instances[0], images), [note]
 
 
 def _bins(runs: Sequence[Run]) -> tuple[Bin, ...]:
-    home = next((run.workspace for run in runs if run.workspace is not None), None)
-    return DEFAULT_BINS if home is None else parse_bins(home.settings().eval.bins)
+    home = next((run.home for run in runs if run.home), None)
+    return parse_bins(home.workspace.settings().eval.bins) if home else DEFAULT_BINS
 
 
-def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, frozenset[int]] | None:
+def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, frozenset[int]]:
     """Old and new classes, where all workspaces agree on them."""
     found = set()
     for run in runs:
-        if run.workspace is not None and run.phase is not None:
-            split = run.workspace.split
-            new = frozenset(split.groups[run.phase])
+        if run.home:
+            new = frozenset(run.home.workspace.split.groups[run.home.phase])
             found.add((frozenset(run.seen or ()) - new, new))
     if len(found) != 1:
-        return None
+        return {}
     [(old, new)] = found
-    if not old or not new or not (old | new) <= common:
-        return None
-    return {"old": old, "new": new}
+    return {"old": old, "new": new} if old and new and (old | new) <= common else {}
 
 
 def _score(
-    truth: GroundTruth, run: Run, name: str, iou_type: IouType, progress: Progress
+    truth: GroundTruth, run: Run, iou_type: IouType, progress: Progress
 ) -> tuple[ClassAp, int]:
     """AP of every class, and how many detections there were."""
-    progress = within(progress, f"{name}, ")
     matches = match_file(truth, run.source(), iou_type, progress=progress)
     measured = measure_matches(matches, progress=progress)
     resamples = draw_resamples(len(truth.image_ids), RESAMPLES)
@@ -366,15 +340,3 @@ def _score(
         resampled={"AP": measured.resampled, "AP50": AP50_FACTOR * lowest},
     )
     return ap, measured.given
-
-
-def _differences(first: Run, this: Run) -> tuple[Setting, ...]:
-    """In what two runs differ; nothing where one is a results file, or both are the same."""
-    if (
-        first.workspace is None
-        or first.phase is None
-        or this.workspace is None
-        or this.phase is None
-    ):
-        return ()
-    return find_differences((first.workspace, first.phase), (this.workspace, this.phase))

@@ -1,8 +1,8 @@
-"""Several sets of detections on the same images: what differs, and how surely.
+"""Several sets of detections on the same images: their differences, with paired intervals.
 
-All are scored on the same validation images and over the same classes. Images are drawn anew,
-the same ones for every set, so that what makes an image easy or hard for all of them cancels in
-the difference: its interval is much narrower than two intervals side by side let one think.
+All are scored on the same validation images and over the same classes. Images are resampled, the
+same ones for every set, so that what makes an image easy or hard for all of them cancels in the
+difference: its interval is much narrower than two intervals side by side suggest.
 
 Letters: B resamples, K classes, R sets of detections.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, get_args
+from itertools import compress
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,8 @@ from lst_cli.ap.metrics import Count, Fraction, Interval
 from lst_cli.phases.bins import Bin
 
 Change = Annotated[float, Field(ge=-1, le=1)]
-Threshold = Literal["AP", "AP50"]
-THRESHOLDS: tuple[Threshold, ...] = get_args(Threshold)
-What = Literal["all", "bin", "frequency", "phase"]
+Threshold = Literal["AP", "AP50"]  # AP over IoU 0.50 to 0.95, or at 0.50
+What = Literal["all", "bin", "frequency", "phase"]  # by what classes are chosen
 
 _FREQUENCIES = {"r": "APr", "c": "APc", "f": "APf"}
 
@@ -36,114 +36,64 @@ class _Record(BaseModel):
 
 
 class Estimate(_Record):
-    """AP of one set of detections over some classes.
+    """AP of one set of detections over some classes, with its 95 % interval."""
 
-    Attributes:
-        AP: The mean; None if no class has ground truth.
-        interval: Its 95 % interval over resampled images.
-    """
-
-    AP: Fraction | None
+    AP: Fraction | None  # None if no class has ground truth
     interval: Interval | None
 
 
 class Difference(_Record):
-    """AP of one set of detections minus that of the first, over some classes.
+    """AP of one set of detections minus that of the first, with its 95 % interval."""
 
-    Attributes:
-        AP: The difference; None if no class has ground truth.
-        interval: Its 95 % interval over the same resampled images.
-        clear: Whether the interval leaves 0 out.
-    """
-
-    AP: Change | None
+    AP: Change | None  # None if no class has ground truth
     interval: tuple[Change, Change] | None
-    clear: bool
+    clear: bool  # whether the interval excludes 0
 
 
 class ComparedRow(_Record):
-    """One set of classes.
+    """One set of classes."""
 
-    Attributes:
-        name: What tables call it; of a bin, the bin's name.
-        what: By what the classes are chosen.
-        threshold: AP over IoU 0.50 to 0.95, or at 0.50.
-        classes: How many they are.
-        with_ground_truth: Those of them that AP rests on.
-        estimates: One for each set of detections.
-        differences: One for each set of detections after the first.
-    """
-
-    name: str
+    name: str  # in tables; of a bin, the bin's name
     what: What
     threshold: Threshold
     classes: Count
     with_ground_truth: Count
-    estimates: tuple[Estimate, ...]
-    differences: tuple[Difference, ...]
+    estimates: tuple[Estimate, ...]  # one for each set of detections
+    differences: tuple[Difference, ...]  # one for each set of detections after the first
 
 
 class Setting(_Record):
-    """A setting that differs from the first run's.
-
-    Attributes:
-        key: Dotted, as `--set` takes it; or a plain word for what is no setting.
-        first: What it is in the first run.
-        this: What it is in this run.
-    """
+    """A setting that differs from the first run's; the key may be a plain word for no setting."""
 
     key: str
     first: str
     this: str
 
     def __str__(self) -> str:
-        """Tell it in a few words, as tables and sentences do."""
+        """Show it in a few words, as tables and sentences do."""
         return f"{self.key} {self.first} -> {self.this}"
 
 
 class ComparedRun(_Record):
-    """Where a set of detections came from.
+    """Where a set of detections came from: a workspace, or a results file, where None stands."""
 
-    Attributes:
-        name: What tables call it; no two are the same.
-        source: The workspace or the results file.
-        phase: The phase whose model found them; None for a results file.
-        classes: Classes that had been seen; None for a results file, which does not say.
-        detections: Detections given.
-        image_passes: Images that training showed, over all phases up to this one; None if not
-            known.
-        differs: In what the run differs from the first, where both are known.
-    """
-
-    name: str
-    source: str
+    name: str  # in tables; no two are the same
+    source: str  # the workspace or the results file
     phase: Count | None
-    classes: Count | None
+    classes: Count | None  # that had been seen
     detections: Count
-    image_passes: Count | None
-    differs: tuple[Setting, ...] = ()
+    image_passes: Count | None  # of all phases up to this one
+    differs: tuple[Setting, ...] = ()  # from the first run, where both are known
 
 
 class Comparison(_Record):
-    """Everything about a comparison: what `lst compare --json` prints.
-
-    Attributes:
-        format: Version of this schema.
-        iou_type: `segm` for masks, `bbox` for boxes.
-        annotations: The validation file.
-        images: Its images.
-        classes: Classes that all runs have seen.
-        resamples: How often images were resampled for the intervals.
-        runs: What is compared; differences are against the first.
-        rows: The numbers.
-        notes: What a reader should know.
-    """
+    """Everything about a comparison: what `lst compare --json` prints."""
 
     format: Literal[1] = 1
     iou_type: IouType
     annotations: str
     images: Count
-    classes: Count
+    classes: Count  # that all runs have seen
     resamples: Count
     runs: tuple[ComparedRun, ...]
     rows: tuple[ComparedRow, ...]
@@ -152,27 +102,15 @@ class Comparison(_Record):
 
 @dataclass(frozen=True, eq=False)
 class ClassAp:
-    """AP of every class for one set of detections.
+    """AP of every class for one set of detections; nan for no ground truth."""
 
-    Attributes:
-        ap: By threshold, shape (K,); nan for no ground truth.
-        resampled: By threshold, on resampled images, shape (B, K).
-    """
-
-    ap: Mapping[Threshold, NDArray[np.float64]]
-    resampled: Mapping[Threshold, NDArray[np.float64]]
+    ap: Mapping[Threshold, NDArray[np.float64]]  # (K,)
+    resampled: Mapping[Threshold, NDArray[np.float64]]  # (B, K)
 
 
 @dataclass(frozen=True)
 class ClassSet:
-    """Classes whose mean is compared.
-
-    Attributes:
-        name: See `ComparedRow`.
-        what: See `ComparedRow`.
-        columns: The classes.
-        threshold: See `ComparedRow`.
-    """
+    """Columns of the classes whose mean is compared; see `ComparedRow`."""
 
     name: str
     what: What
@@ -181,7 +119,7 @@ class ClassSet:
 
 
 def at_lowest_iou(matches: Matches) -> Matches:
-    """Leave of all hits those at IoU 0.50, so that any AP becomes a tenth of AP50.
+    """Keep of all hits those at IoU 0.50, so that any AP becomes a tenth of AP50.
 
     The bootstrap averages over ten thresholds; nine of them then give 0, at no cost.
     """
@@ -199,9 +137,9 @@ def choose_class_sets(
     frequencies: Sequence[str],
     train_instances: Mapping[int, int] | None,
     bins: Sequence[Bin],
-    groups: Mapping[str, frozenset[int]] | None = None,
+    groups: Mapping[str, frozenset[int]],
 ) -> list[ClassSet]:
-    """The rows of a comparison.
+    """Choose the rows of a comparison.
 
     Args:
         category_ids: The K classes.
@@ -214,58 +152,48 @@ def choose_class_sets(
     Returns:
         All classes, their AP50, the bins, LVIS's frequencies if any class has one, the groups.
     """
-    everything = tuple(range(len(category_ids)))
-    sets = [ClassSet("AP", "all", everything), ClassSet("AP50", "all", everything, "AP50")]
-    for each in bins if train_instances is not None else ():
-        inside = [
-            column
-            for column, one in enumerate(category_ids)
-            if each.contains((train_instances or {}).get(one, 0))
-        ]
-        sets.append(ClassSet(each.name, "bin", tuple(inside)))
-    for letter, name in _FREQUENCIES.items() if any(frequencies) else ():
-        inside = [column for column, one in enumerate(frequencies) if one == letter]
-        sets.append(ClassSet(name, "frequency", tuple(inside)))
-    for name, members in (groups or {}).items():
-        inside = [column for column, one in enumerate(category_ids) if one in members]
-        sets.append(ClassSet(name, "phase", tuple(inside)))
-    return sets
+    all_classes = [True] * len(category_ids)
+    chosen: list[tuple[str, What, list[bool]]] = [("AP", "all", all_classes)]
+    if train_instances is not None:
+        counts = [train_instances.get(one, 0) for one in category_ids]
+        chosen += [(one.name, "bin", [one.contains(count) for count in counts]) for one in bins]
+    if any(frequencies):
+        for letter, name in _FREQUENCIES.items():
+            chosen.append((name, "frequency", [one == letter for one in frequencies]))
+    for name, members in groups.items():
+        chosen.append((name, "phase", [one in members for one in category_ids]))
+    columns = range(len(category_ids))
+    sets = [ClassSet(name, what, tuple(compress(columns, some))) for name, what, some in chosen]
+    return [sets[0], replace(sets[0], name="AP50", threshold="AP50"), *sets[1:]]
 
 
 def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tuple[ComparedRow, ...]:
-    """Compare sets of detections over sets of classes.
+    """Compare R sets of detections, scored on the same resamples, over sets of classes."""
+    return tuple(_compare(found, one) for one in sets)
 
-    Args:
-        found: AP of each class for R sets of detections, on the same resamples.
-        sets: Which classes, see `choose_class_sets`.
-    """
-    rows = []
-    for one in sets:
-        columns, threshold = list(one.columns), one.threshold
-        means = [_mean(each.ap[threshold][columns]) for each in found]
-        resampled = [mean_over(each.resampled[threshold], columns) for each in found]
-        rows.append(
-            ComparedRow(
-                name=one.name,
-                what=one.what,
-                threshold=threshold,
-                classes=len(columns),
-                with_ground_truth=int((~np.isnan(found[0].ap[threshold][columns])).sum()),
-                estimates=tuple(
-                    _estimate(mean, values) for mean, values in zip(means, resampled, strict=True)
-                ),
-                differences=tuple(
-                    _difference(means[0], mean, resampled[0], values)
-                    for mean, values in zip(means[1:], resampled[1:], strict=True)
-                ),
+
+def _compare(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
+    columns, threshold = list(classes.columns), classes.threshold
+    known = ~np.isnan(found[0].ap[threshold][columns])
+    means = [_mean(each.ap[threshold][columns]) for each in found]
+    resampled = [mean_over(each.resampled[threshold], columns) for each in found]
+    return ComparedRow(
+        name=classes.name,
+        what=classes.what,
+        threshold=threshold,
+        classes=len(columns),
+        with_ground_truth=int(known.sum()),
+        estimates=tuple(
+            Estimate(
+                AP=mean, interval=_interval(values, mean, lowest=0.0) if tells(values) else None
             )
-        )
-    return tuple(rows)
-
-
-def _estimate(ap: float | None, resampled: NDArray[np.float64]) -> Estimate:
-    bounds = interval(resampled, ap) if tells(resampled) else None
-    return Estimate(AP=ap, interval=_within(bounds, 0.0, 1.0))
+            for mean, values in zip(means, resampled, strict=True)
+        ),
+        differences=tuple(
+            _difference(means[0], mean, resampled[0], values)
+            for mean, values in zip(means[1:], resampled[1:], strict=True)
+        ),
+    )
 
 
 def _difference(
@@ -274,22 +202,20 @@ def _difference(
     of_first: NDArray[np.float64],
     of_this: NDArray[np.float64],
 ) -> Difference:
-    difference = None if first is None or this is None else this - first
-    known = tells(of_first) or tells(of_this)
-    bounds = interval(of_this - of_first, difference) if known else None
-    bounds = _within(bounds, -1.0, 1.0)
-    return Difference(
-        AP=difference,
-        interval=bounds,
-        clear=bounds is not None and (bounds[0] > 0 or bounds[1] < 0),
-    )
+    change = None if first is None or this is None else this - first
+    bounds = None
+    if tells(of_first) or tells(of_this):
+        bounds = _interval(of_this - of_first, change, lowest=-1.0)
+    clear = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+    return Difference(AP=change, interval=bounds, clear=clear)
 
 
-def _within(
-    bounds: tuple[float, float] | None, lowest: float, highest: float
+def _interval(
+    values: NDArray[np.float64], center: float | None, lowest: float
 ) -> tuple[float, float] | None:
-    """Bounds where a value can be: an interval around one near the end may reach beyond."""
-    return None if bounds is None else (max(bounds[0], lowest), min(bounds[1], highest))
+    """The interval, cut where a value cannot be: one around a value near the end reaches beyond."""
+    bounds = interval(values, center)
+    return None if bounds is None else (max(bounds[0], lowest), min(bounds[1], 1.0))
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

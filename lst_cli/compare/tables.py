@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lst_cli.compare.paired import ComparedRow, ComparedRun, Comparison, Difference
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import Cell, Column, Table, bin_heading, format_value
 
 CLEAR = "*"
-"""The mark of a difference whose interval leaves 0 out."""
+"""The mark of a difference whose interval excludes 0."""
 
 SETTINGS_SHOWN = 12
-"""Of the settings that differ, so many are told in a sentence."""
+"""How many of the settings that differ are in a sentence."""
 
 NAMES = {"segm": "Mask", "bbox": "Box"}
 
 _IMAGE_PASSES = Column("image_passes", "image passes", "integer", description="in training")
+
+
+def row_name(row: ComparedRow) -> str:
+    """Name a set of classes as tables and plots do."""
+    # A spreadsheet takes what begins with = for a formula.
+    return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
 
 
 def compare_table(comparison: Comparison) -> Table:
@@ -30,26 +36,44 @@ def compare_table(comparison: Comparison) -> Table:
     ]
     for place, name in enumerate(names[1:]):
         heading = "difference" if len(names) == 2 else f"{name} minus {names[0]}"
-        columns += [
-            Column(f"difference({name})", heading, "change", _of(place, lambda one: one.AP)),
-            Column(f"low({name})", "from", "change", _of(place, lambda one: _bounds(one)[0])),
-            Column(f"high({name})", "to", "change", _of(place, lambda one: _bounds(one)[1])),
-            Column(
-                f"clear({name})",
-                "",
-                "text",
-                _of(place, lambda one: CLEAR if one.clear else ""),
-                description=f"{CLEAR}: the interval is all to one side of 0",
-            ),
-        ]
+        columns += _difference_columns(place, name, heading)
     return Table.of(
         _title(comparison),
         comparison.rows,
         columns,
-        f"AP in percent; differences in points, each minus the first. From and to: the 95 % "
-        f"interval of {comparison.resamples:,} times the images drawn anew, the same for both. "
-        f"{CLEAR} marks what leaves 0 out.",
+        "AP in percent; differences in points, each minus the first. From and to: the 95 % "
+        f"interval over {comparison.resamples:,} resamples of the images, the same for both. "
+        f"{CLEAR} marks intervals that exclude 0.",
     )
+
+
+def _difference_columns(place: int, name: str, heading: str) -> Iterator[Column]:
+    def of(get: Callable[[Difference], Cell]) -> Callable[[ComparedRow], Cell]:
+        return lambda row: get(row.differences[place])
+
+    yield Column(f"difference({name})", heading, "change", of(lambda one: one.AP))
+    yield Column(f"low({name})", "from", "change", of(lambda one: (one.interval or (None,))[0]))
+    yield Column(f"high({name})", "to", "change", of(lambda one: (one.interval or (None,))[-1]))
+    yield Column(
+        f"clear({name})",
+        "",
+        "text",
+        of(lambda one: CLEAR if one.clear else ""),
+        description=f"{CLEAR}: the interval is all to one side of 0",
+    )
+
+
+def runs_table(comparison: Comparison) -> Table:
+    """Make the table of what is compared."""
+    columns = (
+        Column("run", "run", "text", lambda run: run.name),
+        Column("phase", "phase", "phase"),
+        Column("classes", "classes seen", "integer"),
+        Column("detections", "detections", "integer"),
+        _IMAGE_PASSES,
+        Column("source", "source", "text"),
+    )
+    return Table.of("What is compared", comparison.runs, columns)
 
 
 def layout_table(comparison: Comparison) -> Table:
@@ -59,36 +83,38 @@ def layout_table(comparison: Comparison) -> Table:
         return lambda run: row.estimates[comparison.runs.index(run)].AP
 
     rows = sorted(comparison.rows, key=lambda one: one.what == "all")  # as in the paper
-    columns = (
-        Column("run", "run", "text", lambda run: run.name),
-        *(
-            Column(
-                f"AP({one.name})",
-                bin_heading(one.name) if one.what == "bin" else one.name,
-                get=ap(one),
-                classes=one.with_ground_truth,
-            )
-            for one in rows
-        ),
-        _IMAGE_PASSES,
-    )
+    columns = [
+        Column(
+            f"AP({one.name})",
+            bin_heading(one.name) if one.what == "bin" else one.name,
+            get=ap(one),
+            classes=one.with_ground_truth,
+        )
+        for one in rows
+    ]
+    run_column = Column("run", "run", "text", lambda run: run.name)
+    columns = [run_column, *columns, _IMAGE_PASSES]
     return Table.of(_title(comparison), comparison.runs, columns, "AP in percent.")
 
 
 def differences_table(comparison: Comparison) -> Table:
     """Make the table of differences from the first run, with a row for each set of classes."""
+
+    def text(place: int) -> Callable[[ComparedRow], str | None]:
+        return lambda row: _difference_text(row.differences[place])
+
     return Table.of(
         f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
         comparison.rows,
         (
             Column("row", "classes", "text", row_name),
             *(
-                Column(f"difference({run.name})", run.name, "change", _of(place, _difference))
+                Column(f"difference({run.name})", run.name, "change", text(place))
                 for place, run in enumerate(comparison.runs[1:])
             ),
         ),
-        f"Points. In brackets the 95 % interval of {comparison.resamples:,} times the images "
-        f"drawn anew, the same for both. {CLEAR} marks what leaves 0 out.",
+        f"Points. In brackets the 95 % interval over {comparison.resamples:,} resamples of the "
+        f"images, the same for both. {CLEAR} marks intervals that exclude 0.",
     )
 
 
@@ -127,25 +153,6 @@ def render_comparison_markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def runs_table(comparison: Comparison) -> Table:
-    """Make the table of what is compared."""
-    columns = (
-        Column("run", "run", "text", lambda run: run.name),
-        Column("phase", "phase", "phase"),
-        Column("classes", "classes seen", "integer"),
-        Column("detections", "detections", "integer"),
-        _IMAGE_PASSES,
-        Column("source", "source", "text"),
-    )
-    return Table.of("What is compared", comparison.runs, columns)
-
-
-def row_name(row: ComparedRow) -> str:
-    """Name a set of classes as tables and plots do."""
-    # A spreadsheet takes what begins with = for a formula.
-    return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
-
-
 def _title(comparison: Comparison) -> str:
     return (
         f"{NAMES[comparison.iou_type]} AP of the same {comparison.classes:,} classes in the same "
@@ -157,15 +164,7 @@ def _ap(place: int) -> Callable[[ComparedRow], float | None]:
     return lambda row: row.estimates[place].AP
 
 
-def _of(place: int, get: Callable[[Difference], Cell]) -> Callable[[ComparedRow], Cell]:
-    return lambda row: get(row.differences[place])
-
-
-def _bounds(difference: Difference) -> tuple[float | None, float | None]:
-    return difference.interval or (None, None)
-
-
-def _difference(difference: Difference) -> str | None:
+def _difference_text(difference: Difference) -> str | None:
     if difference.AP is None:
         return None
     text = format_value("change", difference.AP)

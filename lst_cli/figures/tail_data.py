@@ -64,10 +64,10 @@ def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
     given = [open_run(str(root)) for root in (workspace.root, *others)]
     runs = []
     for one in given:
-        if one.workspace is None or one.phase is None:
+        if one.home is None:
             raise LstError(f"{one.given} is no workspace", "--with DIR, a workspace")
-        with hints_for(one.workspace.root):
-            runs.append(_Run(one.workspace, one.phase, _load(one.workspace, one.phase)))
+        with hints_for(one.home.workspace.root):
+            runs.append(_Run(*one.home, _load(*one.home)))
     val = runs[0].workspace.split.val_at(runs[0].phase)
     for run in runs[1:]:
         other = run.workspace.split.val_at(run.phase)

@@ -65,16 +65,13 @@ def differences(
     ]
 
 
-def unused_sections(
-    settings: Settings | Mapping[str, Any], *, base: bool = True, later: bool = True
-) -> tuple[str, ...]:
+def unused_sections(mwg: bool, *, base: bool = True, later: bool = True) -> tuple[str, ...]:
     """Sections of the settings that a training does not read.
 
     Args:
-        settings: Settings, or a nested table of them.
+        mwg: Whether its settings ask for the generator.
         base: Whether it has a base phase, or is joint training.
         later: Whether it has phases after the base phase.
     """
-    table = settings.model_dump() if isinstance(settings, Settings) else settings
-    used = {"base": base, "step": later, "mwg": later and table.get("step", {}).get("mwg", False)}
+    used = {"base": base, "step": later, "mwg": later and mwg}
     return tuple(name for name, is_used in used.items() if not is_used)

@@ -81,7 +81,7 @@ class Job:
     @property
     def used(self) -> dict[str, Any]:
         """Settings that decide its weights and results, by dotted key, without the seed."""
-        unused = unused_sections(self.settings, later=self.kind == "lst")
+        unused = unused_sections(self.settings.step.mwg, later=self.kind == "lst")
         return {
             key: value
             for key, value in values(self.settings, "weights", "detections", "display").items()

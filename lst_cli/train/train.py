@@ -326,7 +326,7 @@ def next_training_command(workspace: Workspace) -> str | None:
 
 def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
     """Settings that decide about a phase and are not those it was begun with."""
-    unused = unused_sections(settings, base=before.phase == 0, later=before.phase > 0)
+    unused = unused_sections(settings.step.mwg, base=before.phase == 0, later=before.phase > 0)
     found = differences(completed(before), settings, "weights")
     return [one for one in found if one.key.partition(".")[0] not in unused]
 

@@ -142,7 +142,7 @@ def test_rows_are_all_classes_bins_frequencies_and_groups() -> None:
 
 
 def test_what_is_not_known_has_no_row() -> None:
-    sets = choose_class_sets((7, 3), ("", ""), None, parse_bins("=1"))
+    sets = choose_class_sets((7, 3), ("", ""), None, parse_bins("=1"), {})
     assert [one.name for one in sets] == ["AP", "AP50"]
 
 
