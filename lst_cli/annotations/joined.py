@@ -21,29 +21,17 @@ Table = TypeVar("Table", Images, Categories, Instances)
 
 @dataclass(frozen=True, eq=False)
 class JoinedDataset:
-    """The rows of one file behind those of another.
+    """The rows of one file behind those of another."""
 
-    Attributes:
-        parts: The files.
-        images: Images of all files.
-        categories: Classes of all files; ids and names may stand several times.
-        instances: Annotations of all files, their rows of images and classes shifted alike.
-        image_starts: Row of each file's first image.
-        instance_starts: Row of each file's first annotation.
-    """
-
-    parts: tuple[Dataset, ...]
+    parts: tuple[Dataset, ...]  # the files
     images: Images
-    categories: Categories
-    instances: Instances
-    image_starts: tuple[int, ...]
-    instance_starts: tuple[int, ...]
+    categories: Categories  # ids and names may stand several times
+    instances: Instances  # their rows of images and classes shifted alike
+    image_starts: tuple[int, ...]  # row of each file's first image
+    instance_starts: tuple[int, ...]  # row of each file's first annotation
 
     def read_segmentations(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
-        """Fetch segmentations as they stand in their files, see `lvis.read_segmentations`.
-
-        Args:
-            rows: Rows of `instances`, ascending.
+        """Fetch segmentations of ascending rows as they stand in their files.
 
         Raises:
             LstError: If a file cannot be read or an annotation has none.
@@ -56,25 +44,26 @@ class JoinedDataset:
 
 
 def join_datasets(parts: Sequence[Dataset]) -> JoinedDataset:
-    """Put files behind each other; a single one is taken as it is, without a copy.
-
-    Args:
-        parts: One file or more.
-    """
+    """Put one file or more behind each other; a single one is taken as it is, without a copy."""
     image_starts = _starts([len(part.images) for part in parts])
     category_starts = _starts([len(part.categories) for part in parts])
+    instances = [
+        replace(
+            part.instances,
+            image_index=part.instances.image_index + np.int32(image_start),
+            category_index=part.instances.category_index + np.int32(category_start),
+        )
+        if image_start or category_start
+        else part.instances
+        for part, image_start, category_start in zip(
+            parts, image_starts, category_starts, strict=True
+        )
+    ]
     return JoinedDataset(
         parts=tuple(parts),
         images=_stack([part.images for part in parts]),
         categories=_stack([part.categories for part in parts]),
-        instances=_stack(
-            [
-                _shifted(part.instances, image_start, category_start)
-                for part, image_start, category_start in zip(
-                    parts, image_starts, category_starts, strict=True
-                )
-            ]
-        ),
+        instances=_stack(instances),
         image_starts=image_starts,
         instance_starts=_starts([len(part.instances) for part in parts]),
     )
@@ -84,25 +73,14 @@ def _starts(lengths: Sequence[int]) -> tuple[int, ...]:
     return tuple(accumulate(lengths[:-1], initial=0))
 
 
-def _shifted(instances: Instances, images: int, categories: int) -> Instances:
-    if not images and not categories:
-        return instances
-    return replace(
-        instances,
-        image_index=instances.image_index + np.int32(images),
-        category_index=instances.category_index + np.int32(categories),
-    )
-
-
 def _stack(tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     columns: dict[str, Any] = {}
     for field in fields(tables[0]):
         values = [getattr(table, field.name) for table in tables]
-        columns[field.name] = (
-            list(chain.from_iterable(values))
-            if isinstance(values[0], list)
-            else np.concatenate(values)
-        )
+        if isinstance(values[0], list):
+            columns[field.name] = list(chain.from_iterable(values))
+        else:
+            columns[field.name] = np.concatenate(values)
     return type(tables[0])(**columns)

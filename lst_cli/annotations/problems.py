@@ -21,24 +21,17 @@ EXAMPLES = 5
 class Problem:
     """One kind of problem with all places where it was met.
 
-    Attributes:
-        severity: "error" must be fixed before training; "warning" may be what
-            the user wants; "info" only tells what will be done.
-        kind: A short name that scripts can rely on, such as "box-no-area".
-        message: One sentence with the count.
-        count: How many records or files it concerns.
-        examples: At most `EXAMPLES` of them.
-        hint: How to fix it, if one thing does.
-        where: The file or files it was found in.
+    An error must be fixed before training; a warning may be what the user wants; an info only
+    says what will be done.
     """
 
     severity: Severity
-    kind: str
-    message: str
-    count: int = 1
-    examples: tuple[str, ...] = ()
-    hint: str | None = None
-    where: str = ""
+    kind: str  # a short name that scripts can rely on, such as "box-no-area"
+    message: str  # one sentence with the count
+    count: int = 1  # of records or files
+    examples: tuple[str, ...] = ()  # at most `EXAMPLES`
+    hint: str | None = None  # how to fix it, if one thing does
+    where: str = ""  # the file or files it was found in
 
     @property
     def sentence(self) -> str:
@@ -72,7 +65,7 @@ def count_of(count: int, one: str, many: str) -> str:
 
 
 def incomplete(what: str, reasons: Sequence[str], hint: str | None) -> LstError:
-    """Make the error of a command that has done everything else: a script must notice.
+    """The error of a command that has done everything else: a script must notice.
 
     Args:
         what: What is missing in its output, and how much of it.

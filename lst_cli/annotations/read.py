@@ -8,62 +8,134 @@ own (`read_segmentations`).
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.dataset import (
-    Categories,
-    Dataset,
-    Images,
-    Instances,
-    Int64,
-    Layout,
-    huge_images,
-)
-from lst_cli.annotations.json_stream import BLOCK_SIZE, ListStream
-from lst_cli.annotations.records import (
-    ANNOTATIONS,
-    CATEGORIES,
-    IMAGES,
-    SEGMENTATIONS,
-    AnnotationColumns,
-    CategoryColumns,
-    ImageColumns,
-    RawSegmentation,
-)
-from lst_cli.annotations.segmentations import (
-    USABLE,
-    area_of,
-    examine,
-    parse_segmentation,
-)
+from lst_cli.annotations.json_stream import LVIS_HINT, Decoder, ListStream
+from lst_cli.annotations.records import RECORDS, Columns, RawSegmentation
+from lst_cli.annotations.segmentations import MOST_PIXELS, USABLE, area_of, examine
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent, stage
 
-__all__ = [
-    "Categories",
-    "Dataset",
-    "Images",
-    "Instances",
-    "Layout",
-    "RawSegmentation",
-    "huge_images",
-    "iter_segmentations",
-    "parse_segmentation",
-    "read_dataset",
-    "read_segmentations",
-]
+Int64 = npt.NDArray[np.int64]
+Layout = Literal["lvis-v0.5", "lvis-v1", "coco"]
+
+_FREQUENCIES = frozenset(("r", "c", "f"))
+_DECODERS: dict[str, Decoder] = {
+    key: msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+    for key, record in RECORDS.items()
+}
+_SEGMENTATIONS: Decoder = msgspec.json.Decoder(list[RawSegmentation])
 
 
-def read_dataset(
-    path: Path | str, *, progress: Progress = silent, block_size: int = BLOCK_SIZE
-) -> Dataset:
-    """Read an annotation file in one pass, leaving its segmentations out.
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a file, N rows in the file's order; texts are empty where it gives none."""
+
+    ids: Int64  # (N,)
+    heights: npt.NDArray[np.int32]  # as stated, in pixels, (N,)
+    widths: npt.NDArray[np.int32]
+    file_names: list[str]  # none in LVIS v1
+    coco_urls: list[str]
+    neg_category_ids: list[tuple[int, ...]]  # classes verified to be absent
+    not_exhaustive_category_ids: list[tuple[int, ...]]  # some objects may lack an annotation
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Categories:
+    """The classes of a file, C rows in the file's order."""
+
+    ids: Int64  # category_ids, (C,)
+    names: list[str]
+    frequencies: list[str]  # LVIS's bins: "r", "c" or "f"; empty where the file gives none
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The annotations of a file, M rows in the file's order.
+
+    Attributes:
+        ids: Annotation ids, shape (M,).
+        image_index: Row in `Images`, shape (M,).
+        category_index: Row in `Categories`, shape (M,).
+        boxes: Left, top, width and height in pixels, shape (M, 4). Where the file gives
+            none, the extent of the mask; NaN where there is no usable mask either.
+        areas: Areas of the masks as stated, in square pixels, shape (M,). Where the file
+            gives none, the area of the mask, or else of the box.
+        crowd: Whether the annotation stands for a group (COCO's iscrowd), shape (M,).
+        ignore: Whether a match with it is neither right nor wrong (LVIS's ignore), shape (M,).
+    """
+
+    ids: Int64
+    image_index: npt.NDArray[np.int32]
+    category_index: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.float64]
+    areas: npt.NDArray[np.float64]
+    crowd: npt.NDArray[np.bool_]
+    ignore: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def scored(self) -> npt.NDArray[np.bool_]:
+        """Which of them AP counts, shape (M,)."""
+        return ~self.crowd & ~self.ignore & (self.areas > 0) & (self.areas < np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One annotation file without its segmentations.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes, in hexadecimal.
+        layout: "coco" when no image has neg_category_ids or
+            not_exhaustive_category_ids; otherwise "lvis-v0.5" when any image
+            has a file_name, which LVIS v1 gave up, and "lvis-v1" when none has.
+        federated: Whether only some classes are annotated in an image, as in
+            both LVIS layouts. Without it every image is labelled exhaustively.
+        images: The images.
+        categories: The classes.
+        instances: The annotations.
+        unlisted: Ids of images that lack a federated list which others have; they count as
+            having an empty one.
+        computed: How often what the file does not give was computed: ("bbox", "mask"),
+            ("area", "mask") or ("area", "bbox"), and the number of annotations.
+        skipped: Rows of `instances` that `--skip-unusable` made crowds, by kind of fault.
+    """
+
+    path: Path
+    sha256: str
+    layout: Layout
+    federated: bool
+    images: Images
+    categories: Categories
+    instances: Instances
+    unlisted: tuple[int, ...] = ()
+    computed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+def huge_images(dataset: Dataset, pixels: int = MOST_PIXELS) -> Int64:
+    """Rows of the images that are said to have so many pixels, in which no mask can be drawn."""
+    return np.flatnonzero(dataset.images.heights.astype(np.int64) * dataset.images.widths >= pixels)
+
+
+def read_dataset(path: Path | str, *, progress: Progress = silent) -> Dataset:
+    """Read an annotation file (UTF-8 JSON) in one pass, leaving its segmentations out.
 
     What would make the columns meaningless is refused here: other things than
     numbers where numbers belong, ids that stand twice, annotations of images
@@ -71,84 +143,75 @@ def read_dataset(
     live with is left to `lst_cli.check.fields`. Where annotations have no box or
     no area, a second pass takes these from their masks; a box of four zeros is none.
 
-    Args:
-        path: An LVIS v0.5, LVIS v1 or COCO annotation file, UTF-8 JSON.
-        progress: Called with bytes read and bytes in the file.
-        block_size: Bytes read at once.
-
-    Returns:
-        The file's images, classes and annotations.
-
     Raises:
         LstError: Naming the file, the record and the field that is wrong.
     """
     path = Path(path)
-    images, categories, annotations = ImageColumns(), CategoryColumns(), AnnotationColumns()
-    columns: dict[str, ImageColumns | CategoryColumns | AnnotationColumns] = {
-        "images": images,
-        "categories": categories,
-        "annotations": annotations,
-    }
-    decoders = {"images": IMAGES, "categories": CATEGORIES, "annotations": ANNOTATIONS}
-    stream = ListStream(path, decoders, block_size=block_size, progress=progress, digest=True)
-    for key, first_row, records in stream:
+    columns = {key: Columns(record.__struct_fields__) for key, record in RECORDS.items()}
+    stream = ListStream(path, _DECODERS, progress=progress, digest=True)
+    for key, first, records in stream:
+        if key == "annotations":
+            _refuse_lengths(path, first, records)
         try:
             columns[key].extend(records)
         except OverflowError as error:
             raise LstError(
-                f"{path}: a number in {key} rows {first_row} to {first_row + len(records) - 1} "
+                f"{path}: a number in {key} rows {first} to {first + len(records) - 1} "
                 "has more than 64 bits",
                 "repair the file: ids and sizes are whole numbers below 2^63",
             ) from error
-    image_ids = _int64(images.ids)
-    category_ids = _int64(categories.ids)
-    annotation_ids = _int64(annotations.ids)
-    _refuse_duplicates(path, "image", image_ids)
-    _refuse_duplicates(path, "category", category_ids)
-    _refuse_duplicates(path, "annotation", annotation_ids)
-    heights, widths = _int64(images.heights), _int64(images.widths)
-    _refuse_sizes(path, image_ids, heights, widths)
+    images, categories, annotations = columns.values()
+    for kind, table in (("image", images), ("category", categories), ("annotation", annotations)):
+        _refuse_duplicates(path, kind, table["id"])
+    heights, widths = images["height"], images["width"]
+    _refuse_sizes(path, images["id"], heights, widths)
     instances = Instances(
-        ids=annotation_ids,
-        image_index=_rows_of(
-            path, "image", image_ids, _int64(annotations.image_ids), annotation_ids
-        ),
-        category_index=_rows_of(
-            path, "category", category_ids, _int64(annotations.category_ids), annotation_ids
-        ),
-        boxes=np.array(annotations.boxes, dtype=np.float64).reshape(-1, 4),
-        areas=np.array(annotations.areas, dtype=np.float64),
-        crowd=np.array(annotations.crowd, dtype=np.bool_),
-        ignore=np.array(annotations.ignore, dtype=np.bool_),
+        ids=annotations["id"],
+        image_index=_rows_of(path, "image", images, annotations),
+        category_index=_rows_of(path, "category", categories, annotations),
+        boxes=annotations["bbox"].reshape(-1, 4),
+        areas=annotations["area"],
+        crowd=annotations["iscrowd"],
+        ignore=annotations["ignore"],
     )
-    computed = _fill_from_masks(path, instances, heights, widths)
+    names = [name or "" for name in images["file_name"]]
+    absent, partial = images["neg_category_ids"], images["not_exhaustive_category_ids"]
+    federated = any(ids is not None for ids in absent + partial)
+    unlisted = [
+        image
+        for image, *lists in zip(images["id"].tolist(), absent, partial, strict=True)
+        if federated and None in lists
+    ]
+    # Of the two releases only the first has file names. Both have federated lists.
+    lvis: Layout = "lvis-v0.5" if any(names) else "lvis-v1"
     return Dataset(
         path=path,
         sha256=stream.sha256,
-        layout=_layout(images),
-        federated=images.federated,
+        layout=lvis if federated else "coco",
+        federated=federated,
         images=Images(
-            ids=image_ids,
+            ids=images["id"],
             heights=heights.astype(np.int32),
             widths=widths.astype(np.int32),
-            file_names=images.file_names,
-            coco_urls=images.coco_urls,
-            neg_category_ids=images.neg_category_ids,
-            not_exhaustive_category_ids=images.not_exhaustive_category_ids,
+            file_names=names,
+            coco_urls=[url or "" for url in images["coco_url"]],
+            neg_category_ids=[ids or () for ids in absent],
+            not_exhaustive_category_ids=[ids or () for ids in partial],
         ),
-        categories=Categories(category_ids, categories.names, categories.frequencies),
+        categories=Categories(
+            ids=categories["id"],
+            names=categories["name"],
+            # Another letter says nothing: the bin then follows from the training images.
+            frequencies=[one if one in _FREQUENCIES else "" for one in categories["frequency"]],
+        ),
         instances=instances,
-        unlisted=tuple(images.unlisted) if images.federated else (),
-        computed=computed,
+        unlisted=tuple(unlisted),
+        computed=_fill_from_masks(path, instances, heights, widths),
     )
 
 
 def read_segmentations(
-    path: Path | str,
-    rows: npt.NDArray[np.int64] | Sequence[int],
-    *,
-    progress: Progress = silent,
-    block_size: int = BLOCK_SIZE,
+    path: Path | str, rows: Int64 | Sequence[int], *, progress: Progress = silent
 ) -> list[bytes]:
     """Fetch the segmentations of some annotations, as they stand in the file.
 
@@ -157,78 +220,74 @@ def read_segmentations(
         rows: Rows of `Instances`, in any order, repeated or not.
         progress: Called with bytes read and bytes in the file; reading stops
             behind the last wanted row.
-        block_size: Bytes read at once.
 
     Returns:
         For each row the JSON text of its segmentation, for `parse_segmentation`.
 
     Raises:
         LstError: If the file cannot be read, has fewer annotations than a row
-            says, or has none of segmentation there.
+            says, or has no segmentation there.
     """
     path = Path(path)
-    wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
-    order = np.unique(wanted)
+    order, places = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
     if not len(order):
         return []
     if order[0] < 0:
         raise ValueError(f"rows begin at 0, got {order[0]}")
     found: list[bytes] = []
-    for first_row, records in iter_segmentations(path, progress=progress, block_size=block_size):
-        low, high = np.searchsorted(order, (first_row, first_row + len(records)))
-        for row in order[low:high].tolist():
-            record = records[row - first_row]
-            raw = bytes(record.segmentation)
-            if not raw:
-                raise LstError(
-                    f"{path}: annotation {record.id} has no segmentation",
-                    "give a file with instance masks, or remove the annotation",
-                )
-            found.append(raw)
-        if len(found) == len(order):
-            break
+    for _, record in _records_in(path, order, progress):
+        raw = bytes(record.segmentation)
+        if not raw:
+            raise LstError(
+                f"{path}: annotation {record.id} has no segmentation",
+                "give a file with instance masks, or remove the annotation",
+            )
+        found.append(raw)
     if len(found) < len(order):
         raise LstError(
             f"{path} has no annotation in row {order[len(found)]}",
-            "the file is not the one that was split; put the old file back or split anew",
+            "the file is not the one that was split; put the old file back or split again",
         )
-    return [found[index] for index in np.searchsorted(order, wanted).tolist()]
+    return [found[place] for place in places.tolist()]
 
 
 def iter_segmentations(
-    path: Path, *, progress: Progress = silent, block_size: int = BLOCK_SIZE
+    path: Path, *, progress: Progress = silent
 ) -> Iterator[tuple[int, list[RawSegmentation]]]:
     """Stream the ids and raw segmentations of all annotations.
 
     Yields:
-        The first row and its records, each with `id` and `segmentation`, the
-        latter empty where the file has none. The records are valid until the
-        next ones are asked for.
+        The first row and its records, the segmentation empty where the file has none. The
+        records are valid until the next ones are asked for.
 
     Raises:
         LstError: If the file cannot be read.
     """
     stream = ListStream(
         path,
-        {"annotations": SEGMENTATIONS},
-        block_size=block_size,
+        {"annotations": _SEGMENTATIONS},
         progress=stage(progress, f"masks of {path.name}"),
     )
-    for _, first_row, records in stream:
-        yield first_row, records
+    for _, first, records in stream:
+        yield first, records
+
+
+def _records_in(
+    path: Path, rows: Int64, progress: Progress = silent
+) -> Iterator[tuple[int, RawSegmentation]]:
+    """The records of some rows, ascending; reading stops behind the last."""
+    for first, records in iter_segmentations(path, progress=progress):
+        low, high = np.searchsorted(rows, (first, first + len(records)))
+        for row in rows[low:high].tolist():
+            yield row, records[row - first]
+        if high == len(rows):
+            return
 
 
 def _fill_from_masks(
     path: Path, instances: Instances, heights: Int64, widths: Int64
 ) -> dict[tuple[str, str], int]:
-    """Put in the boxes and areas that the file does not give.
-
-    Returns:
-        How many of which, see `Dataset.computed`.
-
-    Raises:
-        LstError: If the file cannot be read again.
-    """
+    """Put in the boxes and areas that the file does not give; returns `Dataset.computed`."""
     boxes, areas = instances.boxes, instances.areas
     zero = ~boxes.any(axis=1)
     boxes[zero] = np.nan
@@ -237,63 +296,56 @@ def _fill_from_masks(
     missing = np.flatnonzero(lacks_box | lacks_area)
     if not len(missing):
         return {}
-    for first_row, records in iter_segmentations(path):
-        low, high = np.searchsorted(missing, (first_row, first_row + len(records)))
-        for row in missing[low:high].tolist():
-            image = instances.image_index[row]
-            height, width = int(heights[image]), int(widths[image])
-            segmentation, fault, extent = examine(
-                bytes(records[row - first_row].segmentation), height, width
-            )
-            if segmentation is not None and fault in USABLE:
-                if np.isnan(boxes[row, 0]):
-                    left, top, right, bottom = extent
-                    boxes[row] = left, top, right - left, bottom - top
-                if np.isnan(areas[row]):
-                    areas[row] = area_of(segmentation, height, width)
+    for row, record in _records_in(path, missing):
+        image = instances.image_index[row]
+        height, width = int(heights[image]), int(widths[image])
+        segmentation, fault, extent = examine(bytes(record.segmentation), height, width)
+        if segmentation is not None and fault in USABLE:
+            if lacks_box[row]:
+                left, top, right, bottom = extent
+                boxes[row] = left, top, right - left, bottom - top
+            if lacks_area[row]:
+                areas[row] = area_of(segmentation, height, width)
     boxes[zero & np.isnan(boxes[:, 0])] = 0
     rest = np.isnan(areas)
     areas[rest] = boxes[rest, 2] * boxes[rest, 3]
-    told = ~instances.crowd & boxes.any(axis=1) & ~np.isnan(boxes[:, 0])
-    counts = {
-        ("bbox", "mask"): told & lacks_box,
-        ("area", "mask"): told & lacks_area & ~rest,
-        ("area", "bbox"): told & rest,
+    counted = ~instances.crowd & boxes.any(axis=1) & ~np.isnan(boxes[:, 0])
+    computed = {
+        ("bbox", "mask"): int((counted & lacks_box).sum()),
+        ("area", "mask"): int((counted & lacks_area & ~rest).sum()),
+        ("area", "bbox"): int((counted & rest).sum()),
     }
-    return {key: int(mask.sum()) for key, mask in counts.items() if mask.any()}
+    return {what: count for what, count in computed.items() if count}
 
 
-def _int64(column: array[int]) -> npt.NDArray[np.int64]:
-    return np.array(column, dtype=np.int64)
+def _refuse_lengths(path: Path, first: int, records: Sequence[Any]) -> None:
+    """See that boxes have four numbers, or none."""
+    if {len(record.bbox or ()) for record in records} <= {0, 4}:
+        return
+    for row, record in enumerate(records, first):
+        if record.bbox and len(record.bbox) != 4:
+            raise LstError(
+                f"{path}: annotation in row {row} (id {record.id}): field bbox has "
+                f"{len(record.bbox)} numbers; give four, or none",
+                LVIS_HINT,
+            )
 
 
-def _layout(images: ImageColumns) -> Layout:
-    # The one difference every file of the two releases shows. Federated fields
-    # are in both, and so are frequency and image_count.
-    if not images.federated:
-        return "coco"
-    return "lvis-v0.5" if any(images.file_names) else "lvis-v1"
-
-
-def _refuse_duplicates(path: Path, kind: str, ids: npt.NDArray[np.int64]) -> None:
+def _refuse_duplicates(path: Path, kind: str, ids: Int64) -> None:
     unique, counts = np.unique(ids, return_counts=True)
-    twice = unique[counts > 1]
-    if len(twice):
+    twice = unique[counts > 1].tolist()
+    if twice:
+        some = ", ".join(map(str, twice[:5])) + (", ..." if len(twice) > 5 else "")
         raise LstError(
             f"{path}: {len(twice)} {kind} id{'s stand' if len(twice) > 1 else ' stands'} more than "
-            f"once: {_some(twice)}",
+            f"once: {some}",
             f"give every {kind} an id of its own",
         )
 
 
-def _refuse_sizes(
-    path: Path,
-    ids: npt.NDArray[np.int64],
-    heights: npt.NDArray[np.int64],
-    widths: npt.NDArray[np.int64],
-) -> None:
-    limit = np.iinfo(np.int32).max
-    wrong = np.flatnonzero((heights < 1) | (widths < 1) | (heights > limit) | (widths > limit))
+def _refuse_sizes(path: Path, ids: Int64, heights: Int64, widths: Int64) -> None:
+    sides = np.stack((widths, heights))
+    wrong = np.flatnonzero(((sides < 1) | (sides > np.iinfo(np.int32).max)).any(axis=0))
     if len(wrong):
         row = wrong[0]
         raise LstError(
@@ -302,44 +354,18 @@ def _refuse_sizes(
         )
 
 
-def _rows_of(
-    path: Path,
-    kind: str,
-    ids: npt.NDArray[np.int64],
-    wanted: npt.NDArray[np.int64],
-    annotation_ids: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int32]:
-    """Turn ids into rows.
-
-    Raises:
-        LstError: If an annotation names an id that is not there.
-    """
+def _rows_of(path: Path, kind: str, table: Columns, annotations: Columns) -> npt.NDArray[np.int32]:
+    """Rows of the images or classes that annotations name by id."""
+    ids, wanted = table["id"], annotations[f"{kind}_id"]
     order = np.argsort(ids, kind="stable")
-    if len(ids):
-        place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-        rows = order[place]
-        unknown = np.flatnonzero(ids[rows] != wanted)
-    else:
-        rows = np.zeros(len(wanted), dtype=np.int64)
-        unknown = np.arange(len(wanted))
+    rows: Int64 = np.append(order, -1)[np.searchsorted(ids, wanted, sorter=order)]
+    unknown = np.flatnonzero(rows < 0) if not len(ids) else np.flatnonzero(ids[rows] != wanted)
     if len(unknown):
-        _refuse_unknown(path, kind, wanted[unknown], annotation_ids[unknown])
-    narrow: npt.NDArray[np.int32] = rows.astype(np.int32)
-    return narrow
-
-
-def _refuse_unknown(
-    path: Path, kind: str, ids: npt.NDArray[np.int64], annotation_ids: npt.NDArray[np.int64]
-) -> NoReturn:
-    what = "images" if kind == "image" else "categories"
-    raise LstError(
-        f"{path}: {len(ids)} annotation{'s name' if len(ids) > 1 else ' names'} {what} that are "
-        f"not in the file, the first: annotation {annotation_ids[0]} names {kind} {ids[0]}",
-        f"remove these annotations or add the {what}",
-    )
-
-
-def _some(ids: npt.NDArray[np.int64], most: int = 5) -> str:
-    return ", ".join(str(number) for number in ids[:most].tolist()) + (
-        ", ..." if len(ids) > most else ""
-    )
+        first, what = unknown[0], "images" if kind == "image" else "categories"
+        raise LstError(
+            f"{path}: {len(unknown)} annotation{'s name' if len(unknown) > 1 else ' names'} {what} "
+            f"that are not in the file, the first: annotation {annotations['id'][first]} names "
+            f"{kind} {wanted[first]}",
+            f"remove these annotations or add the {what}",
+        )
+    return rows.astype(np.int32)

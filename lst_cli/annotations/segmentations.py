@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import numpy as np
@@ -67,8 +67,8 @@ _FEW_NUMBERS = 10  # of a polygon whose area is computed
 _MOST_DIGITS = 7  # 35 bits: more than any image has pixels
 
 
-class _Runs(msgspec.Struct):
-    size: tuple[int, int]
+class _Runs(TypedDict):
+    size: Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]
     counts: str | list[int]
 
 
@@ -76,10 +76,7 @@ _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[list[float]] | _
 
 
 def parse_segmentation(raw: bytes) -> Segmentation:
-    """Decode the segmentation of one annotation.
-
-    Args:
-        raw: JSON text, as `lst_cli.annotations.read.read_segmentations` gives it.
+    """Decode the segmentation of one annotation, as `read_segmentations` gives it.
 
     Returns:
         Polygons, or an RLE as ``{"size": [height, width], "counts": ...}``.
@@ -90,11 +87,11 @@ def parse_segmentation(raw: bytes) -> Segmentation:
     Example:
         >>> parse_segmentation(b"[[1, 2, 3, 4, 5, 6.5]]")
         [[1.0, 2.0, 3.0, 4.0, 5.0, 6.5]]
-        >>> parse_segmentation(b'{"counts": [3, 1], "size": [2, 2]}')
+        >>> parse_segmentation(b'{"size": [2, 2], "counts": [3, 1]}')
         {'size': [2, 2], 'counts': [3, 1]}
     """
     try:
-        segmentation: list[list[float]] | _Runs = _DECODER.decode(raw)
+        segmentation: Segmentation = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = raw[:40].decode("utf-8", "replace") + ("..." if len(raw) > 40 else "")
         raise LstError(
@@ -102,8 +99,6 @@ def parse_segmentation(raw: bytes) -> Segmentation:
             f"({str(error).replace('`', '')})",
             "lst check names the annotation",
         ) from error
-    if isinstance(segmentation, _Runs):
-        return {"size": list(segmentation.size), "counts": segmentation.counts}
     return segmentation
 
 
@@ -129,13 +124,7 @@ def examine(
 ) -> tuple[Segmentation | None, SegmentationFault | None, Extent]:
     """Decode the segmentation of one annotation and say what is wrong with it, if anything.
 
-    Args:
-        raw: JSON text; empty if the annotation has no segmentation.
-        height: The image's height in pixels.
-        width: The image's width in pixels.
-
-    Returns:
-        What could be decoded; the fault and the extent, see `measure`.
+    The text is empty if the annotation has none; the fault and the extent are those of `measure`.
 
     Example:
         >>> examine(b"[[0, 1, 4, 1, 4, 4]]", 6, 6)
@@ -153,13 +142,7 @@ def examine(
 
 
 def draw_mask(segmentation: Segmentation, height: int, width: int) -> Rle:
-    """Rasterise a usable segmentation; polygons that enclose nothing are left out.
-
-    Args:
-        segmentation: One in which `find_fault` finds nothing that leaves no mask.
-        height: The image's height in pixels.
-        width: The image's width in pixels.
-    """
+    """Rasterise a usable segmentation; polygons that enclose nothing are left out."""
     from pycocotools import mask
 
     drawn: Rle
@@ -184,25 +167,14 @@ def area_of(segmentation: Segmentation, height: int, width: int) -> float:
     return float(mask.area(draw_mask(segmentation, height, width)))
 
 
-def find_fault(segmentation: Segmentation, height: int, width: int) -> SegmentationFault | None:
-    """Say what is wrong with a segmentation, if anything; see `measure`."""
-    return measure(segmentation, height, width)[0]
-
-
 def measure(
     segmentation: Segmentation, height: int, width: int
 ) -> tuple[SegmentationFault | None, Extent]:
     """Say what is wrong with a segmentation, if anything, and what it reaches.
 
-    Args:
-        segmentation: What `parse_segmentation` returned.
-        height: The image's height in pixels.
-        width: The image's width in pixels.
-
-    Returns:
-        The fault, or None; and the extent, which is not known of what is no mask. An RLE must be
-        of the image's size and its runs must fill it; polygons may leave the image by no more
-        than its size, since drawing takes time and memory by their length.
+    The extent is not known of what is no mask. An RLE must be of the image's size and its runs
+    must fill it; polygons may leave the image by no more than its size, since drawing takes time
+    and memory by their length.
     """
     if height * width >= MOST_PIXELS:
         return "huge-image", UNKNOWN
@@ -239,11 +211,8 @@ def decode_counts(counts: str) -> npt.NDArray[np.int64]:
     Each number is written in digits of five bits, lowest first, and from the
     third on as the difference to the number two before it.
 
-    Args:
-        counts: The compressed text.
-
     Returns:
-        The run lengths, int64, background first.
+        The run lengths, background first.
 
     Raises:
         ValueError: If the text is not such a list.

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from lst_cli.annotations.json_stream import TopListStream
+from lst_cli.annotations.json_stream import ListStream
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent
 
 RESULTS_HINT = (
-    "give a results file: a list of image_id, category_id, score, and bbox or segmentation"
+    "give a results file: a list of image_id, category_id, score, and bbox (x, y, width, height) "
+    "or segmentation (compressed RLE)"
 )
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -68,11 +69,10 @@ class ResultsFile:
             LstError: If the file cannot be read, or is not the one that was written.
         """
         decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
-        stream = TopListStream(
+        stream = ListStream(
             self.path,
-            "detections",
-            decoder,
-            hint=self.hint,
+            {"detections": decoder},
+            list_hint=self.hint,
             progress=self.progress,
             digest=bool(self.sha256),
         )

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from lst_cli.annotations.segmentations import (
     decode_counts,
-    find_fault,
+    measure,
     parse_segmentation,
     usable_polygons,
 )
@@ -88,7 +88,7 @@ def test_polygons_that_enclose_nothing_are_left_out() -> None:
     ],
 )
 def test_faults_are_told_by_kind(segmentation: Any, fault: str | None) -> None:
-    assert find_fault(segmentation, height=10, width=20) == fault
+    assert measure(segmentation, height=10, width=20)[0] == fault
 
 
 @settings(deadline=None, max_examples=150)
@@ -106,13 +106,13 @@ def test_compressed_runs_decode_to_the_mask_they_encode(mask: Any, repeat: int) 
     runs = decode_counts(encoded["counts"].decode())
     assert np.repeat(np.arange(len(runs)) % 2, runs).tolist() == tall.ravel(order="F").tolist()
     segmentation = {"size": list(tall.shape), "counts": encoded["counts"].decode()}
-    assert find_fault(segmentation, *tall.shape) == (None if tall.any() else "empty-mask")
+    assert measure(segmentation, *tall.shape)[0] == (None if tall.any() else "empty-mask")
 
 
 def test_a_cut_compressed_run_is_found() -> None:
     mask = np.zeros((40, 40), dtype=np.uint8, order="F")
     mask[3:33, 5:37] = 1
     text = coco_mask.encode(mask)["counts"].decode()
-    assert find_fault({"size": [40, 40], "counts": text}, 40, 40) is None
+    assert measure({"size": [40, 40], "counts": text}, 40, 40)[0] is None
     for end in range(len(text)):
-        assert find_fault({"size": [40, 40], "counts": text[:end]}, 40, 40) == "rle-counts"
+        assert measure({"size": [40, 40], "counts": text[:end]}, 40, 40)[0] == "rle-counts"
