@@ -1,19 +1,20 @@
 """The look of every plot: colours, sizes, and a figure that knows no global state.
 
-Figures are made through matplotlib's objects and drawn by Agg, so that nothing
-here changes what a caller's own plots look like, and no display is needed.
-matplotlib is imported when the first figure is made: `lst report --help` has no
-use for it.
+Figures are made through matplotlib's objects and drawn by Agg, so that nothing here changes what
+a caller's own plots look like, and no display is needed. matplotlib is imported when the first
+figure is made: `lst report --help` does not use it.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lst_cli.display.fonts import FONT, choose_fonts
 from lst_cli.text import printable_lines
@@ -27,21 +28,13 @@ PAPER_PAD = 0.04  # inches around axes: a page has margins of its own
 
 @dataclass(frozen=True)
 class Letters:
-    """Sizes of letters in points of 1/72 inch.
-
-    Attributes:
-        title: Above axes.
-        label: Beside axes.
-        tick: Along axes, the smallest.
-        legend: In legends and remarks.
-        pad: Between title and axes.
-    """
+    """Font sizes, in points of 1/72 inch."""
 
     title: float
     label: float
-    tick: float
+    tick: float  # the smallest
     legend: float
-    pad: float
+    pad: float  # between title and axes
 
 
 PAGE_LETTERS = Letters(title=10.5, label=9, tick=8.5, legend=8.5, pad=9)
@@ -51,32 +44,18 @@ PAPER_LETTERS = Letters(title=8, label=7.5, tick=7, legend=7.5, pad=5)
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a plot; blue and orange stay apart for every kind of colour vision.
-
-    Attributes:
-        name: "light" or "dark".
-        background: Behind everything.
-        ink: Titles and the most important line.
-        muted: Axes, ticks, remarks.
-        grid: Lines that help the eye and must not catch it.
-        band: Every other phase's background.
-        old: What earlier phases learned.
-        new: What this phase learned.
-        plain: A quantity before anything was done to it.
-        ramp: Rarest to most frequent: warm colours for few instances, cool
-            ones for many, the strongest at both ends.
-    """
+    """The colours of a plot; blue and orange stay apart for every kind of colour vision."""
 
     name: str
     background: str
-    ink: str
-    muted: str
+    ink: str  # titles and the most important line
+    muted: str  # axes, ticks, remarks
     grid: str
-    band: str
-    old: str
-    new: str
-    plain: str
-    ramp: tuple[str, ...]
+    band: str  # every other phase's background
+    old: str  # what earlier phases learned
+    new: str  # what this phase learned
+    plain: str  # a quantity before anything was done to it
+    ramp: tuple[str, ...]  # rarest to most frequent; the strongest colours at both ends
 
 
 LIGHT = Theme(
@@ -108,8 +87,8 @@ DARK = Theme(
 def ramp_colours(theme: Theme, count: int) -> list[str]:
     """Spread the rare-to-frequent colours over any number of bins.
 
-    The rarer half, and the middle one, is warm; the rest is cool. The two are
-    never mixed, which would give a grey that means neither.
+    The rarer half, and the middle one, is warm; the rest is cool. The two are never mixed, which
+    would give a grey that means neither.
 
     Example:
         >>> ramp_colours(LIGHT, 3)
@@ -124,28 +103,17 @@ def ramp_colours(theme: Theme, count: int) -> list[str]:
 
 
 def _spread(colours: Sequence[str], count: int) -> list[str]:
-    found = []
-    for index in range(count):
-        position = index * (len(colours) - 1) / max(count - 1, 1)
-        left = min(int(position), len(colours) - 2)
-        found.append(_mix(colours[left], colours[left + 1], position - left))
-    return found
-
-
-def _mix(first: str, second: str, share: float) -> str:
-    pairs = zip(bytes.fromhex(first[1:]), bytes.fromhex(second[1:]), strict=True)
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+    places = np.linspace(0, len(colours) - 1, count)
+    channels = np.array([list(bytes.fromhex(one[1:])) for one in colours]).T  # (3, colours)
+    mixed = np.array([np.interp(places, range(len(colours)), one) for one in channels]).round()
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in mixed.T.astype(int)]
 
 
 def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: float = 0.1) -> Any:
     """Make an empty figure that lays itself out and draws with Agg.
 
-    Args:
-        width: Pixels at scale 1.
-        height: Pixels at scale 1.
-        theme: Its colours.
-        scale: Pixels of the image per pixel of the page; 2 is sharp on any screen.
-        pad: Around axes, in inches.
+    It measures `width` x `height` pixels on the page, and its image `scale` times as many: 2 is
+    sharp on any screen. `pad` is the space around axes, in inches.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -159,6 +127,12 @@ def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: flo
     )
     FigureCanvasAgg(figure)
     return figure
+
+
+def add_heading(figure: Any, theme: Theme, text: str) -> None:
+    """Write a title over all panels of a figure."""
+    bold = {"color": theme.ink, "fontsize": 11.5, "fontweight": "bold"}
+    figure.suptitle(text, x=0.012, ha="left", **bold)
 
 
 def count_in_whole_numbers(axis: Any) -> None:
@@ -178,18 +152,11 @@ def style_axes(
 ) -> None:
     """Give axes their title and labels, and take away all that carries no information."""
     axes.set_facecolor(theme.background)
-    axes.set_title(
-        title,
-        loc="left",
-        color=theme.ink,
-        fontfamily=FONT,
-        fontsize=letters.title,
-        fontweight="bold",
-        pad=letters.pad,
-    )
-    label = {"color": theme.muted, "fontfamily": FONT, "fontsize": letters.label}
-    axes.set_xlabel(x_label, labelpad=0.55 * letters.pad, **label)
-    axes.set_ylabel(y_label, labelpad=0.55 * letters.pad, **label)
+    bold = {"color": theme.ink, "fontsize": letters.title, "fontweight": "bold"}
+    axes.set_title(title, loc="left", pad=letters.pad, **bold)
+    label = {"color": theme.muted, "fontsize": letters.label, "labelpad": 0.55 * letters.pad}
+    axes.set_xlabel(x_label, **label)
+    axes.set_ylabel(y_label, **label)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(theme.muted)
@@ -214,35 +181,35 @@ def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **pla
     Where labels are names of the user's, `handles` have to be given: matplotlib leaves out, of
     those it finds by itself, whatever begins with an underscore.
     """
-    from matplotlib.font_manager import FontProperties
-
-    legend = target.legend(
-        frameon=False,
-        labelcolor=theme.ink,
-        prop=FontProperties(family=FONT, size=letters.legend),
-        **{"handlelength": 1.6, **placing},
-    )
+    look = {"frameon": False, "labelcolor": theme.ink, "fontsize": letters.legend}
+    legend = target.legend(**look, **{"handlelength": 1.6, **placing})
     legend.set_zorder(10)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is no formula
         text.set_text(printable_lines(text.get_text()).replace(r"\$", "$"))
 
 
+def no_formula(text: str) -> str:
+    """Escape dollar signs, between which matplotlib reads a formula."""
+    return text.replace("$", r"\$")
+
+
+def draw_line(axes: Any, points: Iterable[tuple[float, float | None]], **look: Any) -> None:
+    """Draw a line through (x, AP) in percent; a place without an AP has no point."""
+    known = [(x, 100 * value) for x, value in points if value is not None]
+    # A line without points pushes the axes aside unless it is not clipped: matplotlib takes it
+    # to lie at the figure's corner.
+    axes.plot([x for x, _ in known], [y for _, y in known], clip_on=not known, **look)
+
+
 @dataclass(frozen=True)
 class LineStyle:
-    """How the line of one run looks; no two of a figure differ in colour alone.
-
-    Attributes:
-        colour: Of line and marks.
-        dashes: Of the line, as matplotlib takes them.
-        marker: Shape of the marks.
-        filled: Whether the marks are.
-    """
+    """How the line of one run looks; no two of a figure differ in colour alone."""
 
     colour: str
-    dashes: Any
+    dashes: Any  # as matplotlib takes them
     marker: str
-    filled: bool
+    filled: bool  # whether the markers are
 
 
 MOST_LINES = 6
@@ -250,12 +217,7 @@ MOST_LINES = 6
 
 
 def line_styles(theme: Theme, count: int) -> list[LineStyle]:
-    """Give every run of a figure a look that is told apart in grey too.
-
-    Args:
-        theme: Its colours.
-        count: Runs, at most `MOST_LINES`.
-    """
+    """Give every run of a figure, `MOST_LINES` at most, a look that can be told apart in grey."""
     known = (
         LineStyle(theme.old, "solid", "o", filled=True),
         LineStyle(theme.new, (0, (4, 1.6)), "^", filled=False),
@@ -268,15 +230,10 @@ def line_styles(theme: Theme, count: int) -> list[LineStyle]:
 
 
 def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
-    """Mark which classes each phase brings, on axes with the class order on x.
+    """Mark which classes each phase brings, on axes over the ranks 1 to K.
 
-    Every other phase lies on a band, borders are thin lines, and the phase's
-    name stands above its band where there is room for it.
-
-    Args:
-        axes: Axes over ranks 1 to K, already given its limits.
-        theme: Its colours.
-        sizes: Classes of each phase, base first.
+    Every other phase lies on a band, borders are thin lines, and the phase's name and `sizes`,
+    its number of classes, stand above its band where there is room.
     """
     total = sum(sizes)
     left = 0.5
@@ -299,7 +256,6 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
                 ha="center",
                 va="top",
                 color=theme.muted,
-                fontfamily=FONT,
                 fontsize=8,
                 linespacing=1.25,
                 zorder=5,
@@ -309,7 +265,7 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
 
 @contextmanager
 def any_letter() -> Iterator[None]:
-    """Draw a letter that the font lacks as an empty box, without a word; tables have it."""
+    """Draw a letter that no font has as an empty box, without a warning; tables have it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
@@ -327,11 +283,7 @@ def render(figure: Any) -> bytes:
 
 
 def render_pdf(figure: Any) -> bytes:
-    """Draw a figure to PDF, its letters as letters; the same figure always gives the same bytes.
-
-    Args:
-        figure: Of `make_figure`; it is drawn by Agg as before afterwards.
-    """
+    """Draw a figure to PDF, its letters as letters; the same figure always gives the same bytes."""
     import matplotlib
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 

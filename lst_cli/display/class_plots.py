@@ -17,6 +17,7 @@ from lst_cli.display.canvas import (
     PAPER_WIDTH,
     Letters,
     Theme,
+    add_heading,
     add_legend,
     count_in_whole_numbers,
     make_figure,
@@ -24,7 +25,6 @@ from lst_cli.display.canvas import (
     shade_phases,
     style_axes,
 )
-from lst_cli.display.fonts import FONT
 from lst_cli.display.records import ReplayBalance, ReportClass
 
 WIDE_SIZE = (1080, 360)
@@ -35,12 +35,7 @@ RANK = "classes in class order, most frequent first (rank)"
 def plot_class_counts(
     classes: Sequence[ReportClass], theme: Theme = LIGHT, scale: float = 2.0
 ) -> bytes:
-    """Draw training instances and images of every class, with the borders of the phases.
-
-    Args:
-        classes: All classes in class order.
-        theme: Colours.
-        scale: Image pixels per page pixel.
+    """Draw training instances and images of all classes, in class order, with the phases' borders.
 
     Returns:
         A PNG of `WIDE_SIZE` times `scale`, log scale.
@@ -49,18 +44,12 @@ def plot_class_counts(
     axes = figure.subplots()
     style_axes(axes, theme, "Training instances and images of each class", RANK, "count (log)")
     instances = [record.instances for record in classes]
-    _log_counts(axes, theme, phase_sizes(classes), max(instances, default=1))
+    # Room for the names of the phases above the tallest class.
+    _log_axis(axes, len(classes), max(instances, default=1), room=8)
+    shade_phases(axes, theme, phase_sizes(classes))
+    area = {"fill": True, "facecolor": theme.old, "alpha": 0.35}
     edges = _edges(len(classes))
-    axes.stairs(
-        instances,
-        edges,
-        baseline=0.5,
-        fill=True,
-        facecolor=theme.old,
-        alpha=0.35,
-        label="instances",
-        zorder=2,
-    )
+    axes.stairs(instances, edges, baseline=0.5, **area, label="instances", zorder=2)
     axes.stairs(instances, edges, baseline=None, color=theme.old, linewidth=1.4, zorder=3)
     many = len(classes) > 100
     axes.plot(
@@ -84,39 +73,28 @@ def plot_replay_balance(
 ) -> bytes:
     """Draw instances per seen class without and with balanced replay, a panel a phase.
 
-    The paper's Fig. 3: without replay the old classes outnumber the new ones by
-    orders of magnitude; in D_t the two stand level.
-
-    Args:
-        balances: At least one phase.
-        theme: Colours.
-        scale: Image pixels per page pixel.
+    The paper's Fig. 3: without replay the old classes outnumber the new ones by orders of
+    magnitude; in D_t both have about as many.
 
     Returns:
-        A PNG `WIDE_SIZE` wide and as high as its rows of panels need, times `scale`.
+        A PNG of `replay_size` times `scale`.
     """
     figure = make_figure(*replay_size(len(balances)), theme, scale)
-    figure.suptitle(
-        "Instances per class in each phase's training set",
-        x=0.012,
-        ha="left",
-        color=theme.ink,
-        fontfamily=FONT,
-        fontsize=11.5,
-        fontweight="bold",
-    )
+    add_heading(figure, theme, "Instances per class in each phase's training set")
     _draw_balances(figure, theme, balances, PAGE_LETTERS, min(len(balances), 3))
     return render(figure)
+
+
+def replay_size(phases: int) -> tuple[int, int]:
+    """Give the page size of the replay plot for a number of phases."""
+    rows = -(-phases // 3)
+    return WIDE_SIZE[0], REPLAY_ROW * rows + 95 + (60 if rows == 1 else 0)
 
 
 def compose_replay_balance(
     balances: Sequence[ReplayBalance], theme: Theme = LIGHT, scale: float = 2.0
 ) -> Any:
-    """Lay out the same for a paper, `PAPER_WIDTH` wide and without a heading of its own.
-
-    Returns:
-        The figure, to be rendered.
-    """
+    """Lay out the same for a paper, `PAPER_WIDTH` wide and without a heading of its own."""
     columns = 2 if len(balances) == 4 else min(len(balances), 3)
     width = PAPER_WIDTH if columns > 1 else COLUMN_WIDTH
     height = 150 * -(-len(balances) // columns) + (40 if columns > 1 else 80)
@@ -134,42 +112,29 @@ def _draw_balances(
 ) -> None:
     rows = -(-len(balances) // columns)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    highest = max((max(one.before, default=1) for one in balances), default=1)
-    highest = max(highest, *(max(one.after, default=1) for one in balances))
+    highest = max(value for one in balances for value in (1, *one.before, *one.after))
     for index, axes in enumerate(grid.flat):
         if index >= len(balances):
             axes.set_axis_off()
             continue
-        _draw_balance(axes, theme, balances[index], highest, letters, first=index == 0)
+        _draw_balance(axes, theme, balances[index], highest, letters)
         if index % columns:
             axes.set_ylabel("")
         if index + columns < len(balances):
             axes.set_xlabel("")
-    legend_columns = 3 if columns > 1 or letters is PAGE_LETTERS else 1
     add_legend(
         figure,
         theme,
         letters,
+        handles=[patch for patch in grid.flat[0].patches if patch.get_label()],
         loc="outside lower center",
-        ncols=legend_columns,
+        ncols=3 if columns > 1 or letters is PAGE_LETTERS else 1,
         columnspacing=2.0,
     )
 
 
-def replay_size(phases: int) -> tuple[int, int]:
-    """Give the page size of the replay plot for a number of phases."""
-    rows = -(-phases // 3)
-    return WIDE_SIZE[0], REPLAY_ROW * rows + 95 + (60 if rows == 1 else 0)
-
-
 def _draw_balance(
-    axes: Any,
-    theme: Theme,
-    balance: ReplayBalance,
-    highest: float,
-    letters: Letters,
-    *,
-    first: bool,
+    axes: Any, theme: Theme, balance: ReplayBalance, highest: float, letters: Letters
 ) -> None:
     new = len(balance.before) - balance.old
     title = f"Phase {balance.phase}: {balance.old:,} old, {new:,} new classes"
@@ -179,34 +144,19 @@ def _draw_balance(
     style_axes(axes, theme, title, rank, "instances (log)", letters)
     edges = _edges(len(balance.before))
     _log_axis(axes, len(balance.before), highest)
-    axes.stairs(
-        balance.before,
-        edges,
-        baseline=0.5,
-        fill=True,
-        facecolor=theme.plain,
-        edgecolor="none",
-        label="all images of the seen classes" if first else None,
-        zorder=2,
-    )
+    area = {"fill": True, "facecolor": theme.plain, "edgecolor": "none"}
+    every = "all images of the seen classes"
+    axes.stairs(balance.before, edges, baseline=0.5, **area, label=every, zorder=2)
     for start, end, colour, name in (
-        (0, balance.old, theme.old, "in D_t, old classes"),
-        (balance.old, len(balance.after), theme.new, "in D_t, new classes"),
+        (0, balance.old, theme.old, "in $D_t$, old classes"),
+        (balance.old, len(balance.after), theme.new, "in $D_t$, new classes"),
     ):
-        if end <= start:
-            continue
-        axes.stairs(
-            [max(value, 0.5) for value in balance.after[start:end]],
-            edges[start : end + 1],
-            baseline=None,
-            color=colour,
-            linewidth=1.3 if len(edges) > 100 else 2.0,
-            label=name.replace("D_t", "$D_t$") if first else None,
-            zorder=3,
-        )
-    axes.axvline(
-        balance.old + 0.5, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1
-    )
+        if end > start:
+            values = [max(value, 0.5) for value in balance.after[start:end]]
+            look = {"color": colour, "linewidth": 1.3 if len(edges) > 100 else 2.0, "label": name}
+            axes.stairs(values, edges[start : end + 1], baseline=None, **look, zorder=3)
+    border = {"color": theme.muted, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+    axes.axvline(balance.old + 0.5, **border, zorder=1)
 
 
 def phase_sizes(classes: Sequence[ReportClass]) -> list[int]:
@@ -221,21 +171,15 @@ def _edges(count: int) -> list[float]:
     return [rank + 0.5 for rank in range(count + 1)]
 
 
-def _log_axis(axes: Any, count: int, highest: float) -> None:
+def _log_axis(axes: Any, count: int, highest: float, room: float = 2) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     axes.set_xlim(0.5, max(count, 1) + 0.5)
     count_in_whole_numbers(axes.xaxis)
     axes.set_yscale("log")
     axes.minorticks_off()
-    axes.set_ylim(0.5, max(highest, 10) * 2)
-    powers = [10**power for power in range(7) if 10**power <= max(highest, 10) * 1.5]
+    highest = max(highest, 10)
+    axes.set_ylim(0.5, highest * room)
+    powers = [10**power for power in range(7) if 10**power <= highest * 1.5]
     axes.yaxis.set_major_locator(FixedLocator(powers))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def _log_counts(axes: Any, theme: Theme, sizes: Sequence[int], highest: float) -> None:
-    _log_axis(axes, sum(sizes), highest)
-    # Room for the names of the phases above the tallest class.
-    axes.set_ylim(0.5, max(highest, 10) * 8)
-    shade_phases(axes, theme, sizes)

@@ -18,21 +18,16 @@ from lst_cli.text import printable
 
 FONT = "DejaVu Sans"  # ships with matplotlib, so plots are the same everywhere
 
-_MOST_FONTS = 1000  # that are looked at; TeX brings some thousands
-_USELESS = ("lastresort", "adobeblank")  # have a box, or nothing, for every letter
-_JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # say how their neighbours look; are never seen themselves
+_MOST_FONTS = 1000  # that are searched; TeX brings some thousands
+_USELESS = ("lastresort", "adobeblank")  # these have a box, or nothing, for every letter
+_JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # invisible: they say how their neighbours look
 
 
 def short_name(name: str, longest: int, category_id: int | None = None) -> str:
-    r"""A name as it is drawn: one line, not too long, and without boxes for missing letters.
+    r"""A name as it is drawn: one line, `longest` letters at most, and each in some font.
 
-    Args:
-        name: The name, of a class as a rule.
-        longest: How many letters it may have; of a longer one the end is cut off.
-        category_id: Its class, drawn instead of a name that no font has all letters of.
-
-    Returns:
-        The name; `#12` for class 12; without a class, the name with question marks.
+    Instead of a name with a letter that no font has, the id of its class is drawn, `#12`; without
+    an id, the name with question marks.
 
     Example:
         >>> short_name("a  very\nlong name", 10)
@@ -50,52 +45,39 @@ def short_name(name: str, longest: int, category_id: int | None = None) -> str:
 
 
 def pieces_of(text: str) -> list[tuple[str, Path]]:
-    """Cut a text into pieces that one font each can draw; most texts are one piece.
-
-    Args:
-        text: Of `short_name`.
-    """
+    """Cut a text of `short_name` into pieces that one font each can draw; mostly it is one."""
     whole = _font_with(text)
     if whole is not None:
         return [(text, whole)]
-    pieces: list[tuple[str, Path]] = []
+    pieces = [("", plot_font())]
     for letter in text:
-        last = pieces[-1] if pieces else ("", plot_font())
-        if letter in _JOINERS or _has(last[1], letter):
-            font = last[1]
+        before, font = pieces[-1]
+        if letter in _JOINERS or _has(font, letter):
+            pieces[-1] = (before + letter, font)
         else:
-            font = _font_with(letter) or plot_font()
-        if pieces and font == last[1]:
-            pieces[-1] = (last[0] + letter, font)
-        else:
-            pieces.append((letter, font))
-    return pieces
+            pieces.append((letter, _font_with(letter) or plot_font()))
+    return [one for one in pieces if one[0]]
 
 
 def families(text: str) -> list[str]:
-    """The fonts that matplotlib draws a text with: its own first, then others for what it lacks."""
-    from matplotlib import font_manager
+    """The fonts that matplotlib draws a text with: `FONT`, then others for what it lacks."""
+    from matplotlib.font_manager import fontManager
 
     names = [FONT]
-    for _, path in pieces_of(text):
-        if path == plot_font():
-            continue
-        known = {entry.fname: entry.name for entry in font_manager.fontManager.ttflist}
-        if str(path) not in known:
-            font_manager.fontManager.addfont(str(path))
-            known[str(path)] = font_manager.fontManager.ttflist[-1].name
-        names.append(known[str(path)])
-    return list(dict.fromkeys(names))
+    for path in dict.fromkeys(str(path) for _, path in pieces_of(text) if path != plot_font()):
+        known = {entry.fname: entry.name for entry in fontManager.ttflist}
+        if path not in known:
+            fontManager.addfont(path)
+        names.append(known.get(path, fontManager.ttflist[-1].name))
+    return names
 
 
 def choose_fonts(figure: Any) -> None:
-    """Give every text of a figure fonts that have its letters."""
+    """Give every text of a figure `FONT`, and fonts that have the letters it lacks."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        names = [FONT] if text.get_text().isascii() else families(text.get_text())
-        if len(names) > 1:
-            text.set_fontfamily(names)
+        text.set_fontfamily(families(text.get_text()))
 
 
 @cache
@@ -150,6 +132,6 @@ def _letters(font: Path) -> NDArray[np.uint32]:
     try:
         face = FT2Font(str(font))
         known = face.get_charmap() if face.scalable else {}
-    except Exception:  # damaged, or of a kind that is not known
+    except Exception:  # damaged, or of an unknown kind
         known = {}
     return np.sort(np.fromiter(known, dtype=np.uint32, count=len(known)))

@@ -40,18 +40,15 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def escape_markdown(text: str) -> str:
-    """Make text show as it is in Markdown, in a table cell too.
-
-    Line ends become spaces: a cell, a heading and a list item are one line.
-    """
+    """Make text show as it is in Markdown, on one line: a cell, a heading, a list item."""
     return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(printable(text).split())).replace("&", "&amp;")
 
 
 def escape_latex(text: str) -> str:
     r"""Make text show as it is in LaTeX's text mode.
 
-    A quotation mark becomes two apostrophes: the real one needs another font
-    encoding than LaTeX has by default.
+    A quotation mark becomes two apostrophes: the real one needs another font encoding than LaTeX's
+    default.
 
     Example:
         >>> escape_latex("R&D 100%_a")
@@ -73,23 +70,28 @@ def render_markdown(table: Table) -> str:
 
 
 def render_csv(table: Table) -> str:
-    """Render a table as CSV for programs.
+    """Render a table as CSV for programs; headings are the rows' keys.
 
-    AP is times 100 as in the other tables, but not rounded to one decimal; what
-    is missing is an empty cell. A column that rests on its own number of classes
-    is followed by that number. Headings are the rows' keys.
+    AP is times 100 as in the other tables, but not rounded to one decimal; what is missing is an
+    empty cell. A column with its own number of classes is followed by that number.
     """
-    keys: list[tuple[str, Column | None]] = []
+
+    def value(column: Column, cell: Cell) -> str:
+        if column.kind in ("ap", "change") and isinstance(cell, (int, float)):
+            return f"{100 * cell:.4f}"
+        return "" if cell is None else str(cell)
+
+    columns = []
     for column in table.columns:
-        keys.append((column.key, column))
+        columns.append(column)
         if column.classes_key is not None:
-            keys.append((column.classes_key, None))
-    rows = ([_csv_value(column, row.get(key)) for key, column in keys] for row in table.rows)
-    return write_csv([key for key, _ in keys], rows)
+            columns.append(Column(column.classes_key, "", "integer"))
+    rows = ([value(one, row.get(one.key)) for one in columns] for row in table.rows)
+    return write_csv([one.key for one in columns], rows)
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write lines of CSV in which no cell is a formula; every CSV file goes through here."""
+    """Write lines of CSV in which no cell is a formula; all CSV files are written by this."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerows([escape_csv(cell) for cell in line] for line in (head, *rows))
@@ -99,7 +101,7 @@ def write_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def escape_csv(text: str) -> str:
     """Put an apostrophe before text that a spreadsheet would take for a formula.
 
-    Whoever needs the text itself removes an apostrophe that =, +, - or @ follows.
+    To get the text back, remove an apostrophe that is followed by =, +, - or @.
 
     Example:
         >>> escape_csv("=1+1"), escape_csv("-1.5"), escape_csv("a=b")
@@ -109,21 +111,18 @@ def escape_csv(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def _csv_value(column: Column | None, value: Cell) -> str:
-    if value is None:
-        return ""
-    if column is not None and column.kind in ("ap", "change") and not isinstance(value, str):
-        return f"{100 * value:.4f}"
-    return str(value)
-
-
 def render_latex(table: Table, label: str) -> str:
     """Render a table as a LaTeX float over both columns in booktabs style.
 
-    Args:
-        table: What to render.
-        label: The label to refer to it by, in plain letters.
+    `label` is what the text refers to it by, in plain letters.
     """
+
+    def line(cells: Iterable[str], command: str = "") -> str:
+        shown = (escape_latex(cell) for cell in cells)
+        if command:
+            shown = (f"\\{command}{{{cell}}}" if cell else "" for cell in shown)
+        return "    " + " & ".join(shown) + r" \\"
+
     lines = [
         r"\begin{table*}[t]",
         r"  \centering",
@@ -133,16 +132,12 @@ def render_latex(table: Table, label: str) -> str:
         f"  \\label{{{label}}}",
         f"  \\begin{{tabular}}{{{''.join('l' if c.is_text else 'r' for c in table.columns)}}}",
         r"    \toprule",
-        "    " + " & ".join(escape_latex(column.heading) for column in table.columns) + r" \\",
+        line(column.heading for column in table.columns),
     ]
     if table.counts_classes:
-        cells = [f"\\textit{{{escape_latex(text)}}}" if text else "" for text in table.class_line()]
-        lines.append("    " + " & ".join(cells) + r" \\")
+        lines.append(line(table.class_line(), "textit"))
     lines.append(r"    \midrule")
-    for index, row in enumerate(table.texts()):
-        cells = [escape_latex(text) for text in row]
-        if table.marks(index):
-            cells = [f"\\textbf{{{text}}}" for text in cells]
-        lines.append("    " + " & ".join(cells) + r" \\")
+    for place, row in enumerate(table.texts()):
+        lines.append(line(row, "textbf" if table.marks(place) else ""))
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table*}"]
     return "\n".join(lines) + "\n"

@@ -2,63 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.run_lengths import decode_counts
+from lst_cli.display.records import PanelObject, Segmentation
+from lst_cli.errors import LstError
+
+Mask = NDArray[np.bool_]
 
 _MUCH_LARGER = 4  # in pixels; up to this an image's masks are drawn whole and reduced
 
 
-def decode_mask(
-    segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Decode a COCO segmentation.
+def mask_of(
+    one: PanelObject, size: tuple[int, int], title: str, shown: tuple[int, int] | None = None
+) -> Mask:
+    """Give the mask of an object, its box if it has none.
 
     Args:
-        segmentation: An RLE, compressed or not, or a list of polygons.
-        size: (width, height) of the image, in pixels.
+        one: The object.
+        size: (width, height) of the image.
+        title: What to call the image in an error.
+        shown: (width, height) that the image is shown at; by default its own.
 
     Returns:
-        Shape (height, width).
+        Shape (height, width) of what is shown.
 
     Raises:
-        ValueError: If it is neither, or was made for an image of another size.
+        LstError: If the mask cannot be decoded.
     """
-    from pycocotools import mask as coco_mask
+    shown = shown or size
+    if one.segmentation is None:
+        x, y, wide, high = one.box
+        mask = np.zeros(size[::-1], dtype=bool)
+        mask[round(y) : round(y + high), round(x) : round(x + wide)] = True
+        return resize_mask(mask, shown)
+    try:
+        return show_mask(one.segmentation, size, shown)
+    except ValueError as error:
+        message = f"cannot draw a mask of {one.label} on {title}: {error}"
+        raise LstError(message, "lst check") from error
 
-    mask: NDArray[np.bool_] = coco_mask.decode(_run_lengths(segmentation, size)).astype(bool)
-    return mask
 
-
-def show_mask(
-    segmentation: Mapping[str, Any] | Sequence[Sequence[float]],
-    size: tuple[int, int],
-    shown: tuple[int, int],
-) -> NDArray[np.bool_]:
-    """Decode a COCO segmentation at the size it is shown at.
+def show_mask(segmentation: Segmentation, size: tuple[int, int], shown: tuple[int, int]) -> Mask:
+    """Decode the mask of an image of one (width, height) at another that it is shown at.
 
     Of an image that is much larger only the pixels that are shown are looked up: a scan has
     hundreds of times as many, and each of its objects a mask.
 
-    Args:
-        segmentation: As `decode_mask` takes it.
-        size: (width, height) of the image.
-        shown: (width, height) that it is shown at.
-
-    Returns:
-        Shape of `shown`, (height, width).
-
     Raises:
-        ValueError: As `decode_mask`.
+        ValueError: If it is no segmentation, or was made for an image of another size.
     """
+    from pycocotools import mask as coco_mask
+
     width, height = size
+    lengths = _run_lengths(segmentation, size)
     if width * height <= _MUCH_LARGER * shown[0] * shown[1]:
-        return resize_mask(decode_mask(segmentation, size), shown)
-    edges = np.cumsum(decode_counts(_run_lengths(segmentation, size)["counts"]))
+        return resize_mask(coco_mask.decode(lengths).astype(bool), shown)
+    edges = np.cumsum(decode_counts(lengths["counts"]))
     if not len(edges) or edges[-1] != width * height:
         raise ValueError(f"the runs of its mask do not fill {[height, width]}")
     xs = ((np.arange(shown[0]) + 0.5) * width / shown[0]).astype(np.int64)
@@ -73,30 +77,26 @@ def show_mask(
     return mask
 
 
-def _run_lengths(
-    segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: tuple[int, int]
-) -> dict[str, Any]:
+def _run_lengths(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
     width, height = size
     try:
-        if isinstance(segmentation, Mapping):
-            if [int(side) for side in segmentation["size"]] != [height, width]:
-                raise ValueError(f"mask of size {segmentation['size']} on {[height, width]}")
-            if not isinstance(segmentation["counts"], (str, bytes)):
-                return dict(coco_mask.frPyObjects(dict(segmentation), height, width))
-            counts = segmentation["counts"]
-            return {
-                "size": [height, width],
-                "counts": counts.encode("ascii") if isinstance(counts, str) else counts,
-            }
-        polygons = [list(polygon) for polygon in segmentation]
-        return dict(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+        if not isinstance(segmentation, Mapping):
+            polygons = [list(polygon) for polygon in segmentation]
+            return dict(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+        if [int(side) for side in segmentation["size"]] != [height, width]:
+            raise ValueError(f"mask of size {segmentation['size']} on {[height, width]}")
+        counts = segmentation["counts"]
+        if not isinstance(counts, (str, bytes)):
+            return dict(coco_mask.frPyObjects(dict(segmentation), height, width))
+        counts = counts.encode("ascii") if isinstance(counts, str) else counts
+        return {"size": [height, width], "counts": counts}
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a segmentation: {error}") from error
 
 
-def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     """Bring a mask to another (width, height)."""
     from PIL import Image
 
@@ -105,21 +105,18 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
 
 
-def outline_of(mask: NDArray[np.bool_], thickness: int = 2) -> NDArray[np.bool_]:
-    """Give the pixels of a mask within so many of its border."""
-    inside = mask
-    for _ in range(thickness):
-        padded = np.pad(inside, 1)
-        inside = (
-            inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        )
-    return mask & ~inside
+def outline_of(mask: Mask, thickness: int = 2) -> Mask:
+    """Give the pixels of a mask within so many of its border or the image's."""
+    return mask & _grow(~mask, thickness, outside=True)
 
 
-def ring_around(mask: NDArray[np.bool_], thickness: int = 2) -> NDArray[np.bool_]:
+def ring_around(mask: Mask, thickness: int = 2) -> Mask:
     """Give the pixels outside a mask within so many of its border."""
-    grown = mask
-    for _ in range(thickness):
-        padded = np.pad(grown, 1)
-        grown = grown | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    return grown & ~mask
+    return ~mask & _grow(mask, thickness, outside=False)
+
+
+def _grow(mask: Mask, steps: int, *, outside: bool) -> Mask:
+    for _ in range(steps):
+        padded = np.pad(mask, 1, constant_values=outside)
+        mask = mask | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return mask

@@ -1,7 +1,7 @@
 """Images with what was found in them, for a report beside what is there.
 
-Drawn with Pillow and numpy alone. Small images are enlarged until masks and
-labels can be read, large ones reduced until a page can hold a dozen of them.
+Drawn with Pillow and numpy. Small images are enlarged until masks and labels can be read, large
+ones reduced until a page can hold a dozen of them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import colorsys
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import cache, wraps
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lst_cli.display.fonts import pieces_of, short_name
-from lst_cli.display.masks import outline_of, show_mask
+from lst_cli.display.masks import Mask, mask_of, outline_of
 from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
@@ -38,7 +38,7 @@ LARGEST_PICTURE = 1280
 """The same for an image that is looked at by itself."""
 
 MOST_DRAWN = 300
-"""Of more objects in an image the surest are drawn."""
+"""Of more objects in an image the most confident are drawn."""
 
 GAP = 8  # between the two halves of a panel, in pixels
 
@@ -48,8 +48,8 @@ _PICTURE_FONT_SHARE = 1 / 50  # a picture has a screen to itself
 _SMALLEST_FONT = 12
 _LONGEST = 22  # letters of a label's name
 
-# Bright enough to stand out on photographs and apart from each other. Labels are
-# written beside each mask, so no reader needs to tell them by colour alone.
+# Bright enough to stand out on photographs and apart from each other. Labels are written beside
+# each mask, so that no reader depends on colour alone.
 _COLOURS = (
     (0, 158, 235),
     (247, 144, 30),
@@ -62,7 +62,7 @@ _COLOURS = (
     (170, 200, 60),
     (200, 150, 110),
 )
-# What the second, third, ... object of a class has in hue and lightness beside the first.
+# How the first, second, third, ... object of a class differs in hue and lightness from its colour.
 _SHADES = (
     (0.0, 0.0),
     (0.07, -0.12),
@@ -74,35 +74,29 @@ _SHADES = (
 )
 
 Colour = tuple[int, int, int]
-P = ParamSpec("P")
+"""RGB, 0 to 255."""
+
+Box = tuple[float, float, float, float]
 
 
-def _told(draw: Callable[Concatenate[Panel, P], bytes]) -> Callable[Concatenate[Panel, P], bytes]:
-    """Tell in one sentence why a picture cannot be drawn, so that the others can be."""
-
-    @wraps(draw)
-    def told(panel: Panel, /, *args: P.args, **kwargs: P.kwargs) -> bytes:
-        try:
-            return draw(panel, *args, **kwargs)
-        except LstError:
-            raise
-        except Exception as error:  # of Pillow's, an unusual image or font
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise LstError(f"cannot draw {panel.title}: {reason}", "lst check --decode") from error
-
-    return told
+@contextmanager
+def _errors_named(panel: Panel) -> Iterator[None]:
+    """Say in one sentence why a picture cannot be drawn, so that the others can be."""
+    try:
+        yield
+    except LstError:
+        raise
+    except Exception as error:  # of Pillow's, an unusual image or font
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LstError(f"cannot draw {panel.title}: {reason}", "lst check --decode") from error
 
 
-@_told
 def draw_panel(panel: Panel) -> bytes:
     """Draw ground truth (left) beside predictions (right) on the same image.
 
     A class has the same colour on both sides, and each of its objects a shade of it. A label
     that would cover another is moved, and left out where there is no room; the mask stays.
 
-    Args:
-        panel: The image and its objects.
-
     Returns:
         A JPEG.
 
@@ -111,29 +105,25 @@ def draw_panel(panel: Panel) -> bytes:
     """
     from PIL import Image
 
-    picture = open_image(panel)
-    size = display_size(picture.size)
-    font_size = max(_SMALLEST_FONT, round(size[0] * _FONT_SHARE))
-    canvas = picture.resize(size, Image.Resampling.LANCZOS)
-    labels = [one.label for one in (*panel.ground_truth, *panel.predictions)]
-    halves = [
-        _draw_objects(canvas, choose_colours(objects, labels), picture.size, font_size, panel.title)
-        for objects in (panel.ground_truth, panel.predictions)
-    ]
-    # Mid grey is quiet on a light page and on a dark one; JPEG has no transparency.
-    both = Image.new("RGB", (2 * size[0] + GAP, size[1]), (128, 134, 144))
-    both.paste(halves[0], (0, 0))
-    both.paste(halves[1], (size[0] + GAP, 0))
-    return _jpeg(both)
+    with _errors_named(panel):
+        picture = open_image(panel)
+        width, height = display_size(picture.size)
+        canvas = picture.resize((width, height), Image.Resampling.LANCZOS)
+        labels = [one.label for one in (*panel.ground_truth, *panel.predictions)]
+        # Mid grey is quiet on a light page and on a dark one; JPEG has no transparency.
+        both = Image.new("RGB", (2 * width + GAP, height), (128, 134, 144))
+        for left, objects in ((0, panel.ground_truth), (width + GAP, panel.predictions)):
+            coloured = choose_colours(objects, labels)
+            font_size = round(width * _FONT_SHARE)
+            half = _draw_objects(canvas, coloured, picture.size, font_size, panel.title)
+            both.paste(half, (left, 0))
+        return _jpeg(both)
 
 
-@_told
 def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
-    """Draw predictions alone, in the manner of `draw_panel` but larger and with boxes.
+    """Draw predictions alone, like `draw_panel` but larger and with boxes.
 
-    Args:
-        panel: The image and its predictions.
-        comment: Kept in the file; `read_comment` finds it again.
+    The comment is kept in the file; `read_comment` finds it again.
 
     Returns:
         A JPEG.
@@ -143,18 +133,16 @@ def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
     """
     from PIL import Image
 
-    picture = open_image(panel)
-    size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
-    canvas = picture.resize(size, Image.Resampling.LANCZOS)
-    drawn = _draw_objects(
-        canvas,
-        choose_colours(panel.predictions, [one.label for one in panel.predictions]),
-        picture.size,
-        max(_SMALLEST_FONT, round(max(size) * _PICTURE_FONT_SHARE)),
-        panel.title,
-        boxes=True,
-    )
-    return _jpeg(drawn, comment)
+    with _errors_named(panel):
+        picture = open_image(panel)
+        size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
+        canvas = picture.resize(size, Image.Resampling.LANCZOS)
+        coloured = choose_colours(panel.predictions, [one.label for one in panel.predictions])
+        font_size = round(max(size) * _PICTURE_FONT_SHARE)
+        return _jpeg(
+            _draw_objects(canvas, coloured, picture.size, font_size, panel.title, boxes=True),
+            comment,
+        )
 
 
 def read_comment(path: Path) -> str:
@@ -164,7 +152,7 @@ def read_comment(path: Path) -> str:
     try:
         with open_regular(path) as opened, Image.open(opened, formats=["JPEG"]) as file:
             comment = file.info.get("comment", b"")
-    except Exception:  # of bytes that are no picture of ours the decoders raise every kind
+    except Exception:  # of other bytes than our pictures' the decoders raise every kind
         return ""
     return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
 
@@ -188,10 +176,8 @@ def display_size(
     """
     longest = max(size)
     target = min(max(longest, smallest), largest)
-    return (
-        max(1, round(size[0] * target / longest)),
-        max(1, round(size[1] * target / longest)),
-    )
+    width, height = (max(1, round(side * target / longest)) for side in size)
+    return width, height
 
 
 def open_image(panel: Panel) -> Image:
@@ -214,9 +200,8 @@ def choose_colours(
 ) -> list[tuple[PanelObject, Colour]]:
     """Give each object a colour: a class its own, and the objects of a class shades of it.
 
-    Args:
-        objects: The objects; of more than `MOST_DRAWN` the surest are kept.
-        labels: Names of all classes that are drawn, in an order that decides their colours.
+    Of more than `MOST_DRAWN` objects the most confident are kept. `labels` are the classes of all
+    that is drawn, in an order that decides their colours.
     """
     names = {name: number for number, name in enumerate(dict.fromkeys(labels))}
     seen: Counter[str] = Counter()
@@ -246,27 +231,22 @@ def _draw_objects(
     *,
     boxes: bool = False,
 ) -> Image:
+    """Draw objects of an image of `size` on what is shown of it."""
     from PIL import Image, ImageDraw
 
     factor = canvas.size[0] / size[0]
-    pixels = np.asarray(canvas, dtype=np.float32).copy()  # (H, W, 3)
+    pixels = np.array(canvas, dtype=np.float32)  # (H, W, 3)
     # Large objects first: what lies on them stays visible.
     by_size = sorted(objects, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
     outlines = []
     for one, colour in by_size:
         if one.segmentation is None:
             continue
-        try:
-            shown = show_mask(one.segmentation, size, canvas.size)
-        except ValueError as error:
-            raise LstError(
-                f"cannot draw a mask of {one.label} on {title}: {error}", "lst check"
-            ) from error
+        shown = mask_of(one, size, title, canvas.size)
         part = _extent(shown)
         shown = shown[part]
-        pixels[part][shown] = (
-            pixels[part][shown] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
-        )
+        inside = pixels[part][shown]
+        pixels[part][shown] = inside * (1 - _FILL) + np.array(colour, np.float32) * _FILL
         outlines.append((part, outline_of(shown), colour))
     for part, outline, colour in outlines:
         pixels[part][outline] = colour
@@ -274,23 +254,21 @@ def _draw_objects(
     draw = ImageDraw.Draw(image)
     for one, colour in by_size:
         if boxes or one.segmentation is None:
-            # Where there is a mask the box is the lesser news.
+            # Where there is a mask the box matters less.
             width = 1 if one.segmentation else 2
             draw.rectangle(_scale_box(one.box, factor), outline=colour, width=width)
-    _draw_labels(draw, image.size, objects, factor, font_size)
+    _draw_labels(draw, image.size, objects, factor, max(font_size, _SMALLEST_FONT))
     return image
 
 
-def _extent(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+def _extent(mask: Mask) -> tuple[slice, slice]:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _scale_box(
-    box: tuple[float, float, float, float], factor: float
-) -> tuple[float, float, float, float]:
+def _scale_box(box: Box, factor: float) -> Box:
     x, y, width, height = (side * factor for side in box)
     return x, y, x + max(width, 1), y + max(height, 1)
 
@@ -302,8 +280,8 @@ def _draw_labels(
     factor: float,
     font_size: int,
 ) -> None:
-    taken: list[tuple[float, float, float, float]] = []
-    # The surest predictions first, then the largest objects: they get the room.
+    taken: list[Box] = []
+    # The most confident predictions first, then the largest objects: they get the room.
     order = sorted(
         objects, key=lambda pair: (-(pair[0].score or 0), -pair[0].box[2] * pair[0].box[3])
     )
@@ -330,17 +308,16 @@ def _label_text(one: PanelObject) -> str:
 
 
 def _find_place(
-    box: tuple[float, float, float, float],
-    label: tuple[float, float],
-    size: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
+    box: Box, label: tuple[float, float], size: tuple[int, int], taken: Sequence[Box]
 ) -> tuple[float, float] | None:
     """Find room for a label: above its box, in it, below it, or along its sides."""
     left, top, right, bottom = box
     width, height = label
+    if width > size[0] or height > size[1]:
+        return None
     middle = (left + right - width) / 2
     centre = (top + bottom - height) / 2
-    wanted = [
+    for wanted in (
         (left, top - height),
         (left, top),
         (left, bottom),
@@ -350,17 +327,15 @@ def _find_place(
         (middle, centre),
         (right, centre),
         (left - width, centre),
-    ]
-    for x, y in wanted:
-        x = min(max(x, 0), size[0] - width)
-        y = min(max(y, 0), size[1] - height)
-        if x < 0 or y < 0:
-            continue
-        free = all(
+    ):
+        x, y = (
+            min(max(place, 0), whole - side)
+            for place, whole, side in zip(wanted, size, label, strict=True)
+        )
+        if all(
             x >= other[2] or x + width <= other[0] or y >= other[3] or y + height <= other[1]
             for other in taken
-        )
-        if free:
+        ):
             return round(x), round(y)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -20,29 +21,21 @@ Kind = Literal["text", "phase", "id", "integer", "number", "ap", "change", "shar
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table: its key in a row, its heading, and how its values are read and shown.
 
-    Attributes:
-        key: Where its value stands in a row.
-        heading: What it is called, as plain text.
-        kind: How its values are formatted; ``ap`` and ``change`` are fractions
-            printed times 100 with one decimal, ``change`` with its sign;
-            ``phase`` 0 is printed as "base"; an ``id`` has no commas; a
-            ``number`` has one decimal, a ``share`` of 1 has two.
-        get: Reads the value from a record; by default its attribute `key`.
-        classes: How many classes with ground truth its numbers rest on in the
-            last row, to be printed beside the heading; None where the question
-            does not arise.
-        classes_key: Where a row keeps that number for itself; a cell that
-            rests on another number of classes than the heading says so.
-        get_classes: Reads that number from a record.
-        description: What it means, in a few words.
+    `get` reads the value from a record, by default its attribute `key`. `kind` formats it: ``ap``
+    and ``change`` are fractions printed times 100 with one decimal, ``change`` with its sign;
+    ``phase`` 0 is printed as "base"; an ``id`` has no commas; a ``number`` has one decimal, a
+    ``share`` of 1 has two.
     """
 
     key: str
     heading: str
     kind: Kind = "ap"
     get: Callable[[Any], Cell] | None = field(default=None, compare=False)
+    # How many classes with ground truth the last row's number is a mean of, printed below the
+    # heading; None where there is no such number. Rows may keep their own: under which key, and
+    # how it is read from a record. A cell says so where it differs from the heading's.
     classes: int | None = None
     classes_key: str | None = None
     get_classes: Callable[[Any], int | None] | None = field(default=None, compare=False)
@@ -58,10 +51,10 @@ class Column:
         return format_value(self.kind, row.get(self.key))
 
     def own_classes(self, row: Mapping[str, Cell]) -> str:
-        """Give the number of classes that a cell rests on, where it is not that of the heading.
+        """Give the number of classes behind a cell where it is not that of the heading, else "".
 
-        In an early phase a bin holds only some of its classes, and an AP over 20
-        of them is not an AP over 300.
+        In an early phase a bin holds only some of its classes, and an AP over 20 of them cannot be
+        compared with an AP over 300.
         """
         own = row.get(self.classes_key or "")
         known = row.get(self.key) is not None and own is not None
@@ -77,21 +70,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and what their columns mean.
-
-    Attributes:
-        title: What the table shows, as a caption.
-        columns: The columns, left to right.
-        rows: One dict a row; a key that is missing counts as None.
-        remark: How to read it, one or two sentences; may be empty.
-        result: Whether the last row is the outcome, and stands out. The best value of a column
-            is not marked: the rows above score fewer classes.
-    """
+    """Rows and what their columns mean."""
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Mapping[str, Cell], ...]
-    remark: str = ""
+    rows: tuple[Mapping[str, Cell], ...]  # a key that is missing counts as None
+    remark: str = ""  # how to read it, one or two sentences
+    # Whether the last row is the outcome, and stands out. The best value of a column is not
+    # marked: the rows above score fewer classes.
     result: bool = False
 
     @classmethod
@@ -118,12 +104,7 @@ class Table:
         return any(column.classes is not None for column in self.columns)
 
     def class_line(self) -> list[str]:
-        """Give the line under the headings: classes with ground truth a column rests on.
-
-        Returns:
-            One text a column, "" where the question does not arise, with
-            "classes" in the first.
-        """
+        """Give the line below the headings: "classes", then each column's number or ""."""
         line = ["" if c.classes is None else format_integer(c.classes) for c in self.columns]
         return ["classes", *line[1:]] if self.counts_classes else line
 
@@ -143,14 +124,35 @@ def format_integer(value: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Print a duration in its two largest units, such as "1 h 04 min" or "12 s"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    minutes, rest = divmod(round(seconds), 60)
+    hours = minutes // 60
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def phase_name(phase: int) -> str:
+    """Name a phase as tables and plots do; 0 is "base"."""
+    return "base" if phase == 0 else str(phase)
+
+
+def _format_change(value: float) -> str:
+    text = f"{100 * value:+.1f}"
+    # What rounds to nothing has no direction to report.
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
+
+
+_FORMATS: dict[Kind, Callable[[Any], str]] = {
+    "text": format_integer,  # of a number between texts
+    "phase": phase_name,
+    "id": str,
+    "integer": format_integer,
+    "number": "{:,.1f}".format,
+    "ap": lambda value: f"{100 * value:.1f}",
+    "change": _format_change,
+    "share": "{:.2f}".format,
+    "seconds": format_seconds,
+}
 
 
 def format_value(kind: Kind, value: Cell) -> str:
@@ -162,25 +164,7 @@ def format_value(kind: Kind, value: Cell) -> str:
     """
     if value is None:
         return MISSING
-    if isinstance(value, str):
-        return value
-    if kind == "ap":
-        return f"{100 * value:.1f}"
-    if kind == "change":
-        # What rounds to nothing has no direction to report.
-        text = f"{100 * value:+.1f}"
-        return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
-    if kind == "seconds":
-        return format_seconds(value)
-    if kind == "number":
-        return f"{value:,.1f}"
-    if kind == "share":
-        return f"{value:.2f}"
-    if kind == "phase":
-        return phase_name(int(value))
-    if kind == "id":
-        return str(value)
-    return format_integer(value)
+    return value if isinstance(value, str) else _FORMATS[kind](value)
 
 
 def format_cell(column: Column, row: Mapping[str, Cell]) -> str:
@@ -199,33 +183,24 @@ def bins_in_order(metrics: Sequence[Metrics]) -> list[BinMetrics]:
 
     Phases evaluated under other bins keep their columns.
     """
-    found: dict[tuple[str, int, int | None], BinMetrics] = {}
-    for metric in metrics:
-        for entry in metric.segm.bins:
-            found[(entry.bin, entry.low, entry.high)] = entry
-
-    def rank(entry: BinMetrics) -> tuple[int, float]:
-        return entry.low, float("inf") if entry.high is None else entry.high
-
-    return sorted(found.values(), key=rank)
+    found = {_range(entry): entry for metric in metrics for entry in metric.segm.bins}
+    return sorted(
+        found.values(), key=lambda one: (one.low, math.inf if one.high is None else one.high)
+    )
 
 
 def find_bin(metric: Metrics, wanted: BinMetrics) -> BinMetrics | None:
     """Find the same bin in another phase's metrics."""
-    for entry in metric.segm.bins:
-        if (entry.bin, entry.low, entry.high) == (wanted.bin, wanted.low, wanted.high):
-            return entry
-    return None
+    return next((one for one in metric.segm.bins if _range(one) == _range(wanted)), None)
+
+
+def _range(entry: BinMetrics) -> tuple[str, int, int | None]:
+    return entry.bin, entry.low, entry.high
 
 
 def classes_with_ground_truth(metric: Metrics) -> int:
     """Count the seen classes whose AP the means are over."""
     return sum(group.with_ground_truth for group in metric.segm.groups)
-
-
-def phase_name(phase: int) -> str:
-    """Name a phase as tables and plots do; 0 is "base"."""
-    return "base" if phase == 0 else str(phase)
 
 
 def with_joint(table: Table, joint: bool) -> Table:
@@ -237,15 +212,17 @@ def with_joint(table: Table, joint: bool) -> Table:
     return replace(table, rows=rows, columns=columns)
 
 
-def mask_column(name: str, heading: str = "", description: str = "") -> Column:
+PHASE = Column("phase", "phase", "phase", description="0 is base")
+
+
+def _mask_column(name: str, description: str, heading: str = "") -> Column:
     """Make the column of one of the masks' means in `Metrics`."""
-    return Column(
-        name, heading or name, get=lambda one: getattr(one.segm, name), description=description
-    )
+    heading = heading or name
+    return Column(name, heading, get=lambda one: getattr(one.segm, name), description=description)
 
 
-def bin_column(entry: BinMetrics, last: Metrics) -> Column:
-    """Make the column of a bin's AP, with the number of classes that each cell rests on."""
+def _bin_column(entry: BinMetrics, last: Metrics) -> Column:
+    """Make the column of a bin's AP, with the number of classes behind each cell."""
 
     def count(metric: Metrics) -> int | None:
         return getattr(find_bin(metric, entry), "with_ground_truth", None)
@@ -262,33 +239,20 @@ def bin_column(entry: BinMetrics, last: Metrics) -> Column:
 
 
 def binned_table(metrics: Sequence[Metrics]) -> Table:
-    """Make the main table: a row a phase, Table 1's columns, old and new.
-
-    Args:
-        metrics: At least one evaluated phase, in order.
-    """
+    """Make the main table: a row for each evaluated phase, Table 1's columns, old and new."""
+    scored = "those of them with ground truth"
+    box_ap = "box AP of all scored classes"
     columns = (
-        Column("phase", "phase", "phase", description="0 is base"),
+        PHASE,
         Column("seen", "seen", "integer", _classes_seen, description="classes learned so far"),
-        Column(
-            "scored",
-            "scored",
-            "integer",
-            classes_with_ground_truth,
-            description="those of them with ground truth",
-        ),
-        *(bin_column(entry, metrics[-1]) for entry in bins_in_order(metrics)),
-        mask_column("AP", description="mask AP of all scored classes"),
-        mask_column("AP50", description="mask AP at IoU 0.5"),
-        mask_column("AP75", description="mask AP at IoU 0.75"),
-        Column(
-            "box AP",
-            "box AP",
-            get=lambda metric: metric.bbox.AP,
-            description="box AP of all scored classes",
-        ),
-        mask_column("old", description="mask AP of the classes of earlier phases"),
-        mask_column("new", description="mask AP of the classes of this phase"),
+        Column("scored", "scored", "integer", classes_with_ground_truth, description=scored),
+        *(_bin_column(entry, metrics[-1]) for entry in bins_in_order(metrics)),
+        _mask_column("AP", "mask AP of all scored classes"),
+        _mask_column("AP50", "mask AP at IoU 0.5"),
+        _mask_column("AP75", "mask AP at IoU 0.75"),
+        Column("box AP", "box AP", get=lambda metric: metric.bbox.AP, description=box_ap),
+        _mask_column("old", "mask AP of the classes of earlier phases"),
+        _mask_column("new", "mask AP of the classes of this phase"),
     )
     return Table.of(
         "Mask AP by training instances, after each phase",
@@ -315,10 +279,9 @@ def _range_text(entry: BinMetrics) -> str:
 
 
 def groups_table(metrics: Sequence[Metrics]) -> Table:
-    """Make the table of forgetting: each group of classes after each phase.
+    """Make the table of forgetting: a row a phase, a column for the classes that a phase brought.
 
-    A row a phase, a column the classes that one phase brought; reading a
-    column downwards shows what became of them.
+    A column from top to bottom shows what became of them.
     """
     last = metrics[-1]
     return Table.of(
@@ -327,7 +290,7 @@ def groups_table(metrics: Sequence[Metrics]) -> Table:
         (
             Column("phase", "after phase", "phase"),
             *map(_group_column, last.segm.groups),
-            replace(mask_column("all", "all seen"), classes=classes_with_ground_truth(last)),
+            replace(_mask_column("all", "", "all seen"), classes=classes_with_ground_truth(last)),
         ),
         "Mask AP of the classes that each phase brought. Read a column downwards: it starts with "
         "what was learned and ends with what is left of it.",
@@ -361,8 +324,8 @@ def sizes_table(metrics: Sequence[Metrics]) -> Table:
         "By object size and by image frequency",
         metrics,
         (
-            Column("phase", "phase", "phase"),
-            *(mask_column(name, description=text) for name, text in means.items()),
+            PHASE,
+            *(_mask_column(name, text) for name, text in means.items()),
         ),
         "Mask AP. Small, medium and large by area in pixels; rare, common and frequent are LVIS's "
         "classes by training images.",

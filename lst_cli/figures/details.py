@@ -1,4 +1,4 @@
-"""Parts of images with masks in them, for figures that write beside pictures and not on them."""
+"""Parts of images with masks in them, for figures whose text is beside the pictures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.display.masks import decode_mask, outline_of, resize_mask, ring_around
-from lst_cli.display.panels import open_image
+from lst_cli.display.masks import mask_of, outline_of, resize_mask, ring_around
+from lst_cli.display.panels import Colour, open_image
 from lst_cli.display.records import Panel, PanelObject
-from lst_cli.errors import LstError
 
 Window = tuple[int, int, int, int]
 """(left, top, width, height), in pixels of an image."""
-
-Colour = tuple[int, int, int]
-"""RGB, 0 to 255."""
 
 _FILL = 0.35  # how much of a mask's colour covers the image
 _OUTLINE = 1 / 130  # of a drawing's width
@@ -27,15 +23,10 @@ _SMALLEST = 64  # pixels: an object of ten pixels needs its surroundings to be k
 def choose_window(
     box: tuple[float, float, float, float], size: tuple[int, int], aspect: float = 4 / 3
 ) -> Window:
-    """Choose the part of an image that shows an object and what is around it.
+    """Choose the part of an image of some (width, height) that shows an object and what is around.
 
-    Args:
-        box: (x, y, width, height) of the object.
-        size: (width, height) of the image.
-        aspect: Width over height of the part, as far as the image has it.
-
-    Returns:
-        A window inside the image with the whole box in it.
+    The part has the whole box (x, y, width, height) of the object in it, and `aspect` for width
+    over height as far as the image allows.
 
     Example:
         >>> choose_window((100, 100, 40, 30), (640, 480))
@@ -51,18 +42,11 @@ def choose_window(
 
 
 def draw_detail(
-    panel: Panel,
-    window: Window,
-    shown: Sequence[tuple[PanelObject, Colour]],
-    width: int,
+    panel: Panel, window: Window, shown: Sequence[tuple[PanelObject, Colour]], width: int
 ) -> NDArray[np.uint8]:
-    """Draw a part of an image and the masks of objects in it.
+    """Draw a part of an image, and the masks of objects in it in their colours.
 
-    Args:
-        panel: The image.
-        window: The part.
-        shown: Objects, and the colour of each; one without a mask is its box.
-        width: Pixels of the drawing.
+    An object without a mask is its box.
 
     Returns:
         RGB of the window's shape, (height, width, 3).
@@ -77,45 +61,12 @@ def draw_detail(
     size = (width, max(1, round(width * high / wide)))
     part = picture.crop((left, top, left + wide, top + high))
     pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)  # (H, W, 3)
+    thickness = max(2, round(width * _OUTLINE))
     for one, colour in shown:
-        mask = mask_of(one, picture.size, panel.title)[top : top + high, left : left + wide]
-        _paint(pixels, resize_mask(mask, size), np.array(colour, dtype=np.float32))
-    drawn: NDArray[np.uint8] = pixels.round().clip(0, 255).astype(np.uint8)
-    return drawn
-
-
-def mask_of(one: PanelObject, size: tuple[int, int], title: str) -> NDArray[np.bool_]:
-    """Give the mask of an object, its box if it has none.
-
-    Args:
-        one: The object.
-        size: (width, height) of the image.
-        title: What to call the image in an error.
-
-    Returns:
-        Shape (height, width).
-
-    Raises:
-        LstError: If the mask cannot be decoded.
-    """
-    if one.segmentation is None:
-        x, y, wide, high = one.box
-        mask = np.zeros(size[::-1], dtype=bool)
-        mask[round(y) : round(y + high), round(x) : round(x + wide)] = True
-        return mask
-    try:
-        return decode_mask(one.segmentation, size)
-    except ValueError as error:
-        raise LstError(
-            f"cannot draw a mask of {one.label} on {title}: {error}", "lst check"
-        ) from error
-
-
-def _paint(
-    pixels: NDArray[np.float32], mask: NDArray[np.bool_], colour: NDArray[np.float32]
-) -> None:
-    thickness = max(2, round(pixels.shape[1] * _OUTLINE))
-    pixels[mask] = pixels[mask] * (1 - _FILL) + colour * _FILL
-    pixels[outline_of(mask, thickness)] = colour
-    # White around the colour: in grey, one of the two stands out from any background.
-    pixels[ring_around(mask, thickness)] = 255
+        whole = mask_of(one, picture.size, panel.title)
+        mask = resize_mask(whole[top : top + high, left : left + wide], size)
+        pixels[mask] = pixels[mask] * (1 - _FILL) + np.array(colour, dtype=np.float32) * _FILL
+        pixels[outline_of(mask, thickness)] = colour
+        # White around the colour: in grey, one of the two stands out from any background.
+        pixels[ring_around(mask, thickness)] = 255
+    return np.asarray(pixels.round().clip(0, 255), dtype=np.uint8)

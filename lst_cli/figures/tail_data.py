@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.compare import name_runs, open_run
+from lst_cli.display.masks import mask_of
 from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics
-from lst_cli.figures.details import mask_of
 from lst_cli.figures.records import Answer, Match, Tail, TailClass, TailExample
 from lst_cli.figures.shown_objects import Found, objects_of, read_annotated, read_found
 from lst_cli.figures.tail import TAIL

@@ -20,8 +20,9 @@ from lst_cli.display.canvas import (
     style_axes,
 )
 from lst_cli.display.fonts import families, short_name
+from lst_cli.display.panels import Colour
 from lst_cli.display.records import Panel
-from lst_cli.figures.details import Colour, choose_window, draw_detail
+from lst_cli.figures.details import choose_window, draw_detail
 
 if TYPE_CHECKING:
     from lst_cli.figures.records import Answer, Tail, TailExample

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lst_cli.display.masks import decode_mask, show_mask
+from lst_cli.display.masks import mask_of, show_mask
 from lst_cli.display.panels import (
     GAP,
     MOST_DRAWN,
@@ -82,7 +82,13 @@ def test_the_three_ways_to_write_a_mask_give_the_same_mask():
     runs = {"size": [6, 8], "counts": [13, 3, 3, 3, 3, 3, 3, 3, 14]}
     polygon = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
     for segmentation in (packed, text, runs, polygon):
-        assert np.array_equal(decode_mask(segmentation, (8, 6)), mask.astype(bool))
+        assert np.array_equal(show_mask(segmentation, (8, 6), (8, 6)), mask.astype(bool))
+
+
+def test_an_object_without_a_mask_is_its_box():
+    mask = mask_of(PanelObject("a", (1, 2, 3, 1)), (6, 5), "x")
+    assert mask.shape == (5, 6)
+    assert np.argwhere(mask).tolist() == [[2, 1], [2, 2], [2, 3]]
 
 
 def test_a_mask_of_another_image_size_is_named(panel):

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.display.records import Panel, PanelObject
-from lst_cli.errors import LstError
-from lst_cli.figures.details import choose_window, draw_detail, mask_of
+from lst_cli.figures.details import choose_window, draw_detail
 
 BLUE = (0, 0, 255)
 
@@ -47,15 +45,3 @@ def test_only_the_mask_is_coloured_and_only_in_the_window():
     assert drawn[98, 200].tolist() == [255, 255, 255]  # around it: white, to be seen in grey
     assert drawn[300, 200].tolist() == [0, 0, 0]
     assert not draw_detail(Panel(image, "an image"), (0, 25, 20, 15), [(one, BLUE)], 100).any()
-
-
-def test_an_object_without_a_mask_is_its_box():
-    mask = mask_of(PanelObject("a", (1, 2, 3, 1)), (6, 5), "x")
-    assert mask.shape == (5, 6)
-    assert np.argwhere(mask).tolist() == [[2, 1], [2, 2], [2, 3]]
-
-
-def test_a_mask_of_another_image_size_is_named():
-    one = PanelObject("cat", (0, 0, 1, 1), {"size": [3, 3], "counts": [9]})
-    with pytest.raises(LstError, match=r"cannot draw a mask of cat on x\.jpg: mask of size"):
-        mask_of(one, (6, 5), "x.jpg")
