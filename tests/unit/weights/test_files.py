@@ -1,4 +1,4 @@
-"""Which file is what: recognised by content, unwrapped, or named in one line."""
+"""Which file is what: recognised by content, unwrapped, or refused in one line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import shlex
 import subprocess
 import tarfile
 import zipfile
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import nn
 
 from lst_cli.errors import LstError
@@ -98,6 +100,9 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "old torch": lambda: torch_bytes(TENSORS, old=True),
     "pickle": lambda: pickle.dumps({"model": arrays()}),
     "protocol 0": lambda: pickle.dumps({"model": arrays()}, 0),
+    "protocol 2": lambda: pickle.dumps(
+        {"model": OrderedDict(arrays()), "lr": [0.1, 2**70, b"x"], "args": Namespace(a=1)}, 2
+    ),
     "state_dict": lambda: torch_bytes(wrapped("state_dict")),
     "model_state_dict": lambda: torch_bytes(wrapped("model_state_dict"), old=True),
     "weights in a model": lambda: torch_bytes(wrapped("weights", "model")),
@@ -121,16 +126,15 @@ GOOD: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".bin", ".safetensors"])
 @pytest.mark.parametrize("form", GOOD)
-def test_weights_are_found_whatever_is_around_them(form: str, suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"weights{suffix}"
-    path.write_bytes(GOOD[form]())
-    model = Small()
-    report = load_weights(model, str(path))
-    assert set(report.matched) == set(TENSORS)
-    for name, tensor in TENSORS.items():
-        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
+def test_weights_are_found_whatever_is_around_them(form: str, tmp_path: Path) -> None:
+    for suffix in (".pth", ".pkl", ".safetensors"):
+        path = tmp_path / f"weights{suffix}"
+        path.write_bytes(GOOD[form]())
+        model = Small()
+        assert set(load_weights(model, str(path)).matched) == set(TENSORS)
+        for name, tensor in TENSORS.items():
+            assert torch.equal(model.state_dict()[name], tensor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -140,10 +144,9 @@ def test_other_widths_of_numbers_are_converted(
 ) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in TENSORS.items()}
     data = save(tensors) if form == "safetensors" else torch_bytes(tensors, old=form == "old")
-    path = tmp_path / "weights"
-    path.write_bytes(data)
+    (tmp_path / "weights").write_bytes(data)
     model = Small()
-    load_weights(model, str(path))
+    load_weights(model, str(tmp_path / "weights"))
     name = "backbone.0.weight"
     assert torch.equal(model.state_dict()[name], tensors[name].float())
 
@@ -223,13 +226,10 @@ def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_
     path.write_bytes(make())
     with pytest.raises(LstError, match=words) as caught:
         load_weights(Small(), str(path))
-    message, hint = caught.value.message, caught.value.hint or ""
+    message, hint = caught.value.message, caught.value.hint
     assert str(path) in message
-    assert "\n" not in message + hint
     assert hint
-    assert not any(
-        word in message + hint for word in ("weights_only", "safe_globals", "torch.load")
-    )
+    assert "\n" not in message + hint
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "7z", "zip", "tar"])
@@ -262,7 +262,7 @@ def test_a_hint_about_a_packed_file_can_be_pasted(suffix: str, tmp_path: Path) -
         ("file:///tmp/model.pth", "is an address, not a path", "give /tmp/model.pth"),
         ("~/model.pth", "no such file", "~ is known to the shell alone"),
         ("{dir}/gone.pth", "no such file", "give a .pkl"),
-        ("{dir}", "is a directory", "--weights {dir}/page.pth"),
+        ("{dir}", "is a directory", "--weights {dir}/model.safetensors"),
         ("{dir}/page.pth", "is a web page", "download what"),
     ],
 )
@@ -270,6 +270,7 @@ def test_weights_are_refused_alike_before_training_and_when_they_are_read(
     source: str, words: str, hint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "page.pth").write_bytes(b"<html>")
+    (tmp_path / "model.safetensors").touch()
     errors = []
     for use in (require_weights, read_weights):
         with pytest.raises(LstError, match=words) as caught:
@@ -289,19 +290,6 @@ def test_a_fetch_that_fails_says_one_line(
     assert shown.out + shown.err == ""
 
 
-def test_a_directory_says_which_file_in_it_to_give(tmp_path: Path) -> None:
-    save_file(TENSORS, tmp_path / "model.safetensors")
-    with pytest.raises(LstError, match="is a directory") as caught:
-        read_weights(str(tmp_path))
-    assert caught.value.hint == f"--weights {tmp_path / 'model.safetensors'}"
-
-
-@pytest.mark.parametrize("source", ["a\0b.pth", "/dev/zero", "s3://bucket/model.pth", "x" * 5000])
-def test_odd_sources_are_named(source: str) -> None:
-    with pytest.raises(LstError, match="--weights"):
-        read_weights(source)
-
-
 def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +302,15 @@ def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(
     assert (caught.value.hint or "").startswith(f"rm {page}")
 
 
+def damaged(whole: bytes, rng: random.Random) -> bytes:
+    """The bytes with up to two replaced, added or missing in up to four places."""
+    data = bytearray(whole)
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(data))
+        data[place : place + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
+    return bytes(data)
+
+
 def compressed(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
     file, kind = io.BytesIO(), zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", kind) as new:
@@ -323,46 +320,77 @@ def compressed(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("part", "change", "words"),
     [
-        lambda name, data: data[:-4] if "/data/" in name else data,
-        lambda name, data: data + bytes(10**7) if "/data/" in name else data,
-        lambda name, data: (
-            data.replace(b"cpu", b"xpu").replace(b"FloatStorage", b"ByteStorage")
-            if name.endswith("data.pkl")
-            else data
-        ),
+        ("/data/", lambda data: data[:-4], "storage 0 has another size"),
+        ("/data/", lambda data: data + bytes(10**7), "would unpack to"),
+        ("data.pkl", lambda data: data.replace(b"FloatS", b"ByteS"), "another size"),
     ],
     ids=["storages too short", "storages that unpack to much", "another kind"],
 )
 def test_an_archive_whose_parts_do_not_fit_is_refused(
-    change: Callable[[str, bytes], bytes], tmp_path: Path
+    part: str, change: Callable[[bytes], bytes], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.pth"
-    path.write_bytes(compressed(torch_bytes(TENSORS), change))
-    with pytest.raises(LstError):
+    whole = torch_bytes(TENSORS)
+    path.write_bytes(compressed(whole, lambda n, data: change(data) if part in n else data))
+    with pytest.raises(LstError, match=words):
         read_weights(str(path))
     path.write_bytes(compressed(torch_bytes(TENSORS), lambda name, data: data))
     assert set(read_weights(str(path))[0]) == set(TENSORS)
 
 
-@pytest.mark.parametrize("form", ["zip", "old torch", "pickle", "safetensors"])
-def test_damaged_files_are_read_or_refused_and_never_more(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", ["zip", "old torch", "pickle", "protocol 0", "protocol 2", "safetensors"]
+)
+def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(
+    form: str, tmp_path: Path
+) -> None:
     rng = random.Random(form)
     whole = GOOD[form]()
     path = tmp_path / "model"
     refused = 0
     for _ in range(120):
-        data = bytearray(whole)
-        for _ in range(rng.randint(1, 4)):
-            place = rng.randrange(len(data))
-            data[place : place + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
-        path.write_bytes(data)
+        path.write_bytes(damaged(whole, rng))
         try:
             read_weights(str(path))
         except LstError:
             refused += 1
     assert refused > 20
+    for end in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:end])
+        with pytest.raises(LstError, match=f"^--weights {path}: .*$"):
+            read_weights(str(path))
+
+
+class Command:
+    """Unpickled without care, it runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("form", ["bare", "nested", "pth", "old pth"])
+def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(
+    form: str, tmp_path: Path
+) -> None:
+    touched, path = tmp_path / "touched", tmp_path / "model.pth"
+    command = Command(f"touch '{touched}'")
+    nested = {"model": {"a": np.zeros(1), "b": command}}
+    if form.endswith("pth"):
+        path.write_bytes(torch_bytes({"model": command}, old=form == "old pth"))
+    else:
+        path.write_bytes(pickle.dumps(command if form == "bare" else nested))
+    with pytest.raises(LstError, match=f"^--weights {path}: it would run .*$"):
+        read_weights(str(path))
+    assert not touched.exists()
+    # The file itself does bite where it is read without care.
+    if not form.endswith("pth"):
+        pickle.loads(path.read_bytes())
+        assert touched.exists()
 
 
 @pytest.mark.parametrize(
@@ -372,6 +400,8 @@ def test_damaged_files_are_read_or_refused_and_never_more(form: str, tmp_path: P
         ("/dev/zero", "it is a device"),
         ("/proc/self/maps", "it is a file of the kernel"),
         ("x" * 300, "file name too long"),
+        ("x" * 5000, "file name too long"),
+        ("a\0b.pth", "no file can have this name"),
         ("{pipe}/below", "not a directory"),
     ],
 )

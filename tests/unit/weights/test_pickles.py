@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import pickle
-import random
 import struct
 import time
 from collections import OrderedDict
@@ -214,25 +213,20 @@ def test_tensors_of_other_kinds_are_named(
 
 
 def test_a_tensor_that_was_expanded_is_read_and_not_to_more_than_its_file(tmp_path: Path) -> None:
-    for times, readable in ((5, True), (10**6, False)):
-        path = tmp_path / "model.pth"
-        torch.save({"a.weight": torch.arange(4.0).expand(times, 4)}, path)
-        if readable:
-            assert read_weights(str(path))[0]["a.weight"][4].tolist() == [0, 1, 2, 3]
-        else:
-            with pytest.raises(LstError, match="far more memory"):
-                read_weights(str(path))
+    path = tmp_path / "model.pth"
+    torch.save({"a.weight": torch.arange(4.0).expand(5, 4)}, path)
+    assert read_weights(str(path))[0]["a.weight"][4].tolist() == [0, 1, 2, 3]
+    torch.save({"a.weight": torch.arange(4.0).expand(10**6, 4)}, path)
+    with pytest.raises(LstError, match="far more memory"):
+        read_weights(str(path))
 
 
 def test_what_stands_beside_the_weights_is_left_out() -> None:
-    content = {
-        "model": OrderedDict(a=np.ones(2)),
-        "args": argparse.Namespace(lr=0.1, out=Path("x")),
-        "epoch": 7,
-        "best": np.float32(0.5),
-        "seen": {1, 2},
+    content: dict[str, Any] = {
+        "model": OrderedDict(a=np.ones(2)), "args": argparse.Namespace(lr=0.1, out=Path("x")),
+        "epoch": 7, "best": np.float32(0.5), "seen": {1, 2},
         "by place": {(1, 2): 3.0, Path("x"): 4, 7: 5},
-    }
+    }  # fmt: skip
     content["model"].kept = {"version": 1}
     found = read(pickle.dumps(content, 2))
     assert found["epoch"] == 7
@@ -263,39 +257,12 @@ def test_a_part_of_a_storage_is_read() -> None:
 @pytest.mark.parametrize(
     ("offset", "size", "stride"),
     [
-        (-1, (2,), (1,)),
-        (5, (2,), (1,)),
-        (0, (7,), (1,)),
-        (0, (2, 2), (5, 1)),
-        (0, (2,), (-1,)),
-        (0, (-2,), (1,)),
-        (0, (2, 2), (1,)),
-        (0, (2**40,), (0,)),
-        (0, (2**33, 2**33), (0, 0)),
-        (0, (2**62, 4), (1, 1)),
-        (0.0, (2,), (1,)),
-        (0, "ab", (1, 1)),
-        (2**64, (1,), (1,)),
+        (-1, (2,), (1,)), (5, (2,), (1,)), (0.0, (2,), (1,)), (2**64, (1,), (1,)),
+        (0, (7,), (1,)), (0, (2, 2), (5, 1)), (0, (2,), (-1,)), (0, (-2,), (1,)),
+        (0, (2, 2), (1,)), (0, (2**40,), (0,)), (0, (2**33, 2**33), (0, 0)),
+        (0, (2**62, 4), (1, 1)), (0, "ab", (1, 1)),
     ],
-)
+)  # fmt: skip
 def test_a_tensor_beyond_its_storage_is_refused(offset: Any, size: Any, stride: Any) -> None:
     with pytest.raises(WeightsError):
         read(tensor_of(offset, size, stride), ROW)
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_damaged_pickles_are_read_or_refused_and_never_more(protocol: int) -> None:
-    rng = random.Random(protocol)
-    content = {"model": OrderedDict(a=np.ones((2, 3)), b=np.float32(2)), "lr": [0.1, 2**70, b"x"]}
-    whole = pickle.dumps([content, argparse.Namespace(a=1)], protocol)
-    refused = 0
-    for _ in range(400):
-        data = bytearray(whole)
-        for _ in range(rng.randint(1, 4)):
-            place = rng.randrange(len(data))
-            data[place : place + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
-        try:
-            read(bytes(data))
-        except WeightsError:
-            refused += 1
-    assert refused > 100
