@@ -1,11 +1,11 @@
-"""`lst hold-out`: cut a part from a training set, to choose settings on."""
+"""`lst hold-out`: set a part of a training set aside, to choose settings on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import images_listed_twice
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
-from lst_cli.phases.hold_out import RARE_BELOW, SHARE, HoldOut, hold_out
+from lst_cli.phases.hold_out import RARE_BELOW, SHARE, hold_out
 from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress, silent, stage
@@ -28,6 +28,7 @@ from lst_cli.train.before_training import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _OUT = "give another --out"
 _FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -35,39 +36,23 @@ _FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dic
 
 @dataclass(frozen=True)
 class Part:
-    """One of the two files.
-
-    Attributes:
-        path: The file.
-        images: Images in it.
-        instances: Objects that training or evaluation would count.
-        classes: Classes with such an object.
-        rare: Of these, how many are rare in the training part, however many objects they have
-            here.
-    """
+    """What is in one of the two files."""
 
     path: Path
     images: int
-    instances: int
-    classes: int
-    rare: int
+    instances: int  # objects that training or evaluation counts
+    classes: int  # classes with such an object
+    rare: int  # of these: rare in the training part, however many objects they have here
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Two files in place of one.
-
-    Attributes:
-        train: The smaller training set.
-        val: What was set aside; its classes are those that can be judged.
-        demoted: category_ids of classes that were made rare, ascending.
-        skipped: Annotations that are not counted since they cannot be used, by kind of fault.
-    """
+    """The two files that were written."""
 
     train: Part
-    val: Part
-    demoted: tuple[int, ...]
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    val: Part  # what was set aside; its classes are those that can be evaluated
+    demoted: tuple[int, ...]  # category_ids of classes that became rare, ascending
+    skipped: Mapping[str, int]  # annotations that cannot be used and are not counted, by fault
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -91,25 +76,17 @@ def hold_out_file(
 ) -> HeldOut:
     """Write `train.json` and `val.json`, which together hold every image of a training file.
 
-    Everything is copied as it stands, so that paths of images, segmentations and federated lists
-    stay what they were. Only a class's `image_count`, `instance_count` and `frequency`, where it
-    has them, are those of the smaller training set, in both files.
-
-    Args:
-        train: Annotation file.
-        directory: Where the two files go.
-        rare: A class in fewer images than this is rare, see `phases.hold_out`.
-        share: Share of images to set aside.
-        seed: Seed of all draws.
-        skip_unusable: Whether annotations that cannot be used are copied without being counted.
-        force: Whether to replace files of these names; never the annotation file itself.
-        progress: What is done, how much of it, of how much.
+    Everything is copied unchanged: paths of images, segmentations and federated lists stay as they
+    were. Only a class's `image_count`, `instance_count` and `frequency`, where it has them, are
+    those of the smaller training set, in both files. For `rare`, `share` and `seed` see
+    `phases.hold_out`; annotations that cannot be used are copied with `skip_unusable` and not
+    counted. `force` replaces files of these names, but never the annotation file itself.
 
     Raises:
-        LstError: If the share is none, the file cannot be read or nothing can be set aside, or if a
-            file is in the way or cannot be written.
+        LstError: If the share is refused, the file cannot be read or nothing can be set aside, or
+            if a file is in the way or cannot be written.
     """
-    if not 0 <= share <= 1:  # not a number is neither
+    if not 0 <= share <= 1:  # also refuses nan
         raise LstError(f"the share to set aside is {share}", "give a --share from 0 to 1")
     files = directory / "train.json", directory / "val.json"
     _refuse_overwriting(train, directory, files, force)
@@ -128,17 +105,17 @@ def hold_out_file(
             _why_nothing(train, occurrences, rare),
             "give a smaller --rare, a larger --share, or a larger training set",
         )
-    _write(dataset, cut, stays, files, stage(progress, f"writing {directory}"))
+    _write(dataset, cut.held, stays, files, stage(progress, f"writing {directory}"))
     is_rare = stays.images < rare
     return HeldOut(
-        train=_part(files[0], ~cut.held, stays, is_rare),
-        val=_part(files[1], cut.held, held, is_rare),
+        train=stays.part(files[0], is_rare),
+        val=held.part(files[1], is_rare),
         demoted=tuple(sorted(dataset.categories.ids[cut.demoted].tolist())),
         skipped={kind: len(rows) for kind, rows in dataset.skipped.items()},
     )
 
 
-def _keep_together(held: npt.NDArray[np.bool_], twice: dict[int, int]) -> None:
+def _keep_together(held: BoolArray, twice: dict[int, int]) -> None:
     """Put an image that is listed again where its first entry is: in training, if either is."""
     for row, first in twice.items():
         held[first] &= held[row]
@@ -148,37 +125,29 @@ def _keep_together(held: npt.NDArray[np.bool_], twice: dict[int, int]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Counts:
-    """Images and instances of each class in a part, shape (K,)."""
+    """Images and instances of each class in a part, shape (K,), of so many images."""
 
+    total: int
     images: IntArray
     instances: IntArray
 
     @classmethod
-    def of(cls, occurrences: Occurrences, inside: npt.NDArray[np.bool_]) -> _Counts:
+    def of(cls, occurrences: Occurrences, inside: BoolArray) -> _Counts:
         chosen = [inside[rows] for rows in occurrences.images]
-        return cls(
-            np.array([mine.sum() for mine in chosen], dtype=np.int64),
-            np.array(
-                [n[mine].sum() for n, mine in zip(occurrences.counts, chosen, strict=True)],
-                dtype=np.int64,
-            ),
+        counts = zip(occurrences.counts, chosen, strict=True)
+        images = np.array([mine.sum() for mine in chosen], dtype=np.int64)
+        instances = np.array([n[mine].sum() for n, mine in counts], dtype=np.int64)
+        return cls(int(inside.sum()), images, instances)
+
+    def part(self, path: Path, is_rare: BoolArray) -> Part:
+        occurs = self.images > 0
+        return Part(
+            path,
+            images=self.total,
+            instances=int(self.instances.sum()),
+            classes=int(occurs.sum()),
+            rare=int((occurs & is_rare).sum()),
         )
-
-
-def _part(
-    path: Path,
-    inside: npt.NDArray[np.bool_],
-    counts: _Counts,
-    is_rare: npt.NDArray[np.bool_],
-) -> Part:
-    occurs = counts.images > 0
-    return Part(
-        path,
-        images=int(inside.sum()),
-        instances=int(counts.instances.sum()),
-        classes=int(occurs.sum()),
-        rare=int((occurs & is_rare).sum()),
-    )
 
 
 def _why_nothing(train: Path, occurrences: Occurrences, rare: int) -> str:
@@ -186,7 +155,7 @@ def _why_nothing(train: Path, occurrences: Occurrences, rare: int) -> str:
         return f"{train}: no image has an object that training would count"
     return (
         f"{train}: no object can be set aside: with --rare {rare} each image with one holds a "
-        "class that is rare already or would become so, or the share comes to no image"
+        "class that is rare already or would become so, or the share is less than one image"
     )
 
 
@@ -209,7 +178,7 @@ def _refuse_overwriting(
 
 @contextmanager
 def _explain(path: Path) -> Iterator[None]:
-    """Turn failed writes into words that fit this command, which has no workspace."""
+    """Explain failed writes with hints for this command, which has no workspace."""
     try:
         with explain_os_error(path):
             yield
@@ -221,37 +190,31 @@ def _explain(path: Path) -> Iterator[None]:
 
 def _write(
     dataset: Dataset,
-    cut: HoldOut,
+    held: BoolArray,
     counts: _Counts,
     files: tuple[Path, Path],
     progress: Progress,
 ) -> None:
-    """Copy each record to the file it belongs to; both get all classes, with new counts."""
-    of_annotation = cut.held[dataset.instances.image_index]
-    stream = ListStream(
-        dataset.path,
-        dict.fromkeys(("images", "annotations", "categories"), RAW),
-        everything=True,
-        progress=progress,
-        digest=True,
-    )
+    """Copy each record to its file; both files get all classes, with new counts."""
+    is_held = {"images": held, "annotations": held[dataset.instances.image_index]}
+    lists = dict.fromkeys(("images", "annotations", "categories"), RAW)
+    stream = ListStream(dataset.path, lists, everything=True, progress=progress, digest=True)
     with _explain(files[0].parent), _replacing_both(files) as parts:
         for key, first, records in stream:
             raw = [bytes(record) for record in records]
-            if first < 0:
+            if first < 0:  # not a list
                 for part in parts:
                     part.put(key, raw[0])
-                continue
-            if key in ("images", "annotations"):
-                held = cut.held if key == "images" else of_annotation
-                inside = held[first : first + len(raw)].tolist()
-                parts[0].extend(key, [r for r, out in zip(raw, inside, strict=True) if not out])
-                parts[1].extend(key, [r for r, out in zip(raw, inside, strict=True) if out])
-                continue
-            if key == "categories":
-                raw = [_recount(one, counts, row) for row, one in enumerate(raw, first)]
-            for part in parts:
-                part.extend(key, raw)
+            elif key in is_held:
+                out = is_held[key][first : first + len(raw)].tolist()
+                for part, wanted in zip(parts, (False, True), strict=True):
+                    own = zip(raw, out, strict=True)
+                    part.extend(key, [record for record, flag in own if flag == wanted])
+            else:
+                if key == "categories":
+                    raw = [_recount(one, counts, row) for row, one in enumerate(raw, first)]
+                for part in parts:
+                    part.extend(key, raw)
         if stream.sha256 != dataset.sha256:
             raise LstError(
                 f"{dataset.path} changed while it was read", "run the same command again"
@@ -267,9 +230,8 @@ def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
         "instance_count": int(counts.instances[row]),
         "frequency": frequency_of(images),
     }
-    for key, value in new.items():
-        if key in fields:
-            fields[key] = msgspec.Raw(msgspec.json.encode(value))
+    for key in new.keys() & fields.keys():
+        fields[key] = msgspec.Raw(msgspec.json.encode(new[key]))
     return msgspec.json.encode(fields)
 
 
@@ -277,8 +239,8 @@ def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
 def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[ObjectOfLists, ObjectOfLists]]:
     """Write two files that belong together.
 
-    A new file never stands beside an old one, which would have images in both, not even after a
-    kill; and as far as one can see to it, neither stands alone.
+    A new file never stands beside an old one, which would have images in both, not even after the
+    process is killed; and unless it is killed, neither stands alone.
     """
     train, val = files
     written: os.stat_result | None = None

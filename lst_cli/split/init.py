@@ -22,65 +22,48 @@ _HEADER = """\
 
 
 def write_settings(file: Path, overrides: Sequence[str] = (), *, force: bool = False) -> None:
-    """Write a commented settings file.
-
-    Args:
-        file: Where to.
-        overrides: `key=value` words, among them `preset=NAME`; they are not commented out.
-        force: Whether an existing file is replaced.
+    """Write a commented settings file; see `render_settings`.
 
     Raises:
         LstError: If there is one already and `force` is not given, or a value is refused.
     """
     if file.exists() and not force:
-        raise LstError(f"{file} exists already", "edit it, or write it anew with --force")
+        raise LstError(f"{file} exists already", "edit it, or replace it with --force")
     write_text(file, render_settings(overrides))
 
 
 def render_settings(overrides: Sequence[str] = ()) -> str:
     """The settings file as text; read back, it gives the settings of the same overrides.
 
+    What is overridden, the preset included, is not commented out.
+
     Raises:
         LstError: If a value is refused.
     """
     settings = load_settings(None, overrides)
     chosen = override_table(overrides)
-    lines = [_HEADER, f"# {_description(settings, 'preset')}", f'preset = "{settings.preset}"']
+    lines = [_HEADER, _comment(settings, "preset"), f'preset = "{settings.preset}"']
     tables: list[str] = []
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if name == "preset":
-            continue
+    for name, value in settings:
+        own = chosen.get(name, {})
         if isinstance(value, BaseModel):
-            tables.append(_table(name, value, chosen.get(name, {})))
+            title = (type(value).__doc__ or "").strip().splitlines()[0]
+            tables.append(f"[{name}]  # {title}")
+            for key, one in value:
+                tables += [_comment(value, key), _line(key, key, one, own)]
+            tables.append("")
         elif isinstance(value, dict):
-            tables.append(
-                _free_table(name, _description(settings, name), value, chosen.get(name, {}))
-            )
-        else:
-            lines += ["", f"# {_description(settings, name)}", _line(name, value, chosen)]
+            tables.append(f"[{name}]  {_comment(settings, name)}")
+            tables += [_line(json.dumps(key), key, one, own) for key, one in value.items()]
+            tables.append("")
+        elif name != "preset":
+            lines += ["", _comment(settings, name), _line(name, name, value, chosen)]
     return "\n".join([*lines, "", *tables])
 
 
-def _table(name: str, section: BaseModel, chosen: Mapping[str, Any]) -> str:
-    title = (type(section).__doc__ or "").strip().splitlines()[0]
-    lines = [f"[{name}]  # {title}"]
-    for key in type(section).model_fields:
-        lines += [f"# {_description(section, key)}", _line(key, getattr(section, key), chosen)]
-    return "\n".join([*lines, ""])
+def _comment(model: BaseModel, name: str) -> str:
+    return f"# {type(model).model_fields[name].description}"
 
 
-def _free_table(
-    name: str, description: str, values: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> str:
-    lines = [f"[{name}]  # {description}"]
-    lines += [_line(key, value, chosen, json.dumps(key)) for key, value in values.items()]
-    return "\n".join([*lines, ""])
-
-
-def _line(key: str, value: Any, chosen: Mapping[str, Any], written: str | None = None) -> str:
-    return f"{'' if key in chosen else '#'}{written or key} = {toml_value(value)}"
-
-
-def _description(model: BaseModel, name: str) -> str:
-    return type(model).model_fields[name].description or ""
+def _line(written: str, key: str, value: Any, chosen: Mapping[str, Any]) -> str:
+    return f"{'' if key in chosen else '#'}{written} = {toml_value(value)}"

@@ -67,23 +67,23 @@ def split_dataset(
     force: bool = False,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Split, list[ReplayBalance]]:
-    """Order the classes, cut them into phases, and write the workspace.
+    """Sort the classes, divide them into phases, and write the workspace.
 
     Args:
-        workspace: Where to write.
+        workspace: The directory to write.
         train: Training annotations.
         val: Validation annotations, for `lst eval`.
-        image_dirs: Where the images lie; they are not opened here.
-        base: b, classes of phase 0; None for all, which leaves no later phase (joint training).
+        image_dirs: Directories of the images, which are not opened here.
+        base: b, classes of phase 0; None for all, without later phases (joint training).
         phases: T, phases after it.
-        settings: For the seed and the lengths of the phases.
+        settings: They have the seed and the lengths of the phases.
         skip_unusable: Whether annotations that cannot be used are left out.
         force: Whether phases trained on another split may be moved to `replaced/`; those that
             are not finished are removed.
-        warn: Told what makes numbers wrong without stopping anything.
+        warn: Called with each problem that makes numbers wrong without stopping anything.
 
     Returns:
-        The split, and how balanced each later phase's training set is.
+        The split, and how balanced the training set of each later phase is.
 
     Raises:
         LstError: If a file or a number is refused, or phases of another split would be lost.
@@ -123,13 +123,7 @@ def read_datasets(
 def warn_of_missing_images(
     files: Sequence[Dataset], finder: ImageFinder, warn: Callable[[str], None]
 ) -> None:
-    """Look for the images of annotation files by name, which takes a second or two.
-
-    Args:
-        files: The files.
-        finder: Where to look.
-        warn: Told how many images are not there, with an example.
-    """
+    """Look for the images of annotation files by name, which takes a second or two."""
     for file in files:
         missing = ImagePaths(file.images, (finder,)).find_missing(file.path)
         if missing is not None:
@@ -144,25 +138,14 @@ def write_split(
     *,
     force: bool = False,
 ) -> list[ReplayBalance]:
-    """Write a split that was decided on, with its plots.
-
-    Args:
-        workspace: Where to write.
-        split: As `make_split` gives it.
-        inputs: The training annotations in its terms.
-        settings: For the seed and the lengths of the phases.
-        force: Whether phases trained on another split may be moved to `replaced/`; those that
-            are not finished are removed.
-
-    Returns:
-        How balanced each later phase's training set is.
+    """Write a split that `make_split` decided, with its plots; returns the balances of the phases.
 
     Raises:
-        LstError: If phases of another split would be lost.
+        LstError: If phases of another split would be lost, and `force` does not allow to move them.
     """
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
-        others = _refuse_losing_phases(workspace, split, force)
+        others = _holds_other_phases(workspace, split, force)
         write_bytes(workspace.layout.class_plot, plot_class_counts(report_classes(split)))
         if balances:
             write_bytes(workspace.layout.balance_plot, plot_replay_balance(balances))
@@ -182,24 +165,21 @@ def make_split(
     phases: int,
     settings: Settings,
 ) -> tuple[Split, TrainingInput]:
-    """Decide the split from annotations alone; nothing is written.
+    """Decide the split from annotations alone, and label the training annotations by it.
 
-    See `split_dataset` for the arguments.
-
-    Returns:
-        The split, and the training annotations in its terms.
+    Nothing is written. See `split_dataset` for the arguments.
     """
     usable = usable_instances(train)
-    rows = train.instances.category_index[usable]
-    counts = np.bincount(rows, minlength=len(train.categories.ids)).astype(np.int64)
-    order = order_classes(train.categories.ids, counts)
+    ids = train.categories.ids
+    counts = np.bincount(train.instances.category_index[usable], minlength=len(ids))
+    order = order_classes(ids, counts.astype(np.int64))
     base, phases = (len(order), 0) if base is None else (base, phases)
     groups = split_classes(len(order), base, phases)
-    inputs = label_instances(train, LabelMap(train.categories.ids[order].tolist()))
-    images = np.zeros(len(counts), dtype=np.int64)
+    inputs = label_instances(train, LabelMap(ids[order].tolist()))
+    images = np.zeros(len(ids), dtype=np.int64)
     images[order] = inputs.occurrences.image_counts()
     records = _records(train, val, counts, images)
-    excluded = np.setdiff1d(np.arange(len(counts)), order)
+    excluded = np.setdiff1d(np.arange(len(ids)), order)
     split = Split(
         train=input_file(train),
         val=input_file(val),
@@ -207,15 +187,12 @@ def make_split(
         federated=val.federated,
         base_classes=base,
         classes=tuple(records[row] for row in order),
-        groups=tuple(
-            tuple(int(train.categories.ids[order[label]]) for label in group) for group in groups
-        ),
+        groups=tuple(tuple(int(ids[order[label]]) for label in group) for group in groups),
         excluded=tuple(records[row] for row in excluded),
         left_out_instances=int((~usable).sum()),
         phases=(),
     )
-    split = split.model_copy(update={"phases": plan_phases(split, settings)})
-    return split, inputs
+    return split.model_copy(update={"phases": plan_phases(split, settings)}), inputs
 
 
 def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
@@ -228,34 +205,30 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
         new_entries = int(images[new.start : new.stop].sum())
         replayed = int(replay_counts(instances, images, new, settings.step.replay).sum())
         entries = new_entries + replayed
-        chosen = scheduled(settings, phase, entries)
-        iterations = count_iterations(chosen, phase, entries)
-        plans.append(
-            PhasePlan(
-                phase=phase,
-                classes=len(new),
-                new_entries=new_entries,
-                replay_entries=replayed,
-                mean_new_instances=float(mean_new_instances(instances, new)),
-                iterations=iterations,
-            )
+        plan = PhasePlan(
+            phase=phase,
+            classes=len(new),
+            new_entries=new_entries,
+            replay_entries=replayed,
+            mean_new_instances=float(mean_new_instances(instances, new)),
+            iterations=count_iterations(scheduled(settings, phase, entries), phase, entries),
         )
+        plans.append(plan)
     return tuple(plans)
 
 
 def measure_balance(
     occurrences: Occurrences, split: Split, settings: Settings
 ) -> list[ReplayBalance]:
-    """Instances a class before and after balancing, for each phase t >= 1."""
+    """Instances of each class before and after balancing, for each phase t >= 1."""
+    replay = settings.step.replay
     balances = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        data = step_data(occurrences, new, phase, settings.seed, settings.step.replay)
+        data = step_data(occurrences, new, phase, settings.seed, replay)
         after = instances_per_class(data.epoch_entries(0), occurrences, new.stop)
         before = occurrences.instance_counts()[: new.stop]
-        balances.append(
-            ReplayBalance(phase, before.tolist(), after.tolist(), new.start, settings.step.replay)
-        )
+        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start, replay))
     return balances
 
 
@@ -269,26 +242,26 @@ def report_classes(split: Split) -> list[ReportClass]:
 
 
 def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -> list[ClassRecord]:
-    classes = len(train.categories.ids)
-    rows = LabelMap(train.categories.ids.tolist()).to_labels(
+    classes = train.categories
+    rows = LabelMap(classes.ids.tolist()).to_labels(
         val.categories.ids[val.instances.category_index[usable_instances(val)]]
     )
-    in_val = np.bincount(rows[rows >= 0], minlength=classes)
+    in_val = np.bincount(rows[rows >= 0], minlength=len(classes.ids))
     return [
         ClassRecord(
-            category_id=int(train.categories.ids[row]),
-            name=train.categories.names[row],
+            category_id=int(classes.ids[row]),
+            name=name,
             instances=int(counts[row]),
             images=int(images[row]),
-            frequency=train.categories.frequencies[row] or frequency_of(int(images[row])),
+            frequency=classes.frequencies[row] or frequency_of(int(images[row])),
             val_instances=int(in_val[row]),
         )
-        for row in range(classes)
+        for row, name in enumerate(classes.names)
     ]
 
 
 def input_file(dataset: Dataset) -> InputFile:
-    """How a file is remembered."""
+    """What a split records about a file."""
     return InputFile(
         path=str(dataset.path.resolve()),
         sha256=dataset.sha256,
@@ -300,9 +273,9 @@ def input_file(dataset: Dataset) -> InputFile:
 
 
 def _with_extensions(workspace: Workspace, made: Split) -> Split:
-    """A split that was made again, with what `lst extend` added to it since.
+    """A split that was made again, with the classes that `lst extend` added to it since.
 
-    A split of other classes or files gets nothing: `_refuse_losing_phases` speaks of the loss.
+    A split of other classes or files gets none; `_holds_other_phases` refuses the loss.
     """
     before = _split_before(workspace)
     if before is None or not before.extensions or before.up_to(-1).digest != made.digest:
@@ -318,22 +291,17 @@ def _split_before(workspace: Workspace) -> Split | None:
         return None
 
 
-def _refuse_losing_phases(workspace: Workspace, split: Split, force: bool) -> bool:
-    """See that no phase of another split is lost by accident.
+def _holds_other_phases(workspace: Workspace, split: Split, force: bool) -> bool:
+    """Whether there are phases of another split, which are refused unless `force` is given.
 
-    The manifests of the phases are asked, so that a split that was moved, damaged or removed can
-    be made again. A damaged manifest is no other split, and is refused as such.
-
-    Returns:
-        Whether there are phases of another split.
+    The manifests of the phases are compared, so that a split that was moved, damaged or removed
+    can be made again. A damaged manifest is an error of its own.
     """
-    found = [
-        load_record(
-            PhaseManifest, path, f"put the file back, or move {path.parent} elsewhere", FORMATS
-        )
-        for path in sorted(workspace.layout.phases.glob(f"*/{MANIFEST}"))
-    ]
-    others = any(one.split_sha256 != split.digest_at(one.phase) for one in found)
+    others = False
+    for path in sorted(workspace.layout.phases.glob(f"*/{MANIFEST}")):
+        hint = f"put the file back, or move {path.parent} elsewhere"
+        found = load_record(PhaseManifest, path, hint, FORMATS)
+        others |= found.split_sha256 != split.digest_at(found.phase)
     before = _split_before(workspace)
     unlike = before is not None and bool(before.extensions) and split.extensions == ()
     lost = "phases trained on" if others else "classes added to"

@@ -1,8 +1,9 @@
-"""Tables of what the phases are trained on; `lst split` prints one of them too."""
+"""Tables of the training data of the phases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from lst_cli.ap.instant import WAYS
 from lst_cli.display.records import ReplayBalance, ReportPhase
@@ -11,51 +12,37 @@ from lst_cli.display.tables import Column, Table
 
 def training_table(phases: Sequence[ReportPhase]) -> Table:
     """Make the table of what each phase was trained on and how long it took."""
+    shown = attrgetter("image_passes")
+    repeats = "images that were shown, one seen twice counted twice"
     columns = [
         Column("phase", "phase", "phase"),
         Column("classes", "new classes", "integer"),
         Column("entries", "entries", "integer", description="images, or (image, class) pairs"),
         Column("replay", "of them replay", "integer", lambda phase: phase.replay_entries),
         Column("iterations", "iterations", "integer"),
-        Column(
-            "image passes",
-            "image passes",
-            "integer",
-            lambda phase: phase.image_passes,
-            description="images that were shown, one seen twice counted twice",
-        ),
+        Column("image passes", "image passes", "integer", shown, description=repeats),
         Column("seconds", "time", "seconds"),
     ]
     if any(phase.new_rows for phase in phases):
-        columns.append(
-            Column(
-                "first rows",
-                "first rows",
-                "text",
-                lambda phase: WAYS.get(phase.new_rows),
-                description="of the new classes",
-            )
-        )
+        of_new = "of the new classes"
+        columns.append(Column("first rows", "first rows", "text", _first_rows, description=of_new))
     if any(phase.note for phase in phases):
         columns.append(Column("note", "note", "text"))
     passes = [phase.image_passes for phase in phases if phase.image_passes is not None]
-    total = f"{sum(passes):,} image passes in all: images that were shown, one seen twice counted "
-    return Table.of(
-        "What each phase was trained on",
-        phases,
-        columns,
-        f"{total}twice." if phases and len(passes) == len(phases) else "",
-    )
+    known = phases and len(passes) == len(phases)
+    total = f"{sum(passes):,} image passes in all: {repeats}." if known else ""
+    return Table.of("What each phase was trained on", phases, columns, total)
+
+
+def _first_rows(phase: ReportPhase) -> str | None:
+    return WAYS[phase.new_rows] if phase.new_rows else None
 
 
 def balance_table(balances: Sequence[ReplayBalance]) -> Table:
-    """Make the table of how level old and new classes stand, in all data and in D_t.
+    """Make the table of how balanced old and new classes are, in all data and in D_t.
 
     Mean instances per class, before and after replay, and old over new; None where a phase has
     no such class or the new ones have no instance.
-
-    Args:
-        balances: One entry a phase, from phase 1.
     """
     columns = [
         Column("phase", "phase", "phase"),
