@@ -193,7 +193,7 @@ def lst(
 
 @dataclass
 class FakeTrainer:
-    """Plays the part of training that needs torch: counts iterations, writes a few bytes.
+    """A trainer without torch: counts iterations, writes a few bytes.
 
     Attributes:
         runs: (phase, first iteration, weights) of every run so far.
@@ -205,60 +205,53 @@ class FakeTrainer:
     stop_after: int | None = None
     fail_in_prepare: Exception | None = None
 
-    def module(self) -> types.ModuleType:
-        trainer = self
+    def __call__(self, job: Any) -> FakeRun:
+        if self.fail_in_prepare is not None:
+            error, self.fail_in_prepare = self.fail_in_prepare, None
+            raise error
+        return FakeRun(self, job)
 
-        class PhaseRun:
-            def __init__(self, **parts: Any) -> None:
-                self.plan = parts["plan"]
-                self.directory = parts["workspace"].phase(self.plan.phase)
-                self.seed = parts["settings"].seed
-                self.device_name = "a fake device"
-                self.weight_report: dict[str, Any] | None = None
-                self.start = 0
 
-            def prepare(self, weights: str | None, events: Any) -> int:
-                if trainer.fail_in_prepare is not None:
-                    error, trainer.fail_in_prepare = trainer.fail_in_prepare, None
-                    raise error
-                if self.directory.training_state.exists():
-                    self.start = int(self.directory.training_state.read_text())
-                elif weights is not None:
-                    self.weight_report = {"source": weights, "matched": ["all"]}
-                trainer.runs.append((self.plan.phase, self.start, weights))
-                return self.start
+class FakeRun:
+    """A job in the hands of the fake trainer."""
 
-            def train(self, on_iteration: Callable[[Any], None], events: Any) -> float:
-                for done in range(self.start + 1, self.plan.iterations + 1):
-                    on_iteration(
-                        types.SimpleNamespace(
-                            iteration=done,
-                            iterations=self.plan.iterations,
-                            losses={"total": 1 / done},
-                            details={},
-                            lr=0.1,
-                            seconds=done / 4,
-                        )
-                    )
-                    if trainer.stop_after == done - self.start:
-                        trainer.stop_after = None
-                        self.directory.training_state.write_text(str(done))
-                        raise KeyboardInterrupt
-                return self.plan.iterations / 4
+    def __init__(self, trainer: FakeTrainer, job: Any) -> None:
+        self.trainer, self.plan, self.seed = trainer, job.plan, job.settings.seed
+        self.directory = job.workspace.phase(job.plan.phase)
+        self.device_name = "a fake device"
+        self.weight_report: dict[str, Any] | None = None
+        self.start = 0
+        if self.directory.training_state.exists():
+            self.start = int(self.directory.training_state.read_text())
+        elif job.weights is not None:
+            self.weight_report = {"source": job.weights, "matched": ["all"]}
+        trainer.runs.append((self.plan.phase, self.start, job.weights))
 
-            def save_model(self) -> None:
-                text = f"weights of phase {self.plan.phase}, seed {self.seed}"
-                self.directory.model.write_text(text)
-
-        module = types.ModuleType("lst_cli.train.phase_run")
-        module.PhaseRun = PhaseRun  # type: ignore[attr-defined]
-        return module
+    def train(self, on_iteration: Callable[[Any], None]) -> float:
+        for done in range(self.start + 1, self.plan.iterations + 1):
+            on_iteration(
+                types.SimpleNamespace(
+                    iteration=done,
+                    iterations=self.plan.iterations,
+                    losses={"total": 1 / done},
+                    details={},
+                    lr=0.1,
+                    seconds=done / 4,
+                )
+            )
+            if self.trainer.stop_after == done - self.start:
+                self.trainer.stop_after = None
+                self.directory.training_state.write_text(str(done))
+                raise KeyboardInterrupt
+        self.directory.model.write_text(f"weights of phase {self.plan.phase}, seed {self.seed}")
+        return self.plan.iterations / 4
 
 
 @pytest.fixture
 def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
+    """Every training in this process is the fake trainer's."""
     trainer = FakeTrainer()
-    monkeypatch.setitem(sys.modules, "lst_cli.train.phase_run", trainer.module())
+    monkeypatch.setattr("lst_cli.train.train.load_trainer", lambda: trainer)
     return trainer
 
 

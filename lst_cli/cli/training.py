@@ -11,9 +11,9 @@ from lst_cli.cli.options import HowToTrain
 from lst_cli.display.tables import format_seconds
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
-from lst_cli.train.events import Events
 from lst_cli.train.plan import TrainingPlan, require_joint
-from lst_cli.train.train import dry_run, train_phase
+from lst_cli.train.train import TrainingOptions, dry_run, train_phase
+from lst_cli.train.trainer import Events
 from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.store import Workspace
 
@@ -66,9 +66,7 @@ def run_training(
                 workspace,
                 upcoming,
                 settings,
-                weights=weights,
-                restart=how.restart,
-                image_passes=image_passes,
+                TrainingOptions(weights, how.restart, image_passes),
                 events=training_events(tell, joint=joint),
             )
         note(

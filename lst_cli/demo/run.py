@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,8 @@ from lst_cli.report.report import make_report
 from lst_cli.settings.models import Settings
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import split_dataset
-from lst_cli.train.events import Events
-from lst_cli.train.train import train_phase
+from lst_cli.train import train
+from lst_cli.train.trainer import Events
 from lst_cli.workspace.store import Workspace
 
 # The small network's preset, shortened to what two CPU cores do in a few minutes.
@@ -79,7 +78,7 @@ def run_demo(
     for phase in range(workspace.last_phase + 1):
         if not workspace.is_done(phase):
             events.stage("base phase" if phase == 0 else f"phase {phase}")
-            train_phase(workspace, phase, settings, events=events.training)
+            train.train_phase(workspace, phase, settings, events=events.training)
         if not workspace.phase(phase).metrics.exists():
             events.stage(f"evaluation of phase {phase}")
             evaluate_phase(workspace, phase, settings, progress=events.progress)
@@ -111,7 +110,7 @@ def prepare_demo(
             f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
             f"lst demo --seed {seed} -w ANOTHER_DIR",
         )
-    importlib.import_module("lst_cli.train.phase_run")  # does it work, before all is drawn?
+    train.load_trainer()  # does torch work, before all is drawn?
     events.stage("drawing the set")
     drawn = draw_demo(
         workspace.root / "data",

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from lst_cli.engine.optim import Learner
 from lst_cli.errors import LstError
 from lst_cli.files import require_regular
 from lst_cli.workspace.atomic import replacing
@@ -46,11 +47,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_model(path: Path, hint: str) -> dict[str, Tensor]:
-    """Read a model's weights.
-
-    Args:
-        path: Its file.
-        hint: The command that makes it again, for the error.
+    """Read a model's weights; `hint` is the command that makes the file again.
 
     Raises:
         LstError: If it is missing or cut short.
@@ -67,45 +64,30 @@ def load_model(path: Path, hint: str) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A phase under way.
+    """A phase under way."""
 
-    Attributes:
-        iteration: Iterations done.
-        seconds: Time they took.
-        model: State dict.
-        optimizer: Optimizer tensors by `parameter/key`.
-        scaler: State of the gradient scaler, empty without mixed precision.
-        average: State of the running average of the weights, empty without one.
-        verified: Whether all of it is as it was written; lst 0.1 did not record how that was.
-    """
-
-    iteration: int
-    seconds: float
+    iteration: int  # iterations done
+    seconds: float  # time they took
     model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    scaler: dict[str, Any]
-    average: dict[str, Tensor]
-    verified: bool = True
+    optimizer: dict[str, Tensor]  # by `parameter/key`
+    scaler: dict[str, Any]  # empty without mixed precision
+    average: dict[str, Tensor]  # empty without one
+    verified: bool = True  # whether it is as it was written, which lst 0.1 did not record
 
 
-def save_training_state(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    iteration: int,
-    seconds: float,
-    average: Mapping[str, Tensor] | None = None,
-) -> None:
+def save_training_state(path: Path, learner: Learner, iteration: int, seconds: float) -> None:
     """Write everything an interrupted phase needs to continue, atomically.
 
     Raises:
         LstError: If the file cannot be written; an older one stays as it was.
     """
+    model = learner.model
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in (average or {}).items()}
-    for parameter, state in optimizer.state.items():
+    if learner.average is not None:
+        average = learner.average.state()
+        tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in average.items()}
+    for parameter, state in learner.optimizer.state.items():
         for key, value in state.items():
             if value is not None:
                 tensor = value if isinstance(value, Tensor) else torch.tensor(value)
@@ -113,18 +95,14 @@ def save_training_state(
     metadata = {
         "iteration": str(iteration),
         "seconds": str(seconds),
-        "scaler": json.dumps(scaler.state_dict()),
+        "scaler": json.dumps(learner.scaler.state_dict()),
     }
     tensors = _contiguous(tensors)
     _save(path, tensors, {**metadata, _DIGEST: _digest(tensors, metadata)})
 
 
 def load_training_state(path: Path, hint: str) -> TrainingState:
-    """Read the state of an interrupted phase.
-
-    Args:
-        path: Its file.
-        hint: The command that begins the phase again, for the error.
+    """Read the state of an interrupted phase; `hint` is the command that begins it again.
 
     Raises:
         LstError: If it is cut short, was changed, or is no training state.
@@ -156,21 +134,30 @@ def load_training_state(path: Path, hint: str) -> TrainingState:
     return state
 
 
-def restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
-) -> None:
-    """Give an optimizer the momenta it had.
-
-    Args:
-        model: The model it trains.
-        optimizer: A fresh optimizer over that model's parameters.
-        tensors: `TrainingState.optimizer`.
+def restore(learner: Learner, state: TrainingState) -> None:
+    """Bring a learner that was just begun to where a saved one was.
 
     Raises:
-        ValueError: If a tensor is not of the model and its optimizer.
+        RuntimeError, ValueError, KeyError, TypeError: If the state is of another network, optimizer
+            or average.
     """
-    parameters = dict(model.named_parameters())
-    keys = _STATE_KEYS[type(optimizer).__name__]
+    own = learner.model.state_dict()
+    for name, tensor in state.model.items():
+        # torch would turn it into another type without a word.
+        if name in own and tensor.dtype != own[name].dtype:
+            raise ValueError(f"{name} is of another type")
+    learner.model.load_state_dict(state.model)
+    _restore_optimizer(learner, state.optimizer)
+    if state.scaler:  # empty if the phase was begun without mixed precision
+        learner.scaler.load_state_dict(state.scaler)
+    if learner.average is not None:
+        learner.average.restore(state.average)
+
+
+def _restore_optimizer(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer the momenta it had."""
+    parameters = dict(learner.model.named_parameters())
+    keys = _STATE_KEYS[type(learner.optimizer).__name__]
     for name, tensor in tensors.items():
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters.get(parameter_name)
@@ -180,7 +167,7 @@ def restore_optimizer(
             raise ValueError(f"{name} is of another shape or type")
         # Adam counts its steps on the CPU, whatever device the parameter is on. Momenta lie in
         # memory as their parameter does: a file knows no layouts, and rounding depends on them.
-        optimizer.state[parameter][key] = (
+        learner.optimizer.state[parameter][key] = (
             tensor if key == "step" else torch.empty_like(parameter).copy_(tensor)
         )
 

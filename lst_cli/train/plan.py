@@ -1,6 +1,8 @@
 """What a phase will train on, for how many iterations, and how long that may take.
 
-No network is needed to know, so torch is not imported here.
+No network is needed to know, so torch is not imported here. Budgets are counted in images that
+pass through the network, one seen twice counted twice: so runs that differ in entries, batches and
+phases can be compared.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import numpy as np
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput
-from lst_cli.phases.replay import PhaseData, base_data, step_data
+from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
 from lst_cli.settings.models import Settings
-from lst_cli.train.budget import count_iterations
+from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -23,54 +25,33 @@ from lst_cli.workspace.store import Workspace
 # this very workspace has been timed.
 NOMINAL_SECONDS_PER_MEGAPIXEL = {"resnet": 8.0, "lite": 1.5}
 NOMINAL_SOURCE = "a two-core CPU's rate; a GPU is far quicker"
+MOST_ITERATIONS = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What training a phase means.
-
-    Attributes:
-        phase: t.
-        new_classes: Classes that arrive.
-        seen_classes: Classes of the model, these included.
-        new_entries: Entries of new classes (base: images, repeated ones as often) an epoch.
-        images: Different images among the entries of new classes (base: among all).
-        replay_entries: Replayed entries an epoch.
-        replay_counts: Entries an epoch of each replayed class, by category_id.
-        iterations: Optimizer updates.
-        batch_size: Images an update.
-        image_passes: Images that are shown in all, repeated ones as often.
-        seconds: How long it may take.
-        seconds_from: What this estimate rests on.
-    """
+    """The length and the data of a phase's training."""
 
     phase: int
     new_classes: int
-    seen_classes: int
-    new_entries: int
-    images: int
-    replay_entries: int
-    replay_counts: dict[str, int]
+    seen_classes: int  # of the model, the new ones included
+    new_entries: int  # of new classes an epoch (base: images, repeated ones as often)
+    images: int  # different images among the entries of new classes (base: among all)
+    replay_entries: int  # an epoch
+    replay_counts: dict[str, int]  # entries an epoch of each replayed class, by category_id
     iterations: int
     batch_size: int
-    image_passes: int
-    seconds: float
-    seconds_from: str
+    image_passes: int  # images that are shown in all, repeated ones as often
+    seconds: float  # how long it may take
+    seconds_from: str  # what this estimate rests on
 
     def as_dict(self) -> dict[str, Any]:
         """The plan for `--json`."""
         return asdict(self)
 
 
-def phase_data(
-    workspace: Workspace, inputs: TrainingInput, phase: int, settings: Settings
-) -> PhaseData:
+def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
     """D_t of a phase."""
-    return split_data(workspace.split, inputs, phase, settings)
-
-
-def split_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
-    """D_t of a phase of a split that no workspace need hold."""
     new = split.labels_of(phase)
     if phase == 0:
         base = settings.base
@@ -85,27 +66,128 @@ def plan_training(
 ) -> TrainingPlan:
     """Count what a phase trains on and estimate its time."""
     split = workspace.split
-    schedule = settings.schedule(phase)
+    batch_size = settings.schedule(phase).batch_size
     iterations = count_iterations(settings, phase, len(data))
     rate, source = _seconds_per_iteration(workspace, phase, settings)
+    replayed = int(data.replayed.sum())
     return TrainingPlan(
         phase=phase,
         new_classes=len(split.groups[phase]),
         seen_classes=split.seen_classes(phase),
-        new_entries=len(data) - int(data.replayed.sum()),
+        new_entries=len(data) - replayed,
         images=len(np.unique(data.fixed.images)),
-        replay_entries=int(data.replayed.sum()),
+        replay_entries=replayed,
         replay_counts={
             str(split.class_order[label]): int(count)
             for label, count in enumerate(data.replayed)
             if count
         },
         iterations=iterations,
-        batch_size=schedule.batch_size,
-        image_passes=iterations * schedule.batch_size,
+        batch_size=batch_size,
+        image_passes=iterations * batch_size,
         seconds=iterations * rate,
         seconds_from=source,
     )
+
+
+def _seconds_per_iteration(
+    workspace: Workspace, phase: int, settings: Settings
+) -> tuple[float, str]:
+    # A phase that was added instantly has no rate.
+    done = [p for p in workspace.done_phases() if workspace.require_done(p).iterations]
+    same_kind = [p for p in done if (p == 0) == (phase == 0)] or done
+    if same_kind:
+        manifest = workspace.require_done(same_kind[-1])
+        if manifest.seconds:
+            name = "base phase" if same_kind[-1] == 0 else f"phase {same_kind[-1]}"
+            return manifest.seconds / manifest.iterations, f"the rate of the {name}"
+    return nominal_seconds_per_image(settings) * settings.schedule(phase).batch_size, NOMINAL_SOURCE
+
+
+def nominal_seconds_per_image(settings: Settings) -> float:
+    """How long training takes for an image where nothing was timed yet."""
+    kind = "lite" if settings.preset.startswith("lite") else "resnet"
+    megapixels = max(settings.data.min_size) ** 2 * 4 / 3 / 1e6
+    return NOMINAL_SECONDS_PER_MEGAPIXEL[kind] * megapixels
+
+
+def image_passes_of(workspace: Workspace) -> int:
+    """Images that all phases of a workspace showed together.
+
+    Raises:
+        LstError: If a phase of its split is not finished.
+    """
+    upcoming = workspace.next_phase()
+    if upcoming is not None:
+        name = "joint training" if workspace.split.joint and upcoming == 0 else f"phase {upcoming}"
+        raise LstError(
+            f"the image passes of {workspace.root} are not known yet: {name} is not finished",
+            name_workspace(workspace.training_command(upcoming), workspace.root),
+        )
+    return sum(workspace.require_done(phase).image_passes for phase in workspace.done_phases())
+
+
+def budget_of(other: Workspace, workspace: Workspace) -> int:
+    """Images that all phases of another workspace showed, for a training in this one.
+
+    Raises:
+        LstError: If it is no workspace, learned other data, or is not finished.
+    """
+    if not other.layout.split.exists():
+        raise LstError(
+            f"--budget-of {other.root}: no workspace: it holds no split",
+            "give the directory of a finished workspace",
+        )
+    with hints_for(other.root):
+        ours, theirs = workspace.split.train, other.split.train
+        shown = image_passes_of(other)
+    if ours.sha256 != theirs.sha256:
+        raise LstError(
+            f"--budget-of {other.root}: it learned from {theirs.path}, and {workspace.root} from "
+            f"{ours.path}, another file",
+            f"give a workspace of the same training file, or --image-passes {shown}",
+        )
+    return shown
+
+
+def image_budget(settings: Settings, phase: int, image_passes: int | None = None) -> int | None:
+    """Images that a phase is to show, by the command or else its settings; None for its epochs."""
+    return image_passes or settings.schedule(phase).image_passes or None
+
+
+def scheduled(
+    settings: Settings, phase: int, entries: int, image_passes: int | None = None
+) -> Settings:
+    """Settings with the epochs that a phase of so many entries an epoch is really to have.
+
+    A budget makes epochs longer or shorter, and moves the decays of the learning rate with them.
+    """
+    budget = image_budget(settings, phase, image_passes)
+    if budget is None:
+        return settings
+    schedule = settings.schedule(phase)
+    epochs = budget / entries
+    decays = tuple(epoch / schedule.epochs * epochs for epoch in schedule.decay_epochs)
+    changed = schedule.model_copy(update={"epochs": epochs, "decay_epochs": decays})
+    return settings.model_copy(update={"base" if phase == 0 else "step": changed})
+
+
+def count_iterations(settings: Settings, phase: int, entries: int) -> int:
+    """Iterations of a phase under settings from `scheduled`.
+
+    Raises:
+        LstError: If there are more than can be counted, let alone trained.
+    """
+    batch, epochs = settings.schedule(phase).batch_size, settings.schedule(phase).epochs
+    iterations = iterations_of(epochs, entries, batch)
+    if iterations > MOST_ITERATIONS:
+        key = "base" if phase == 0 else "step"
+        raise LstError(
+            f"{key}.epochs = {epochs:g} over {entries:,} entries are {iterations:,} iterations, "
+            f"more than {MOST_ITERATIONS:,}",
+            f"--set {key}.epochs=10, or a larger {key}.batch_size",
+        )
+    return iterations
 
 
 def require_trainable(workspace: Workspace, phase: int) -> None:
@@ -132,11 +214,7 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
 
 
 def require_joint(workspace: Workspace, *, joint: bool) -> None:
-    """See that the first phase is trained by its own command.
-
-    Args:
-        workspace: With a split.
-        joint: Whether the command is the one for joint training.
+    """See that the first phase is trained by its own command, which may be that for `joint`.
 
     Raises:
         LstError: If it is the other one that trains this workspace.
@@ -172,24 +250,3 @@ def require_growable(settings: Settings) -> None:
                 f"set model.{key} = {needed}, or train all classes at once: lst split --joint "
                 "-w OTHER --train TRAIN.json --val VAL.json --images DIR",
             )
-
-
-def _seconds_per_iteration(
-    workspace: Workspace, phase: int, settings: Settings
-) -> tuple[float, str]:
-    # A phase that was added instantly has no rate.
-    done = [p for p in workspace.done_phases() if workspace.require_done(p).iterations]
-    same_kind = [p for p in done if (p == 0) == (phase == 0)] or done
-    if same_kind:
-        manifest = workspace.manifest(same_kind[-1])
-        if manifest is not None and manifest.seconds:
-            name = "base phase" if same_kind[-1] == 0 else f"phase {same_kind[-1]}"
-            return manifest.seconds / manifest.iterations, f"the rate of the {name}"
-    return nominal_seconds_per_image(settings) * settings.schedule(phase).batch_size, NOMINAL_SOURCE
-
-
-def nominal_seconds_per_image(settings: Settings) -> float:
-    """How long training takes for an image where nothing was timed yet."""
-    kind = "lite" if settings.preset.startswith("lite") else "resnet"
-    megapixels = max(settings.data.min_size) ** 2 * 4 / 3 / 1e6
-    return NOMINAL_SECONDS_PER_MEGAPIXEL[kind] * megapixels

@@ -1,4 +1,4 @@
-"""What the images of new classes tell before, after and without training."""
+"""Rows of new classes from their annotated images, before, after and without training."""
 
 from __future__ import annotations
 
@@ -6,38 +6,29 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
-from lst_cli.errors import LstError
 from lst_cli.modeling.episodes import SupportBoxes, regions_of, support_boxes
+from lst_cli.modeling.grow import mean_feature_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.weight_generator import WeightGenerator
-from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress
-from lst_cli.samples.mapper import Mapper
-from lst_cli.samples.phase_dataset import PhaseDataset
+from lst_cli.samples.loading import SampleReader
 from lst_cli.workspace.atomic import write_bytes
 
 
 def support_images(
     occurrences: Occurrences, new: range, most: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """The images that hold the first boxes of each new class.
+    """The images that hold the first boxes of each new class, or all its boxes.
 
-    Args:
-        occurrences: Where the classes occur.
-        new: Labels of the new classes.
-        most: Boxes a class that are enough; all if None.
-
-    Returns:
-        Rows of the image table, ascending, none twice.
+    `most` boxes of a class are enough. Rows of the image table, ascending, none twice.
     """
     chosen = []
     for label in new:
@@ -50,20 +41,20 @@ def support_images(
 
 
 @dataclass(frozen=True)
+class WrittenRows:
+    """Classifier rows of C new classes, on the CPU."""
+
+    rows: Tensor  # shape (C, D)
+    # Mean attention of each class's boxes, shape (C, b); None where no generator wrote the rows.
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Support:
-    """The annotated images of a phase's new classes.
+    """The annotated images of a phase's C new classes, whose labels are `new`."""
 
-    Attributes:
-        dataset: The phase's data.
-        mapper: Reads the images; here at the test size and unflipped.
-        new: Labels of the new classes.
-        workers: Processes that read.
-    """
-
-    dataset: PhaseDataset
-    mapper: Mapper
+    reader: SampleReader
     new: range
-    workers: int = 0
 
     @torch.no_grad()
     def pooled(
@@ -75,14 +66,9 @@ class Support:
         most: int | None = None,
         boxes: SupportBoxes = "ground-truth",
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pool the boxes of the new classes, image by image.
+        """Pool the boxes of the new classes, `most` of each, image by image.
 
-        Args:
-            model: Whose backbone; it is in evaluation mode while this lasts.
-            what: Name of this work, for `progress`.
-            progress: What is done, how much of it, of how much.
-            most: Boxes a class at most.
-            boxes: Which box stands for an object.
+        The model is in evaluation mode while this lasts. `what` is the name of the work.
 
         Yields:
             Class of each box, 0 ... C - 1, shape (R,); what the box head reads, shape (R, ...).
@@ -90,35 +76,26 @@ class Support:
         Raises:
             LstError: If an image cannot be used.
         """
-        rows = support_images(self.dataset.data.occurrences, self.new, most)
-        loader: DataLoader[Any] = DataLoader(
-            _Images(self.dataset, self.mapper, rows), batch_size=None, num_workers=self.workers
-        )
+        rows = support_images(self.reader.dataset.data.occurrences, self.new, most)
         counts = [0] * len(self.new)
         was_training = model.training
         model.eval()
         try:
-            for done, item in enumerate(loader, start=1):
-                if isinstance(item, LstError):
-                    raise item
+            for done, item in enumerate(self.reader.images(rows), start=1):
                 wanted = []
-                for box, label in enumerate(
-                    (item["instances"].gt_labels - self.new.start).tolist()
-                ):
-                    mine = 0 <= label < len(self.new) and (most is None or counts[label] < most)
-                    if mine:
+                classes = item["instances"].gt_labels - self.new.start
+                for box, label in enumerate(classes.tolist()):
+                    if 0 <= label < len(self.new) and (most is None or counts[label] < most):
                         counts[label] += 1
                         wanted.append(box)
                 targets = item["instances"][torch.tensor(wanted, dtype=torch.int64)]
                 targets = targets.to(model.device)
                 images = model.preprocess_image([item])
                 features = model.backbone(images.tensor)
-                regions = targets.gt_boxes
+                proposals = targets.gt_boxes
                 if boxes == "proposals":
                     [proposals] = regions_of(model, images, features)
-                else:
-                    proposals = regions
-                regions = support_boxes(regions, proposals, boxes)
+                regions = support_boxes(targets.gt_boxes, proposals, boxes)
                 yield (
                     targets.gt_labels - self.new.start,
                     model.roi_heads.pooled_boxes(features, [regions]),
@@ -128,35 +105,26 @@ class Support:
             model.train(was_training)
 
     @torch.no_grad()
-    def mean_features(
-        self, model: LstRCNN, progress: Progress, *, most: int | None
-    ) -> tuple[Tensor, Tensor]:
-        """Sum of the unit-length features of each class, and its boxes.
-
-        Returns:
-            Shapes (C, D) and (C,), on the CPU.
-        """
+    def mean_feature_rows(
+        self, model: LstRCNN, most: int | None, progress: Progress
+    ) -> WrittenRows:
+        """The mean feature of `most` boxes of each class (imprinting)."""
         sums = torch.zeros(len(self.new), model.row_features)
         counts = torch.zeros(len(self.new), dtype=torch.int64)
         for labels, pooled in self.pooled(model, "mean features", progress, most=most):
             features = F.normalize(model.roi_heads.box_head(pooled), dim=-1).cpu()
             sums.index_add_(0, labels.cpu(), features)
             counts += torch.bincount(labels.cpu(), minlength=len(self.new))
-        return sums, counts
+        old = model.roi_heads.box_predictor.cls_score.class_rows.cpu()
+        return WrittenRows(mean_feature_rows(sums, counts, old))
 
     @torch.no_grad()
-    def generated(
+    def generated_rows(
         self, model: LstRCNN, generator: WeightGenerator, progress: Progress
-    ) -> tuple[Tensor, Tensor]:
-        """Average, over all boxes of each class, of its generated rows and of its attention.
+    ) -> WrittenRows:
+        """Rows as Eq. (3) gives them, averaged over all boxes of a class (section 3.4).
 
-        Args:
-            model: Whose features and base rows.
-            generator: The meta weight generator, on the model's device.
-            progress: What is done, how much of it, of how much.
-
-        Returns:
-            Rows as Eq. (3) gives them, shape (C, D); attention m, shape (C, b); on the CPU.
+        The generator is on the model's device.
         """
         weight = model.roi_heads.box_predictor.cls_score.weight
         base_rows = weight[: generator.base_classes]
@@ -168,7 +136,8 @@ class Support:
             rows.index_add_(0, labels.cpu(), generator(features, base_rows, weight[-1]).cpu())
             attention.index_add_(0, labels.cpu(), generator.attention(features).cpu())
             counts += torch.bincount(labels.cpu(), minlength=len(self.new))
-        return rows / counts[:, None].clamp(min=1), attention / counts[:, None].clamp(min=1)
+        boxes = counts[:, None].clamp(min=1)
+        return WrittenRows(rows / boxes, attention / boxes)
 
 
 def save_attention(path: Path, attention: Tensor) -> None:
@@ -176,18 +145,3 @@ def save_attention(path: Path, attention: Tensor) -> None:
     content = io.BytesIO()
     np.save(content, attention.cpu().numpy().astype(np.float32), allow_pickle=False)
     write_bytes(path, content.getvalue())
-
-
-class _Images(Dataset[Any]):
-    def __init__(self, dataset: PhaseDataset, mapper: Mapper, rows: npt.NDArray[np.int64]) -> None:
-        self._dataset, self._mapper, self._rows = dataset, mapper, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int) -> Any:
-        try:
-            sample = self._dataset.sample(int(self._rows[place]), ALL_CLASSES)
-            return self._mapper(sample, augment=False)
-        except LstError as error:
-            return error

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import importlib.metadata
 import platform
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from lst_cli import __version__
 from lst_cli.errors import LstError
-from lst_cli.inputs import TrainingInput, read_training_input
+from lst_cli.inputs import read_training_input
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
-from lst_cli.settings.models import NewRows, Settings
+from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
-from lst_cli.train.budget import image_budget, scheduled
-from lst_cli.train.events import Events
 from lst_cli.train.plan import (
     TrainingPlan,
+    image_budget,
     phase_data,
     plan_training,
     require_growable,
     require_trainable,
+    scheduled,
 )
+from lst_cli.train.trainer import Events, Job, Trainer
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
@@ -40,6 +40,15 @@ from lst_cli.workspace.training_log import open_log
 USEFUL_BASE_CLASSES = 110
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a phase is begun."""
+
+    weights: str | None = None  # initial weights of the base phase
+    restart: bool = False  # whether a phase under way is thrown away
+    image_passes: int | None = None  # images to show, instead of so many epochs
+
+
 def dry_run(
     workspace: Workspace,
     phase: int,
@@ -48,14 +57,9 @@ def dry_run(
     image_passes: int | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> TrainingPlan:
-    """What training a phase would mean, without torch and without writing.
+    """The plan of the next phase, without torch and without writing.
 
-    Args:
-        workspace: With a split.
-        phase: The next phase.
-        settings: What to train with.
-        image_passes: Images to show, instead of so many epochs.
-        warn: Told how many training images are not there, with an example.
+    `warn` is told how many training images are not there, with an example.
 
     Raises:
         LstError: If the phase cannot be trained now.
@@ -65,7 +69,7 @@ def dry_run(
     inputs = read_training_input(workspace)
     if warn is not None and (missing := inputs.paths.find_missing(workspace.split.train.path)):
         warn(f"{missing.sentence}; {in_split(missing).hint}")
-    data = phase_data(workspace, inputs, phase, settings)
+    data = phase_data(workspace.split, inputs, phase, settings)
     settings = scheduled(settings, phase, len(data), image_passes)
     return plan_training(workspace, phase, settings, data)
 
@@ -74,22 +78,14 @@ def train_phase(
     workspace: Workspace,
     phase: int,
     settings: Settings,
+    options: TrainingOptions | None = None,
     *,
-    weights: str | None = None,
-    restart: bool = False,
-    image_passes: int | None = None,
     events: Events | None = None,
+    trainer: Callable[[Job], Trainer] | None = None,
 ) -> PhaseManifest:
-    """Train a phase to its end, from its start or from where it stopped.
+    """Train the next phase to its end, from its start or from where it stopped.
 
-    Args:
-        workspace: With a split.
-        phase: The next phase.
-        settings: What to train with; kept in the phase's manifest.
-        weights: Initial weights of the base phase.
-        restart: Whether a phase under way is thrown away.
-        image_passes: Images to show, instead of so many epochs.
-        events: Progress callbacks.
+    `trainer` builds the networks and trains them; by default with torch.
 
     Returns:
         The manifest of the finished phase.
@@ -97,44 +93,88 @@ def train_phase(
     Raises:
         LstError: If the phase is not the next one, an input changed, or training stopped.
     """
-    events = events or Events()
+    options, events = options or TrainingOptions(), events or Events()
     _require_trainable(workspace, phase, settings)
-    if weights is not None and phase > 0:
+    if options.weights is not None and phase > 0:
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
     with workspace.locked():
         require_trainable(workspace, phase)
         inputs = read_training_input(workspace)
-        data = phase_data(workspace, inputs, phase, settings)
-        budget = image_budget(settings, phase, image_passes)
+        data = phase_data(workspace.split, inputs, phase, settings)
+        budget = image_budget(settings, phase, options.image_passes)
         settings = scheduled(settings, phase, len(data), budget)
         plan = plan_training(workspace, phase, settings, data)
         # Everything that is needed is looked at before anything is moved or removed.
-        previous = _require_previous(workspace, plan, settings)
-        manifest = None if restart else workspace.manifest(phase)
-        fresh = manifest is None
-        if manifest is not None:
-            _refuse_another_begin(workspace, manifest, previous, settings, weights)
+        previous = _require_previous(workspace, phase, settings)
+        begun = None if options.restart else workspace.manifest(phase)
+        if begun is not None:
+            _refuse_another_start(workspace, begun, previous, settings, options.weights)
+            manifest = begun
         else:
-            _check_new_phase(workspace, phase, settings, events)
+            if phase == 0:
+                # A library that does not work is found before the data are read, which takes long.
+                trainer = trainer or load_trainer()
+                # Later phases use the same files, whose digests are compared instead.
+                check_before_training(workspace.split, events.prepare)
+            elif settings.step.mwg:
+                _note_generator(workspace, phase, events)
             manifest = _first_manifest(workspace, plan, settings, previous)
-            given = {"image_budget": budget, "weights": {"source": weights} if weights else None}
-            manifest = manifest.model_copy(update=given)
-        if phase > 0 or not fresh:
+            source = {"source": options.weights} if options.weights else None
+            manifest = manifest.model_copy(update={"image_budget": budget, "weights": source})
+        if phase > 0 or begun is not None:
             check_found_images(
                 inputs.dataset.parts, inputs.paths, data.images(), progress=events.prepare
             )
         directory = workspace.phase(phase)
         require_writable(directory.model, directory.training_state)
         # What a phase leaves that never got a manifest goes too.
-        aside = set_aside(directory.root, workspace.root) if fresh else None
+        aside = set_aside(directory.root, workspace.root) if begun is None else None
+        weights = options.weights or weights_file(manifest)
+        job = Job(workspace, plan, settings, inputs, data, weights, events)
         try:
-            run = _prepare(workspace, plan, manifest, settings, inputs, data, weights, events)
+            run = (trainer or load_trainer())(job)
+            events.plan(plan, run.start)
+            # Only now has the phase begun: weights that could not be read must not bind the next
+            # try.
+            found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}
+            manifest = manifest.model_copy(update=found)
+            workspace.save_manifest(manifest)
         except BaseException:
             put_back(aside, directory.root)
             raise
         if (moved := drop(aside)) is not None:
             events.note(moved)
-        return _run(workspace, run, events)
+        return _run(workspace, run, manifest, events)
+
+
+def load_trainer() -> Callable[[Job], Trainer]:
+    """The trainer that uses torch and detectron2, which take seconds to import.
+
+    Raises:
+        LstError: If one of them does not work.
+    """
+    from lst_cli.train.phase_run import PhaseRun
+
+    return PhaseRun
+
+
+def _run(
+    workspace: Workspace, run: Trainer, manifest: PhaseManifest, events: Events
+) -> PhaseManifest:
+    directory = workspace.phase(manifest.phase)
+    with open_log(directory.log, run.start) as write:
+
+        def on_iteration(report: Any) -> None:
+            values = {**report.losses, **report.details}
+            write(report.iteration, report.seconds, report.lr, values)
+            events.iteration(report)
+
+        seconds = run.train(on_iteration)
+    finish = {"done": True, "finished": now(), "seconds": seconds, **digests(directory)}
+    done = manifest.model_copy(update=finish)
+    workspace.save_manifest(done)
+    directory.training_state.unlink(missing_ok=True)
+    return done
 
 
 def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
@@ -143,67 +183,35 @@ def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> 
         require_growable(settings)
 
 
-def _require_previous(
-    workspace: Workspace, plan: TrainingPlan, settings: Settings
-) -> PhaseManifest | None:
+def _require_previous(workspace: Workspace, phase: int, settings: Settings) -> PhaseManifest | None:
     """The manifest of the phase before, whose files are whole and of the same network."""
-    if plan.phase == 0:
+    if phase == 0:
         return None
-    previous = workspace.require_model(plan.phase - 1)
-    refuse_another_network(workspace, plan.phase, previous, settings)
+    previous = workspace.require_model(phase - 1)
+    refuse_another_network(workspace, phase, previous, settings)
     if settings.step.mwg:
-        workspace.require_generator(plan.phase - 1)
+        workspace.require_generator(phase - 1)
     return previous
 
 
-def _refuse_another_begin(
-    workspace: Workspace,
-    before: PhaseManifest,
-    previous: PhaseManifest | None,
-    settings: Settings,
-    weights: str | None,
-) -> None:
-    """See that a phase under way can be continued as it was begun."""
-    phase = before.phase
-    if before.previous_sha256 != (previous.model_sha256 if previous else None):
-        raise LstError(
-            f"phase {phase} was begun on another model of phase {phase - 1}",
-            "start it again with --restart",
+def _note_generator(workspace: Workspace, phase: int, events: Events) -> None:
+    """Say what a user of the generator may not expect."""
+    classes = workspace.split.base_classes
+    if classes < USEFUL_BASE_CLASSES:
+        events.note(
+            f"the generator attends over {classes} base classes, the paper's over "
+            f"{USEFUL_BASE_CLASSES} and more: with so few, expect little of the attention"
         )
-    changed = changed_settings(before, settings)
-    source = before.weights["source"] if before.weights else "not given"
-    if weights is not None and weights != source:
-        changed.append(f"--weights was {source}, is now {weights}")
-    if changed:
-        if removed_settings(before):  # named in `changed`
-            raise LstError(
-                f"phase {phase} was begun with an option that {WHY_REMOVED}: " + "; ".join(changed),
-                "--restart starts the phase again",
-            )
-        raise LstError(
-            f"phase {phase} was begun with other settings: " + "; ".join(changed),
-            f"{command_to_continue(workspace, before)} continues it as it was begun; "
-            "--restart starts the phase again",
-        )
-
-
-def _check_new_phase(workspace: Workspace, phase: int, settings: Settings, events: Events) -> None:
-    if phase > 0 and settings.step.mwg:
-        _tell_of_generator(workspace, phase, events)
-    if phase == 0:
-        # A library that does not work is found before the data are read, which may take long.
-        importlib.import_module("lst_cli.train.phase_run")
-        # Later phases use the same files, whose digests are compared instead.
-        check_before_training(workspace.split, events.prepare)
+    missing = workspace.missing_generator(phase)
+    if phase > 1 and missing is not None:
+        events.note(f"{missing}: a fresh one is trained")
 
 
 def _first_manifest(
-    workspace: Workspace,
-    plan: TrainingPlan,
-    settings: Settings,
-    previous: PhaseManifest | None,
+    workspace: Workspace, plan: TrainingPlan, settings: Settings, previous: PhaseManifest | None
 ) -> PhaseManifest:
     """The manifest of a phase that begins now; nothing is written."""
+    step = settings.step
     return PhaseManifest(
         phase=plan.phase,
         done=False,
@@ -221,66 +229,51 @@ def _first_manifest(
         versions=versions(),
         device="",
         started=now(),
-        new_rows=_first_rows(plan.phase, settings),
+        new_rows=None if plan.phase == 0 else "generated" if step.mwg else step.new_rows,
     )
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A phase whose network is there, and whose manifest says that it has begun."""
-
-    run: Any
-    start: int
-    manifest: PhaseManifest
-
-
-def _prepare(
+def _refuse_another_start(
     workspace: Workspace,
-    plan: TrainingPlan,
-    manifest: PhaseManifest,
+    before: PhaseManifest,
+    previous: PhaseManifest | None,
     settings: Settings,
-    inputs: TrainingInput,
-    data: Any,
     weights: str | None,
-    events: Events,
-) -> _Prepared:
-    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
-    from lst_cli.train.phase_run import PhaseRun
-
-    run = PhaseRun(
-        workspace=workspace,
-        plan=plan,
-        settings=settings,
-        inputs=inputs,
-        data=data,
-        find=inputs.paths,
+) -> None:
+    """See that a phase under way can be continued as it was begun."""
+    phase = before.phase
+    if before.previous_sha256 != (previous.model_sha256 if previous else None):
+        raise LstError(
+            f"phase {phase} was begun on another model of phase {phase - 1}",
+            "start it again with --restart",
+        )
+    changed = changed_settings(before, settings)
+    source = before.weights["source"] if before.weights else "not given"
+    if weights is not None and weights != source:
+        changed.append(f"--weights was {source}, is now {weights}")
+    if not changed:
+        return
+    if removed_settings(before):  # named in `changed`
+        raise LstError(
+            f"phase {phase} was begun with an option that {WHY_REMOVED}: " + "; ".join(changed),
+            "--restart starts the phase again",
+        )
+    raise LstError(
+        f"phase {phase} was begun with other settings: " + "; ".join(changed),
+        f"{command_to_continue(workspace, before)} continues it as it was begun; "
+        "--restart starts the phase again",
     )
-    start = run.prepare(weights or weights_file(manifest), events)
-    events.plan(plan, start)
-    # Only now has the phase begun: weights that could not be read must not bind the next try.
-    if run.weight_report is not None:
-        manifest = manifest.model_copy(update={"weights": run.weight_report})
-    manifest = manifest.model_copy(update={"device": run.device_name})
-    workspace.save_manifest(manifest)
-    return _Prepared(run, start, manifest)
 
 
-def _run(workspace: Workspace, prepared: _Prepared, events: Events) -> PhaseManifest:
-    run, directory = prepared.run, workspace.phase(prepared.manifest.phase)
-    with open_log(directory.log, prepared.start) as write:
+def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
+    """Settings that decide about a phase and are not those it was begun with, a line for each."""
+    return [str(one) for one in _changes(before, settings)]
 
-        def on_iteration(report: Any) -> None:
-            values = {**report.losses, **report.details}
-            write(report.iteration, report.seconds, report.lr, values)
-            events.iteration(report)
 
-        seconds = run.train(on_iteration, events)
-    run.save_model()
-    finish = {"done": True, "finished": now(), "seconds": seconds, **digests(directory)}
-    done = prepared.manifest.model_copy(update=finish)
-    workspace.save_manifest(done)
-    directory.training_state.unlink(missing_ok=True)
-    return done
+def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
+    unused = unused_sections(settings.step.mwg, base=before.phase == 0, later=before.phase > 0)
+    found = differences(completed(before), settings, "weights")
+    return [one for one in found if one.key.partition(".")[0] not in unused]
 
 
 def digests(directory: PhaseDirectory) -> dict[str, str | None]:
@@ -290,11 +283,6 @@ def digests(directory: PhaseDirectory) -> dict[str, str | None]:
     return {
         f"{name}_sha256": sha256_of(file) if file.exists() else None for name, file in files.items()
     }
-
-
-def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
-    """Settings that decide about a phase and are not those it was begun with, a line for each."""
-    return [str(one) for one in _changes(before, settings)]
 
 
 def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
@@ -324,13 +312,6 @@ def next_training_command(workspace: Workspace) -> str | None:
     return command_to_continue(workspace, manifest)
 
 
-def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
-    """Settings that decide about a phase and are not those it was begun with."""
-    unused = unused_sections(settings.step.mwg, base=before.phase == 0, later=before.phase > 0)
-    found = differences(completed(before), settings, "weights")
-    return [one for one in found if one.key.partition(".")[0] not in unused]
-
-
 def refuse_another_network(
     workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
 ) -> None:
@@ -351,25 +332,6 @@ def weights_file(manifest: PhaseManifest) -> str | None:
     """The `--weights` a phase was begun with; a network's own ImageNet weights are no file."""
     found = manifest.weights or {}
     return str(found["source"]) if "matched" in found else None
-
-
-def _tell_of_generator(workspace: Workspace, phase: int, events: Events) -> None:
-    """Say what a user of the generator may not expect."""
-    classes = workspace.split.base_classes
-    if classes < USEFUL_BASE_CLASSES:
-        events.note(
-            f"the generator attends over {classes} base classes, the paper's over "
-            f"{USEFUL_BASE_CLASSES} and more: with so few, expect little of the attention"
-        )
-    missing = workspace.missing_generator(phase)
-    if phase > 1 and missing is not None:
-        events.note(f"{missing}: a fresh one is trained")
-
-
-def _first_rows(phase: int, settings: Settings) -> NewRows | Literal["generated"] | None:
-    if phase == 0:
-        return None
-    return "generated" if settings.step.mwg else settings.step.new_rows
 
 
 def versions() -> dict[str, str]:

@@ -36,9 +36,9 @@ KEEP_OFFSETS = """
 import numpy as np
 from lst_cli.train.phase_run import PhaseRun
 detach = PhaseRun._detach
-def keep(run, episodes, events):
+def keep(run, episodes):
     np.save({path!r}, episodes.offsets.detach().numpy())
-    detach(run, episodes, events)
+    detach(run, episodes)
 PhaseRun._detach = keep
 """
 
@@ -115,14 +115,14 @@ def averages(workspace: Workspace) -> dict[int, Any]:
     from lst_cli.modeling.build import build_model, input_format
     from lst_cli.samples.mapper import Mapper
     from lst_cli.samples.phase_dataset import PhaseDataset
-    from lst_cli.train.new_rows import load_generator
+    from lst_cli.train.network import load_generator
     from lst_cli.train.plan import phase_data
 
     settings = workspace.trained_settings(1)
     inputs = read_training_input(workspace)
     new = workspace.split.labels_of(1)
     dataset = PhaseDataset(
-        inputs.dataset, inputs.labels, new.stop, phase_data(workspace, inputs, 1, settings)
+        inputs.dataset, inputs.labels, new.stop, phase_data(workspace.split, inputs, 1, settings)
     )
     mapper = Mapper(inputs.paths, settings.data, channels=input_format(settings), seed=0)
     model = build_model(settings, new.stop)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.engine
 Run = Callable[..., Any]
 
 DURING_CHECKS = "import lst_cli.train.train as t; t.check_before_training = kill"
-WHILE_BUILDING = "import lst_cli.train.phase_run as p; p.build_optimizer = kill"
+WHILE_BUILDING = "import lst_cli.engine.optim as o; o.build_optimizer = kill"
 BEFORE_ITERATION = """
 import lst_cli.engine.loop as loop
 seed_iteration = loop.seed_iteration

@@ -86,7 +86,7 @@ def command(
     """
     from lst_cli.cli.training import require_first_phase, run_training
     from lst_cli.compare.run_settings import network_differences
-    from lst_cli.train.budget import budget_of as passes_of
+    from lst_cli.train.plan import budget_of as passes_of
     from lst_cli.workspace.store import Workspace
 
     if image_passes is not None and budget_of is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.compare.run_settings import find_differences
-from lst_cli.train.train import train_phase
+from lst_cli.train.train import TrainingOptions, train_phase
 from lst_cli.workspace.store import Workspace
 
 
@@ -21,7 +21,7 @@ def test_lengths_that_a_number_of_images_decided_are_compared_as_images(
     shown = split_workspace.require_done(1).image_passes
     for name, passes in (("all", shown), ("none", shown), ("short", 8)):
         settings = split_workspace.settings([f"step.replay={name.replace('short', 'all')}"])
-        train_phase(copies[name], 1, settings, image_passes=passes)
+        train_phase(copies[name], 1, settings, TrainingOptions(image_passes=passes))
     for name in ("all", "none"):
         found = find_differences((split_workspace, 1), (copies[name], 1))
         assert [(one.key, one.this) for one in found] == [("step.replay", name)]

@@ -13,42 +13,58 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors_of
 from torch import nn
 
-from lst_cli.engine.averaging import WeightAverage
 from lst_cli.engine.checkpoint import (
+    TrainingState,
     load_model,
     load_training_state,
-    restore_optimizer,
+    restore,
     save_model,
     save_training_state,
 )
 from lst_cli.engine.device import place
+from lst_cli.engine.optim import Learner
 from lst_cli.errors import LstError
+from lst_cli.settings.models import BaseSettings
 
-NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
+class Network(nn.Sequential):
+    device = torch.device("cpu")
 
 
-def network(seed: int) -> nn.Sequential:
+def network(seed: int) -> Network:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    return Network(nn.Linear(3, 4), nn.Linear(4, 2))
 
 
-def optimizer_of(kind: str, model: nn.Module) -> torch.optim.Optimizer:
-    if kind == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return torch.optim.AdamW(model.parameters(), lr=0.1)
+def learner_of(model: nn.Module, kind: Any = "sgd", ema: float = 0.0) -> Learner:
+    return Learner.of(model, BaseSettings(optimizer=kind, ema=ema, lr=0.1))
 
 
-def update(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+def update(learner: Learner, seed: int) -> None:
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
-    optimizer.zero_grad()
-    model(x).square().sum().backward()
-    optimizer.step()
+    learner.optimizer.zero_grad()
+    learner.model(x).square().sum().backward()
+    learner.optimizer.step()
+    if learner.average is not None:
+        learner.average.update()
+
+
+def save(path: Path, iteration: int = 9) -> None:
+    learner = learner_of(network(1))
+    update(learner, 0)
+    save_training_state(path, learner, iteration, 9.0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a state."""
+    return tmp_path / "state"
 
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     model, path = network(0), tmp_path / "phases" / "model.safetensors"
     save_model(path, model)
-    tensors = load_model(path, "mend")
+    tensors = load_model(path, "fix")
     assert tensors.keys() == model.state_dict().keys()
     assert all(torch.equal(tensors[n], t) for n, t in model.state_dict().items())
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -60,78 +76,78 @@ def test_transposed_and_empty_tensors_come_back(tmp_path: Path) -> None:
     model.register_buffer("none", torch.zeros(0, 4))
     model.register_buffer("scale", torch.tensor(10.0))
     save_model(tmp_path / "model", model)
-    tensors = load_model(tmp_path / "model", "mend")
+    tensors = load_model(tmp_path / "model", "fix")
     assert tensors["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert tensors["none"].shape == (0, 4)
     assert tensors["scale"].item() == 10.0
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
-    kind: str, tmp_path: Path
+    kind: str, ema: float, path: Path
 ) -> None:
-    path = tmp_path / "state"
-    model = network(0)
-    model[0].bias.requires_grad_(False)  # without optimizer state
-    optimizer = optimizer_of(kind, model)
-    for seed in range(3):
-        update(model, optimizer, seed)
-    save_training_state(path, model, optimizer, NO_SCALER, 3, 12.5)
-    for seed in range(3, 6):
-        update(model, optimizer, seed)
+    def begin(seed: int) -> Learner:
+        model = network(seed)
+        model[0].bias.requires_grad_(False)  # without optimizer state
+        return learner_of(model, kind, ema)
 
-    state = load_training_state(path, "mend")
+    whole, resumed = begin(0), begin(1)
+    for seed in range(3):
+        update(whole, seed)
+    save_training_state(path, whole, 3, 12.5)
+    state = load_training_state(path, "fix")
     assert (state.iteration, state.seconds, state.scaler) == (3, 12.5, {})
-    other = network(1)
-    other[0].bias.requires_grad_(False)
-    other.load_state_dict(state.model)
-    resumed = optimizer_of(kind, other)
-    restore_optimizer(other, resumed, state.optimizer)
-    for seed in range(3, 6):
-        update(other, resumed, seed)
-    for (name, expected), found in zip(
-        model.state_dict().items(), other.state_dict().values(), strict=True
-    ):
-        assert torch.equal(expected, found), name
+    assert all(torch.equal(state.model[n], t) for n, t in whole.model.state_dict().items())
+    assert bool(state.average) == bool(ema)
+    restore(resumed, state)
+    for one in (whole, resumed):
+        for seed in range(3, 6):
+            update(one, seed)
+    trained = whole.model.state_dict()
+    for name, expected in trained.items():
+        assert torch.equal(expected, resumed.model.state_dict()[name]), name
+    if whole.average is not None and resumed.average is not None:
+        trained = {name: tensor.clone() for name, tensor in trained.items()}
+        for average in (whole.average, resumed.average):
+            average.replace_weights()
+        weight = whole.model[0].weight
+        assert torch.equal(weight, resumed.model[0].weight)
+        assert not torch.equal(weight, trained["0.weight"])
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "state"
-    model: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
-    place(model, torch.device("cpu"))
-    optimizer = optimizer_of(kind, model)
+def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, path: Path) -> None:
+    model: Any = Network(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
+    learner, resumed = (learner_of(place(model, model.device), kind) for _ in range(2))
     model(torch.rand(1, 2, 4, 4)).sum().backward()
-    optimizer.step()
-    save_training_state(path, model, optimizer, NO_SCALER, 1, 0.0)
-    resumed = optimizer_of(kind, model)
-    restore_optimizer(model, resumed, load_training_state(path, "mend").optimizer)
+    learner.optimizer.step()
+    save_training_state(path, learner, 1, 0.0)
+    restore(resumed, load_training_state(path, "fix"))
     weight = model[0].weight
-    for key, tensor in resumed.state[weight].items():
+    for key, tensor in resumed.optimizer.state[weight].items():
         if key != "step":
             assert tensor.stride() == weight.stride(), key
-        assert torch.equal(tensor, optimizer.state[weight][key])
+        assert torch.equal(tensor, learner.optimizer.state[weight][key])
 
 
-def test_a_state_before_the_first_update_has_no_momenta(tmp_path: Path) -> None:
-    model = network(0)
-    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), NO_SCALER, 0, 0.0)
-    assert load_training_state(tmp_path / "s", "mend").optimizer == {}
+def test_a_state_before_the_first_update_has_no_momenta(path: Path) -> None:
+    save_training_state(path, learner_of(network(0)), 0, 0.0)
+    assert load_training_state(path, "fix").optimizer == {}
 
 
-def test_the_scaler_of_mixed_precision_is_kept(tmp_path: Path) -> None:
-    model = network(0)
-    scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
-    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), scaler, 1, 0.0)
-    fresh = torch.amp.GradScaler("cpu")
-    fresh.load_state_dict(load_training_state(tmp_path / "s", "mend").scaler)
-    assert fresh.get_scale() == 128.0
+def test_the_scaler_of_mixed_precision_is_kept(path: Path) -> None:
+    learner, resumed = learner_of(network(0)), learner_of(network(0))
+    learner.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    save_training_state(path, learner, 1, 0.0)
+    resumed.scaler = torch.amp.GradScaler("cpu")
+    restore(resumed, load_training_state(path, "fix"))
+    assert resumed.scaler.get_scale() == 128.0
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.99])
-def test_a_file_cut_short_is_named_with_what_mends_it(part: float, tmp_path: Path) -> None:
-    model, path = network(0), tmp_path / "state"
-    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 3, 1.0)
+def test_a_file_cut_short_is_named_with_its_fix(part: float, path: Path) -> None:
+    save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
     for load in (load_model, load_training_state):
@@ -154,17 +170,9 @@ def test_weights_alone_are_no_training_state(tmp_path: Path) -> None:
         load_training_state(tmp_path / "model", "lst step --restart")
 
 
-def save(path: Path) -> None:
-    model = network(1)
-    optimizer = optimizer_of("sgd", model)
-    update(model, optimizer, 0)
-    save_training_state(path, model, optimizer, NO_SCALER, 9, 9.0)
-
-
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    model = network(0)
-    save_training_state(path, model, optimizer_of("sgd", model), NO_SCALER, 3, 1.0)
+    save(path, 3)
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -176,7 +184,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: 
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
     save(path)
-    assert load_training_state(path, "mend").iteration == 9
+    assert load_training_state(path, "fix").iteration == 9
 
 
 def test_a_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,19 +237,18 @@ CHANGES: dict[str, Callable[[dict[str, Any], dict[str, str]], object]] = {
 
 
 @pytest.mark.parametrize("kind", list(CHANGES))
-def test_a_state_that_was_changed_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    save(tmp_path / "state")
-    load_training_state(tmp_path / "state", "")
-    rewritten(tmp_path / "state", CHANGES[kind])
+def test_a_state_that_was_changed_is_refused_in_one_line(kind: str, path: Path) -> None:
+    save(path)
+    load_training_state(path, "")
+    rewritten(path, CHANGES[kind])
     with pytest.raises(LstError) as caught:
-        load_training_state(tmp_path / "state", "lst step --restart")
-    assert caught.value.message.startswith(f"{tmp_path / 'state'}: ")
+        load_training_state(path, "lst step --restart")
+    assert caught.value.message.startswith(f"{path}: ")
     assert caught.value.hint == "lst step --restart"
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, tmp_path: Path) -> None:
-    path = tmp_path / "state"
+def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, path: Path) -> None:
     save(path)
     before = load_training_state(path, "")
     data = bytearray(path.read_bytes())
@@ -259,9 +266,8 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, tmp_path: Path) 
 
 
 def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
-    tmp_path: Path,
+    path: Path,
 ) -> None:
-    path = tmp_path / "state"
     save(path)
     rewritten(path, lambda t, m: m.pop("digest"))
     state = load_training_state(path, "")
@@ -287,33 +293,14 @@ def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
     ],
 )
 def test_momenta_of_another_network_are_refused(name: str, tensor: Any, why: str) -> None:
-    model = network(0)
+    learner = learner_of(network(0))
+    state = TrainingState(1, 0.0, learner.model.state_dict(), {name: tensor}, {}, {})
     with pytest.raises(ValueError, match=why):
-        restore_optimizer(model, optimizer_of("sgd", model), {name: tensor})
+        restore(learner, state)
 
 
-def test_a_running_average_is_kept_beside_the_weights(tmp_path: Path) -> None:
-    model: Any = network(0)
-    optimizer = optimizer_of("sgd", model)
-    average = WeightAverage(model, 0.9)
-    for seed in range(3):
-        update(model, optimizer, seed)
-        average.update()
-    path = tmp_path / "s"
-    save_training_state(path, model, optimizer, NO_SCALER, 3, 0.0, average.state())
-    state = load_training_state(path, "mend")
-    assert all(torch.equal(state.model[n], t) for n, t in model.state_dict().items())
-    assert state.average.keys() == average.state().keys()
-    other: Any = network(1)
-    resumed = WeightAverage(other, 0.9)
-    resumed.restore(state.average)
-    resumed.give()
-    assert not torch.equal(other[0].weight, model[0].weight)
-    average.give()
-    assert torch.equal(other[0].weight, model[0].weight)
-
-
-def test_a_state_without_an_average_has_none(tmp_path: Path) -> None:
-    model = network(0)
-    save_training_state(tmp_path / "s", model, optimizer_of("sgd", model), NO_SCALER, 1, 0.0)
-    assert load_training_state(tmp_path / "s", "mend").average == {}
+def test_weights_of_another_type_are_refused() -> None:
+    learner = learner_of(network(0))
+    weights = {name: tensor.double() for name, tensor in learner.model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"0\.weight is of another type"):
+        restore(learner, TrainingState(1, 0.0, weights, {}, {}, {}))

@@ -4,14 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from lst_cli.engine.optim import (
-    build_optimizer,
-    freeze,
-    lr_factor,
-    set_lr,
-)
+from lst_cli.engine.optim import Learner, WeightAverage, build_optimizer, freeze, lr_factor
 from lst_cli.errors import LstError
 from lst_cli.settings.models import BaseSettings, StepSettings
 
@@ -65,16 +62,10 @@ def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist() -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adamw", "AdamW")])
-def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer: str, kind: str) -> None:
-    groups = groups_of(
-        Network(),
-        optimizer=optimizer,
-        lr=0.1,
-        weight_decay=0.01,
-        bias_lr_factor=2.0,
-        bias_weight_decay=0.0,
-        backbone_lr_factor=0.5,
-    )
+def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer: Any, kind: str) -> None:
+    changes: dict[str, Any] = {"optimizer": optimizer, "lr": 0.1, "weight_decay": 0.01}
+    rates = {"bias_lr_factor": 2.0, "bias_weight_decay": 0.0, "backbone_lr_factor": 0.5}
+    groups = groups_of(Network(), **changes, **rates)
     expected = {
         "heads.weight": (0.1, 0.01),
         "heads.bias": (0.2, 0.0),
@@ -94,28 +85,31 @@ def test_momentum_is_sgds() -> None:
     assert groups_of(Network())["heads.weight"]["momentum"] == 0.9
 
 
-def test_the_papers_base_phase_divides_by_ten_after_epochs_6_and_8() -> None:
-    schedule = BaseSettings(warmup_iterations=0)
-    factors = [lr_factor(i, 1000, schedule) for i in range(1000)]
-    assert factors == [1.0] * 600 + [0.1] * 200 + [0.01] * 200
-
-
-def test_later_phases_divide_once() -> None:
-    schedule = StepSettings(warmup_iterations=0)
-    assert [lr_factor(i, 10, schedule) for i in range(10)] == [1.0] * 6 + [0.1] * 4
-
-
-def test_warm_up_rises_in_a_line_from_its_factor_to_one() -> None:
-    schedule = BaseSettings(warmup_iterations=4, warmup_factor=0.2)
-    factors = [lr_factor(i, 100, schedule) for i in range(6)]
-    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
-
-
-def test_warm_up_takes_a_quarter_of_a_phase_at_most() -> None:
-    schedule = BaseSettings(warmup_iterations=500, warmup_factor=0.5)
-    factors = [lr_factor(i, 8, schedule) for i in range(8)]
-    assert factors == pytest.approx([0.5, 0.75, 1, 1, 1, 0.1, 0.01, 0.01])
-    assert lr_factor(0, 1, schedule) == 1.0
+@pytest.mark.parametrize(
+    ("schedule", "iterations", "expected"),
+    [
+        # The paper's base phase divides by ten after epochs 6 and 8, later phases once.
+        (BaseSettings(warmup_iterations=0), 1000, [1.0] * 600 + [0.1] * 200 + [0.01] * 200),
+        (StepSettings(warmup_iterations=0), 10, [1.0] * 6 + [0.1] * 4),
+        # Warm-up rises in a line from its factor to one, and takes a quarter of a phase at most.
+        (
+            BaseSettings(warmup_iterations=4, warmup_factor=0.2, decay_epochs=()),
+            100,
+            [0.2, 0.4, 0.6, 0.8] + [1.0] * 96,
+        ),
+        (
+            BaseSettings(warmup_iterations=500, warmup_factor=0.5),
+            8,
+            [0.5, 0.75, 1, 1, 1, 0.1, 0.01, 0.01],
+        ),
+        (BaseSettings(), 1, [1.0]),
+    ],
+)
+def test_the_learning_rate_warms_up_and_falls_by_tenths(
+    schedule: Any, iterations: int, expected: list[float]
+) -> None:
+    factors = [lr_factor(i, iterations, schedule) for i in range(iterations)]
+    assert factors == pytest.approx(expected)
 
 
 def test_decay_also_holds_where_warm_up_has_not_ended() -> None:
@@ -124,11 +118,86 @@ def test_decay_also_holds_where_warm_up_has_not_ended() -> None:
 
 
 def test_setting_the_rate_keeps_the_ratios_and_is_no_product_of_products() -> None:
-    optimizer = torch.optim.SGD(
-        [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (1, 2)]
-    )
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
+    model: Any = Network()
+    model.device = torch.device("cpu")
+    learner = Learner.of(model, BaseSettings(lr=1, bias_lr_factor=2))
     for _ in range(3):
-        set_lr(optimizer, 0.1)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+        learner.set_rate(0.1)
+    assert {group["lr"] for group in learner.optimizer.param_groups} == {0.1, 0.2}
+
+
+# --- the running average -------------------------------------------------------------------------
+
+
+class Two(nn.Module):
+    """One weight that is trained, one that is not, and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained = nn.Parameter(torch.zeros(2))
+        self.frozen = nn.Parameter(torch.full((2,), 7.0), requires_grad=False)
+        self.register_buffer("count", torch.tensor(3))
+
+
+def follow(average: WeightAverage, model: Two, values: list[float]) -> None:
+    """Updates after which the first weight has these values, and the second ten times them."""
+    for value in values:
+        with torch.no_grad():
+            model.trained.copy_(torch.tensor([value, 10 * value]))
+        average.update()
+
+
+def averaged(decay: float, values: list[float]) -> float:
+    model = Two()
+    average = WeightAverage(model, decay)
+    follow(average, model, values)
+    average.replace_weights()
+    first, second = model.trained.tolist()
+    assert second == pytest.approx(10 * first, rel=1e-4, abs=1e-2)
+    return float(first)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.2])
+def test_the_average_follows_its_recurrence(decay: float) -> None:
+    # Early on the decays are 2/11, 3/12, 4/13, ...: at 0.2 only the first is below the limit.
+    keeps = {0.9: [2 / 11, 3 / 12, 4 / 13], 0.2: [2 / 11, 0.2, 0.2]}[decay]
+    expected = 1.0  # the first update takes the weights as they are
+    for keep, value in zip(keeps, [2.0, 4.0, 8.0], strict=True):
+        expected = keep * expected + (1 - keep) * value
+    assert averaged(decay, [1.0, 2.0, 4.0, 8.0]) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), st.floats(0.01, 0.99))
+@settings(deadline=None, max_examples=30)
+def test_the_average_lies_among_the_weights_that_there_were(
+    values: list[float], decay: float
+) -> None:
+    assert min(values) - 1e-3 <= averaged(decay, values) <= max(values) + 1e-3
+
+
+def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked() -> None:
+    model: Any = Two()
+    parameter = model.trained
+    average = WeightAverage(model, 0.9)
+    # Two weights and the count.
+    assert sum(tensor.numel() for tensor in average.state().values()) == 3
+    follow(average, model, [1.0, 3.0])
+    assert model.trained.tolist() == [3.0, 30.0]
+    average.replace_weights()
+    assert model.trained is parameter
+    assert model.trained.requires_grad
+    assert model.trained[0].item() == pytest.approx(2 / 11 + 3 * 9 / 11)
+    assert model.frozen.tolist() == [7.0, 7.0]
+    assert model.count.item() == 3
+
+
+def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped() -> None:
+    model, other = Two(), Two()
+    average, resumed = WeightAverage(model, 0.5), WeightAverage(other, 0.5)
+    follow(average, model, [1.0, 5.0, -3.0])
+    state = {name: tensor.clone() for name, tensor in average.state().items()}
+    follow(average, model, [100.0])  # the state is a thing of its own
+    resumed.restore(state)
+    follow(resumed, other, [4.0, 9.0])
+    resumed.replace_weights()
+    assert other.trained[0].item() == averaged(0.5, [1.0, 5.0, -3.0, 4.0, 9.0])

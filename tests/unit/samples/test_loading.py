@@ -8,84 +8,17 @@ import pytest
 import torch
 
 from lst_cli.errors import LstError
-from lst_cli.phases.replay import Occurrences
-from lst_cli.samples.loading import iterate_batches, iterate_support
+from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.samples.loading import SampleReader
 
 pytestmark = pytest.mark.engine
 
 
-class Numbers:
-    """Stands for a phase's entries: the sample of a position is the position."""
+class Samples:
+    """Stands for a phase of old class 0 and new classes 1, 2, 3 in five, one and three images.
 
-    def __init__(self, broken: int = -1) -> None:
-        self.broken = broken
-        self.read: list[int] = []
-
-    def __getitem__(self, position: int) -> int:
-        self.read.append(position)
-        if position == self.broken:
-            raise LstError(f"sample {position} is broken", "lst check")
-        return position
-
-
-def to_item(sample: int) -> dict[str, Any]:
-    return {"image": torch.full((1,), float(sample)), "sample": sample}
-
-
-def batches(dataset: Any, mapper: Any = to_item, **changes: Any) -> Any:
-    options = {"start": 0, "iterations": 4, "batch_size": 3, "workers": 0, **changes}
-    return iterate_batches(dataset, mapper, **options)
-
-
-def positions(dataset: Any, **changes: Any) -> list[list[int]]:
-    return [[item["sample"] for item in batch] for batch in batches(dataset, **changes)]
-
-
-def test_batches_follow_the_positions_in_order() -> None:
-    assert positions(Numbers()) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
-
-
-def test_a_later_start_reads_the_rest_and_nothing_before() -> None:
-    dataset = Numbers()
-    assert positions(dataset, start=2) == [[6, 7, 8], [9, 10, 11]]
-    assert dataset.read == list(range(6, 12))
-    assert positions(dataset, start=4) == []
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(workers: int) -> None:
-    assert positions(Numbers(), workers=workers) == positions(Numbers())
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_unusable_image_stops_with_its_own_message(workers: int) -> None:
-    stream = batches(Numbers(broken=4), workers=workers)
-    assert [item["sample"] for item in next(stream)] == [0, 1, 2]
-    with pytest.raises(LstError) as caught:
-        next(stream)
-    assert (caught.value.message, caught.value.hint) == ("sample 4 is broken", "lst check")
-
-
-def test_an_error_of_the_mapper_is_told_likewise() -> None:
-    def refuse(sample: int) -> None:
-        raise LstError(f"image of {sample}")
-
-    with pytest.raises(LstError, match="image of 0"):
-        next(batches(Numbers(), refuse))
-
-
-def test_samples_are_read_one_batch_after_the_other() -> None:
-    dataset = Numbers()
-    stream = batches(dataset)
-    next(stream)
-    assert dataset.read == [0, 1, 2]
-
-
-# --- support -------------------------------------------------------------------------------------
-
-
-class FewImages:
-    """Images of old class 0 and of the new classes 1, 2, 3: in five, in one and in three."""
+    The sample of a position is the position; that of an image is (image, label, position).
+    """
 
     def __init__(self, phase: int = 1, broken: int = -1) -> None:
         images = [7, 8, 10, 11, 12, 13, 14, 20, 30, 31, 31, 32]
@@ -93,77 +26,131 @@ class FewImages:
         occurrences = Occurrences.of(np.array(images), np.array(labels), 4)
         self.data = SimpleNamespace(occurrences=occurrences, phase=phase)
         self.broken = broken
-        self.read = 0
+        self.read: list[int] = []
 
-    def sample(self, image: int, label: int, position: int) -> tuple[int, int, int]:
-        self.read += 1
-        if image == self.broken:
-            raise LstError(f"image {image} is broken", "lst check")
-        return image, label, position
+    def __getitem__(self, position: int) -> int:
+        return self._give(position, position)
+
+    def sample(self, image: int, label: int, position: int = 0) -> Any:
+        return self._give(image, (image, label, position))
+
+    def _give(self, number: int, sample: Any) -> Any:
+        self.read.append(number)
+        if number == self.broken:
+            raise LstError(f"sample {number} is broken", "lst check")
+        return sample
 
 
-def episodes(dataset: Any, **changes: Any) -> list[list[tuple[int, int, int]]]:
-    options = {"shots": 3, "seed": 5, "start": 0, "iterations": 6, "workers": 0, **changes}
-    new = options.pop("new", range(1, 4))
-    stream = iterate_support(dataset, lambda sample: {"sample": sample}, new, **options)  # type: ignore[arg-type]
+def to_item(sample: Any, *, augment: bool) -> dict[str, Any]:
+    return {"image": torch.zeros(1), "sample": sample, "augment": augment}
+
+
+def reader(samples: Samples | None = None, workers: int = 0, mapper: Any = to_item) -> SampleReader:
+    return SampleReader(samples or Samples(), mapper, workers)  # type: ignore[arg-type]
+
+
+def found(stream: Any) -> list[list[Any]]:
     return [[item["sample"] for item in batch] for batch in stream]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_follow_the_positions_in_order(workers: int) -> None:
+    batches = list(reader(workers=workers).batches(range(4), 3))
+    assert found(batches) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert all(item["augment"] for batch in batches for item in batch)
+
+
+def test_a_later_start_reads_the_rest_and_nothing_before() -> None:
+    samples = Samples()
+    assert found(reader(samples).batches(range(2, 4), 3)) == [[6, 7, 8], [9, 10, 11]]
+    assert samples.read == list(range(6, 12))
+    assert found(reader().batches(range(4, 4), 3)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unusable_image_stops_with_its_own_message(workers: int) -> None:
+    stream = reader(Samples(broken=4), workers).batches(range(4), 3)
+    assert [item["sample"] for item in next(stream)] == [0, 1, 2]
+    with pytest.raises(LstError) as caught:
+        next(stream)
+    assert (caught.value.message, caught.value.hint) == ("sample 4 is broken", "lst check")
+
+
+def test_an_error_of_the_mapper_is_raised_likewise() -> None:
+    def refuse(sample: int, *, augment: bool) -> None:
+        raise LstError(f"image of {sample}")
+
+    with pytest.raises(LstError, match="image of 0"):
+        next(reader(mapper=refuse).batches(range(4), 3))
+
+
+def test_samples_are_read_one_batch_after_the_other() -> None:
+    samples = Samples()
+    next(reader(samples).batches(range(4), 3))
+    assert samples.read == [0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_are_read_with_all_objects_and_without_augmentation(workers: int) -> None:
+    items = list(reader(workers=workers).images(np.array([8, 20, 7])))
+    assert [item["sample"] for item in items] == [(n, ALL_CLASSES, 0) for n in (8, 20, 7)]
+    assert not any(item["augment"] for item in items)
+    with pytest.raises(LstError, match="sample 20 is broken"):
+        list(reader(Samples(broken=20), workers).images(np.array([8, 20, 7])))
+
+
+# --- support -------------------------------------------------------------------------------------
+
+
+def episodes(
+    samples: Samples | None = None,
+    iterations: range = range(6),
+    workers: int = 0,
+    shots: int = 3,
+    seed: int = 5,
+) -> list[list[tuple[int, int, int]]]:
+    stream = reader(samples, workers).episodes(iterations, range(1, 4), shots=shots, seed=seed)
+    return found(stream)
 
 
 def test_an_episode_has_images_of_every_new_class_and_none_twice() -> None:
     images = {1: {10, 11, 12, 13, 14}, 2: {20}, 3: {30, 31, 32}}
     for shots, counts in ((1, [1, 1, 1]), (3, [3, 1, 3]), (9, [5, 1, 3])):
-        for episode in episodes(FewImages(), shots=shots):
+        drawn = episodes(shots=shots)
+        for episode in drawn:
             for label, count in zip((1, 2, 3), counts, strict=True):
-                found = [image for image, of, _ in episode if of == label]
-                assert len(found) == len(set(found)) == count
-                assert set(found) <= images[label]
+                own = [image for image, of, _ in episode if of == label]
+                assert len(own) == len(set(own)) == count
+                assert set(own) <= images[label]
             assert len(episode) == sum(counts)
-
-
-def test_episodes_differ_and_in_time_show_every_image() -> None:
-    drawn = episodes(FewImages(), shots=1, iterations=60)
-    assert len({tuple(image for image, *_ in episode) for episode in drawn}) > 10
-    assert {image for episode in drawn for image, *_ in episode} == {
-        10, 11, 12, 13, 14, 20, 30, 31, 32,
-    }  # fmt: skip
-
-
-def test_an_episode_is_a_function_of_seed_phase_and_iteration() -> None:
-    whole = episodes(FewImages())
-    assert episodes(FewImages()) == whole
-    assert episodes(FewImages(), start=4) == whole[4:]
-    assert episodes(FewImages(), start=6) == []
-    assert episodes(FewImages(), iterations=2) == whole[:2]
-    assert episodes(FewImages(), seed=6) != whole
-    assert episodes(FewImages(phase=2)) != whole
-
-
-def test_every_support_image_has_a_position_of_its_own_which_its_size_and_flip_hang_on() -> None:
-    for shots in (1, 3, 9):
-        positions = [one[2] for episode in episodes(FewImages(), shots=shots) for one in episode]
+        # Size and flip depend on the position.
+        positions = [one[2] for episode in drawn for one in episode]
         assert len(set(positions)) == len(positions)
 
 
-def test_workers_change_no_episode() -> None:
-    assert episodes(FewImages(), workers=2) == episodes(FewImages())
+def test_episodes_differ_and_in_time_show_every_image() -> None:
+    drawn = episodes(shots=1, iterations=range(60))
+    assert len({tuple(image for image, *_ in episode) for episode in drawn}) > 10
+    shown = {image for episode in drawn for image, *_ in episode}
+    assert shown == {10, 11, 12, 13, 14, 20, 30, 31, 32}
+
+
+def test_an_episode_is_a_function_of_seed_phase_and_iteration() -> None:
+    whole = episodes()
+    assert episodes(workers=2) == whole
+    assert episodes(iterations=range(4, 6)) == whole[4:]
+    assert episodes(iterations=range(6, 6)) == []
+    assert episodes(iterations=range(2)) == whole[:2]
+    assert episodes(seed=6) != whole
+    assert episodes(Samples(phase=2)) != whole
 
 
 def test_support_is_read_when_it_is_asked_for() -> None:
-    dataset = FewImages()
-    stream = iterate_support(
-        dataset,  # type: ignore[arg-type]
-        lambda sample: {"sample": sample},  # type: ignore[arg-type]
-        range(1, 4),
-        shots=3,
-        seed=5,
-        start=0,
-        iterations=6,
-        workers=0,
-    )
-    next(stream)
-    assert dataset.read == 7
+    samples = Samples()
+    next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
+    assert len(samples.read) == 7
 
 
 def test_an_unusable_support_image_stops_with_its_own_message() -> None:
-    with pytest.raises(LstError, match="image 20 is broken"):
-        episodes(FewImages(broken=20))
+    with pytest.raises(LstError, match="sample 20 is broken"):
+        episodes(Samples(broken=20))

@@ -15,7 +15,7 @@ from lst_cli.settings.nested import leaves
 from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.split.init import render_settings
 from lst_cli.sweep.plan import choose, parse_plan
-from lst_cli.train.train import command_to_continue, train_phase
+from lst_cli.train.train import TrainingOptions, command_to_continue, train_phase
 from lst_cli.workspace.manifest import removed_settings
 from lst_cli.workspace.store import Workspace
 
@@ -162,4 +162,4 @@ def test_a_finished_phase_of_a_removed_option_is_built_on_and_one_under_way_is_n
     manifest = workspace.manifest(2)
     assert manifest is not None
     assert "previous_share" not in command_to_continue(workspace, manifest)
-    train_phase(workspace, 2, settings, restart=True)
+    train_phase(workspace, 2, settings, TrainingOptions(restart=True))

@@ -7,7 +7,15 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import read_training_input
-from lst_cli.train.plan import phase_data, plan_training
+from lst_cli.settings.load import build_settings
+from lst_cli.settings.models import Settings
+from lst_cli.train.plan import (
+    count_iterations,
+    image_passes_of,
+    phase_data,
+    plan_training,
+    scheduled,
+)
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -27,9 +35,6 @@ def test_a_dry_run_counts_and_writes_nothing(split_workspace: Workspace) -> None
     assert (plan.iterations, plan.batch_size) == (30, 8)
     assert plan.seconds > 0
     assert files_below(split_workspace.root) == before
-
-
-def test_a_dry_run_of_a_phase_that_is_not_next_is_refused(split_workspace: Workspace) -> None:
     with pytest.raises(LstError, match="phase 2 needs phase 0 first"):
         dry_run(split_workspace, 2, split_workspace.settings())
 
@@ -47,20 +52,65 @@ def test_a_plan_rests_on_the_rate_of_phases_already_trained(
 
 
 def test_plan_and_split_count_the_same(split_workspace: Workspace) -> None:
-    inputs = read_training_input(split_workspace)
-    settings = split_workspace.settings()
+    inputs, settings = read_training_input(split_workspace), split_workspace.settings()
     for counted in split_workspace.split.phases:
-        data = phase_data(split_workspace, inputs, counted.phase, settings)
+        data = phase_data(split_workspace.split, inputs, counted.phase, settings)
         plan = plan_training(split_workspace, counted.phase, settings, data)
         assert (plan.new_entries, plan.replay_entries, plan.iterations, plan.new_classes) == (
             counted.new_entries, counted.replay_entries, counted.iterations, counted.classes,
         )  # fmt: skip
 
 
-def plans(workspace: Workspace, *words: str) -> list[Any]:
-    inputs = read_training_input(workspace)
-    settings = workspace.settings(words)
-    return [
-        plan_training(workspace, phase, settings, phase_data(workspace, inputs, phase, settings))
-        for phase in range(4)
-    ]
+# --- budgets -------------------------------------------------------------------------------------
+
+
+def test_a_budget_is_turned_into_epochs_and_keeps_the_places_of_decay() -> None:
+    settings = build_settings({"base": {"epochs": 10.0, "decay_epochs": [6.0, 8.0]}})
+    spent = scheduled(settings, 0, entries=200, image_passes=1000)
+    assert (spent.base.epochs, *spent.base.decay_epochs) == (5.0, 3.0, 4.0)
+    assert spent.step == settings.step
+    assert Settings.model_validate(spent.model_dump()) == spent
+    later = scheduled(Settings(), 2, entries=50, image_passes=25)  # by its own schedule
+    assert (later.step.epochs, later.step.decay_epochs) == (0.5, (0.3,))
+    assert later.base == Settings().base
+
+
+@pytest.mark.parametrize(("passes", "iterations"), [(1, 1), (8, 1), (19, 2), (21, 3), (800, 100)])
+def test_image_passes_are_rounded_to_whole_batches(
+    split_workspace: Workspace, passes: int, iterations: int
+) -> None:
+    plan = dry_run(split_workspace, 0, split_workspace.settings(), image_passes=passes)
+    assert (plan.iterations, plan.image_passes) == (iterations, 8 * iterations)
+
+
+def test_the_passes_of_a_workspace_are_those_of_all_its_phases_once_they_are_finished(
+    split_workspace: Workspace, fake_trainer: Any
+) -> None:
+    for phase, command in ((0, "train-base"), (1, "step"), (2, "step"), (3, "step")):
+        with pytest.raises(LstError, match=f"phase {phase} is not finished") as caught:
+            image_passes_of(split_workspace)
+        assert caught.value.hint == f"lst {command} -w {split_workspace.root}"
+        train(split_workspace, phase, f"step.batch_size={4 if phase == 2 else 8}")
+    iterations = [split_workspace.require_done(phase).iterations for phase in range(4)]
+    assert iterations == [30, 32, 45, 14]
+    assert image_passes_of(split_workspace) == 8 * (30 + 32 + 14) + 4 * 45
+
+
+def test_settings_may_say_how_many_images_a_phase_shows() -> None:
+    table = {"step": {"image_passes": 300, "epochs": 10.0, "decay_epochs": [6.0]}}
+    settings = build_settings(table)
+    step = scheduled(settings, 1, entries=50).step
+    assert (step.epochs, *step.decay_epochs) == pytest.approx((6.0, 3.6))
+    # A budget of the command line counts more, and other phases' settings do not count.
+    assert scheduled(settings, 1, entries=50, image_passes=100).step.epochs == 2.0
+    assert scheduled(settings, 0, entries=50) == settings
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase: int) -> None:
+    key = "base" if phase == 0 else "step"
+    settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
+    with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 entries") as caught:
+        count_iterations(settings, phase, 10)
+    assert key in (caught.value.hint or "")
+    assert count_iterations(settings, phase, 2) == 2_000_000_000

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from torch.nn import functional as F
 
 from lst_cli.errors import LstError
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.samples.loading import SampleReader
 from lst_cli.train import support
 from lst_cli.train.support import Support, support_images
 
@@ -27,6 +29,7 @@ IMAGES = {
 }
 NEW = range(1, 4)
 PAIRS = [(image, label) for image, labels in IMAGES.items() for label in labels]
+LEFT = [[30.0, 51, 53, 80, 82, 91], [50.0], [81.0, 90]]  # edges of their boxes in `Data`
 OCCURRENCES = Occurrences.of(
     np.array([image for image, _ in PAIRS]), np.array([label for _, label in PAIRS]), 5
 )
@@ -45,7 +48,9 @@ class Network:
         self.roi_heads = SimpleNamespace(
             pooled_boxes=lambda _, boxes: torch.cat([one.tensor[:, :1] for one in boxes]),
             box_head=lambda pooled: torch.cat([pooled, torch.ones_like(pooled)], dim=1),
-            box_predictor=SimpleNamespace(cls_score=SimpleNamespace(weight=weight)),
+            box_predictor=SimpleNamespace(
+                cls_score=SimpleNamespace(weight=weight, class_rows=3 * weight[:1])
+            ),
         )
 
     def train(self, mode: bool = True) -> None:
@@ -70,7 +75,7 @@ class Data:
         self.broken = broken
         self.read: list[int] = []
 
-    def sample(self, image: int, label: int) -> int:
+    def sample(self, image: int, label: int, position: int = 0) -> int:
         assert label == ALL_CLASSES
         self.read.append(image)
         if image == self.broken:
@@ -88,7 +93,7 @@ def to_item(image: int, *, augment: bool) -> dict[str, Any]:
 
 
 def make(data: Data | None = None, new: range = NEW) -> Any:
-    return Support(data or Data(), to_item, new)  # type: ignore[arg-type]
+    return Support(SampleReader(data or Data(), to_item), new)  # type: ignore[arg-type]
 
 
 def quiet(what: str, done: int, total: int | None) -> None:
@@ -103,40 +108,30 @@ def pooled(classes: Any, model: Any = None, **options: Any) -> list[tuple[list[i
 # --- which images --------------------------------------------------------------------------------
 
 
-def test_all_images_of_the_new_classes_are_support() -> None:
-    assert support_images(OCCURRENCES, NEW).tolist() == [3, 5, 8, 9]
-    assert support_images(OCCURRENCES, range(2, 3)).tolist() == [5]
-
-
+# Class 1 has 1, 2, 2 and 1 boxes in images 3, 5, 8 and 9; class 2 one in 5; class 3 has 1 and 1
+# in 8 and 9.
 @pytest.mark.parametrize(
-    ("most", "images"),
-    # Class 1 has 1, 2, 2 and 1 boxes in images 3, 5, 8 and 9; class 2 one in 5; class 3 has
-    # 1 and 1 in 8 and 9.
-    [(1, [3, 5, 8]), (2, [3, 5, 8, 9]), (6, [3, 5, 8, 9]), (100, [3, 5, 8, 9])],
+    ("new", "most", "images"),
+    [
+        (NEW, None, [3, 5, 8, 9]),
+        (range(2, 3), None, [5]),
+        (NEW, 1, [3, 5, 8]),
+        (NEW, 2, [3, 5, 8, 9]),
+        (NEW, 100, [3, 5, 8, 9]),
+        (range(1, 2), 1, [3]),
+        (range(1, 2), 2, [3, 5]),
+        (range(1, 2), 3, [3, 5]),
+        (range(1, 2), 4, [3, 5, 8]),
+        (range(1, 2), 6, [3, 5, 8, 9]),
+    ],
 )
-def test_images_are_added_until_there_are_enough_boxes_of_each_class(
-    most: int, images: list[int]
+def test_images_are_added_until_there_are_enough_boxes_of_each_class_and_no_more(
+    new: range, most: int | None, images: list[int]
 ) -> None:
-    assert support_images(OCCURRENCES, NEW, most).tolist() == images
-
-
-@pytest.mark.parametrize(
-    ("most", "images"), [(1, [3]), (2, [3, 5]), (3, [3, 5]), (4, [3, 5, 8]), (6, [3, 5, 8, 9])]
-)
-def test_no_image_more_than_needed(most: int, images: list[int]) -> None:
-    assert support_images(OCCURRENCES, range(1, 2), most).tolist() == images
+    assert support_images(OCCURRENCES, new, most).tolist() == images
 
 
 # --- which boxes ---------------------------------------------------------------------------------
-
-
-def test_every_box_of_a_new_class_is_pooled_once() -> None:
-    assert pooled(make()) == [
-        ([0], [30]),
-        ([1, 0, 0], [50, 51, 53]),
-        ([0, 2, 0], [80, 81, 82]),
-        ([2, 0], [90, 91]),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -147,13 +142,13 @@ def test_every_box_of_a_new_class_is_pooled_once() -> None:
         (2, [([0], [30]), ([1, 0], [50, 51]), ([2], [81]), ([2], [90])]),
         (4, [([0], [30]), ([1, 0, 0], [50, 51, 53]), ([0, 2], [80, 81]), ([2], [90])]),
         (
-            6,
+            None,
             [([0], [30]), ([1, 0, 0], [50, 51, 53]), ([0, 2, 0], [80, 81, 82]), ([2, 0], [90, 91])],
         ),
     ],
 )
-def test_the_first_boxes_of_each_class_are_pooled_and_no_more_than_wanted(
-    most: int, expected: list[Any]
+def test_the_first_boxes_of_each_class_are_pooled_once_and_no_more_than_wanted(
+    most: int | None, expected: list[Any]
 ) -> None:
     assert pooled(make(), most=most) == expected
 
@@ -193,28 +188,28 @@ def test_what_is_done_is_told_of_how_much() -> None:
     classes = make()
     list(classes.pooled(Network(), "work", lambda *done: told.append(done), most=1))
     assert told == [("work", 1, 3), ("work", 2, 3), ("work", 3, 3)]
-    assert classes.dataset.read == [3, 5, 8]
+    assert classes.reader.dataset.read == [3, 5, 8]
 
 
 # --- what becomes of them ------------------------------------------------------------------------
 
 
-def test_mean_features_are_sums_of_directions() -> None:
-    sums, counts = make().mean_features(Network(), quiet, most=1)
-    lengths = [(x**2 + 1) ** 0.5 for x in (30, 50, 81)]
-    expected = [[x / n, 1 / n] for x, n in zip((30, 50, 81), lengths, strict=True)]
-    torch.testing.assert_close(sums, torch.tensor(expected))
-    assert counts.tolist() == [1, 1, 1]
-    assert make().mean_features(Network(), quiet, most=None)[1].tolist() == [6, 1, 2]
+def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows() -> None:
+    cases: list[tuple[int | None, list[list[float]]]] = [(1, [[30], [50], [81]]), (None, LEFT)]
+    for most, left in cases:
+        rows = make().mean_feature_rows(Network(), most, quiet).rows
+        for row, boxes in zip(rows, left, strict=True):
+            directions = F.normalize(torch.tensor([[x, 1.0] for x in boxes]), dim=-1)
+            torch.testing.assert_close(row, 3 * F.normalize(directions.mean(dim=0), dim=-1))
 
 
 def test_generated_rows_are_averages_over_all_boxes_of_a_class() -> None:
     model, generator = Network(), WeightGenerator(features=2, base_classes=1)
-    rows, attention = make().generated(model, generator, quiet)
+    written = make().generated_rows(model, generator, quiet)
     weight = model.roi_heads.box_predictor.cls_score.weight
-    left = [[30.0, 51, 53, 80, 82, 91], [50.0], [81.0, 90]]
-    for row, boxes in zip(rows, left, strict=True):
+    for row, boxes in zip(written.rows, LEFT, strict=True):
         features = torch.tensor([[x, 1.0] for x in boxes])
         expected = generator(features, weight[:1], weight[1]).mean(dim=0)
         torch.testing.assert_close(row, expected.detach())
-    assert attention.tolist() == [[1.0], [1.0], [1.0]]
+    assert written.attention is not None
+    assert written.attention.tolist() == [[1.0], [1.0], [1.0]]

@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.train.events import Events
-from lst_cli.train.train import train_phase
+from lst_cli.train.train import TrainingOptions, train_phase
+from lst_cli.train.trainer import Events
 from lst_cli.workspace.store import Workspace, sha256_of
 
 
 def train(workspace: Workspace, phase: int, *words: str, **options: Any) -> Any:
-    return train_phase(workspace, phase, workspace.settings(words), **options)
+    settings = workspace.settings(words)
+    return train_phase(workspace, phase, settings, TrainingOptions(**options))
+
+
+def stop(trainer: Any, workspace: Workspace, phase: int = 0, *words: str, **options: Any) -> None:
+    """Begin a phase, and interrupt it after seven iterations."""
+    trainer.stop_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, phase, *words, **options)
 
 
 def iterations_logged(workspace: Workspace, phase: int) -> list[int]:
@@ -80,9 +88,7 @@ def test_a_phase_is_not_trained_twice(split_workspace: Workspace, fake_trainer: 
 def test_an_interrupted_phase_continues_where_it_stopped(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     begun = split_workspace.manifest(0)
     assert begun is not None
     assert not begun.done
@@ -97,9 +103,7 @@ def test_an_interrupted_phase_continues_where_it_stopped(
 def test_the_log_is_cut_back_to_where_training_continues(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     # killed three iterations later, while a line was being written
     with split_workspace.phase(0).log.open("a") as log:
         for iteration in (8, 9):
@@ -113,9 +117,7 @@ def test_the_log_is_cut_back_to_where_training_continues(
 def test_other_settings_are_refused_on_the_way_by_name(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0, "detectron2.MODEL.A=1", "detectron2.MODEL.B=1")
+    stop(fake_trainer, split_workspace, 0, "detectron2.MODEL.A=1", "detectron2.MODEL.B=1")
     with pytest.raises(LstError) as caught:
         train(split_workspace, 0, "base.lr=0.5", "seed=9", "detectron2.MODEL.A=2")
     assert caught.value.message == (
@@ -138,21 +140,17 @@ def test_a_phase_that_an_older_lst_began_is_continued(
 ) -> None:
     for before in range(phase):
         train(split_workspace, before)
-    fake_trainer.stop_after = 2
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, phase)
+    stop(fake_trainer, split_workspace, phase)
     as_lst_0_1(split_workspace.phase(phase).manifest, forget_settings)
     assert train(split_workspace, phase).done
-    assert fake_trainer.runs[-1][:2] == (phase, 2)
+    assert fake_trainer.runs[-1][:2] == (phase, 7)
 
 
 def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
     split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
 ) -> None:
     train(split_workspace, 0)
-    fake_trainer.stop_after = 2
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 1)
+    stop(fake_trainer, split_workspace, 1)
     as_lst_0_1(split_workspace.phase(1).manifest, forget_settings)
     with pytest.raises(LstError) as caught:
         train(split_workspace, 1, "step.mwg=true", "mwg.shots=2", "step.lr=0.5")
@@ -179,9 +177,7 @@ def test_a_phase_goes_on_from_one_that_an_older_lst_trained(
 def test_a_setting_that_is_gone_since_is_named(
     split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
 ) -> None:
-    fake_trainer.stop_after = 2
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     as_lst_0_1(
         split_workspace.phase(0).manifest, lambda c: c["settings"]["base"].update(dropout=0.5)
     )
@@ -196,18 +192,14 @@ def test_a_setting_that_is_gone_since_is_named(
 def test_settings_that_leave_the_weights_as_they_are_may_change(
     split_workspace: Workspace, fake_trainer: Any, word: str
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     assert train(split_workspace, 0, word).done
 
 
 def test_a_restart_begins_anew_with_other_settings(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     manifest = train(split_workspace, 0, "seed=9", restart=True)
     assert manifest.seed == 9
     assert [run[1] for run in fake_trainer.runs] == [0, 0]
@@ -217,9 +209,7 @@ def test_a_restart_begins_anew_with_other_settings(
 def test_a_restart_that_cannot_begin_throws_nothing_away(
     split_workspace: Workspace, fake_trainer: Any, small_lvis: Any
 ) -> None:
-    fake_trainer.stop_after = 7
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0)
+    stop(fake_trainer, split_workspace)
     small_lvis.train_json.write_text("{}")
     with pytest.raises(LstError):
         train(split_workspace, 0, restart=True)
@@ -256,9 +246,7 @@ def test_weights_that_cannot_be_read_do_not_bind_the_next_try(
 def test_a_phase_killed_before_its_first_state_starts_from_the_same_weights(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 1
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0, weights="coco.pkl")
+    stop(fake_trainer, split_workspace, 0, weights="coco.pkl")
     split_workspace.phase(0).training_state.unlink()
     train(split_workspace, 0)
     assert fake_trainer.runs == [(0, 0, "coco.pkl"), (0, 0, "coco.pkl")]
@@ -267,9 +255,7 @@ def test_a_phase_killed_before_its_first_state_starts_from_the_same_weights(
 def test_other_weights_are_refused_on_the_way(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
-    fake_trainer.stop_after = 1
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 0, weights="coco.pkl")
+    stop(fake_trainer, split_workspace, 0, weights="coco.pkl")
     with pytest.raises(LstError, match=r"--weights was coco\.pkl, is now other\.pkl"):
         train(split_workspace, 0, weights="other.pkl")
 
@@ -314,9 +300,7 @@ def test_a_phase_begun_on_another_model_is_refused(
     split_workspace: Workspace, fake_trainer: Any
 ) -> None:
     train(split_workspace, 0)
-    fake_trainer.stop_after = 2
-    with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 1)
+    stop(fake_trainer, split_workspace, 1)
     split_workspace.phase(0).manifest.unlink()
     train(split_workspace, 0, "seed=5")
     with pytest.raises(LstError, match="phase 1 was begun on another model of phase 0"):
@@ -333,7 +317,12 @@ def test_images_are_looked_at_before_anything_is_trained(
     told: list[tuple[str, int, int | None]] = []
     (small_lvis.images / "train" / "000003.png").unlink()
     with pytest.raises(LstError, match="1 image not found") as caught:
-        train(split_workspace, 0, events=Events(prepare=lambda *work: told.append(work)))
+        train_phase(
+            split_workspace,
+            0,
+            split_workspace.settings(),
+            events=Events(prepare=lambda *work: told.append(work)),
+        )
     assert "--images DIR" in str(caught.value.hint)
     assert fake_trainer.runs == []
     assert split_workspace.manifest(0) is None
@@ -365,6 +354,3 @@ def test_a_second_writer_is_refused(split_workspace: Workspace, fake_trainer: An
     ):
         train(Workspace(split_workspace.root), 0)
     assert fake_trainer.runs == []
-
-
-# --- plans ---------------------------------------------------------------------------------------
