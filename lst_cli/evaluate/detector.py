@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import Sample
 from lst_cli.settings.models import Settings
 
-_Job = Callable[[], "Detections | LstError"]
+_Any = TypeVar("_Any")
 
 
 class Detector:
@@ -66,37 +65,38 @@ class Detector:
             LstError: If an image cannot be used and there is no `skip`; those before it have been
                 yielded.
         """
-        data = self._settings.data
-        mapper = Mapper(find, data, channels=input_format(self._settings), seed=self._settings.seed)
+        for row, found in _one_late(self._jobs(images, find, rows)):
+            done = found.result()
+            if not isinstance(done, LstError):
+                yield row, done
+            elif skip is not None:
+                skip(row, done)
+                yield row, []
+            else:
+                raise done
+
+    def _jobs(
+        self, images: Images, find: Callable[[int], Path], rows: Sequence[int]
+    ) -> Iterator[tuple[int, Future[Detections | LstError]]]:
+        """Run the network on each image; a thread does what is left to do for it."""
+        settings = self._settings
+        mapper = Mapper(find, settings.data, channels=input_format(settings), seed=settings.seed)
         inputs: DataLoader[Any] = DataLoader(
             _Inputs(images, rows, mapper),
             batch_size=None,
-            num_workers=choose_workers(data.workers, self._device),
+            num_workers=choose_workers(settings.data.workers, self._device),
         )
-        for row, found in _do_behind(self._jobs(images, zip(rows, inputs, strict=True))):
-            if not isinstance(found, LstError):
-                yield row, found
-            elif skip is not None:
-                skip(row, found)
-                yield row, []
-            else:
-                raise found
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            for row, found in zip(rows, inputs, strict=True):
+                if not isinstance(found, LstError):
+                    with torch.inference_mode():
+                        found = self._network.detect([found])[0].to("cpu")
+                yield row, thread.submit(self._as_results, int(images.ids[row]), found)
 
-    def _jobs(
-        self, images: Images, inputs: Iterable[tuple[int, Any]]
-    ) -> Iterator[tuple[int, _Job]]:
-        """Run the network on each image; what is left to do for it comes as a function."""
-        for row, item in inputs:
-            if isinstance(item, LstError):
-                yield row, partial(lambda error: error, item)
-                continue
-            with torch.inference_mode():
-                [found] = self._network.detect([item])
-                found = found.to("cpu")
-            yield row, partial(self._as_results, int(images.ids[row]), found)
-
-    def _as_results(self, image_id: int, found: Any) -> Detections:
+    def _as_results(self, image_id: int, found: Any) -> Detections | LstError:
         """Write detectron2's instances as LVIS results files hold them."""
+        if isinstance(found, LstError):
+            return found
         boxes = found.pred_boxes.tensor.numpy()
         sides = boxes.astype(np.float64)
         sides[:, 2:] -= sides[:, :2]  # x, y, width, height in pixels of the stored image
@@ -143,14 +143,11 @@ class _Inputs(Dataset[Any]):
             return error
 
 
-def _do_behind(jobs: Iterable[tuple[int, _Job]]) -> Iterator[tuple[int, Any]]:
-    """Do each job in a thread while the next one is being made; results keep their order."""
-    waiting: deque[tuple[int, Future[Any]]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        for row, job in jobs:
-            waiting.append((row, thread.submit(job)))
-            if len(waiting) > 1:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+def _one_late(items: Iterable[_Any]) -> Iterator[_Any]:
+    """Give each item when the next one is there."""
+    waiting: deque[_Any] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting

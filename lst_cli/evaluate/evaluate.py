@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from lst_cli.annotations.read import Dataset, Images
+from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import iou_metrics
 from lst_cli.ap.truth_notes import truth_notes
-from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import IOU_TYPES, ErrorBins, Measured, measure
 from lst_cli.evaluate.resumable import (
     Detections,
@@ -35,24 +34,14 @@ from lst_cli.workspace.atomic import replacing, require_writable
 from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
 
-
-class FindsObjects(Protocol):
-    """What `lst_cli.evaluate.detector.Detector` does."""
-
-    def detect(
-        self,
-        images: Images,
-        find: Callable[[int], Path],
-        rows: Sequence[int],
-        skip: Callable[[int, LstError], None] | None = None,
-    ) -> Iterable[tuple[int, Detections]]:
-        """Row and detections of each image."""
+if TYPE_CHECKING:
+    from lst_cli.evaluate.detector import Detector
 
 
-OpenDetector = Callable[[Workspace, int, Settings], FindsObjects]
+OpenDetector = Callable[[Workspace, int, Settings], "Detector"]
 
 
-def open_detector(workspace: Workspace, phase: int, settings: Settings) -> FindsObjects:
+def open_detector(workspace: Workspace, phase: int, settings: Settings) -> Detector:
     """Load the model of a finished phase, to be run under the test settings of today.
 
     Raises:
@@ -92,11 +81,7 @@ class Validation:
     ) -> tuple[Metrics, dict[IouType, Measured]]:
         """AP of detections over the classes seen so far; nothing is written.
 
-        Args:
-            source: The detections.
-            began: When the evaluation began, by `time.perf_counter`.
-            errors: Whether to find out where mask AP is lost.
-            progress: What is done.
+        It began at some value of `time.perf_counter`, and may find out where mask AP is lost.
 
         Raises:
             LstError: If a detection does not fit the file.

@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, resampled_class_ap
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType, gather_detections
 from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
@@ -29,10 +30,12 @@ from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
+from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress, silent, stage
 
-IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
 NAMES: dict[IouType, str] = {"segm": "mask AP", "bbox": "box AP"}
+IOU_TYPES = tuple(NAMES)
+LVIS_CAP = Cap()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,21 +63,15 @@ def measure(
     source: ResultsFile,
     iou_type: IouType,
     *,
-    cap: Cap | None = None,
+    cap: Cap = LVIS_CAP,
     seed: int = 0,
     errors: ErrorBins | None = None,
     progress: Progress = silent,
 ) -> Measured:
     """Match detections, once, and compute AP, its intervals and perhaps where it is lost.
 
-    Args:
-        truth: The ground truth, with masks for `segm`.
-        source: The detections.
-        iou_type: Masks or boxes.
-        cap: How many detections take part; LVIS's 300 an image by default.
-        seed: Of the images drawn for the intervals.
-        errors: By what errors are divided; None for no analysis of errors.
-        progress: What is done, how much of it, of how much.
+    The ground truth needs masks for `segm`; the seed is that of the images drawn for the
+    intervals.
 
     Raises:
         LstError: If a detection is unusable.
@@ -90,7 +87,7 @@ def match_file(
     truth: GroundTruth,
     source: ResultsFile,
     iou_type: IouType,
-    cap: Cap | None = None,
+    cap: Cap = LVIS_CAP,
     *,
     any_class: bool = False,
     progress: Progress = silent,
@@ -131,8 +128,7 @@ def score_file(
     train_counts: Path | None = None,
     iou_types: Sequence[IouType] = IOU_TYPES,
     bins: Sequence[Bin] = DEFAULT_BINS,
-    fixed_ap: bool = False,
-    max_detections: int = 300,
+    cap: Cap = LVIS_CAP,
     skip_unusable: bool = False,
     errors: bool = False,
     progress: Progress = silent,
@@ -141,16 +137,15 @@ def score_file(
 
     Args:
         detections: Results file in LVIS or COCO format.
-        annotations: What they are held against: LVIS v0.5, LVIS v1 or COCO.
-        train_counts: Where training instances are counted, for the bins: the annotations that
-            the model was trained on, or a CSV, see `read_train_counts`.
+        annotations: The ground truth: LVIS v0.5, LVIS v1 or COCO.
+        train_counts: Where training instances are counted, for the bins; see
+            `read_train_counts`.
         iou_types: Masks, boxes or both.
         bins: Half-open ranges of training instances.
-        fixed_ap: Whether the cap is 10,000 detections a class, instead of so many an image.
-        max_detections: Detections an image, unless `fixed_ap`.
+        cap: How many detections take part.
         skip_unusable: Whether annotations that cannot be used are left out.
         errors: Whether to find out where AP is lost.
-        progress: What is done, how much of it, of how much.
+        progress: What is done.
 
     Raises:
         LstError: If a file cannot be read, or the detections do not fit the annotations.
@@ -159,23 +154,21 @@ def score_file(
     counts = None if train_counts is None else read_train_counts(train_counts, progress=progress)
     dataset = read_dataset(annotations, progress=progress)
     dataset = leave_out_unusable(dataset) if skip_unusable else dataset
+    # Classes that training never saw count 0.
+    ids = dataset.categories.ids.tolist()
+    instances = {one: counts.instances.get(one, 0) for one in ids} if counts else None
+    images = {one: counts.images.get(one, 0) for one in ids} if counts and counts.images else None
     truth = build_ground_truth(
-        dataset,
-        train_image_counts=None if counts is None else _complete(counts.images, dataset),
-        masks="segm" in iou_types,
-        progress=progress,
+        dataset, train_image_counts=images, masks="segm" in iou_types, progress=progress
     )
-    instances = None if counts is None else _complete(counts.instances, dataset)
     notes = truth.notes
-    if counts is not None:
-        unknown = sum(one not in counts.instances for one in truth.category_ids)
-        if unknown:
-            notes += (
-                f"{unknown} of {len(truth.category_ids)} classes are not in {train_counts}; they "
-                "are in no bin.",
-            )
+    unknown = sum(one not in counts.instances for one in truth.category_ids) if counts else 0
+    if unknown:
+        notes += (
+            f"{unknown} of {len(truth.category_ids)} classes are not in {train_counts}; they "
+            "are in no bin.",
+        )
     source = ResultsFile(detections)
-    cap = FIXED_AP if fixed_ap else Cap(per_image=max_detections)
     error_bins = ErrorBins(instances, bins) if errors else None
     measured = {
         iou_type: measure(truth, source, iou_type, cap=cap, errors=error_bins, progress=progress)
@@ -193,7 +186,7 @@ def score_file(
         detections=next(iter(measured.values())).given,
         seconds=time.perf_counter() - began,
         federated=truth.federated,
-        fixed_ap=fixed_ap,
+        fixed_ap=cap == FIXED_AP,
         segm=found.get("segm"),
         bbox=found.get("bbox"),
     )
@@ -201,7 +194,7 @@ def score_file(
 
 
 def compare_with_lvis_api(
-    measured: Measured, source: ResultsFile, iou_type: IouType, cap: Cap | None = None
+    measured: Measured, source: ResultsFile, iou_type: IouType, cap: Cap = LVIS_CAP
 ) -> float | None:
     """Run lvis-api on the same detections.
 
@@ -218,27 +211,19 @@ def compare_with_lvis_api(
     return largest_difference(measured.result, theirs)
 
 
-@dataclass(frozen=True)
-class TrainCounts:
-    """How much of each class was trained on.
-
-    Attributes:
-        instances: Training instances by category_id.
-        images: Training images by category_id; empty where they are not known.
-    """
+class TrainCounts(NamedTuple):
+    """How much of each class was trained on, by category_id."""
 
     instances: Mapping[int, int]
-    images: Mapping[int, int]
+    images: Mapping[int, int]  # empty if they are not known
 
 
 def read_train_counts(path: Path, *, progress: Progress = silent) -> TrainCounts:
     """Count training instances and images of each class.
 
-    Args:
-        path: The annotations that the model was trained on, whose usable instances are counted;
-            or a CSV with the columns `category_id` and `train_instance_count` (or
-            `instance_count`) and perhaps `train_image_count` (or `image_count`).
-        progress: What is done, how much of it, of how much.
+    The file has the annotations that the model was trained on, whose usable instances are
+    counted; or it is a CSV with the columns `category_id` and `train_instance_count` (or
+    `instance_count`) and perhaps `train_image_count` (or `image_count`).
 
     Raises:
         LstError: If the file cannot be read or lacks a column.
@@ -247,14 +232,16 @@ def read_train_counts(path: Path, *, progress: Progress = silent) -> TrainCounts
         return _read_csv(path)
     dataset = read_dataset(path, progress=progress)
     usable = usable_instances(dataset)
-    category = dataset.instances.category_index[usable].astype(np.int64)
-    pairs = np.unique(
-        category * len(dataset.images) + dataset.instances.image_index[usable].astype(np.int64)
-    )
     ids = dataset.categories.ids.tolist()
-    instances = np.bincount(category, minlength=len(ids)).tolist()
-    images = np.bincount(pairs // max(len(dataset.images), 1), minlength=len(ids)).tolist()
-    return TrainCounts(dict(zip(ids, instances, strict=True)), dict(zip(ids, images, strict=True)))
+    found = Occurrences.of(
+        dataset.instances.image_index[usable].astype(np.int64),
+        dataset.instances.category_index[usable].astype(np.int64),
+        len(ids),
+    )
+    return TrainCounts(
+        dict(zip(ids, found.instance_counts().tolist(), strict=True)),
+        dict(zip(ids, found.image_counts().tolist(), strict=True)),
+    )
 
 
 def _read_csv(path: Path) -> TrainCounts:
@@ -262,11 +249,10 @@ def _read_csv(path: Path) -> TrainCounts:
     try:
         text = read_regular(path).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except UnicodeDecodeError as error:
-        raise LstError(f"cannot read {path}: no UTF-8 text", hint) from error
-    except (OSError, csv.Error) as error:
-        raise LstError(f"cannot read {path}: {error}", hint) from error
-    columns: dict[str, dict[int, int]] = {}
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        reason = "no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise LstError(f"cannot read {path}: {reason}", hint) from error
+    columns: list[dict[int, int]] = []
     for what in ("instance_count", "image_count"):
         key = next((one for one in (f"train_{what}", what) if rows and one in rows[0]), None)
         counts: dict[int, int] = {}
@@ -275,20 +261,13 @@ def _read_csv(path: Path) -> TrainCounts:
                 category_id, count = int(row["category_id"]), int(row[str(key)])
             except (KeyError, TypeError, ValueError) as error:
                 raise LstError(f"{path}, line {line}: no category_id and {key}", hint) from error
-            if not 0 <= count < 10**12 or category_id in counts:
-                again = f"category_id {category_id} again"
-                wrong = again if category_id in counts else f"{key} is {count}"
-                raise LstError(f"{path}, line {line}: {wrong}", hint)
+            if category_id in counts:
+                raise LstError(f"{path}, line {line}: category_id {category_id} again", hint)
+            if not 0 <= count < 10**12:
+                raise LstError(f"{path}, line {line}: {key} is {count}", hint)
             counts[category_id] = count
-        columns[what] = counts
-    if not columns["instance_count"]:
+        columns.append(counts)
+    if not columns[0]:
         lack = "no column train_instance_count" if rows else "no rows"
         raise LstError(f"{path} has {lack}", hint)
-    return TrainCounts(columns["instance_count"], columns["image_count"])
-
-
-def _complete(counts: Mapping[int, int], dataset: Dataset) -> dict[int, int] | None:
-    """Counts of all classes of a file, 0 for those that training never saw; None for none."""
-    if not counts:
-        return None
-    return {one: counts.get(one, 0) for one in dataset.categories.ids.tolist()}
+    return TrainCounts(*columns)

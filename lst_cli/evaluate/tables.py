@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from operator import itemgetter
 
 from lst_cli.ap.metrics import BinMetrics, Scores
 from lst_cli.display.tables import Column, Table, bin_heading
 
-INTERVAL_REMARK = (
-    "From and to: AP and 1.96 standard deviations to each side, over 200 evaluations of images "
-    "drawn anew with replacement. Where they do not differ the images are too few to tell, and "
-    "nothing is printed."
-)
-
 
 def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
-    """Make the table of AP and its interval: all classes, and each bin of training instances.
-
-    Args:
-        scores: One evaluation.
-        what: Head of its title.
-    """
+    """Make the table of AP and its interval: all classes, and each bin of training instances."""
+    scored = len(scores.per_class)
+    means = {name: getattr(scores, name) for name in ("AP", "AP50", "AP75", "interval")}
     every = BinMetrics(
-        bin="all",
-        low=0,
-        high=None,
-        classes=len(scores.per_class),
-        with_ground_truth=len(scores.per_class),
-        AP=scores.AP,
-        AP50=scores.AP50,
-        AP75=scores.AP75,
-        interval=scores.interval,
+        bin="all", low=0, high=None, classes=scored, with_ground_truth=scored, **means
     )
     instances = " by training instances" if scores.bins else ""
     return Table.of(
@@ -46,12 +29,24 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
             ),
             Column("with_ground_truth", "scored", "integer", description="with ground truth"),
             Column("AP", "AP"),
-            Column("low", "from", get=_bound(0), description="lower bound of AP"),
-            Column("high", "to", get=_bound(1), description="upper bound of AP"),
+            Column(
+                "low",
+                "from",
+                get=lambda one: one.interval and one.interval[0],
+                description="lower bound of AP",
+            ),
+            Column(
+                "high",
+                "to",
+                get=lambda one: one.interval and one.interval[1],
+                description="upper bound of AP",
+            ),
             Column("AP50", "AP50"),
             Column("AP75", "AP75"),
         ),
-        INTERVAL_REMARK,
+        "From and to: AP and 1.96 standard deviations to each side, over 200 evaluations of images "
+        "drawn with replacement. Where they do not differ the images are too few to tell, and "
+        "nothing is printed.",
     )
 
 
@@ -61,25 +56,13 @@ def newest(phase: int) -> str:
 
 
 def means_table(found: dict[str, Scores]) -> Table:
-    """Make the table of lvis-api's means: a row for masks, a row for boxes.
-
-    Args:
-        found: Scores by what they are of.
-    """
+    """Make the table of lvis-api's means: a row for masks, a row for boxes."""
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR")
     return Table.of(
         "LVIS AP",
-        found.items(),
+        ({"of": name, **dict(scores)} for name, scores in found.items()),
         (
-            Column("of", "", "text", lambda one: one[0]),
-            *(Column(name, name, get=_mean(name)) for name in names),
+            Column("of", "", "text", itemgetter("of")),
+            *(Column(name, name, get=itemgetter(name)) for name in names),
         ),
     )
-
-
-def _bound(end: int) -> Callable[[BinMetrics], float | None]:
-    return lambda entry: entry.interval[end] if entry.interval else None
-
-
-def _mean(name: str) -> Callable[[tuple[str, Scores]], float | None]:
-    return lambda one: getattr(one[1], name)

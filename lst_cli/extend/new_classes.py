@@ -6,42 +6,33 @@ Classes are told apart by name: files of different makers number them differentl
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import CROWD_HINT, usable_instances
 from lst_cli.errors import LstError
-from lst_cli.phases.order import order_classes
+from lst_cli.phases.order import IntArray, order_classes
+from lst_cli.phases.replay import Occurrences
 from lst_cli.text import did_you_mean
-
-IntArray = npt.NDArray[np.int64]
 
 _NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True, eq=False)
 class NewClasses:
-    """The classes to learn from a file.
+    """The classes to learn from a file."""
 
-    Attributes:
-        rows: Rows of its `Categories` in class order, shape (C,).
-        instances: Usable annotations of each, shape (C,).
-        images: Images with any of these, of each, shape (C,).
-        image_rows: Rows of all these images, ascending.
-        notes: What a user should know of the choice, a sentence each.
-    """
-
-    rows: IntArray
-    instances: IntArray
-    images: IntArray
-    image_rows: IntArray
-    notes: tuple[str, ...]
+    rows: IntArray  # of its `Categories`, in class order, shape (C,)
+    instances: IntArray  # usable annotations of each, shape (C,)
+    images: IntArray  # images with any of these, of each, shape (C,)
+    image_rows: IntArray  # rows of all these images, ascending
+    notes: tuple[str, ...]  # what a user should know of the choice, a sentence each
 
 
 def choose_new_classes(
@@ -49,55 +40,49 @@ def choose_new_classes(
 ) -> NewClasses:
     """Choose the classes of a file that are to be learned.
 
-    Without a wish these are all annotated classes, none of which may be known.
-
     Args:
         dataset: The file.
         known: Classes that are there already: name, and the phase's name for the error.
-        wanted: Names of the classes to learn; annotations of others are then no obstacle.
+        wanted: Names of the classes to learn; annotations of others are then no obstacle. By
+            default these are all annotated classes, none of which may be known.
 
     Raises:
         LstError: If there is nothing to learn, a class is known already or not there, has no
             usable box, or has two ids.
     """
     path, categories = dataset.path, dataset.categories
-    if not len(dataset.instances):
+    classes = dataset.instances.category_index.astype(np.int64)
+    if not len(classes):
         raise LstError(
             f"{path}: no annotations, so that there is no class to learn",
             "annotate a few objects of the new classes",
         )
-    boxes = np.bincount(dataset.instances.category_index, minlength=len(categories))
-    annotated = {categories.names[row] for row in np.flatnonzero(boxes)}
+    annotated = {categories.names[row] for row in np.unique(classes)}
     if wanted:
         names = _wished(dataset, known, annotated, wanted)
     else:
         names = _unknown(dataset, known, annotated)
     chosen = np.array([name in names for name in categories.names], dtype=bool)
     _refuse_two_ids(dataset, np.flatnonzero(chosen))
-    usable = usable_instances(dataset)
-    counts = np.bincount(
-        dataset.instances.category_index[usable], minlength=len(categories)
-    ).astype(np.int64)
-    for row in np.flatnonzero(chosen & (counts == 0)):
-        own = dataset.instances.category_index == row
+    taught = usable_instances(dataset) & chosen[classes]
+    images = dataset.instances.image_index[taught].astype(np.int64)
+    found = Occurrences.of(images, classes[taught], len(categories))
+    instances = found.instance_counts()
+    for row in np.flatnonzero(chosen & (instances == 0)):
+        own = classes == row
         only_crowds = dataset.instances.crowd[own].all() and not dataset.skipped
         raise LstError(
             f"{path}: class {quoted(categories.names[row])} has "
-            f"{count_of(int(boxes[row]), 'annotation', 'annotations')} but no usable box: crowds "
+            f"{count_of(int(own.sum()), 'annotation', 'annotations')} but no usable box: crowds "
             "and boxes without area inside the image do not count",
             CROWD_HINT if only_crowds else "correct or remove its annotations",
         )
-    rows = order_classes(categories.ids, np.where(chosen, counts, 0))
-    taught = usable & chosen[dataset.instances.category_index]
-    pairs = np.unique(
-        np.stack([dataset.instances.category_index, dataset.instances.image_index])[:, taught],
-        axis=1,
-    )
+    rows = order_classes(categories.ids, instances)
     return NewClasses(
         rows=rows,
-        instances=counts[rows],
-        images=np.bincount(pairs[0], minlength=len(categories)).astype(np.int64)[rows],
-        image_rows=np.unique(pairs[1]).astype(np.int64),
+        instances=instances[rows],
+        images=found.image_counts()[rows],
+        image_rows=np.unique(images),
         notes=(
             *_near_misses([categories.names[row] for row in rows], known),
             *_left_out(dataset, known, annotated, names),
@@ -106,12 +91,7 @@ def choose_new_classes(
 
 
 def quoted(name: str) -> str:
-    """A class name in a sentence.
-
-    Example:
-        >>> quoted("ice cream")
-        '"ice cream"'
-    """
+    """A class name in a sentence."""
     return f'"{name}"'
 
 
@@ -130,23 +110,25 @@ def listed(names: Sequence[str]) -> str:
 def _wished(
     dataset: Dataset, known: Mapping[str, str], annotated: set[str], wanted: Sequence[str]
 ) -> set[str]:
+    choices = sorted(annotated - known.keys())
     for name in wanted:
+        option = f"--class {quoted(name)}"
         if name in known:
             raise LstError(
-                f"--class {quoted(name)}: in the workspace already ({known[name]})",
+                f"{option}: in the workspace already ({known[name]})",
                 "lst status shows the phases; leave the class out",
             )
         if name not in dataset.categories.names:
-            meant = did_you_mean(quoted(name), map(quoted, sorted(annotated - known.keys())))
+            meant = did_you_mean(quoted(name), map(quoted, choices))
             raise LstError(
-                f"--class {quoted(name)}: {dataset.path} has no such class{meant}",
-                f"choose of {listed(sorted(annotated - known.keys()))}"
-                if annotated - known.keys()
+                f"{option}: {dataset.path} has no such class{meant}",
+                f"choose of {listed(choices)}"
+                if choices
                 else "give another file with --train FILE",
             )
         if name not in annotated:
             raise LstError(
-                f"--class {quoted(name)}: {dataset.path} has no annotation of it",
+                f"{option}: {dataset.path} has no annotation of it",
                 "annotate a few objects of it, or leave the class out",
             )
     return set(wanted)
@@ -169,10 +151,9 @@ def _unknown(dataset: Dataset, known: Mapping[str, str], annotated: set[str]) ->
 
 
 def _refuse_two_ids(dataset: Dataset, chosen: IntArray) -> None:
-    ids_of: dict[str, list[int]] = {}
+    ids_of: dict[str, list[int]] = defaultdict(list)
     for row in chosen.tolist():
-        ids = ids_of.setdefault(dataset.categories.names[row], [])
-        ids.append(int(dataset.categories.ids[row]))
+        ids_of[dataset.categories.names[row]].append(int(dataset.categories.ids[row]))
     for name, ids in ids_of.items():
         if len(ids) > 1:
             raise LstError(
@@ -183,16 +164,16 @@ def _refuse_two_ids(dataset: Dataset, chosen: IntArray) -> None:
 
 
 def _near_misses(names: Sequence[str], known: Mapping[str, str]) -> list[str]:
-    plain = {_plain(name): name for name in known}
+    alike = {_letters(name): f"{quoted(name)} ({phase})" for name, phase in known.items()}
     return [
-        f"{quoted(name)} is taken for another class than {quoted(plain[_plain(name)])} "
-        f"({known[plain[_plain(name)]]}): names count letter by letter"
+        f"{quoted(name)} is taken for another class than {alike[_letters(name)]}: "
+        "names count letter by letter"
         for name in names
-        if _plain(name) in plain
+        if _letters(name) in alike
     ]
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold() or name
 
 
@@ -200,19 +181,14 @@ def _left_out(
     dataset: Dataset, known: Mapping[str, str], annotated: set[str], chosen: set[str]
 ) -> list[str]:
     """What of the file is not learned."""
-    notes = []
-    listed_only = [
-        name for name in dataset.categories.names if name not in annotated | known.keys()
-    ]
-    if listed_only:
-        notes.append(f"left out, no instance in {dataset.path.name}: {listed(listed_only)}")
-    others = sorted(annotated - chosen - known.keys())
-    if others:
-        notes.append(f"left out, not named by --class: {listed(others)}")
-    old = sorted(annotated & known.keys())
-    if old:
-        notes.append(
-            f"known already, neither learned nor taken for background in the images of "
-            f"{dataset.path.name}: {listed(old)}"
-        )
-    return notes
+    file = dataset.path.name
+    groups = {
+        f"left out, no instance in {file}": [
+            name for name in dataset.categories.names if name not in annotated | known.keys()
+        ],
+        "left out, not named by --class": sorted(annotated - chosen - known.keys()),
+        f"known already, neither learned nor treated as background in the images of {file}": sorted(
+            annotated & known.keys()
+        ),
+    }
+    return [f"{what}: {listed(names)}" for what, names in groups.items() if names]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from lst_cli.ap.instant import WAYS, InstantMetrics, Way
-from lst_cli.ap.metrics import GroupMetrics, Metrics
+from lst_cli.ap.instant import WAYS, InstantMetrics
+from lst_cli.ap.metrics import Metrics
 from lst_cli.display.records import ReportPhase
 from lst_cli.display.tables import Column, Table
 
@@ -19,49 +19,32 @@ def instant_table(
 ) -> Table:
     """Make the table of the new classes' mask AP without training and with it.
 
-    Args:
-        instant: Evaluations at iteration 0.
-        metrics: Evaluations of finished phases.
-        phases: What the phases were trained on; one without iterations trained nothing.
-
-    Returns:
-        A cell is None where a way or the phase was not evaluated, or the phase trained nothing.
+    A cell is None where a way or the phase was not evaluated, or where the phase trained nothing:
+    one of the `phases` has no iterations.
     """
     trained = {metric.phase: metric.segm.new for metric in metrics}
-    untrained = {phase.phase for phase in phases if phase.iterations == 0}
-
-    def end(one: InstantMetrics) -> float | None:
-        return None if one.phase in untrained else trained.get(one.phase)
-
+    trained.update((phase.phase, None) for phase in phases if phase.iterations == 0)
+    rows = [
+        {
+            "phase": one.phase,
+            "classes": (new := next(iter(one.rows.values())).segm.groups[one.phase]).classes,
+            "with_ground_truth": new.with_ground_truth,
+            **{way: one.rows[way].segm.new if way in one.rows else None for way in WAYS},
+            "trained": trained.get(one.phase),
+        }
+        for one in sorted(instant, key=lambda one: one.phase)
+    ]
     columns = (
         Column("phase", "phase", "phase"),
-        Column("classes", "new classes", "integer", lambda one: _new(one).classes),
-        Column(
-            "with_ground_truth",
-            "with ground truth",
-            "integer",
-            lambda one: _new(one).with_ground_truth,
-        ),
-        *(
-            Column(way, f"{name} rows", get=_of_way(way), description="at iteration 0")
-            for way, name in WAYS.items()
-        ),
-        Column(
-            "trained", "after training", get=end, description="after the phase's last iteration"
-        ),
+        Column("classes", "new classes", "integer"),
+        Column("with_ground_truth", "with ground truth", "integer"),
+        *(Column(way, f"{name} rows", description="at iteration 0") for way, name in WAYS.items()),
+        Column("trained", "after training", description="after the phase's last iteration"),
     )
-    return Table.of(
+    return Table(
         TITLE,
-        sorted(instant, key=lambda one: one.phase),
         columns,
+        tuple(rows),
         "Mask AP of a phase's new classes: at iteration 0, with rows of the classifier that no one "
         "trained, and after the phase.",
     )
-
-
-def _new(one: InstantMetrics) -> GroupMetrics:
-    return next(iter(one.rows.values())).segm.groups[one.phase]
-
-
-def _of_way(way: Way) -> Callable[[InstantMetrics], float | None]:
-    return lambda one: one.rows[way].segm.new if way in one.rows else None

@@ -74,15 +74,22 @@ def command(
     RESULTS is a list of detections in LVIS or COCO results format. Neither a workspace nor torch
     is needed, and nothing is written.
     """
-    from lst_cli.ap.detections import FIXED_AP, Cap
+    from lst_cli.ap.detections import FIXED_AP
     from lst_cli.ap.results_file import ResultsFile
     from lst_cli.evaluate.errors import errors_table
-    from lst_cli.evaluate.measure import IOU_TYPES, NAMES, compare_with_lvis_api, score_file
+    from lst_cli.evaluate.measure import (
+        IOU_TYPES,
+        LVIS_CAP,
+        NAMES,
+        compare_with_lvis_api,
+        score_file,
+    )
     from lst_cli.evaluate.tables import means_table, scores_table
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
 
     require("pycocotools", *(["lvis"] if reference else []))
     wanted_bins = parse_bins(bins, "--bins") if bins else DEFAULT_BINS
+    cap = FIXED_AP if fixed_ap else LVIS_CAP
     with meter() as tell:
         scored = score_file(
             results,
@@ -90,13 +97,12 @@ def command(
             train_counts=train_counts,
             iou_types=iou_types or IOU_TYPES,
             bins=wanted_bins,
-            fixed_ap=fixed_ap,
+            cap=cap,
             skip_unusable=skip_unusable,
             errors=errors,
             progress=tell,
         )
     metrics = scored.metrics
-    cap = FIXED_AP if fixed_ap else Cap()
     differences = {
         iou_type: compare_with_lvis_api(one, ResultsFile(results), iou_type, cap)
         for iou_type, one in (scored.measured.items() if reference else ())

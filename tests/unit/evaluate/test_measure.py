@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from lst_cli.ap.detections import FIXED_AP, Cap
+from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import compare_with_lvis_api, read_train_counts, score_file
@@ -21,6 +21,7 @@ SHARED = Path(
     os.environ.get("LST_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data")
 )
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
+OTHER_FIELD: dict[IouType, str] = {"segm": "bbox", "bbox": "segmentation"}
 SLICES = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 
 
@@ -66,11 +67,8 @@ def test_the_numbers_of_masks_and_boxes_are_lvis_apis(
     scored = score_file(results, small_lvis.val_json)
     metrics = scored.metrics
     assert (metrics.images, metrics.detections) == (8, 60)
-    assert metrics.federated
-    assert not metrics.fixed_ap
-    assert metrics.seconds > 0
-    assert scored.notes == ()
-    assert scored.train_instances is None
+    assert (metrics.federated, metrics.fixed_ap) == (True, False)
+    assert (scored.notes, scored.train_instances) == ((), None)
     found = json.loads(results.read_text())
     for iou_type, numbers in (("segm", metrics.segm), ("bbox", metrics.bbox)):
         assert numbers is not None
@@ -84,18 +82,17 @@ def test_the_numbers_of_masks_and_boxes_are_lvis_apis(
         assert numbers.AP is not None
         assert numbers.interval[0] < numbers.AP < numbers.interval[1]
         assert numbers.per_class.keys() == {1, 2, 3, 4, 5, 6, 7, 9, 11, 12}
-    assert list(scored.measured) == ["segm", "bbox"]
 
 
 def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis: Any, results: Path) -> None:
     both = score_file(results, small_lvis.val_json).metrics
-    for iou_type, other in (("segm", "bbox"), ("bbox", "segmentation")):
+    for iou_type, other in OTHER_FIELD.items():
         rows = json.loads(results.read_text())
         for row in rows:
             del row[other]
         path = results.with_name(f"{iou_type}.json")
         path.write_text(json.dumps(rows))
-        metrics = score_file(path, small_lvis.val_json, iou_types=[iou_type]).metrics  # type: ignore[list-item]
+        metrics = score_file(path, small_lvis.val_json, iou_types=[iou_type]).metrics
         assert getattr(metrics, iou_type) == getattr(both, iou_type)
         assert (metrics.segm is None) == (iou_type == "bbox")
         assert (metrics.bbox is None) == (iou_type == "segm")
@@ -103,22 +100,22 @@ def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis: Any, resul
             score_file(path, small_lvis.val_json)
 
 
-def test_no_detections_score_nothing(small_lvis: Any, tmp_path: Path) -> None:
-    path = tmp_path / "none.json"
-    path.write_text("[]")
-    metrics = score_file(path, small_lvis.val_json).metrics
-    assert metrics.detections == 0
-    assert metrics.segm is not None
-    assert (metrics.segm.AP, metrics.segm.AR, metrics.segm.interval) == (0, 0, None)
-
-
-def test_an_annotation_file_of_nothing_has_no_numbers(tmp_path: Path) -> None:
-    annotations, results = tmp_path / "val.json", tmp_path / "results.json"
-    annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+@pytest.mark.parametrize("empty", ["detections", "annotations too"])
+def test_nothing_has_no_numbers(empty: str, small_lvis: Any, tmp_path: Path) -> None:
+    annotations, results = small_lvis.val_json, tmp_path / "results.json"
     results.write_text("[]")
-    metrics = score_file(results, annotations).metrics
-    assert metrics.segm is not None
-    assert (metrics.segm.AP, metrics.segm.interval, metrics.segm.per_class) == (None, None, {})
+    if empty == "annotations too":
+        annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    scored = score_file(results, annotations)
+    numbers = scored.metrics.segm
+    assert numbers is not None
+    assert scored.metrics.detections == 0
+    assert numbers.interval is None
+    if empty == "detections":
+        assert (numbers.AP, numbers.AR) == (0, 0)
+    else:
+        assert (numbers.AP, numbers.per_class) == (None, {})
+    assert compare_with_lvis_api(scored.measured["segm"], ResultsFile(results), "segm") is None
 
 
 def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis: Any, results: Path) -> None:
@@ -151,6 +148,9 @@ def test_progress_tells_what_is_done(small_lvis: Any, results: Path) -> None:
 
 
 def test_bins_count_usable_training_instances(small_lvis: Any, results: Path) -> None:
+    crowd = {**small_lvis.train["annotations"][0], "id": 999, "iscrowd": 1}
+    small_lvis.train["annotations"].append(crowd)
+    small_lvis.save()
     scored = score_file(results, small_lvis.val_json, train_counts=small_lvis.train_json)
     counts = dict(enumerate((2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0), 1))
     assert scored.train_instances == counts
@@ -164,10 +164,6 @@ def test_bins_count_usable_training_instances(small_lvis: Any, results: Path) ->
     assert pytest.approx(of_class[3], abs=1e-12) == bins["=1"].AP
     assert bins["10-99"].interval is not None
     assert (bins[">=1000"].AP, bins[">=1000"].interval) == (None, None)
-    crowd = {**small_lvis.train["annotations"][0], "id": 999, "iscrowd": 1}
-    small_lvis.train["annotations"].append(crowd)
-    small_lvis.save()
-    assert read_train_counts(small_lvis.train_json).instances == counts
 
 
 def test_other_bins_can_be_asked_for(small_lvis: Any, results: Path) -> None:
@@ -185,21 +181,19 @@ def test_other_bins_can_be_asked_for(small_lvis: Any, results: Path) -> None:
 def test_training_images_make_classes_rare_where_the_file_does_not_say(
     small_lvis: Any, results: Path
 ) -> None:
-    with_frequency = score_file(results, small_lvis.val_json).metrics
     for category in small_lvis.val["categories"]:
         del category["frequency"]
     small_lvis.save()
-    plain = score_file(results, small_lvis.val_json).metrics
-    counted = score_file(results, small_lvis.val_json, train_counts=small_lvis.train_json).metrics
-    for metrics in (with_frequency, plain, counted):
-        assert metrics.segm is not None
-    assert (plain.segm.APr, plain.segm.APc, plain.segm.APf) == (None, None, None)  # type: ignore[union-attr]
+    plain = score_file(results, small_lvis.val_json).metrics.segm
+    counted = score_file(results, small_lvis.val_json, train_counts=small_lvis.train_json)
+    numbers = counted.metrics.segm
+    assert plain is not None
+    assert numbers is not None
+    assert (plain.APr, plain.APc, plain.APf) == (None, None, None)
     # 24 training images: no class is in more than 100, three are in more than 10.
-    of_class = counted.segm.per_class  # type: ignore[union-attr]
-    common = np.mean([of_class[key] for key in (4, 7, 9)])
-    assert counted.segm.APc == pytest.approx(common, abs=1e-12)  # type: ignore[union-attr]
-    assert counted.segm.APf is None  # type: ignore[union-attr]
-    assert counted.segm.AP == plain.segm.AP  # type: ignore[union-attr]
+    common = np.mean([numbers.per_class[key] for key in (4, 7, 9)])
+    assert numbers.APc == pytest.approx(common, abs=1e-12)
+    assert (numbers.APf, numbers.AP) == (None, plain.AP)
 
 
 def table(folder: Path, text: str | bytes, name: str = "counts.csv") -> Path:
@@ -230,29 +224,30 @@ def test_classes_that_a_table_leaves_out_were_not_trained_on(
     path = table(tmp_path, "category_id,train_instance_count\n4,1\n555,3\n")
     scored = score_file(results, small_lvis.val_json, train_counts=path)
     assert scored.train_instances == {key: int(key == 4) for key in range(1, 13)}
+    assert scored.notes == (f"11 of 12 classes are not in {path}; they are in no bin.",)
     assert scored.metrics.segm is not None
     assert [one.classes for one in scored.metrics.segm.bins] == [1, 1, 1, 0, 0, 0]
+
+
+HEAD = "category_id,train_instance_count"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "has no rows"),
-        ("category_id,train_instance_count\n", "has no rows"),
+        (HEAD, "has no rows"),
         ("category_id,count\n1,2\n", "has no column train_instance_count"),
         ("1,2\n3,4\n", "has no column train_instance_count"),
         ("id,train_instance_count\n1,2\n", "line 2: no category_id and train_instance_count"),
-        ("category_id,train_instance_count\n1,2\n2,many\n", "line 3: no category_id and train_i"),
-        ("category_id,train_instance_count\n1,2\n2\n", "line 3: no category_id and train_instance"),
-        ("category_id,train_instance_count\n1,2.5\n", "line 2: no category_id"),
-        ("category_id,train_instance_count\n1,\n", "line 2: no category_id"),
-        ("category_id,train_instance_count\n1,-2\n", "line 2: train_instance_count is -2"),
-        ("category_id,train_instance_count\n1,2\n1,3\n", "line 3: category_id 1 again"),
-        (
-            "category_id,train_instance_count,train_image_count\n1,2,?\n",
-            "line 2: no category_id and train_image_count",
-        ),
-        (b"category_id,train_instance_count\n\xff\xfe,2\n", "cannot read .*no UTF-8 text"),
+        (f"{HEAD}\n1,2\n2,many\n", "line 3: no category_id and train_instance_count"),
+        (f"{HEAD}\n1,2\n2\n", "line 3: no category_id and train_instance_count"),
+        (f"{HEAD}\n1,2.5\n", "line 2: no category_id"),
+        (f"{HEAD}\n1,\n", "line 2: no category_id"),
+        (f"{HEAD}\n1,-2\n", "line 2: train_instance_count is -2"),
+        (f"{HEAD}\n1,2\n1,3\n", "line 3: category_id 1 again"),
+        (f"{HEAD},train_image_count\n1,2,?\n", "line 2: no category_id and train_image_count"),
+        (HEAD.encode() + b"\n\xff\xfe,2\n", "cannot read .*no UTF-8 text"),
         ('"' + "x" * 200_000, "cannot read .*field larger than field limit"),
     ],
 )
@@ -275,27 +270,20 @@ def test_training_annotations_that_are_none_are_refused(tmp_path: Path) -> None:
 # --- other caps, other evaluators ----------------------------------------------------------------
 
 
-def test_fixed_ap_lets_more_detections_take_part(small_lvis: Any, tmp_path: Path) -> None:
-    (tmp_path / "many.json").write_text(json.dumps(perturbed(small_lvis.val, 1, 5, rounds=150)))
-    capped = score_file(tmp_path / "many.json", small_lvis.val_json)
-    fixed = score_file(tmp_path / "many.json", small_lvis.val_json, fixed_ap=True)
+def test_other_caps_let_more_or_fewer_detections_take_part(small_lvis: Any, tmp_path: Path) -> None:
+    path = tmp_path / "many.json"
+    path.write_text(json.dumps(perturbed(small_lvis.val, 1, 5, rounds=150)))
+    capped = score_file(path, small_lvis.val_json)
+    fixed = score_file(path, small_lvis.val_json, cap=FIXED_AP)
+    few = score_file(path, small_lvis.val_json, cap=Cap(per_image=2))
+    source = ResultsFile(path)
     assert fixed.metrics.fixed_ap
-    for iou_type in ("segm", "bbox"):
-        one, other = capped.measured[iou_type], fixed.measured[iou_type]
-        source = ResultsFile(tmp_path / "many.json")
+    for iou_type in OTHER_FIELD:
+        one, other, least = (each.measured[iou_type] for each in (capped, fixed, few))
         assert compare_with_lvis_api(other, source, iou_type, FIXED_AP) == 0
         assert compare_with_lvis_api(one, source, iou_type) == 0
-        worst = compare_with_lvis_api(one, source, iou_type, FIXED_AP)
-        assert worst is not None
-        assert worst > 0
-
-
-def test_another_number_of_detections_an_image_can_be_asked_for(
-    small_lvis: Any, results: Path
-) -> None:
-    few = score_file(results, small_lvis.val_json, max_detections=2)
-    source = ResultsFile(results)
-    assert compare_with_lvis_api(few.measured["segm"], source, "segm", Cap(per_image=2)) == 0
+        assert compare_with_lvis_api(one, source, iou_type, FIXED_AP) > 0  # type: ignore[operator]
+        assert compare_with_lvis_api(least, source, iou_type, Cap(per_image=2)) == 0
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])

@@ -82,7 +82,7 @@ def test_chosen_classes_may_stand_beside_known_and_other_ones(read: Read) -> Non
     assert [dataset.categories.names[row] for row in new.rows] == ["yak"]
     left_out, known = new.notes
     assert left_out == 'left out, not named by --class: "emu"'
-    assert known.startswith("known already, neither learned nor taken for background")
+    assert known.startswith("known already, neither learned nor treated as background")
     assert known.endswith(': "cat"')
 
 
