@@ -246,10 +246,10 @@ def check(root: Path = ROOT) -> list[Problem]:
 
 def prepare(folder: Path) -> None:
     """Put a drawn set where the pages have LVIS, and small settings in every workspace."""
-    from lst_cli.demo.draw import draw_demo
+    from lst_cli.demo.draw import Parameters, draw_demo
     from lst_cli.split.init import write_settings
 
-    drawn = draw_demo(folder / "drawn", size=64, head=30, val_per_class=1)
+    drawn = draw_demo(folder / "drawn", Parameters(size=64, head=30, val_per_class=1))
     drawn.train_json.rename(folder / "lvis_v1_train.json")
     drawn.val_json.rename(folder / "lvis_v1_val.json")
     drawn.images_dir.rename(folder / "coco")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,40 +17,20 @@ from lst_cli.phases.bins import frequency_of
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """What the annotation file says of one image.
+    """What the annotation file says of one image."""
 
-    Args:
-        image_id: Unique over both files.
-        address: Path below the image directory, with slashes.
-        size: Side in pixels.
-        category_ids: Class of every object.
-        masks: Visible pixels of every object, shape (M, H, W).
-    """
-
-    image_id: int
-    address: str
-    size: int
-    category_ids: Sequence[int]
-    masks: Bools
+    image_id: int  # unique over both files
+    address: str  # path below the image directory, with slashes
+    category_ids: list[int]  # of every object
+    masks: Bools  # visible pixels of every object, shape (M, H, W)
 
 
 def describe_categories(
     glyphs: Sequence[Glyph], train: Sequence[LabelledImage]
 ) -> list[dict[str, Any]]:
-    """List the classes as LVIS does, with their training counts in both files.
-
-    Args:
-        glyphs: Classes by category_id, which starts at 1.
-        train: The training images.
-
-    Returns:
-        One record per class, by ascending category_id.
-    """
-    instances = np.zeros(len(glyphs) + 1, np.int64)
-    images = np.zeros(len(glyphs) + 1, np.int64)
-    for image in train:
-        np.add.at(instances, list(image.category_ids), 1)
-        images[list(set(image.category_ids))] += 1
+    """List the classes as LVIS does, ids from 1 on, with their counts in the training images."""
+    instances = Counter(one for image in train for one in image.category_ids)
+    images = Counter(one for image in train for one in set(image.category_ids))
     return [
         {
             "id": category_id,
@@ -57,9 +38,9 @@ def describe_categories(
             "synset": f"{glyph.name.replace(' ', '_').lower()}.demo",
             "synonyms": [glyph.name],
             "def": glyph.definition,
-            "frequency": frequency_of(int(images[category_id])),
-            "image_count": int(images[category_id]),
-            "instance_count": int(instances[category_id]),
+            "frequency": frequency_of(images[category_id]),
+            "image_count": images[category_id],
+            "instance_count": instances[category_id],
         }
         for category_id, glyph in enumerate(glyphs, start=1)
     ]
@@ -68,7 +49,6 @@ def describe_categories(
 def build_annotation_file(
     images: Sequence[LabelledImage],
     categories: Sequence[dict[str, Any]],
-    *,
     split: str,
     first_annotation_id: int,
 ) -> dict[str, Any]:
@@ -76,15 +56,6 @@ def build_annotation_file(
 
     All objects of an image are annotated, so the classes that it lacks are listed as
     negative and none as labelled in part.
-
-    Args:
-        images: The split's images.
-        categories: What `describe_categories` gives.
-        split: "training" or "validation", for the description.
-        first_annotation_id: The ids count on from here.
-
-    Returns:
-        The JSON document.
     """
     everything = {category["id"] for category in categories}
     annotations: list[dict[str, Any]] = []
@@ -99,8 +70,8 @@ def build_annotation_file(
         "images": [
             {
                 "id": image.image_id,
-                "width": image.size,
-                "height": image.size,
+                "width": image.masks.shape[2],
+                "height": image.masks.shape[1],
                 "coco_url": image.address,
                 "neg_category_ids": sorted(everything.difference(image.category_ids)),
                 "not_exhaustive_category_ids": [],
@@ -120,11 +91,11 @@ def _annotate(image: LabelledImage, first_id: int) -> list[dict[str, Any]]:
         {
             "id": first_id + row,
             "image_id": image.image_id,
-            "category_id": int(category_id),
-            "bbox": [float(edge) for edge in boxes[row]],
+            "category_id": category_id,
+            "bbox": boxes[row].tolist(),
             "area": float(areas[row]),
             "segmentation": {
-                "size": [image.size, image.size],
+                "size": list(image.masks.shape[1:]),
                 "counts": codes[row]["counts"].decode("ascii"),
             },
         }

@@ -8,157 +8,188 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, features
 
 from lst_cli.demo.annotations import LabelledImage, build_annotation_file, describe_categories
-from lst_cli.demo.counts import IntArray, deal_instances, long_tail_counts
-from lst_cli.demo.glyphs import GLYPHS, Glyph
+from lst_cli.demo.glyphs import GLYPHS, find_font
 from lst_cli.demo.layout import arrange_glyphs
-from lst_cli.demo.marker import DemoSet, claim, complete, describe_request, find_complete
 from lst_cli.demo.paint import paint_layout
 from lst_cli.errors import LstError
+from lst_cli.files import read_regular
 from lst_cli.progress import Progress, silent
 from lst_cli.workspace.atomic import explain_os_error, write_text
+from lst_cli.workspace.records import load_json, save_json
 
-# What suits the default set: a base of 7 classes and three phases of 7.
-DEMO_BASE = 7
-DEMO_PHASES = 3
-
+_MARKER = "demo.json"
+_FORMAT = 1  # raise it when the same parameters draw something else
 _QUALITY = 92
-_MIN_CLASSES = 4
-_MIN_SIZE = 64
+_LIMITS = {
+    "classes": (4, len(GLYPHS)),
+    "seed": (0, None),
+    "size": (64, None),
+    "head": (2, None),
+    "val_per_class": (1, None),
+    "per_image": (1, 6),
+}
+# Above 1, the middle of the curve of counts is fuller and its end steeper than a straight line in
+# log scale, as in LVIS; two ranks less than all reach 1, so that the last three share it.
+_CURVATURE = 1.15
+_FLAT_END = 2
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What one image is to show, the lowest object first."""
+class Parameters:
+    """What is drawn."""
 
-    image_id: int
-    address: str
-    category_ids: IntArray
-    glyphs: list[Glyph]
+    seed: int = 0  # decides the ranks of the classes and every image
+    classes: int = 28  # suits the base and the phases of `lst demo`
+    size: int = 160  # side of the square images in pixels
+    head: int = 260  # training instances of the most frequent class; at least three have one
+    val_per_class: int = 10  # validation instances of every class
+    per_image: float = 4.0  # mean number of objects in an image
+
+
+DEFAULT = Parameters()
+
+
+@dataclass(frozen=True)
+class DemoSet:
+    """A drawn set; the `coco_url` of both files starts at `images_dir`."""
+
+    train_json: Path
+    val_json: Path
+    images_dir: Path
+    reused: bool  # whether it was there already and nothing was drawn
 
 
 def draw_demo(
-    directory: Path,
-    *,
-    seed: int = 0,
-    classes: int = 28,
-    size: int = 160,
-    head: int = 260,
-    val_per_class: int = 10,
-    per_image: float = 4.0,
-    progress: Progress = silent,
+    directory: Path, parameters: Parameters = DEFAULT, *, progress: Progress = silent
 ) -> DemoSet:
     """Draw a long-tailed instance segmentation set, or find it drawn already.
 
-    The same arguments give the same bytes on the same versions of numpy and Pillow. A set
+    The same parameters give the same bytes on the same versions of numpy and Pillow. A set
     counts as complete once its `demo.json` says so, which is written last; a set in
-    `directory` that is incomplete or was drawn with other arguments is replaced.
-
-    Args:
-        directory: Where `train.json`, `val.json`, `images/` and `demo.json` go.
-        seed: Decides the ranks of the classes and every image.
-        classes: Number of classes; the default suits `DEMO_BASE` and `DEMO_PHASES`.
-        size: Side of the square images in pixels.
-        head: Training instances of the most frequent class; at least three
-            classes have one.
-        val_per_class: Validation instances of every class.
-        per_image: Mean number of objects in an image.
-        progress: Called with the images drawn so far and their number.
+    `directory` that is incomplete or was drawn with other parameters is replaced.
 
     Raises:
-        LstError: If an argument makes no sense, the directory holds something else, it
+        LstError: If a parameter makes no sense, the directory holds something else, it
             cannot be written, or the font is missing.
     """
-    _check_arguments(seed, classes, size, head, val_per_class, per_image)
-    record = describe_request(
-        {
-            "seed": seed,
-            "classes": classes,
-            "size": size,
-            "head": head,
-            "val_per_class": val_per_class,
-            "per_image": per_image,
-        }
-    )
-    with explain_os_error(directory):
-        found = find_complete(directory, record)
-        if found is not None:
-            return found
-        claim(directory, record)
-        return _draw(directory, record, progress)
-
-
-def _draw(directory: Path, record: dict[str, Any], progress: Progress) -> DemoSet:
-    parameters = record["parameters"]
-    seed, classes, per_image = (parameters[key] for key in ("seed", "classes", "per_image"))
-    glyphs = sorted(GLYPHS[:classes], key=lambda glyph: glyph.name)
-    rng = np.random.default_rng(seed)
-    category_ids = _rank_categories(classes, rng)
-    plans = {
-        "train": deal_instances(long_tail_counts(classes, parameters["head"]), per_image, rng),
-        "val": deal_instances([parameters["val_per_class"]] * classes, per_image, rng),
+    for name, (low, high) in _LIMITS.items():
+        value = getattr(parameters, name)
+        if not low <= value <= (math.inf if high is None else high):
+            allowed = f"{low} or more" if high is None else f"from {low} to {high}"
+            raise LstError(
+                f"the demo set cannot be drawn with {name} = {value}", hint=f"use {allowed}"
+            )
+    record = {  # everything that decides the bytes of a set
+        "format": _FORMAT,
+        "parameters": asdict(parameters),
+        "versions": {
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+            "freetype": str(features.version("freetype2")),
+            "libjpeg": str(features.version("jpg")),
+            "font": hashlib.sha256(find_font().read_bytes()).hexdigest(),
+        },
     }
-    total = sum(len(plan) for plan in plans.values())
+    with explain_os_error(directory):
+        reused = _is_complete(directory, record)
+        if not reused:
+            _claim(directory, record)
+            _draw(directory, parameters, record, progress)
+    train, val, images = (directory / name for name in ("train.json", "val.json", "images"))
+    return DemoSet(train, val, images, reused)
+
+
+def _is_complete(directory: Path, record: dict[str, Any]) -> bool:
+    """Whether the set in a directory is the one asked for, whole and unchanged."""
+    try:
+        marker = load_json(directory / _MARKER, "lst demo")
+        if not marker["complete"] or any(marker[key] != record[key] for key in record):
+            return False
+        for split in ("train", "val"):
+            content = read_regular(directory / f"{split}.json")
+            images = list((directory / "images" / split).glob("*.jpg"))
+            if (
+                hashlib.sha256(content).hexdigest() != marker["sha256"][split]
+                or len(images) != marker["counts"][f"{split}_images"]
+            ):
+                return False
+    except (LstError, OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _claim(directory: Path, record: dict[str, Any]) -> None:
+    """Mark the directory as ours and remove what an earlier set left there."""
+    if not (directory / _MARKER).exists():
+        for name in ("train.json", "val.json", "images"):
+            if (directory / name).exists():
+                raise LstError(
+                    f"{directory / name} was not drawn by lst demo and will not be replaced",
+                    hint="choose an empty directory",
+                )
+    save_json({**record, "complete": False}, directory / _MARKER)
+    for split in ("train", "val"):
+        (directory / f"{split}.json").unlink(missing_ok=True)
+        for path in (directory / "images" / split).glob("[0-9]*.jpg"):
+            path.unlink()
+
+
+def _draw(
+    directory: Path, parameters: Parameters, record: dict[str, Any], progress: Progress
+) -> None:
+    classes, per_image = parameters.classes, parameters.per_image
+    glyphs = sorted(GLYPHS[:classes], key=lambda glyph: glyph.name)
+    rng = np.random.default_rng(parameters.seed)
+    category_ids = rank_categories(classes, rng)
+    plans = {
+        "train": deal_instances(long_tail_counts(classes, parameters.head), per_image, rng),
+        "val": deal_instances([parameters.val_per_class] * classes, per_image, rng),
+    }
     drawn: dict[str, list[LabelledImage]] = {"train": [], "val": []}
-    done = 0
+    number = 0
     # Streams start at 1: numpy takes the seeds 0 and [0, 0, 0] for the same.
     for stream, (split, plan) in enumerate(plans.items(), start=1):
-        folder = directory / "images" / split
-        folder.mkdir(parents=True, exist_ok=True)
+        (directory / "images" / split).mkdir(parents=True, exist_ok=True)
         for index, ranks in enumerate(plan):
+            number += 1
             # A generator of its own makes an image independent of those before it.
-            image_rng = np.random.default_rng([seed, stream, index])
-            labels = category_ids[ranks]
-            address = f"{split}/{done + 1:06d}.jpg"  # no name twice, whichever the folder
-            drawn[split].append(
-                _draw_image(
-                    directory / "images" / address,
-                    _Content(done + 1, address, labels, [glyphs[label - 1] for label in labels]),
-                    parameters["size"],
-                    image_rng,
-                )
+            image_rng = np.random.default_rng([parameters.seed, stream, index])
+            labels = category_ids[ranks].tolist()
+            layout = arrange_glyphs(
+                image_rng, [glyphs[label - 1] for label in labels], parameters.size
             )
-            done += 1
-            progress("images", done, total)
+            address = f"{split}/{number:06d}.jpg"  # no name twice, whichever the folder
+            Image.fromarray(paint_layout(image_rng, layout)).save(
+                directory / "images" / address, format="JPEG", quality=_QUALITY, subsampling=0
+            )
+            drawn[split].append(LabelledImage(number, address, labels, layout.visible))
+            progress("images", number, len(plans["train"]) + len(plans["val"]))
     categories = describe_categories(glyphs, drawn["train"])
-    hashes, next_id = {}, 1
+    hashes, counts, next_id = {}, {}, 1
     for split, title in (("train", "training"), ("val", "validation")):
-        document = build_annotation_file(
-            drawn[split], categories, split=title, first_annotation_id=next_id
-        )
+        document = build_annotation_file(drawn[split], categories, title, next_id)
         next_id += len(document["annotations"])
         text = json.dumps(document, separators=(",", ":")) + "\n"
         write_text(directory / f"{split}.json", text)
         hashes[split] = hashlib.sha256(text.encode()).hexdigest()
-    counts = {
-        f"{split}_{unit}": number
-        for split, images in drawn.items()
-        for unit, number in (
-            ("images", len(images)),
-            ("instances", sum(len(image.category_ids) for image in images)),
-        )
-    }
-    return complete(directory, record, hashes, counts)
+        counts[f"{split}_images"] = len(document["images"])
+        counts[f"{split}_instances"] = len(document["annotations"])
+    marker = {**record, "complete": True, "sha256": hashes, "counts": counts}
+    save_json(marker, directory / _MARKER)
 
 
-def _draw_image(
-    path: Path, content: _Content, size: int, rng: np.random.Generator
-) -> LabelledImage:
-    layout = arrange_glyphs(rng, content.glyphs, size)
-    pixels = paint_layout(rng, layout)
-    Image.fromarray(pixels).save(path, format="JPEG", quality=_QUALITY, subsampling=0)
-    labels = [int(category_id) for category_id in content.category_ids]
-    return LabelledImage(content.image_id, content.address, size, labels, layout.visible)
-
-
-def _rank_categories(classes: int, rng: np.random.Generator) -> IntArray:
+def rank_categories(classes: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Choose which category_id has which rank; ids in order of rank would hide mistakes."""
     while True:
         category_ids = rng.permutation(classes) + 1
@@ -166,21 +197,36 @@ def _rank_categories(classes: int, rng: np.random.Generator) -> IntArray:
             return category_ids
 
 
-def _check_arguments(
-    seed: int, classes: int, size: int, head: int, val_per_class: int, per_image: float
-) -> None:
-    problems = [
-        (
-            not _MIN_CLASSES <= classes <= len(GLYPHS),
-            f"classes = {classes}",
-            f"from {_MIN_CLASSES} to {len(GLYPHS)}",
-        ),
-        (seed < 0, f"seed = {seed}", "0 or more"),
-        (size < _MIN_SIZE, f"size = {size}", f"{_MIN_SIZE} pixels or more"),
-        (head < 2, f"head = {head}", "2 or more"),
-        (val_per_class < 1, f"val_per_class = {val_per_class}", "1 or more"),
-        (not 1 <= per_image <= 6, f"per_image = {per_image}", "from 1 to 6"),
-    ]
-    for wrong, given, allowed in problems:
-        if wrong:
-            raise LstError(f"the demo set cannot be drawn with {given}", hint=f"use {allowed}")
+def long_tail_counts(classes: int, head: int) -> list[int]:
+    """Give every rank its number of training instances, from `head` down to one.
+
+    The logarithm of the count falls along the ranks with a slight bend, which is the
+    shape of LVIS's sorted counts in small. At least the last three ranks have one instance.
+
+    Example:
+        >>> long_tail_counts(8, 100)
+        [100, 49, 20, 8, 3, 1, 1, 1]
+    """
+    position = np.minimum(np.arange(classes) / (classes - 1 - _FLAT_END), 1.0)
+    counts = np.rint(np.exp(math.log(head) * (1.0 - position**_CURVATURE)))
+    return [int(count) for count in counts]
+
+
+def deal_instances(
+    counts: list[int], per_image: float, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Spread instances over images at random, so that head and tail classes meet.
+
+    Returns:
+        One array of ranks per image, the lowest object first; no image is empty.
+    """
+    ranks = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    if ranks.size == 0:
+        return []
+    images = max(1, math.ceil(ranks.size / per_image))
+    # Sizes are one to about twice the mean, without a lucky image of fifteen objects:
+    # each image has one object for sure and at most 2 * mean - 1 in all.
+    slots = np.repeat(np.arange(images), max(1, math.ceil(2 * per_image) - 2))
+    extra = rng.permutation(slots)[: ranks.size - images]
+    sizes = 1 + np.bincount(extra, minlength=images)
+    return np.split(ranks, np.cumsum(sizes)[:-1])

@@ -18,13 +18,7 @@ HEAVIEST = 3  # outlines from 0 to this many steps are added to vary the stroke 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One class of the demo set.
-
-    Args:
-        name: What a reader calls it, unique.
-        character: The character that draws it.
-        definition: One clause for the `def` field of LVIS categories.
-    """
+    """One class of the demo set; `definition` is for the `def` field of LVIS categories."""
 
     name: str
     character: str
@@ -76,32 +70,24 @@ GLYPHS: tuple[Glyph, ...] = (
 
 @cache
 def find_font() -> Path:
-    """Locate the font without importing matplotlib where that can be avoided.
-
-    Returns:
-        The path of DejaVu Sans Bold.
+    """Locate DejaVu Sans Bold without importing matplotlib where that can be avoided.
 
     Raises:
         LstError: If matplotlib or its font is missing.
     """
     spec = importlib.util.find_spec("matplotlib")
     if spec is not None and spec.origin is not None:
-        beside = Path(spec.origin).parent / "mpl-data"
-        for data in (beside, None):
-            # Some system packages keep the data elsewhere, and only matplotlib knows where.
-            path = (data or _ask_matplotlib()) / "fonts" / "ttf" / FONT
-            if path.is_file():
-                return path
+        path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / FONT
+        if not path.is_file():  # some system packages keep it where only matplotlib knows
+            import matplotlib
+
+            path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FONT
+        if path.is_file():
+            return path
     raise LstError(
         f"the demo set needs the font {FONT}, which ships with matplotlib and was not found",
         hint="pip install --force-reinstall matplotlib",
     )
-
-
-def _ask_matplotlib() -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path())
 
 
 @cache
@@ -114,9 +100,6 @@ def render_glyph(character: str, weight: int = 0) -> Image.Image:
 
     Returns:
         An 8-bit grey image whose longer side is `SOURCE_SIDE`. It is shared: do not edit it.
-
-    Raises:
-        LstError: If the font is missing.
     """
     font = _load_font()
     outline = 2 * weight

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lst_cli.demo.glyphs import HEAVIEST, SOURCE_SIDE, Glyph, render_glyph
 from lst_cli.errors import LstError
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 MAX_ANGLE = 25.0  # degrees to either side
 MIN_VISIBLE = 0.5  # of an object's own pixels; below, another place is tried
@@ -29,30 +29,18 @@ _RESTARTS = 30
 
 @dataclass(frozen=True)
 class Layout:
-    """The geometry of one image; colours come later.
+    """The geometry of one image; colours come later. Opacity is from 0 to 255."""
 
-    Args:
-        coverages: Opacity of every object, the lowest first, shape (M, H, W), 0 to 255.
-        stroke: Opacity of the unannotated strokes in front of all objects, shape (H, W).
-        visible: Pixels on which an object is what one sees, shape (M, H, W). No pixel
-            belongs to two objects.
-    """
-
-    coverages: Bytes
-    stroke: Bytes
-    visible: Bools
+    coverages: Bytes  # opacity of every object, the lowest first, shape (M, H, W)
+    stroke: Bytes  # of the unannotated stroke in front of all objects, shape (H, W)
+    visible: Bools  # where an object is what one sees, shape (M, H, W); no pixel is of two objects
 
 
 def arrange_glyphs(rng: np.random.Generator, glyphs: Sequence[Glyph], size: int) -> Layout:
-    """Place glyphs in a square image, some of them over others.
+    """Place glyphs in a square image, the first of them lowest.
 
     Every object keeps at least `MIN_VISIBLE` of its pixels and `MIN_PIXELS` of them, so
     that none has to be left out of the annotations and the counts come out as planned.
-
-    Args:
-        rng: Source of chance.
-        glyphs: What to place, the lowest object first.
-        size: Side of the image in pixels.
 
     Raises:
         LstError: If the glyphs do not fit.
@@ -78,7 +66,7 @@ def pose_glyph(
     Args:
         glyph: What to draw.
         side: Longer side before rotation, in pixels.
-        angle: Rotation in degrees.
+        angle: Rotation in degrees, counter-clockwise.
         stretch: Width over height, relative to the font's.
         shear: Slant, in widths per height.
         weight: Steps of outline, see `render_glyph`.
@@ -100,30 +88,18 @@ def pose_glyph(
     width, height = (2 * _SUPERSAMPLING * (math.ceil(r / _SUPERSAMPLING) + 1) for r in reach)
     inverse = np.linalg.inv(forward)
     offset = half - inverse @ np.array([width / 2, height / 2])
-    coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
+    coefficients = np.column_stack([inverse, offset]).ravel().tolist()
     large = source.transform(
-        (width, height),
-        Image.Transform.AFFINE,
-        tuple(float(value) for value in coefficients),
-        Image.Resampling.BILINEAR,
+        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
     )
     small = large.reduce(_SUPERSAMPLING)
     return np.asarray(small.crop(small.getbbox()), np.uint8)
 
 
 def draw_scribble(rng: np.random.Generator, size: int, width: float) -> Bytes:
-    """Draw a curved stroke across the image that is no object.
-
-    Args:
-        rng: Source of chance.
-        size: Side of the image in pixels.
-        width: Width of the stroke in pixels.
-
-    Returns:
-        Opacity, shape (H, W), 0 to 255.
-    """
+    """Draw a curved stroke that is no object: its opacity, shape (size, size), 0 to 255."""
     canvas = Image.new("L", (size * _SUPERSAMPLING, size * _SUPERSAMPLING))
-    ends = rng.uniform(-0.1, 1.1, size=(4, 2)) * size * _SUPERSAMPLING
+    ends = rng.uniform(-0.1, 1.1, size=(4, 2)) * size * _SUPERSAMPLING  # of a Bézier curve
     time = np.linspace(0.0, 1.0, 40)[:, None]
     curve = (
         (1 - time) ** 3 * ends[0]
@@ -131,16 +107,17 @@ def draw_scribble(rng: np.random.Generator, size: int, width: float) -> Bytes:
         + 3 * (1 - time) * time**2 * ends[2]
         + time**3 * ends[3]
     )
-    draw = ImageDraw.Draw(canvas)
-    points = [(float(x), float(y)) for x, y in curve]
-    draw.line(points, fill=255, width=max(1, round(width * _SUPERSAMPLING)), joint="curve")
+    thickness = max(1, round(width * _SUPERSAMPLING))
+    ImageDraw.Draw(canvas).line(curve.ravel().tolist(), fill=255, width=thickness, joint="curve")
     return np.asarray(canvas.reduce(_SUPERSAMPLING), np.uint8)
 
 
 def _place_all(
     rng: np.random.Generator, glyphs: Sequence[Glyph], size: int, shrink: float
 ) -> tuple[Bytes, list[int]] | None:
+    """Opacity of every object, and its pixels with those outside the image; None if no place."""
     coverages = np.zeros((len(glyphs), size, size), np.uint8)
+    no_stroke = np.zeros((size, size), np.uint8)
     totals: list[int] = []
     centers: list[tuple[float, float]] = []
     low, high = (shrink * bound * size for bound in _SIDES)
@@ -156,9 +133,12 @@ def _place_all(
                 weight=int(rng.integers(HEAVIEST + 1)),
             )
             x, y = _choose_center(rng, centers, side, size)
-            _paste(coverages[row], alpha, x, y)
+            canvas = Image.new("L", (size, size))
+            height, width = alpha.shape
+            canvas.paste(Image.fromarray(alpha), (round(x - width / 2), round(y - height / 2)))
+            coverages[row] = np.asarray(canvas)
             total = int(np.count_nonzero(alpha >= 128))
-            if _all_visible(coverages[: row + 1], [*totals, total]):
+            if _all_visible(coverages[: row + 1], [*totals, total], no_stroke):
                 totals.append(total)
                 centers.append((x, y))
                 break
@@ -177,24 +157,12 @@ def _choose_center(
     # A little of an object may lie outside, as in photographs.
     margin = 0.42 * side
     candidates = rng.uniform(margin, size - margin, size=(3, 2))
-    if not centers:
-        return float(candidates[0, 0]), float(candidates[0, 1])
-    # The loneliest of a few places fills an image better than chance alone.
-    apart = np.linalg.norm(candidates[:, None] - np.array(centers)[None], axis=2).min(axis=1)
-    x, y = candidates[int(np.argmax(apart))]
-    return float(x), float(y)
-
-
-def _paste(canvas: Bytes, alpha: Bytes, x: float, y: float) -> None:
-    """Replace the content of `canvas` by `alpha` around (x, y), cut at the borders."""
-    canvas[:] = 0
-    height, width = alpha.shape
-    left, top = round(x - width / 2), round(y - height / 2)
-    rows = slice(max(0, top), max(0, top + height))
-    columns = slice(max(0, left), max(0, left + width))
-    target = canvas[rows, columns]
-    inside = alpha[rows.start - top :, columns.start - left :]
-    target[:] = inside[: target.shape[0], : target.shape[1]]
+    best = 0
+    if centers:  # the loneliest of a few places fills an image better than chance alone
+        apart = np.linalg.norm(candidates[:, None] - np.array(centers)[None], axis=2)
+        best = int(np.argmax(apart.min(axis=1)))
+    x, y = candidates[best].tolist()
+    return x, y
 
 
 def _visible_masks(coverages: Bytes, stroke: Bytes) -> Bools:
@@ -205,12 +173,11 @@ def _visible_masks(coverages: Bytes, stroke: Bytes) -> Bools:
         own = masks[row].copy()
         masks[row] &= free
         free = free & ~own
-    return np.asarray(masks)
+    return masks
 
 
-def _all_visible(coverages: Bytes, totals: Sequence[int], stroke: Bytes | None = None) -> bool:
-    front = np.zeros(coverages.shape[1:], np.uint8) if stroke is None else stroke
-    seen = _visible_masks(coverages, front).sum(axis=(1, 2))
+def _all_visible(coverages: Bytes, totals: Sequence[int], stroke: Bytes) -> bool:
+    seen = _visible_masks(coverages, stroke).sum(axis=(1, 2))
     return all(
         pixels >= max(MIN_VISIBLE * total, MIN_PIXELS)
         for pixels, total in zip(seen, totals, strict=True)
@@ -220,9 +187,8 @@ def _all_visible(coverages: Bytes, totals: Sequence[int], stroke: Bytes | None =
 def _draw_front_stroke(rng: np.random.Generator, coverages: Bytes, totals: Sequence[int]) -> Bytes:
     """Draw a thin stroke in front of everything, or none: it must hide nothing altogether."""
     size = coverages.shape[1]
-    stroke = np.zeros((size, size), np.uint8)
     if rng.random() < _STROKE_IN_FRONT:
-        candidate = draw_scribble(rng, size, size * rng.uniform(0.012, 0.03))
-        if _all_visible(coverages, totals, candidate):
-            return candidate
-    return stroke
+        stroke = draw_scribble(rng, size, size * rng.uniform(0.012, 0.03))
+        if _all_visible(coverages, totals, stroke):
+            return stroke
+    return np.zeros((size, size), np.uint8)

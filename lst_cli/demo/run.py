@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lst_cli.ap.metrics import Metrics
-from lst_cli.demo.draw import DEMO_BASE, DEMO_PHASES, draw_demo
+from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.progress import Progress, silent
@@ -19,6 +19,9 @@ from lst_cli.train import train
 from lst_cli.train.trainer import Events
 from lst_cli.workspace.store import Workspace
 
+# A base of 7 classes and three phases of 7.
+DEMO_BASE = 7
+DEMO_PHASES = 3
 # The small network's preset, shortened to what two CPU cores do in a few minutes.
 DEMO_SETTINGS = (
     "preset=lite-paper",
@@ -37,7 +40,6 @@ DEMO_SETTINGS = (
     "eval.detections=100",
     "eval.bins==1,<5,<10,10-39,40-149,>=150",
 )
-TITLE = "lst demo"
 NOTE = (
     "Training and validation show the same glyphs in other poses, colours and surroundings, so "
     "that a class seen once can be found again."
@@ -46,35 +48,23 @@ NOTE = (
 
 @dataclass(frozen=True)
 class DemoEvents:
-    """What a caller may want to hear of.
+    """Progress callbacks."""
 
-    Attributes:
-        stage: A new part of the demo begins: its name.
-        progress: Work within it: what, how much is done, of how much.
-        training: Passed to `train_phase`.
-    """
-
-    stage: Callable[[str], None] = lambda name: None
-    progress: Progress = silent
+    stage: Callable[[str], None] = lambda name: None  # a new part of the demo begins: its name
+    progress: Progress = silent  # work within it
     training: Events = field(default_factory=Events)
 
 
 def run_demo(
-    workspace: Workspace, settings: Settings, events: DemoEvents | None = None
+    workspace: Workspace, settings: Settings, events: DemoEvents
 ) -> tuple[list[Metrics], dict[str, Path]]:
     """Draw, split, train all phases, evaluate each, and write the report.
 
     What is finished already is not done again, so that an interrupted demo continues.
 
-    Args:
-        workspace: Where everything goes, the drawn set included.
-        settings: From `Workspace.settings` after `prepare_demo`.
-        events: Progress callbacks.
-
     Returns:
         Metrics of every phase, and the report's files.
     """
-    events = events or DemoEvents()
     for phase in range(workspace.last_phase + 1):
         if not workspace.is_done(phase):
             events.stage("base phase" if phase == 0 else f"phase {phase}")
@@ -84,11 +74,7 @@ def run_demo(
             evaluate_phase(workspace, phase, settings, progress=events.progress)
     events.stage("report")
     data, files = make_report(
-        workspace,
-        title=TITLE,
-        demo=True,
-        notes=[NOTE],
-        progress=events.progress,
+        workspace, title="lst demo", demo=True, notes=[NOTE], progress=events.progress
     )
     return list(data.metrics), files
 
@@ -96,15 +82,11 @@ def run_demo(
 def prepare_demo(
     workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
 ) -> Settings:
-    """Draw the set and split it.
-
-    Returns:
-        The demo's settings.
+    """Draw the set and split it; gives the demo's settings.
 
     Raises:
         LstError: If the workspace holds a demo of another seed.
     """
-    words = (*DEMO_SETTINGS, f"seed={seed}", *overrides)
     if workspace.layout.settings.exists() and workspace.settings().seed != seed:
         raise LstError(
             f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
@@ -112,13 +94,9 @@ def prepare_demo(
         )
     train.load_trainer()  # does torch work, before all is drawn?
     events.stage("drawing the set")
-    drawn = draw_demo(
-        workspace.root / "data",
-        seed=seed,
-        progress=events.progress,
-    )
+    drawn = draw_demo(workspace.root / "data", Parameters(seed=seed), progress=events.progress)
     if not workspace.layout.settings.exists():
-        write_settings(workspace.layout.settings, words)
+        write_settings(workspace.layout.settings, (*DEMO_SETTINGS, f"seed={seed}", *overrides))
     settings = workspace.settings(overrides)
     split_dataset(
         workspace,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from lst_cli.demo.draw import draw_demo
+from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.workspace.store import Workspace
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
@@ -122,7 +122,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(shared: Path) -> Tiny:
     with FileLock(shared / "tiny.lock"):
         drawn = draw_demo(
-            shared / "tiny", classes=6, size=64, head=7, val_per_class=1, per_image=2.5
+            shared / "tiny",
+            Parameters(classes=6, size=64, head=7, val_per_class=1, per_image=2.5),
         )
     return Tiny(drawn.train_json, drawn.val_json, drawn.images_dir)
 

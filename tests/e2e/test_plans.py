@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from lst_cli.demo.draw import draw_demo
+from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.figures import FIGURES
 from lst_cli.sweep.plan import shipped_plans
 
@@ -36,7 +36,8 @@ def dozen(shared: Path) -> Any:
     """A drawn set with as many classes as the seven phases of Table 3 need."""
     with FileLock(shared / "dozen.lock"):
         return draw_demo(
-            shared / "dozen", classes=12, size=64, head=9, val_per_class=1, per_image=3.0
+            shared / "dozen",
+            Parameters(classes=12, size=64, head=9, val_per_class=1, per_image=3.0),
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.annotations.read import read_dataset
-from lst_cli.demo.draw import draw_demo
+from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.inputs import label_instances
 from lst_cli.phases.labels import LabelMap
 from lst_cli.phases.replay import base_data
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.engine
 
 
 def test_what_worker_processes_need_can_be_handed_to_them(tmp_path: Path) -> None:
-    drawn = draw_demo(tmp_path, classes=4, size=64, head=4, val_per_class=1)
+    drawn = draw_demo(tmp_path, Parameters(classes=4, size=64, head=4, val_per_class=1))
     inputs = label_instances(
         read_dataset(drawn.train_json), LabelMap([1, 2, 3, 4]), [drawn.images_dir]
     )

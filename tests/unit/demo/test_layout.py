@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from lst_cli.demo.glyphs import GLYPHS
 from lst_cli.demo.layout import MIN_PIXELS, MIN_VISIBLE, arrange_glyphs, draw_scribble, pose_glyph
-from lst_cli.demo.paint import paint_layout
 from lst_cli.errors import LstError
 
 
@@ -41,13 +40,6 @@ def test_the_last_object_lies_in_front() -> None:
     assert hidden > 0  # something is occluded at all
 
 
-def test_no_object_at_all_is_an_empty_layout_that_can_be_painted() -> None:
-    layout = arrange_glyphs(np.random.default_rng(0), [], 64)
-
-    assert layout.visible.shape == (0, 64, 64)
-    assert paint_layout(np.random.default_rng(0), layout).shape == (64, 64, 3)
-
-
 def test_a_crowd_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(LstError, match="20 objects do not fit in a demo image of 16 pixels"):
         arrange_glyphs(np.random.default_rng(0), GLYPHS[:20], 16)
@@ -62,18 +54,6 @@ def test_posing_sets_size_and_turns_counter_clockwise() -> None:
     # Turning counter-clockwise lifts the right end of the bar of a 7 above its left end.
     first_rows = [int(np.flatnonzero(turned[:, column] >= 128)[0]) for column in (6, -6)]
     assert first_rows[1] < first_rows[0]
-
-
-def test_a_painted_object_stands_out_from_its_background() -> None:
-    rng = np.random.default_rng(5)
-    contrasts = []
-    for _ in range(10):
-        layout = arrange_glyphs(rng, GLYPHS[:2], 96)
-        pixels = paint_layout(rng, layout).astype(float)
-        ground = pixels[~layout.visible.any(axis=0)].mean(axis=0)
-        contrasts += [np.abs(pixels[mask].mean(axis=0) - ground).max() for mask in layout.visible]
-
-    assert min(contrasts) > 20
 
 
 def test_a_scribble_crosses_part_of_the_image() -> None:
