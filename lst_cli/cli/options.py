@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,7 +15,7 @@ from lst_cli.files import refuse_address
 from lst_cli.text import did_you_mean
 
 if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
+    from lst_cli.workspace.store import Workspace as Workspace  # for the commands
 
 WORKSPACE = "lst.workspace"  # key in the meta of click's context
 Command = Callable[..., Any]
@@ -52,9 +52,19 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def file_option(*names: str, help: str, **more: Any) -> Option:
+def flag(name: str, help: str, *into: str) -> Option:
+    """An option without a value."""
+    return click.option(name, *into, is_flag=True, help=help)
+
+
+def choice(name: str, words: Sequence[str], help: str) -> Option:
+    """An option that takes one of some words."""
+    return click.option(name, type=Choice(words), help=help)
+
+
+def file_option(name: str, help: str, **more: Any) -> Option:
     """An option that takes a file, which need not exist."""
-    return click.option(*names, metavar="FILE", type=LocalPath(), help=help, **more)
+    return click.option(name, metavar="FILE", type=LocalPath(), help=help, **more)
 
 
 def directory_option(*names: str, help: str, **more: Any) -> Option:
@@ -62,9 +72,7 @@ def directory_option(*names: str, help: str, **more: Any) -> Option:
     return click.option(*names, metavar="DIR", type=LocalPath(file_okay=False), help=help, **more)
 
 
-def number_option(
-    name: str, kind: click.IntRange | click.FloatRange, default: float, help: str
-) -> Option:
+def number_option(name: str, kind: click.ParamType[Any], default: float, help: str) -> Option:
     """An option that takes a number; its default is in the help."""
     return click.option(
         name, metavar="NUMBER", type=kind, default=default, show_default=True, help=help
@@ -107,11 +115,9 @@ set_option = click.option(
     "`lst init --print` shows all keys.",
 )
 
-device_option = click.option(
-    "--device", type=Choice(["auto", "cpu", "cuda"]), help="Device to run the network on."
-)
+device_option = choice("--device", ["auto", "cpu", "cuda"], "Device to run the network on.")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+json_option = flag("--json", "Print JSON for scripts.", "as_json")
 
 weights_option = click.option(
     "--weights",
@@ -121,7 +127,7 @@ weights_option = click.option(
 )
 
 train_option = file_option(
-    "--train", required=True, help="Training annotations in LVIS v0.5, LVIS v1 or COCO format."
+    "--train", "Training annotations in LVIS v0.5, LVIS v1 or COCO format.", required=True
 )
 
 image_dirs_option = click.option(
@@ -133,11 +139,10 @@ image_dirs_option = click.option(
     help="Directory with the images, in any layout; may be repeated.",
 )
 
-skip_unusable_option = click.option(
+skip_unusable_option = flag(
     "--skip-unusable",
-    is_flag=True,
-    help="Leave out annotations without a usable box or mask instead of refusing the file; "
-    "prints how many of each kind.",
+    "Leave out annotations without a usable box or mask instead of refusing the file; prints how "
+    "many of each kind.",
 )
 
 output_option = directory_option(
@@ -152,25 +157,26 @@ train_counts_option = click.option(
     "needed for AP by bin.",
 )
 
-fixed_ap_option = click.option(
+fixed_ap_option = flag(
     "--fixed-ap",
-    is_flag=True,
-    help="AP_fixed: use the best 10,000 detections of each class over all images, instead of a "
-    "maximum for each image.",
+    "AP_fixed: use the best 10,000 detections of each class over all images, instead of a maximum "
+    "for each image.",
 )
 
-errors_option = click.option(
+errors_option = flag(
     "--errors",
-    is_flag=True,
-    help="Show which kinds of error lower AP, by bin: wrong class, wrong place, duplicates, "
-    "background, missed objects.",
+    "Show which kinds of error lower AP, by bin: wrong class, wrong place, duplicates, background, "
+    "missed objects.",
 )
 
-reference_option = click.option(
-    "--reference",
-    is_flag=True,
-    help="Also run lvis-api, which takes minutes, and print the largest difference.",
+reference_option = flag(
+    "--reference", "Also run lvis-api, which takes minutes, and print the largest difference."
 )
+
+
+def command(name: str, *examples_of_it: str) -> Callable[[Command], click.Command]:
+    """A command of a name, with examples in its help."""
+    return click.command(name, epilog=examples(*examples_of_it))
 
 
 def examples(*lines: str) -> str:
@@ -216,12 +222,14 @@ def training_options(command: Command) -> Command:
     def call(*, restart: bool, dry_run: bool, as_json: bool, **others: Any) -> None:
         command(how=HowToTrain(restart, dry_run, as_json), **others)
 
-    restart = "Discard an unfinished phase and start it again."
-    dry_run = "Print the classes, entries, replay, iterations and estimated time; train nothing."
+    restart_help = "Discard an unfinished phase and start it again."
+    dry_run_help = (
+        "Print the classes, entries, replay, iterations and estimated time; train nothing."
+    )
     return with_options(
         settings_options,
-        click.option("--restart", is_flag=True, help=restart),
-        click.option("--dry-run", is_flag=True, help=dry_run),
+        flag("--restart", restart_help),
+        flag("--dry-run", dry_run_help),
         json_option,
     )(call)
 

@@ -5,43 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from lst_cli.cli import options
 from lst_cli.cli.console import complete, meter, note, print_json, say
-from lst_cli.cli.options import (
-    examples,
-    file_option,
-    image_dirs_option,
-    json_option,
-    skip_unusable_option,
-    with_options,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 
 if TYPE_CHECKING:
     from lst_cli.check.check import CheckReport
-    from lst_cli.workspace.store import Workspace
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
-@click.command(
+@options.command(
     "check",
-    epilog=examples(
-        "lst check",
-        "lst check --train train.json --val val.json --images coco --decode",
-        "lst check --train train.json --skip-unusable",
-    ),
+    "lst check",
+    "lst check --train train.json --val val.json --images coco --decode",
+    "lst check --train train.json --skip-unusable",
 )
-@with_options(workspace_option)
-@file_option("--train", help="Training annotations.")
-@file_option("--val", help="Validation annotations.")
-@with_options(image_dirs_option)
-@click.option("--decode", is_flag=True, help="Decode every image, which also finds cut-off files.")
-@with_options(skip_unusable_option, json_option)
+@options.workspace_option
+@options.file_option("--train", "Training annotations.")
+@options.file_option("--val", "Validation annotations.")
+@options.image_dirs_option
+@options.flag("--decode", "Decode every image, which also finds cut-off files.")
+@options.skip_unusable_option
+@options.json_option
 def command(
-    workspace: Workspace,
+    workspace: options.Workspace,
     train: Path | None,
     val: Path | None,
     image_dirs: tuple[Path, ...],

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_table, say
-from lst_cli.cli.options import (
-    directory_option,
-    examples,
-    in_use,
-    number_option,
-    set_option,
-    with_options,
-)
 from lst_cli.libraries import NETWORK, require
 
 
-@click.command("demo", epilog=examples("lst demo"))
-@directory_option(
+@options.command("demo", "lst demo")
+@options.directory_option(
     "-w",
     "--workspace",
     "directory",
@@ -28,8 +21,8 @@ from lst_cli.libraries import NETWORK, require
     show_default=True,
     help="Directory for everything, including the drawn images.",
 )
-@number_option("--seed", click.IntRange(0, 2**31 - 1), 0, "Seed for drawing and training.")
-@with_options(set_option)
+@options.number_option("--seed", click.IntRange(0, 2**31 - 1), 0, "Seed for drawing and training.")
+@options.set_option
 @click.pass_context
 def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
     """Run the whole method on a small drawn data set, in minutes.
@@ -41,7 +34,7 @@ def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str
     from lst_cli.demo.run import DemoEvents, prepare_demo, run_demo
     from lst_cli.display.tables import binned_table, format_seconds
 
-    workspace = in_use(ctx, directory)
+    workspace = options.in_use(ctx, directory)
     require(*NETWORK)
     began = time.monotonic()
     with meter() as tell:

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
-from lst_cli.cli.options import (
-    errors_option,
-    examples,
-    fixed_ap_option,
-    json_option,
-    reference_option,
-    settings_options,
-    with_options,
-    words,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 from lst_cli.progress import Progress, within
@@ -27,22 +17,17 @@ if TYPE_CHECKING:
     from lst_cli.ap.metrics import Metrics
     from lst_cli.evaluate.examine import Examination
     from lst_cli.settings.models import Settings
-    from lst_cli.workspace.store import Workspace
 
 
-@click.command(
-    "eval",
-    epilog=examples(
-        "lst eval", "lst eval --all-phases --json", "lst eval --instant", "lst eval --errors"
-    ),
+@options.command(
+    "eval", "lst eval", "lst eval --all-phases --json", "lst eval --instant", "lst eval --errors"
 )
-@with_options(workspace_option)
+@options.workspace_option
 @click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished phase]")
-@click.option("--all-phases", is_flag=True, help="Evaluate every finished phase.")
-@click.option(
+@options.flag("--all-phases", "Evaluate every finished phase.")
+@options.flag(
     "--instant",
-    is_flag=True,
-    help="Evaluate the new classes of a phase before any training, with random, mean-feature and "
+    "Evaluate the new classes of a phase before any training, with random, mean-feature and "
     "generated rows.",
 )
 @click.option(
@@ -51,9 +36,13 @@ if TYPE_CHECKING:
     help="Bins of training instances, such as '=1,<10,10-99,>=100'.  [default: the setting "
     "eval.bins]",
 )
-@with_options(fixed_ap_option, errors_option, reference_option, settings_options, json_option)
+@options.fixed_ap_option
+@options.errors_option
+@options.reference_option
+@options.settings_options
+@options.json_option
 def command(
-    workspace: Workspace,
+    workspace: options.Workspace,
     phase: int | None,
     all_phases: bool,
     instant: bool,
@@ -76,7 +65,7 @@ def command(
         from lst_cli.phases.bins import parse_bins
 
         parse_bins(bins, "--bins")
-    settings = workspace.settings(words(overrides, eval__bins=bins))
+    settings = workspace.settings(options.words(overrides, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
     if instant:
@@ -100,7 +89,7 @@ def command(
 
 
 def _evaluate(
-    workspace: Workspace,
+    workspace: options.Workspace,
     phases: Sequence[int],
     settings: Settings,
     *,
@@ -136,7 +125,7 @@ def _evaluate(
 
 
 def _show(
-    workspace: Workspace,
+    workspace: options.Workspace,
     metrics: Sequence[Metrics],
     closer: Sequence[Examination],
     *,
@@ -176,7 +165,7 @@ def _about_phase(tell: Meter, phase: int, phases: Sequence[int]) -> Progress:
 
 
 def _eval_instant(
-    workspace: Workspace, phases: Sequence[int], settings: Settings, as_json: bool
+    workspace: options.Workspace, phases: Sequence[int], settings: Settings, as_json: bool
 ) -> None:
     from lst_cli.evaluate.instant import evaluate_instant
     from lst_cli.evaluate.stored import load_all_metrics

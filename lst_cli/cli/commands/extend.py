@@ -6,44 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_rows, show_next
-from lst_cli.cli.options import (
-    device_option,
-    examples,
-    file_option,
-    image_dirs_option,
-    json_option,
-    set_option,
-    skip_unusable_option,
-    with_options,
-    words,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 
 if TYPE_CHECKING:
     from lst_cli.extend.extend import Extended
-    from lst_cli.workspace.store import Workspace
 
 
-@click.command(
+@options.command(
     "extend",
-    epilog=examples(
-        "lst extend --train few.json --images DIR",
-        "lst extend --train few.json --images DIR --class zebra --finetune",
-    ),
+    "lst extend --train few.json --images DIR",
+    "lst extend --train few.json --images DIR --class zebra --finetune",
 )
-@with_options(workspace_option)
-@file_option(
-    "--train",
-    required=True,
-    help="A few annotated images of the new classes, in LVIS or COCO format.",
+@options.workspace_option
+@options.file_option(
+    "--train", "A few annotated images of the new classes, in LVIS or COCO format.", required=True
 )
-@with_options(image_dirs_option)
-@file_option(
+@options.image_dirs_option
+@options.file_option(
     "--val",
-    help="Validation annotations of old and new classes, from this phase on.  [default: as before]",
+    "Validation annotations of old and new classes, from this phase on.  [default: as before]",
 )
 @click.option(
     "--class",
@@ -52,17 +36,16 @@ if TYPE_CHECKING:
     multiple=True,
     help="Learn only this class; may be repeated.  [default: all annotated classes]",
 )
-@click.option(
-    "--finetune", is_flag=True, help="Train a phase with replay and distillation, as lst step does."
+@options.flag("--finetune", "Train a phase with replay and distillation, as lst step does.")
+@options.flag(
+    "--mwg", "With --finetune: let the meta weight generator write the rows of new classes."
 )
-@click.option(
-    "--mwg",
-    is_flag=True,
-    help="With --finetune: let the meta weight generator write the rows of new classes.",
-)
-@with_options(skip_unusable_option, device_option, set_option, json_option)
+@options.skip_unusable_option
+@options.device_option
+@options.set_option
+@options.json_option
 def command(
-    workspace: Workspace,
+    workspace: options.Workspace,
     finetune: bool,
     mwg: bool,
     device: str | None,
@@ -94,7 +77,7 @@ def command(
             "leave it out, or add --finetune",
         )
     require(*NETWORK)
-    chosen = words(overrides, device=device, step__mwg="true" if mwg else None)
+    chosen = options.words(overrides, device=device, step__mwg="true" if mwg else None)
     settings = workspace.settings(chosen)
     with meter() as tell:
         events = training_events(tell)

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import note, print_json, print_table, say
-from lst_cli.cli.options import (
-    Choice,
-    LocalPath,
-    examples,
-    json_option,
-    output_option,
-    with_options,
-    workspace_option,
-)
 from lst_cli.figures import FIGURES, FigureName
 from lst_cli.libraries import require
 
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
 
-
-@click.command(
+@options.command(
     "figure",
-    epilog=examples(
-        "lst figure balance attention",
-        "lst figure tail -w lst --with joint",
-        "lst figure mwg -w with-generator --with without-generator",
-    ),
+    "lst figure balance attention",
+    "lst figure tail -w lst --with joint",
+    "lst figure mwg -w with-generator --with without-generator",
 )
-@click.argument("figures", metavar="NAME...", nargs=-1, required=True, type=Choice(FIGURES))
-@with_options(workspace_option, output_option)
+@click.argument("figures", metavar="NAME...", nargs=-1, required=True, type=options.Choice(FIGURES))
+@options.workspace_option
+@options.output_option
 @click.option(
     "--with",
     "others",
     multiple=True,
     metavar="DIR",
-    type=LocalPath(),
+    type=options.LocalPath(),
     help="A further workspace, for distill, replay, mwg or tail; may be repeated.",
 )
-@with_options(json_option)
+@options.json_option
 def command(
     figures: tuple[FigureName, ...],
-    workspace: Workspace,
+    workspace: options.Workspace,
     output: Path | None,
     others: tuple[Path, ...],
     as_json: bool,

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lst_cli.annotations.problems import count_of
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
-from lst_cli.cli.options import (
-    LocalPath,
-    examples,
-    json_option,
-    number_option,
-    skip_unusable_option,
-    train_option,
-    with_options,
-)
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
 from lst_cli.phases.split import fitting_split
 
@@ -26,34 +18,34 @@ if TYPE_CHECKING:
     from lst_cli.split.hold_out import HeldOut
 
 
-@click.command(
+@options.command(
     "hold-out",
-    epilog=examples(
-        "lst hold-out --train train.json --out tune",
-        "lst hold-out --train train.json --out tune --rare 10 --share 0.1 --seed 1",
-    ),
+    "lst hold-out --train train.json --out tune",
+    "lst hold-out --train train.json --out tune --rare 10 --share 0.1 --seed 1",
 )
-@with_options(train_option)
+@options.train_option
 @click.option(
     "--out",
     "directory",
     required=True,
     metavar="DIR",
-    type=LocalPath(),
+    type=options.LocalPath(),
     help="Directory for train.json and val.json.",
 )
-@number_option("--rare", click.IntRange(min=2), RARE_BELOW, "A class in fewer images is rare.")
-@number_option(
+@options.number_option(
+    "--rare", click.IntRange(min=2), RARE_BELOW, "A class in fewer images is rare."
+)
+@options.number_option(
     "--share",
     click.FloatRange(0, 1),
     SHARE,
     "Share of the images to set aside; more if the classes that become rare need it.",
 )
-@number_option("--seed", click.IntRange(min=0), 0, "Random seed.")
-@with_options(skip_unusable_option)
-@click.option("--force", is_flag=True, help="Replace train.json and val.json of an earlier run.")
-@with_options(json_option)
-def command(directory: Path, rare: int, as_json: bool, **options: Any) -> None:
+@options.number_option("--seed", click.IntRange(min=0), 0, "Random seed.")
+@options.skip_unusable_option
+@options.flag("--force", "Replace train.json and val.json of an earlier run.")
+@options.json_option
+def command(directory: Path, rare: int, as_json: bool, **given: Any) -> None:
     """Set a part of a training set aside, to choose settings on.
 
     Settings that were chosen on the validation set make its numbers too good. The part is chosen
@@ -64,7 +56,7 @@ def command(directory: Path, rare: int, as_json: bool, **options: Any) -> None:
     from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
     with meter() as tell:
-        held_out = hold_out_file(directory=directory, rare=rare, progress=tell, **options)
+        held_out = hold_out_file(directory=directory, rare=rare, progress=tell, **given)
     if as_json:
         print_json(held_out.as_dict())
         return

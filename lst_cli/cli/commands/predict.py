@@ -8,51 +8,41 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
-from lst_cli.cli.options import (
-    LocalPath,
-    directory_option,
-    examples,
-    json_option,
-    settings_options,
-    with_options,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 from lst_cli.predict.found import SCORE
 
 if TYPE_CHECKING:
     from lst_cli.predict.found import Predictions
-    from lst_cli.workspace.store import Workspace
 
 
-@click.command(
+@options.command(
     "predict",
-    epilog=examples(
-        "lst predict photos/",
-        "lst predict a.jpg b.jpg --score 0.5 -o drawn",
-        "lst predict photos/ --phase 0 --json",
-    ),
+    "lst predict photos/",
+    "lst predict a.jpg b.jpg --score 0.5 -o drawn",
+    "lst predict photos/ --phase 0 --json",
 )
 @click.argument(
-    "places", metavar="IMAGE_OR_DIRECTORY...", nargs=-1, required=True, type=LocalPath()
+    "places", metavar="IMAGE_OR_DIRECTORY...", nargs=-1, required=True, type=options.LocalPath()
 )
-@with_options(workspace_option)
+@options.workspace_option
 @click.option("--phase", type=int, help="Phase to use.  [default: the newest finished phase]")
 @click.option(
     "--score", type=float, default=SCORE, show_default=True, help="Lowest score of an object."
 )
-@directory_option(
+@options.directory_option(
     "-o",
     "--output",
     help="Directory to write to.  [default: predictions/ in the workspace, with a directory for "
     "each phase]",
 )
-@with_options(settings_options, json_option)
+@options.settings_options
+@options.json_option
 def command(
     places: tuple[Path, ...],
-    workspace: Workspace,
+    workspace: options.Workspace,
     phase: int | None,
     score: float,
     output: Path | None,

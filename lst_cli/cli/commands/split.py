@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lst_cli.annotations.problems import count_of
+from lst_cli.cli import options
 from lst_cli.cli.console import note, print_json, print_rows, print_table, show_next, warn
-from lst_cli.cli.options import (
-    Choice,
-    examples,
-    file_option,
-    image_dirs_option,
-    json_option,
-    set_option,
-    skip_unusable_option,
-    train_option,
-    with_options,
-    words,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE
 from lst_cli.libraries import require
@@ -30,21 +18,19 @@ from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from lst_cli.workspace.manifest import Split
-    from lst_cli.workspace.store import Workspace
 
 
-@click.command(
+@options.command(
     "split",
-    epilog=examples(
-        "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
-        "lst split --train train.json --val val.json --images DIR --b 20 --phases 3",
-        "lst split --train train.json --val val.json --images . --b 20 --preset lite",
-        "lst split --joint --train train.json --val val.json --images DIR -w joint",
-    ),
+    "lst split --train lvis_v1_train.json --val lvis_v1_val.json --images coco",
+    "lst split --train train.json --val val.json --images DIR --b 20 --phases 3",
+    "lst split --train train.json --val val.json --images . --b 20 --preset lite",
+    "lst split --joint --train train.json --val val.json --images DIR -w joint",
 )
-@with_options(workspace_option, train_option)
-@file_option("--val", required=True, help="Validation annotations of the same release.")
-@with_options(image_dirs_option)
+@options.workspace_option
+@options.train_option
+@options.file_option("--val", "Validation annotations of the same release.", required=True)
+@options.image_dirs_option
 @click.option(
     "--b",
     "--base",
@@ -56,29 +42,26 @@ if TYPE_CHECKING:
 @click.option(
     "--phases", default=PHASES, show_default=True, help="Number of phases after the base phase."
 )
-@click.option(
-    "--joint",
-    is_flag=True,
-    help="Put all classes into one phase, for lst train-joint; replaces --b and --phases.",
+@options.flag(
+    "--joint", "Put all classes into one phase, for lst train-joint; replaces --b and --phases."
 )
-@click.option("--preset", type=Choice(list(PRESETS)), help="Preset for a new lst.toml.")
-@with_options(skip_unusable_option)
-@click.option(
-    "--force", is_flag=True, help="Move phases that were trained on another split to replaced/."
-)
-@with_options(set_option, json_option)
+@options.choice("--preset", list(PRESETS), "Preset for a new lst.toml.")
+@options.skip_unusable_option
+@options.flag("--force", "Move phases that were trained on another split to replaced/.")
+@options.set_option
+@options.json_option
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
-    workspace: Workspace,
+    workspace: options.Workspace,
     image_dirs: tuple[Path, ...],
     base: int,
     joint: bool,
     preset: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
-    **options: Any,
+    **given: Any,
 ) -> None:
     """Sort the classes by frequency and divide them into phases.
 
@@ -93,7 +76,7 @@ def command(
     if joint:
         _refuse_phases(ctx)
     require("matplotlib")
-    chosen = words(overrides, preset=preset)
+    chosen = options.words(overrides, preset=preset)
     settings = workspace.settings(chosen)
     split, balances = split_dataset(
         workspace,
@@ -101,7 +84,7 @@ def command(
         image_dirs=image_dirs or HERE,
         base=None if joint else base,
         warn=warn,
-        **options,
+        **given,
     )
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from lst_cli.cli.options import (
-    Choice,
-    HowToTrain,
-    examples,
-    training_options,
-    with_options,
-    words,
-    workspace_option,
-)
+from lst_cli.cli import options
 from lst_cli.errors import LstError
 from lst_cli.settings.nested import toml_value
 
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
 
-
-@click.command("step", epilog=examples("lst step", "lst step --all", "lst step --all --mwg"))
-@with_options(workspace_option)
-@click.option("--all", "to_last", is_flag=True, help="Train all remaining phases.")
-@click.option(
+@options.command("step", "lst step", "lst step --all", "lst step --all --mwg")
+@options.workspace_option
+@options.flag("--all", "Train all remaining phases.", "to_last")
+@options.choice(
     "--replay",
-    type=Choice(["balanced", "none", "all"]),
-    help="Replay of old classes: balanced by instances (paper), none, or all their data.",
+    ["balanced", "none", "all"],
+    "Replay of old classes: balanced by instances (paper), none, or all their data.",
 )
-@click.option(
-    "--no-distill",
-    is_flag=True,
-    help="Train without distillation; short for --set step.distill_weight=0.",
-)
+@options.flag("--no-distill", "Train without distillation; short for --set step.distill_weight=0.")
 @click.option(
     "--freeze",
     metavar="NAME",
@@ -42,19 +25,15 @@ if TYPE_CHECKING:
     help="Freeze the parameters whose names start with NAME, such as backbone.bottom_up or "
     "backbone; may be repeated. Replaces step.freeze; --set step.freeze=[] freezes nothing.",
 )
-@click.option(
-    "--new-rows",
-    type=Choice(["random", "mean-feature"]),
-    help="Initial classifier rows of new classes.",
-)
+@options.choice("--new-rows", ["random", "mean-feature"], "Initial classifier rows of new classes.")
 @click.option(
     "--mwg/--no-mwg",
     default=None,
     help="Let the meta weight generator write the rows of new classes.",
 )
-@training_options
+@options.training_options
 def command(
-    workspace: Workspace,
+    workspace: options.Workspace,
     to_last: bool,
     replay: str | None,
     no_distill: bool,
@@ -62,7 +41,7 @@ def command(
     new_rows: str | None,
     mwg: bool | None,
     overrides: tuple[str, ...],
-    how: HowToTrain,
+    how: options.HowToTrain,
 ) -> None:
     """Train the next phase: the next, rarer group of classes.
 
@@ -71,7 +50,7 @@ def command(
     from lst_cli.cli.training import run_training
     from lst_cli.report.status import next_command
 
-    chosen = words(
+    chosen = options.words(
         overrides,
         step__replay=replay,
         step__distill_weight="0" if no_distill else None,

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from lst_cli.cli import options
 
-import click
 
-from lst_cli.cli.options import (
-    HowToTrain,
-    examples,
-    training_options,
-    weights_option,
-    with_options,
-    workspace_option,
+@options.command(
+    "train-base", "lst train-base --weights model_final_f10217.pkl", "lst train-base --dry-run"
 )
-
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
-
-
-@click.command(
-    "train-base",
-    epilog=examples("lst train-base --weights model_final_f10217.pkl", "lst train-base --dry-run"),
-)
-@with_options(workspace_option, weights_option, training_options)
+@options.workspace_option
+@options.weights_option
+@options.training_options
 def command(
-    workspace: Workspace, weights: str | None, overrides: tuple[str, ...], how: HowToTrain
+    workspace: options.Workspace,
+    weights: str | None,
+    overrides: tuple[str, ...],
+    how: options.HowToTrain,
 ) -> None:
     """Train the base phase: the most frequent classes.
 

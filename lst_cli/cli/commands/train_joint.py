@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import warn
-from lst_cli.cli.options import (
-    Choice,
-    HowToTrain,
-    LocalPath,
-    examples,
-    training_options,
-    weights_option,
-    with_options,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.settings.presets import JOINT_ROWS
 
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
 
-
-@click.command(
+@options.command(
     "train-joint",
-    epilog=examples(
-        "lst train-joint --row repeat-factor",
-        "lst train-joint --row repeat-factor --budget-of ../lst-workspace",
-        "lst train-joint --sampler class-aware --head softmax --mask fcn",
-    ),
+    "lst train-joint --row repeat-factor",
+    "lst train-joint --row repeat-factor --budget-of ../lst-workspace",
+    "lst train-joint --sampler class-aware --head softmax --mask fcn",
 )
-@with_options(workspace_option, weights_option)
-@click.option(
+@options.workspace_option
+@options.weights_option
+@options.choice(
     "--row",
-    type=Choice(list(JOINT_ROWS)),
-    help="A row of the paper's Table 1: sets --sampler, --head and --mask, unless they are given.",
+    list(JOINT_ROWS),
+    "A row of the paper's Table 1: sets --sampler, --head and --mask, unless they are given.",
 )
-@click.option(
+@options.choice(
     "--sampler",
-    type=Choice(["uniform", "class-aware", "repeat-factor"]),
-    help="Images of an epoch: each once, all classes equally often, or images of rare classes "
-    "repeated.",
+    ["uniform", "class-aware", "repeat-factor"],
+    "Images of an epoch: each once, all classes equally often, or images of rare classes repeated.",
 )
-@click.option(
-    "--head",
-    type=Choice(["cosine", "softmax"]),
-    help="Classifier: cosine as in LST, or the softmax of Mask R-CNN.",
+@options.choice(
+    "--head", ["cosine", "softmax"], "Classifier: cosine as in LST, or the softmax of Mask R-CNN."
 )
-@click.option(
+@options.choice(
     "--mask",
-    type=Choice(["transfer", "fcn"]),
-    help="Mask branch: weights transferred from classifier rows as in LST, or that of Mask R-CNN.",
+    ["transfer", "fcn"],
+    "Mask branch: weights transferred from classifier rows as in LST, or that of Mask R-CNN.",
 )
 @click.option(
     "--image-passes",
@@ -65,18 +48,18 @@ if TYPE_CHECKING:
 @click.option(
     "--budget-of",
     metavar="DIR",
-    type=LocalPath(),
+    type=options.LocalPath(),
     help="Train on as many images as all phases of that workspace together.",
 )
-@training_options
+@options.training_options
 def command(
-    workspace: Workspace,
+    workspace: options.Workspace,
     weights: str | None,
     row: str | None,
     image_passes: int | None,
     budget_of: Path | None,
     overrides: tuple[str, ...],
-    how: HowToTrain,
+    how: options.HowToTrain,
     **parts: str | None,
 ) -> None:
     """Train all classes at once: the baseline for training in phases.
