@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from lst_cli.display.canvas import DARK, LIGHT, Theme
 from lst_cli.display.class_plots import (
@@ -28,40 +28,26 @@ from lst_cli.report.ap_plots import (
 from lst_cli.report.data import ReportData
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One plot in both themes.
+class Plot(NamedTuple):
+    """One plot in both themes."""
 
-    Attributes:
-        name: Its file name without suffix.
-        caption: What it shows, one sentence.
-        size: (width, height) on the page; the images have twice as many pixels.
-        wide: Whether it takes the whole width of the page.
-        light: PNG for a light page, and for the file.
-        dark: PNG for a dark page.
-    """
-
-    name: str
-    caption: str
-    size: tuple[int, int]
-    wide: bool
-    light: bytes
+    name: str  # its file name without suffix
+    caption: str  # one sentence
+    size: tuple[int, int]  # width and height on the page; the images have twice as many pixels
+    light: bytes  # PNG for a light page, and for the file
     dark: bytes
 
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the whole width of the page."""
+        return self.size[0] >= WIDE_SIZE[0]
 
-@dataclass(frozen=True)
-class Artwork:
+
+class Artwork(NamedTuple):
     """The plots, and one JPEG for each panel of the report that could be drawn."""
 
-    plots: tuple[Plot, ...]
-    panels: tuple[tuple[Panel, bytes], ...]
-
-
-def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
-    ways = sorted({balance.replay for balance in balances})
-    if ways == ["balanced"]:
-        return ", where old classes are replayed until they stand level with the new."
-    return f" (step.replay = {', '.join(ways)})."
+    plots: Sequence[Plot] = ()
+    panels: Sequence[tuple[Panel, bytes]] = ()
 
 
 def draw_artwork(
@@ -69,83 +55,19 @@ def draw_artwork(
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> Artwork:
-    """Draw every plot and panel of a report.
-
-    Args:
-        data: The report.
-        progress: Told how many pictures are done, and of how many.
-        skip: Told why a panel cannot be drawn, which is left out then.
+    """Draw every plot and panel of a report; `skip` is called with why a panel is left out.
 
     Raises:
         LstError: If no phase has been evaluated, there is attention to draw and scikit-learn is
             not installed, or a panel cannot be drawn and there is no `skip`.
     """
-    metrics = data.metrics
-    jobs: list[tuple[str, str, tuple[int, int], bool, Callable[[Theme], bytes]]] = [
-        (
-            "ap_by_bin",
-            "Mask AP by bins of training instances after each phase. Bins overlap; a bin has no "
-            "point before its first class is learned.",
-            BIN_SIZE,
-            False,
-            lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
-        ),
-        (
-            "class_ap",
-            "Every class with ground truth, after the last phase."
-            if len(metrics) == 1
-            else "Every class with ground truth, after the last phase. The gap between a dashed "
-            "line and the thick one is what a phase's classes lost or gained since.",
-            WIDE_SIZE,
-            True,
-            lambda theme: plot_class_ap(data.classes, metrics, theme),
-        ),
-        (
-            "class_counts",
-            "How the training data thins out, and where the phases begin.",
-            WIDE_SIZE,
-            True,
-            lambda theme: plot_class_counts(data.classes, theme),
-        ),
-    ]
-    if not data.joint:  # where all classes are learned at once, none is old
-        job = (
-            "old_new",
-            "Classes of earlier phases, of the phase itself, and both.",
-            OLD_NEW_SIZE,
-            False,
-            lambda theme: plot_old_new(metrics, theme),
-        )
-        jobs.insert(1, job)
-    if data.replay:
-        jobs.append(
-            (
-                "replay_balance",
-                "Grey: instances of the seen classes in all their images. Colour: what the phase "
-                f"trains on{_replay_clause(data.replay)}",
-                replay_size(len(data.replay)),
-                True,
-                lambda theme: plot_replay_balance(data.replay, theme),
-            )
-        )
-    if data.attention is not None:
-        attention, layout = data.attention, lay_out(data.attention)
-        jobs.append(
-            (
-                "attention",
-                attention_caption(attention, layout),
-                attention_size(len(attention.classes)),
-                True,
-                lambda theme: plot_attention(attention, layout, theme),
-            )
-        )
-    total = len(jobs) + len(data.panels)
-    plots = []
-    for done, (name, caption, size, wide, draw) in enumerate(jobs, start=1):
-        plots.append(Plot(name, caption, size, wide, light=draw(LIGHT), dark=draw(DARK)))
+    plots, panels = [], []
+    planned = list(_plan_plots(data))
+    total = len(planned) + len(data.panels)
+    for done, (name, caption, size, draw) in enumerate(planned, start=1):
+        plots.append(Plot(name, caption, size, light=draw(LIGHT), dark=draw(DARK)))
         progress("pictures", done, total)
-    panels = []
-    for done, panel in enumerate(data.panels, start=len(jobs) + 1):
+    for done, panel in enumerate(data.panels, start=len(planned) + 1):
         try:
             panels.append((panel, draw_panel(panel)))
         except LstError as error:
@@ -153,4 +75,62 @@ def draw_artwork(
                 raise
             skip(error)
         progress("pictures", done, total)
-    return Artwork(tuple(plots), tuple(panels))
+    return Artwork(plots, panels)
+
+
+def _plan_plots(
+    data: ReportData,
+) -> Iterator[tuple[str, str, tuple[int, int], Callable[[Theme], bytes]]]:
+    """Name, caption, size and drawing of each plot."""
+    metrics = data.metrics
+    yield (
+        "ap_by_bin",
+        "Mask AP by bins of training instances after each phase. Bins overlap; a bin has no "
+        "point before its first class is learned.",
+        BIN_SIZE,
+        lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
+    )
+    if not data.joint:  # where all classes are learned at once, none is old
+        yield (
+            "old_new",
+            "Classes of earlier phases, of the phase itself, and both.",
+            OLD_NEW_SIZE,
+            lambda theme: plot_old_new(metrics, theme),
+        )
+    gap = " The gap between a dashed line and the thick one is what a phase's classes lost or "
+    yield (
+        "class_ap",
+        "Every class with ground truth, after the last phase."
+        + (f"{gap}gained since." if len(metrics) > 1 else ""),
+        WIDE_SIZE,
+        lambda theme: plot_class_ap(data.classes, metrics, theme),
+    )
+    yield (
+        "class_counts",
+        "How the training data thins out, and where the phases begin.",
+        WIDE_SIZE,
+        lambda theme: plot_class_counts(data.classes, theme),
+    )
+    if data.replay:
+        yield (
+            "replay_balance",
+            "Grey: instances of the seen classes in all their images. Colour: what the phase "
+            f"trains on{_replay_clause(data.replay)}",
+            replay_size(len(data.replay)),
+            lambda theme: plot_replay_balance(data.replay, theme),
+        )
+    if data.attention is not None:
+        attention, layout = data.attention, lay_out(data.attention)
+        yield (
+            "attention",
+            attention_caption(attention, layout),
+            attention_size(len(attention.classes)),
+            lambda theme: plot_attention(attention, layout, theme),
+        )
+
+
+def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
+    ways = sorted({balance.replay for balance in balances})
+    if ways == ["balanced"]:
+        return ", where old classes are replayed until they stand level with the new."
+    return f" (step.replay = {', '.join(ways)})."

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lst_cli
 from lst_cli.display.canvas import DARK, LIGHT
 from lst_cli.display.tables import MISSING, Table, class_table, with_joint
 from lst_cli.report.artwork import Artwork
-from lst_cli.report.data import ReportData
-from lst_cli.report.sections import report_tables
+from lst_cli.report.data import ReportData, report_tables
 from lst_cli.report.summary import all_notes, headlines
 from lst_cli.text import printable
 
@@ -24,27 +23,19 @@ if TYPE_CHECKING:
 
 
 def render_html(data: ReportData, artwork: Artwork) -> str:
-    """Render the report as one self-contained HTML page.
+    """Render the report as one HTML page, with style, plots and images inside.
 
-    Style, plots and images are inside the file; every text from the user's data
-    is escaped.
-
-    Args:
-        data: The report.
-        artwork: Its plots and panels, drawn.
+    Every text from the user's data is escaped.
     """
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            data=data,
-            artwork=artwork,
-            headlines=headlines(data.metrics, joint=data.joint),
-            notes=all_notes(data),
-            tables=list(report_tables(data).values()),
-            classes=with_joint(class_table(data.classes, data.metrics), data.joint),
-            version=lst_cli.__version__,
-        )
+    page = _templates().get_template("page.html")
+    return page.render(
+        data=data,
+        artwork=artwork,
+        headlines=headlines(data.metrics, joint=data.joint),
+        notes=all_notes(data),
+        tables=list(report_tables(data).values()),
+        classes=with_joint(class_table(data.classes, data.metrics), data.joint),
+        version=lst_cli.__version__,
     )
 
 
@@ -62,7 +53,8 @@ def _templates() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=_show,
+        # Before it is escaped: nothing that cannot be seen.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -76,11 +68,6 @@ def _templates() -> jinja2.Environment:
         "DARK": DARK,
     }
     return found
-
-
-def _show(value: Any) -> Any:
-    """What is shown of a value, before it is escaped: nothing that cannot be seen."""
-    return printable(value) if type(value) is str else value
 
 
 def _data_uri(data: bytes, kind: str) -> str:

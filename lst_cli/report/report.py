@@ -10,7 +10,7 @@ import numpy as np
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.ap.instant import InstantMetrics, load_instant
+from lst_cli.ap.instant import load_instant
 from lst_cli.ap.metrics import Metrics
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
@@ -22,69 +22,27 @@ from lst_cli.inputs import read_training_input, read_validation
 from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
 from lst_cli.report.write import write_report
-from lst_cli.settings.models import Settings
-from lst_cli.settings.nested import flatten
+from lst_cli.settings.diff import reported_settings, unused_sections
 from lst_cli.split.split import measure_balance, report_classes
 from lst_cli.workspace.manifest import PhaseManifest, Split, removed_settings
 from lst_cli.workspace.store import Workspace
 
+TITLE = "Learning to segment the tail"
 PANELS = 6
 PANEL_SCORE = 0.3
-
-_SHOWN_SETTINGS = (
-    "preset",
-    "seed",
-    "model.config",
-    "model.head",
-    "model.mask",
-    "base.sampler",
-    "base.repeat_threshold",
-    "base.epochs",
-    "base.lr",
-    "step.epochs",
-    "step.lr",
-    "step.replay",
-    "step.new_rows",
-    "step.mwg",
-    "step.distill_weight",
-    "step.freeze",
-    "eval.detections",
-    "eval.score_threshold",
-)
-
-# Options beyond the paper: worth a line only where they are used.
-_SHOWN_IF_USED = (
-    "base.image_passes",
-    "base.ema",
-    "base.future_classes",
-    "step.image_passes",
-    "step.other_objects",
-    "step.future_classes",
-    "step.distill_regions",
-    "step.ema",
-)
 
 
 def make_report(
     workspace: Workspace,
     directory: Path | None = None,
     *,
-    title: str = "Learning to segment the tail",
+    title: str = TITLE,
     demo: bool = False,
     notes: Sequence[str] = (),
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> tuple[ReportData, dict[str, Path]]:
-    """Write the report of a workspace.
-
-    Args:
-        workspace: With at least one evaluated phase.
-        directory: Where to; the workspace's own report directory by default.
-        title: Head of the page.
-        demo: Whether the package drew the data.
-        notes: Further remarks.
-        progress: Pictures drawn, and their number.
-        skip: Told why a validation image cannot be shown, which is left out then.
+    """Write the report of a workspace, in its own report directory by default; see `gather`.
 
     Returns:
         What it shows, and the files by kind, see `lst_cli.report.write.write_report`.
@@ -100,7 +58,7 @@ def make_report(
 def gather(
     workspace: Workspace,
     *,
-    title: str = "Learning to segment the tail",
+    title: str = TITLE,
     demo: bool = False,
     notes: Sequence[str] = (),
     pictures: bool = True,
@@ -115,7 +73,7 @@ def gather(
         notes: Further remarks.
         pictures: Whether images and the balance plot are wanted; tables need neither, and do
             not read the annotation files.
-        skip: Told which validation image is not found, which is left out then.
+        skip: Called with the reason why a validation image is left out.
 
     Raises:
         LstError: If nothing was evaluated, or an input is missing.
@@ -127,26 +85,22 @@ def gather(
     if not metrics:
         raise LstError(f"no phase of {workspace.root} has been evaluated", "lst eval")
     newest = manifests[-1]
+    instant = (load_instant(workspace.phase(phase).instant, phase) for phase in done)
     attention, lacking = _attention(workspace) if pictures else (None, [])
     return ReportData(
         title=title,
-        settings=_settings(_trained_settings(workspace, newest.phase), newest.phase),
+        settings=_settings(workspace, newest.phase),
         classes=report_classes(split),
         metrics=metrics,
         phases=[_phase(manifest, split) for manifest in manifests],
         federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
-        notes=[
-            *notes,
-            *_notes(workspace, manifests),
-            *_mixed(metrics),
-            *lacking,
-        ],
+        notes=[*notes, *_notes(workspace, manifests), *_mixed(metrics), *lacking],
         panels=_panels(workspace, metrics[-1].phase, skip) if pictures else (),
         replay=_balance(workspace) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
         environment={**newest.versions, "device": newest.device},
-        instant=_instant(workspace, done),
+        instant=[one for one in instant if one is not None],
         attention=attention,
     )
 
@@ -174,23 +128,14 @@ def _extension_note(manifest: PhaseManifest, split: Split) -> str:
     return f"added instantly: no training, rows {rows}"
 
 
-def _trained_settings(workspace: Workspace, phase: int) -> Settings:
+def _settings(workspace: Workspace, phase: int) -> dict[str, str]:
     """Settings of a phase, those of the base phase as that one had them."""
+    settings = workspace.trained_settings(phase)
     base = workspace.trained_settings(0).base
-    return workspace.trained_settings(phase).model_copy(update={"base": base})
-
-
-def _settings(settings: Settings, phase: int) -> dict[str, str]:
-    table = dict(flatten(settings.model_dump(mode="json")))
-    hidden = [] if phase else ["step."]  # not used yet
-    if settings.base.sampler != "repeat-factor":
-        hidden.append("base.repeat_threshold")
-    usual = dict(flatten(Settings().model_dump(mode="json")))
-    used = [name for name in _SHOWN_IF_USED if table[name] != usual[name]]
+    shown = reported_settings(settings.model_copy(update={"base": base}))
+    unused = unused_sections(settings.step.mwg, later=phase > 0)
     return {
-        name: _shown(table[name])
-        for name in (*_SHOWN_SETTINGS, *used)
-        if not name.startswith(tuple(hidden))
+        key: _shown(value) for key, value in shown.items() if key.partition(".")[0] not in unused
     }
 
 
@@ -254,20 +199,16 @@ def _balance(workspace: Workspace) -> list[ReplayBalance]:
     return sorted(found, key=lambda balance: balance.phase)
 
 
-def _instant(workspace: Workspace, done: Sequence[int]) -> list[InstantMetrics]:
-    found = [load_instant(workspace.phase(phase).instant, phase) for phase in done]
-    return [one for one in found if one is not None]
-
-
 def _attention(workspace: Workspace) -> tuple[Attention | None, list[str]]:
     """What the newest classes attend to, and what a reader should know if it is not drawn."""
     attention = newest_attention(workspace)
     if attention is None or can_lay_out(attention):
         return attention, []
-    return None, [
+    note = (
         f"The attention of phase {attention.phase}'s classes is not drawn: that takes "
         "scikit-learn (pip install scikit-learn)."
-    ]
+    )
+    return None, [note]
 
 
 def _panels(
@@ -276,14 +217,19 @@ def _panels(
     """Some validation images: those that hold the rarest classes seen."""
     split = workspace.split
     val, find = read_validation(workspace, phase)
+    images = val.images
     seen = split.class_order[: split.seen_classes(phase)]
-    rows = _choose_images(val, seen)
-    found = read_found(workspace, phase, {int(val.images.ids[row]) for row in rows})
     names = {record.category_id: record.name for record in split.classes}
+    rows = _choose_images(val, seen)
     truth = _truth(val, rows, set(seen), names)
+    predicted: dict[int, list[PanelObject]] = {int(images.ids[row]): [] for row in rows}
+    for one in read_found(workspace, phase, set(predicted)):
+        if one.score >= PANEL_SCORE:
+            name = names[one.category_id]
+            found = PanelObject(name, one.bbox, one.segmentation, one.score, one.category_id)
+            predicted[one.image_id].append(found)
     panels = []
     for row in rows:
-        image_id = int(val.images.ids[row])
         try:
             path = find(row)
         except LstError as error:
@@ -291,25 +237,9 @@ def _panels(
                 raise
             skip(error)
             continue
-        panels.append(
-            Panel(
-                image=path,
-                title=path.name,
-                size=(int(val.images.heights[row]), int(val.images.widths[row])),
-                ground_truth=truth[row],
-                predictions=[
-                    PanelObject(
-                        names[one.category_id],
-                        one.bbox,
-                        one.segmentation,
-                        one.score,
-                        one.category_id,
-                    )
-                    for one in found
-                    if one.image_id == image_id and one.score >= PANEL_SCORE
-                ],
-            )
-        )
+        size = (int(images.heights[row]), int(images.widths[row]))
+        found_here = predicted[int(images.ids[row])]
+        panels.append(Panel(path, path.name, truth[row], found_here, size))
     return panels
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
+from lst_cli.display.tables import Column, Table, format_value
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics, load_metrics
 from lst_cli.files import read_regular
@@ -19,62 +20,33 @@ State = Literal["done", "under way", "next", "waiting", "outdated"]
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """One phase of a workspace.
-
-    Attributes:
-        phase: t; 0 is the base.
-        state: What became of it; outdated if the phase before it was trained again.
-        classes: Classes that arrive in it.
-        instances: (fewest, most) training instances of these.
-        entries: Entries an epoch, replay included; None for a base not begun.
-        iterations: Optimizer updates of the whole phase.
-        iterations_done: How many of these are done, by the log of a phase under way.
-        image_passes: Images shown by these, of a phase begun; one seen twice counts twice.
-        seconds: Training time.
-        megabytes: Size of its directory.
-        ap: Mask AP over all classes seen, a fraction; None if not evaluated.
-        ap_new: Mask AP over its own classes when it was learned.
-        added: Whether `lst extend` added it.
-    """
+    """One phase of a workspace."""
 
     phase: int
-    state: State
-    classes: int
-    instances: tuple[int, int]
-    entries: int | None
-    iterations: int | None
-    iterations_done: int
-    image_passes: int | None
-    seconds: float | None
-    megabytes: float
-    ap: float | None
-    ap_new: float | None
-    added: bool
+    state: State  # outdated, if the phase before it was trained again
+    classes: int  # that arrive in it
+    instances: tuple[int, int]  # fewest and most training instances of these
+    entries: int | None  # an epoch, replay included; None for a base not begun
+    iterations: int | None  # of the whole phase
+    iterations_done: int  # by the log, of a phase under way
+    image_passes: int | None  # of a phase begun; an image seen twice counts twice
+    seconds: float | None  # of training
+    megabytes: float  # of its directory
+    ap: float | None  # mask AP over all classes seen; None if not evaluated
+    ap_new: float | None  # mask AP over its own classes when it was learned
+    added: bool  # by `lst extend`
 
 
 @dataclass(frozen=True)
 class Status:
-    """A workspace at a glance.
-
-    Attributes:
-        workspace: Its directory.
-        classes: K.
-        joint: Whether the split is for joint training.
-        image_passes: Images that the finished phases showed together.
-        next_command: What to type next; None if nothing is left.
-        phases: All phases of the split.
-    """
+    """A workspace at a glance."""
 
     workspace: str
     classes: int
     joint: bool
-    image_passes: int
-    next_command: str | None
+    image_passes: int  # of all finished phases
+    next_command: str | None  # None if nothing is left
     phases: tuple[PhaseStatus, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The status for `--json`."""
-        return asdict(self)
 
 
 def read_status(workspace: Workspace) -> Status:
@@ -94,6 +66,40 @@ def read_status(workspace: Workspace) -> Status:
         next_command=next_command(workspace),
         phases=phases,
     )
+
+
+def status_table(status: Status) -> Table:
+    """Make the table of `lst status`: a row a phase."""
+
+    def name(one: PhaseStatus) -> str:
+        if one.phase == 0:
+            return "joint" if status.joint else "base"
+        return f"{one.phase} added" if one.added else str(one.phase)
+
+    def instances(one: PhaseStatus) -> str:
+        return f"{one.instances[1]:,} to {one.instances[0]:,}"
+
+    def iterations(one: PhaseStatus) -> str | int | None:
+        if one.state != "under way":
+            return one.iterations
+        return f"{one.iterations_done:,} of {format_value('integer', one.iterations)}"
+
+    columns = (
+        Column("phase", "phase", "text", name),
+        Column("state", "state", "text"),
+        Column("classes", "classes", "integer"),
+        Column("instances", "instances", "integer", instances),
+        Column("entries", "entries", "integer"),
+        Column("iterations", "iterations", "integer", iterations),
+        Column("image_passes", "image passes", "integer"),
+        Column("seconds", "time", "seconds"),
+        Column("megabytes", "size", "integer", lambda one: f"{one.megabytes:,.0f} MB"),
+        Column("ap", "AP"),
+        Column("ap_new", "AP new"),
+    )
+    passes = f"{status.image_passes:,} image passes so far"
+    title = f"{status.workspace}: {status.classes:,} classes, {passes}"
+    return Table.of(title, status.phases, columns)
 
 
 def next_command(workspace: Workspace) -> str | None:

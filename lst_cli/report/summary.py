@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lst_cli.ap.metrics import BinMetrics, Metrics, comparable, forgetting
 from lst_cli.display.tables import (
@@ -12,21 +12,13 @@ from lst_cli.display.tables import (
     bins_in_order,
     classes_with_ground_truth,
     find_bin,
-    format_integer,
     format_value,
 )
 from lst_cli.report.data import ReportData
 
 
-@dataclass(frozen=True)
-class Headline:
-    """One figure at the head of a report.
-
-    Attributes:
-        name: What it is.
-        value: The figure, formatted.
-        remark: What it rests on.
-    """
+class Headline(NamedTuple):
+    """One figure at the head of a report, formatted, and what it is the mean of."""
 
     name: str
     value: str
@@ -36,63 +28,43 @@ class Headline:
 def headlines(metrics: Sequence[Metrics], *, joint: bool = False) -> list[Headline]:
     """Give the final AP, the rarest bin, old and new, forgetting, and box AP.
 
-    Args:
-        metrics: At least one evaluated phase, in order.
-        joint: Whether all classes were learned at once: then none is old or forgotten.
+    In joint training no class is old or forgotten.
     """
     last = metrics[-1]
     segm = last.segm
-    first = "joint training" if joint else "the base phase"
+    name = _phase_name(last.phase, joint)
+    where = name[0].lower() + name[1:]
     found = [
         Headline(
-            "Mask AP",
-            format_value("ap", segm.AP),
-            f"{_classes(classes_with_ground_truth(last))} after "
-            f"{first if last.phase == 0 else f'phase {last.phase}'}",
+            "Mask AP", _ap(segm.AP), f"{_classes(classes_with_ground_truth(last))} after {where}"
         )
     ]
     rarest = rarest_bin(metrics)
     if rarest is not None:
-        found.append(
-            Headline(
-                f"Rarest bin, {bin_heading(rarest.bin)}",
-                format_value("ap", rarest.AP),
-                _classes(rarest.with_ground_truth),
-            )
-        )
+        name = f"Rarest bin, {bin_heading(rarest.bin)}"
+        found.append(Headline(name, _ap(rarest.AP), _classes(rarest.with_ground_truth)))
     if not joint and (segm.old is not None or segm.new is not None):
-        found.append(
-            Headline(
-                "Old / new classes",
-                f"{format_value('ap', segm.old)} / {format_value('ap', segm.new)}",
-                "base classes are all new"
-                if last.phase == 0
-                else f"phases before {last.phase} / phase {last.phase}",
-            )
-        )
+        remark = f"phases before {last.phase} / phase {last.phase}"
+        if last.phase == 0:
+            remark = "base classes are all new"
+        found.append(Headline("Old / new classes", f"{_ap(segm.old)} / {_ap(segm.new)}", remark))
     if not joint:
         found.append(_forgetting(metrics))
-    found.append(
-        Headline("Box AP", format_value("ap", last.bbox.AP), f"mask AP50 {_ap(segm.AP50)}")
-    )
-    return found
+    return [*found, Headline("Box AP", _ap(last.bbox.AP), f"mask AP50 {_ap(segm.AP50)}")]
 
 
 def rarest_bin(metrics: Sequence[Metrics]) -> BinMetrics | None:
     """Find the rarest bin that has ground truth after the last phase."""
-    for entry in bins_in_order(metrics):
-        final = find_bin(metrics[-1], entry)
-        if final is not None and final.AP is not None:
-            return final
-    return None
+    found = (find_bin(metrics[-1], entry) for entry in bins_in_order(metrics))
+    return next((one for one in found if one is not None and one.AP is not None), None)
 
 
 def mean_forgetting(metrics: Sequence[Metrics]) -> tuple[float, int] | None:
     """Average over old classes what they lost since their own phase.
 
     Returns:
-        AP lost (below 0 if gained) and the number of classes with ground truth
-        it rests on, or None if there is nothing to compare.
+        AP lost (below 0 if gained) and the number of classes with ground truth of this mean, or
+        None if there is nothing to compare.
     """
     lost = forgetting(metrics)
     weights = {group.phase: group.with_ground_truth for group in metrics[-1].segm.groups}
@@ -122,12 +94,9 @@ def all_notes(data: ReportData) -> list[str]:
             "small differences in it are chance."
         )
     evaluated = {metric.phase for metric in metrics}
-    notes += [
-        f"{_phase(phase.phase, data.joint)} is finished but not evaluated: "
-        f"lst eval --phase {phase.phase}"
-        for phase in data.phases
-        if phase.phase not in evaluated
-    ]
+    for phase in (one.phase for one in data.phases if one.phase not in evaluated):
+        name = _phase_name(phase, data.joint)
+        notes.append(f"{name} is finished but not evaluated: lst eval --phase {phase}")
     newest = max((record.phase for record in data.classes), default=0)
     if metrics[-1].phase < newest:
         notes.append(
@@ -156,10 +125,10 @@ def _ap(value: float | None) -> str:
 
 
 def _classes(count: int) -> str:
-    return f"{format_integer(count)} class{'' if count == 1 else 'es'}"
+    return f"{count:,} class{'' if count == 1 else 'es'}"
 
 
-def _phase(phase: int, joint: bool) -> str:
+def _phase_name(phase: int, joint: bool) -> str:
     if phase == 0:
         return "Joint training" if joint else "The base phase"
     return f"Phase {phase}"

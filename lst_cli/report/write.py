@@ -13,9 +13,8 @@ from lst_cli.errors import LstError
 from lst_cli.extend.tables import instant_table
 from lst_cli.progress import Progress, silent
 from lst_cli.report.artwork import Artwork, draw_artwork
-from lst_cli.report.data import REPORT_JSON, ReportData
+from lst_cli.report.data import REPORT_JSON, ReportData, report_tables
 from lst_cli.report.html import render_html
-from lst_cli.report.sections import report_tables
 from lst_cli.report.summary import all_notes, headlines, mean_forgetting
 from lst_cli.text import json_text
 from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
@@ -24,6 +23,8 @@ FORMAT = 1
 """Version of report.json."""
 
 _IN_LATEX = ("bins", "groups", "instant")
+# Pictures that an earlier report may have and this one has not.
+_LEFTOVERS = ("plots/replay_balance.png", "plots/attention.png", "panels/[0-9][0-9].jpg")
 _PAIR = (
     Column("name", "name", "text", lambda pair: pair[0]),
     Column("value", "value", "text", lambda pair: pair[1]),
@@ -38,22 +39,15 @@ def write_report(
 ) -> dict[str, Path]:
     """Write a report in every format, each file atomically.
 
-    The same data gives the same bytes. Nothing is written before everything is
-    drawn, so that an unreadable image leaves an older report as it is.
-
-    Args:
-        data: The report.
-        directory: Where to; made if missing.
-        progress: Told how many pictures are drawn, and of how many.
-        skip: Told why a validation image cannot be drawn, which is left out then.
+    The same data gives the same bytes. Nothing is written before everything is drawn, so that an
+    unreadable image leaves an older report as it is; with `skip`, it is left out instead.
 
     Returns:
-        The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one
-        ``plot:NAME`` for each plot and one ``panel:NUMBER`` for each panel.
+        The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one ``plot:NAME`` for
+        each plot and one ``panel:NUMBER`` for each panel.
 
     Raises:
-        LstError: If a file cannot be written, or an image cannot
-            be drawn and there is no `skip`.
+        LstError: If a file cannot be written, or an image cannot be drawn and there is no `skip`.
     """
     artwork = draw_artwork(data, progress, skip)
     texts = {
@@ -73,7 +67,11 @@ def write_report(
     for key, (name, text) in texts.items():
         files[key] = directory / name
         write_text(files[key], text)
-    _remove_leftovers(directory, set(files.values()))
+    written = set(files.values())
+    for path in (path for pattern in _LEFTOVERS for path in directory.glob(pattern)):
+        if path not in written:
+            with explain_os_error(path):
+                path.unlink()
     return files
 
 
@@ -90,9 +88,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "settings": dict(data.settings),
         "environment": dict(data.environment),
         "rows": [dict(row) for row in binned_table(metrics).rows],
-        "forgetting": None
-        if forgotten is None
-        else {"AP": forgotten[0], "with_ground_truth": forgotten[1]},
+        "forgetting": forgotten and dict(zip(("AP", "with_ground_truth"), forgotten, strict=True)),
         "instant": [dict(row) for row in instant_table(data.instant, metrics, data.phases).rows],
         "phases": [asdict(phase) for phase in data.phases],
         "metrics": [metric.model_dump(mode="json") for metric in metrics],
@@ -110,11 +106,9 @@ def report_latex(data: ReportData) -> str:
 def report_markdown(data: ReportData, artwork: Artwork) -> str:
     """Give the report as Markdown that refers to the pictures beside it."""
     lines = [f"# {escape_markdown(data.title)}", ""]
-    lines += [
-        f"- **{escape_markdown(one.name)}: {escape_markdown(one.value)}** "
-        f"({escape_markdown(one.remark)})"
-        for one in headlines(data.metrics, joint=data.joint)
-    ]
+    for one in headlines(data.metrics, joint=data.joint):
+        name, value, remark = map(escape_markdown, one)
+        lines.append(f"- **{name}: {value}** ({remark})")
     lines.append("")
     for note in all_notes(data):
         lines += [f"> {escape_markdown(note)}", ""]
@@ -137,17 +131,3 @@ def report_markdown(data: ReportData, artwork: Artwork) -> str:
             table = Table.of(title, pairs.items(), _PAIR)
             lines += [f"## {title}", "", render_markdown(table)]
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _remove_leftovers(directory: Path, written: set[Path]) -> None:
-    """Remove pictures of an earlier report that this one has not; nothing else."""
-    patterns = (
-        ("plots", "replay_balance.png"),
-        ("plots", "attention.png"),
-        ("panels", "[0-9][0-9].jpg"),
-    )
-    for folder, pattern in patterns:
-        for path in (directory / folder).glob(pattern):
-            if path not in written:
-                with explain_os_error(path):
-                    path.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lst_cli.settings.models import Role, Settings
+from lst_cli.settings.models import Role, Section, Settings
 from lst_cli.settings.nested import flatten
 
 
@@ -75,3 +75,19 @@ def unused_sections(mwg: bool, *, base: bool = True, later: bool = True) -> tupl
     """
     used = {"base": base, "step": later, "mwg": later and mwg}
     return tuple(name for name, is_used in used.items() if not is_used)
+
+
+def reported_settings(settings: Settings) -> dict[str, Any]:
+    """Settings that a report shows, by dotted key, in its order.
+
+    Options beyond the paper are among them where they are not as usual.
+    """
+    table, usual = (dict(flatten(one.model_dump(mode="json"))) for one in (settings, Settings()))
+    sections: list[tuple[str, Any]] = [("", settings)]
+    sections += [(f"{name}.", part) for name, part in settings if isinstance(part, Section)]
+    keys = [prefix + name for prefix, part in sections for name in part.reported]
+    more = [prefix + name for prefix, part in sections for name in part.reported_if_changed]
+    keys += [key for key in more if table[key] != usual[key]]
+    if settings.base.sampler != "repeat-factor":
+        keys.remove("base.repeat_threshold")
+    return {key: table[key] for key in keys}

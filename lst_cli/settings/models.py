@@ -51,6 +51,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     decides: ClassVar[tuple[Role, ...]] = ("weights",)
+    reported: ClassVar[tuple[str, ...]] = ()  # in a report, in its order
+    reported_if_changed: ClassVar[tuple[str, ...]] = ()  # options beyond the paper
 
 
 class DataSettings(Section):
@@ -88,6 +90,7 @@ class ModelSettings(Section):
     """The network (section 3.2)."""
 
     decides = _NETWORK
+    reported = ("config", "head", "mask")
 
     config: str = _setting(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
@@ -180,6 +183,9 @@ class ScheduleSettings(Section):
 class BaseSettings(ScheduleSettings):
     """Phase 0: the b most frequent classes, or in joint training all."""
 
+    reported = ("sampler", "repeat_threshold", "epochs", "lr")
+    reported_if_changed = ("image_passes", "ema", "future_classes")
+
     sampler: Sampling = _setting(
         "uniform",
         "images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by the rarest "
@@ -192,6 +198,11 @@ class BaseSettings(ScheduleSettings):
 
 class StepSettings(ScheduleSettings):
     """Phases 1 to T."""
+
+    reported = ("epochs", "lr", "replay", "new_rows", "mwg", "distill_weight", "freeze")
+    reported_if_changed = (
+        "image_passes", "other_objects", "future_classes", "distill_regions", "ema",
+    )  # fmt: skip
 
     decay_epochs: DecayEpochs = (6.0,)
     lr: LearningRate = 0.002
@@ -269,6 +280,7 @@ class EvalSettings(Section):
     """The test setting of section 4, and the table's bins."""
 
     decides = ("detections",)
+    reported = ("detections", "score_threshold")
 
     detections: Count = _setting(300, "detections of an image at most")
     # With --fixed-ap it replaces `detections`; otherwise it changes nothing.
@@ -289,6 +301,8 @@ class EvalSettings(Section):
 
 class Settings(Section):
     """All settings of a workspace."""
+
+    reported = ("preset", "seed")
 
     preset: str = _setting("paper-r50", "named values: " + ", ".join(PRESETS))
     seed: int = _setting(0, "seed of weights, replay, order and sampling", ge=0, lt=2**31)

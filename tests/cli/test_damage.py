@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def told(root: Path) -> Any:
         for one in block
     ]
     return (
-        read_status(workspace).as_dict(),
+        asdict(read_status(workspace)),
         report_json(gather(workspace, pictures=False)),
         boxes,
         [(one.score, one.segmentation) for one in read_found(workspace, 2, {1001, 1003})],

@@ -15,7 +15,7 @@ def test_settings_of_the_base_are_those_it_was_trained_with(
 ) -> None:
     train_phase(split_workspace, 0, split_workspace.settings(["base.epochs=12", "base.lr=0.123"]))
     train_phase(split_workspace, 1, split_workspace.settings(["step.lr=0.5"]))
-    shown = report._settings(report._trained_settings(split_workspace, 1), 1)
+    shown = report._settings(split_workspace, 1)
     assert (shown["base.epochs"], shown["base.lr"], shown["step.lr"]) == ("12", "0.123", "0.5")
 
 
