@@ -1,4 +1,4 @@
-"""Everything that draws on the terminal."""
+"""Everything that is printed on the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import (
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-)
+from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
@@ -28,10 +23,10 @@ from lst_cli.text import json_text, printable
 if TYPE_CHECKING:
     from lst_cli.display.tables import Table
 
-_PLAIN_EVERY = 10.0
-_NO_LIMIT = 10_000
+_PLAIN_EVERY = 10.0  # seconds between lines where there is no bar
+_NO_LIMIT = 10_000  # columns
 _LONGEST = 4_000  # characters of an error
-_BAR, _SHORTEST_BAR = 24, 8
+_BAR, _SHORTEST_BAR = 24, 8  # characters
 _progress_on: list[Console] = []
 
 
@@ -41,21 +36,21 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str, *, label: str = "", colour: str = "") -> None:
-    """Print one line of the result, perhaps after a coloured word."""
+    """Print one line of the result, perhaps after a coloured label."""
+    text = printable(text)
     if label:
-        text = _wrapped(label + printable(text), Console())
-        text = in_colour(label, colour) + text.removeprefix(label)
-    click.echo(text if label else printable(text))
+        text = in_colour(label, colour) + _wrapped(label + text, Console()).removeprefix(label)
+    click.echo(text)
 
 
 def out() -> Console:
-    """Console for results. A file or a pipe gets lines as long as the tables are."""
+    """Console for results. In a file or a pipe, lines are as long as the tables are."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_NO_LIMIT)
 
 
 def complete(text: str) -> str:
-    """Let each command in a text name the workspace in use, unless it is the default one."""
+    """Add the workspace in use to each command in a text, unless it is the default one."""
     context = click.get_current_context(silent=True)
     root: Path | None = context.meta.get(WORKSPACE) if context else None
     if root is None:
@@ -75,12 +70,12 @@ def show_next(command: str | None) -> None:
 
 
 def note(text: str) -> None:
-    """Say something on the side, on stderr."""
+    """Print a remark on stderr."""
     _say(complete(text), wrap=True)
 
 
 def warn(text: str) -> None:
-    """Say something on the side that deserves attention."""
+    """Print a warning on stderr."""
     _say(f"warning: {complete(text)}", "yellow", wrap=True)
 
 
@@ -94,12 +89,11 @@ def show_error(message: str, hint: str | None) -> None:
 
 
 def _wrapped(text: str, console: Console) -> str:
-    """Let a sentence go on in the next line of a terminal, between words."""
+    """Wrap a sentence between words, on a terminal."""
     if not console.is_terminal:
         return text
-    return textwrap.fill(
-        text, max(console.width, 20), break_long_words=False, break_on_hyphens=False
-    )
+    width = max(console.width, 20)
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def in_colour(text: str, colour: str) -> str:
@@ -120,47 +114,36 @@ def _say(text: str, colour: str | None = None, *, wrap: bool = False) -> None:
 
 def print_table(table: Table) -> None:
     """Print a report table."""
-    cells = list(zip(*table.texts(), strict=True)) or [()] * len(table.columns)
-    # An AP over five classes must look like one.
-    _print_grid(
-        table.title,
-        [
-            _column(column.heading, texts, column.is_text, classes)
-            for column, texts, classes in zip(table.columns, cells, table.class_line(), strict=True)
-        ],
-    )
+    kinds = [column.is_text for column in table.columns]
+    # The number of classes stands below a heading: an AP over five classes must look like one.
+    headings = [column.heading for column in table.columns]
+    _print_grid(table.title, headings, table.texts(), kinds, table.class_line())
     if table.remark:
         out().print(Text(printable(table.remark), style="dim"))
 
 
-def print_rows(title: str, columns: list[str], rows: list[list[str]], *, text: int = 1) -> None:
-    """Print a small table.
+def print_rows(title: str, headings: list[str], rows: list[list[str]], *, text: int = 1) -> None:
+    """Print a small table; without any headings it has no head.
 
-    Args:
-        title: What it shows.
-        columns: Headings; without any the table has none.
-        rows: Cells.
-        text: How many columns, from the left, hold text; the others hold numbers.
+    So many columns from the left hold `text`, the others numbers.
     """
-    headings = columns or [""] * len(rows[0])
-    cells = list(zip(*rows, strict=True)) or [()] * len(headings)
-    _print_grid(
-        title,
-        [
-            _column(heading, texts, place < text)
-            for place, (heading, texts) in enumerate(zip(headings, cells, strict=True))
-        ],
-    )
+    headings = headings or [""] * len(rows[0])
+    kinds = [place < text for place in range(len(headings))]
+    _print_grid(title, headings, rows, kinds, [""] * len(headings))
 
 
-def _column(heading: str, cells: Sequence[str], is_text: bool, below: str = "") -> GridColumn:
-    return GridColumn(printable(heading), [printable(cell) for cell in cells], is_text, below)
-
-
-def _print_grid(title: str, columns: Sequence[GridColumn]) -> None:
+def _print_grid(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    kinds: Sequence[bool],
+    below: Sequence[str],
+) -> None:
     console = out()
     console.print(Text(f"\n{printable(title)}", style="bold"))
-    for line in grid_lines(columns, console.width):
+    cells = [[printable(row[place]) for row in rows] for place in range(len(headings))]
+    columns = map(GridColumn, map(printable, headings), cells, kinds, below)
+    for line in grid_lines(list(columns), console.width):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -169,73 +152,61 @@ class Meter:
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._task: TaskID | None = None
         self._what = ""
-        self._began = self._told = 0.0
+        self._began = self._printed = 0.0
         self._first = 0
 
     def __call__(self, what: str, done: int, total: int | None, detail: str = "") -> None:
-        """Tell how far a piece of work is."""
+        """Show how far a piece of work is."""
         what, detail = printable(what), printable(detail)
         now = time.monotonic()
         new = what != self._what
         if new:
             # A phase that continues begins with what an earlier run has done.
-            self._what, self._began, self._told, self._first = what, now, now, done
+            self._what, self._began, self._printed, self._first = what, now, now, done
         spent = now - self._began
         rate = (done - self._first) / spent if spent > 0 and done > self._first else 0.0
-        if self._progress is None:
-            if now - self._told >= _PLAIN_EVERY:
-                self._told = now
-                self._print_line(done, total, rate, detail)
-            return
-        if new or self._task is None:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(
-                what, total=total, completed=done, detail=detail, rate="", speed=0.0
-            )
-            return
-        self._progress.update(
-            self._task,
-            completed=done,
-            total=total,
-            detail=detail,
-            rate=_rate_text(rate),
-            speed=rate,
-        )
-
-    def _print_line(self, done: int, total: int | None, rate: float, detail: str) -> None:
-        from lst_cli.display.tables import format_seconds
-
-        parts = [f"{self._what}: {done:,}" + (f" of {total:,}" if total else "")]
-        if rate:
-            parts.append(_rate_text(rate))
-            if total:
-                parts.append(f"{format_seconds((total - done) / rate)} left")
-        note(", ".join(parts) + (f"  {detail}" if detail else ""))
+        if self._progress is not None:
+            values: dict[str, Any] = {
+                "completed": done,
+                "total": total,
+                "detail": detail,
+                "rate": rate,
+            }
+            if new:
+                for task in self._progress.task_ids:
+                    self._progress.remove_task(task)
+                self._progress.add_task(what, **values)
+            else:
+                self._progress.update(self._progress.task_ids[-1], **values)
+        elif now - self._printed >= _PLAIN_EVERY:
+            self._printed = now
+            count = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
+            note(", ".join([count, *_pace(done, total, rate)]) + (f"  {detail}" if detail else ""))
 
 
-def _rate_text(rate: float) -> str:
+def _pace(done: float, total: float | None, rate: float) -> list[str]:
+    """The rate and the time that is left, where they are known."""
+    from lst_cli.display.tables import format_seconds
+
     if not rate:
-        return ""
-    return f"{rate:,.{1 if rate < 100 else 0}f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+        return []
+    each = f"{rate:,.{1 if rate < 100 else 0}f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+    return [each, f"{format_seconds((total - done) / rate)} left"] if total else [each]
 
 
 class _Line(ProgressColumn):
-    """A progress line that fits the terminal: details give way to bar, count, rate and time."""
+    """A progress line that fits the terminal: details are left out before bar, count and time."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def render(self, task: Task) -> Text:
-        """Draw the line, one character short of the terminal's width."""
+        """Draw the line, one character shorter than the terminal is wide."""
         room = self._console.width - 1
-        total = f"/{task.total:,.0f}" if task.total else ""
-        parts = [f"{task.completed:,.0f}{total}"]
-        parts += [part for part in (task.fields["rate"], _time_left(task)) if part]
-        end = "  ".join(parts)
+        count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
+        end = "  ".join([count, *_pace(task.completed, task.total, task.fields["rate"])])
         bar = min(_BAR, room - cell_len(end) - 4 - min(_BAR, cell_len(task.description)))
         bar = bar if bar >= _SHORTEST_BAR else -2
         name = Text(task.description, no_wrap=True)
@@ -244,8 +215,7 @@ class _Line(ProgressColumn):
         if bar > 0:
             done = round(bar * min(1.0, task.completed / task.total)) if task.total else 0
             line.append("━" * done, "bar.complete")
-            line.append("━" * (bar - done), "bar.back")
-            line.append("  ")
+            line.append("━" * (bar - done) + "  ", "bar.back")
         line.append(end, "progress.remaining")
         for detail in task.fields["detail"].split("  "):  # each whole, or not at all
             if line.cell_len + 2 + cell_len(detail) > room:
@@ -255,18 +225,9 @@ class _Line(ProgressColumn):
         return line
 
 
-def _time_left(task: Task) -> str:
-    from lst_cli.display.tables import format_seconds
-
-    speed = task.fields["speed"]
-    if not task.total or not speed:
-        return ""
-    return f"{format_seconds((task.total - task.completed) / speed)} left"
-
-
 @contextmanager
 def meter() -> Iterator[Meter]:
-    """A progress display on stderr; gone when the work is done."""
+    """A progress display on stderr, which is removed when the work is done."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Meter(None)

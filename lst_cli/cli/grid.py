@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -15,54 +16,46 @@ _SHORT_TEXT = 24
 
 @dataclass(frozen=True)
 class GridColumn:
-    """A column of text.
+    """A column of text."""
 
-    Attributes:
-        heading: May be wrapped between words.
-        cells: One for each row.
-        is_text: Whether cells hold text, which may be wrapped, and not numbers.
-        below: A second line of the head, perhaps a number.
-    """
-
-    heading: str
+    heading: str  # may be wrapped between words
     cells: Sequence[str]
-    is_text: bool = False
-    below: str = ""
+    is_text: bool = False  # its cells may be wrapped; otherwise they are numbers
+    below: str = ""  # a second line of the head
 
     def width(self, *, wrap_heading: bool) -> int:
-        """Characters that it takes."""
+        """Width in characters."""
         parts = self.heading.split() if wrap_heading else [self.heading]
         return max(map(cell_len, [*parts, self.below, *self.cells]))
 
 
 def grid_lines(columns: Sequence[GridColumn], width: int) -> list[str]:
-    """Lay out a table in lines of so many characters.
+    """Lay out a table of one or more columns in lines of at most `width` characters.
 
     Where it does not fit, headings are wrapped, then columns stand closer, then long text is
     wrapped. Where that is not enough, columns continue below, after the first one again.
-
-    Args:
-        columns: At least one. Without any heading, the table has no head.
-        width: Characters a line.
+    Without any heading, the table has no head.
     """
     blocks, widths, gap = _arrange(columns, width)
     lines: list[str] = []
     for places in blocks:
-        chosen = [(columns[place], widths[place]) for place in places]
+        chosen = [columns[place] for place in places]
+        sizes = [widths[place] for place in places]
         if lines:
             lines.append("")
+        rows = [[column.cells[row] for column in chosen] for row in range(len(columns[0].cells))]
+        head = [[column.heading for column in chosen]]
+        if any(column.below for column in chosen[1:]):
+            head.append([column.below for column in chosen])
         if any(column.heading for column in columns):
-            lines += _row([(column.heading, size, column) for column, size in chosen], gap)
-            if any(column.below for column, _ in chosen[1:]):
-                lines += _row([(column.below, size, column) for column, size in chosen], gap)
-            lines.append("─" * (sum(size for _, size in chosen) + gap * (len(chosen) - 1)))
-        for row in range(len(columns[0].cells)):
-            lines += _row([(column.cells[row], size, column) for column, size in chosen], gap)
+            lines += [line for row in head for line in _row(row, chosen, sizes, gap)]
+            lines.append("─" * (sum(sizes) + gap * (len(sizes) - 1)))
+        lines += [line for row in rows for line in _row(row, chosen, sizes, gap)]
     return lines
 
 
 def _arrange(columns: Sequence[GridColumn], width: int) -> tuple[list[list[int]], list[int], int]:
-    """Which columns stand beside each other, how wide they are, and how far apart."""
+    """Which columns stand beside each other, how wide they are, and the gap between them."""
     everything = list(range(len(columns)))
     for wrap_heading, gap in ((False, 2), (True, 2), (True, 1)):
         widths = [column.width(wrap_heading=wrap_heading) for column in columns]
@@ -92,12 +85,12 @@ def _arrange(columns: Sequence[GridColumn], width: int) -> tuple[list[list[int]]
     return blocks, widths, 2
 
 
-def _row(cells: Sequence[tuple[str, int, GridColumn]], gap: int) -> Iterator[str]:
-    parts = [_wrap(text, size) for text, size, _ in cells]
-    for number in range(max(map(len, parts))):
+def _row(
+    cells: Sequence[str], columns: Sequence[GridColumn], sizes: Sequence[int], gap: int
+) -> Iterator[str]:
+    for parts in zip_longest(*map(_wrap, cells, sizes), fillvalue=""):
         line = []
-        for part, (_, size, column) in zip(parts, cells, strict=True):
-            text = part[number] if number < len(part) else ""
+        for text, column, size in zip(parts, columns, sizes, strict=True):
             space = " " * (size - cell_len(text))
             line.append(text + space if column.is_text else space + text)
         yield (" " * gap).join(line).rstrip()

@@ -61,25 +61,8 @@ def _show_error(message: str, hint: str | None) -> None:
         show_error(message, hint)
 
 
-class ShownError(click.ClickException):
-    """An `LstError` on its way to the user: a red line, a hint, exit code 1."""
-
-    def __init__(self, error: LstError) -> None:
-        super().__init__(error.message)
-        self.hint = error.hint
-        with suppress(ImportError):  # of the library that the message is about
-            from lst_cli.cli.console import complete
-
-            self.hint = error.hint and complete(error.hint)
-
-    def show(self, file: Any = None) -> None:
-        """Print the error on stderr."""
-        del file
-        _show_error(self.message, self.hint)
-
-
 class LstGroup(click.Group):
-    """Finds commands by name and turns what they raise into words."""
+    """Finds commands by name, and turns known problems into `LstError`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which they are used."""
@@ -109,7 +92,7 @@ class LstGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; known problems become one line, old names of settings a note."""
+        """Run a command; old names of settings become a note."""
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("always", category=OldSettingWarning)
@@ -122,7 +105,13 @@ class LstGroup(click.Group):
             known = _known_problem(error)
             if known is None:
                 raise
-            raise ShownError(known) from error
+            with suppress(ImportError):  # of the library that the message is about
+                from lst_cli.cli.console import complete
+
+                known.hint = known.hint and complete(known.hint)
+            if known is error:
+                raise
+            raise known from error
 
 
 def _refuse_moved(words: Sequence[str]) -> None:
@@ -161,18 +150,11 @@ def _known_problem(error: Exception) -> LstError | None:
         where = error.filename or "reading or writing failed"
         hint = "check that the path is right and can be read" if error.filename else None
         return LstError(f"{where}: {error.strerror or error}", hint)
-    if _is_out_of_memory(error):
+    # torch's own errors are recognized by name and text: importing torch here would take seconds.
+    names = ("MemoryError", "OutOfMemoryError")
+    if type(error).__name__ in names or "can't allocate memory" in str(error):
         return LstError("not enough memory", "use a smaller batch_size or image size")
     return None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch's own errors are recognized by name and text: importing torch here would take seconds.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
 
 
 @click.group(
@@ -210,6 +192,9 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         _show_error("interrupted", "run the same command again")
         code = 130
+    except LstError as error:
+        _show_error(error.message, error.hint)
+        code = 1
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later
             error.show()
@@ -234,7 +219,7 @@ def _refuse_odd_bytes(words: Sequence[str]) -> None:
     """Refuse names in another encoding: they cannot be written to any file of ours."""
     for word in words:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise ShownError(LstError(f"{word}: no UTF-8 text", "rename the file or directory"))
+            raise LstError(f"{word}: no UTF-8 text", "rename the file or directory")
 
 
 def _drop_output() -> None:

@@ -222,14 +222,10 @@ def training_options(command: Command) -> Command:
     def call(*, restart: bool, dry_run: bool, as_json: bool, **others: Any) -> None:
         command(how=HowToTrain(restart, dry_run, as_json), **others)
 
-    restart_help = "Discard an unfinished phase and start it again."
-    dry_run_help = (
-        "Print the classes, entries, replay, iterations and estimated time; train nothing."
-    )
     return with_options(
         settings_options,
-        flag("--restart", restart_help),
-        flag("--dry-run", dry_run_help),
+        flag("--restart", "Discard an unfinished phase and start it again."),
+        flag("--dry-run", "Print classes, entries, iterations and estimated time; train nothing."),
         json_option,
     )(call)
 

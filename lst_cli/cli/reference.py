@@ -1,4 +1,4 @@
-"""Write the page of all commands from their own help, so that the two cannot drift apart."""
+"""Write the page of all commands from their own help, so that the page is always right."""
 
 from __future__ import annotations
 
@@ -21,28 +21,15 @@ The help of each command, as `lst COMMAND --help` prints it. `make docs` writes 
 def walk_commands(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Visit a command and everything below it, in the order of its help.
-
-    Args:
-        command: The command or group to start from.
-        name: What the user types to reach it from its parent.
-        parent: The context of the group above it, if any.
+    """Visit a command and everything below it, in the order of its help; not hidden commands.
 
     Yields:
         The words that call a command, the command, and a context to ask for its help.
-        Hidden commands are left out.
     """
+    width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
     # With the command's own settings: click keeps the help option that it makes here.
-    context = click.Context(
-        command,
-        info_name=name,
-        parent=parent,
-        **{
-            **command.context_settings,
-            "terminal_width": _WIDTH,
-            "max_content_width": _WIDTH,
-        },
-    )
+    settings = {**command.context_settings, **width}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     yield context.command_path, command, context
     if isinstance(command, click.Group):
         for child_name in command.list_commands(context):
@@ -52,15 +39,7 @@ def walk_commands(
 
 
 def render_reference(command: click.Command, name: str = "lst") -> str:
-    """Put the help of a command and of all below it on one Markdown page.
-
-    Args:
-        command: The command or group at the top.
-        name: What the user types to reach it.
-
-    Returns:
-        The page, the same on every machine.
-    """
+    """Markdown page with the help of a command and of all below it."""
     sections = [
         f"## {path}\n\n```text\n{click.unstyle(context.get_help()).rstrip()}\n```\n"
         for path, _, context in walk_commands(command, name)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: one line and what to do, and no temporary file is left."""
+"""SIGTERM and SIGHUP end a command with one line, and leave no temporary file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(BaseException):
-    """A signal ended the command. Not an `Exception`: nothing may take it for a failed step.
-
-    Args:
-        number: The signal.
-    """
+    """A signal ended the command. Not an `Exception`, which code may handle as a failed step."""
 
     def __init__(self, number: int) -> None:
         self.name = signal.Signals(number).name
@@ -27,9 +23,9 @@ class StoppedError(BaseException):
 
 @contextmanager
 def stop_by_signal() -> Iterator[None]:
-    """Raise `StoppedError` where a signal would end the process at once.
+    """Raise `StoppedError` where a signal would end the process at once; a second one does.
 
-    A second one does end it at once. A signal that is ignored, as `nohup` has it, stays so.
+    A signal that is ignored, as with `nohup`, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
