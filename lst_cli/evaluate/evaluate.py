@@ -19,8 +19,7 @@ from lst_cli.evaluate.measure import IOU_TYPES, ErrorBins, Measured, measure
 from lst_cli.evaluate.resumable import (
     Detections,
     Header,
-    collect_detections,
-    finish_detections,
+    PartialDetections,
     inference_settings,
     make_header,
 )
@@ -201,9 +200,10 @@ def evaluate_phase(
             model = detector(workspace, phase, against.settings)
             return model.detect(images, against.paths, rows)
 
-        finish_detections(files.part, header, len(images), detect, progress=progress)
+        part = PartialDetections(files.part, header, len(images))
+        part.finish(detect, progress)
         with replacing(files.detections) as written:
-            digest = collect_detections(files.part, header, len(images), written)
+            digest = part.collect(written)
             source = ResultsFile(written)
             metrics, _ = against.measure(source, began=began, progress=progress)
         metrics = metrics.model_copy(

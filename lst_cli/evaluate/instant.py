@@ -16,12 +16,7 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import Validation, prepare_validation
-from lst_cli.evaluate.resumable import (
-    Detections,
-    collect_detections,
-    finish_detections,
-    inference_settings,
-)
+from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings
 from lst_cli.inputs import read_training_input
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress, silent, within
@@ -92,10 +87,10 @@ def _evaluate_way(
         detector = Detector(classes.network(rows, use), use, category_ids)
         return detector.detect(images, against.paths, left)
 
-    part = workspace.phase(phase).instant_part(way)
-    finish_detections(part, header, len(images), detect, progress=within(progress, f"{way} rows: "))
-    with NamedTemporaryFile(dir=part.parent, prefix=".lst-", suffix=".tmp") as file:
-        collect_detections(part, header, len(images), Path(file.name))
+    part = PartialDetections(workspace.phase(phase).instant_part(way), header, len(images))
+    part.finish(detect, within(progress, f"{way} rows: "))
+    with NamedTemporaryFile(dir=part.path.parent, prefix=".lst-", suffix=".tmp") as file:
+        part.collect(Path(file.name))
         source = ResultsFile(Path(file.name))
         metrics, _ = against.measure(source, began=began, progress=progress)
     return metrics

@@ -84,108 +84,132 @@ def make_header(model_sha256: str | None, images_sha256: str, use: Settings) -> 
     return Header(model=model_sha256, images=images_sha256, settings=settings)
 
 
-def finish_detections(
-    path: Path,
-    header: Header,
-    images: int,
-    detect: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
-    *,
-    progress: Progress,
-) -> None:
-    """Find the objects in all of N images, some of which an earlier run may have done.
+@dataclass(frozen=True)
+class PartialDetections:
+    """A file with the detections of those of N images that are done."""
 
-    Afterwards the file holds all of them, see `collect_detections`; the caller removes it.
+    path: Path  # the caller removes it once the detections are elsewhere
+    header: Header
+    images: int  # N
 
-    Args:
-        path: Where images that are done are kept.
-        header: What the detections are of.
-        images: N.
-        detect: Finds the objects in the images of some rows, image by image. Not called if
-            nothing is left to do.
-        progress: Images done.
+    def finish(
+        self,
+        detect: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
+        progress: Progress,
+    ) -> None:
+        """Find the objects in all images that no earlier run has done.
 
-    Raises:
-        LstError: If the file cannot be read or written.
-    """
-    kept = read_kept(path, header, images)
-    left = [row for row in range(images) if row not in kept.lines]
-    what, done = "images", len(kept.lines)
-    if kept.refused:
-        what = f"images, again: {kept.refused}"
-    elif done:
-        what = f"images, {done:,} kept"
-    progress(what, done, images)
-    found = detect(left) if left else ()
-    with _appended(path, header, kept.size) as append:
-        for row, detections in found:
-            append(_Line(row, detections))
-            done += 1
-            progress(what, done, images)
+        `detect` finds those of the images of some rows, image by image; it is not called if
+        nothing is left to do.
 
+        Raises:
+            LstError: If the file cannot be read or written.
+        """
+        kept = self.read()
+        left = [row for row in range(self.images) if row not in kept.lines]
+        what, done = "images", len(kept.lines)
+        if kept.refused:
+            what = f"images, again: {kept.refused}"
+        elif done:
+            what = f"images, {done:,} kept"
+        progress(what, done, self.images)
+        found = detect(left) if left else ()
+        with self._appended(kept.size) as append:
+            for row, detections in found:
+                append(_Line(row, detections))
+                done += 1
+                progress(what, done, self.images)
 
-def collect_detections(path: Path, header: Header, images: int, to: Path) -> str:
-    """Write the detections that `finish_detections` left as a results file, ordered by image.
+    def collect(self, to: Path) -> str:
+        """Write the detections of all images as a results file, ordered by image.
 
-    They pass through memory one image at a time: at LVIS's size they are gigabytes.
+        They pass through memory one image at a time: at LVIS's size they are gigabytes.
 
-    Returns:
-        The SHA-256 of the results file.
+        Returns:
+            The SHA-256 of the results file.
 
-    Raises:
-        LstError: If a file cannot be read or written.
-    """
-    digest = hashlib.sha256()
-    lines = read_kept(path, header, images).lines
-    with explain_os_error(to), path.open("rb") as source, to.open("wb") as target:
+        Raises:
+            LstError: If a file cannot be read or written.
+        """
+        digest = hashlib.sha256()
+        lines = self.read().lines
+        with explain_os_error(to), self.path.open("rb") as source, to.open("wb") as target:
 
-        def write(text: bytes) -> None:
-            digest.update(text)
-            target.write(text)
+            def write(text: bytes) -> None:
+                digest.update(text)
+                target.write(text)
 
-        separator = b"["
-        for row in range(images):
-            begin, length = lines[row]
-            source.seek(begin)
-            line = _verified(source.read(length), _DECODER)
-            if line is None:
-                raise LstError(f"{path}: changed while it was read", "run the same command again")
-            for detection in line.detections:
-                write(separator + bytes(detection))
-                separator = b",\n"
-        write(b"]\n" if separator != b"[" else b"[]\n")
-    return digest.hexdigest()
+            separator = b"["
+            for row in range(self.images):
+                begin, length = lines[row]
+                source.seek(begin)
+                line = _verified(source.read(length), _DECODER)
+                if line is None:
+                    changed = f"{self.path}: changed while it was read"
+                    raise LstError(changed, "run the same command again")
+                for detection in line.detections:
+                    write(separator + bytes(detection))
+                    separator = b",\n"
+            write(b"]\n" if separator != b"[" else b"[]\n")
+        return digest.hexdigest()
 
+    def read(self) -> Kept:
+        """Read what an earlier run left; there may be no file.
 
-def read_kept(path: Path, header: Header, images: int) -> Kept:
-    """Read what an earlier run left of N images; there may be no file.
+        Raises:
+            LstError: If the file cannot be read.
+        """
+        lines: dict[int, tuple[int, int]] = {}
+        try:
+            with open_regular(self.path) as file:
+                first = file.readline()
+                theirs = _verified(first, _HEADER)
+                if theirs is None:
+                    return Kept(refused="the file of those kept is damaged" if first else None)
+                if theirs != self.header:
+                    return Kept(refused=_difference(theirs, self.header))
+                end = len(first)
+                for text in file:
+                    if not text.endswith(b"\n"):  # the run ended in it
+                        break
+                    line = _verified(text, _DECODER)
+                    if line is not None and 0 <= line.row < self.images:
+                        lines.setdefault(line.row, (end, len(text)))
+                    end += len(text)
+        except FileNotFoundError:
+            return Kept()
+        except OSError as error:
+            why = f"{self.path}: cannot be read: {error.strerror}"
+            raise LstError(why, f"move {self.path} elsewhere") from error
+        return Kept(lines, end)
 
-    Raises:
-        LstError: If the file cannot be read.
-    """
-    lines: dict[int, tuple[int, int]] = {}
-    try:
-        with open_regular(path) as file:
-            first = file.readline()
-            theirs = _verified(first, _HEADER)
-            if theirs is None:
-                return Kept(refused="the file of those kept is damaged" if first else None)
-            if theirs != header:
-                return Kept(refused=_difference(theirs, header))
-            end = len(first)
-            for text in file:
-                if not text.endswith(b"\n"):  # the run ended in it
-                    break
-                line = _verified(text, _DECODER)
-                if line is not None and 0 <= line.row < images:
-                    lines.setdefault(line.row, (end, len(text)))
-                end += len(text)
-    except FileNotFoundError:
-        return Kept()
-    except OSError as error:
-        raise LstError(
-            f"{path}: cannot be read: {error.strerror}", f"move {path} elsewhere"
-        ) from error
-    return Kept(lines, end)
+    @contextmanager
+    def _appended(self, size: int) -> Iterator[Callable[[_Line], None]]:
+        """Open the file behind its first `size` bytes; without any, write the header.
+
+        Yields:
+            What writes a line so that it outlives this process.
+        """
+        with explain_os_error(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+
+            def append(record: Header | _Line) -> None:
+                with explain_os_error(self.path):
+                    text = msgspec.json.encode(record)
+                    file.write(_checksum(text) + b" " + text + b"\n")
+                    file.flush()
+
+            with explain_os_error(self.path):
+                file.truncate(size)
+                file.seek(size)
+            if not size:
+                append(self.header)
+            yield append
+        finally:
+            with explain_os_error(self.path):
+                file.close()
 
 
 def _verified(line: bytes, decoder: msgspec.json.Decoder[_Any]) -> _Any | None:
@@ -218,32 +242,3 @@ def _difference(theirs: Header, ours: Header) -> str:
         if theirs.settings.get(key, missing) != ours.settings.get(key, missing)
     ]
     return f"{', '.join(changed)} changed"
-
-
-@contextmanager
-def _appended(path: Path, header: Header, size: int) -> Iterator[Callable[[_Line], None]]:
-    """Open the file behind its first `size` bytes; without any, write the header.
-
-    Yields:
-        What writes a line so that it outlives this process.
-    """
-    with explain_os_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    try:
-
-        def append(record: Header | _Line) -> None:
-            with explain_os_error(path):
-                text = msgspec.json.encode(record)
-                file.write(_checksum(text) + b" " + text + b"\n")
-                file.flush()
-
-        with explain_os_error(path):
-            file.truncate(size)
-            file.seek(size)
-        if not size:
-            append(header)
-        yield append
-    finally:
-        with explain_os_error(path):
-            file.close()

@@ -1,4 +1,4 @@
-"""An evaluation that is killed ends with the very detections of one that is not."""
+"""An evaluation that is killed ends with the very numbers of one that is not."""
 
 from __future__ import annotations
 
@@ -28,22 +28,40 @@ p.encode_box_masks = encode_or_kill
 """
 
 
-def test_an_evaluation_that_was_killed_comes_to_the_same_detections(
-    finished: Workspace, run: Run
+def without_seconds(path: Path) -> Any:
+    """A record but for what no two runs share."""
+    record = json.loads(path.read_text())
+    for one in (record, *record.get("rows", {}).values()):
+        one.pop("seconds", None)
+        one.pop("checksum", None)
+    return record
+
+
+@pytest.mark.parametrize("instant", [False, True])
+def test_an_evaluation_that_was_killed_gives_the_same_numbers(
+    instant: bool, finished: Workspace, run: Run
 ) -> None:
     directory = finished.phase(1)
-    whole = directory.detections.read_bytes()
     images = len(json.loads(Path(finished.split.val.path).read_text())["images"])
-    directory.detections.unlink()
-    directory.detections_part.unlink(missing_ok=True)
     assert images > 2
-    words = ("eval", "-w", finished.root, "--phase", 1)
-    killed = run(*words, first=AT_IMAGE.format(image=3))
+    words = ["eval", "-w", finished.root, "--phase", 1]
+    if instant:
+        words.append("--instant")
+        assert run(*words).code == 0
+    result = directory.instant if instant else directory.metrics
+    whole = without_seconds(result), directory.detections.read_bytes()
+    result.unlink()
+    if not instant:
+        directory.detections.unlink()
+    # The second of the two ways to make rows: that of the first one is whole.
+    killed = run(*words, first=AT_IMAGE.format(image=3 + instant * images))
     assert killed.code == -signal.SIGKILL, killed.err
-    # The header and the first image; whether the second is in time is the threads' affair.
-    assert len(directory.detections_part.read_bytes().splitlines()) in (2, 3)
-    assert not directory.detections.exists()
-    # If it looked at every image anew, it would die again.
+    assert not result.exists()
+    part = directory.instant_part("mean-feature") if instant else directory.detections_part
+    # The header and the first image; whether the second is in time depends on the threads.
+    assert len(part.read_bytes().splitlines()) in (2, 3)
+    # If it looked at every image again, it would die again.
     outcome = run(*words, first=AT_IMAGE.format(image=images))
     assert outcome.code == 0, outcome.err
-    assert directory.detections.read_bytes() == whole
+    assert (without_seconds(result), directory.detections.read_bytes()) == whole
+    assert not part.exists()

@@ -44,24 +44,3 @@ def test_any_image_is_predicted_as_it_is_when_evaluated(
         ]
         with Image.open(folder / image["picture"]) as picture:
             assert picture.size == (640, 640)
-
-
-def test_an_instantly_added_class_is_looked_for(
-    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path
-) -> None:
-    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "-w", based.root]
-    assert run(*words).code == 0
-    image = next(iter(sorted(tiny.images.rglob("*.*"))))
-    turned = tmp_path / "turned.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 8
-    with Image.open(image) as file:
-        file.convert("L").resize((90, 50)).save(turned, exif=exif)
-    outcome = run("predict", image, turned, "-w", based.root, "--score", 0, "--json")
-    assert outcome.code == 0, outcome.err
-    assert outcome.json["phase"] == 1
-    names = {one["class"] for found in outcome.json["images"] for one in found["objects"]}
-    assert names <= {record.name for record in based.split.classes[:4]}
-    assert "zebra" in names
-    assert [(one["width"], one["height"]) for one in outcome.json["images"]][1] == (50, 90)
-    assert not (based.root / "predictions").exists()

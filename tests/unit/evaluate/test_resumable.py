@@ -13,14 +13,11 @@ import pytest
 from lst_cli.errors import LstError
 from lst_cli.evaluate.resumable import (
     Header,
-    collect_detections,
-    finish_detections,
+    PartialDetections,
     inference_settings,
     make_header,
-    read_kept,
 )
 from lst_cli.settings.load import build_settings
-from lst_cli.settings.models import Settings
 
 IMAGES = 5
 
@@ -37,17 +34,6 @@ def found_in(row: int) -> list[dict[str, Any]]:
         }
         for place in range(row)
     ]
-
-
-ALL = [one for row in range(IMAGES) for one in found_in(row)]
-
-
-def collected(path: Path, of: Header, images: int = IMAGES) -> list[dict[str, Any]]:
-    """The results file made of what was kept."""
-    results = path.with_name("results.json")
-    collect_detections(path, of, images, results)
-    found: list[dict[str, Any]] = json.loads(results.read_text())
-    return found
 
 
 class Network:
@@ -75,75 +61,69 @@ def header(**changes: Any) -> Header:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "phases" / "00-base" / "detections.part.jsonl"
+def part(tmp_path: Path) -> PartialDetections:
+    path = tmp_path / "phases" / "00-base" / "detections.part.jsonl"
+    return PartialDetections(path, header(), IMAGES)
 
 
-def finish(path: Path, network: Network, of: Header | None = None) -> list[dict[str, Any]]:
-    finish_detections(path, of or header(), IMAGES, network, progress=network.progress)
-    return collected(path, of or header())
+def finish(part: PartialDetections, stop_at: int | None = None) -> Network:
+    """Finish it and see that the results file has every detection to the last bit."""
+    network, results = Network(stop_at), part.path.with_name("results.json")
+    part.finish(network, network.progress)
+    part.collect(results)
+    everything = [one for row in range(part.images) for one in found_in(row)]
+    assert json.dumps(json.loads(results.read_text())) == json.dumps(everything)
+    assert part.read().lines.keys() == set(range(part.images))
+    return network
 
 
 @pytest.fixture
-def interrupted(path: Path) -> Path:
+def interrupted(part: PartialDetections) -> PartialDetections:
     """Images 0 to 2 are done."""
     with pytest.raises(KeyboardInterrupt):
-        finish(path, Network(stop_at=3))
-    return path
+        finish(part, stop_at=3)
+    return part
 
 
-def test_an_evaluation_from_the_start_is_told_image_by_image(path: Path) -> None:
-    network = Network()
-    assert finish(path, network) == ALL
+def test_an_evaluation_from_the_start_is_told_image_by_image(part: PartialDetections) -> None:
+    network = finish(part)
     assert network.asked == [[0, 1, 2, 3, 4]]
     assert network.told == [("images", done, 5) for done in range(6)]
-    assert len(path.read_text().splitlines()) == 6
+    assert len(part.path.read_text().splitlines()) == 6
 
 
-def test_an_interrupted_evaluation_does_only_what_is_left(interrupted: Path) -> None:
-    network = Network()
-    assert finish(interrupted, network) == ALL
+def test_an_interrupted_evaluation_does_only_what_is_left(interrupted: PartialDetections) -> None:
+    assert interrupted.read().size == interrupted.path.stat().st_size
+    network = finish(interrupted)
     assert network.asked == [[3, 4]]
     assert network.told == [("images, 3 kept", done, 5) for done in (3, 4, 5)]
 
 
-def test_it_can_be_interrupted_again_and_again(path: Path) -> None:
+def test_it_can_be_interrupted_again_and_again(part: PartialDetections) -> None:
     for stop in range(IMAGES):
-        network = Network(stop_at=stop)
+        network = Network(stop)
         with pytest.raises(KeyboardInterrupt):
-            finish(path, network)
+            part.finish(network, network.progress)
         assert network.asked == [list(range(max(stop - 1, 0), IMAGES))]
-    assert finish(path, Network()) == ALL
+    finish(part)
 
 
-def test_what_is_all_done_needs_no_network(path: Path) -> None:
-    finish(path, Network())
-    network = Network()
-    assert finish(path, network) == ALL
+def test_what_is_all_done_needs_no_network(part: PartialDetections) -> None:
+    finish(part)
+    network = finish(part)
     assert network.asked == []
     assert network.told == [("images, 5 kept", 5, 5)]
 
 
-def test_kept_numbers_are_the_same_to_the_last_bit(interrupted: Path) -> None:
-    left = read_kept(interrupted, header(), IMAGES)
-    assert left.size == interrupted.stat().st_size
-    assert left.refused is None
-    finish(interrupted, Network())
-    kept = collected(interrupted, header())
-    assert kept == ALL
-    assert json.dumps(kept[1:3]) == json.dumps(found_in(2))
-
-
-def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(interrupted: Path) -> None:
-    whole = interrupted.read_bytes()
+def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(
+    interrupted: PartialDetections,
+) -> None:
+    whole = interrupted.path.read_bytes()
     ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
     for size in range(len(whole)):
-        interrupted.write_bytes(whole[:size])
-        network = Network()
-        assert finish(interrupted, network) == ALL
+        interrupted.path.write_bytes(whole[:size])
         done = max(sum(end <= size for end in ends) - 1, 0)
-        assert network.asked == [list(range(done, IMAGES))]
-        assert read_kept(interrupted, header(), IMAGES).lines.keys() == set(range(IMAGES))
+        assert finish(interrupted).asked == [list(range(done, IMAGES))]
 
 
 @pytest.mark.parametrize(
@@ -159,13 +139,12 @@ def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(interrupted:
         b"[]\n",
     ],
 )
-def test_what_follows_a_damaged_line_is_done_again(line: bytes, interrupted: Path) -> None:
-    with interrupted.open("ab") as file:
+def test_what_follows_a_damaged_line_is_done_again(
+    line: bytes, interrupted: PartialDetections
+) -> None:
+    with interrupted.path.open("ab") as file:
         file.write(line + b'{"row": 4, "detections": []}\n')
-    network = Network()
-    assert finish(interrupted, network) == ALL
-    assert network.asked == [[3, 4]]
-    assert read_kept(interrupted, header(), IMAGES).lines.keys() == set(range(IMAGES))
+    assert finish(interrupted).asked == [[3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -182,61 +161,50 @@ def test_what_follows_a_damaged_line_is_done_again(line: bytes, interrupted: Pat
         ),
     ],
 )
-def test_detections_of_anything_else_are_begun_anew_and_that_is_said(
-    changes: dict[str, Any], reason: str, interrupted: Path
+def test_detections_of_anything_else_are_begun_again_and_that_is_said(
+    changes: dict[str, Any], reason: str, interrupted: PartialDetections
 ) -> None:
-    network = Network()
-    assert finish(interrupted, network, header(**changes)) == ALL
+    network = finish(PartialDetections(interrupted.path, header(**changes), IMAGES))
     assert network.asked == [[0, 1, 2, 3, 4]]
     assert network.told[0][0].startswith(f"images, again: {reason}")
     assert network.told[0][1:] == (0, 5)
-    assert read_kept(interrupted, header(**changes), IMAGES).lines.keys() == set(range(IMAGES))
-    assert read_kept(interrupted, header(), IMAGES).refused
+    assert interrupted.read().refused
 
 
 @pytest.mark.parametrize("content", [b"not JSON\n", b"{}\n", b"\0" * 50, b'{"format": 1'])
-def test_a_header_that_cannot_be_read_is_replaced(content: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    network = Network()
-    assert finish(path, network) == ALL
-    assert network.told[0][0] == "images, again: the file of those kept is damaged"
-    assert len(path.read_text().splitlines()) == 6
+def test_a_header_that_cannot_be_read_is_replaced(content: bytes, part: PartialDetections) -> None:
+    part.path.parent.mkdir(parents=True)
+    part.path.write_bytes(content)
+    assert finish(part).told[0][0] == "images, again: the file of those kept is damaged"
+    assert len(part.path.read_text().splitlines()) == 6
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_flipped_bit_costs_some_images_and_never_a_detection(seed: int, path: Path) -> None:
-    finish(path, Network())
-    data = bytearray(path.read_bytes())
-    place = random.Random(seed).randrange(8 * len(data))
-    data[place // 8] ^= 1 << place % 8
-    path.write_bytes(bytes(data))
-    network = Network()
-    assert finish(path, network) == ALL
-    [asked] = network.asked
-    assert 1 <= len(asked) <= 2 or asked == list(range(IMAGES))  # of its header: all
-    assert finish(path, Network()) == ALL
+def test_a_flipped_bit_costs_some_images_and_never_a_detection(part: PartialDetections) -> None:
+    finish(part)
+    whole, chance = part.path.read_bytes(), random.Random(0)
+    for place in chance.sample(range(8 * len(whole)), 60):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        part.path.write_bytes(bytes(data))
+        [asked] = finish(part).asked
+        assert 1 <= len(asked) <= 2 or asked == list(range(IMAGES))  # of its header: all
+        assert finish(part).asked == []
 
 
-def test_a_damaged_line_in_the_middle_costs_its_image_alone(path: Path) -> None:
-    finish(path, Network())
-    lines = path.read_bytes().splitlines(keepends=True)
+def test_a_damaged_line_in_the_middle_costs_its_image_alone(part: PartialDetections) -> None:
+    finish(part)
+    lines = part.path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b"101", b"102")
-    path.write_bytes(b"".join(lines))
-    network = Network()
-    assert finish(path, network) == ALL
-    assert network.asked == [[1]]
+    part.path.write_bytes(b"".join(lines))
+    assert finish(part).asked == [[1]]
 
 
-def test_no_images_have_no_detections(path: Path) -> None:
-    network = Network()
-    finish_detections(path, header(), 0, network, progress=network.progress)
-    assert collected(path, header(), 0) == []
-    assert network.asked == []
+def test_no_images_have_no_detections(part: PartialDetections) -> None:
+    assert finish(PartialDetections(part.path, header(), 0)).asked == []
 
 
 def test_a_full_disk_is_told_and_what_was_written_is_kept(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    part: PartialDetections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fdopen = os.fdopen
 
@@ -261,33 +229,32 @@ def test_a_full_disk_is_told_and_what_was_written_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdopen", fill)
         with pytest.raises(LstError) as caught:
-            finish(path, Network())
-    assert caught.value.message == f"cannot write {path}: the disk is full"
+            finish(part)
+    assert caught.value.message == f"cannot write {part.path}: the disk is full"
     assert "run the same command again" in str(caught.value.hint)
-    network = Network()
-    assert finish(path, network) == ALL
-    assert network.asked == [[2, 3, 4]]
+    assert finish(part).asked == [[2, 3, 4]]
 
 
-def test_a_file_that_cannot_be_opened_is_named(path: Path) -> None:
-    path.mkdir(parents=True)
+def test_a_file_that_cannot_be_opened_is_named(part: PartialDetections) -> None:
+    part.path.mkdir(parents=True)
     with pytest.raises(LstError) as caught:
-        finish(path, Network())
-    assert str(path) in caught.value.message
+        finish(part)
+    assert str(part.path) in caught.value.message
 
 
-def settings(**changes: Any) -> Settings:
-    return build_settings({"preset": "lite", **changes})
+def made(today: dict[str, Any], **trained: Any) -> Header:
+    """The header of a model trained under some settings and run under those of today."""
+    before, now = (build_settings({"preset": "lite", **one}) for one in (trained, today))
+    return make_header("m", "i", inference_settings(before, now))
 
 
 def test_the_header_holds_what_decides_about_detections() -> None:
-    trained = settings(eval={"detections": 7}, model={"cosine_scale": 12.0})
-    made = make_header("m", "i", inference_settings(trained, settings()))
-    assert (made.model, made.images) == ("m", "i")
-    assert made.settings["eval.detections"] == 300  # as of today
-    assert made.settings["model.cosine_scale"] == 12.0  # as trained
-    assert made.settings["data.min_size_test"] == 192
-    assert made.settings["detectron2.MODEL.RPN.POST_NMS_TOPK_TEST"] == 200
+    found = made({}, eval={"detections": 7}, model={"cosine_scale": 12.0})
+    assert (found.model, found.images) == ("m", "i")
+    assert found.settings["eval.detections"] == 300  # as of today
+    assert found.settings["model.cosine_scale"] == 12.0  # as trained
+    assert found.settings["data.min_size_test"] == 192
+    assert found.settings["detectron2.MODEL.RPN.POST_NMS_TOPK_TEST"] == 200
 
 
 @pytest.mark.parametrize(
@@ -303,6 +270,4 @@ def test_the_header_holds_what_decides_about_detections() -> None:
     ],
 )
 def test_only_settings_that_change_detections_count(change: dict[str, Any], same: bool) -> None:
-    before = make_header("m", "i", inference_settings(settings(), settings()))
-    after = make_header("m", "i", inference_settings(settings(), settings(**change)))
-    assert (before == after) is same
+    assert (made({}) == made(change)) is same

@@ -1,0 +1,57 @@
+"""`lst eval` as a user meets it, with a network that finds the same in every image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lst_cli.workspace.store import Workspace
+
+Lst = Callable[..., Any]
+
+
+@pytest.fixture
+def evaluated(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: Any) -> Workspace:
+    """The base is trained and evaluated."""
+    for command in ("train-base", "eval"):
+        outcome = lst(command, "-w", workspace.root)
+        assert outcome.code == 0, outcome.err
+    return workspace
+
+
+def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike(
+    lst: Lst, evaluated: Workspace, fake_detector: Any
+) -> None:
+    words, directory = ("eval", "-w", evaluated.root), evaluated.phase(0)
+    looked = lst(*words, "--errors", "--reference", "--json")
+    assert looked.code == 0, looked.err
+    assert looked.json["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
+    assert looked.json["errors"]["segm"]["all"]["counts"].keys() == {
+        "classification", "localisation", "both", "duplicate", "background", "missed",
+    }  # fmt: skip
+    assert (directory.errors / "errors.png").read_bytes().startswith(b"\x89PNG")
+    stored = json.loads(directory.metrics.read_text())
+    assert looked.json["made_with"] == stored["made_with"]
+    assert looked.json["segm"] == stored["segm"]
+    assert len(fake_detector.opened) == 1
+    # Another cap: what is stored would be a wrong answer.
+    fewer = lst(*words, "--errors", "--json", "--set", "eval.detections=2")
+    assert fewer.code == 0, fewer.err
+    assert fewer.json["detections"] == 2 * fewer.json["images"]
+    assert len(fake_detector.opened) == 2
+
+
+def test_ap_fixed_has_files_of_its_own(lst: Lst, evaluated: Workspace, fake_detector: Any) -> None:
+    directory = evaluated.phase(0)
+    before = directory.metrics.read_bytes(), directory.detections.read_bytes()
+    outcome = lst("eval", "-w", evaluated.root, "--fixed-ap", "--errors", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["fixed_ap"] is True
+    assert (directory.metrics.read_bytes(), directory.detections.read_bytes()) == before
+    assert json.loads(directory.fixed_metrics.read_text())["made_with"]["eval.detections"] == 1000
+    assert fake_detector.opened[-1][2].eval.detections == 1000
+    assert (directory.fixed_errors / "errors.json").exists()
+    assert not directory.fixed_detections_part.exists()
