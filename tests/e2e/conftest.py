@@ -1,10 +1,11 @@
-"""Runs of `lst` in processes of their own that share one import of torch, and may be killed."""
+"""Runs of `lst` in processes of their own that share one import of all, and may be killed."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
+import pkgutil
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+import lst_cli
 from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.workspace.store import Workspace
 
@@ -76,7 +78,8 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Run `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["lst_cli.train.phase_run", "lst_cli.evaluate.detector"])
+    ours = [module.name for module in pkgutil.walk_packages(lst_cli.__path__, "lst_cli.")]
+    processes.set_forkserver_preload([*ours, "torch.utils.tensorboard"])
 
     def call(*words: object, first: str = "") -> Run:
         folder = tmp_path_factory.mktemp("run")
