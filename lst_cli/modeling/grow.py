@@ -26,7 +26,7 @@ def random_rows(rows: int, features: int, std: float, generator: torch.Generator
 
 
 def mean_feature_rows(sums: Tensor, counts: Tensor, old_rows: Tensor) -> Tensor:
-    """Rows that point at the mean feature of each new class.
+    """Rows that point at the mean feature of each new class, shape (C, D); zeros without a box.
 
     The direction is all that matters to the cosine; the length is the mean length of the old
     rows, because the mask branch reads rows unnormalised.
@@ -35,9 +35,6 @@ def mean_feature_rows(sums: Tensor, counts: Tensor, old_rows: Tensor) -> Tensor:
         sums: Sum of the L2-normalised features of the boxes of each class, shape (C, D).
         counts: Boxes of each class, shape (C,).
         old_rows: Classifier rows of the old classes, shape (K, D).
-
-    Returns:
-        Rows, shape (C, D); zeros where a class has no box.
     """
     length = old_rows.norm(dim=-1).mean()
     directions = F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1)
@@ -46,14 +43,7 @@ def mean_feature_rows(sums: Tensor, counts: Tensor, old_rows: Tensor) -> Tensor:
 
 
 def grow_classifier(weight: Tensor, new_rows: Tensor) -> Tensor:
-    """Put the rows of new classes between the old classes and the background.
-
-    Args:
-        weight: Old classifier, background last, shape (K + 1, D).
-        new_rows: Shape (C, D).
-
-    Returns:
-        Shape (K + C + 1, D).
+    """Put C rows of new classes between K old classes and the background, the last row.
 
     Example:
         >>> grow_classifier(torch.tensor([[1.0], [9.0]]), torch.tensor([[2.0]])).flatten()
@@ -70,18 +60,10 @@ def grow_state(
     class_agnostic_boxes: bool,
     average_boxes: bool = False,
 ) -> dict[str, Tensor]:
-    """Weights of a model with C more classes.
+    """State dict of a model with C more classes; every other tensor is the old one.
 
-    Args:
-        state: State dict of the model with K classes; not changed.
-        new_rows: First classifier rows of the new classes, shape (C, D).
-        generator: Source of the new box regressors, N(0, 0.001), where they are class-specific.
-        class_agnostic_boxes: Whether one box regressor serves all classes, and so need not grow.
-        average_boxes: Whether the new box regressors are the average of the old ones instead:
-            without training, random ones would leave proposals as they are.
-
-    Returns:
-        State dict of the model with K + C classes; every other tensor is the old one.
+    Class-specific box regressors of new classes are drawn from N(0, 0.001), or are the average of
+    the old ones: without training, random ones would leave proposals as they are.
     """
     grown = dict(state)
     grown[CLASSIFIER] = grow_classifier(state[CLASSIFIER], new_rows)
@@ -89,12 +71,12 @@ def grow_state(
         return grown
     weight, bias = state[BOX_WEIGHT], state[BOX_BIAS]
     if average_boxes:
-        grown[BOX_WEIGHT] = torch.cat([weight, _average_boxes(weight, len(new_rows))])
-        grown[BOX_BIAS] = torch.cat([bias, _average_boxes(bias, len(new_rows))])
-        return grown
-    rows = random_rows(len(new_rows) * BOX_DIMENSIONS, weight.shape[1], 0.001, generator)
+        rows, offsets = _average_boxes(weight, len(new_rows)), _average_boxes(bias, len(new_rows))
+    else:
+        rows = random_rows(len(new_rows) * BOX_DIMENSIONS, weight.shape[1], 0.001, generator)
+        offsets = rows.new_zeros(len(rows))
     grown[BOX_WEIGHT] = torch.cat([weight, rows.to(weight)])
-    grown[BOX_BIAS] = torch.cat([bias, rows.new_zeros(len(rows)).to(weight)])
+    grown[BOX_BIAS] = torch.cat([bias, offsets.to(weight)])
     return grown
 
 

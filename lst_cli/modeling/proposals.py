@@ -1,4 +1,4 @@
-"""The region proposal network, which may be told not to unlearn objects of later phases."""
+"""The region proposal network, which need not unlearn objects of later phases."""
 
 from __future__ import annotations
 
@@ -17,15 +17,9 @@ class LstRPN(RPN):  # type: ignore[misc]
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Label anchors 1 (object), 0 (background) or -1 (not used).
+        """Label anchors 1 (object), 0 (background) or -1 (not used), with the box that each becomes.
 
-        Args:
-            anchors: Anchors of each level.
-            gt_instances: Annotated objects, image by image; where there are `gt_labels`, those
-                that are `FUTURE` take their anchors out of the background.
-
-        Returns:
-            Label of each anchor, and the box it is to become, image by image.
+        Objects whose `gt_labels` are `FUTURE` take their anchors out of the background.
         """
         future = [
             one.gt_boxes[one.gt_labels == FUTURE] if one.has("gt_labels") else one.gt_boxes[:0]

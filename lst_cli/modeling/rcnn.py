@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from lst_cli.modeling.distillation import Distillation
 from lst_cli.modeling.episodes import Episodes
-from lst_cli.modeling.teacher import capture_outputs
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
-    """Mask R-CNN with a cosine classifier and masks made from its rows.
+    """Mask R-CNN with a cosine classifier and masks made from its rows."""
 
-    Attributes:
-        episodes: Who writes the rows of new classes while a phase with the meta weight
-            generator is trained; None otherwise, and in every finished model.
-    """
-
+    # Writes the rows of new classes while a phase with the meta weight generator is trained; None
+    # otherwise, and in every finished model.
     episodes: Episodes | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,7 +37,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
 
     def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
-        """What the model finds, with masks as it makes them: small, inside their boxes.
+        """Detections, with masks as the model makes them: small, inside their boxes.
 
         Args:
             batch: detectron2's dicts: `image`, shape (3, H, W), and the `height` and `width` of
@@ -75,7 +73,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
                 `gt_masks`, `gt_labels` (`FUTURE` of a class not seen yet), and `gt_classes`,
                 which is `IGNORED` where an object does not count.
             distillation: What to keep of the previous phase's model.
-            support: Support images, if `episodes` wants them anew in every iteration.
+            support: Support images, if `episodes` reads them in every iteration.
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]
@@ -95,3 +93,14 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
                 self.roi_heads, images.tensor, bottom_up, features, targets, sampled
             )
         return losses
+
+
+@contextmanager
+def capture_outputs(module: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Collect the named outputs of a module's calls; nothing of it stays on the module."""
+    outputs: dict[str, Tensor] = {}
+    handle = module.register_forward_hook(lambda _, __, output: outputs.update(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()

@@ -15,30 +15,15 @@ Form = Literal["vectors", "matrices"]
 
 
 class WeightGenerator(nn.Module):
-    """Writes a classifier row from the feature of one box.
+    """Writes a classifier row, of length D, from the feature of one box.
 
-    A new class is told by what it looks like, and by the base classes it resembles:
+    A new class is known by what it looks like, and by the base classes it resembles:
     w = a ⊙ x + b ⊙ (W_B m), with x the feature at unit length, W_B the base classes' rows at
     unit length, and m the attention that x pays to them.
 
-    Attributes:
-        query: V, shape (D, D).
-        keys: K, one learned key a base class, shape (b, D).
-        attention_scale: Inverse temperature of the attention.
-        feature_gain: a, shape (D,); or (D, D) in the matrix form.
-        attention_gain: b, shape (D,); or (D, D).
-        background_share: How much of x along the background's row is taken out; None for the
-            paper's x as it is.
-
-    Args:
-        features: D.
-        base_classes: b.
-        form: Whether a and b are vectors (Eq. 3) or full matrices (reference code).
-        attention_scale: Initial scale; trained.
-        background_share: Its initial value; trained. Features of new classes have much in
-            common with the background, which a cannot take out of them, being diagonal.
-            0 leaves it out, as the paper does.
-        generator: Source of the initial values; torch's own by default.
+    In the matrix form (reference code) a and b are full matrices. Features of new classes have much
+    in common with the background, which a cannot take out of them, being diagonal: a trained
+    `background_share` of x along the background's row is. 0 leaves it out, as the paper does.
     """
 
     def __init__(
@@ -55,39 +40,30 @@ class WeightGenerator(nn.Module):
         self.features, self.base_classes = features, base_classes
         noise = torch.randn(features, features, generator=generator)
         keys = torch.randn(base_classes, features, generator=generator)
-        self.query = nn.Parameter(torch.eye(features) + 0.001 * noise)
-        self.keys = nn.Parameter(math.sqrt(2 / features) * keys)
+        self.query = nn.Parameter(torch.eye(features) + 0.001 * noise)  # V, shape (D, D)
+        self.keys = nn.Parameter(math.sqrt(2 / features) * keys)  # K, shape (b, D)
+        # Inverse temperature of the attention.
         self.attention_scale = nn.Parameter(torch.tensor(float(attention_scale)))
         unit = torch.ones(features) if form == "vectors" else torch.eye(features)
-        self.feature_gain = nn.Parameter(unit)
-        self.attention_gain = nn.Parameter(unit.clone())
+        self.feature_gain = nn.Parameter(unit)  # a, shape (D,) or (D, D)
+        self.attention_gain = nn.Parameter(unit.clone())  # b, likewise
         self.background_share = (
             nn.Parameter(torch.tensor(float(background_share))) if background_share else None
         )
 
     def attention(self, features: Tensor) -> Tensor:
-        """What each box's feature has of the base classes.
-
-        Args:
-            features: Shape (R, D), of whatever length.
-
-        Returns:
-            m, shape (R, b); rows sum to 1.
-        """
+        """M of features, shape (R, D), of whatever length: shape (R, b), whose rows sum to 1."""
         with _single_precision(features):
             queries = F.normalize(features.float(), dim=-1) @ self.query.T  # (R, D)
             return (self.attention_scale * cosines(queries, self.keys)).softmax(dim=-1)
 
     def forward(self, features: Tensor, base_rows: Tensor, background_row: Tensor) -> Tensor:
-        """Write one row a box (Eq. 3).
+        """Write one row a box, shape (R, D), at the length that Eq. (3) gives them.
 
         Args:
             features: Features of boxes, shape (R, D), of whatever length.
             base_rows: Classifier rows of the base classes, shape (b, D), of whatever length.
             background_row: Classifier row of the background, shape (D,).
-
-        Returns:
-            Rows, shape (R, D), at the length Eq. (3) gives them.
         """
         with _single_precision(features):
             seen = F.normalize(features.float(), dim=-1)  # (R, D)
@@ -100,17 +76,9 @@ class WeightGenerator(nn.Module):
 
 
 def average_by_class(values: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Average what belongs to the boxes of each class.
+    """Average values of boxes, shape (R, D), by their labels: shape (C, D), zeros without a box.
 
     A matrix product rather than an indexed sum: it adds in the same order on every device.
-
-    Args:
-        values: Shape (R, D).
-        labels: Class of each box, 0 ... classes - 1, shape (R,).
-        classes: C.
-
-    Returns:
-        Shape (C, D); zeros for a class without boxes.
 
     Example:
         >>> average_by_class(torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([1, 1, 0]), 2)

@@ -40,10 +40,9 @@ def configs() -> Path | None:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Read a config and those that it is based on; empty without detectron2.
+    """Read a config, below `configs` or anywhere, and those that it is based on.
 
-    Args:
-        name: A file below `configs`, or anywhere.
+    It is empty without detectron2.
 
     Raises:
         LstError: If one is missing or no plain YAML.

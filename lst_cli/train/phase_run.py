@@ -26,12 +26,11 @@ from lst_cli.engine.optim import Learner, freeze
 from lst_cli.engine.tensorboard import scalars
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
-from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.distillation import Distillation, Teacher
 from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.modeling.teacher import Teacher
 from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset

@@ -23,9 +23,8 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from lst_cli.settings.load import build_settings
 from lst_cli.modeling.build import build_model
-from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.distillation import Distillation, Teacher
 from lst_cli.modeling.episodes import Episodes, FeatureBank
-from lst_cli.modeling.teacher import Teacher
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.engine.optim import build_optimizer, freeze
 

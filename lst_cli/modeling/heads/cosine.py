@@ -37,15 +37,7 @@ def cosines(features: Tensor, weight: Tensor) -> Tensor:
 class CosineClassifier(nn.Module):
     """Scores regions by cosine times a scale; the background is a row like any other, the last.
 
-    Attributes:
-        weight: One row a class, background last, shape (K + 1, D).
-        scale: Inverse temperature of the softmax.
-
-    Args:
-        features: D.
-        classes: K, without the background.
-        scale: Initial scale.
-        learn_scale: Whether the scale is trained.
+    Its `weight` has shape (K + 1, D); the scale is the inverse temperature of the softmax.
     """
 
     def __init__(self, *, features: int, classes: int, scale: float, learn_scale: bool) -> None:
@@ -57,7 +49,7 @@ class CosineClassifier(nn.Module):
 
     @property
     def rows(self) -> Tensor:
-        """The rows that score: as stored, or with those of the new classes written anew."""
+        """The rows that score: as stored, or with others for the new classes."""
         if self._new_rows is None:
             return self.weight
         old = self.weight[: -1 - len(self._new_rows)]
@@ -72,10 +64,8 @@ class CosineClassifier(nn.Module):
     def new_rows(self, rows: Tensor) -> Iterator[None]:
         """Score with other rows for the newest classes, while it lasts; nothing is stored.
 
-        Gradients flow into the given rows, and none into the stored ones that they stand for.
-
-        Args:
-            rows: Rows of the last C classes before the background, shape (C, D).
+        `rows` are those of the last C classes before the background, shape (C, D). Gradients flow
+        into them, and none into the stored ones that they stand for.
         """
         self._new_rows = rows.to(self.weight.dtype)
         try:
@@ -84,12 +74,5 @@ class CosineClassifier(nn.Module):
             self._new_rows = None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of regions.
-
-        Args:
-            features: Shape (R, D).
-
-        Returns:
-            Shape (R, K + 1), each in [-scale, scale].
-        """
+        """Logits of features, shape (R, D): shape (R, K + 1), each in [-scale, scale]."""
         return self.scale * cosines(features, self.rows)

@@ -9,48 +9,27 @@ from torch import Tensor
 IGNORED = -1
 """`gt_classes` of an annotated object that does not count in the entry at hand.
 
-A region that matches it is neither positive nor background: detectron2's sampler passes over
-regions of this label, and the region proposal network, which reads no classes, still learns
-that there is an object.
+A region that matches it is neither positive nor background: detectron2's sampler skips
+regions of this label, and the region proposal network, which reads no classes, still learns that
+there is an object.
 """
-
 
 FUTURE = -1
 """`gt_labels` of an annotated object whose class comes in a later phase."""
 
 
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
-    """detectron2's heads; masks are made from classifier rows.
+    """detectron2's heads; masks are made from classifier rows."""
 
-    Attributes:
-        pooled_shape: Shape of what the box head reads of a box: (channels, 7, 7).
-    """
-
-    pooled_shape: tuple[int, int, int]
+    pooled_shape: tuple[int, int, int]  # of what the box head reads of a box: (channels, 7, 7)
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
-        """Feature of each box: fc7 before its ReLU.
-
-        Args:
-            features: Maps of the feature pyramid.
-            boxes: Boxes, image by image.
-
-        Returns:
-            Shape (R, D).
-        """
+        """Feature of each box, image by image: fc7 before its ReLU, shape (R, D)."""
         region: Tensor = self.box_head(self.pooled_boxes(features, boxes))
         return region
 
     def pooled_boxes(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
-        """What the box head reads of each box.
-
-        Args:
-            features: Maps of the feature pyramid.
-            boxes: Boxes, image by image.
-
-        Returns:
-            Shape (R, channels, 7, 7), in the order of the images.
-        """
+        """What the box head reads of each box, shape (R, channels, 7, 7)."""
         maps = [features[name] for name in self.box_in_features]
         pooled: Tensor = self.box_pooler(maps, boxes)
         return pooled

@@ -134,7 +134,7 @@ def test_growing_keeps_every_old_output_of_a_real_network(
         maps = [features[name] for name in model.roi_heads.mask_in_features]
         pooled = model.roi_heads.mask_pooler(maps, boxes)
         rows = model.roi_heads.box_predictor.cls_score.class_rows
-        masks = model.roi_heads.mask_head.mask_logits(pooled, rows[classes])
+        masks = model.roi_heads.mask_head.mask_logits(pooled, classes, rows)
         return logits, deltas, masks, model.roi_heads.box_predictor.cls_score.scale
 
     old_logits, old_deltas, old_masks, old_scale = outputs(before)

@@ -8,10 +8,9 @@ import torch
 from detectron2.layers import paste_masks_in_image
 from detectron2.utils.events import EventStorage
 
-from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.distillation import Distillation, Teacher
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
-from lst_cli.modeling.teacher import Teacher
 
 pytestmark = pytest.mark.engine
 

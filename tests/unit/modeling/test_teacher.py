@@ -9,10 +9,10 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from lst_cli.engine.optim import freeze
-from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.distillation import Distillation, Teacher
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.cosine import cosines
-from lst_cli.modeling.teacher import Teacher, capture_outputs
+from lst_cli.modeling.rcnn import capture_outputs
 
 pytestmark = pytest.mark.engine
 

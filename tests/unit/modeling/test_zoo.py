@@ -9,7 +9,7 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.modeling import build
-from lst_cli.modeling.zoo import merge_config
+from lst_cli.modeling.build import _merge_config as merge_config
 from lst_cli.modeling.zoo_files import configs
 from lst_cli.settings.load import load_settings
 

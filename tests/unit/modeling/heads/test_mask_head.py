@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
-from lst_cli.modeling.heads.mask_head import TransferMaskHead
+from lst_cli.modeling.heads.mask_head import FcnMaskHead, TransferMaskHead
 
 pytestmark = pytest.mark.engine
 
@@ -55,8 +56,9 @@ def dense_logits(head: TransferMaskHead, x: torch.Tensor, rows: torch.Tensor) ->
 
 def regions(*classes: int) -> Instances:
     instances = Instances((64, 64))
-    instances.proposal_boxes = Boxes(torch.tensor([[4.0, 4.0, 40.0, 40.0]] * len(classes)))
-    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    boxes = Boxes(torch.tensor([[4.0, 4.0, 40.0, 40.0]] * len(classes)).reshape(-1, 4))
+    instances.proposal_boxes = instances.pred_boxes = boxes
+    instances.gt_classes = instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
     instances.gt_masks = BitMasks(torch.rand(len(classes), 64, 64) > 0.5)
     return instances
 
@@ -74,20 +76,9 @@ def test_masks_are_those_of_the_dense_definition(
     x, rows = torch.randn(5, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
     classes = torch.tensor([3, 0, 0, 2, 1])
     dense = dense_logits(head, x, rows)
-    logits = head.mask_logits(x, rows[classes])
+    logits = head.mask_logits(x, classes, rows)
     assert logits.shape == (5, 1, 2 * SIDE, 2 * SIDE)
     torch.testing.assert_close(logits[:, 0], dense[torch.arange(5), classes])
-
-
-@torch.no_grad()
-def test_the_mlp_mask_is_the_same_for_every_class() -> None:
-    with_mlp, without = make("deconv"), make("none")
-    without.load_state_dict(with_mlp.state_dict(), strict=False)
-    x, rows = torch.randn(1, 6, SIDE, SIDE), torch.randn(2, FEATURES)
-    both = x.expand(2, -1, -1, -1)
-    added = with_mlp.mask_logits(both, rows) - without.mask_logits(both, rows)
-    torch.testing.assert_close(added[0], added[1], atol=1e-5, rtol=1e-5)
-    assert added.abs().max() > 0.1
 
 
 def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others() -> None:
@@ -131,24 +122,15 @@ def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input: str) -> Non
 def test_inference_adds_the_mask_of_the_predicted_class() -> None:
     head = make("deconv").eval()
     x, rows = torch.randn(3, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
-    found = [Instances((64, 64)), Instances((64, 64)), Instances((64, 64))]
-    for instances, classes in zip(found, ([2], [], [0, 3]), strict=True):
-        instances.pred_boxes = Boxes(torch.zeros(len(classes), 4))
-        instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
+    found = [regions(2), regions(), regions(0, 3)]
     head(x, found, rows)
     dense = dense_logits(head, x, rows).sigmoid()
     assert [len(i.pred_masks) for i in found] == [1, 0, 2]
     torch.testing.assert_close(found[0].pred_masks[0, 0], dense[0, 2])
     torch.testing.assert_close(found[2].pred_masks[:, 0], dense[[1, 2], [0, 3]])
-
-
-@torch.no_grad()
-def test_inference_without_regions_is_possible() -> None:
-    found = Instances((64, 64))
-    found.pred_boxes = Boxes(torch.zeros(0, 4))
-    found.pred_classes = torch.zeros(0, dtype=torch.int64)
-    make("deconv").eval()(torch.zeros(0, 6, SIDE, SIDE), [found], torch.randn(2, FEATURES))
-    assert len(found.pred_masks) == 0
+    nothing = regions()
+    head(torch.zeros(0, 6, SIDE, SIDE), [nothing], rows)
+    assert len(nothing.pred_masks) == 0
 
 
 def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own() -> None:
@@ -175,3 +157,55 @@ def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_t
     finally:
         torch.set_num_threads(threads)
     assert len(gradients) == 1
+
+
+# --- Mask R-CNN's own ----------------------------------------------------------------------------
+
+NO_ROWS = torch.zeros(CLASSES, 0)
+
+
+def pair() -> tuple[FcnMaskHead, MaskRCNNConvUpsampleHead]:
+    """Our head and detectron2's with the same weights."""
+    torch.manual_seed(0)
+    shape = ShapeSpec(channels=6, height=SIDE, width=SIDE)
+    ours = FcnMaskHead(shape, classes=CLASSES, conv_dims=[5, 5])
+    theirs = MaskRCNNConvUpsampleHead(shape, num_classes=CLASSES, conv_dims=[5, 5])
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.normal_()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def test_losses_and_gradients_are_detectron2s() -> None:
+    ours, theirs = pair()
+    x, targets = torch.randn(3, 6, SIDE, SIDE), [regions(1, 3), regions(1)]
+    with EventStorage():
+        mine = ours(x, targets, NO_ROWS)["loss_mask"]
+        other = theirs(x, targets)["loss_mask"]
+    torch.testing.assert_close(mine, other)
+    mine.backward()
+    other.backward()
+    for name, parameter in theirs.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name).grad, parameter.grad)
+    touched = ours.predictor.weight.grad.abs().sum(dim=(1, 2, 3)) > 0
+    assert touched.tolist() == [False, True, False, True]
+
+
+@torch.no_grad()
+def test_masks_are_detectron2s() -> None:
+    ours, theirs = (head.eval() for head in pair())
+    x = torch.randn(3, 6, SIDE, SIDE)
+    mine, other = ([regions(0, 2), regions(), regions(3)] for _ in range(2))
+    ours(x, mine, NO_ROWS)
+    theirs(x, other)
+    for one, two in zip(mine, other, strict=True):
+        assert one.pred_masks.shape == (len(one), 1, 2 * SIDE, 2 * SIDE)
+        torch.testing.assert_close(one.pred_masks, two.pred_masks)
+
+
+def test_no_regions_have_a_loss_of_zero() -> None:
+    with EventStorage():
+        loss = pair()[0](torch.zeros(0, 6, SIDE, SIDE), [regions()], NO_ROWS)["loss_mask"]
+    assert loss.item() == 0.0
+    loss.backward()

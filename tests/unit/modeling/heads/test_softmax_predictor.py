@@ -6,7 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
-from lst_cli.modeling.heads.softmax_predictor import LinearClassifier, SoftmaxBoxPredictor
+from lst_cli.modeling.heads.box_predictor import LinearClassifier, SoftmaxBoxPredictor
 
 pytestmark = pytest.mark.engine
 
