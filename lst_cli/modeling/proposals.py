@@ -17,7 +17,7 @@ class LstRPN(RPN):  # type: ignore[misc]
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Label anchors 1 (object), 0 (background) or -1 (not used), with the box that each becomes.
+        """Label anchors 1 (object), 0 (background) or -1 (not used), with the box of each.
 
         Objects whose `gt_labels` are `FUTURE` take their anchors out of the background.
         """
