@@ -28,11 +28,9 @@ _RECALLS = 100  # recall thresholds above 0
 
 
 def draw_resamples(images: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float32]:
-    """Draw N images with replacement, B times.
+    """Draw N images with replacement, B times: how often each is drawn, shape (N, B).
 
-    Returns:
-        How often each image is in each resample, shape (N, B). The same for equal arguments, so
-        that two sets of detections can be compared on equal terms.
+    The same for equal arguments, so that two sets of detections can be compared on equal terms.
     """
     generator = np.random.default_rng(seed)
     drawn = np.zeros((images, resamples), dtype=np.float32)
@@ -45,29 +43,20 @@ def draw_resamples(images: int, resamples: int = RESAMPLES, seed: int = 0) -> ND
 def resampled_class_ap(
     matches: Matches, resamples: NDArray[np.float32], *, progress: Progress = silent
 ) -> NDArray[np.float64]:
-    """AP of every class in every resample, objects of all sizes, IoU 0.50 to 0.95.
+    """AP of every class in every resample (B, K), objects of all sizes, IoU 0.50 to 0.95.
 
-    Args:
-        matches: See `match_detections`.
-        resamples: See `draw_resamples`, shape (N, B).
-        progress: Called with the number of classes done and of all classes.
-
-    Returns:
-        Shape (B, K); nan where a resample has no ground truth of the class.
+    It is nan where a resample has no ground truth of the class. `progress` gets the number of
+    classes done and of all classes.
     """
-    truth, detections = matches.truth, matches.detections
+    truth = matches.truth
     k = len(truth.category_ids)
     ap = np.full((resamples.shape[1], k), np.nan)
     counted = np.flatnonzero(~matches.ignore[0])
     by_class = counted[np.argsort(truth.category[counted], kind="stable")]
     known = np.searchsorted(truth.category[by_class], np.arange(k + 1))
-    begins = np.searchsorted(detections.category, np.arange(k + 1))
-    overlapping = np.searchsorted(matches.rows, begins)
-    for column in range(k):
+    for column, (rows, hits) in enumerate(matches.by_class()):
         images = truth.image[by_class[known[column] : known[column + 1]]]
         if len(images):
-            hits = slice(int(overlapping[column]), int(overlapping[column + 1]))
-            rows = slice(int(begins[column]), int(begins[column + 1]))
             step = max(1, _NUMBERS_AT_ONCE // max(rows.stop - rows.start, len(images)))
             for start in range(0, resamples.shape[1], step):
                 part = slice(start, start + step)
@@ -77,14 +66,9 @@ def resampled_class_ap(
 
 
 def mean_over(class_ap: NDArray[np.float64], columns: Iterable[int]) -> NDArray[np.float64]:
-    """AP of a set of classes in every resample.
+    """AP of a set of classes in every resample, nan where none of them has ground truth.
 
-    Args:
-        class_ap: Shape (B, K), nan for none.
-        columns: The classes.
-
-    Returns:
-        Shape (B,); nan where no class of the set has ground truth.
+    From the AP of each class, shape (B, K).
     """
     chosen = class_ap[:, np.fromiter(columns, dtype=np.intp)]
     known = ~np.isnan(chosen)
@@ -103,7 +87,7 @@ def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, 
     most flatter it. What the resamples tell is the spread, and for that 200 suffice.
 
     Args:
-        values: Shape (B,), nan for none.
+        values: Of each resample, shape (B,), nan for none.
         center: The value over the images as they are.
 
     Returns:
@@ -125,9 +109,6 @@ def tells(values: NDArray[np.float64]) -> bool:
 
     Where all have the same, the images that matter are too few: of one image with the only object
     of a class, each resample has all or nothing.
-
-    Args:
-        values: Shape (B,), nan for none.
     """
     known = values[~np.isnan(values)]
     return len(known) > 1 and float(np.ptp(known)) > _SAME
@@ -143,7 +124,7 @@ def _class_ap(
     """AP of one class, shape (B,).
 
     Args:
-        matches: See `match_detections`.
+        matches: Of all classes.
         rows: Its detections.
         hits: Those of `matches.rows` that are among them.
         images: Image of each of its annotations.

@@ -41,17 +41,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from lst_cli.ap.detections import IouType
 from lst_cli.ap.lvis_ap import precision_recall_curve
 from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
-from lst_cli.ap.metrics import Count, Fraction
-from lst_cli.ap.overlap import BACKGROUND, FOREGROUND
+from lst_cli.ap.metrics import Count, Fraction, Record
+from lst_cli.ap.overlap import BACKGROUND, FOREGROUND, Overlaps
+from lst_cli.ap.scoring import columns_in
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
 
 Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
@@ -60,81 +60,47 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _ALL = 0  # area range of all sizes, and the lowest IoU threshold
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ErrorShares(_Record):
-    """What went wrong with a set of classes, and what it costs.
-
-    Attributes:
-        classes: How many they are.
-        with_ground_truth: Those of them that AP rests on.
-        AP50: Their AP at IoU 0.5 as it is; None if none has ground truth.
-        counts: Errors of each kind: detections by the class they claim, missed annotations by
-            their own.
-        dAP50: What AP50 would gain if the errors of one kind were fixed; None likewise.
-    """
+class ErrorShares(Record):
+    """What went wrong with a set of classes, and what it costs; None if none has ground truth."""
 
     classes: Count
-    with_ground_truth: Count
+    with_ground_truth: Count  # those of them that AP rests on
     AP50: Fraction | None
+    # Errors of each kind: detections by the class they claim, missed annotations by their own.
     counts: dict[Kind, Count]
+    # What AP50 would gain if the errors of one kind were fixed.
     dAP50: dict[Kind, Fraction | None]  # noqa: N815  (what TIDE calls it)
 
 
 class ErrorBin(ErrorShares):
-    """The same for the classes in one bin of training instances, [low, high).
-
-    Attributes:
-        bin: The bin's name.
-        low: Fewest training instances inside.
-        high: Fewest outside again; None for no bound.
-    """
+    """The same for the classes in one bin of training instances, [low, high)."""
 
     bin: str
     low: Count
-    high: Count | None
+    high: Count | None  # None for no bound
 
 
-class ErrorAnalysis(_Record):
-    """Where AP50 is lost: the content of `errors.json`.
-
-    Attributes:
-        format: Version of this schema.
-        iou_type: `segm` for masks, `bbox` for boxes.
-        images: Validation images.
-        annotations: Annotations that count.
-        right: Detections that match one of them.
-        all: Over all scored classes.
-        bins: By training instances; empty if these are not known.
-    """
+class ErrorAnalysis(Record):
+    """Where AP50 is lost: the content of `errors.json`."""
 
     format: Literal[1] = 1
     iou_type: IouType
     images: Count
-    annotations: Count
-    right: Count
+    annotations: Count  # that count
+    right: Count  # detections that match one of them
     all: ErrorShares
-    bins: tuple[ErrorBin, ...]
+    bins: tuple[ErrorBin, ...]  # empty if training instances are not known
 
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """Every error by name.
+    """Every error by name."""
 
-    Attributes:
-        rows: Wrong detections, ascending, shape (W,).
-        kind: Position in `KINDS` of each, shape (W,).
-        target: Annotation that a localisation or classification error points at, -1 for other
-            kinds, shape (W,).
-        missed: Missed annotations, ascending.
-    """
-
-    rows: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    rows: NDArray[np.int64]  # wrong detections, ascending, shape (W,)
+    kind: NDArray[np.int64]  # position in `KINDS` of each, shape (W,)
+    # Annotation that a localisation or classification error points at, else -1, shape (W,).
     target: NDArray[np.int64]
-    missed: NDArray[np.int64]
+    missed: NDArray[np.int64]  # annotations, ascending
 
 
 def analyse_errors(
@@ -142,21 +108,14 @@ def analyse_errors(
     train_instances: Mapping[int, int] | None = None,
     bins: Sequence[Bin] = DEFAULT_BINS,
 ) -> ErrorAnalysis:
-    """Name every error and say what each kind costs.
+    """Name every error and say what each kind costs, over all classes and by bin.
 
-    Args:
-        matches: See `match_detections`.
-        train_instances: Training instances by category_id; a class that it lacks has none.
-            Without it there are no bins.
-        bins: Half-open ranges of them, which may overlap.
-
-    Returns:
-        Counts and prices over all classes and by bin.
+    Without training instances there are no bins; a class that they lack has none.
     """
     truth = matches.truth
     errors = name_errors(matches)
-    before = mended_class_ap(matches, errors, None)
-    gain = {kind: mended_class_ap(matches, errors, kind) - before for kind in KINDS}
+    before = fixed_class_ap(matches, errors, None)
+    gain = {kind: fixed_class_ap(matches, errors, kind) - before for kind in KINDS}
     k = len(truth.category_ids)
     claimed = matches.detections.category[errors.rows]
     counts = {
@@ -164,33 +123,26 @@ def analyse_errors(
         for place, kind in enumerate(KINDS)
     }
     counts["missed"] = np.bincount(truth.category[errors.missed], minlength=k)
-    instances = {} if train_instances is None else train_instances
 
-    def shares(columns: Sequence[int]) -> dict[str, object]:
-        chosen = list(columns)
+    def shares(columns: list[int]) -> dict[str, Any]:
         return {
-            "classes": len(chosen),
-            "with_ground_truth": int((~np.isnan(before[chosen])).sum()),
-            "AP50": _mean(before[chosen]),
-            "counts": {kind: int(counts[kind][chosen].sum()) for kind in KINDS},
-            "dAP50": {kind: _mean(gain[kind][chosen]) for kind in KINDS},
+            "classes": len(columns),
+            "with_ground_truth": int((~np.isnan(before[columns])).sum()),
+            "AP50": _mean(before[columns]),
+            "counts": {kind: int(counts[kind][columns].sum()) for kind in KINDS},
+            "dAP50": {kind: _mean(gain[kind][columns]) for kind in KINDS},
         }
 
     found = []
     for each in bins if train_instances is not None else ():
-        inside = [
-            column
-            for column, category_id in enumerate(truth.category_ids)
-            if each.contains(instances.get(category_id, 0))
-        ]
-        named = {"bin": each.name, "low": each.low, "high": each.high}
-        found.append(ErrorBin.model_validate({**named, **shares(inside)}))
+        columns = columns_in(each, truth.category_ids, train_instances or {})
+        found.append(ErrorBin(bin=each.name, low=each.low, high=each.high, **shares(columns)))
     return ErrorAnalysis(
         iou_type=matches.detections.iou_type,
         images=len(truth.image_ids),
         annotations=int((~matches.ignore[_ALL]).sum()),
         right=int((matches.outcome[_ALL, 0] == HIT).sum()),
-        all=ErrorShares.model_validate(shares(range(k))),
+        all=ErrorShares(**shares(list(range(k)))),
         bins=tuple(found),
     )
 
@@ -202,11 +154,10 @@ def name_errors(matches: Matches) -> Errors:
         raise ValueError("detections were gathered without their overlaps with other classes")
     _, wrong = _right_and_wrong(matches)
     rows = np.flatnonzero(wrong)
-    detection, annotation, iou = detections.overlaps.at(wrong[detections.overlaps.detection])
-    place = np.searchsorted(rows, detection)
-    own = truth.category[annotation] == detections.category[detection]
-    own_iou, own_annotation = _best(place[own], annotation[own], iou[own], len(rows))
-    other_iou, other_annotation = _best(place[~own], annotation[~own], iou[~own], len(rows))
+    overlaps = detections.overlaps.at(wrong[detections.overlaps.detection])
+    same = truth.category[overlaps.annotation] == detections.category[overlaps.detection]
+    own_iou, own_annotation = _best(rows, overlaps.at(same))
+    other_iou, other_annotation = _best(rows, overlaps.at(~same))
     misplaced = (own_iou >= BACKGROUND) & (own_iou < FOREGROUND)
     mistaken = other_iou >= FOREGROUND
     cases: list[tuple[Kind, NDArray[np.bool_]]] = [
@@ -227,16 +178,10 @@ def name_errors(matches: Matches) -> Errors:
     return Errors(rows, kind, target, np.flatnonzero(lacking))
 
 
-def mended_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArray[np.float64]:
-    """AP50 of every class after an oracle has fixed one kind of error.
+def fixed_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArray[np.float64]:
+    """AP50 of every class (K,) after an oracle has fixed one kind of error, None for nothing.
 
-    Args:
-        matches: See `match_detections`.
-        errors: See `name_errors`.
-        kind: What is fixed; None for nothing.
-
-    Returns:
-        Shape (K,); nan where there is no ground truth before.
+    It is nan where there is no ground truth before.
     """
     truth, detections = matches.truth, matches.detections
     right, wrong = _right_and_wrong(matches)
@@ -280,17 +225,17 @@ def _right_and_wrong(matches: Matches) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 
 def _best(
-    place: NDArray[np.int64], annotation: NDArray[np.int64], iou: NDArray[np.float64], count: int
+    rows: NDArray[np.int64], overlaps: Overlaps
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Highest IoU of each of some detections, and the annotation; 0 and -1 without any.
 
     Of equal ones the later annotation, as in the matching.
     """
-    order = np.lexsort((annotation, iou, place))
-    best_iou, best = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    # The last of a detection's pairs is written last.
-    last = order[np.flatnonzero(np.diff(place[order], append=-1))]
-    best_iou[place[last]], best[place[last]] = iou[last], annotation[last]
+    overlaps = overlaps.at(np.lexsort((overlaps.annotation, overlaps.iou, overlaps.detection)))
+    best_iou, best = np.zeros(len(rows)), np.full(len(rows), -1, dtype=np.int64)
+    last = overlaps.at(np.flatnonzero(np.diff(overlaps.detection, append=-1)))
+    place = np.searchsorted(rows, last.detection)
+    best_iou[place], best[place] = last.iou, last.annotation
     return best_iou, best
 
 

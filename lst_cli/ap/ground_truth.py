@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset, Layout, huge_images, iter_segmentations
 from lst_cli.annotations.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
+from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
+from lst_cli.check.objects import count_surplus, find_unmatchable, tell_unmatchable
 from lst_cli.check.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
@@ -31,65 +33,37 @@ Ints = NDArray[np.signedinteger[Any]]
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What is known about K classes in N images.
-
-    Attributes:
-        path: The annotation file.
-        layout: Of the file.
-        image_ids: Ascending, as lvis-api goes through images, shape (N,).
-        sizes: Height and width of each image in pixels, shape (N, 2).
-        category_ids: The classes to score, in the order of their columns.
-        known_category_ids: These and all others of the file, whose detections take part in the
-            cap on detections only.
-        names: Name of each class to score.
-        frequencies: "r", "c", "f", or "" of each.
-        image: Row of each annotation's image, shape (M,), in the order of the file.
-        category: Column of each annotation's class, shape (M,).
-        ids: Annotation ids, shape (M,).
-        boxes: x, y, width, height in pixels, shape (M, 4).
-        areas: As stated, in square pixels, shape (M,).
-        ignore: Whether a match with it is neither right nor wrong, shape (M,).
-        rles: Mask of each annotation; None if they were not asked for.
-        negative: Pairs of image and class verified to be absent, as `pair_keys`, ascending; see
-            `labelled_absent`.
-        unsure: In a file that is not federated, pairs of which nobody knows whether the class is
-            absent; likewise.
-        partial: Pairs where not every instance is outlined, likewise.
-        federated: Whether the file says which classes were looked for in which image.
-        notes: Sentences about what was read differently from what the file says.
-    """
+    """What is known about K classes in N images; pairs of both are as in `pair_keys`, ascending."""
 
     path: Path
     layout: Layout
-    image_ids: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    category_ids: tuple[int, ...]
+    image_ids: NDArray[np.int64]  # ascending, as lvis-api goes through images, shape (N,)
+    sizes: NDArray[np.int64]  # height and width of each image in pixels, shape (N, 2)
+    category_ids: tuple[int, ...]  # the classes to score, in the order of their columns
+    # These and all others of the file, whose detections take part in the cap on detections only.
     known_category_ids: frozenset[int]
     names: tuple[str, ...]
-    frequencies: tuple[str, ...]
-    image: NDArray[np.int64]
-    category: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    boxes: NDArray[np.float64]
-    areas: NDArray[np.float64]
-    ignore: NDArray[np.bool_]
-    rles: list[Rle] | None
-    negative: NDArray[np.int64]
+    frequencies: tuple[str, ...]  # "r", "c", "f", or "" of each class
+    image: NDArray[np.int64]  # row of each annotation's image, in the order of the file, shape (M,)
+    category: NDArray[np.int64]  # column of each annotation's class, shape (M,)
+    ids: NDArray[np.int64]  # shape (M,)
+    boxes: NDArray[np.float64]  # x, y, width, height in pixels, shape (M, 4)
+    areas: NDArray[np.float64]  # as stated, in square pixels, shape (M,)
+    ignore: NDArray[np.bool_]  # whether a match with it is neither right nor wrong, shape (M,)
+    rles: list[Rle] | None  # mask of each annotation; None if they were not asked for
+    negative: NDArray[np.int64]  # pairs verified to be absent
+    # In a file that is not federated, pairs of which it is not known whether the class is absent.
     unsure: NDArray[np.int64]
-    partial: NDArray[np.int64]
-    federated: bool
-    notes: tuple[str, ...]
+    partial: NDArray[np.int64]  # pairs where not every instance is outlined
+    federated: bool  # whether the file says which classes were looked for in which image
+    notes: tuple[str, ...]  # sentences about what was read differently from what the file says
 
     def pair_keys(self, image: Ints, category: Ints) -> NDArray[np.int64]:
         """One number for each pair of image and class: row times K plus column."""
         return image.astype(np.int64) * len(self.category_ids) + category
 
     def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a class that has no annotation in an image is known not to be there.
-
-        Args:
-            keys: Pairs of image and class, as `pair_keys`, shape (D,).
-        """
+        """Whether a class that has no annotation in an image is known not to be there."""
         if self.federated:
             return contains(self.negative, keys)
         # N times K pairs are not listed.
@@ -119,16 +93,13 @@ def build_ground_truth(
 
     Args:
         dataset: The file's columns: LVIS v0.5, LVIS v1 or plain COCO instance annotations.
-        category_ids: The classes to score, for instance those of a phase and of all before it;
-            all classes of the file by default.
+        category_ids: The classes to score, in the order of their columns; all classes of the
+            file by default.
         train_image_counts: Training images of each class, which decide whether it is rare,
             common or frequent where the file does not say. Without it such a class is none of
             them.
         masks: Whether to read the masks.
         progress: Bytes of the file read, and its size.
-
-    Returns:
-        The ground truth, its classes in the order of `category_ids`.
 
     Raises:
         LstError: If a class is asked for twice, or a segmentation is unusable.
@@ -153,10 +124,9 @@ def build_ground_truth(
     crowds = np.flatnonzero((category >= 0) & instances.crowd)
     names = dict(zip(listed, dataset.categories.names, strict=True))
     sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
-    if masks:
-        _refuse_huge(dataset)
     rles, scraps = None, 0
     if masks:
+        _refuse_huge(dataset)
         rles, scraps = _read_masks(dataset, kept, sizes[image[kept]].astype(np.int64), progress)
     k = len(wanted)
     crowded = np.unique(image[crowds] * k + category[crowds])
@@ -187,15 +157,7 @@ def build_ground_truth(
 
 
 def contains(pairs: NDArray[np.int64], keys: Ints) -> NDArray[np.bool_]:
-    """Tell which keys are among some pairs.
-
-    Args:
-        pairs: Ascending.
-        keys: Any, shape (D,).
-
-    Returns:
-        Shape (D,).
-    """
+    """Which keys are among some pairs, which are ascending."""
     if not len(pairs):
         return np.zeros(len(keys), dtype=np.bool_)
     place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
@@ -270,6 +232,53 @@ def _read_masks(
             scraps += fault == "some-short-polygons"
             found.append(draw_mask(segmentation, height, width))
     return found, scraps
+
+
+def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
+    """Sentences about objects that count as missed whatever is detected, and about wrong boxes.
+
+    They change no number: lvis-api counts these objects, and so does lst. `most` is the number of
+    detections an image that count; None for all.
+    """
+    single = ~truth.ignore
+    rows = np.flatnonzero(truth.counts & single)
+    image, boxes = truth.image[rows], truth.boxes[rows]
+    sizes = truth.sizes[image][:, ::-1].astype(np.float64)
+    extents, areas = _mask_extents(truth, rows)
+    wrong = check_boxes_of_masks(boxes, extents, sizes, image, str)
+    wrong = wrong or check_box_layout(boxes, sizes, str)
+    said = [problem.message for problem in wrong]
+    if not len(rows):
+        said.append("no annotation of the classes to score counts, so that there is no AP")
+    if without := int((single & ~truth.counts).sum()):
+        told = count_of(without, "annotation has", "annotations have")
+        said.append(f"{told} an area of 0: not scored, and detections there may count as wrong")
+    keys = truth.pair_keys(image, truth.category[rows])
+    found = find_unmatchable(keys, boxes, sizes, areas == 0)
+    if found and not any(problem.severity == "error" for problem in wrong):
+        said.append(tell_unmatchable(found, len(rows)))
+    surplus, told = (0, "") if most is None else count_surplus(image, most)
+    if surplus:
+        said.append(told)
+    return tuple(f"{truth.path.name}: {sentence}." for sentence in said)
+
+
+def _mask_extents(
+    truth: GroundTruth, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Extents and areas of masks, NaN where there is none."""
+    extents, areas = np.full((len(rows), 4), np.nan), np.full(len(rows), np.nan)
+    if truth.rles is None or not len(rows):
+        return extents, areas
+    from pycocotools import mask
+
+    chosen = [truth.rles[row] for row in rows.tolist()]
+    # One by one: pycocotools 2.0.11 raises OverflowError for more than 255 at once.
+    areas = np.array([mask.area(rle) for rle in chosen], dtype=np.float64)
+    boxes = np.asarray(mask.toBbox(chosen), dtype=np.float64)
+    extents = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
+    extents[areas == 0] = np.nan
+    return extents, areas
 
 
 def _notes(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import Metrics, Record
 from lst_cli.errors import LstError
 from lst_cli.workspace.records import load_record
 
 Way = Literal["random", "mean-feature", "generated"]
-"""How classifier rows of new classes come about without training."""
+"""How classifier rows of new classes are written without training."""
 
 WAYS: dict[Way, str] = {
     "random": "random",
@@ -22,16 +22,8 @@ WAYS: dict[Way, str] = {
 """What tables call them, the least informed first."""
 
 
-class InstantMetrics(BaseModel):
-    """A phase's classes before any training: the content of `instant.json`.
-
-    Attributes:
-        format: Version of this schema.
-        phase: The phase that brings the classes, from 1 on.
-        rows: One evaluation for each way to write their classifier rows, at least one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class InstantMetrics(Record):
+    """A phase's classes before any training, by how their classifier rows were written."""
 
     format: Literal[1] = 1
     phase: Annotated[int, Field(ge=1)]
@@ -47,14 +39,7 @@ class InstantMetrics(BaseModel):
 
 
 def load_instant(path: Path, phase: int) -> InstantMetrics | None:
-    """Read what `lst eval --instant` wrote.
-
-    Args:
-        path: `instant.json` of the phase.
-        phase: The phase it should be of.
-
-    Returns:
-        Its content, or None if there is no such file.
+    """Read what `lst eval --instant` wrote; None if there is no such file.
 
     Raises:
         LstError: If the file is damaged, of another format, or of another phase.

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import Cap, IouType, gather_detections
-from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches, match_detections
-from lst_cli.ap.results_file import ResultsFile
+from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches
 from lst_cli.progress import Progress, silent
 
 RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
@@ -27,82 +24,40 @@ _FREQUENCIES = "rcf"
 
 @dataclass(frozen=True, eq=False)
 class ApResult:
-    """What lvis-api computes, as it computes it.
+    """What lvis-api computes, as it computes it; -1 stands for no ground truth."""
 
-    Attributes:
-        precision: Precision at each recall threshold, shape (T, R, K, A); -1 for a class
-            without ground truth in that area range.
-        recall: Largest recall, shape (T, K, A); -1 likewise.
-        category_ids: The K classes, in the order they were asked for.
-        summary: lvis-api's means, fractions, -1 for none: `AP`, `AP50`, `AP75`, `APs`,
-            `APm`, `APl`, `APr`, `APc`, `APf`, `AR`, `ARs`, `ARm`, `ARl`.
-    """
-
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    category_ids: tuple[int, ...]
+    precision: NDArray[np.float64]  # at each recall threshold, shape (T, R, K, A)
+    recall: NDArray[np.float64]  # the largest, shape (T, K, A)
+    category_ids: tuple[int, ...]  # the K classes, in the order they were asked for
+    # lvis-api's means, fractions: `AP`, `AP50`, `AP75`, `APs`, `APm`, `APl`, `APr`, `APc`, `APf`,
+    # `AR`, `ARs`, `ARm`, `ARl`.
     summary: Mapping[str, float]
 
 
-def lvis_ap(
-    truth: GroundTruth,
-    source: ResultsFile,
-    *,
-    iou_type: IouType,
-    cap: Cap | None = None,
-    progress: Progress = silent,
-) -> ApResult:
-    """Score detections as LVIS does.
-
-    A detection counts only in images that are labelled for its class: those with an
-    instance of it and those that list it in `neg_category_ids`. Where the class is in
-    `not_exhaustive_category_ids`, a detection that matches nothing is neither right nor
-    wrong. The cap on detections is per image, over all classes, and comes first.
-
-    Args:
-        truth: The ground truth.
-        source: The detections. May be empty: every class with ground truth then scores 0.
-        iou_type: `segm` compares masks, `bbox` boxes.
-        cap: How many detections take part; LVIS's 300 an image by default.
-        progress: Called with the number of classes done and of all classes.
-
-    Returns:
-        Precision, recall and their means.
-
-    Raises:
-        LstError: If a detection is unusable, see `gather_detections`.
-    """
-    detections = gather_detections(truth, source, iou_type, cap)
-    return average_precision(match_detections(truth, detections), progress=progress)
-
-
 def average_precision(matches: Matches, *, progress: Progress = silent) -> ApResult:
-    """Precision and recall of every class from what became of its detections.
+    """Score matched detections as LVIS does.
 
-    Args:
-        matches: See `match_detections`.
-        progress: Called with the number of classes done and of all classes.
+    A detection counts only in images that are labelled for its class: those with an instance of
+    it and those that list it in `neg_category_ids`. Where the class is in
+    `not_exhaustive_category_ids`, a detection that matches nothing is neither right nor wrong.
+    `progress` gets the number of classes done and of all classes.
     """
-    truth, detections = matches.truth, matches.detections
+    truth = matches.truth
     t, r, k, a = len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), len(truth.category_ids), 4
     precision, recall = np.full((t, r, k, a), -1.0), np.full((t, k, a), -1.0)
     instances = np.stack(
         [np.bincount(truth.category[~ignored], minlength=k) for ignored in matches.ignore]
     )  # (A, K)
-    begins = np.searchsorted(detections.category, np.arange(k + 1))
-    overlapping = np.searchsorted(matches.rows, begins)
-    for column in range(k):
-        if instances[:, column].any():
-            rows = slice(int(begins[column]), int(begins[column + 1]))
-            known = slice(int(overlapping[column]), int(overlapping[column + 1]))
+    for column, (rows, known) in enumerate(matches.by_class()):
+        areas_with_any = np.flatnonzero(instances[:, column]).tolist()
+        if areas_with_any:
             # Of equal scores the image with the lower id comes first, as in lvis-api.
-            order = np.argsort(-detections.scores[rows], kind="stable")
-            for area in range(a):
-                count = int(instances[area, column])
-                if count:
-                    precision[:, :, column, area], recall[:, column, area] = precision_recall_curve(
-                        *_right_and_wrong(matches, area, rows, known, order), count
-                    )
+            order = np.argsort(-matches.detections.scores[rows], kind="stable")
+            for area in areas_with_any:
+                precision[:, :, column, area], recall[:, column, area] = precision_recall_curve(
+                    *_right_and_wrong(matches, area, rows, known, order),
+                    int(instances[area, column]),
+                )
         progress("classes", column + 1, k)
     return ApResult(
         precision, recall, truth.category_ids, _summarize(precision, recall, truth.frequencies)
@@ -127,15 +82,12 @@ def _right_and_wrong(
 def precision_recall_curve(
     right: NDArray[np.bool_], wrong: NDArray[np.bool_], instances: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision at each recall threshold, and the largest recall.
+    """Precision at each recall threshold, shape (T, R), and the largest recall, shape (T,).
 
     Args:
         right: Whether each detection of a class is right, the best first, shape (T, D).
         wrong: Whether it is wrong; some are neither.
         instances: Annotations that count.
-
-    Returns:
-        Shapes (T, R) and (T,).
     """
     precision = np.zeros((len(right), len(RECALL_THRESHOLDS)))
     if not right.any():

@@ -11,6 +11,7 @@ T IoU thresholds, A area ranges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,40 +40,35 @@ _PAIRS_AT_ONCE = 100_000  # overlapping pairs; memory is T * A times as many num
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of every detection.
-
-    Attributes:
-        truth: The annotations.
-        detections: The detections.
-        rows: Detections that overlap an annotation of their class at the lowest threshold,
-            ascending, shape (H,); all others missed.
-        outcome: `MISSED`, `HIT` or `IGNORED`, shape (A, T, H).
-        annotation: What each of `rows` matched at the lowest threshold, all areas; -1 for nothing,
-            shape (H,).
-        excused: Whether a miss is not counted as wrong, since not every instance of its class is
-            outlined in its image, shape (D,).
-        ignore: Annotations that do not count, by area range, shape (A, M).
-    """
+    """What became of every detection."""
 
     truth: GroundTruth
     detections: Detections
+    # Detections that overlap an annotation of their class at the lowest threshold, ascending,
+    # shape (H,); all others missed.
     rows: Ints
-    outcome: NDArray[np.int8]
+    outcome: NDArray[np.int8]  # `MISSED`, `HIT` or `IGNORED`, shape (A, T, H)
+    # What each of `rows` matched at the lowest threshold, all areas; -1 for nothing, shape (H,).
     annotation: NDArray[np.int64]
+    # Whether a miss is not counted as wrong, since not every instance of its class is outlined in
+    # its image, shape (D,).
     excused: NDArray[np.bool_]
-    ignore: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]  # annotations that do not count, by area range, shape (A, M)
+
+    def by_class(self) -> Iterator[tuple[slice, slice]]:
+        """The detections of each class, and which of `rows` are among them."""
+        k = len(self.truth.category_ids)
+        begins = np.searchsorted(self.detections.category, np.arange(k + 1))
+        overlapping = np.searchsorted(self.rows, begins).tolist()
+        yield from zip(
+            map(slice, begins.tolist(), begins[1:].tolist()),
+            map(slice, overlapping, overlapping[1:]),
+            strict=False,
+        )
 
 
 def match_detections(truth: GroundTruth, detections: Detections) -> Matches:
-    """Match detections to annotations.
-
-    Args:
-        truth: The annotations, with masks if the detections have them.
-        detections: The detections, see `gather_detections`.
-
-    Returns:
-        What became of every detection.
-    """
+    """Match detections to annotations."""
     areas = truth.areas
     ignore = np.stack(
         [truth.ignore | (areas < low) | (areas > high) for low, high in AREA_RANGES]
@@ -119,8 +115,7 @@ def _blocks(
 def _round_in_pair(pair: NDArray[np.int64]) -> NDArray[np.int64]:
     """Place of each detection among those of its pair of image and class; pairs stand together."""
     begins = np.flatnonzero(np.diff(pair, prepend=pair[0] - 1))
-    lengths = np.diff(np.append(begins, len(pair)))
-    return np.arange(len(pair)) - np.repeat(begins, lengths)
+    return _places(np.diff(np.append(begins, len(pair))))
 
 
 def _match_block(
@@ -132,16 +127,16 @@ def _match_block(
     outcome: NDArray[np.int8],
     matched: NDArray[np.int64],
 ) -> None:
-    """Match the detections of some pairs, turn by turn.
+    """Match the detections of some pairs, turn by turn, into `outcome` and `matched`.
 
     Args:
-        starts: First edge of each detection, shape (H,).
+        starts: First overlap of each detection, shape (H,).
         turn: When each detection has its turn, shape (H,).
-        annotation: Annotation of each edge, shape (E,).
-        iou: Of each edge, ascending within a detection.
+        annotation: Of each overlap, shape (E,).
+        iou: Of each overlap, ascending within a detection.
         ignore: Shape (A, M).
-        outcome: Written, shape (A, T, H).
-        matched: Written, shape (H,).
+        outcome: Shape (A, T, H).
+        matched: Shape (H,).
     """
     known, local = np.unique(annotation, return_inverse=True)
     lengths = np.diff(np.append(starts, len(annotation)))

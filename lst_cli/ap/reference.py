@@ -1,8 +1,22 @@
-"""lvis-api itself, run on the same ground truth and detections: what our own numbers must equal."""
+"""lvis-api itself, run on the same ground truth and detections: what our own numbers must equal.
+
+`import lvis` (0.5.3) configures the root logger and needs matplotlib and OpenCV, which in
+turn needs libGL; its evaluation uses `np.float`, which numpy 1.24 removed. The three files
+that compute AP need none of it. They are loaded here as private modules, from the files as
+they are installed: neither `sys.modules["lvis"]` nor numpy nor any logger is touched.
+"""
 
 from __future__ import annotations
 
+import builtins
+import importlib.util
+import logging
+import types
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +25,12 @@ from numpy.typing import NDArray
 from lst_cli.ap.detections import Cap, IouType, rows_under_cap
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import ApResult
-from lst_cli.ap.lvis_package import LvisPackage, load_lvis
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.errors import LstError
 
 _FREQUENCIES = ["r", "c", "f", ""]
+_HINT = "install it: pip install 'lvis>=0.5.3'"
+_SUBMODULES = ("lvis", "results", "eval")  # each imports only those before it
 
 
 def reference_ap(
@@ -23,18 +38,8 @@ def reference_ap(
 ) -> ApResult:
     """Score detections with the installed `lvis` package, unchanged.
 
-    It takes minutes and gigabytes where `lvis_ap` takes seconds. Annotations are numbered from
-    1, since it takes an id of 0 for no match, and for masks it is not shown the boxes, by which it
-    would tell small from large.
-
-    Args:
-        truth: The ground truth.
-        source: The detections, at least one.
-        iou_type: `segm` compares masks, `bbox` boxes.
-        cap: How many detections take part; LVIS's 300 an image by default.
-
-    Returns:
-        What `LVISEval` computes.
+    It takes minutes and gigabytes. Annotations are numbered from 1, since it takes an id of 0 for
+    no match, and for masks it is not shown the boxes, by which it would tell small from large.
 
     Raises:
         LstError: If `lvis` is not installed, or there is no detection, which it cannot score.
@@ -80,8 +85,7 @@ def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -
         lists[name] = of_image
     if not truth.federated:
         for row, listed in enumerate(lists["negative"]):
-            keys = row * k + np.arange(k)
-            absent = truth.labelled_absent(keys)
+            absent = truth.labelled_absent(row * k + np.arange(k))
             listed += [truth.category_ids[column] for column in np.flatnonzero(absent).tolist()]
     images = [
         {
@@ -112,17 +116,10 @@ def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -
         for category_id, frequency in zip(truth.category_ids, truth.frequencies, strict=True)
     ]
     index = package.ground_truth.__new__(package.ground_truth)  # its constructor wants a file
-    index.logger = _Silent()
+    index.logger = types.SimpleNamespace(info=lambda *args: None)
     index.dataset = {"images": images, "annotations": annotations, "categories": categories}
     index._create_index()
     return index
-
-
-class _Silent:
-    """A logger nobody configured and nobody hears."""
-
-    def info(self, *args: object) -> None:
-        """Say nothing."""
 
 
 def _detections(source: ResultsFile, iou_type: IouType) -> list[dict[str, Any]]:
@@ -151,3 +148,78 @@ def _best_of_each_class(found: Sequence[dict[str, Any]], cap: Cap) -> list[dict[
     _, image = np.unique(column("image_id"), return_inverse=True)
     rows = rows_under_cap(cap, image, column("category_id"), column("score"))
     return [found[row] for row in rows.tolist()]
+
+
+@dataclass(frozen=True)
+class LvisPackage:
+    """The classes of lvis-api that compute AP."""
+
+    ground_truth: Any  # `LVIS`, an index of annotations
+    results: Any  # `LVISResults`, an index of detections
+    evaluation: Any  # `LVISEval`, the federated AP
+
+
+@lru_cache(maxsize=1)
+def load_lvis() -> LvisPackage:
+    """Load the AP code of the installed `lvis` package, once.
+
+    Raises:
+        LstError: If `lvis` or `pycocotools` is not installed or is not the package expected.
+    """
+    folder = _find_package()
+    modules: dict[str, types.ModuleType] = {}
+    for name in _SUBMODULES:
+        modules[f"lvis.{name}"] = _load_file(name, folder / f"{name}.py", modules)
+    vars(modules["lvis.eval"])["np"] = _numpy_with_float()
+    for module in modules.values():  # they warn of what is no fault
+        logging.getLogger(module.__name__).disabled = True
+    try:
+        return LvisPackage(
+            ground_truth=vars(modules["lvis.lvis"])["LVIS"],
+            results=vars(modules["lvis.results"])["LVISResults"],
+            evaluation=vars(modules["lvis.eval"])["LVISEval"],
+        )
+    except KeyError as error:
+        raise LstError(f"the lvis package in {folder} has no {error.args[0]}", _HINT) from None
+
+
+def _find_package() -> Path:
+    """Give the directory of the installed package, without importing it."""
+    spec: ModuleSpec | None = PathFinder.find_spec("lvis")
+    if spec is None:
+        try:  # an editable install is known to its own finder only
+            spec = importlib.util.find_spec("lvis")
+        except ValueError:  # a module without a spec stands in sys.modules
+            spec = None
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(location)
+        if all((folder / f"{name}.py").is_file() for name in _SUBMODULES):
+            return folder
+    raise LstError("the package `lvis`, which computes AP, is not installed", _HINT)
+
+
+def _load_file(name: str, path: Path, loaded: dict[str, types.ModuleType]) -> types.ModuleType:
+    """Run one file of the package as a private module that sees its siblings in `loaded`."""
+
+    def import_module(wanted: str, *args: Any, **keywords: Any) -> Any:
+        return loaded[wanted] if wanted in loaded else __import__(wanted, *args, **keywords)
+
+    spec = importlib.util.spec_from_file_location(f"{__name__}._{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # The files say `from lvis.lvis import LVIS`. A module's own `__builtins__` decides what
+    # `import` means in it, so the sibling can be handed over without registering it anywhere.
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_module}
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise LstError(f"cannot load {path}: {error}", _HINT) from error
+    return module
+
+
+def _numpy_with_float() -> types.ModuleType:
+    """Give a stand-in for numpy that still has the `float` numpy once had."""
+    numpy = types.ModuleType("numpy")
+    vars(numpy).update(vars(np), float=float)
+    return numpy

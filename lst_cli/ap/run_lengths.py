@@ -23,15 +23,9 @@ _LAST_DIGIT = ((_LETTERS & 0x1F) ^ 0x10).astype(np.int32) - 0x10  # its highest 
 def measure_masks(
     counts: Sequence[bytes], pixels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the area of each mask, and which of them are broken.
+    """The area of each mask, and the positions of broken ones.
 
-    Args:
-        counts: Compressed run lengths of D masks.
-        pixels: Pixels of the image of each, shape (D,).
-
-    Returns:
-        Areas in pixels, shape (D,), and the positions of masks whose runs are not numbers or do
-        not fill their image, ascending.
+    Those are masks whose runs are not numbers or do not fill the pixels of their image.
 
     Example:
         >>> areas, broken = measure_masks([b"622", b"62"], np.array([10, 10]))
@@ -87,7 +81,7 @@ def _measure(
 
 
 def decode_counts(counts: bytes) -> NDArray[np.int64]:
-    """Give the run lengths of one mask, background first.
+    """The run lengths of one mask, background first.
 
     Raises:
         ValueError: If they are not whole numbers of COCO's digits.
@@ -125,16 +119,13 @@ def _numbers(
 def _every_other(
     values: NDArray[np.int32], first: NDArray[np.int64], stops: NDArray[np.int64], parity: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Undo differences between numbers that are two apart.
+    """Sum and largest of every other run of each mask, a negative one counting as very large.
 
     Args:
-        values: Every other number of all masks.
+        values: Every other number of all masks: differences to the run before among them.
         first: Where each mask begins among them.
         stops: Behind each mask's last number, among all numbers.
         parity: Of the place of `values` among all numbers.
-
-    Returns:
-        Sum and largest of each mask's runs; a negative run counts as a very large one.
     """
     lengths = (stops + 1 - parity) // 2 - first
     sums, longest = np.zeros(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)

@@ -10,7 +10,7 @@ B resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,20 +28,13 @@ _ROWS: dict[Threshold, slice] = {  # of axis T: 0.50, 0.55, ... 0.95
     "AP50": slice(0, 1),
     "AP75": slice(5, 6),
 }
+_MEANS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR")
 
 
 def per_class_ap(
     precision: NDArray[np.float64], threshold: Threshold = "AP"
 ) -> NDArray[np.float64]:
-    """Give the AP of each class.
-
-    Args:
-        precision: Shape (T, R, K, A), -1 where a class has no ground truth.
-        threshold: Which IoU thresholds take part.
-
-    Returns:
-        AP, shape (K,); nan for a class without ground truth.
-    """
+    """AP of each class, shape (K,); nan for a class without ground truth."""
     entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
     entries = np.where(entries > -1, entries, np.nan)
     known = ~np.isnan(entries).all(axis=(0, 1))  # (K,)
@@ -51,30 +44,13 @@ def per_class_ap(
 
 
 def mean_ap(
-    precision: NDArray[np.float64],
-    rows: Iterable[int] | None = None,
-    threshold: Threshold = "AP",
+    precision: NDArray[np.float64], columns: Iterable[int], threshold: Threshold = "AP"
 ) -> float | None:
-    """Give the AP of a set of classes, as lvis-api would.
-
-    Args:
-        precision: Shape (T, R, K, A), -1 where a class has no ground truth.
-        rows: Positions on axis K; None for all.
-        threshold: Which IoU thresholds take part.
-
-    Returns:
-        The mean, or None if no class of the set has ground truth.
-    """
+    """AP of a set of classes, as lvis-api would; None if none of them has ground truth."""
     entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
-    if rows is not None:
-        entries = entries[:, :, np.fromiter(rows, dtype=np.intp)]
+    entries = entries[:, :, np.fromiter(columns, dtype=np.intp)]
     entries = entries[entries > -1]
     return float(entries.mean()) if entries.size else None
-
-
-def count_with_ground_truth(precision: NDArray[np.float64], rows: Sequence[int]) -> int:
-    """Count the classes of a set that AP rests on."""
-    return int((precision[:, :, list(rows), 0] > -1).any(axis=(0, 1)).sum())
 
 
 def bin_metrics(
@@ -83,82 +59,55 @@ def bin_metrics(
     bins: Sequence[Bin] = DEFAULT_BINS,
     resampled: NDArray[np.float64] | None = None,
 ) -> tuple[BinMetrics, ...]:
-    """Give AP by the number of training instances.
+    """AP by training instances, also of bins without classes.
 
     Args:
-        result: Arrays over the seen classes.
-        train_instances: Training instances of each of them.
+        result: Arrays over the classes.
+        train_instances: Training instances of each class.
         bins: Half-open ranges, which may overlap.
         resampled: AP of each class in each resample, shape (B, K), for the intervals.
-
-    Returns:
-        One record a bin, also for bins without classes.
     """
     records = []
     for each in bins:
-        rows = [
-            row
-            for row, category_id in enumerate(result.category_ids)
-            if each.contains(train_instances[category_id])
-        ]
+        columns = columns_in(each, result.category_ids, train_instances)
+        numbers = _numbers_of(result, columns)
         records.append(
             BinMetrics(
                 bin=each.name,
                 low=each.low,
                 high=each.high,
-                classes=len(rows),
-                with_ground_truth=count_with_ground_truth(result.precision, rows),
-                AP=mean_ap(result.precision, rows),
-                AP50=mean_ap(result.precision, rows, "AP50"),
-                AP75=mean_ap(result.precision, rows, "AP75"),
-                interval=_interval(resampled, rows, mean_ap(result.precision, rows)),
+                **numbers,
+                AP50=mean_ap(result.precision, columns, "AP50"),
+                AP75=mean_ap(result.precision, columns, "AP75"),
+                interval=_interval(resampled, columns, numbers["AP"]),
             )
         )
     return tuple(records)
 
 
-def group_metrics(result: ApResult, groups: Sequence[Sequence[int]]) -> tuple[GroupMetrics, ...]:
-    """Give AP by the phase that brought the classes.
-
-    Args:
-        result: Arrays over the seen classes.
-        groups: The category_ids of each phase seen so far, base first.
-
-    Returns:
-        One record a phase.
-    """
-    records = []
-    for phase, group in enumerate(groups):
-        rows = _rows(result, group)
-        records.append(
-            GroupMetrics(
-                phase=phase,
-                classes=len(rows),
-                with_ground_truth=count_with_ground_truth(result.precision, rows),
-                AP=mean_ap(result.precision, rows),
-            )
-        )
-    return tuple(records)
+def columns_in(
+    each: Bin, category_ids: Sequence[int], train_instances: Mapping[int, int]
+) -> list[int]:
+    """The columns of the classes in a bin; a class that is not named has no training instances."""
+    return [
+        column
+        for column, category_id in enumerate(category_ids)
+        if each.contains(train_instances.get(category_id, 0))
+    ]
 
 
-def old_new_all(
-    result: ApResult, groups: Sequence[Sequence[int]]
-) -> tuple[float | None, float | None, float | None]:
-    """Give AP of the old classes, of the new ones, and of both.
+def _numbers_of(result: ApResult, columns: Sequence[int]) -> dict[str, Any]:
+    known = (result.precision[:, :, list(columns), 0] > -1).any(axis=(0, 1))
+    return {
+        "classes": len(columns),
+        "with_ground_truth": int(known.sum()),
+        "AP": mean_ap(result.precision, columns),
+    }
 
-    Args:
-        result: Arrays over the seen classes.
-        groups: The category_ids of each phase seen so far, base first; the last is new.
 
-    Returns:
-        Old (None in phase 0, which has none), new, all.
-    """
-    old = [category_id for group in groups[:-1] for category_id in group]
-    return (
-        mean_ap(result.precision, _rows(result, old)),
-        mean_ap(result.precision, _rows(result, groups[-1])),
-        mean_ap(result.precision, _rows(result, [*old, *groups[-1]])),
-    )
+def _columns(result: ApResult, category_ids: Collection[int]) -> list[int]:
+    """The positions of classes on axis K, in the array's own order."""
+    return [column for column, one in enumerate(result.category_ids) if one in category_ids]
 
 
 def scores(
@@ -167,16 +116,25 @@ def scores(
     bins: Sequence[Bin] = DEFAULT_BINS,
     resampled: NDArray[np.float64] | None = None,
 ) -> Scores:
-    """Give the numbers of any detections.
+    """The numbers of any detections; without training instances there are no bins.
 
     Args:
         result: Arrays over the classes.
-        train_instances: Training instances of each class; None if they are not known, and there
-            are no bins.
+        train_instances: Training instances of each class.
         bins: Half-open ranges of training instances.
         resampled: AP of each class in each resample, shape (B, K), for the intervals.
     """
-    return Scores(**_common(result, train_instances, bins, resampled))
+    found = {name: result.summary[name] for name in _MEANS}
+    means = {name: None if value < 0 else value for name, value in found.items()}
+    class_ap = zip(result.category_ids, per_class_ap(result.precision).tolist(), strict=True)
+    return Scores(
+        **means,
+        interval=_interval(resampled, range(len(result.category_ids)), means["AP"]),
+        bins=(
+            () if train_instances is None else bin_metrics(result, train_instances, bins, resampled)
+        ),
+        per_class={one: ap for one, ap in class_ap if not np.isnan(ap)},
+    )
 
 
 def iou_metrics(
@@ -186,11 +144,11 @@ def iou_metrics(
     bins: Sequence[Bin] = DEFAULT_BINS,
     resampled: NDArray[np.float64] | None = None,
 ) -> IouMetrics:
-    """Give the numbers of a phase's model.
+    """The numbers of a phase's model.
 
     Args:
         result: Arrays over the seen classes, in any order.
-        groups: The category_ids of each phase seen so far, base first.
+        groups: The category_ids of each phase seen so far, base first; the last is new.
         train_instances: Training instances of each seen class.
         bins: Half-open ranges of training instances.
         resampled: AP of each class in each resample, shape (B, K), for the intervals.
@@ -198,59 +156,23 @@ def iou_metrics(
     Raises:
         ValueError: If `result` is not over exactly the classes of `groups`.
     """
-    seen = sorted(category_id for group in groups for category_id in group)
-    if sorted(result.category_ids) != seen:
+    old = {category_id for group in groups[:-1] for category_id in group}
+    if sorted(result.category_ids) != sorted([*old, *groups[-1]]):
         raise ValueError("the AP arrays are not over the classes of the groups")
-    old, new, both = old_new_all(result, groups)
+    by_phase = [_numbers_of(result, _columns(result, frozenset(group))) for group in groups]
     return IouMetrics(
-        **_common(result, train_instances, bins, resampled),
-        old=old,
-        new=new,
-        all=both,
-        groups=group_metrics(result, groups),
+        **dict(scores(result, train_instances, bins, resampled)),
+        old=mean_ap(result.precision, _columns(result, old)),
+        new=by_phase[-1]["AP"],
+        all=mean_ap(result.precision, range(len(result.category_ids))),
+        groups=tuple(GroupMetrics(phase=phase, **one) for phase, one in enumerate(by_phase)),
     )
 
 
-def _common(
-    result: ApResult,
-    train_instances: Mapping[int, int] | None,
-    bins: Sequence[Bin],
-    resampled: NDArray[np.float64] | None,
-) -> dict[str, Any]:
-    """The fields of `Scores`."""
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR")
-    return {
-        **{name: _stated(result, name) for name in names},
-        "interval": _interval(resampled, range(len(result.category_ids)), _stated(result, "AP")),
-        "bins": (
-            () if train_instances is None else bin_metrics(result, train_instances, bins, resampled)
-        ),
-        "per_class": {
-            category_id: float(ap)
-            for category_id, ap in zip(
-                result.category_ids, per_class_ap(result.precision), strict=True
-            )
-            if not np.isnan(ap)
-        },
-    }
-
-
 def _interval(
-    resampled: NDArray[np.float64] | None, rows: Iterable[int], ap: float | None
+    resampled: NDArray[np.float64] | None, columns: Iterable[int], ap: float | None
 ) -> tuple[float, float] | None:
-    if resampled is None or not tells(values := mean_over(resampled, rows)):
+    if resampled is None or not tells(values := mean_over(resampled, columns)):
         return None
     found = interval(values, ap)
     return None if found is None else (max(found[0], 0.0), min(found[1], 1.0))
-
-
-def _rows(result: ApResult, category_ids: Sequence[int]) -> list[int]:
-    """Give the positions of classes on axis K, in the array's own order."""
-    wanted = frozenset(category_ids)
-    return [row for row, category_id in enumerate(result.category_ids) if category_id in wanted]
-
-
-def _stated(result: ApResult, name: str) -> float | None:
-    """Give one of lvis-api's means, None where it says -1."""
-    value = result.summary[name]
-    return None if value < 0 else value

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
-from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
+from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import iou_metrics
-from lst_cli.ap.truth_notes import truth_notes
 from lst_cli.evaluate.measure import IOU_TYPES, ErrorBins, Measured, measure
 from lst_cli.evaluate.resumable import (
     Detections,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lst_cli.ap.detections import IouType
 from lst_cli.ap.errors import ErrorAnalysis
-from lst_cli.ap.lvis_package import load_lvis
 from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.reference import load_lvis
 from lst_cli.evaluate.errors import write_errors
 from lst_cli.evaluate.evaluate import (
     OpenDetector,

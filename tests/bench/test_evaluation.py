@@ -55,7 +55,7 @@ def print_ap(summary, precision, category_ids):
 """
 LVIS_API = f"""
 import json, sys
-from lst_cli.ap.lvis_package import load_lvis
+from lst_cli.ap.reference import load_lvis
 {PRINT_AP}
 annotations, detections, iou_type = sys.argv[1:]
 lvis = load_lvis()

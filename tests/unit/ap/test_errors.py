@@ -16,7 +16,7 @@ from lst_cli.ap.errors import (
     ErrorAnalysis,
     Kind,
     analyse_errors,
-    mended_class_ap,
+    fixed_class_ap,
     name_errors,
 )
 from lst_cli.ap.ground_truth import build_ground_truth
@@ -332,13 +332,13 @@ def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
     matches = run(found)
     errors = name_errors(matches)
     ap50 = per_class_ap(average_precision(matches).precision, "AP50")
-    np.testing.assert_array_equal(mended_class_ap(matches, errors, None), ap50)
+    np.testing.assert_array_equal(fixed_class_ap(matches, errors, None), ap50)
     hits = matches.rows[matches.outcome[0, 0] == HIT]
     assert not set(hits.tolist()) & set(errors.rows.tolist())
     assert not matches.excused[errors.rows].any()
     assert {0, 1, 2, 3} <= set(errors.kind.tolist()) <= {0, 1, 2, 3, 4}  # missed is no detection
     for kind in KINDS:
-        assert np.nanmin(mended_class_ap(matches, errors, kind) - ap50) >= 0
+        assert np.nanmin(fixed_class_ap(matches, errors, kind) - ap50) >= 0
     # Without the detections of a kind, lvis-api's own AP is that of the oracle.
     records = [by_score[score] for score in matches.detections.scores.tolist()]
     kinds: tuple[Kind, ...] = ("duplicate", "both", "background")
@@ -346,4 +346,4 @@ def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
         gone = set(errors.rows[errors.kind == KINDS.index(kind)].tolist())
         left = [record for row, record in enumerate(records) if row not in gone]
         mended = per_class_ap(average_precision(run(left)).precision, "AP50")
-        np.testing.assert_array_equal(mended_class_ap(matches, errors, kind), mended)
+        np.testing.assert_array_equal(fixed_class_ap(matches, errors, kind), mended)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lst_cli.annotations.read import read_dataset
-from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, contains
-from lst_cli.ap.truth_notes import truth_notes
+from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, contains, truth_notes
 from lst_cli.errors import LstError
 
 Build = Callable[..., GroundTruth]

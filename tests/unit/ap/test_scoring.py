@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Callable
@@ -10,23 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 
 from lst_cli.ap.lvis_ap import ApResult
-from lst_cli.ap.scoring import (
-    bin_metrics,
-    count_with_ground_truth,
-    group_metrics,
-    iou_metrics,
-    mean_ap,
-    old_new_all,
-    per_class_ap,
-    scores,
-)
+from lst_cli.ap.metrics import FileMetrics, Metrics, forgetting
+from lst_cli.ap.scoring import bin_metrics, iou_metrics, mean_ap, per_class_ap, scores
 from lst_cli.phases.bins import parse_bins
 
 NONE = -1.0
 INSTANCES = {40: 1000, 10: 999, 30: 10, 20: 9, 50: 1}
 GROUPS = [[40, 10], [30], [20, 50]]
+EVERY = range(5)
 
 
 def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
@@ -35,7 +30,7 @@ def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
         np.array(class_ap)[None, None, :, None], (10, 101, len(class_ap), 4)
     ).copy()
     precision[5] = np.where(precision[5] > -1, precision[5] / 2, -1)
-    mean = mean_ap(precision)
+    mean = mean_ap(precision, range(len(class_ap)))
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"]
     summary = dict.fromkeys(names, -1.0) | {"AP": -1.0 if mean is None else mean, "AR": 0.25}
     return ApResult(precision, precision[:, 0], tuple(category_ids), summary)
@@ -56,15 +51,14 @@ def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds() -> None:
 def test_only_the_range_of_all_areas_counts() -> None:
     precision = ALL.precision.copy()
     precision[..., 1:] = 1.0
-    assert mean_ap(precision) == mean_ap(ALL.precision)
-    assert count_with_ground_truth(precision, [0, 1]) == 1
+    assert mean_ap(precision, EVERY) == mean_ap(ALL.precision, EVERY)
 
 
 def test_mean_ap_leaves_out_classes_without_ground_truth() -> None:
     assert mean_ap(ALL.precision, [0, 1, 2], "AP50") == pytest.approx(0.6)
     assert mean_ap(ALL.precision, [1]) is None
     assert mean_ap(ALL.precision, []) is None
-    assert mean_ap(ALL.precision, threshold="AP75") == pytest.approx(0.1875)
+    assert mean_ap(ALL.precision, EVERY, "AP75") == pytest.approx(0.1875)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -72,9 +66,9 @@ def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
     draw: types.SimpleNamespace, score: Callable[..., ApResult], seed: int
 ) -> None:
     result = score(*draw.federated_set(seed), "segm")
-    assert mean_ap(result.precision) == result.summary["AP"]
-    assert mean_ap(result.precision, threshold="AP50") == result.summary["AP50"]
-    assert mean_ap(result.precision, threshold="AP75") == result.summary["AP75"]
+    assert mean_ap(result.precision, range(9)) == result.summary["AP"]
+    assert mean_ap(result.precision, range(9), "AP50") == result.summary["AP50"]
+    assert mean_ap(result.precision, range(9), "AP75") == result.summary["AP75"]
     assert mean_ap(result.precision, [0, 1]) == result.summary["APf"]
 
 
@@ -111,7 +105,7 @@ def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
     bins = bin_metrics(result, counts, parse_bins("=1,2-9,10-19,>=20"))
     assert sum(each.classes for each in bins) == 12
     assert sum(each.with_ground_truth for each in bins) == known.sum()
-    overall = mean_ap(result.precision)
+    overall = mean_ap(result.precision, range(12))
     if overall is None:
         assert not known.any()
         return
@@ -120,19 +114,24 @@ def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
 
 
 def test_groups_are_the_classes_each_phase_brought() -> None:
-    groups = group_metrics(ALL, GROUPS)
+    groups = iou_metrics(ALL, GROUPS, INSTANCES).groups
     assert [each.phase for each in groups] == [0, 1, 2]
     assert [each.classes for each in groups] == [2, 1, 2]
     assert [each.with_ground_truth for each in groups] == [1, 1, 2]
     assert [each.AP for each in groups] == pytest.approx([0.76, 0.38, 0.1425])
 
 
-def test_old_new_and_all() -> None:
-    assert old_new_all(ALL, GROUPS) == pytest.approx((0.57, 0.1425, 0.35625))
-    assert old_new_all(ALL, [[40, 10, 30, 20, 50]]) == (None, mean_ap(ALL.precision), 0.35625)
-    assert old_new_all(ALL, [[40, 20, 30], [10]]) == pytest.approx(
-        (0.76 * 1.4 / 2.4, None, 0.44333), abs=1e-3
-    )
+@pytest.mark.parametrize(
+    ("groups", "old", "new"),
+    [
+        (GROUPS, 0.57, 0.1425),
+        ([[40, 10, 30, 20, 50]], None, 0.35625),
+        ([[40, 20, 30, 50], [10]], 0.35625, None),
+    ],
+)
+def test_old_new_and_all(groups: list[list[int]], old: float | None, new: float | None) -> None:
+    found = iou_metrics(ALL, groups, INSTANCES)
+    assert (found.old, found.new, found.all) == pytest.approx((old, new, 0.35625))
 
 
 def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug() -> None:
@@ -182,3 +181,123 @@ def test_intervals_end_at_nothing_and_at_everything() -> None:
     low, high = (result_of([ap], [1]) for ap in (0.01, 0.99))
     assert scores(low, resampled=resampled[:, :1]).interval == (0.0, pytest.approx(0.7935))
     assert scores(high, resampled=resampled[:, 1:]).interval == (pytest.approx(0.1565), 1.0)
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def metrics_of(class_ap: list[float], category_ids: list[int], phase: int) -> Metrics:
+    numbers = iou_metrics(result_of(class_ap, category_ids), GROUPS[: phase + 1], INSTANCES)
+    return Metrics(
+        phase=phase,
+        images=7,
+        detections=70,
+        seconds=1.5,
+        federated=True,
+        segm=numbers,
+        bbox=numbers,
+    )
+
+
+def test_the_record_has_the_documented_fields_and_reads_back_from_json() -> None:
+    metrics = metrics_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50], 2)
+    plain = json.loads(metrics.model_dump_json())
+    assert set(plain) >= {
+        "format", "phase", "images", "detections", "seconds", "federated", "fixed_ap",
+        "segm", "bbox",
+    }  # fmt: skip
+    assert set(plain["segm"]) == {
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "interval",
+        "old", "new", "all", "bins", "groups", "per_class",
+    }  # fmt: skip
+    assert plain["format"] == 1
+    assert plain["fixed_ap"] is False
+    assert plain["segm"]["APs"] is None
+    assert plain["segm"]["AR"] == 0.25
+    assert plain["segm"]["all"] == plain["segm"]["AP"]
+    assert list(plain["segm"]["per_class"]) == ["40", "30", "20", "50"]
+    assert plain["bbox"]["per_class"]["30"] == pytest.approx(0.38)
+    assert plain["segm"]["bins"][5]["high"] is None
+    assert Metrics.model_validate_json(json.dumps(plain)) == metrics
+    assert json.dumps(metrics.model_dump(mode="json")) == json.dumps(plain)
+
+
+def test_metrics_from_before_there_were_intervals_are_read() -> None:
+    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
+    for name in set(plain) - {
+        "format", "phase", "images", "detections", "seconds", "federated", "segm", "bbox"
+    }:  # fmt: skip
+        del plain[name]
+    for numbers in (plain["segm"], plain["bbox"]):
+        del numbers["interval"]
+        for each in numbers["bins"]:
+            del each["interval"]
+    assert Metrics.model_validate(plain) == metrics_of([0.8, 0.5], [40, 10], 0)
+
+
+def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refused() -> None:
+    metrics = metrics_of([0.8, 0.5], [40, 10], 0)
+    plain = metrics.model_dump(mode="json")
+    made = {"model_sha256": "0", "correction of scores": None}
+    older = Metrics.model_validate(plain | {"calibration": None, "made_with": made})
+    assert older == metrics.model_copy(update={"made_with": {"model_sha256": "0"}})
+    for calibration in (0.3, {"way": "phases", "strength": 0.0}):
+        with pytest.raises(ValidationError, match="its scores were calibrated"):
+            Metrics.model_validate(plain | {"calibration": calibration})
+
+
+def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -> None:
+    numbers = scores(result_of([0.8, 0.5], [40, 10]), INSTANCES)
+    metrics = FileMetrics(
+        images=7, detections=0, seconds=0, federated=False, fixed_ap=True, segm=None, bbox=numbers
+    )
+    plain = json.loads(metrics.model_dump_json())
+    assert plain["segm"] is None
+    assert plain["fixed_ap"] is True
+    assert "phase" not in plain
+    assert set(plain["bbox"]) == {
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "interval",
+        "bins", "per_class",
+    }  # fmt: skip
+    assert FileMetrics.model_validate_json(json.dumps(plain)) == metrics
+
+
+def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused() -> None:
+    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
+    for change in (
+        {"extra": 1},
+        {"phase": -1},
+        {"format": 2},
+        {"segm": plain["segm"] | {"AP": 76}},
+    ):
+        with pytest.raises(ValidationError):
+            Metrics.model_validate(plain | change)
+    with pytest.raises(ValidationError):
+        Metrics.model_validate(plain).phase = 3  # type: ignore[misc]
+
+
+def test_the_base_phase_has_no_old_classes_and_one_group() -> None:
+    metrics = metrics_of([0.8, 0.5], [40, 10], 0)
+    assert metrics.segm.old is None
+    assert metrics.segm.new == metrics.segm.all == metrics.segm.AP
+    assert len(metrics.segm.groups) == 1
+
+
+def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned() -> None:
+    base = metrics_of([0.8, 0.6], [40, 10], 0)
+    first = metrics_of([0.7, 0.5, 0.4], [40, 10, 30], 1)
+    second = metrics_of([0.6, 0.2, 0.5, NONE, NONE], [40, 10, 30, 20, 50], 2)
+    lost = forgetting([second, base, first])
+    assert list(lost) == [0, 1]
+    assert list(lost.values()) == pytest.approx([0.3 * 0.95, -0.1 * 0.95])
+    assert forgetting([base, first], "bbox") == {0: pytest.approx(0.1 * 0.95)}
+    assert list(forgetting([base, second])) == [0]  # phase 1 was not evaluated
+    assert forgetting([base]) == {}
+    assert forgetting([]) == {}
+
+
+def test_classes_without_ground_truth_forget_nothing() -> None:
+    base = metrics_of([NONE, NONE], [40, 10], 0)
+    first = metrics_of([NONE, NONE, 0.4], [40, 10, 30], 1)
+    assert base.segm.AP is None
+    assert forgetting([base, first]) == {}

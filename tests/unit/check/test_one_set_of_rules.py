@@ -13,8 +13,7 @@ import pytest
 
 from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
 from lst_cli.annotations.segmentations import draw_mask, examine
-from lst_cli.ap.ground_truth import build_ground_truth
-from lst_cli.ap.truth_notes import truth_notes
+from lst_cli.ap.ground_truth import build_ground_truth, truth_notes
 from lst_cli.check.check import check
 from lst_cli.check.fields import usable_instances
 from lst_cli.errors import LstError
