@@ -15,7 +15,7 @@ from lst_cli.annotations.problems import Problem
 from lst_cli.annotations.read import Dataset, Images, read_dataset
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.images import find_missing
-from lst_cli.check.unusable import leave_out_unusable
+from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.decode import ImageFinder
 from lst_cli.phases.labels import NO_LABEL, LabelMap

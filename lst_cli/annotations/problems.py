@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -32,6 +32,19 @@ class Problem:
     examples: tuple[str, ...] = ()  # at most `EXAMPLES`
     hint: str | None = None  # how to fix it, if one thing does
     where: str = ""  # the file or files it was found in
+
+    @classmethod
+    def of(
+        cls,
+        severity: Severity,
+        kind: str,
+        message: str,
+        records: Collection[Any],
+        name: Callable[[Any], str],
+        hint: str | None = None,
+    ) -> Problem:
+        """A problem of some records; `name` says which one a record is."""
+        return cls(severity, kind, message, len(records), examples(map(name, records)), hint)
 
     @property
     def sentence(self) -> str:

@@ -22,8 +22,8 @@ from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset, Layout, huge_images, iter_segmentations
 from lst_cli.annotations.segmentations import FAULTS, MOST_PIXELS, USABLE, Rle, draw_mask, examine
 from lst_cli.check.boxes import check_box_layout, check_boxes_of_masks
+from lst_cli.check.masks import tell_skipped
 from lst_cli.check.objects import count_surplus, find_unmatchable, tell_unmatchable
-from lst_cli.check.unusable import tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.progress import Progress, silent

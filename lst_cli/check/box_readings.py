@@ -1,8 +1,4 @@
-"""Which other meaning four numbers of a box may have: corners, shares of the image, and so on.
-
-Edges are left, top, right and bottom in pixels, shape (n, 4); sizes are width and height of the
-image of each box, shape (n, 2).
-"""
+"""Which other meaning four numbers of a box may have: corners, shares of the image, and so on."""
 
 from __future__ import annotations
 
@@ -16,112 +12,86 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_UNITS: tuple[tuple[str, float, float], ...] = (  # name, whole image, half a step of rounding
-    ("", 0.0, 0.0),
-    ("in shares of the image (0 to 1)", 1.0, 0.005),
-    ("in percent of the image", 100.0, 0.5),
-    ("in thousandths of the image", 1000.0, 0.5),
-)
-# Columns of the box that hold left, top, and then right and bottom or width and height.
-_LAYOUTS: tuple[tuple[str, tuple[int, int, int, int], str], ...] = (
-    ("", (0, 1, 2, 3), "size"),
-    ("as corners (left, top, right, bottom)", (0, 1, 2, 3), "corner"),
-    ("with the centre first (centre x, centre y, width, height)", (0, 1, 2, 3), "centre"),
-    ("with rows first (top, left, height, width)", (1, 0, 3, 2), "size"),
-    ("as corners, rows first (top, left, bottom, right)", (1, 0, 3, 2), "corner"),
-    (
-        "with the centre first, rows first (centre y, centre x, height, width)",
-        (1, 0, 3, 2),
-        "centre",
-    ),
-    ("as left, right, top, bottom", (0, 2, 1, 3), "corner"),
-    ("with width and height exchanged", (0, 1, 3, 2), "size"),
-)
-
 
 @dataclass(frozen=True)
 class Reading:
-    """A meaning that a box may have.
+    """A meaning that the four numbers of a box may have, in an image of width w and height h."""
 
-    Attributes:
-        name: To follow "boxes" in a sentence.
-        edges: The edges that boxes in images of some sizes have if they mean this.
-        rounding: Share of the image's sides by which rounding may move an edge.
-        either: Whether right boxes beside masks of this meaning look the same.
-        of_masks: Whether masks have the meaning, and `edges` is to read their extents.
-    """
+    name: str  # to follow "boxes" in a sentence
+    layout: Callable[..., tuple[Any, Any, Any, Any]]  # left, top, right, bottom of a, b, c, d, w, h
+    whole: float = 0  # a side of the image in these numbers; 0 for pixels
+    rounding: float = 0  # share of the image's sides by which rounding may move an edge
+    either: bool = False  # whether right boxes beside masks of this meaning look the same
+    of_masks: bool = False  # whether masks have the meaning, and their extents are to be read
 
-    name: str
-    edges: Callable[[FloatArray, FloatArray], FloatArray]
-    rounding: float = 0.0
-    either: bool = False
-    of_masks: bool = False
+    def edges(self, boxes: FloatArray, sizes: FloatArray) -> FloatArray:
+        """Left, top, right and bottom in pixels, shape (n, 4), of boxes that mean this."""
+        edges: FloatArray = np.stack(self.layout(*boxes.T, *sizes.T), axis=1)
+        return edges * np.tile(sizes / self.whole, 2) if self.whole else edges
 
 
-def edges_of(boxes: FloatArray) -> FloatArray:
-    """Edges of boxes as they should be: left, top, width, height."""
-    return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
-
-
-def _reading(
-    columns: tuple[int, ...],
-    ends: str,
-    whole: float,
-    name: str,
-    step: float,
-    of_masks: bool = False,
-) -> Reading:
-    def edges(boxes: FloatArray, sizes: FloatArray) -> FloatArray:
-        first, second = boxes[:, columns[:2]], boxes[:, columns[2:]]
-        if ends == "size":
-            second = first + second
-        elif ends == "centre":
-            first, second = first - second / 2, first + second / 2
-        found = np.concatenate((first, second), axis=1)
-        return found * np.tile(sizes / whole, 2) if whole else found
-
-    rows_first = (columns, ends, whole) == ((1, 0, 3, 2), "size", 0.0)
-    return Reading(name, edges, step / whole if whole else 0.0, rows_first, of_masks)
-
-
-def _moved(name: str, move: Callable[[Any, Any, Any, Any], tuple[Any, Any]]) -> Reading:
-    """A reading of pixel boxes, each point (x, y) of which lies elsewhere in its image."""
-
-    def edges(boxes: FloatArray, sizes: FloatArray) -> FloatArray:
-        ends, (w, h) = edges_of(boxes), sizes.T
-        x0, y0 = move(ends[:, 0], ends[:, 1], w, h)
-        x1, y1 = move(ends[:, 2], ends[:, 3], w, h)
-        low, high = np.sort(((x0, x1), (y0, y1)), axis=1).swapaxes(0, 1)
-        edges: FloatArray = np.concatenate((low, high)).T
-        return edges
-
-    return Reading(name, edges, either=True)
-
-
+_UNITS: tuple[tuple[str, float, float], ...] = (
+    ("", 0, 0),
+    ("in shares of the image (0 to 1)", 1, 0.005),
+    ("in percent of the image", 100, 0.005),
+    ("in thousandths of the image", 1000, 0.0005),
+)
+_LAYOUTS: dict[str, Callable[..., tuple[Any, Any, Any, Any]]] = {
+    "": lambda a, b, c, d, *_: (a, b, a + c, b + d),
+    "as corners (left, top, right, bottom)": lambda a, b, c, d, *_: (a, b, c, d),
+    "with the centre first (centre x, centre y, width, height)": lambda a, b, c, d, *_: (
+        (a - c / 2, b - d / 2, a + c / 2, b + d / 2)
+    ),
+    "with rows first (top, left, height, width)": lambda a, b, c, d, *_: (b, a, b + d, a + c),
+    "as corners, rows first (top, left, bottom, right)": lambda a, b, c, d, *_: (b, a, d, c),
+    "with the centre first, rows first (centre y, centre x, height, width)": (
+        lambda a, b, c, d, *_: (b - d / 2, a - c / 2, b + d / 2, a + c / 2)
+    ),
+    "as left, right, top, bottom": lambda a, b, c, d, *_: (a, c, b, d),
+    "with width and height exchanged": lambda a, b, c, d, *_: (a, b, a + d, b + c),
+}
+_MASK_LAYOUTS: dict[str, Callable[..., tuple[Any, Any, Any, Any]]] = {
+    "": lambda a, b, c, d, *_: (a, b, c, d),
+    ", with rows first (y before x)": lambda a, b, c, d, *_: (b, a, d, c),
+}
 _QUARTER = "of images turned by 90 degrees (an EXIF orientation was not applied)"
+_MOVED: tuple[tuple[str, Callable[..., tuple[Any, Any, Any, Any]]], ...] = (
+    (
+        "measured from the bottom of the image",
+        lambda a, b, c, d, w, h: (a, h - (b + d), a + c, h - b),
+    ),
+    ("of mirrored images", lambda a, b, c, d, w, h: (w - (a + c), b, w - a, b + d)),
+    (
+        "of images turned by 180 degrees",
+        lambda a, b, c, d, w, h: (w - (a + c), h - (b + d), w - a, h - b),
+    ),
+    # The boxes are those of the turned image, scaled to the other's size or not.
+    (
+        _QUARTER,
+        lambda a, b, c, d, w, h: (b * w / h, h - (a + c) * h / w, (b + d) * w / h, h - a * h / w),
+    ),
+    (
+        _QUARTER,
+        lambda a, b, c, d, w, h: (w - (b + d) * w / h, a * h / w, w - b * w / h, (a + c) * h / w),
+    ),
+    (_QUARTER, lambda a, b, c, d, w, h: (b, w - (a + c), b + d, w - a)),
+    (_QUARTER, lambda a, b, c, d, w, h: (h - (b + d), a, h - b, a + c)),
+)
 
 _LAYOUT_READINGS = tuple(
-    _reading(columns, ends, whole, name, step)
-    for (unit, whole, step), (layout, columns, ends) in product(_UNITS, _LAYOUTS)
-    if (name := ", ".join(word for word in (unit, layout) if word))
+    Reading(name, layout, whole, rounding, either=name.startswith("with rows first"))
+    for (unit, whole, rounding), (words, layout) in product(_UNITS, _LAYOUTS.items())
+    if (name := ", ".join(filter(None, (unit, words))))
 )
-PIXEL_LAYOUTS = tuple(reading for reading in _LAYOUT_READINGS if not reading.rounding)
+PIXEL_LAYOUTS = tuple(reading for reading in _LAYOUT_READINGS if not reading.whole)
 """What boxes in pixels may be; in other units all would lie inside their images."""
 
-_MOVED = (
-    _moved("measured from the bottom of the image", lambda x, y, w, h: (x, h - y)),
-    _moved("of mirrored images", lambda x, y, w, h: (w - x, y)),
-    _moved("of images turned by 180 degrees", lambda x, y, w, h: (w - x, h - y)),
-    _moved(_QUARTER, lambda x, y, w, h: (y * w / h, h - x * h / w)),
-    _moved(_QUARTER, lambda x, y, w, h: (w - y * w / h, x * h / w)),
-    _moved(_QUARTER, lambda x, y, w, h: (y, w - x)),
-    _moved(_QUARTER, lambda x, y, w, h: (h - y, x)),
+READINGS = (
+    *_LAYOUT_READINGS,
+    *(
+        Reading(unit + words, layout, whole, rounding, of_masks=True)
+        for (unit, whole, rounding), (words, layout) in product(_UNITS[1:], _MASK_LAYOUTS.items())
+    ),
+    *(Reading(name, layout, either=True) for name, layout in _MOVED),
 )
-_MASKS = tuple(
-    _reading(columns, "corner", whole, unit + rows, step, of_masks=True)
-    for (unit, whole, step), (rows, columns) in product(
-        _UNITS[1:], (("", (0, 1, 2, 3)), (", with rows first (y before x)", (1, 0, 3, 2)))
-    )
-)
-READINGS = (*_LAYOUT_READINGS, *_MASKS, *_MOVED)
 """What boxes and masks that do not agree may be, the likeliest first."""

@@ -2,6 +2,7 @@
 
 Boxes are left, top, width and height in pixels, as they should be, shape (n, 4). An extent is
 what a mask reaches: left, top, right and bottom, shape (n, 4), NaN where it is not known.
+Sizes are width and height of each box's image, shape (n, 2).
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.problems import Problem, Severity, count_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading, edges_of
+from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 NameRow = Callable[[int], str]
+"""Names a box by its row, for examples."""
 
 WRONG_BOXES = frozenset(("box-not-of-mask", "box-layout"))
 """Kinds of error that explain others: boxes that mean something else reach out of their images."""
@@ -32,31 +34,29 @@ _FEWEST = 3  # wrong boxes that name a reading
 _MOST = 0.5  # share of the boxes of a file that makes it useless
 _FEW, _RARE = 10, 0.05  # boxes, and their share, that name a reading that fits no majority
 _MANY = 0.2  # share of boxes that may reach out before other readings are tried
-_BLOCK = 100_000  # boxes looked at together
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
-_HINT = "compute each box from its mask: left, top, width and height in pixels"
 
 
-class _Pairs(NamedTuple):
-    """Boxes and what their masks reach, row by row, see `check_boxes_of_masks`."""
+@dataclass(frozen=True)
+class _Pairs:
+    """Boxes and what their masks reach, row by row."""
 
     boxes: FloatArray
     extents: FloatArray
     sizes: FloatArray
-    images: IntArray
+    images: IntArray  # which image each lies in
+
+    @property
+    def edges(self) -> FloatArray:
+        return _edges(self.boxes)
 
     def at(self, rows: IntArray | BoolArray) -> _Pairs:
         return _Pairs(self.boxes[rows], self.extents[rows], self.sizes[rows], self.images[rows])
 
 
 def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
-    """Check the boxes of a file, crowds left out, against its masks and its images.
-
-    Args:
-        dataset: The file.
-        extents: Of its masks, a row for each annotation.
-    """
+    """Check the boxes of a file, crowds left out, against its masks and its images."""
     instances, images = dataset.instances, dataset.images
     rows = np.flatnonzero(~instances.crowd)
     image = instances.image_index[rows]
@@ -81,54 +81,55 @@ def check_boxes_of_masks(
     images: IntArray,
     name_row: NameRow,
 ) -> list[Problem]:
-    """Compare every box with what its mask reaches.
-
-    Args:
-        boxes: The boxes.
-        extents: Of the masks; those that are not finite are passed over.
-        sizes: Width and height of each box's image, shape (n, 2).
-        images: Which image each box lies in, shape (n,).
-        name_row: Names a box by its row, for examples.
+    """Compare every box, in one of the images by number, with what its mask reaches, if known.
 
     Returns:
         Nothing if all agree. An error if most boxes of the file are wrong, in a way that is
         recognised or beyond half of their overlap; otherwise a warning.
     """
+
+    def name(row: int) -> str:
+        left, top, right, bottom = extents[row].round(2).tolist()
+        mask = [left, top, round(right - left, 2), round(bottom - top, 2)]
+        return f"{name_row(row)}, its mask: {mask}"
+
     known = np.flatnonzero(np.isfinite(np.concatenate((extents, boxes), axis=1)).all(axis=1))
     pairs = _Pairs(boxes, extents, sizes, images).at(known)
-    differs = ~_near(edges_of(pairs.boxes), pairs.extents, pairs.sizes, _EXACT)
-    wrong, count = known[differs], int(differs.sum())
+    differs = ~_near(pairs.edges, pairs.extents, pairs.sizes, _EXACT)
+    wrong, count = known[differs].tolist(), int(differs.sum())
     if not count:
-        return _check_one_pixel(boxes, extents, known, name_row)
+        return _check_one_pixel(pairs, known, name)
     pairs = pairs.at(differs)
     padded = _is_padded(pairs)
     padded &= padded.mean() >= _MOST
     looks: Counter[str] = Counter()
     if count >= _FEWEST:
-        for name, fits in _recognise(pairs.at(~padded)):
-            looks[name] += fits
-    apart = int((_overlap(edges_of(pairs.boxes), pairs.extents) < 0.5)[~padded].sum())
+        for look, fits in _recognise(pairs.at(~padded)):
+            looks[look] += fits
+    apart = int((_overlap(pairs.edges, pairs.extents) < 0.5)[~padded].sum())
     useless = max(looks.total(), apart) >= _MOST * len(known)
     if count >= _FEWEST and padded.any():
         looks["boxes larger than the mask on every side"] = int(padded.sum())
-    says = "differ from the extent of their masks"
-    if count == 1:
-        says = "differs from the extent of its mask"
     what = ""
     if looks.total() == count and len(looks) == 1:
         what = f": they look like {next(iter(looks))}"
     elif looks:
-        what = ": " + "; ".join(f"{many:,} look like {name}" for name, many in looks.most_common())
+        what = ": " + "; ".join(f"{many:,} look like {look}" for look, many in looks.most_common())
     elif count >= _FEWEST:
         what = ": in no way that is recognised"
+    says = (
+        "differs from the extent of its mask"
+        if count == 1
+        else ("differ from the extent of their masks")
+    )
     return [
-        Problem(
+        Problem.of(
             "error" if useless else "warning",
             "box-not-of-mask",
             f"{count:,} of {count_of(len(known), 'box', 'boxes')} {says}{what}",
-            count,
-            examples(_describe(name_row(row), boxes[row], extents[row]) for row in wrong.tolist()),
-            _HINT,
+            wrong,
+            name,
+            "compute each box from its mask: left, top, width and height in pixels",
         )
     ]
 
@@ -145,8 +146,8 @@ def check_box_layout(
 
     Args:
         boxes: The boxes.
-        sizes: Width and height of each box's image, shape (n, 2).
-        name_row: Names a box by its row, for examples.
+        sizes: Of their images.
+        name_row: Names a box.
         what: What the boxes are called.
         readings: What else they may be; none for boxes that agree with their masks.
 
@@ -157,25 +158,21 @@ def check_box_layout(
     rows = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if not len(rows):
         return []
-    if len(rows) < len(boxes):
-        boxes, sizes = boxes[rows], sizes[rows]
+    boxes, sizes = boxes[rows], sizes[rows]
     error, hint = True, f"write {what} as left, top, width and height in pixels"
     large = np.tile(sizes >= _TINY_IMAGE, 2)
     wrong: BoolArray = np.logical_and.reduce((boxes > -0.1) & (boxes < 1.1) & large, axis=1)
     if wrong.mean() >= _MOST:
         says = "hold no number above 1: they look like shares of the image"
     else:
-        # Millions of detections: block by block, so that memory stays small.
-        blocks = range(0, len(boxes), _BLOCK)
-        parts = [(boxes[at : at + _BLOCK], sizes[at : at + _BLOCK]) for at in blocks]
-        wrong = ~np.concatenate([_inside(edges_of(part), size, 0.1) for part, size in parts])
+        wrong = ~_inside(_edges(boxes), sizes, 0.1)
         if wrong.mean() < _MANY:
             return []
         says = "reach out of their images"
         look = next((one for one in readings if _explains(one.edges(boxes, sizes), sizes)), None)
         if look is not None:
             says += f"; none would if they were boxes {look.name}"
-        elif _explains(edges_of(boxes), sizes[:, ::-1]):
+        elif _explains(_edges(boxes), sizes[:, ::-1]):
             says += "; none would if width and height of the images were exchanged"
             hint = "exchange width and height of the images"
         elif wrong.mean() >= _MOST:
@@ -183,52 +180,40 @@ def check_box_layout(
         else:
             return []
     chosen = rows[wrong].tolist()
-    return [
-        Problem(
-            "error" if error else "warning",
-            "box-layout",
-            f"{len(chosen):,} of {len(rows):,} {what} {says}",
-            len(chosen),
-            examples(name_row(row) for row in chosen),
-            hint,
-        )
-    ]
+    message = f"{len(chosen):,} of {len(rows):,} {what} {says}"
+    severity: Severity = "error" if error else "warning"
+    return [Problem.of(severity, "box-layout", message, chosen, name_row, hint)]
 
 
-def _check_one_pixel(
-    boxes: FloatArray, extents: FloatArray, rows: IntArray, name_row: NameRow
-) -> list[Problem]:
+def _check_one_pixel(pairs: _Pairs, rows: IntArray, name: NameRow) -> list[Problem]:
     """Boxes that count pixels from 1, as Pascal VOC does."""
     if len(rows) < _FEW:
         return []
-    shift = edges_of(boxes[rows]) - extents[rows]
+    shift = pairs.edges - pairs.extents
     step = np.round(np.median(shift))
     if abs(step) != 1 or (np.abs(shift - step) < 0.5).all(axis=1).mean() < 0.9:
         return []
+    where, fix = ("right and down", "subtract 1 from") if step > 0 else ("left and up", "add 1 to")
     return [
-        Problem(
+        Problem.of(
             "warning",
             "box-one-pixel-off",
-            f"the boxes lie one pixel {'right and down' if step > 0 else 'left and up'} of their "
-            "masks: pixels were counted from 1 in one of the two and from 0 in the other",
-            len(rows),
-            examples(
-                _describe(name_row(row), boxes[row], extents[row]) for row in rows[:5].tolist()
-            ),
-            f"{'subtract 1 from' if step > 0 else 'add 1 to'} left and top of every box",
+            f"the boxes lie one pixel {where} of their masks: pixels were counted from 1 in one "
+            "of the two and from 0 in the other",
+            rows.tolist(),
+            name,
+            f"{fix} left and top of every box",
         )
     ]
 
 
 def _is_padded(pairs: _Pairs) -> BoolArray:
     """Whether boxes are larger than their masks by as much on both sides, or end at the image."""
-    edges = edges_of(pairs.boxes)
+    edges = pairs.edges
     low, high = pairs.extents[:, :2] - edges[:, :2], edges[:, 2:] - pairs.extents[:, 2:]
     ends = np.abs(edges[:, :2]) <= _PIXELS, np.abs(edges[:, 2:] - pairs.sizes) <= _PIXELS
     alike = np.abs(low - high) <= _PIXELS + _ALIKE * pairs.boxes[:, 2:]
-    padded = (low > -0.5) & (high > -0.5) & (alike | (ends[0] != ends[1]))
-    found: BoolArray = np.logical_and.reduce(padded, axis=1)
-    return found
+    return _all((low > -0.5) & (high > -0.5) & (alike | (ends[0] != ends[1])))
 
 
 def _recognise(pairs: _Pairs) -> Iterator[tuple[str, int]]:
@@ -259,13 +244,13 @@ def _best_reading(pairs: _Pairs) -> tuple[str, BoolArray]:
 def _fits(reading: Reading, pairs: _Pairs) -> BoolArray:
     mine, right = pairs.boxes, pairs.extents
     if reading.of_masks:
-        mine, right = pairs.extents, edges_of(pairs.boxes)
+        mine, right = pairs.extents, pairs.edges
     return _near(reading.edges(mine, pairs.sizes), right, pairs.sizes, _ALIKE, reading.rounding)
 
 
 def _fit(pairs: _Pairs) -> tuple[str, BoolArray]:
     """Boxes and masks that are alike but for a factor or a distance, one for each image."""
-    edges, extents, sizes = edges_of(pairs.boxes), pairs.extents, pairs.sizes
+    edges, extents, sizes = pairs.edges, pairs.extents, pairs.sizes
     _, image = np.unique(pairs.images, return_inverse=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         factors = _median_of(image, edges[:, 2:] / extents[:, 2:])[image]
@@ -280,9 +265,9 @@ def _fit(pairs: _Pairs) -> tuple[str, BoolArray]:
 
 def _spread(found: FloatArray, same: float) -> str:
     """Numbers across and down, if most are the same."""
-    low, middle, high = (
-        np.quantile(found, (0.1, 0.5, 0.9), axis=0) if len(found) else np.zeros((3, 2))
-    )
+    if not len(found):
+        found = np.zeros((1, 2))
+    low, middle, high = np.quantile(found, (0.1, 0.5, 0.9), axis=0)
     if (high - low > same * np.maximum(1, np.abs(middle) * (same < 1))).any():
         return "numbers that differ from image to image"
     x, y = (f"{number:.3g}" for number in middle)
@@ -292,19 +277,13 @@ def _spread(found: FloatArray, same: float) -> str:
 def _median_of(group: IntArray, values: FloatArray) -> FloatArray:
     """Median of each group and column, the lower one of two."""
     counts = np.bincount(group)
-    starts = np.cumsum(counts) - counts
-    return np.stack(
-        [column[np.lexsort((column, group))][starts + (counts - 1) // 2] for column in values.T],
-        axis=1,
-    )
+    middle = np.cumsum(counts) - counts + (counts - 1) // 2
+    return np.stack([column[np.lexsort((column, group))][middle] for column in values.T], axis=1)
 
 
 def _subject(pairs: _Pairs) -> str:
     """Which of two that do not agree is wrong: the one that lies outside the images."""
-    boxes, masks = (
-        float((~_inside(edges, pairs.sizes)).mean())
-        for edges in (edges_of(pairs.boxes), pairs.extents)
-    )
+    boxes, masks = ((~_inside(edges, pairs.sizes)).mean() for edges in (pairs.edges, pairs.extents))
     if abs(boxes - masks) < 0.02:
         return "boxes (or masks)"
     return "boxes" if boxes > masks else "masks"
@@ -318,9 +297,7 @@ def _near(
     tolerance = np.tile(_PIXELS + share * sides + rounding * sizes, 2)
     cut = np.clip(right, 0, np.tile(sizes, 2))
     with np.errstate(invalid="ignore"):
-        near = np.minimum(np.abs(mine - right), np.abs(mine - cut)) <= tolerance
-    found: BoolArray = np.logical_and.reduce(near, axis=1)
-    return found
+        return _all(np.minimum(np.abs(mine - right), np.abs(mine - cut)) <= tolerance)
 
 
 def _explains(edges: FloatArray, sizes: FloatArray) -> bool:
@@ -332,20 +309,27 @@ def _inside(edges: FloatArray, sizes: FloatArray, share: float = 0.0) -> BoolArr
     """Whether boxes have an area and lie within their images, but for a share of their sides."""
     low, high = edges[:, :2], edges[:, 2:]
     over = _PIXELS + share * (high - low)
-    good = (low >= -over) & (high <= sizes + over) & (high > low)
-    found: BoolArray = np.logical_and.reduce(good, axis=1)
-    return found
+    return _all((low >= -over) & (high <= sizes + over) & (high > low))
 
 
 def _overlap(first: FloatArray, other: FloatArray) -> FloatArray:
     """Intersection over union of edges, row by row."""
-    low, high = np.maximum(first[:, :2], other[:, :2]), np.minimum(first[:, 2:], other[:, 2:])
-    both = np.maximum(high - low, 0).prod(axis=1)
-    mine, theirs = (np.maximum(one[:, 2:] - one[:, :2], 0).prod(axis=1) for one in (first, other))
-    overlap: FloatArray = both / np.maximum(mine + theirs - both, 1e-9)
-    return overlap
+
+    def area(low: FloatArray, high: FloatArray) -> FloatArray:
+        sides = np.maximum(high - low, 0)
+        return sides[:, 0] * sides[:, 1]
+
+    both = area(np.maximum(first[:, :2], other[:, :2]), np.minimum(first[:, 2:], other[:, 2:]))
+    union = area(first[:, :2], first[:, 2:]) + area(other[:, :2], other[:, 2:]) - both
+    return both / np.maximum(union, 1e-9)
 
 
-def _describe(name: str, box: FloatArray, extent: FloatArray) -> str:
-    left, top, right, bottom = extent.round(2).tolist()
-    return f"{name}, its mask: {[left, top, round(right - left, 2), round(bottom - top, 2)]}"
+def _edges(boxes: FloatArray) -> FloatArray:
+    """Left, top, right and bottom."""
+    return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
+
+
+def _all(good: BoolArray) -> BoolArray:
+    """Whether all of each row are good."""
+    found: BoolArray = np.logical_and.reduce(good, axis=1)
+    return found

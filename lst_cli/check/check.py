@@ -10,15 +10,11 @@ from typing import Any
 from lst_cli.annotations.problems import Problem
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.boxes import WRONG_BOXES
-from lst_cli.check.fields import (
-    check_dataset,
-    check_images,
-    check_segmentations,
-    usable_instances,
-)
+from lst_cli.check.fields import check_dataset, usable_instances
 from lst_cli.check.image_overlap import check_listed_twice, check_shared_images
+from lst_cli.check.images import check_images
+from lst_cli.check.masks import Masks, check_masks, examine_masks, leave_out_unusable
 from lst_cli.check.same_classes import check_pair
-from lst_cli.check.unusable import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE, ImageFinder
 from lst_cli.progress import Progress, silent
@@ -28,17 +24,10 @@ _BYTES_AN_IMAGE = 50_000  # what looking at an image costs, in bytes of JSON rea
 
 @dataclass(frozen=True, eq=False)
 class CheckReport:
-    """What `check` found.
+    """What `check` found."""
 
-    Attributes:
-        problems: All problems, each saying in `where` which file it concerns.
-        train: The training file, or None if it was not given or could not be read.
-        val: The validation file, likewise.
-        images_checked: How many image files were looked at.
-    """
-
-    problems: tuple[Problem, ...]
-    train: Dataset | None
+    problems: tuple[Problem, ...]  # each says in `where` which file it concerns
+    train: Dataset | None  # None if the file was not given or could not be read
     val: Dataset | None
     images_checked: int
 
@@ -65,26 +54,20 @@ class CheckReport:
 
 
 class _Meter:
-    """Several pieces of work shown as one."""
+    """Progress of several pieces of work, one after the other, as one; `total` may still grow."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._total = 0
-        self._begun = 0
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.total = total
+        self._progress, self._piece, self._before, self._done = progress, "", 0, 0
 
-    def expect(self, work: int) -> None:
-        """Announce work to come."""
-        self._total += work
+    def __call__(self, what: str, done: int, _: int | None) -> None:
+        if what != self._piece:
+            self._piece, self._before = what, self._before + self._done
+        self._done = done
+        self._progress("checking", min(self._before + done, self.total), self.total)
 
-    def step(self, work: int, *, unit: int = 1) -> Progress:
-        """Begin a piece of the announced work, told in units of some size."""
-        before = self._begun
-        self._begun += work
-
-        def tell(what: str, done: int, total: int | None) -> None:
-            self._progress("checking", min(before + done * unit, self._total), self._total)
-
-        return tell
+    def of_images(self, dataset: Dataset) -> Progress:
+        return lambda _, done, total: self(f"{dataset.path}", done * _BYTES_AN_IMAGE, total)
 
 
 def check(
@@ -94,103 +77,94 @@ def check(
     *,
     skip_unusable: bool = False,
     decode: bool = False,
-    workers: int = 4,
     progress: Progress = silent,
 ) -> CheckReport:
-    """Check both annotation files, their masks, and the images.
+    """Check one annotation file or both, their masks, and the images.
 
     A file that cannot be read is a problem like others, so that one run shows
     what is wrong with everything.
 
     Args:
-        train: The training file, if it is to be checked.
-        val: The validation file, if it is to be checked.
+        train: The training file.
+        val: The validation file.
         image_dirs: Where the images lie. Without any, those of the current directory are looked
             at, if any image of the files is there.
         skip_unusable: Whether annotations that cannot be used are left out.
         decode: Whether to decode every image instead of reading its header.
-        workers: Threads that look at images.
         progress: Called with work done and to do, in no particular unit; what
             is to do grows when the number of images becomes known.
-
-    Returns:
-        The problems and the files.
     """
-    meter = _Meter(progress)
-    passes = 3 if skip_unusable else 2  # numbers, masks to leave out, masks to check
     files = [path for path in (train, val) if path is not None]
-    for file in files:
-        meter.expect(passes * _size(file))
-    problems: list[Problem] = []
-    datasets: list[Dataset | None] = []
-    for training, path in ((True, train), (False, val)):
-        dataset = None
-        if path is not None:
-            dataset, found = _check_file(
-                path, training=training, skip_unusable=skip_unusable, meter=meter
-            )
-            problems += [problem.at(path) for problem in found]
-        datasets.append(dataset)
-    ours, theirs = datasets
     both = " and ".join(dict.fromkeys(map(str, files)))
-    if ours is not None and theirs is not None:
-        problems += [problem.at(both) for problem in check_pair(ours, theirs)]
-    images_checked = 0
-    finder = _finder([one for one in datasets if one is not None], image_dirs)
-    if ours is not None and theirs is not None:
-        found = check_shared_images(ours, theirs, finder, content=True)
-        problems += [problem.at(both) for problem in found]
-    if finder is not None:
-        checked = {one.sha256: one for one in datasets if one is not None}.values()
-        for dataset in checked:
-            meter.expect(len(dataset.images) * _BYTES_AN_IMAGE)
-        for dataset in checked:
-            step = meter.step(len(dataset.images) * _BYTES_AN_IMAGE, unit=_BYTES_AN_IMAGE)
-            found = [
-                *check_images(dataset, finder, progress=step, workers=workers, decode=decode),
-                *check_listed_twice(dataset, finder),
-            ]
-            problems += [problem.at(dataset.path) for problem in found]
-            images_checked += len(dataset.images)
-    else:
-        problems.append(
-            Problem(
-                "warning",
-                "images-not-checked",
-                "no image directory is given, and no image lies below the current one, so none "
-                "was looked at",
-                hint="give --images DIR",
+    meter = _Meter(progress, 2 * sum(map(_size, files)))
+    problems: list[Problem] = []
+    datasets: list[Dataset | None] = [None, None]
+    for role, path in enumerate((train, val)):
+        if path is None:
+            continue
+        try:
+            datasets[role], found = check_file(
+                path, training=role == 0, skip_unusable=skip_unusable, progress=meter
             )
+        except LstError as error:
+            found = [Problem("error", "unreadable-file", error.message, hint=error.hint)]
+        problems += [problem.at(path) for problem in found]
+    read = [dataset for dataset in datasets if dataset is not None]
+    finder: ImageFinder | None = ImageFinder(image_dirs or HERE)
+    if finder and not image_dirs and not any(_names_a_file(dataset, finder) for dataset in read):
+        finder = None
+    ours, theirs = datasets
+    if ours is not None and theirs is not None:
+        shared = check_shared_images(ours, theirs, finder, content=True)
+        problems += [problem.at(both) for problem in (*check_pair(ours, theirs), *shared)]
+    if finder is None:
+        message = (
+            "no image directory is given, and no image lies below the current one, so none was "
+            "looked at"
         )
-    return CheckReport(tuple(problems), ours, theirs, images_checked)
+        problems.append(Problem("warning", "images-not-checked", message, hint="give --images DIR"))
+        return CheckReport(tuple(problems), ours, theirs, 0)
+    different = {dataset.sha256: dataset for dataset in read}.values()
+    checked = sum(len(dataset.images) for dataset in different)
+    meter.total += checked * _BYTES_AN_IMAGE
+    for dataset in different:
+        found = check_images(dataset, finder, progress=meter.of_images(dataset), decode=decode)
+        found += check_listed_twice(dataset, finder)
+        problems += [problem.at(dataset.path) for problem in found]
+    return CheckReport(tuple(problems), ours, theirs, checked)
 
 
-def _finder(datasets: Sequence[Dataset], image_dirs: Sequence[Path]) -> ImageFinder | None:
-    finder = ImageFinder(image_dirs or HERE)
-    named = (
-        names
-        for one in datasets
-        for names in zip(one.images.file_names, one.images.coco_urls, strict=True)
-    )
-    return finder if image_dirs or any(finder.is_listed(*names) for names in named) else None
+def check_file(
+    path: Path, *, training: bool, skip_unusable: bool = False, progress: Progress = silent
+) -> tuple[Dataset, list[Problem]]:
+    """Read an annotation file, and find what its records, masks and boxes have wrong with them.
+
+    Raises:
+        LstError: If it cannot be read.
+    """
+    dataset = read_dataset(path, progress=progress)
+    masks = examine_masks(dataset, progress=progress)
+    if skip_unusable:
+        dataset = leave_out_unusable(dataset, masks)
+    return dataset, check_annotations(dataset, masks, training=training)
 
 
-def _check_file(
-    path: Path, *, training: bool, skip_unusable: bool, meter: _Meter
-) -> tuple[Dataset | None, list[Problem]]:
-    steps = [meter.step(_size(path)) for _ in range(3 if skip_unusable else 2)]
-    dataset = None
-    found: list[Problem] = []
-    try:
-        dataset = read_dataset(path, progress=steps[0])
-        if skip_unusable:
-            dataset = leave_out_unusable(dataset, progress=steps[1])
-        found = check_dataset(dataset, training=training)
-        found += check_segmentations(path, dataset, training=training, progress=steps[-1])
-        found.sort(key=lambda one: one.severity != "error" or one.kind not in WRONG_BOXES)
-    except LstError as error:
-        found.append(Problem("error", "unreadable-file", error.message, hint=error.hint))
-    return dataset, found
+def check_annotations(
+    dataset: Dataset, masks: Masks | None = None, *, training: bool
+) -> list[Problem]:
+    """Find what the records, masks and boxes of a file have wrong with them.
+
+    Without masks the file is read again. Boxes that mean something else come first, since they
+    explain others.
+    """
+    found = check_dataset(dataset, training=training)
+    found += check_masks(dataset, masks or examine_masks(dataset), training=training)
+    return sorted(found, key=lambda one: one.severity != "error" or one.kind not in WRONG_BOXES)
+
+
+def _names_a_file(dataset: Dataset, finder: ImageFinder) -> bool:
+    images = dataset.images
+    return any(map(finder.is_listed, images.file_names, images.coco_urls))
 
 
 def _size(path: Path) -> int:

@@ -8,40 +8,30 @@ annotations training may see.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of, examples
+from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of
 from lst_cli.annotations.read import Dataset, huge_images
 from lst_cli.annotations.segmentations import FAULTS
 from lst_cli.check.image_overlap import check_listed_twice
-from lst_cli.check.images import check_images
-from lst_cli.check.masks import check_segmentations, find_segmentation_faults
 from lst_cli.images.decode import MAX_PIXELS
-
-__all__ = [
-    "Problem",
-    "box_faults",
-    "check_dataset",
-    "check_images",
-    "check_segmentations",
-    "find_segmentation_faults",
-    "usable_instances",
-    "words_for",
-]
 
 CROWD_HINT = (
     "if each marks one object (the brush of CVAT writes 1), set iscrowd to 0 in all of them"
 )
 """How annotations of single objects that are marked as crowds are corrected."""
 
+BoxFaults = Mapping[str, tuple[Severity, list[int]]]
+
 _THINNEST = 1e-3  # pixels; a side as thin as this is no side
 _OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
-_BOX_FAULTS: dict[Any, str] = {
+_WORDS: dict[Any, str] = {
+    **FAULTS,
     "no-box": "neither a box nor a mask to take it from",
     "box-no-area": "a box of no area",
     "box-outside": "a box that has no area inside the image",
@@ -51,182 +41,146 @@ _BOX_FAULTS: dict[Any, str] = {
 
 
 def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Tell which annotations count: those that mark one object somewhere in the image.
+    """Tell which annotations count, shape (M,): those that mark one object somewhere in the image.
 
     Left out are crowds, which stand for several objects; boxes with a number
     that is not finite; and boxes without area, or without any inside the image.
     The class order, the counts, replay and training all use this one mask.
     (LVIS counts all its annotations. It has no crowds, and is not known to have
     boxes without area, so that for it both counts agree.)
-
-    Args:
-        dataset: A file with M annotations.
-
-    Returns:
-        Boolean mask, shape (M,).
     """
-    instances = dataset.instances
-    finite = np.isfinite(instances.boxes).all(axis=1)
-    return ~instances.crowd & finite & _has_area(dataset)
+    finite = np.isfinite(dataset.instances.boxes).all(axis=1)
+    return ~dataset.instances.crowd & finite & _has_area(dataset)
 
 
 def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
     """Check what can be checked without segmentations and images.
 
-    Args:
-        dataset: The file.
-        training: Whether classes are learned from it. If so, classes without
-            instances are worth a warning; in a validation file they are normal.
+    Classes without instances are worth a warning in a training file; in a validation file they
+    are normal.
 
     Returns:
-        The problems, errors first; empty if there are none.
+        The problems, errors first.
     """
+    faults = box_faults(dataset)
     found = [
-        *_check_empty(dataset),
-        *_check_images(dataset),
-        *_check_names(dataset),
-        *_check_boxes(dataset, training),
-        *_check_usable(dataset, training),
+        *_check_records(dataset),
+        *_check_annotations(dataset, faults, training),
+        *_check_usable(dataset, faults, training),
         *_check_federated(dataset),
         *check_listed_twice(dataset),
         *(_check_unused_classes(dataset) if training else ()),
     ]
-    order = {"error": 0, "warning": 1, "info": 2}
-    return sorted(found, key=lambda problem: order[problem.severity])
+    order: tuple[Severity, ...] = ("error", "warning", "info")
+    return sorted(found, key=lambda problem: order.index(problem.severity))
 
 
-def _check_empty(dataset: Dataset) -> Iterator[Problem]:
-    for kind, length in (
-        ("images", len(dataset.images)),
-        ("annotations", len(dataset.instances)),
-        ("categories", len(dataset.categories)),
-    ):
+def _check_records(dataset: Dataset) -> Iterator[Problem]:
+    """Look at images and classes by themselves."""
+    images, categories = dataset.images, dataset.categories
+    lengths = len(images), len(dataset.instances), len(categories)
+    for kind, length in zip(("images", "annotations", "categories"), lengths, strict=True):
         if not length:
             yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
-
-
-def _check_images(dataset: Dataset) -> Iterator[Problem]:
-    images = dataset.images
     huge = huge_images(dataset, MAX_PIXELS + 1)
     if len(huge):
-        yield Problem(
+        yield Problem.of(
             "error",
             "huge-image",
             f"{count_of(len(huge), 'image is', 'images are')} said to have more than "
             f"{MAX_PIXELS / 1e6:,.0f} million pixels, the most that are read",
-            len(huge),
-            examples(
+            huge,
+            lambda row: (
                 f"image {images.ids[row]}: {images.widths[row]} wide and {images.heights[row]} high"
-                for row in huge
             ),
             "state the size of every image in pixels; cut larger ones into tiles",
         )
-
-
-def _check_names(dataset: Dataset) -> Iterator[Problem]:
-    categories = dataset.categories
     ids_of: dict[str, list[int]] = defaultdict(list)
     for number, name in zip(categories.ids.tolist(), categories.names, strict=True):
         ids_of[name].append(number)
-    twice = {name: ids for name, ids in ids_of.items() if len(ids) > 1}
+    twice = [name for name, ids in ids_of.items() if len(ids) > 1]
     if twice:
-        yield Problem(
+        yield Problem.of(
             "warning",
             "duplicate-class-name",
             f"{count_of(len(twice), 'class name is', 'class names are')} used more than once",
-            len(twice),
-            examples(
-                f'"{name}": categories {", ".join(map(str, ids))}' for name, ids in twice.items()
-            ),
+            twice,
+            lambda name: f'"{name}": categories {", ".join(map(str, ids_of[name]))}',
         )
-    images = dataset.images
-    nameless = [
-        row
-        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True))
-        if not any(names)
-    ]
+    names = zip(images.file_names, images.coco_urls, strict=True)
+    nameless = [row for row, both in enumerate(names) if not any(both)]
     if nameless:
-        yield Problem(
+        yield Problem.of(
             "error",
             "nameless-image",
             f"{count_of(len(nameless), 'image has', 'images have')} neither file_name nor coco_url",
-            len(nameless),
-            examples(f"image {images.ids[row]}" for row in nameless),
+            nameless,
+            lambda row: f"image {images.ids[row]}",
         )
     odd = [row for row, letter in enumerate(categories.frequencies) if not letter]
     if dataset.federated and odd:
-        yield Problem(
+        yield Problem.of(
             "warning",
             "no-frequency",
             f"{count_of(len(odd), 'class has', 'classes have')} no frequency r, c or f and "
             f"{'is' if len(odd) == 1 else 'are'} in none of APr, APc and APf",
-            len(odd),
-            _class_examples(dataset, odd),
+            odd,
+            lambda row: _class_name(dataset, row),
         )
 
 
-def box_faults(dataset: Dataset) -> dict[str, tuple[Severity, list[int]]]:
+def box_faults(dataset: Dataset) -> BoxFaults:
     """Rows of the annotations, crowds left out, whose box or area is faulty, by kind."""
-    instances, images = dataset.instances, dataset.images
-    boxes, single = instances.boxes, ~instances.crowd
-    sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
+    boxes, single = dataset.instances.boxes, ~dataset.instances.crowd
     with np.errstate(invalid="ignore", over="ignore"):
         ends = boxes[:, :2] + boxes[:, 2:]
     finite = np.isfinite(boxes).all(axis=1)
     positive = (boxes[:, 2:] > 0).all(axis=1)
     inside = _has_area(dataset)
-    over = (boxes[:, :2] < -_OUTSIDE).any(axis=1) | (ends > sizes + _OUTSIDE).any(axis=1)
-    no_area = ~(instances.areas > 0)
+    over = (boxes[:, :2] < -_OUTSIDE) | (ends > _image_sizes(dataset) + _OUTSIDE)
+    no_area = ~(dataset.instances.areas > 0)
     # COCO's own training file has a few such boxes: they are left out, and that is said. In an
     # LVIS file they would change the counts that the class order rests on.
     thin: Severity = "error" if dataset.federated else "warning"
-    masks: dict[str, tuple[Severity, npt.NDArray[np.bool_]]] = {
-        "no-box": ("error", single & ~finite),
-        "box-no-area": (thin, single & finite & ~positive),
-        "box-outside": ("error", single & finite & positive & ~inside),
-        "box-over-border": ("warning", single & finite & inside & over),
-        "area-zero": ("warning", single & finite & inside & no_area),
+    masks: dict[str, tuple[Severity, Any]] = {
+        "no-box": ("error", ~finite),
+        "box-no-area": (thin, finite & ~positive),
+        "box-outside": ("error", finite & positive & ~inside),
+        "box-over-border": ("warning", finite & inside & over.any(axis=1)),
+        "area-zero": ("warning", finite & inside & no_area),
     }
-    return {
-        kind: (severity, np.flatnonzero(mask).tolist())
+    faults = {
+        kind: (severity, np.flatnonzero(single & mask).tolist())
         for kind, (severity, mask) in masks.items()
-        if mask.any()
     }
+    return {kind: (severity, rows) for kind, (severity, rows) in faults.items() if rows}
 
 
-def _check_boxes(dataset: Dataset, training: bool) -> Iterator[Problem]:
+def _check_annotations(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
+    def name(row: int) -> str:
+        instances = dataset.instances
+        image, box = dataset.images.ids[instances.image_index[row]], instances.boxes[row]
+        shown = f": {box.tolist()}" if np.isfinite(box).all() else ""
+        return f"annotation {instances.ids[row]} of image {image}{shown}"
+
     def problem(severity: Severity, kind: str, what: str, rows: Sequence[int]) -> Problem:
-        return Problem(
-            severity,
-            kind,
-            f"{count_of(len(rows), 'annotation', 'annotations')} with {what}",
-            len(rows),
-            examples(_annotation_name(dataset, row) for row in rows),
-            SKIP_HINT if severity == "error" else None,
-        )
+        message = f"{count_of(len(rows), 'annotation', 'annotations')} with {what}"
+        hint = SKIP_HINT if severity == "error" else None
+        return Problem.of(severity, kind, message, rows, name, hint)
 
-    for kind, (severity, rows) in box_faults(dataset).items():
-        yield problem(severity, kind, _BOX_FAULTS[kind], rows)
+    for kind, (severity, rows) in faults.items():
+        yield problem(severity, kind, words_for(kind), rows)
     crowd = dataset.instances.crowd.copy()
     for kind, skipped in dataset.skipped.items():
         crowd[list(skipped)] = False
         yield problem("warning", kind, f"{words_for(kind)}, left out", skipped)
-    rows = np.flatnonzero(crowd).tolist()
-    if rows:
-        yield problem(
-            "info",
-            "crowd",
-            f"iscrowd, {'left out of training' if training else 'not scored'}",
-            rows,
-        )
+    if crowd.any():
+        what = f"iscrowd, {'left out of training' if training else 'not scored'}"
+        yield problem("info", "crowd", what, np.flatnonzero(crowd).tolist())
     for (what, source), count in dataset.computed.items():
-        yield Problem(
-            "info",
-            f"{what}-from-{source}",
-            f"{count_of(count, 'annotation has', 'annotations have')} no {what}, which is computed "
-            f"from the {source}",
-            count,
-        )
+        have = count_of(count, "annotation has", "annotations have")
+        message = f"{have} no {what}, which is computed from the {source}"
+        yield Problem("info", f"{what}-from-{source}", message, count)
 
 
 def words_for(kind: str) -> str:
@@ -236,26 +190,25 @@ def words_for(kind: str) -> str:
         >>> words_for("box-no-area"), words_for("no-segmentation")
         ('a box of no area', 'no segmentation')
     """
-    return (_BOX_FAULTS | FAULTS)[kind]
+    return _WORDS[kind]
 
 
-def _check_usable(dataset: Dataset, training: bool) -> Iterator[Problem]:
+def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
     instances, count = dataset.instances, len(dataset.instances)
-    faults = box_faults(dataset).values()
     usable = usable_instances(dataset)
     if not training and usable.any() and not (usable & instances.scored).any():
         ignored, whole = int(instances.ignore[usable].sum()), int(usable.sum())
         kinds = (ignored, "marked by ignore"), (whole - ignored, "without area")
-        told = " and ".join(f"{count:,} {what}" for count, what in kinds if count)
+        said = " and ".join(f"{number:,} {what}" for number, what in kinds if number)
         yield Problem(
             "error",
             "nothing-to-score",
-            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {told}",
+            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {said}",
             whole,
             hint="set ignore to 0 and area to the pixels of the mask, or leave area out",
         )
-    if not count or usable.any() or any(one == "error" for one, _ in faults):
-        return  # faulty boxes are told by themselves
+    if not count or usable.any() or any(severity == "error" for severity, _ in faults.values()):
+        return  # faulty boxes are errors of their own
     if instances.crowd.all() and not dataset.skipped:
         yield Problem(
             "error",
@@ -277,6 +230,7 @@ def _check_usable(dataset: Dataset, training: bool) -> Iterator[Problem]:
 
 
 def _check_federated(dataset: Dataset) -> Iterator[Problem]:
+    images, categories, instances = dataset.images, dataset.categories, dataset.instances
     if not dataset.federated:
         yield Problem(
             "info",
@@ -285,89 +239,76 @@ def _check_federated(dataset: Dataset) -> Iterator[Problem]:
         )
         return
     if dataset.unlisted:
-        yield Problem(
+        yield Problem.of(
             "warning",
             "no-federated-lists",
             f"{count_of(len(dataset.unlisted), 'image has', 'images have')} no neg_category_ids or "
             "not_exhaustive_category_ids, which others have: the lists count as empty",
-            len(dataset.unlisted),
-            examples(f"image {one}" for one in dataset.unlisted),
+            dataset.unlisted,
+            lambda number: f"image {number}",
         )
-    images, categories, instances = dataset.images, dataset.categories, dataset.instances
-    lengths = [len(ids) for ids in images.neg_category_ids]
-    image_rows = np.repeat(np.arange(len(images)), lengths)
+    image_rows = np.repeat(np.arange(len(images)), list(map(len, images.neg_category_ids)))
     numbers = list(chain.from_iterable(images.neg_category_ids))
     row_of = {number: row for row, number in enumerate(categories.ids.tolist())}
-    class_rows = np.fromiter(
-        (row_of.get(number, -1) for number in numbers), dtype=np.int64, count=len(numbers)
-    )
+    class_rows = np.array([row_of.get(number, -1) for number in numbers], dtype=np.int64)
     unknown = np.flatnonzero(class_rows < 0)
     if len(unknown):
-        yield Problem(
+        yield Problem.of(
             "warning",
             "unknown-negative",
             f"{count_of(len(unknown), 'entry', 'entries')} of neg_category_ids "
             f"{'names' if len(unknown) == 1 else 'name'} no class of the file",
-            len(unknown),
-            examples(
-                f"image {images.ids[image_rows[at]]}: category {numbers[at]}" for at in unknown
-            ),
+            unknown,
+            lambda at: f"image {images.ids[image_rows[at]]}: category {numbers[at]}",
         )
     width = max(len(categories), 1)
-    present = np.unique(instances.image_index.astype(np.int64) * width + instances.category_index)
-    absent = np.unique((image_rows * width + class_rows)[class_rows >= 0])
-    both = np.intersect1d(present, absent, assume_unique=True)
+    both = np.intersect1d(
+        instances.image_index.astype(np.int64) * width + instances.category_index,
+        (image_rows * width + class_rows)[class_rows >= 0],
+    )
     if len(both):
-        yield Problem(
+        yield Problem.of(
             "warning",
             "negative-annotated",
             f"{count_of(len(both), 'class is', 'classes are')} said to be absent from an image "
             "that has annotations of it",
-            len(both),
-            examples(
-                f"image {images.ids[pair // width]}: category {categories.ids[pair % width]} "
-                f"({categories.names[pair % width]})"
-                for pair in both
-            ),
+            both,
+            lambda pair: f"image {images.ids[pair // width]}: {_class_name(dataset, pair % width)}",
         )
 
 
 def _check_unused_classes(dataset: Dataset) -> Iterator[Problem]:
     used = dataset.instances.category_index[usable_instances(dataset)]
-    counts = np.bincount(used, minlength=len(dataset.categories))
-    unused = np.flatnonzero(counts == 0)
+    unused = np.setdiff1d(np.arange(len(dataset.categories)), used)
     if len(unused):
-        yield Problem(
+        yield Problem.of(
             "warning",
             "class-without-instances",
             f"{count_of(len(unused), 'class has', 'classes have')} no training instance and "
             f"{'stays' if len(unused) == 1 else 'stay'} out of the phases",
-            len(unused),
-            _class_examples(dataset, unused),
+            unused,
+            lambda row: _class_name(dataset, row),
         )
 
 
 def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Tell which boxes cover some of their image, shape (M,)."""
-    instances, images = dataset.instances, dataset.images
-    sizes = np.stack((images.widths, images.heights), axis=1)[instances.image_index]
+    boxes = dataset.instances.boxes
     with np.errstate(invalid="ignore", over="ignore"):  # NaN compares as False
-        begins = np.maximum(instances.boxes[:, :2], 0)
-        ends = np.minimum(instances.boxes[:, :2] + instances.boxes[:, 2:], sizes)
+        begins = np.maximum(boxes[:, :2], 0)
+        ends = np.minimum(boxes[:, :2] + boxes[:, 2:], _image_sizes(dataset))
     # Thinner ones vanish in single precision, and their logarithm with them.
-    inside: npt.NDArray[np.bool_] = (ends - begins > _THINNEST) & (
-        instances.boxes[:, 2:] > _THINNEST
+    inside: npt.NDArray[np.bool_] = np.logical_and.reduce(
+        (ends - begins > _THINNEST) & (boxes[:, 2:] > _THINNEST), axis=1
     )
-    return np.logical_and(inside[:, 0], inside[:, 1])
+    return inside
 
 
-def _annotation_name(dataset: Dataset, row: int) -> str:
-    instances = dataset.instances
-    image, box = dataset.images.ids[instances.image_index[row]], instances.boxes[row]
-    shown = f": {box.tolist()}" if np.isfinite(box).all() else ""
-    return f"annotation {instances.ids[row]} of image {image}{shown}"
+def _image_sizes(dataset: Dataset) -> npt.NDArray[np.int32]:
+    """Width and height of each annotation's image, shape (M, 2)."""
+    images = dataset.images
+    return np.stack((images.widths, images.heights), axis=1)[dataset.instances.image_index]
 
 
-def _class_examples(dataset: Dataset, rows: Iterable[Any]) -> tuple[str, ...]:
-    categories = dataset.categories
-    return examples(f"category {categories.ids[row]} ({categories.names[row]})" for row in rows)
+def _class_name(dataset: Dataset, row: int) -> str:
+    return f"category {dataset.categories.ids[row]} ({dataset.categories.names[row]})"

@@ -7,17 +7,18 @@ import os
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.problems import Problem, count_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular, read_regular
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 from lst_cli.images.kinds import is_picture_name
 from lst_cli.images.names import ImageName
 
@@ -27,14 +28,15 @@ _TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
 _HINT = "remove them from one of the files; lst hold-out cuts a part that shares no image"
 _KEEP_ONE = "give the annotations of both the id of the first, and remove the second"
 
-_Key = tuple[Literal["coco", "address", "page", "name"], str]
+_Names = tuple[str, str]  # file_name and coco_url
+_Key = tuple[str, str]  # "coco", "address", "page" or "name", and what it is
 
 
 class _File(NamedTuple):
     part: int  # 0 is the first annotation file
     row: int
     path: Path
-    size: tuple[int, int]  # as stated, the shorter side first: a viewer may turn it
+    size: list[int]  # as stated, the shorter side first: a viewer may turn it
 
 
 def check_shared_images(
@@ -64,34 +66,32 @@ def check_shared_images(
                 hint="lst hold-out cuts a training file in two",
             )
         ]
-    shared = _same_names(train.images, val.images, finder)
-    ways = {"by name": len(shared)}
+    by_name = _same_names(train.images, val.images, finder)
+    equal = {}
     if content and finder is not None:
         equal = {
-            file.row: files[0].row
-            for files in _same_bytes((train.images, val.images), finder)
-            for file in files
-            if file.part > files[0].part
+            file.row: first.row
+            for first, *others in _same_bytes((train.images, val.images), finder)
+            for file in others
+            if file.part > first.part
         }
-        ways["byte for byte"] = len(equal.keys() - shared.keys())
-        shared = equal | shared
+    shared = equal | by_name
     if not shared:
         return []
-    share = len(shared) / len(val.images)
-    images = count_of(len(val.images), "validation image", "validation images")
+    ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
     how = ", ".join(f"{count:,} {way}" for way, count in ways.items() if count)
+    images = count_of(len(val.images), "validation image", "validation images")
     return [
-        Problem(
+        Problem.of(
             "warning",
             "shared-images",
-            f"{len(shared):,} of {images} ({share:.1%}) "
+            f"{len(shared):,} of {images} ({len(shared) / len(val.images):.1%}) "
             f"{'is a training image' if len(shared) == 1 else 'are training images'} too ({how}): "
             "AP on them is too high",
-            len(shared),
-            examples(
-                f"image {val.images.ids[row]} ({_name(val.images, row)}) is image "
-                f"{train.images.ids[other]} ({_name(train.images, other)}) of {train.path.name}"
-                for row, other in sorted(shared.items())
+            sorted(shared),
+            lambda row: (
+                f"{_name(val.images, row)} is {_name(train.images, shared[row])} of "
+                f"{train.path.name}"
             ),
             _HINT,
         )
@@ -101,37 +101,29 @@ def check_shared_images(
 def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> list[Problem]:
     """Find images that a file lists more than once, under several ids.
 
-    Args:
-        dataset: The annotation file.
-        finder: Where the images lie. With it, those that are found by their bytes alone;
-            without, those that are found by their names.
+    Without a finder of images those that are found by their names; with it, those that are found
+    by their bytes alone.
     """
     images = dataset.images
     twice, how = images_listed_twice(images), "under another id"
     if finder is not None:
-        twice, how = (
-            {
-                file.row: files[0].row
-                for files in _same_bytes((images,), finder)
-                for file in files[1:]
-                if file.row not in twice
-            },
-            "under another name, byte for byte",
-        )
+        how = "under another name, byte for byte"
+        twice = {
+            file.row: first.row
+            for first, *others in _same_bytes((images,), finder)
+            for file in others
+            if file.row not in twice
+        }
     if not twice:
         return []
     return [
-        Problem(
+        Problem.of(
             "warning",
             "image-listed-twice",
             f"{count_of(len(twice), 'image is', 'images are')} listed again {how}: the "
             "objects of one entry are missing in the other and count as background there",
-            len(twice),
-            examples(
-                f"image {images.ids[row]} ({_name(images, row)}) is image {images.ids[first]} "
-                f"({_name(images, first)})"
-                for row, first in sorted(twice.items())
-            ),
+            sorted(twice),
+            lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
             _KEEP_ONE,
         )
     ]
@@ -144,35 +136,34 @@ def images_listed_twice(images: Images) -> dict[int, int]:
 
 def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
     """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
+    within = ours is theirs
+    our_names, their_names = (
+        list(zip(images.file_names, images.coco_urls, strict=True)) for images in (ours, theirs)
+    )
+    our_keys = [list(_keys(names)) for names in our_names]
+    their_keys = our_keys if within else [list(_keys(names)) for names in their_names]
+    often = Counter(chain.from_iterable(our_keys + their_keys))
     first: dict[_Key, int] = {}
-    found: dict[int, int] = {}
-    our_keys = [list(_keys(ours, row)) for row in range(len(ours))]
-    their_keys = our_keys
-    if theirs is not ours:
-        their_keys = [list(_keys(theirs, row)) for row in range(len(theirs))]
-    often = Counter(key for keys in (*our_keys, *their_keys) for key in keys)
     for row, keys in enumerate(our_keys):
         for key in keys:
             first.setdefault(key, row)
+    found: dict[int, int] = {}
     for row, keys in enumerate(their_keys):
         for key in keys:
             other = first.get(key)
-            if other is None or (ours is theirs and other == row):
+            if other is None or (within and other == row):
                 continue
-            if (key[0] == "page" and often[key] > 2) or (  # the page of a data set, say
-                key[0] == "name"
-                and not _may_be_one(_words(ours, other), _words(theirs, row), finder)
-            ):
+            if key[0] == "page" and often[key] > 2:  # the page of a data set, say
                 continue
-            found.setdefault(row, found.get(other, other) if ours is theirs else other)
+            if key[0] != "name" or _may_be_one(our_names[other], their_names[row], finder):
+                found.setdefault(row, found.get(other, other) if within else other)
     return found
 
 
-def _keys(images: Images, row: int) -> Iterator[_Key]:
+def _keys(names: _Names) -> Iterator[_Key]:
     """What tells an image from others: COCO's number and an address do, a name may not."""
-    words = _words(images, row)
-    named = next(filter(None, words), "")
-    for text in filter(None, words):
+    given = [text for text in names if text]
+    for text in given:
         scheme, _, address = text.replace("\\", "/").rpartition("://")
         path = _QUERY.split(address, maxsplit=1)[0]
         if scheme and is_picture_name(path):
@@ -184,16 +175,16 @@ def _keys(images: Images, row: int) -> Iterator[_Key]:
             yield "address", place
         elif scheme and "/" in place and not address.endswith("/"):
             yield "page", place
-        if text is named:
+        if text is given[0]:
             yield "name", place
 
 
-def _may_be_one(mine: tuple[str, str], other: tuple[str, str], finder: ImageFinder | None) -> bool:
+def _may_be_one(mine: _Names, other: _Names, finder: ImageFinder | None) -> bool:
     """Whether one name can stand for one image in two records."""
     if finder is not None:
         try:
             places = finder.look_up(*mine), finder.look_up(*other)
-        except LstError:  # several that differ, which check_images tells
+        except LstError:  # several that differ, an error of check_images
             return False
         if any(places):
             return places[0] == places[1]
@@ -201,40 +192,35 @@ def _may_be_one(mine: tuple[str, str], other: tuple[str, str], finder: ImageFind
     return not all(parts) or not parts[0].isdisjoint(parts[1])
 
 
-def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> Iterable[list[_File]]:
-    """Groups of image files that are equal byte for byte, in the order of lists and rows."""
-    groups: Iterable[list[_File]] = [list(_files(lists, finder))]
-    for key in (_size, _tail, _digest):
-        groups = _refine(groups, key, len(lists))
+def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> list[list[_File]]:
+    """Groups of equal image files, some of every list, in the order of lists and rows."""
+    groups = [list(_files(lists, finder))]
+    for key in (_length, _tail, _digest):
+        finer: dict[Any, list[_File]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for file in group:
+                with suppress(OSError):  # an error of check_images
+                    finer[number, key(file)].append(file)
+        groups = [
+            group
+            for group in finer.values()
+            if len(group) > 1 and len({file.part for file in group}) == len(lists)
+        ]
     return groups
 
 
 def _files(lists: Sequence[Images], finder: ImageFinder) -> Iterator[_File]:
     for part, images in enumerate(lists):
-        for row in range(len(images)):
-            with suppress(LstError):  # which check_images tells
-                path = finder.look_up(*_words(images, row))
+        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True)):
+            with suppress(LstError):  # an error of check_images
+                path = finder.look_up(*names)
                 if path is not None:
-                    sides = sorted((int(images.heights[row]), int(images.widths[row])))
-                    yield _File(part, row, path, (sides[0], sides[1]))
+                    size = sorted((int(images.heights[row]), int(images.widths[row])))
+                    yield _File(part, row, path, size)
 
 
-def _refine(
-    groups: Iterable[list[_File]], key: Callable[[_File], object], lists: int
-) -> Iterator[list[_File]]:
-    """Part files that differ; only groups stay that have some of every list."""
-    for group in groups:
-        finer: dict[object, list[_File]] = defaultdict(list)
-        for file in group:
-            with suppress(OSError):  # which check_images tells
-                finer[key(file)].append(file)
-        for found in finer.values():
-            if len(found) > 1 and len({file.part for file in found}) == lists:
-                yield found
-
-
-def _size(file: _File) -> object:
-    return file.path.stat().st_size, file.size
+def _length(file: _File) -> object:
+    return file.path.stat().st_size, *file.size
 
 
 def _tail(file: _File) -> object:
@@ -248,9 +234,5 @@ def _digest(file: _File) -> object:
     return hashlib.sha256(read_regular(file.path)).digest()
 
 
-def _words(images: Images, row: int) -> tuple[str, str]:
-    return images.file_names[row], images.coco_urls[row]
-
-
 def _name(images: Images, row: int) -> str:
-    return images.file_names[row] or images.coco_urls[row]
+    return f"image {images.ids[row]} ({images.file_names[row] or images.coco_urls[row]})"

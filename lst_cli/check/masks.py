@@ -1,46 +1,37 @@
-"""What the masks of an annotation file have wrong with them.
-
-This reads the file a second time, now for the segmentations.
-"""
+"""What the masks of an annotation file have wrong with them, and annotations to leave out."""
 
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of, examples
-from lst_cli.annotations.read import Dataset, iter_segmentations
+from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of
+from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
 from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, SegmentationFault, examine
 from lst_cli.check.boxes import check_boxes
+from lst_cli.check.fields import box_faults, words_for
 from lst_cli.check.objects import check_objects
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent
 
 
-def find_segmentation_faults(
-    path: Path | str,
-    dataset: Dataset,
-    *,
-    progress: Progress = silent,
-    extents: array[float] | None = None,
-) -> dict[SegmentationFault, list[int]]:
-    """Find the annotations whose segmentation cannot be used as it stands.
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """What one pass over the segmentations of a file tells; it passes over crowds."""
 
-    Crowds are passed over: training does not see them.
+    # Rows of the instances by kind of fault, those that leave a mask to train on included.
+    faults: Mapping[SegmentationFault, list[int]]
+    # What each mask reaches, see `segmentations.measure`, shape (M, 4); NaN if not known.
+    extents: npt.NDArray[np.float64]
 
-    Args:
-        path: The annotation file.
-        dataset: What `read_dataset` made of it.
-        progress: Called with bytes read and bytes in the file.
-        extents: Gets what each mask reaches, four numbers each, see `measure`.
 
-    Returns:
-        Rows of `dataset.instances` by kind of fault; kinds that do not occur
-        are left out. "some-short-polygons" leaves a usable mask, the others
-        leave none.
+def examine_masks(dataset: Dataset, *, progress: Progress = silent) -> Masks:
+    """Read a file again, for its segmentations.
 
     Raises:
         LstError: If the file cannot be read or is not the one of the dataset.
@@ -49,55 +40,90 @@ def find_segmentation_faults(
     heights = images.heights[instances.image_index].tolist()
     widths = images.widths[instances.image_index].tolist()
     crowd = instances.crowd.tolist()
-    found: dict[SegmentationFault, list[int]] = {}
-    row = 0
-    for first_row, records in iter_segmentations(Path(path), progress=progress):
-        if first_row + len(records) > len(instances):
+    faults: dict[SegmentationFault, list[int]] = {}
+    extents = array("d")
+    rows = 0
+    for first, records in iter_segmentations(dataset.path, progress=progress):
+        rows = first + len(records)
+        if rows > len(instances):
             break
-        for row, record in enumerate(records, first_row):
+        for row, record in enumerate(records, first):
             extent = UNKNOWN
             if not crowd[row]:
                 _, fault, extent = examine(bytes(record.segmentation), heights[row], widths[row])
                 if fault is not None:
-                    found.setdefault(fault, []).append(row)
-            if extents is not None:
-                extents.extend(extent)
-        row = first_row + len(records)
-    if row != len(instances):
-        raise LstError(f"{path} changed while it was read", "run the same command again")
-    return found
+                    faults.setdefault(fault, []).append(row)
+            extents.extend(extent)
+    if rows != len(instances):
+        raise LstError(f"{dataset.path} changed while it was read", "run the same command again")
+    return Masks(faults, np.array(extents).reshape(-1, 4))
 
 
-def check_segmentations(
-    path: Path | str, dataset: Dataset, *, training: bool = True, progress: Progress = silent
-) -> list[Problem]:
-    """Check the masks of a file, the boxes against them, and then what the boxes say.
+def leave_out_unusable(
+    dataset: Dataset, masks: Masks | None = None, *, progress: Progress = silent
+) -> Dataset:
+    """Take the annotations that `lst check` has an error for as crowds (`--skip-unusable`).
 
-    Args:
-        path: The annotation file.
-        dataset: What `read_dataset` made of it.
-        training: Whether classes are learned from it, see `check_objects`.
-        progress: Called with bytes read and bytes in the file.
+    So they are not trained on, and in evaluation a detection of their class in their image that
+    matches nothing else is not counted as wrong. Without masks the file is read again.
 
     Returns:
-        The problems; empty if there are none.
+        The dataset, with each such row in `skipped` under its first fault.
 
     Raises:
-        LstError: If the file cannot be read or is not the one of the dataset.
+        LstError: If the file cannot be read again.
     """
-    extents = array("d")
-    faults = find_segmentation_faults(path, dataset, progress=progress, extents=extents)
+    masks = masks or examine_masks(dataset, progress=progress)
+    errors = {kind: rows for kind, (level, rows) in box_faults(dataset).items() if level == "error"}
+    unusable = {kind: rows for kind, rows in masks.faults.items() if kind not in USABLE}
+    crowd = dataset.instances.crowd.copy()
+    skipped: dict[str, list[int]] = {}
+    for kind, rows in (errors | unusable).items():
+        left = [row for row in rows if not crowd[row]]
+        if left:
+            skipped[kind] = left
+            crowd[left] = True
+    return replace(dataset, instances=replace(dataset.instances, crowd=crowd), skipped=skipped)
+
+
+def read_usable(path: Path | str, *, progress: Progress = silent) -> Dataset:
+    """Read an annotation file and leave out what cannot be used."""
+    return leave_out_unusable(read_dataset(path, progress=progress), progress=progress)
+
+
+def tell_skipped(skipped: Mapping[str, int]) -> str:
+    """Say how many annotations were left out, of which kinds.
+
+    Example:
+        >>> tell_skipped({"no-segmentation": 3, "box-no-area": 1})
+        '4 annotations left out: 3 with no segmentation, 1 with a box of no area'
+    """
+    kinds = ", ".join(f"{count:,} with {words_for(kind)}" for kind, count in skipped.items())
+    return f"{count_of(sum(skipped.values()), 'annotation', 'annotations')} left out: {kinds}"
+
+
+def check_masks(dataset: Dataset, masks: Masks, *, training: bool = True) -> list[Problem]:
+    """Check the masks of a file, the boxes against them, and then what the boxes say.
+
+    In a validation file, where no class is learned from masks, those without a pixel are among
+    the objects that no detection matches.
+    """
     instances, images = dataset.instances, dataset.images
+    faults = {
+        kind: [row for row in rows if not instances.crowd[row]]
+        for kind, rows in masks.faults.items()
+    }
+
+    def name(row: int) -> str:
+        return f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
+
     found = [
-        Problem(
+        Problem.of(
             "warning" if kind in USABLE else "error",
             kind,
             f"{count_of(len(rows), 'annotation', 'annotations')} with {what}",
-            len(rows),
-            examples(
-                f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
-                for row in rows
-            ),
+            rows,
+            name,
             None if kind in USABLE else SKIP_HINT,
         )
         for kind, what in FAULTS.items()
@@ -106,7 +132,7 @@ def check_segmentations(
     if len(faults.get("no-segmentation", ())) == (~instances.crowd).sum() > 0:
         message = "the file has boxes only; masks are needed, as polygons or RLE"
         found = [replace(found[0], message=message, hint="give a file with a mask of each object")]
-    boxes = check_boxes(dataset, np.array(extents).reshape(-1, 4))
+    boxes = check_boxes(dataset, masks.extents)
     found += boxes
     if not any(problem.severity == "error" for problem in boxes):
         found += check_objects(dataset, training=training, no_pixel=faults.get("no-pixel", ()))

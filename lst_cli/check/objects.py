@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.problems import Problem, count_of
 from lst_cli.annotations.read import Dataset
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,14 +29,11 @@ MOST_DETECTIONS = 300
 
 
 def find_doubles(groups: IntArray, boxes: FloatArray) -> dict[int, int]:
-    """Find annotations that repeat another.
-
-    Args:
-        groups: Those of different groups never repeat each other, shape (M,).
-        boxes: Shape (M, 4); those thinner than a pixel tell nothing.
+    """Find annotations that repeat another of their group, shape (M,); boxes have shape (M, 4).
 
     Returns:
-        The row of each that repeats an earlier one, and the row of that.
+        The row of each that repeats an earlier one, and the row of that; none of boxes thinner
+        than a pixel.
     """
     rows = np.flatnonzero((boxes[:, 2:] >= 1).all(axis=1))
     order = rows[np.lexsort((boxes[rows, 0], groups[rows]))]
@@ -80,14 +77,9 @@ def find_unmatchable(
         "mostly-outside": ~(inside > 0.5 * boxes[:, 2:].prod(axis=1)),
         "annotated-twice": np.isin(np.arange(len(boxes)), list(find_doubles(pairs, boxes))),
     }
-    left = np.ones(len(boxes), dtype=np.bool_)
-    found = {}
-    for kind, mask in kinds.items():
-        rows = np.flatnonzero(left & mask)
-        left &= ~mask
-        if len(rows):
-            found[kind] = rows
-    return found
+    first = np.argmax([*kinds.values(), np.ones(len(boxes), dtype=np.bool_)], axis=0)
+    found = {kind: np.flatnonzero(first == place) for place, kind in enumerate(kinds)}
+    return {kind: rows for kind, rows in found.items() if len(rows)}
 
 
 def tell_unmatchable(found: dict[str, IntArray], total: int) -> str:
@@ -106,11 +98,7 @@ def tell_unmatchable(found: dict[str, IntArray], total: int) -> str:
 
 
 def count_surplus(image: IntArray, most: int) -> tuple[int, str]:
-    """Objects beyond the detections an image that count, and a sentence about them.
-
-    Args:
-        image: Of each object, shape (M,).
-        most: Detections an image.
+    """Objects beyond the `most` detections an image that count, and a sentence about them.
 
     Example:
         >>> count_surplus(np.repeat([0, 1, 2], [3, 1, 4]), 2)
@@ -130,10 +118,8 @@ def check_objects(
 ) -> list[Problem]:
     """Find objects that are annotated twice and, in a validation file, that nothing can match.
 
-    Args:
-        dataset: The file, its boxes being those of its masks.
-        training: Whether classes are learned from it.
-        no_pixel: Rows of the instances whose masks cover no pixel.
+    The boxes must be those of the masks; `no_pixel` are rows of the instances whose masks cover
+    no pixel.
     """
     instances, images = dataset.instances, dataset.images
     counts = ~instances.crowd if training else instances.scored
@@ -155,43 +141,25 @@ def check_objects(
 
     found = []
     if training and twice:
-        found.append(
-            Problem(
-                "warning",
-                "annotated-twice",
-                f"{count_of(len(twice), 'annotation repeats', 'annotations repeat')} another of "
-                f"the same image, class and box, and {'counts' if len(twice) == 1 else 'count'} "
-                "again in training",
-                len(twice),
-                examples(map(name, twice)),
-                "remove the second of each",
-            )
+        repeat = count_of(len(twice), "annotation repeats", "annotations repeat")
+        message = (
+            f"{repeat} another of the same image, class and box, and "
+            f"{'counts' if len(twice) == 1 else 'count'} again in training"
         )
-    sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
-    lost = {} if training else find_unmatchable(pairs, boxes, sizes, np.isin(rows, list(no_pixel)))
-    if lost:
-        places = [place for kind in lost.values() for place in kind.tolist()]
-        found.append(
-            Problem(
-                "warning",
-                "unmatchable",
-                tell_unmatchable(lost, len(rows)),
-                len(places),
-                examples(map(name, places)),
-                "remove the second of each that is annotated twice" if twice else None,
-            )
-        )
+        hint = "remove the second of each"
+        found.append(Problem.of("warning", "annotated-twice", message, twice, name, hint))
+    if not training:
+        sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
+        lost = find_unmatchable(pairs, boxes, sizes, np.isin(rows, list(no_pixel)))
+        if lost:
+            message = tell_unmatchable(lost, len(rows))
+            places = np.concatenate(list(lost.values())).tolist()
+            remedy = "remove the second of each that is annotated twice" if twice else None
+            found.append(Problem.of("warning", "unmatchable", message, places, name, remedy))
     if classes:
-        found.append(
-            Problem(
-                "info",
-                "two-classes",
-                f"{count_of(len(classes), 'annotation has', 'annotations have')} the box of "
-                "another of the same image, but another class",
-                len(classes),
-                examples(map(name, classes)),
-            )
-        )
+        have = count_of(len(classes), "annotation has", "annotations have")
+        message = f"{have} the box of another of the same image, but another class"
+        found.append(Problem.of("info", "two-classes", message, classes, name))
     surplus, message = count_surplus(image, MOST_DETECTIONS)
     if surplus and not training:
         found.append(Problem("info", "many-objects", message, surplus))

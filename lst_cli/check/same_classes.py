@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from lst_cli.annotations.problems import Problem, count_of, examples
+from lst_cli.annotations.problems import Problem, count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import usable_instances
 
 
 def check_pair(train: Dataset, val: Dataset) -> list[Problem]:
     """Check that two files can be split together."""
-    return [*check_same_classes(train, val), *check_learned(train, val)]
+    return [*check_same_classes(train, val), *_check_learned(train, val)]
 
 
 def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
@@ -19,10 +21,6 @@ def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
 
     LVIS v0.5 and v1 number other classes with the same ids, so that a model of
     one evaluated on the other gives wrong numbers without any complaint.
-
-    Args:
-        train: The training file.
-        val: The validation file.
 
     Returns:
         At most one error about layouts and one about classes.
@@ -41,33 +39,25 @@ def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
         )
     ours = dict(zip(train.categories.ids.tolist(), train.categories.names, strict=True))
     theirs = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
-    alone = sorted(ours.keys() ^ theirs.keys())
-    renamed = sorted(one for one in ours.keys() & theirs.keys() if ours[one] != theirs[one])
-    counts = [
-        f"{count_of(len(numbers), 'category_id', 'category_ids')} {has if one else have} {what}"
-        for numbers, has, have, what in (
-            (
-                renamed,
-                "has",
-                "have",
-                "another name in the validation file than in the training file",
-            ),
-            (alone, "is", "are", "in only one of the two files"),
-        )
-        if numbers
-        for one in (len(numbers) == 1,)
-    ]
-    if counts:
+    alone = ours.keys() ^ theirs.keys()
+    renamed = {one for one in ours.keys() & theirs.keys() if ours[one] != theirs[one]}
+    message = []
+    if renamed:
+        have = count_of(len(renamed), "category_id has", "category_ids have")
+        message.append(f"{have} another name in the validation file than in the training file")
+    if alone:
+        are = count_of(len(alone), "category_id is", "category_ids are")
+        message.append(f"{are} in only one of the two files")
+    if message:
         found.append(
-            Problem(
+            Problem.of(
                 "error",
                 "classes-differ",
-                "; ".join(counts),
-                len(renamed) + len(alone),
-                examples(
+                "; ".join(message),
+                sorted(renamed | alone),
+                lambda number: (
                     f"category {number}: {_quoted(ours.get(number))} in training, "
                     f"{_quoted(theirs.get(number))} in validation"
-                    for number in sorted(renamed + alone)
                 ),
                 'give both files the same list "categories"; take LVIS files from one release',
             )
@@ -75,7 +65,7 @@ def check_same_classes(train: Dataset, val: Dataset) -> list[Problem]:
     return found
 
 
-def check_learned(train: Dataset, val: Dataset) -> list[Problem]:
+def _check_learned(train: Dataset, val: Dataset) -> list[Problem]:
     """Check that there are two classes to learn, and find objects of classes without any."""
     found: list[Problem] = []
     used = np.unique(train.instances.category_index[usable_instances(train)])
@@ -93,21 +83,20 @@ def check_learned(train: Dataset, val: Dataset) -> list[Problem]:
     unknown = objects[~np.isin(objects, train.categories.ids[used])]
     if len(unknown) and len(used):
         names = dict(zip(val.categories.ids.tolist(), val.categories.names, strict=True))
-        ids = np.unique(unknown)
+        ids = np.unique(unknown).tolist()
         none = len(unknown) == len(objects)
-        found.append(
-            Problem(
-                "error" if none else "info",
-                "class-not-learned",
-                f"{'all ' if none else ''}"
-                f"{count_of(len(unknown), 'validation object', 'validation objects')} of "
-                f"{count_of(len(ids), 'class', 'classes')} without a training instance are in no "
-                f"phase and not evaluated{', so that there is no AP' if none else ''}",
-                len(unknown),
-                examples(f"category {one} ({names[one]})" for one in ids.tolist()),
-                "give a validation file with objects of the classes in training" if none else None,
-            )
+        problem = Problem.of(
+            "error" if none else "info",
+            "class-not-learned",
+            f"{'all ' if none else ''}"
+            f"{count_of(len(unknown), 'validation object', 'validation objects')} of "
+            f"{count_of(len(ids), 'class', 'classes')} without a training instance are in no "
+            f"phase and not evaluated{', so that there is no AP' if none else ''}",
+            ids,
+            lambda number: f"category {number} ({names[number]})",
+            "give a validation file with objects of the classes in training" if none else None,
         )
+        found.append(replace(problem, count=len(unknown)))
     return found
 
 

@@ -25,7 +25,7 @@ from lst_cli.ap.reference import largest_difference, reference_ap
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import scores
 from lst_cli.check.fields import usable_instances
-from lst_cli.check.unusable import leave_out_unusable
+from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.phases.bins import DEFAULT_BINS, Bin

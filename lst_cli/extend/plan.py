@@ -10,13 +10,10 @@ import numpy as np
 
 from lst_cli.annotations.problems import examples
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.fields import (
-    check_dataset,
-    check_images,
-    check_segmentations,
-    usable_instances,
-)
+from lst_cli.check.check import check_annotations
+from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import check_shared_images
+from lst_cli.check.images import check_images
 from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
 from lst_cli.images.decode import ImageFinder
@@ -103,10 +100,7 @@ def check_addition(
     finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
     for dataset in (train, val) if extension.val else (train,):
         training, path = dataset is train, str(dataset.path)
-        problems = [
-            *check_dataset(dataset, training=training),
-            *check_segmentations(dataset.path, dataset, training=training),
-        ]
+        problems = check_annotations(dataset, training=training)
         refuse_errors(problems, path, f"correct {path}")
         rows = addition.new.image_rows if training else None
         missing = check_images(dataset, finder, rows=rows, progress=progress)

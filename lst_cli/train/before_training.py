@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of
-from lst_cli.annotations.read import Dataset, read_dataset
+from lst_cli.annotations.read import Dataset
 from lst_cli.check.boxes import WRONG_BOXES
-from lst_cli.check.check import check
-from lst_cli.check.fields import check_dataset, check_images, check_segmentations
-from lst_cli.check.unusable import read_usable
+from lst_cli.check.check import check, check_file
+from lst_cli.check.images import check_images
 from lst_cli.errors import LstError
 from lst_cli.inputs import ImagePaths, IntArray
 from lst_cli.progress import Progress, silent, stage
@@ -105,10 +104,9 @@ def read_checked(
     Raises:
         LstError: If there is any error.
     """
-    read = read_usable if skip_unusable else read_dataset
-    dataset = read(path, progress=progress)
-    problems = check_dataset(dataset, training=training)
-    problems += check_segmentations(path, dataset, training=training, progress=progress)
+    dataset, problems = check_file(
+        path, training=training, skip_unusable=skip_unusable, progress=progress
+    )
     look = f"lst check --{'train' if training else 'val'} {shlex.quote(str(path))}"
     refuse_errors(problems, str(path), look)
     if warn is not None:

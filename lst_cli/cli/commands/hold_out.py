@@ -67,7 +67,7 @@ def command(directory: Path, rare: int, as_json: bool, **given: Any) -> None:
         return
     files = f"--train {shlex.quote(str(train.path))} --val {shlex.quote(str(val.path))}"
     if held_out.skipped:
-        from lst_cli.check.unusable import tell_skipped  # needs Pillow
+        from lst_cli.check.masks import tell_skipped  # needs Pillow
 
         note(f"{tell_skipped(held_out.skipped)}; they are copied, but not counted")
         files += " --skip-unusable"

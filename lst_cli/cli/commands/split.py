@@ -158,7 +158,7 @@ def _print_remarks(split: Split) -> None:
         note(f"left out, no training instance: {names}{more}")
     for file in (split.train, split.val):
         if file.skipped:
-            from lst_cli.check.unusable import tell_skipped  # needs Pillow
+            from lst_cli.check.masks import tell_skipped  # needs Pillow
 
             note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
     if crowds := split.left_out_instances - sum(split.train.skipped.values()):

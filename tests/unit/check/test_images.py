@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.fields import check_images
+from lst_cli.check.images import check_images
 from lst_cli.images.decode import ImageFinder
 
 
@@ -42,13 +42,11 @@ def test_good_images_have_no_problems(
     assert calls[-1] == (2, 2)
 
 
-@pytest.mark.parametrize("workers", [1, 8])
 def test_missing_broken_and_wrong_images_are_errors(
     read: Callable[..., Dataset],
     two_classes: Any,
     finder: ImageFinder,
     tmp_path: Path,
-    workers: int,
 ) -> None:
     one = two_classes["images"][0]
     two_classes["images"] += [
@@ -60,7 +58,7 @@ def test_missing_broken_and_wrong_images_are_errors(
     (tmp_path / "coco/x").mkdir()
     (tmp_path / "coco/x/broken.jpg").write_text("no image")
     draw(tmp_path / "coco/x/large.jpg", 11, 20)
-    problems = check_images(read(two_classes), finder, workers=workers)
+    problems = check_images(read(two_classes), finder)
     assert [(p.severity, p.kind, p.count) for p in problems] == [
         ("error", "missing-image", 2),
         ("error", "unreadable-image", 1),

@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 
-from lst_cli.annotations.read import read_dataset
-from lst_cli.check.fields import check_segmentations, find_segmentation_faults
+from lst_cli.annotations.problems import Problem
+from lst_cli.annotations.read import Dataset
+from lst_cli.check.masks import check_masks, examine_masks
 from lst_cli.errors import LstError
 
+Read = Callable[..., Dataset]
 
-def test_good_masks_have_no_problems(write: Callable[..., Path], two_classes: Any) -> None:
-    path = write(two_classes)
-    assert check_segmentations(path, read_dataset(path)) == []
+
+def check(dataset: Dataset) -> list[Problem]:
+    return check_masks(dataset, examine_masks(dataset))
+
+
+def test_good_masks_have_no_problems(read: Read, two_classes: Any) -> None:
+    assert check(read(two_classes)) == []
 
 
 @pytest.mark.parametrize(
@@ -34,69 +40,60 @@ def test_good_masks_have_no_problems(write: Callable[..., Path], two_classes: An
     ],
 )
 def test_a_bad_mask_is_told_with_its_annotation(
-    write: Callable[..., Path], two_classes: Any, segmentation: Any, kind: str, severity: str
+    read: Read, two_classes: Any, segmentation: Any, kind: str, severity: str
 ) -> None:
     if segmentation is ...:
         del two_classes["annotations"][1]["segmentation"]
     else:
         two_classes["annotations"][1]["segmentation"] = segmentation
-    path = write(two_classes)
-    dataset = read_dataset(path)
-    (problem,) = check_segmentations(path, dataset)
+    dataset = read(two_classes)
+    (problem,) = check(dataset)
     assert (problem.severity, problem.kind, problem.count) == (severity, kind, 1)
     assert problem.examples == ("annotation 12 of image 2",)
-    assert find_segmentation_faults(path, dataset) == {kind: [1]}
+    assert examine_masks(dataset).faults == {kind: [1]}
 
 
 @pytest.mark.parametrize("mask", [..., None])
 def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(
-    write: Callable[..., Path], two_classes: Any, mask: Any
+    read: Read, two_classes: Any, mask: Any
 ) -> None:
     for annotation in two_classes["annotations"]:
         annotation["segmentation"] = mask
         if mask is ...:
             del annotation["segmentation"]
-    path = write(two_classes)
-    (problem,) = check_segmentations(path, read_dataset(path))
+    (problem,) = check(read(two_classes))
     assert (problem.severity, problem.kind) == ("error", "no-segmentation")
     assert problem.message.startswith("the file has boxes only; masks are needed")
     assert "skip" not in str(problem.hint)
 
 
-def test_a_mask_far_outside_says_nothing_about_its_box(
-    write: Callable[..., Path], two_classes: Any
-) -> None:
+def test_a_mask_far_outside_says_nothing_about_its_box(read: Read, two_classes: Any) -> None:
     for annotation in two_classes["annotations"]:
         annotation["segmentation"] = [[0, 0, 900, 0, 900, 900]]
-    path = write(two_classes)
-    assert [one.kind for one in check_segmentations(path, read_dataset(path))] == ["far-polygon"]
+    assert [one.kind for one in check(read(two_classes))] == ["far-polygon"]
 
 
-def test_masks_of_crowds_are_not_looked_at(write: Callable[..., Path], two_classes: Any) -> None:
+def test_masks_of_crowds_are_not_looked_at(read: Read, two_classes: Any) -> None:
     two_classes["annotations"][0] |= {"segmentation": [], "iscrowd": 1}
-    path = write(two_classes)
-    assert check_segmentations(path, read_dataset(path)) == []
+    assert check(read(two_classes)) == []
 
 
-def test_rows_are_those_of_the_file_and_errors_come_first(
-    write: Callable[..., Path], two_classes: Any
-) -> None:
+def test_rows_are_those_of_the_file_and_errors_come_first(read: Read, two_classes: Any) -> None:
     good, bad, scrap = [[0, 0, 5, 0, 5, 5]], [[0, 0]], [[0, 0, 5, 0, 5, 5], [1, 1]]
     masks = ([good] * 3 + [bad] + [scrap]) * 300
     first = two_classes["annotations"][0]
     two_classes["annotations"] = [
         first | {"id": row, "segmentation": mask} for row, mask in enumerate(masks)
     ]
-    path = write(two_classes)
     calls: list[int] = []
-    dataset = read_dataset(path)
-    faults = find_segmentation_faults(path, dataset, progress=lambda *call: calls.append(call[1]))
-    assert faults == {
+    dataset = read(two_classes)
+    found = examine_masks(dataset, progress=lambda *call: calls.append(call[1]))
+    assert found.faults == {
         "short-polygon": list(range(3, 1500, 5)),
         "some-short-polygons": list(range(4, 1500, 5)),
     }
-    assert calls[-1] == path.stat().st_size
-    problems = check_segmentations(path, dataset)
+    assert calls[-1] == dataset.path.stat().st_size
+    problems = check_masks(dataset, found)
     assert [problem.kind for problem in problems] == [
         "short-polygon", "some-short-polygons", "annotated-twice",
     ]  # fmt: skip
@@ -105,12 +102,13 @@ def test_rows_are_those_of_the_file_and_errors_come_first(
 
 @pytest.mark.parametrize("change", ["more", "fewer"])
 def test_a_file_that_changed_since_is_refused(
-    write: Callable[..., Path], two_classes: Any, change: str
+    write: Callable[..., Path], read: Read, two_classes: Any, change: str
 ) -> None:
-    dataset = read_dataset(write(two_classes))
+    dataset = read(two_classes)
     if change == "fewer":
         two_classes["annotations"].pop()
     else:
         two_classes["annotations"].append(two_classes["annotations"][0])
+    write(two_classes)
     with pytest.raises(LstError, match="changed while it was read"):
-        check_segmentations(write(two_classes), dataset)
+        check(dataset)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.masks import check_segmentations
+from lst_cli.check.masks import check_masks, examine_masks
 from lst_cli.check.objects import (
     check_objects,
     find_doubles,
@@ -102,7 +101,7 @@ def _shares(box: list[float]) -> list[float]:
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
-    write: Callable[..., Path], read: Read, two_classes: Any, wrong: Any, training: bool
+    read: Read, two_classes: Any, wrong: Any, training: bool
 ) -> None:
     two_classes["images"][1] |= {"width": 20, "height": 10}
     two_classes["annotations"] = [
@@ -116,14 +115,13 @@ def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
         }
         for x in range(0, 18, 2)
     ]
-    found = check_segmentations(write(two_classes), read(two_classes), training=training)
+    dataset = read(two_classes)
+    found = check_masks(dataset, examine_masks(dataset), training=training)
     assert {problem.kind for problem in found} <= {"box-not-of-mask", "box-layout"}
     assert [problem.severity for problem in found] == ["error"]
 
 
-def test_what_is_lost_in_a_validation_file_is_told_once(
-    write: Callable[..., Path], read: Read, two_classes: Any
-) -> None:
+def test_what_is_lost_in_a_validation_file_is_told_once(read: Read, two_classes: Any) -> None:
     first = two_classes["annotations"][0]
     thin = {"bbox": [1, 1, 0.5, 1], "segmentation": [[1.2, 1.2, 1.4, 1.2, 1.4, 1.4]], "area": 1}
     two_classes["annotations"] += [
@@ -133,7 +131,8 @@ def test_what_is_lost_in_a_validation_file_is_told_once(
         {**first, **thin, "id": 23, "ignore": 1},
         {**first, **thin, "id": 24, "area": 0},
     ]
-    (problem,) = check_segmentations(write(two_classes), read(two_classes), training=False)
+    dataset = read(two_classes)
+    (problem,) = check_masks(dataset, examine_masks(dataset), training=False)
     assert (problem.kind, problem.count) == ("unmatchable", 3)
     assert problem.message == (
         "3 of 6 annotations count as missed whatever is detected: 2 with a mask without a pixel, "
