@@ -17,15 +17,8 @@ from PIL import Image
 
 from lst_cli.cli.main import main
 
-pytest_plugins = [
-    "tests.fixtures.annotation_files",
-    "tests.fixtures.federated_sets",
-    "tests.fixtures.lvis_api",
-    "tests.fixtures.networks",
-    "tests.fixtures.reports",
-    "tests.fixtures.small_network",
-    "tests.fixtures.workspaces",
-]
+FIXTURES = Path(__file__).parent / "fixtures"
+pytest_plugins = [f"tests.fixtures.{path.stem}" for path in sorted(FIXTURES.glob("*.py"))]
 
 WIDTH, HEIGHT = 80, 60
 # Training instances of the categories with ids 1 to 12; the last has none.

@@ -9,6 +9,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -39,33 +40,13 @@ _FLOORS = (
 FLOORS = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
 MOST_FILES = 19  # of a folder, its __init__ included
 ANYONE_MAY_IMPORT = {
-    "lst_cli",
-    "lst_cli.errors",
-    "lst_cli.workspace.atomic",
-    "lst_cli.workspace.records",
-}
+    "lst_cli", "lst_cli.errors", "lst_cli.workspace.atomic", "lst_cli.workspace.records",
+}  # fmt: skip
 ONLY_CLI = {"click", "rich"}
 TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
-LIGHT = (
-    "lst_cli.cli",
-    "lst_cli.settings",
-    "lst_cli.errors",
-    "lst_cli.files",
-    "lst_cli.progress",
-    "lst_cli.text",
-    "lst_cli.phases",
-    "lst_cli.workspace",
-    "lst_cli.annotations",
-    "lst_cli.images",
-    "lst_cli.check",
-    "lst_cli.inputs",
-    "lst_cli.display",
-    "lst_cli.split",
-    "lst_cli.report",
-    "lst_cli.compare",
-    "lst_cli.demo",
-    "lst_cli.ap",
-)
+# Rooms with a file that needs torch; all others do without.
+HEAVY = {"samples", "weights", "modeling", "engine", "train", "extend", "evaluate", "predict",
+         "figures", "sweep"}  # fmt: skip
 # Loaded once before the modules are, each in its own fork: what is tried is whether a module of
 # ours stands alone, not whether numpy does, and torch takes seconds.
 LIGHT_LIBRARIES = ("click", "matplotlib.figure", "msgspec", "numpy", "PIL.Image", "pydantic")
@@ -112,7 +93,7 @@ def find_imports(sources: Mapping[str, str]) -> Iterator[Import]:
 
 
 def room(module: str) -> str:
-    """`lst_cli.annotations.read` lies in `data`; `lst_cli` itself in `lst_cli`."""
+    """`lst_cli.ap.metrics` lies in `ap`; `lst_cli` itself in `lst_cli`."""
     return module.split(".")[1] if "." in module else module
 
 
@@ -162,27 +143,18 @@ def test_every_room_has_a_floor() -> None:
 @pytest.mark.parametrize(
     ("importer", "statement", "reason"),
     [
-        (
-            "lst_cli.phases.order",
-            "from lst_cli.annotations.read import Images",
-            "imports point down",
-        ),
-        ("lst_cli.settings.models", "from lst_cli import train", "imports point down"),
-        ("lst_cli.engine.loop", "import lst_cli.cli.main", "imports point down"),
-        (
-            "lst_cli.annotations.read",
-            "def f():\n import lst_cli.workspace.layout",
-            "workspace is apart",
-        ),
-        ("lst_cli.workspace.store", "from lst_cli.annotations import read", "workspace is apart"),
-        ("lst_cli.workspace.store", "def f():\n import torch.nn", "without torch"),
-        ("lst_cli.train.train", "from rich.table import Table", "only cli"),
-        ("lst_cli.ap.metrics", "import click", "only cli"),
+        ("phases.order", "from lst_cli.annotations.read import Images", "imports point down"),
+        ("settings.models", "from lst_cli import train", "imports point down"),
+        ("engine.loop", "import lst_cli.cli.main", "imports point down"),
+        ("annotations.read", "def f():\n import lst_cli.workspace.layout", "workspace is apart"),
+        ("workspace.store", "from lst_cli.annotations import read", "workspace is apart"),
+        ("workspace.store", "def f():\n import torch.nn", "without torch"),
+        ("train.train", "from rich.table import Table", "only cli"),
+        ("ap.metrics", "import click", "only cli"),
     ],
 )
 def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str) -> None:
-    package = dict.fromkeys(read_package(ROOT), "")
-    package |= {importer: statement}
+    package = dict.fromkeys(read_package(ROOT), "") | {f"lst_cli.{importer}": statement}
     (violation,) = find_violations(find_imports(package))
     assert importer in violation
     assert reason in violation
@@ -193,22 +165,14 @@ def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str)
     [("rooms", "lst_cli.modeling.build"), ("files", "lst_cli.annotations.records")],
 )
 def test_what_needs_each_other_is_found(kind: str, other: str) -> None:
-    package = {
-        "lst_cli.annotations.read": f"import {other}",
-        other: "import lst_cli.annotations.read",
-    }
-    assert any(
-        one.startswith(f"{kind} that need") for one in find_violations(find_imports(package))
-    )
+    here = "lst_cli.annotations.read"
+    found = find_violations(find_imports({here: f"import {other}", other: f"import {here}"}))
+    assert any(one.startswith(f"{kind} that need") for one in found)
 
 
 def test_no_folder_is_an_attic() -> None:
-    crowded = {
-        str(folder.relative_to(ROOT)): len(files)
-        for folder in [ROOT / "lst_cli", *(ROOT / "lst_cli").rglob("*")]
-        if folder.is_dir() and len(files := [*folder.glob("*.py")]) > MOST_FILES
-    }
-    assert crowded == {}
+    files = Counter(path.parent for path in (ROOT / "lst_cli").rglob("*.py"))
+    assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}
 
 
 # --- every module stands alone; the light ones without torch ---------------------------------
@@ -245,48 +209,36 @@ def run_python(
     code: str, *arguments: str, path: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that finds modules in `path` before all others."""
-    environment = dict(os.environ)
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=environment,
-        timeout=120,
-    )
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environment, timeout=120,
+    )  # fmt: skip
 
 
 def import_each_alone(
     modules: Iterable[str], *, light: bool, path: Path | None = None, libraries: str = ""
 ) -> list[str]:
     """Import each module in a process of its own; what failed, and why."""
-    names = ",".join(modules)
-    done = run_python(
-        IMPORT_EACH_ALONE, libraries or "os", "light" if light else "", names, path=path
-    )
+    words = libraries or "os", "light" if light else "", ",".join(modules)
+    done = run_python(IMPORT_EACH_ALONE, *words, path=path)
     assert done.returncode == 0, done.stderr
-    failed = done.stdout.split("\n")
-    return [f"{line}\n{done.stderr}" for line in failed if line]
+    return [f"{line}\n{done.stderr}" for line in done.stdout.split("\n") if line]
 
 
-def is_light(module: str) -> bool:
-    return any(module == light or module.startswith(f"{light}.") for light in LIGHT)
+def modules_of(*, light: bool) -> list[str]:
+    return [module for module in read_package(ROOT) if (room(module) not in HEAVY) == light]
 
 
 def test_light_modules_import_alone_and_without_torch() -> None:
-    modules = {module for module in read_package(ROOT) if is_light(module)} | set(LIGHT)
     libraries = ",".join(LIGHT_LIBRARIES)
-    assert import_each_alone(sorted(modules), light=True, libraries=libraries) == []
+    assert import_each_alone(modules_of(light=True), light=True, libraries=libraries) == []
 
 
 @pytest.mark.engine
 def test_heavy_modules_import_alone() -> None:
-    modules = [module for module in read_package(ROOT) if not is_light(module)]
     libraries = ",".join(HEAVY_LIBRARIES)
-    assert import_each_alone(modules, light=False, libraries=libraries) == []
+    assert import_each_alone(modules_of(light=False), light=False, libraries=libraries) == []
 
 
 @pytest.mark.engine
@@ -374,9 +326,7 @@ def test_the_reference_page_shows_every_command_once_and_no_hidden_one() -> None
         """Not for the page."""
 
     page = render_reference(top, "top")
-    assert [line for line in page.splitlines() if line.startswith("## ")] == [
-        "## top",
-        "## top child",
-    ]
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings == ["## top", "## top child"]
     assert "How large." in page
     assert "secret" not in page

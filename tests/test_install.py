@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -43,13 +42,9 @@ class Checkout:
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "CONSTRAINTS")}
         environment |= {"VERSION": version, "PYTHON": str(self.folder / "python"), **variables}
         return subprocess.run(
-            ["bash", str(self.folder / ".ci" / "setup")],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-            timeout=60,
-        )
+            ["bash", str(self.folder / ".ci" / "setup")], capture_output=True, text=True,
+            check=False, env=environment, timeout=60,
+        )  # fmt: skip
 
     def installs(self) -> list[str]:
         """The installations of the project that pip was asked for."""
@@ -117,15 +112,6 @@ def test_setup_holds_to_the_constraints_this_environment_was_made_with(checkout:
 # --- detectron2 ------------------------------------------------------------------------------
 
 
-def load_installer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "detectron2.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class FakePip:
     """Plays every command: what the probes answer, what pip downloads, what it installed."""
 
@@ -152,8 +138,10 @@ class FakePip:
 
 
 @pytest.fixture
-def installer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    module = load_installer()
+def installer(
+    monkeypatch: pytest.MonkeyPatch, load_script: Callable[[str], ModuleType]
+) -> ModuleType:
+    module = load_script("detectron2")
     monkeypatch.setattr(module, "SHA256", hashlib.sha256(b"a wheel").hexdigest())
     monkeypatch.setattr(module, "has_upstream", lambda: False)
     return module
