@@ -73,6 +73,14 @@ class Job:
         return self.settings.seed
 
     @property
+    def classes(self) -> str:
+        """How many classes each of its phases adds."""
+        sizes = [f"{len(group):,}" for group in self.split.groups]
+        if self.run is None:
+            return f"{sizes[0]} of {len(self.split.class_order):,}"
+        return " + ".join(sizes)
+
+    @property
     def image_passes(self) -> int:
         """Images that all its phases show together, a shared one included."""
         return sum(phase.shown for phase in self.phases)

@@ -7,31 +7,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
-from lst_cli.cli.options import Choice, LocalPath, examples, json_option, with_options
 from lst_cli.libraries import require
 
 if TYPE_CHECKING:
     from lst_cli.ap.detections import IouType
 
-_file = LocalPath(exists=True, dir_okay=False)
+_file = options.LocalPath(exists=True, dir_okay=False)
 
 
-@click.command(
+@options.command(
     "compare",
-    epilog=examples(
-        "lst compare first-workspace second-workspace",
-        "lst compare work:2 work:3 --json",
-        "lst compare work results.json -o compared",
-        "lst compare a.json b.json --annotations val.json",
-    ),
+    "lst compare first-workspace second-workspace",
+    "lst compare work:2 work:3 --json",
+    "lst compare work results.json -o compared",
+    "lst compare a.json b.json --annotations val.json",
 )
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option(
+@options.directory_option(
     "-o",
     "--output",
-    metavar="DIR",
-    type=LocalPath(file_okay=False),
     help="Where to write.  [default: report/ in the first workspace among them]",
 )
 @click.option(
@@ -49,7 +45,7 @@ _file = LocalPath(exists=True, dir_okay=False)
 )
 @click.option(
     "--iou-type",
-    type=Choice(["segm", "bbox"]),
+    type=options.Choice(["segm", "bbox"]),
     default="segm",
     show_default=True,
     help="Masks or boxes.",
@@ -60,15 +56,14 @@ _file = LocalPath(exists=True, dir_okay=False)
     help="Bins of training instances, such as '=1,<10,10-99,>=100'.  [default: eval.bins of the "
     "first workspace]",
 )
-@with_options(json_option)
+@options.json_option
 def command(
     runs: tuple[str, ...],
     output: Path | None,
-    annotations: Path | None,
-    train_counts: Path | None,
     iou_type: IouType,
     bins: str | None,
     as_json: bool,
+    **files: Path | None,
 ) -> None:
     """Compare runs on the same images and classes.
 
@@ -83,11 +78,10 @@ def command(
     with meter() as tell:
         comparison = compare_runs(
             runs,
-            annotations=annotations,
-            train_counts=train_counts,
             iou_type=iou_type,
             bins=parse_bins(bins, "--bins") if bins else None,
             progress=tell,
+            **files,
         )
     if as_json:
         print_json(comparison.model_dump(mode="json"))

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
-from lst_cli.cli.options import (
-    examples,
-    json_option,
-    output_option,
-    with_options,
-    workspace_option,
-)
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
 
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
 
-
-@click.command(
-    "report",
-    epilog=examples(
-        "lst report",
-        "lst report -o written",
-    ),
-)
-@with_options(workspace_option)
-@with_options(output_option, json_option)
-def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
+@options.command("report", "lst report", "lst report -o written")
+@options.workspace_option
+@options.output_option
+@options.json_option
+def command(workspace: options.Workspace, output: Path | None, as_json: bool) -> None:
     """Write the report: AP tables, plots, pictures, one HTML page.
 
     Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it.
@@ -47,28 +30,17 @@ def command(workspace: Workspace, output: Path | None, as_json: bool) -> None:
         return
     skipped: list[LstError] = []
     with meter() as tell:
-        data, files = make_report(
-            workspace,
-            output,
-            progress=tell,
-            skip=skipped.append,
-        )
+        data, files = make_report(workspace, output, progress=tell, skip=skipped.append)
     print_table(with_joint(binned_table(data.metrics), data.joint))
     if not data.joint:
         print_table(groups_table(data.metrics))
-    without = [
-        str(phase)
-        for phase in workspace.done_phases()
-        if phase not in {metrics.phase for metrics in data.metrics}
-    ]
+    evaluated = {metrics.phase for metrics in data.metrics}
+    without = [str(phase) for phase in workspace.done_phases() if phase not in evaluated]
     if without:
         note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")
     note("wrote Markdown, CSV, JSON, LaTeX and plots beside the page:")
     say(str(files["html"]))
     if skipped:
-        raise incomplete(
-            count_of(len(skipped), "validation image is not", "validation images are not")
-            + " shown",
-            [error.message for error in skipped],
-            skipped[0].hint,
-        )
+        count = count_of(len(skipped), "validation image is not", "validation images are not")
+        messages = [error.message for error in skipped]
+        raise incomplete(f"{count} shown", messages, skipped[0].hint)

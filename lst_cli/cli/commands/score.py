@@ -8,34 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table
-from lst_cli.cli.options import (
-    Choice,
-    LocalPath,
-    errors_option,
-    examples,
-    fixed_ap_option,
-    json_option,
-    reference_option,
-    skip_unusable_option,
-    train_counts_option,
-    with_options,
-)
 from lst_cli.libraries import require
 
 if TYPE_CHECKING:
     from lst_cli.ap.detections import IouType
 
-_file = LocalPath(exists=True, dir_okay=False)
+_file = options.LocalPath(exists=True, dir_okay=False)
 
 
-@click.command(
+@options.command(
     "score",
-    epilog=examples(
-        "lst score results.json --annotations val.json",
-        "lst score r.json --annotations val.json --train-counts train.json --errors",
-        "lst score results.json --annotations val.json --iou-type bbox --json",
-    ),
+    "lst score results.json --annotations val.json",
+    "lst score r.json --annotations val.json --train-counts train.json --errors",
+    "lst score results.json --annotations val.json --iou-type bbox --json",
 )
 @click.argument("results", type=_file)
 @click.option(
@@ -45,18 +32,22 @@ _file = LocalPath(exists=True, dir_okay=False)
     type=_file,
     help="LVIS or COCO annotations of the same images.",
 )
-@with_options(train_counts_option)
+@options.train_counts_option
 @click.option(
     "--iou-type",
     "iou_types",
     multiple=True,
-    type=Choice(["segm", "bbox"]),
+    type=options.Choice(["segm", "bbox"]),
     help="Only masks or only boxes.",
 )
 @click.option(
     "--bins", metavar="BINS", help="Bins of training instances, such as '=1,<10,10-99,>=100'."
 )
-@with_options(fixed_ap_option, errors_option, reference_option, skip_unusable_option, json_option)
+@options.fixed_ap_option
+@options.errors_option
+@options.reference_option
+@options.skip_unusable_option
+@options.json_option
 def command(
     results: Path,
     annotations: Path,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
-import click
-
+from lst_cli.cli import options
 from lst_cli.cli.console import complete, print_json, print_table, show_next
-from lst_cli.cli.options import examples, json_option, with_options, workspace_option
-
-if TYPE_CHECKING:
-    from lst_cli.workspace.store import Workspace
 
 
-@click.command("status", epilog=examples("lst status"))
-@with_options(workspace_option, json_option)
-def command(workspace: Workspace, as_json: bool) -> None:
+@options.command("status", "lst status")
+@options.workspace_option
+@options.json_option
+def command(workspace: options.Workspace, as_json: bool) -> None:
     """Show what is done, what is next, sizes, and AP so far."""
     from lst_cli.report.status import read_status, status_table
 

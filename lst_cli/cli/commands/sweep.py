@@ -7,27 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lst_cli.cli import console
+from lst_cli.cli import console, options
 from lst_cli.cli.console import note, print_json, print_rows
-from lst_cli.cli.options import (
-    Choice,
-    LocalPath,
-    device_option,
-    examples,
-    image_dirs_option,
-    json_option,
-    set_option,
-    skip_unusable_option,
-    weights_option,
-    with_options,
-    words,
-)
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:
-    from lst_cli.sweep.jobs import Job, Sweep
+    from lst_cli.sweep.jobs import Sweep
 
 
 def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
@@ -40,27 +27,27 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
         raise click.BadParameter(f"{value!r} is no number", ctx, param) from None
 
 
-@click.command(
+@options.command(
     "sweep",
-    epilog=examples(
-        "lst sweep --list",
-        "lst sweep table1 --train train.json --val val.json --images DIR --dry-run",
-        "lst sweep table1 --train t.json --val v.json --images DIR --preset lite",
-        "lst sweep table1 --train t.json --val v.json --images . --b 0.75 --phases 1",
-        "lst sweep plan.toml --only lst --only repeat-factor",
-    ),
+    "lst sweep --list",
+    "lst sweep table1 --train train.json --val val.json --images DIR --dry-run",
+    "lst sweep table1 --train t.json --val v.json --images DIR --preset lite",
+    "lst sweep table1 --train t.json --val v.json --images . --b 0.75 --phases 1",
+    "lst sweep plan.toml --only lst --only repeat-factor",
 )
 @click.argument("plan", required=False)
-@click.option("--list", "list_plans", is_flag=True, help="List the plans that come with lst.")
-@click.option("--dir", "directory", metavar="DIR", type=LocalPath(file_okay=False),
-              help="Where the workspaces of the runs and the table go.  "
-                   "[default: ./lst-sweep-PLAN]")  # fmt: skip
+@options.flag("--list", "List the plans that come with lst.", "list_plans")
+@options.directory_option(
+    "--dir",
+    "directory",
+    help="Where the workspaces of the runs and the table go.  [default: ./lst-sweep-PLAN]",
+)
 @click.option("--only", metavar="RUN", multiple=True, help="Only this run; may be repeated.")
-@click.option("--train", metavar="FILE", type=LocalPath(),
-              help="Training annotations.  [default: those of the plan]")  # fmt: skip
-@click.option("--val", metavar="FILE", type=LocalPath(),
-              help="Validation annotations.  [default: those of the plan]")  # fmt: skip
-@with_options(image_dirs_option, weights_option, skip_unusable_option)
+@options.file_option("--train", "Training annotations.  [default: those of the plan]")
+@options.file_option("--val", "Validation annotations.  [default: those of the plan]")
+@options.image_dirs_option
+@options.weights_option
+@options.skip_unusable_option
 @click.option(
     "--b",
     "--base",
@@ -71,24 +58,25 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "number of their own keep it, as with the next three options and --set.",
 )
 @click.option("--phases", type=click.IntRange(min=1), help="Phases after the base phase.")
-@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True,
-              help="Seed of every run; may be repeated, for means over seeds.")  # fmt: skip
-@click.option("--preset", type=Choice(list(PRESETS)), help="Preset of every run.")
-@with_options(device_option, set_option)
-@click.option("--dry-run", is_flag=True,
-              help="Print the runs, their iterations, image passes and an estimate of time; "
-                   "write nothing.")  # fmt: skip
-@with_options(json_option)
-@click.pass_context
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Seed of every run; may be repeated, for means over seeds.",
+)
+@options.choice("--preset", list(PRESETS), "Preset of every run.")
+@options.settings_options
+@options.flag(
+    "--dry-run",
+    "Print the runs, their iterations, image passes and an estimate of time; write nothing.",
+)
+@options.json_option
 def command(
-    ctx: click.Context,
-    /,
     plan: str | None,
     list_plans: bool,
     directory: Path | None,
     only: tuple[str, ...],
-    device: str | None,
-    overrides: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
     **given: Any,
@@ -114,7 +102,7 @@ def command(
     if plan is None:
         raise LstError("lst sweep needs a plan", "lst sweep --list")
     given["images"] = given.pop("image_dirs")
-    chosen = choose(read_plan(plan), overrides=words(overrides, device=device), **given)
+    chosen = choose(read_plan(plan), **given)
     root = directory or Path(f"lst-sweep-{chosen.name}")
     sweep = open_sweep(chosen, root, only, console.warn if dry_run else None)
     if dry_run:
@@ -122,17 +110,19 @@ def command(
         return
     require(*NETWORK)
     if _run(sweep, as_json):
-        ctx.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _run(sweep: Sweep, as_json: bool) -> bool:
-    """Do everything and show the table; whether anything failed."""
+    """Do everything, show the table, and return whether anything failed."""
     from lst_cli.cli.training import training_events
     from lst_cli.errors import InterruptionError
+    from lst_cli.sweep.state import left_out
     from lst_cli.sweep.sweep import SweepEvents, run_sweep
-    from lst_cli.sweep.tables import difference_lines, sweep_record, sweep_table
+    from lst_cli.sweep.tables import difference_lines, left_out_line, sweep_record, sweep_table
 
-    _note_left_out(sweep)
+    if names := left_out(sweep):
+        note(left_out_line(names))
     with console.meter() as tell:
         events = SweepEvents(
             note=note,
@@ -157,18 +147,11 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
     return bool(results.failed)
 
 
-def _note_left_out(sweep: Sweep) -> None:
-    from lst_cli.sweep.state import left_out
-    from lst_cli.sweep.tables import left_out_line
-
-    if names := left_out(sweep):
-        note(left_out_line(names))
-
-
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:
     from lst_cli.display.tables import format_seconds
     from lst_cli.sweep.jobs import run_differences
-    from lst_cli.sweep.state import look_ahead, outlook_record
+    from lst_cli.sweep.state import left_out, look_ahead, outlook_record
+    from lst_cli.sweep.tables import left_out_line
 
     jobs, source = look_ahead(sweep)
     if as_json:
@@ -178,7 +161,7 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
         [
             job.name,
             job.kind,
-            _classes(job),
+            job.classes,
             f"{sum(phase.iterations for phase in job.phases):,}",
             f"{job.image_passes:,}",
             state,
@@ -198,12 +181,6 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
         note(f"{name} differs from {first}: {'; '.join(map(str, found))}")
     total = format_seconds(sum(one.seconds for one in jobs))
     note(f"about {total} in all, from {source}; evaluation is not counted")
-    _note_left_out(sweep)
+    if names := left_out(sweep):
+        note(left_out_line(names))
     note("nothing was trained (--dry-run)")
-
-
-def _classes(job: Job) -> str:
-    sizes = [f"{len(group):,}" for group in job.split.groups]
-    if job.kind == "base":
-        return f"{sizes[0]} of {len(job.split.class_order):,}"
-    return " + ".join(sizes)
