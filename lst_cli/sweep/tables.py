@@ -17,14 +17,19 @@ from lst_cli.display.tables import (
     bin_heading,
     bins_in_order,
     find_bin,
-    format_integer,
     format_seconds,
 )
 
 FORMAT = 1
 """Version of `sweep.json`."""
 
-_PASSES = Column("image passes", "image passes", "number", lambda seed: seed.image_passes)
+_PASSES = Column(
+    "image passes",
+    "image passes",
+    "number",
+    lambda seed: seed.image_passes,
+    description="in training, all phases",
+)
 _HOURS = Column("hours", "hours", "number", lambda seed: seed.seconds / 3600)
 
 
@@ -93,12 +98,6 @@ def spread_of(values: Sequence[float | None]) -> Spread:
     )
 
 
-def _spread(run: RunResult, column: Column) -> Spread:
-    """A number of a run over its seeds."""
-    found = [column.cells(seed)[column.key] for seed in run.seeds]
-    return spread_of(cast("list[float | None]", found))
-
-
 def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     """Make the table for reading: a row a run, mean ± standard deviation over seeds.
 
@@ -116,13 +115,7 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
             for one in number_columns(results)
             if one.kind == "ap" and one.key not in left_out
         ),
-        Column(
-            "image passes",
-            "image passes",
-            "integer",
-            lambda run: _spread(run, _PASSES).mean,
-            description="in training, all phases",
-        ),
+        replace(_PASSES, kind="integer", get=partial(_mean, column=_PASSES)),
         Column("time", "time", "text", _time, description="of training, all phases"),
         Column("seeds", "seeds", "text", _seeds_done),
     ]
@@ -161,41 +154,8 @@ def seed_numbers(results: SweepResults) -> Table:
     return Table.of(results.title, pairs, columns)
 
 
-def difference_lines(results: SweepResults) -> list[str]:
-    """A sentence for each run that is another, or differs from the first of its kind."""
-    twins = [f"{run.label} is the same run as {run.same_as}" for run in results.runs if run.same_as]
-    return twins + [
-        f"{run.label} differs from {run.differs_from}: {'; '.join(map(str, run.differs))}"
-        for run in results.runs
-        if run.differs
-    ]
-
-
-def left_out_line(names: Sequence[str]) -> str:
-    """A sentence about directories of runs that are not in the table."""
-    return (
-        f"Not in the table, as they are unfinished or of another plan, settings or data: "
-        f"{', '.join(names)}"
-    )
-
-
-def render_sweep_markdown(results: SweepResults) -> str:
-    """The table as a Markdown page, with what differs between the runs and what failed."""
-    table = sweep_table(results)
-    parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
-    parts.append(escape_markdown(table.remark))
-    if lines := difference_lines(results):
-        parts += ["## What differs", _markdown_list(lines)]
-    if results.left_out:
-        parts.append(escape_markdown(left_out_line(results.left_out)))
-    if results.failed:
-        failed = [f"{name}: {why}" for name, why, _ in results.failed]
-        parts += ["## What failed", _markdown_list(failed)]
-    return "\n\n".join(parts) + "\n"
-
-
 def sweep_record(results: SweepResults) -> dict[str, Any]:
-    """Everything for scripts: AP as fractions, every seed by itself."""
+    """Give everything for scripts: AP as fractions, every seed by itself."""
     columns = number_columns(results)
     runs = []
     for run in results.runs:
@@ -209,34 +169,66 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
     return {"format": FORMAT, **asdict(results), "runs": runs, "failed": failed}
 
 
+def render_sweep_markdown(results: SweepResults) -> str:
+    """Give the table as a Markdown page, with what differs between the runs and what failed."""
+    table = sweep_table(results)
+    failed = [f"{name}: {why}" for name, why, _ in results.failed]
+    parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
+    parts.append(escape_markdown(table.remark))
+    for title, lines in (("differs", difference_lines(results)), ("failed", failed)):
+        if lines:
+            listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
+            parts += [f"## What {title}", listed]
+        if results.left_out and title == "differs":
+            parts.append(escape_markdown(left_out_line(results.left_out)))
+    return "\n\n".join(parts) + "\n"
+
+
+def difference_lines(results: SweepResults) -> list[str]:
+    """A sentence for each run that is another, or differs from the first of its kind."""
+    twins = [f"{run.label} is the same run as {run.same_as}" for run in results.runs if run.same_as]
+    return twins + [
+        f"{run.label} differs from {run.differs_from}: {'; '.join(map(str, run.differs))}"
+        for run in results.runs
+        if run.differs
+    ]
+
+
+def left_out_line(names: Sequence[str]) -> str:
+    """A sentence about directories of runs that are not in the table."""
+    return (
+        "Not in the table, as they are unfinished or of another plan, settings or data: "
+        f"{', '.join(names)}"
+    )
+
+
 def number_columns(results: SweepResults) -> list[Column]:
     """The columns of AP and of what training took; each reads its number from a `SeedResult`."""
 
-    def ap_of(name: str) -> Column:
-        return Column(name, name, get=lambda one: getattr(one.metrics.segm, name))
+    def ap_of(name: str, description: str = "") -> Column:
+        get = partial(lambda one, name: getattr(one.metrics.segm, name), name=name)
+        return Column(name, name, get=get, description=description)
 
-    found = [
-        Column(
+    def in_bin(entry: BinMetrics) -> Column:
+        return Column(
             f"AP({entry.bin})",
             bin_heading(entry.bin),
-            get=partial(_bin_ap, entry),
+            get=lambda one: getattr(find_bin(one.metrics, entry), "AP", None),
             classes=entry.with_ground_truth,
             description="mask AP by training instances",
         )
-        for entry in bins_in_order([one.metrics for one in results.seeds])
-    ]
-    found += map(ap_of, ("AP", "AP50", "AP75", "APr", "APc", "APf"))
+
+    # Where all classes are learned at once, none of them is new.
+    new = replace(
+        ap_of("new", "classes of the last phase"),
+        get=lambda one: one.metrics.segm.new if one.metrics.phase else None,
+    )
     return [
-        *found,
+        *map(in_bin, bins_in_order([one.metrics for one in results.seeds])),
+        *map(ap_of, ("AP", "AP50", "AP75", "APr", "APc", "APf")),
         Column("box AP", "box AP", get=lambda one: one.metrics.bbox.AP),
-        replace(ap_of("old"), description="classes of phases before the last"),
-        # Where all classes are learned at once, none of them is new.
-        Column(
-            "new",
-            "new",
-            get=lambda one: one.metrics.segm.new if one.metrics.phase else None,
-            description="classes of the last phase",
-        ),
+        ap_of("old", "classes of phases before the last"),
+        new,
         _PASSES,
         Column("iterations", "iterations", "number"),
         _HOURS,
@@ -249,9 +241,10 @@ def _known_columns(results: SweepResults) -> list[Column]:
     return [one for one in number_columns(results) if phases or one.key not in ("old", "new")]
 
 
-def _bin_ap(wanted: BinMetrics, one: SeedResult) -> float | None:
-    entry = find_bin(one.metrics, wanted)
-    return entry.AP if entry else None
+def _spread(run: RunResult, column: Column) -> Spread:
+    """A number of a run over its seeds."""
+    found = [column.cells(seed)[column.key] for seed in run.seeds]
+    return spread_of(cast("list[float | None]", found))
 
 
 def _mean(run: RunResult, column: Column) -> float | None:
@@ -279,10 +272,6 @@ def _seeds_done(run: RunResult) -> str:
     return str(done) if done == run.planned else f"{done} of {run.planned}"
 
 
-def _markdown_list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
-
-
 def _remark(results: SweepResults) -> str:
     sentences = [
         "Mask AP in percent, after the last phase; bins count training instances and overlap on "
@@ -296,7 +285,5 @@ def _remark(results: SweepResults) -> str:
         )
     passes = {one.image_passes for one in results.seeds}
     if len(passes) > 1:
-        sentences.append(
-            f"The runs show {format_integer(min(passes))} to {format_integer(max(passes))} images."
-        )
+        sentences.append(f"The runs show {min(passes):,} to {max(passes):,} images.")
     return " ".join(sentences)
