@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -93,15 +94,10 @@ def compare_runs(
     bins: Sequence[Bin] | None = None,
     progress: Progress = silent,
 ) -> Comparison:
-    """Score several runs on the same images and classes; nothing is written.
+    """Score workspaces, `DIR:PHASE` or results files on the same images; nothing is written.
 
-    Args:
-        given: Workspaces, `DIR:PHASE` or results files; differences are against the first.
-        annotations: The validation file; by default that of the workspaces.
-        train_counts: Where training instances are counted; by default the first workspace.
-        iou_type: Masks or boxes.
-        bins: Half-open ranges of training instances; by default those of the first workspace.
-        progress: What is done, how much of it, of how much.
+    Differences are against the first. The validation file, the training instances and their bins
+    are those of the first workspace by default.
 
     Raises:
         LstError: If there is nothing to compare, something was not evaluated, the validation
@@ -113,7 +109,7 @@ def compare_runs(
     names = name_runs(runs)
     dataset = _read_validation(runs, annotations, progress)
     classes = _common_classes(runs, dataset)
-    counts, notes = _train_counts(runs, classes, train_counts, progress)
+    counts = _train_counts(runs, classes, train_counts, progress)
     masks = iou_type == "segm"
     truth = build_ground_truth(dataset, classes, counts.images, masks=masks, progress=progress)
     if not truth.counts.any():
@@ -121,13 +117,11 @@ def compare_runs(
             f"none of the {len(classes)} classes that all have seen is annotated in {dataset.path}",
             "compare runs whose classes the validation file has",
         )
-    sets = choose_class_sets(
-        classes,
-        truth.frequencies,
-        counts.instances,
-        bins or _bins(runs),
-        _old_and_new(runs, frozenset(classes)),
-    )
+    homes = [run.home for run in runs if run.home]
+    if bins is None:
+        bins = parse_bins(homes[0].workspace.settings().eval.bins) if homes else DEFAULT_BINS
+    groups = _old_and_new(runs, frozenset(classes))
+    sets = choose_class_sets(classes, truth.frequencies, counts.instances, bins, groups)
     scores = [
         _score(truth, run, iou_type, within(progress, f"{name}, "))
         for run, name in zip(runs, names, strict=True)
@@ -153,39 +147,29 @@ def compare_runs(
         resamples=RESAMPLES,
         runs=tuple(compared),
         rows=compare_class_ap([ap for ap, _ in scores], sets),
-        notes=(*notes, *truth.notes),
+        notes=(*filter(None, [counts.note]), *truth.notes),
     )
 
 
 def write_comparison(comparison: Comparison, directory: Path | None = None) -> list[Path]:
     """Write `compare.md`, `compare.csv` and `compare.png`.
 
-    Args:
-        comparison: What to write.
-        directory: Where to; by default the report directory of the first workspace among what
-            was compared.
-
-    Returns:
-        The files; none if there is no place for them.
+    By default they go to the report of the first workspace among what was compared; where there
+    is none, nothing is written.
 
     Raises:
         LstError: If a file cannot be written.
     """
-    if directory is not None:
-        return _write(comparison, directory)
     homes = [Workspace(Path(run.source)) for run in comparison.runs if run.phase is not None]
-    if not homes:
+    if directory is None and not homes:
         return []
-    with homes[0].locked():
-        return _write(comparison, homes[0].layout.report)
-
-
-def _write(comparison: Comparison, directory: Path) -> list[Path]:
-    page, table, picture = (directory / f"compare.{kind}" for kind in ("md", "csv", "png"))
-    drawn = plot_comparison(comparison)
-    write_text(page, render_comparison_markdown(comparison))
-    write_text(table, render_csv(compare_table(comparison)))
-    write_bytes(picture, drawn)
+    with homes[0].locked() if directory is None else nullcontext():
+        directory = directory or homes[0].layout.report
+        page, table, picture = (directory / f"compare.{kind}" for kind in ("md", "csv", "png"))
+        drawn = plot_comparison(comparison)
+        write_text(page, render_comparison_markdown(comparison))
+        write_text(table, render_csv(compare_table(comparison)))
+        write_bytes(picture, drawn)
     return [page, table, picture]
 
 
@@ -248,10 +232,8 @@ def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Pr
             )
     if annotations is None:
         if not files:
-            raise LstError(
-                "--annotations is required to compare results files",
-                "--annotations VAL.json",
-            )
+            message = "--annotations is required to compare results files"
+            raise LstError(message, "--annotations VAL.json")
         annotations = Path(files[0][1].path)
         if not annotations.exists():
             raise LstError(
@@ -282,35 +264,29 @@ def _common_classes(runs: Sequence[Run], dataset: Dataset) -> list[int]:
 
 
 class _Counts(NamedTuple):
-    """Training instances and images by category_id, if they are known."""
+    """Training instances and images by category_id, if they are known, and a remark."""
 
-    instances: Mapping[int, int] | None = None
-    images: Mapping[int, int] | None = None
+    instances: Mapping[int, int] | None
+    images: Mapping[int, int] | None
+    note: str = ""
 
 
 def _train_counts(
     runs: Sequence[Run], classes: Sequence[int], file: Path | None, progress: Progress
-) -> tuple[_Counts, list[str]]:
-    """Counts of the classes, and what to say about them."""
+) -> _Counts:
     if file is not None:
         counts = read_train_counts(file, progress=progress)
         images = {one: counts.images.get(one, 0) for one in classes} if counts.images else None
-        return _Counts(counts.instances, images), []
+        return _Counts(counts.instances, images)
     known = [run.home.workspace.split.classes for run in runs if run.home]
     if not known:
         note = "No bins: --train-counts says how many training instances there are."
-        return _Counts(), [note]
+        return _Counts(None, None, note)
     instances = [{one.category_id: one.instances for one in records} for records in known]
-    images = {one.category_id: one.images for one in known[0]}
-    if all(other[one] == instances[0][one] for other in instances[1:] for one in classes):
-        return _Counts(instances[0], images), []
     note = "The runs were trained on different annotations: bins are those of the first workspace."
-    return _Counts(instances[0], images), [note]
-
-
-def _bins(runs: Sequence[Run]) -> tuple[Bin, ...]:
-    home = next((run.home for run in runs if run.home), None)
-    return parse_bins(home.workspace.settings().eval.bins) if home else DEFAULT_BINS
+    if all(other[one] == instances[0][one] for other in instances[1:] for one in classes):
+        note = ""
+    return _Counts(instances[0], {one.category_id: one.images for one in known[0]}, note)
 
 
 def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, frozenset[int]]:
@@ -322,7 +298,7 @@ def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, froze
             found.add((frozenset(run.seen or ()) - new, new))
     if len(found) != 1:
         return {}
-    [(old, new)] = found
+    ((old, new),) = found
     return {"old": old, "new": new} if old and new and (old | new) <= common else {}
 
 

@@ -139,18 +139,11 @@ def choose_class_sets(
     bins: Sequence[Bin],
     groups: Mapping[str, frozenset[int]],
 ) -> list[ClassSet]:
-    """Choose the rows of a comparison.
+    """Choose the rows of a comparison of K classes.
 
-    Args:
-        category_ids: The K classes.
-        frequencies: "r", "c", "f", or "" of each.
-        train_instances: Training instances by category_id; None if they are not known, and there
-            are no bins.
-        bins: Half-open ranges of them.
-        groups: Further sets of classes by name, as old and new.
-
-    Returns:
-        All classes, their AP50, the bins, LVIS's frequencies if any class has one, the groups.
+    These are: all classes, their AP50, the bins (if training instances by category_id are known),
+    LVIS's frequencies ("r", "c", "f" or "" of each class) if any class has one, and further
+    `groups` by name.
     """
     all_classes = [True] * len(category_ids)
     chosen: list[tuple[str, What, list[bool]]] = [("AP", "all", all_classes)]

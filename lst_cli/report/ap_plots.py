@@ -11,28 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lst_cli.ap.metrics import Metrics, comparable
-from lst_cli.display.canvas import (
-    LIGHT,
-    Theme,
-    add_legend,
-    count_in_whole_numbers,
-    draw_line,
-    make_figure,
-    no_formula,
-    ramp_colours,
-    render,
-    shade_phases,
-    style_axes,
-)
+from lst_cli.display import canvas, tables
 from lst_cli.display.class_plots import RANK, WIDE_SIZE, phase_sizes
 from lst_cli.display.records import ReportClass
-from lst_cli.display.tables import (
-    bin_heading,
-    bins_in_order,
-    classes_with_ground_truth,
-    find_bin,
-    phase_name,
-)
 
 BIN_SIZE = (640, 400)
 OLD_NEW_SIZE = (440, 400)
@@ -51,7 +32,11 @@ class _Line(NamedTuple):
 
 
 def plot_ap_by_bin(
-    metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0, *, joint: bool = False
+    metrics: Sequence[Metrics],
+    theme: canvas.Theme = canvas.LIGHT,
+    scale: float = 2.0,
+    *,
+    joint: bool = False,
 ) -> bytes:
     """Draw mask AP of every bin, and of all classes, over the phases.
 
@@ -59,25 +44,29 @@ def plot_ap_by_bin(
         A PNG of `BIN_SIZE` times `scale`. A bin has no point in a phase that
         has seen none of its classes.
     """
-    bins = bins_in_order(metrics)
+    bins = tables.bins_in_order(metrics)
     lines = []
-    for index, (entry, colour) in enumerate(zip(bins, ramp_colours(theme, len(bins)), strict=True)):
-        found = [find_bin(metric, entry) for metric in metrics]
+    for index, (entry, colour) in enumerate(
+        zip(bins, canvas.ramp_colours(theme, len(bins)), strict=True)
+    ):
+        found = [tables.find_bin(metric, entry) for metric in metrics]
         classes = _classes(found[-1].with_ground_truth if found[-1] else 0)
-        label = f"{no_formula(bin_heading(entry.bin))}  ({classes})"
+        label = f"{canvas.no_formula(tables.bin_heading(entry.bin))}  ({classes})"
         values = [one.AP if one else None for one in found]
         lines.append(_Line(label, values, colour, _MARKERS[index % len(_MARKERS)]))
-    label = f"all seen  ({_classes(classes_with_ground_truth(metrics[-1]))})"
+    label = f"all seen  ({_classes(tables.classes_with_ground_truth(metrics[-1]))})"
     lines.append(_Line(label, [one.segm.AP for one in metrics], theme.ink, "o", 2.6))
-    figure = make_figure(*BIN_SIZE, theme, scale)
+    figure = canvas.make_figure(*BIN_SIZE, theme, scale)
     axes = figure.subplots()
-    style_axes(axes, theme, "Mask AP by training instances", "phase", "mask AP (%)")
+    canvas.style_axes(axes, theme, "Mask AP by training instances", "phase", "mask AP (%)")
     _draw_phases(axes, metrics, lines, joint)
-    add_legend(figure, theme, loc="outside right center", labelspacing=0.75)
-    return render(figure)
+    canvas.add_legend(figure, theme, loc="outside right center", labelspacing=0.75)
+    return canvas.render(figure)
 
 
-def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+def plot_old_new(
+    metrics: Sequence[Metrics], theme: canvas.Theme = canvas.LIGHT, scale: float = 2.0
+) -> bytes:
     """Draw mask AP of old classes, new classes and both over the phases.
 
     Returns:
@@ -85,17 +74,17 @@ def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float 
     """
     last = metrics[-1]
     new = sum(one.with_ground_truth for one in last.segm.groups if one.phase == last.phase)
-    total = classes_with_ground_truth(last)
+    total = tables.classes_with_ground_truth(last)
     lines = [
         _Line(f"old ({total - new:,})", [one.segm.old for one in metrics], theme.old, "o"),
         _Line(f"new ({new:,})", [one.segm.new for one in metrics], theme.new, "^"),
         _Line(f"both ({total:,})", [one.segm.all for one in metrics], theme.ink, "s"),
     ]
-    figure = make_figure(*OLD_NEW_SIZE, theme, scale)
+    figure = canvas.make_figure(*OLD_NEW_SIZE, theme, scale)
     axes = figure.subplots()
-    style_axes(axes, theme, "Old and new classes", "phase", "mask AP (%)")
+    canvas.style_axes(axes, theme, "Old and new classes", "phase", "mask AP (%)")
     _draw_phases(axes, metrics, lines)
-    add_legend(
+    canvas.add_legend(
         figure,
         theme,
         loc="outside lower center",
@@ -105,7 +94,7 @@ def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float 
         title_fontsize=8,
     )
     figure.legends[0].get_title().set_color(theme.muted)
-    return render(figure)
+    return canvas.render(figure)
 
 
 def _draw_phases(
@@ -114,7 +103,7 @@ def _draw_phases(
     """Draw lines over the phases, and name these below."""
     phases = [metric.phase for metric in metrics]
     for line in lines:
-        draw_line(
+        canvas.draw_line(
             axes,
             zip(phases, line.values, strict=True),
             label=line.label,
@@ -127,7 +116,7 @@ def _draw_phases(
             zorder=4,
         )
     shown = phases if len(phases) <= 12 else phases[:: -(-len(phases) // 12)]
-    axes.set_xticks(shown, ["joint" if joint else phase_name(phase) for phase in shown])
+    axes.set_xticks(shown, ["joint" if joint else tables.phase_name(phase) for phase in shown])
     axes.set_xlim(phases[0] - 0.25, phases[-1] + 0.25)
     # Without a single point the limit of the data is minus infinity.
     axes.set_ylim(0, max(1.08 * axes.dataLim.y1, 5.0))
@@ -136,7 +125,7 @@ def _draw_phases(
 def plot_class_ap(
     classes: Sequence[ReportClass],
     metrics: Sequence[Metrics],
-    theme: Theme = LIGHT,
+    theme: canvas.Theme = canvas.LIGHT,
     scale: float = 2.0,
 ) -> bytes:
     """Draw every class's AP along the class order, and each phase's mean then and now.
@@ -150,11 +139,11 @@ def plot_class_ap(
     Returns:
         A PNG of `WIDE_SIZE` times `scale`. Classes without ground truth have no dot.
     """
-    figure = make_figure(*WIDE_SIZE, theme, scale)
+    figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
-    style_axes(axes, theme, "Mask AP of each class", RANK, "mask AP (%)")
+    canvas.style_axes(axes, theme, "Mask AP of each class", RANK, "mask AP (%)")
     axes.set_xlim(0.5, len(classes) + 0.5)
-    count_in_whole_numbers(axes.xaxis)
+    canvas.count_in_whole_numbers(axes.xaxis)
     per_class = metrics[-1].segm.per_class
     highest = max((100 * value for value in per_class.values()), default=0)
     step = next(step for step in (5, 10, 20) if step * 5 >= highest or step == 20)
@@ -162,14 +151,14 @@ def plot_class_ap(
     axes.set_ylim(0, 1.2 * top)  # room for the names of the phases
     axes.set_yticks(range(0, top + 1, step))
     sizes = phase_sizes(classes)
-    shade_phases(axes, theme, sizes)
+    canvas.shade_phases(axes, theme, sizes)
     known = [
         (rank, per_class[record.category_id])
         for rank, record in enumerate(classes, start=1)
         if record.category_id in per_class
     ]
     many = len(classes) > 100
-    draw_line(
+    canvas.draw_line(
         axes,
         known,
         linestyle="none",
@@ -182,12 +171,12 @@ def plot_class_ap(
         zorder=3,
     )
     _draw_group_means(axes, theme, sizes, metrics)
-    add_legend(figure, theme, loc="outside right center")
-    return render(figure)
+    canvas.add_legend(figure, theme, loc="outside right center")
+    return canvas.render(figure)
 
 
 def _draw_group_means(
-    axes: Any, theme: Theme, sizes: Sequence[int], metrics: Sequence[Metrics]
+    axes: Any, theme: canvas.Theme, sizes: Sequence[int], metrics: Sequence[Metrics]
 ) -> None:
     now = {group.phase: group.AP for group in metrics[-1].segm.groups}
     learned = {

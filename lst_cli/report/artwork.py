@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from lst_cli.display import class_plots
 from lst_cli.display.canvas import DARK, LIGHT, Theme
-from lst_cli.display.class_plots import (
-    WIDE_SIZE,
-    plot_class_counts,
-    plot_replay_balance,
-    replay_size,
-)
 from lst_cli.display.panels import draw_panel
 from lst_cli.display.records import Panel, ReplayBalance
 from lst_cli.errors import LstError
 from lst_cli.figures.attention import lay_out
 from lst_cli.figures.attention_plot import attention_caption, attention_size, plot_attention
 from lst_cli.progress import Progress, silent
-from lst_cli.report.ap_plots import (
-    BIN_SIZE,
-    OLD_NEW_SIZE,
-    plot_ap_by_bin,
-    plot_class_ap,
-    plot_old_new,
-)
+from lst_cli.report import ap_plots
 from lst_cli.report.data import ReportData
 
 
@@ -40,7 +29,7 @@ class Plot(NamedTuple):
     @property
     def wide(self) -> bool:
         """Whether it takes the whole width of the page."""
-        return self.size[0] >= WIDE_SIZE[0]
+        return self.size[0] >= class_plots.WIDE_SIZE[0]
 
 
 class Artwork(NamedTuple):
@@ -87,37 +76,37 @@ def _plan_plots(
         "ap_by_bin",
         "Mask AP by bins of training instances after each phase. Bins overlap; a bin has no "
         "point before its first class is learned.",
-        BIN_SIZE,
-        lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
+        ap_plots.BIN_SIZE,
+        lambda theme: ap_plots.plot_ap_by_bin(metrics, theme, joint=data.joint),
     )
     if not data.joint:  # where all classes are learned at once, none is old
         yield (
             "old_new",
             "Classes of earlier phases, of the phase itself, and both.",
-            OLD_NEW_SIZE,
-            lambda theme: plot_old_new(metrics, theme),
+            ap_plots.OLD_NEW_SIZE,
+            lambda theme: ap_plots.plot_old_new(metrics, theme),
         )
     gap = " The gap between a dashed line and the thick one is what a phase's classes lost or "
     yield (
         "class_ap",
         "Every class with ground truth, after the last phase."
         + (f"{gap}gained since." if len(metrics) > 1 else ""),
-        WIDE_SIZE,
-        lambda theme: plot_class_ap(data.classes, metrics, theme),
+        class_plots.WIDE_SIZE,
+        lambda theme: ap_plots.plot_class_ap(data.classes, metrics, theme),
     )
     yield (
         "class_counts",
         "How the training data thins out, and where the phases begin.",
-        WIDE_SIZE,
-        lambda theme: plot_class_counts(data.classes, theme),
+        class_plots.WIDE_SIZE,
+        lambda theme: class_plots.plot_class_counts(data.classes, theme),
     )
     if data.replay:
         yield (
             "replay_balance",
             "Grey: instances of the seen classes in all their images. Colour: what the phase "
             f"trains on{_replay_clause(data.replay)}",
-            replay_size(len(data.replay)),
-            lambda theme: plot_replay_balance(data.replay, theme),
+            class_plots.replay_size(len(data.replay)),
+            lambda theme: class_plots.plot_replay_balance(data.replay, theme),
         )
     if data.attention is not None:
         attention, layout = data.attention, lay_out(data.attention)

@@ -27,7 +27,6 @@ from lst_cli.split.split import measure_balance, report_classes
 from lst_cli.workspace.manifest import PhaseManifest, Split, removed_settings
 from lst_cli.workspace.store import Workspace
 
-TITLE = "Learning to segment the tail"
 PANELS = 6
 PANEL_SCORE = 0.3
 
@@ -36,21 +35,19 @@ def make_report(
     workspace: Workspace,
     directory: Path | None = None,
     *,
-    title: str = TITLE,
-    demo: bool = False,
-    notes: Sequence[str] = (),
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
+    **about: Any,
 ) -> tuple[ReportData, dict[str, Path]]:
-    """Write the report of a workspace, in its own report directory by default; see `gather`.
+    """Write the report of a workspace, in its own report directory by default.
 
     Returns:
-        What it shows, and the files by kind, see `lst_cli.report.write.write_report`.
+        What it shows, see `gather`, and the files by kind, see `write_report`.
 
     Raises:
         LstError: If nothing was evaluated, or an image cannot be shown and there is no `skip`.
     """
-    data = gather(workspace, title=title, demo=demo, notes=notes, skip=skip)
+    data = gather(workspace, skip=skip, **about)
     with workspace.locked():
         return data, write_report(data, directory or workspace.layout.report, progress, skip)
 
@@ -58,22 +55,16 @@ def make_report(
 def gather(
     workspace: Workspace,
     *,
-    title: str = TITLE,
+    title: str = "Learning to segment the tail",
     demo: bool = False,
     notes: Sequence[str] = (),
     pictures: bool = True,
     skip: Callable[[LstError], None] | None = None,
 ) -> ReportData:
-    """Collect what a report shows.
+    """Collect what a report shows, its `notes` before those found here.
 
-    Args:
-        workspace: With at least one evaluated phase.
-        title: Head of the page.
-        demo: Whether the package drew the data.
-        notes: Further remarks.
-        pictures: Whether images and the balance plot are wanted; tables need neither, and do
-            not read the annotation files.
-        skip: Called with the reason why a validation image is left out.
+    Without `pictures`, which tables do not need, the annotation files are not read. `skip` is
+    called with the reason why a validation image is left out.
 
     Raises:
         LstError: If nothing was evaluated, or an input is missing.
@@ -106,6 +97,10 @@ def gather(
 
 
 def _phase(manifest: PhaseManifest, split: Split) -> ReportPhase:
+    note = ""
+    if split.extension_at(manifest.phase) is not None:
+        rows = "mean features" if manifest.new_rows == "mean-feature" else "generated"
+        note = "added" if manifest.iterations else f"added instantly: no training, rows {rows}"
     return ReportPhase(
         phase=manifest.phase,
         classes=manifest.new_classes,
@@ -113,19 +108,10 @@ def _phase(manifest: PhaseManifest, split: Split) -> ReportPhase:
         replay_entries=manifest.replay_entries,
         iterations=manifest.iterations,
         seconds=manifest.seconds,
-        note=_extension_note(manifest, split),
+        note=note,
         new_rows=manifest.new_rows,
         image_passes=manifest.image_passes,
     )
-
-
-def _extension_note(manifest: PhaseManifest, split: Split) -> str:
-    if split.extension_at(manifest.phase) is None:
-        return ""
-    if manifest.iterations:
-        return "added"
-    rows = "mean features" if manifest.new_rows == "mean-feature" else "generated"
-    return f"added instantly: no training, rows {rows}"
 
 
 def _settings(workspace: Workspace, phase: int) -> dict[str, str]:

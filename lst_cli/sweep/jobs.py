@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -128,18 +129,11 @@ def plan_jobs(
     only: Sequence[str] = (),
     locate: Callable[[Job], Path] = lambda job: job.root,
 ) -> Sweep:
-    """Decide what is trained where.
+    """Decide what is trained where, of all runs or of some.
 
     Runs that learn phase by phase share a base phase if it would be the same: the same classes,
     seed, initial weights and settings. The first seed of all runs comes before the second.
-
-    Args:
-        plan: What is asked for.
-        train: Training annotations.
-        val: Validation annotations.
-        root: The directory of the sweep.
-        only: Names of the runs to make; all, if empty.
-        locate: Finds the workspace of a job, if it is not in its own directory.
+    `locate` finds the workspace of a job, if it is not in its own directory.
 
     Raises:
         LstError: If a run does not fit the data or its budget, or `only` names none.
@@ -153,10 +147,9 @@ def plan_jobs(
             )
     layout = SweepLayout(root)
     planner = _Planner(plan, train, val, layout, locate)
-    turns = zip_longest(*(plan.seeds_of(run) for run in plan.runs))
     every = [
         planner.place(run, seed)
-        for turn in turns
+        for turn in zip_longest(*(plan.seeds_of(run) for run in plan.runs))
         for run, seed in zip(plan.runs, turn, strict=True)
         if seed is not None
     ]
@@ -170,15 +163,15 @@ def plan_jobs(
     for job in every:
         if job.run is not None and (not only or job.run.name in only):
             chosen.setdefault(job.root, job)
+    users: dict[Path, list[str]] = defaultdict(list)
+    for job in chosen.values():
+        if job.base is not None:
+            users[job.base.root].append(job.name)
     jobs: dict[Path, Job] = {}
     for job in chosen.values():
-        if job.base is not None and job.base.root not in jobs:
-            users = [
-                one.name
-                for one in chosen.values()
-                if one.base is not None and one.base.root == job.base.root
-            ]
-            jobs[job.base.root] = replace(job.base, users=tuple(users))
+        if job.base is not None:
+            base = replace(job.base, users=tuple(users[job.base.root]))
+            jobs.setdefault(base.root, base)
         jobs[job.root] = job
     every += [job for job in earlier if job.root.exists()]
     return Sweep(plan, layout, tuple(jobs.values()), tuple(every))

@@ -20,18 +20,9 @@ from pydantic import (
 
 from lst_cli.errors import LstError
 from lst_cli.files import refuse_address
+from lst_cli.settings import nested
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Head, Mask, Sampling, Settings
-from lst_cli.settings.nested import (
-    assign,
-    first_few,
-    leaves,
-    merge,
-    override_table,
-    override_words,
-    read_toml,
-    shorten,
-)
 from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.settings.renamed import modern_table
 from lst_cli.text import did_you_mean
@@ -146,8 +137,8 @@ class PlannedRun(Part):
         chosen |= {key: value for key, value in words.items() if value is not None}
         table: dict[str, Any] = {}
         for key, value in chosen.items():
-            assign(table, key.split("."), value, key)
-        return merge(table, self.settings)
+            nested.assign(table, key.split("."), value, key)
+        return nested.merge(table, self.settings)
 
 
 class SweepPlan(Part):
@@ -177,7 +168,7 @@ class SweepPlan(Part):
     ) -> tuple[str, ...]:
         """`key=value` words for the settings of a run, `without` some tables of settings."""
         table = {key: value for key, value in self._table(run).items() if key not in without}
-        return override_words({**table, "seed": seed})
+        return nested.override_words({**table, "seed": seed})
 
     def settings_of(self, run: PlannedRun, seed: int) -> Settings:
         """Settings of a run.
@@ -185,13 +176,13 @@ class SweepPlan(Part):
         Raises:
             LstError: If one is refused, naming where it was given.
         """
-        sources = dict.fromkeys(leaves(self.common.settings), "[settings]")
-        sources |= dict.fromkeys(leaves(self.overrides), "--set")
-        sources |= dict.fromkeys(leaves(run.own_settings), f"run {run.name}")
+        sources = dict.fromkeys(nested.leaves(self.common.settings), "[settings]")
+        sources |= dict.fromkeys(nested.leaves(self.overrides), "--set")
+        sources |= dict.fromkeys(nested.leaves(run.own_settings), f"run {run.name}")
         return build_settings({**self._table(run), "seed": seed}, sources)
 
     def _table(self, run: PlannedRun) -> dict[str, Any]:
-        return merge(merge(self.common.settings, self.overrides), run.own_settings)
+        return nested.merge(nested.merge(self.common.settings, self.overrides), run.own_settings)
 
 
 def shipped_plans() -> dict[str, str]:
@@ -213,10 +204,10 @@ def read_plan(given: str) -> SweepPlan:
     path = Path(given)
     shipped = _PLANS.joinpath(f"{given}.toml")
     if path.exists() and not path.is_dir():
-        return parse_plan(read_toml(path), path.stem, path.name, path.parent)
+        return parse_plan(nested.read_toml(path), path.stem, path.name, path.parent)
     if path.name == given and path.suffix != ".toml" and shipped.is_file():
         with resources.as_file(shipped) as file:
-            return parse_plan(read_toml(file), given, given)
+            return parse_plan(nested.read_toml(file), given, given)
     raise LstError(f"{given}: no such plan{did_you_mean(given, _names())}", "lst sweep --list")
 
 
@@ -256,7 +247,7 @@ def parse_plan(
         if not lines:
             return plan
     count = f"{len(lines)} problems: " if len(lines) > 1 else ""
-    raise LstError(f"{source}: {count}{first_few(lines)}", f"correct {source}")
+    raise LstError(f"{source}: {count}{nested.first_few(lines)}", f"correct {source}")
 
 
 def choose(
@@ -285,7 +276,7 @@ def choose(
                 f"lst sweep {plan.name} --train TRAIN.json --val VAL.json --images DIR",
             )
     words = [*overrides, *([f"preset={preset}"] if preset else [])]
-    table = modern_table(override_table(words), "--set")
+    table = modern_table(nested.override_table(words), "--set")
     if "seed" in table:
         raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
     lines: list[str] = []
@@ -314,14 +305,14 @@ def _read_part(kind: type[AnyPart], table: Any, where: str, lines: list[str]) ->
     """Check one table of a plan; what is wrong with it is added to `lines`."""
     prefix = f"{where}: " if where else ""
     if not isinstance(table, Mapping):
-        lines.append(f"{prefix}should be a table, got {shorten(table)}")
+        lines.append(f"{prefix}should be a table, got {nested.shorten(table)}")
         return None
     fields = {name.replace("_", "-") for name in kind.model_fields if name != "settings"}
     settings = _SETTING_KEYS if "settings" in kind.model_fields else frozenset[str]()
     for key in table:
         if key not in fields | settings:
             meant = did_you_mean(key, sorted(fields | settings))
-            lines.append(f"{prefix}unknown key {shorten(key)}{meant}")
+            lines.append(f"{prefix}unknown key {nested.shorten(key)}{meant}")
     own = {key: value for key, value in table.items() if key in fields}
     if settings:
         given = {key: value for key, value in table.items() if key in settings}
@@ -343,7 +334,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
         return f"{key} is missing"
     if problem["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-'"
-    return f"{key}: {message}, got {shorten(problem['input'])}"
+    return f"{key}: {message}, got {nested.shorten(problem['input'])}"
 
 
 def _budget_problems(runs: Sequence[PlannedRun]) -> Iterator[str]:

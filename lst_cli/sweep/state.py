@@ -126,11 +126,8 @@ def read_result(job: Job) -> SeedResult | None:
 def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) -> SweepResults:
     """Read the results of all runs of the plan, also of those that were not selected this time.
 
-    Seeds that were finished another time count too: so seeds can be added one by one.
-
-    Args:
-        sweep: The sweep.
-        failed: Names and errors of what failed this time.
+    Seeds that were finished another time count too: so seeds can be added one by one. `failed` has
+    names and errors of this time.
     """
     known = {job.name: result for job in sweep.every if (result := read_result(job)) is not None}
     titles = {job.name: job.run.title for job in sweep.every if job.run is not None}

@@ -8,30 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lst_cli.display.markup import render_csv
-from lst_cli.display.tables import format_seconds, format_value
 from lst_cli.errors import InterruptionError, LstError
 from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.images.finder import HERE, ImageFinder
 from lst_cli.progress import Progress, silent
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import read_datasets, warn_of_missing_images, write_split
+from lst_cli.sweep import state, tables
 from lst_cli.sweep.jobs import Job, Sweep, plan_jobs
 from lst_cli.sweep.plan import SweepPlan
-from lst_cli.sweep.state import (
-    find_metrics,
-    gather_results,
-    is_finished,
-    left_to_evaluate,
-    locate,
-    read_result,
-)
-from lst_cli.sweep.tables import (
-    SweepResults,
-    render_sweep_markdown,
-    seed_numbers,
-    sweep_numbers,
-    sweep_record,
-)
 from lst_cli.text import json_text
 from lst_cli.train import train
 from lst_cli.train.before_training import check_before_training
@@ -61,12 +46,8 @@ def open_sweep(
 ) -> Sweep:
     """Read the data of a plan and decide what is to be done; nothing is written.
 
-    Args:
-        plan: With data.
-        root: The directory of the sweep.
-        only: Names of the runs to make; all, if empty.
-        warn: Called with the number of images that are missing and an example; without it,
-            images are not looked for.
+    `only` names the runs to make, if not all. With `warn` images are looked for, and it is called
+    with the number of missing ones and an example.
 
     Raises:
         LstError: If the data or a run are refused.
@@ -77,10 +58,10 @@ def open_sweep(
     train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
     if warn is not None:
         warn_of_missing_images((train, val), ImageFinder(data.images or HERE), warn)
-    return plan_jobs(plan, train, val, root, only, locate)
+    return plan_jobs(plan, train, val, root, only, state.locate)
 
 
-def run_sweep(sweep: Sweep, events: SweepEvents) -> SweepResults:
+def run_sweep(sweep: Sweep, events: SweepEvents) -> tables.SweepResults:
     """Train and evaluate everything that is not yet; the table is written after every run.
 
     A job that fails does not stop the others.
@@ -95,7 +76,7 @@ def run_sweep(sweep: Sweep, events: SweepEvents) -> SweepResults:
     _check_data(sweep, events)
     failed: dict[Path, tuple[str, LstError]] = {}
     for place, job in enumerate(sweep.jobs, start=1):
-        if is_finished(sweep, job):
+        if state.is_finished(sweep, job):
             events.note(f"{job.name}: done before")
             continue
         users = f", the base phase of {', '.join(job.users)}" if job.users else ""
@@ -104,27 +85,20 @@ def run_sweep(sweep: Sweep, events: SweepEvents) -> SweepResults:
             failed[job.root] = (job.name, error)
             events.note(f"{job.name} failed: {error.message}")
             continue
-        events.note(f"{job.name}: {_outcome(job)}")
+        result = state.read_result(job)
+        events.note(f"{job.name}: {result.sentence if result else 'done'}")
         if job.run is not None:
             _write_table(sweep, failed)
     return _write_table(sweep, failed)
 
 
-def _outcome(job: Job) -> str:
-    result = read_result(job)
-    if result is None:
-        return "done"
-    ap, time = format_value("ap", result.metrics.segm.AP), format_seconds(result.seconds)
-    return f"AP {ap}, {result.image_passes:,} image passes in {time}"
-
-
-def _write_table(sweep: Sweep, failed: Mapping[Path, tuple[str, LstError]]) -> SweepResults:
-    results, layout = gather_results(sweep, list(failed.values())), sweep.layout
+def _write_table(sweep: Sweep, failed: Mapping[Path, tuple[str, LstError]]) -> tables.SweepResults:
+    results, layout = state.gather_results(sweep, list(failed.values())), sweep.layout
     if results.seeds:
-        write_text(layout.csv, render_csv(sweep_numbers(results)))
-        write_text(layout.seeds_csv, render_csv(seed_numbers(results)))
-        write_text(layout.json, json_text(sweep_record(results)) + "\n")
-        write_text(layout.markdown, render_sweep_markdown(results))
+        write_text(layout.csv, render_csv(tables.sweep_numbers(results)))
+        write_text(layout.seeds_csv, render_csv(tables.seed_numbers(results)))
+        write_text(layout.json, json_text(tables.sweep_record(results)) + "\n")
+        write_text(layout.markdown, tables.render_sweep_markdown(results))
     return results
 
 
@@ -135,7 +109,7 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
         for job in sweep.jobs
         if job.kind != "lst" and not Workspace(job.root).phase(0).manifest.exists()
     ]
-    if not to_begin or all(is_finished(sweep, job) for job in to_begin):
+    if not to_begin or all(state.is_finished(sweep, job) for job in to_begin):
         return
     require_weights(sweep.plan.data.weights)
     train.load_trainer()  # does torch work, before all is read?
@@ -180,7 +154,7 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
                 weights=job.weights if phase == 0 else None, image_passes=length.image_passes
             )
             train.train_phase(workspace, phase, job.settings, options, events=events.training(job))
-    for phase in left_to_evaluate(sweep, job):
+    for phase in state.left_to_evaluate(sweep, job):
         if phase > 0 or not _take_over_evaluation(sweep, job):
             evaluate_phase(workspace, phase, job.settings, progress=events.progress)
     traceback_file(job.root).unlink(missing_ok=True)
@@ -201,17 +175,11 @@ def _prepare(workspace: Workspace, job: Job) -> None:
 
 def _take_over_evaluation(sweep: Sweep, job: Job) -> bool:
     """Use what another run found with the base phase that both share."""
-    others = [
-        other
+    return any(
+        take_over_evaluation(Workspace(job.root), Workspace(other.root))
         for other in sweep.every
-        if other.base is not None
-        and job.base is not None
-        and other.base.root == job.base.root
+        if (job.base and other.base and other.base.root == job.base.root)
         and other.root != job.root
         and other.settings.eval == job.settings.eval
-    ]
-    return any(
-        find_metrics(other, 0) is not None
-        and take_over_evaluation(Workspace(job.root), Workspace(other.root))
-        for other in others
+        and state.find_metrics(other, 0) is not None
     )

@@ -18,6 +18,7 @@ from lst_cli.display.tables import (
     bins_in_order,
     find_bin,
     format_seconds,
+    format_value,
 )
 
 FORMAT = 1
@@ -45,6 +46,12 @@ class SeedResult:
     seconds: float
     shares_base: bool  # its base phase serves several runs, and counts in each of them
 
+    @property
+    def sentence(self) -> str:
+        """The result in a few words."""
+        ap, time = format_value("ap", self.metrics.segm.AP), format_seconds(self.seconds)
+        return f"AP {ap}, {self.image_passes:,} image passes in {time}"
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -58,6 +65,11 @@ class RunResult:
     same_as: str = ""  # label of the run that it is the same as, and whose results it has
     differs: tuple[Setting, ...] = ()  # from the first run of its kind
     differs_from: str = ""  # label of that run
+
+    @property
+    def difference(self) -> str:
+        """In what it differs, in one line."""
+        return "; ".join(map(str, self.differs))
 
 
 @dataclass(frozen=True)
@@ -135,9 +147,7 @@ def sweep_numbers(results: SweepResults) -> Table:
         if one.kind == "ap":
             deviation = partial(lambda run, column: _spread(run, column).sd, column=one)
             columns.append(Column(f"{one.key} sd", f"{one.heading} sd", get=deviation))
-    columns.append(
-        Column("differs", "differs", "text", lambda run: "; ".join(map(str, run.differs)))
-    )
+    columns.append(Column("differs", "differs", "text", lambda run: run.difference))
     return Table.of(results.title, results.runs, columns)
 
 
@@ -186,10 +196,11 @@ def render_sweep_markdown(results: SweepResults) -> str:
 
 def difference_lines(results: SweepResults) -> list[str]:
     """A sentence for each run that is another, or differs from the first of its kind."""
-    twins = [f"{run.label} is the same run as {run.same_as}" for run in results.runs if run.same_as]
+    runs = results.runs
+    twins = [f"{run.label} is the same run as {run.same_as}" for run in runs if run.same_as]
     return twins + [
-        f"{run.label} differs from {run.differs_from}: {'; '.join(map(str, run.differs))}"
-        for run in results.runs
+        f"{run.label} differs from {run.differs_from}: {run.difference}"
+        for run in runs
         if run.differs
     ]
 

@@ -9,7 +9,7 @@ from lst_cli.errors import LstError
 from lst_cli.extend.extend import Extended, extend_workspace
 from lst_cli.extend.plan import NewFiles
 from lst_cli.inputs import read_training_input
-from lst_cli.report.report import _extension_note
+from lst_cli.report.report import _phase
 from lst_cli.report.status import next_command, read_status
 from lst_cli.split.split import split_dataset
 from lst_cli.train.train import dry_run, train_phase
@@ -130,7 +130,7 @@ def test_the_fall_back_to_mean_features_is_told_and_kept(
     manifest = extend().manifest
     assert manifest.new_rows == "mean-feature"
     assert any("no trained generator" in note and "imprinting" in note for note in notes)
-    note = _extension_note(manifest, split_workspace.split)
+    note = _phase(manifest, split_workspace.split).note
     assert note == "added instantly: no training, rows mean features"
 
 
@@ -219,7 +219,7 @@ def test_finetuning_is_a_phase_with_replay(
     assert (manifest.phase, manifest.done, manifest.new_entries) == (2, True, 5)
     assert manifest.replay_entries > 0
     assert manifest.iterations == split_workspace.split.phases[1].iterations
-    assert _extension_note(manifest, split_workspace.split) == "added"
+    assert _phase(manifest, split_workspace.split).note == "added"
 
 
 @pytest.mark.parametrize("again", ["extend", "step"])
