@@ -15,8 +15,8 @@ from lst_cli.ap.instant import InstantMetrics, Way
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
-from lst_cli.evaluate.evaluate import Validation, prepare_validation
 from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings
+from lst_cli.evaluate.validation import Validation, prepare_validation
 from lst_cli.inputs import read_training_input
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress, silent, within
@@ -52,6 +52,7 @@ def evaluate_instant(
         against = prepare_validation(
             workspace, phase, settings, outputs=[directory.instant], progress=progress
         )
+        against.check_images(progress)
         inputs = read_training_input(workspace)
         new = step_data(inputs.occurrences, split.labels_of(phase), phase, settings.seed, "none")
         check_found_images(inputs.dataset.parts, inputs.paths, new.images(), progress=progress)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lst_cli.evaluate import examine
+from lst_cli.evaluate import evaluate
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -119,7 +119,7 @@ def test_what_would_fail_late_fails_first(
         def missing() -> None:
             raise LstError("lvis is not installed", "pip install lvis")
 
-        monkeypatch.setattr(examine, "load_lvis", missing)
+        monkeypatch.setattr(evaluate, "load_lvis", missing)
     runs = len(fake_trainer.runs)
     outcome = lst(*words, "-w", trained.root)
     for part in named:

@@ -18,7 +18,7 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.evaluate.evaluate import prepare_validation
+from lst_cli.evaluate.validation import prepare_validation
 from lst_cli.progress import silent
 from lst_cli.settings.load import load_settings
 from lst_cli.split import split as split_recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +14,7 @@ from lst_cli.libraries import NETWORK, require
 from lst_cli.progress import Progress, within
 
 if TYPE_CHECKING:
-    from lst_cli.ap.metrics import Metrics
-    from lst_cli.evaluate.examine import Examination
+    from lst_cli.evaluate.evaluate import Evaluation
     from lst_cli.settings.models import Settings
 
 
@@ -75,16 +74,18 @@ def command(
         later = [one for one in phases if one > 0] if all_phases else phases
         _eval_instant(workspace, later, settings, as_json)
         return
-    metrics, closer = _evaluate(workspace, phases, settings, **how)
+    found = _evaluate(workspace, phases, settings, **how)
+    for sentence in dict.fromkeys(sentence for one in found for sentence in one.notes):
+        note(sentence)
     if not as_json:
-        _show(workspace, metrics, closer, fixed_ap=how["fixed_ap"])
+        _show(workspace, found, **how)
         return
-    records = [one.model_dump(mode="json") for one in metrics]
-    for record, look in zip(records, closer, strict=False):
-        if look.errors is not None:
-            record["errors"] = {"segm": look.errors.model_dump(mode="json")}
-        if look.differences:
-            record["largest_difference"] = look.differences
+    records = [one.metrics.model_dump(mode="json") for one in found]
+    for record, one in zip(records, found, strict=True):
+        if one.errors is not None:
+            record["errors"] = {"segm": one.errors.model_dump(mode="json")}
+        if one.differences:
+            record["largest_difference"] = one.differences
     print_json(records if all_phases else records[0])
 
 
@@ -96,40 +97,28 @@ def _evaluate(
     fixed_ap: bool,
     errors: bool,
     reference: bool,
-) -> tuple[list[Metrics], list[Examination]]:
-    """Metrics of phases, and a closer look at each if that is asked for."""
+) -> list[Evaluation]:
     from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
-    from lst_cli.evaluate.examine import examine_phase
 
-    closer: list[Examination] = []
-    metrics: list[Metrics] = []
-    notes: list[str] = []
     with meter() as tell:
         if len(phases) > 1:
             check_phases(workspace, phases, settings, fixed_ap=fixed_ap, progress=tell)
-        for phase in phases:
-            how: dict[str, Any] = {
-                "fixed_ap": fixed_ap,
-                "progress": _about_phase(tell, phase, phases),
-            }
-            if errors or reference:
-                how |= {"errors": errors, "reference": reference}
-                closer.append(examine_phase(workspace, phase, settings, **how))
-                metrics.append(closer[-1].metrics)
-            else:
-                how["note"] = notes.append
-                metrics.append(evaluate_phase(workspace, phase, settings, **how))
-    for sentence in dict.fromkeys(notes):
-        note(sentence)
-    return metrics, closer
+        return [
+            evaluate_phase(
+                workspace,
+                phase,
+                settings,
+                fixed_ap=fixed_ap,
+                errors=errors,
+                reference=reference,
+                progress=_about_phase(tell, phase, phases),
+            )
+            for phase in phases
+        ]
 
 
 def _show(
-    workspace: options.Workspace,
-    metrics: Sequence[Metrics],
-    closer: Sequence[Examination],
-    *,
-    fixed_ap: bool,
+    workspace: options.Workspace, found: Sequence[Evaluation], *, fixed_ap: bool, **closer: bool
 ) -> None:
     from lst_cli.cli.commands.score import show_differences
     from lst_cli.display.tables import binned_table, groups_table, with_joint
@@ -138,17 +127,18 @@ def _show(
     from lst_cli.report.status import next_command
 
     joint = workspace.split.joint
+    metrics = [one.metrics for one in found]
     print_table(with_joint(binned_table(metrics), joint))
     if not joint:
         print_table(groups_table(metrics))
     print_table(scores_table(metrics[-1].segm))
-    for look in closer:
-        if look.errors is not None:
-            print_table(errors_table(look.errors))
-        show_differences(look.differences)
-        for path in look.written:
+    for one in found:
+        if one.errors is not None:
+            print_table(errors_table(one.errors))
+        show_differences(one.differences)
+        for path in one.error_files:
             note(f"wrote {path}")
-    if not closer:
+    if not any(closer.values()):
         suffix = "-fixed" if fixed_ap else ""
         several = len(metrics) > 1
         where = workspace.layout.phases if several else workspace.phase(metrics[0].phase).root
