@@ -18,7 +18,7 @@ from lst_cli.check.images import find_missing
 from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.decode import ImageFinder
-from lst_cli.phases.labels import NO_LABEL, LabelMap
+from lst_cli.phases.classes import NO_LABEL, labels_of
 from lst_cli.phases.replay import Occurrences
 from lst_cli.workspace.manifest import InputFile, Split
 from lst_cli.workspace.store import Workspace
@@ -78,25 +78,24 @@ class TrainingInput:
 
 
 def label_instances(
-    dataset: Dataset, label_map: LabelMap, directories: Sequence[str | Path] = ()
+    dataset: Dataset, class_order: Sequence[int], directories: Sequence[str | Path] = ()
 ) -> TrainingInput:
     """Give every usable annotation of one file its label; its images lie in the directories."""
-    labels = _labels_by_id(dataset, label_map)
-    return _join([(dataset, labels, labels, directories)], len(label_map))
+    labels = _labels_by_id(dataset, class_order)
+    return _join([(dataset, labels, labels, directories)], len(class_order))
 
 
 def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
     """Give every usable annotation its label: of a split's file, and of each extension's."""
-    label_map = LabelMap(split.class_order)
-    labels = _labels_by_id(files[0], label_map)
+    labels = _labels_by_id(files[0], split.class_order)
     parts: list[_Part] = [(files[0], labels, labels, split.image_dirs)]
     names = [record.name for record in split.classes]
     for extension, file in zip(split.extensions, files[1:], strict=True):
         labels = _labels_by_name(file, names)
-        new = np.isin(labels, label_map.to_labels(np.asarray(extension.classes)))
+        new = np.isin(labels, labels_of(extension.classes, split.class_order))
         directories = (*extension.image_dirs, *split.image_dirs)
         parts.append((file, labels, np.where(new, labels, NO_LABEL), directories))
-    return _join(parts, len(label_map))
+    return _join(parts, len(split.class_order))
 
 
 def read_training_input(workspace: Workspace) -> TrainingInput:
@@ -129,9 +128,9 @@ def read_validation(workspace: Workspace, phase: int) -> tuple[Dataset, ImagePat
     return val, ImagePaths.of(val.images, split.val_image_dirs_at(phase))
 
 
-def _labels_by_id(dataset: Dataset, label_map: LabelMap) -> IntArray:
+def _labels_by_id(dataset: Dataset, class_order: Sequence[int]) -> IntArray:
     category_ids = dataset.categories.ids[dataset.instances.category_index]
-    return np.where(usable_instances(dataset), label_map.to_labels(category_ids), NO_LABEL)
+    return np.where(usable_instances(dataset), labels_of(category_ids, class_order), NO_LABEL)
 
 
 def _labels_by_name(dataset: Dataset, names: Sequence[str]) -> IntArray:

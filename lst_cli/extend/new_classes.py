@@ -17,7 +17,7 @@ from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import CROWD_HINT, usable_instances
 from lst_cli.errors import LstError
-from lst_cli.phases.order import IntArray, order_classes
+from lst_cli.phases.classes import IntArray, order_classes
 from lst_cli.phases.replay import Occurrences
 from lst_cli.text import did_you_mean
 

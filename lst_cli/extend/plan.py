@@ -18,7 +18,7 @@ from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
 from lst_cli.images.decode import ImageFinder
 from lst_cli.phases.bins import frequency_of
-from lst_cli.phases.category_ids import assign_category_ids
+from lst_cli.phases.classes import assign_category_ids
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import input_file, plan_phases

@@ -23,12 +23,6 @@ _HINT = "write bins as in '=1,<5,<10,10-99,100-999,>=1000'"
 class Bin(BaseModel):
     """Classes with at least `low` and fewer than `high` training instances.
 
-    Attributes:
-        name: What tables call it.
-        low: Fewest instances that are inside, 1 or more: a class without any is never
-            learned.
-        high: Fewest instances that are outside again; None for no bound.
-
     Example:
         >>> Bin(name="<5", low=1, high=5).contains(4)
         True
@@ -39,8 +33,8 @@ class Bin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    low: int = Field(ge=1)
-    high: int | None = None
+    low: int = Field(ge=1)  # a class without any instance is never learned
+    high: int | None = None  # no bound
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Bin:
@@ -54,16 +48,10 @@ class Bin(BaseModel):
 
 
 def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
-    """Read bins as they are written on the command line.
+    """Read bins as they are written on the command line, each named by its one plain spelling.
 
-    `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included.
-
-    Args:
-        text: Bins separated by commas. They may overlap and leave gaps.
-        given_by: The option or setting, for the errors.
-
-    Returns:
-        The bins in the order they were written, each named by its one plain spelling.
+    `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included. They may
+    overlap and leave gaps. `given_by` is the option or setting, for the errors.
 
     Raises:
         LstError: If a bin cannot be read, is empty, or is written twice.

@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.phases.replay import Occurrences
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from lst_cli.phases.sampling import IntArray
 
 RARE_BELOW = 10
 """Images that a class has too few of to be anything but rare; the tables' tail ends here."""
@@ -30,15 +28,10 @@ DEMOTED_UP_TO = 4
 
 @dataclass(frozen=True, eq=False)
 class HoldOut:
-    """A training set cut in two.
+    """A training set of N images cut in two."""
 
-    Attributes:
-        held: Whether each image is set aside, shape (N,).
-        demoted: Classes that were made rare, by label, ascending.
-    """
-
-    held: BoolArray
-    demoted: IntArray
+    held: npt.NDArray[np.bool_]  # whether each image is set aside, shape (N,)
+    demoted: IntArray  # labels of the classes that were made rare, ascending
 
 
 def hold_out(
@@ -53,14 +46,8 @@ def hold_out(
     An image of a class that is rare already stays in training: such classes lose nothing, and are
     judged nowhere. So a class that is to become rare may keep more images than it should, or stay
     less rare; and one that often stands beside it may become rare as well. No class loses all of
-    its images.
-
-    Args:
-        occurrences: Where the classes occur, K of them.
-        images: N.
-        rare: A class in fewer images than this is rare.
-        share: Share of images to set aside; more, if the classes that become rare need it.
-        seed: Seed of all draws.
+    its images. More than `share` of the images are set aside if the classes that become rare need
+    it.
     """
     rng = np.random.default_rng([seed, 8])
     counts = occurrences.image_counts()  # (K,)
@@ -105,12 +92,9 @@ class _Cut:
         self._borders = np.searchsorted(rows[by_image], np.arange(images + 1)).tolist()
 
     def set_aside(self, rows: IntArray, *, at_least: int, at_most: int | None = None) -> None:
-        """Set images aside, in the order given.
+        """Set images aside, in the order given, and `at_most` so many.
 
-        Args:
-            rows: The images.
-            at_least: How many images each of their classes has to keep; others are passed over.
-            at_most: How many images to set aside; None for all.
+        An image is skipped if one of its classes would keep less than `at_least` images.
         """
         done = 0
         for row in rows.tolist():

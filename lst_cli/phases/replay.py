@@ -6,22 +6,21 @@ be in D_t several times, with different classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
 from lst_cli.phases.sampling import (
     ClassAwareSampler,
     ImageSampler,
+    IntArray,
     RepeatFactorSampler,
     repeat_factors,
 )
 from lst_cli.settings.models import Replay, Sampling
-
-IntArray = npt.NDArray[np.int64]
 
 ALL_CLASSES = -1
 """Label of an entry in which every seen class counts: the base phase has no other."""
@@ -29,44 +28,35 @@ ALL_CLASSES = -1
 
 @dataclass(frozen=True)
 class Entries:
-    """Images with the class that counts in each.
+    """E images with the class that counts in each."""
 
-    Attributes:
-        images: Rows of the image table, shape (E,).
-        labels: The class that counts, shape (E,); `ALL_CLASSES` where all do.
-    """
-
-    images: IntArray
-    labels: IntArray
+    images: IntArray  # rows of the image table
+    labels: IntArray  # `ALL_CLASSES` where all count
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, rows: IntArray) -> Entries:
-        return Entries(self.images[rows], self.labels[rows])
+    @classmethod
+    def of(cls, images_of: Mapping[int, IntArray]) -> Entries:
+        """All images of some labels, one label after the other."""
+        nothing = np.zeros(0, dtype=np.int64)
+        labels = [np.full(len(images), label) for label, images in images_of.items()]
+        return cls(np.concatenate([nothing, *images_of.values()]),
+                   np.concatenate([nothing, *labels]))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Occurrences:
-    """In which images each class occurs, and how often.
+    """In which images each class occurs, and how often."""
 
-    Attributes:
-        images: Images of each class, ascending; one array a label.
-        counts: Instances of the class in each of these images; same shapes.
-    """
-
-    images: tuple[IntArray, ...]
-    counts: tuple[IntArray, ...]
+    images: tuple[IntArray, ...]  # of each class, ascending; one array a label
+    counts: tuple[IntArray, ...]  # instances of the class in each of these images
 
     @classmethod
     def of(cls, image_rows: IntArray, labels: IntArray, classes: int) -> Occurrences:
         """Collect the occurrences from one (image, label) pair an instance.
 
-        Args:
-            image_rows: Image of each instance, shape (M,).
-            labels: Label of each instance, shape (M,); instances with a label outside
-                0 ... classes - 1 are passed over.
-            classes: K.
+        Instances with a label outside 0 ... classes - 1 are left out.
         """
         known = (labels >= 0) & (labels < classes)
         pairs = np.stack([labels[known], image_rows[known]], axis=1).astype(np.int64)
@@ -95,31 +85,24 @@ def replay_counts(
     n̄_k the instances an image of old class k holds on average. Exact arithmetic: a ratio that
     is a whole number is not rounded up by a float's last bit.
 
-    Args:
-        instances: Training instances by label, shape (K,).
-        images: Training images by label, shape (K,).
-        new: Labels of the new classes; the old ones are all below `new.start`.
-        replay: `balanced`, `all` images of every old class, or `none`.
-
-    Returns:
-        Entries an epoch of each old class, shape (new.start,).
+    Instances and images are those of each label, shape (K,); the old labels are all below
+    `new.start`.
 
     Example:
         >>> replay_counts(np.array([90, 10, 3, 2]), np.array([30, 5, 2, 2]), range(2, 4)).tolist()
         [1, 2]
     """
+    at_most: IntArray = images[: new.start].astype(np.int64)
     if replay == "none":
-        return np.zeros(new.start, dtype=np.int64)
+        return np.zeros_like(at_most)
     if replay == "all":
-        return images[: new.start].astype(np.int64)
+        return at_most
     mean_new = mean_new_instances(instances, new)
     needed = [
         ceil(mean_new * int(images[label]) / int(instances[label])) for label in range(new.start)
     ]
     # A class can be rarer than the new ones (added by the user later): it then comes up whole.
-    at_most = images[: new.start].astype(np.int64)
-    counts: IntArray = np.minimum(np.array(needed, dtype=np.int64), at_most)
-    return counts
+    return np.minimum(np.array(needed, dtype=np.int64), at_most)
 
 
 def mean_new_instances(instances: IntArray, new: range) -> Fraction:
@@ -129,23 +112,15 @@ def mean_new_instances(instances: IntArray, new: range) -> Fraction:
 
 @dataclass(frozen=True)
 class PhaseData:
-    """D_t of a phase, epoch by epoch.
+    """D_t of a phase, epoch by epoch, a function of the seed."""
 
-    Attributes:
-        fixed: Entries that are in every epoch: G_t, one for each new class and its image.
-        occurrences: Where the classes occur, for replay.
-        replayed: Replayed entries an epoch for each old class, shape (old,).
-        seed: Seed of replay and order.
-        phase: t.
-        sampler: Draws the images of each epoch from the fixed ones, in which all classes then
-            count; None shows each once.
-    """
-
-    fixed: Entries
-    occurrences: Occurrences
-    replayed: IntArray
+    fixed: Entries  # in every epoch: G_t, one for each new class and its image
+    occurrences: Occurrences  # for replay
+    replayed: IntArray  # replayed entries an epoch for each old class, shape (old,)
     seed: int
     phase: int
+    # Draws the images of each epoch from the fixed ones, in which all classes then count; None
+    # shows each once.
     sampler: ImageSampler | None = None
 
     def images(self) -> IntArray:
@@ -171,25 +146,18 @@ class PhaseData:
         Each class keeps one shuffled cycle of its images; an epoch takes the next ones, so
         that all come up before any comes twice.
         """
-        images: list[IntArray] = []
-        labels: list[IntArray] = []
-        for label, count in enumerate(self.replayed):
-            if count == 0:
-                continue
-            rng = np.random.default_rng([self.seed, self.phase, 1, label])
-            cycle = rng.permutation(self.occurrences.images[label])
-            places = (epoch * int(count) + np.arange(count)) % len(cycle)
-            images.append(cycle[places])
-            labels.append(np.full(count, label, dtype=np.int64))
-        if not images:
-            return Entries(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        return Entries(np.concatenate(images), np.concatenate(labels))
+        drawn = {}
+        for label, count in enumerate(self.replayed.tolist()):
+            if count:
+                rng = np.random.default_rng([self.seed, self.phase, 1, label])
+                cycle = rng.permutation(self.occurrences.images[label])
+                drawn[label] = cycle[(epoch * count + np.arange(count)) % len(cycle)]
+        return Entries.of(drawn)
 
     def epoch_entries(self, epoch: int) -> Entries:
         """All entries of an epoch in the order of training, a function of seed and epoch alone."""
         if self.sampler is not None:
-            images = self.sampler.epoch_images(epoch)
-            return Entries(images, np.full(len(images), ALL_CLASSES, dtype=np.int64))
+            return Entries.of({ALL_CLASSES: self.sampler.epoch_images(epoch)})
         drawn = self.draw_replay(epoch)
         images = np.concatenate([self.fixed.images, drawn.images])
         labels = np.concatenate([self.fixed.labels, drawn.labels])
@@ -206,16 +174,11 @@ def base_data(
 ) -> PhaseData:
     """D_0: every image with an instance of a base class, all base classes counting in it.
 
-    Args:
-        occurrences: Where the classes occur, of all base labels at least.
-        base: Labels of the base classes.
-        seed: Seed of sampling and order.
-        sampling: Which images an epoch shows.
-        repeat_threshold: Share of images below which repeat-factor sampling repeats a class.
+    Repeat-factor sampling repeats classes in less than `repeat_threshold` of the images.
     """
     images = tuple(occurrences.images[label] for label in base)
-    unique = np.unique(np.concatenate(images)) if images else np.zeros(0, dtype=np.int64)
-    fixed = Entries(unique, np.full(len(unique), ALL_CLASSES, dtype=np.int64))
+    unique = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *images]))
+    fixed = Entries.of({ALL_CLASSES: unique})
     sampler: ImageSampler | None = None
     if sampling == "class-aware":
         sampler = ClassAwareSampler(images, len(unique), seed, 0)
@@ -228,21 +191,8 @@ def base_data(
 def step_data(
     occurrences: Occurrences, new: range, phase: int, seed: int, replay: Replay = "balanced"
 ) -> PhaseData:
-    """D_t for t >= 1: the replayed entries R_t together with the new ones, G_t.
-
-    Args:
-        occurrences: Where the classes occur, of all labels up to `new.stop` at least.
-        new: Labels of the phase's new classes.
-        phase: t.
-        seed: Seed of replay and order.
-        replay: Which old data is replayed.
-    """
-    fixed = Entries(
-        np.concatenate([occurrences.images[label] for label in new]),
-        np.concatenate(
-            [np.full(len(occurrences.images[label]), label, dtype=np.int64) for label in new]
-        ),
-    )
+    """D_t for t >= 1: the replayed entries R_t together with the new ones, G_t."""
+    fixed = Entries.of({label: occurrences.images[label] for label in new})
     replayed = replay_counts(occurrences.instance_counts(), occurrences.image_counts(), new, replay)
     return PhaseData(fixed, occurrences, replayed, seed, phase)
 

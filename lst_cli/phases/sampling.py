@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,35 +15,12 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 
-class ImageSampler(Protocol):
-    """Draws the images of an epoch; all classes count in each."""
-
-    def __len__(self) -> int:
-        """Images of an epoch; where epochs differ, the expected number, rounded."""
-        ...
-
-    def epoch_length(self, epoch: int) -> int:
-        """Images of this very epoch."""
-        ...
-
-    def epoch_images(self, epoch: int) -> IntArray:
-        """Rows of the image table in the order of training, shape (epoch_length,)."""
-        ...
-
-
 def repeat_factors(images: IntArray, images_of: Sequence[IntArray], threshold: float) -> FloatArray:
     """How often an epoch shows each image, in expectation (Gupta et al. 2019, appendix B.2).
 
     With f_c the share of images that hold class c: r(i) = max(1, max over the classes of image i
     of sqrt(threshold / f_c)). A class in more images than the threshold's share repeats nothing.
-
-    Args:
-        images: Rows of the image table, ascending, shape (N,).
-        images_of: Images of each class, all among `images`.
-        threshold: Share of images below which a class is repeated.
-
-    Returns:
-        Shape (N,), each 1 or more.
+    The images ascend, and so do those of each class among them.
 
     Example:
         >>> rows = np.arange(4)
@@ -65,18 +41,11 @@ class RepeatFactorSampler:
     """Repeats the images of rare classes (Gupta et al. 2019).
 
     A factor of 1.3 shows its image once in most epochs and twice in 3 of 10: the fraction is
-    rounded up or down by chance, anew in each epoch, as detectron2 does. So epochs differ in
-    length.
-
-    Attributes:
-        images: Rows of the image table, ascending, shape (N,).
-        factors: Repeat factor of each, shape (N,).
-        seed: Seed of rounding and order.
-        phase: t.
+    rounded up or down by chance in each epoch, as detectron2 does. So epochs differ in length.
     """
 
-    images: IntArray
-    factors: FloatArray
+    images: IntArray  # rows of the image table, ascending, shape (N,)
+    factors: FloatArray  # repeat factor of each
     seed: int
     phase: int
 
@@ -106,17 +75,11 @@ class ClassAwareSampler:
     """Shows every class equally often (Shen et al. 2016).
 
     The classes stand in a shuffled list, the images of each class in another. Each draw takes the
-    next class, and of its images the next; a list that ends is shuffled anew.
-
-    Attributes:
-        images_of: Images of each class; a class without any is passed over.
-        length: Images of an epoch.
-        seed: Seed of all lists.
-        phase: t.
+    next class, and of its images the next; a list that ends is shuffled again.
     """
 
-    images_of: tuple[IntArray, ...]
-    length: int
+    images_of: tuple[IntArray, ...]  # images of each class; one without any is skipped
+    length: int  # images of an epoch
     seed: int
     phase: int
 
@@ -131,32 +94,26 @@ class ClassAwareSampler:
 
     def epoch_images(self, epoch: int) -> IntArray:
         """Images of an epoch, in the order in which they are drawn."""
-        drawn = np.arange(epoch * self.length, (epoch + 1) * self.length)
-        labels, turns = self._classes(drawn)
+        classes = np.flatnonzero([len(images) for images in self.images_of])
+        draws = np.arange(epoch * self.length, (epoch + 1) * self.length)
+        labels = _draw(classes, draws, self.seed, self.phase, 6)
+        turns = draws // len(classes)  # how often the class of a draw had its turn before
         images = np.empty(self.length, dtype=np.int64)
-        for label in np.unique(labels):
+        for label in np.unique(labels).tolist():
             mine = labels == label
-            images[mine] = self._images(int(label), turns[mine])
+            key = (self.seed, self.phase, 7, label)
+            images[mine] = _draw(self.images_of[label], turns[mine], *key)
         return images
 
-    def _classes(self, draws: IntArray) -> tuple[IntArray, IntArray]:
-        """Class of each draw, and how often that class had its turn before."""
-        classes = np.flatnonzero([len(images) for images in self.images_of])
-        # Each class comes once in a turn of the list.
-        turns, places = np.divmod(draws, len(classes))
-        labels = np.empty(len(draws), dtype=np.int64)
-        for turn in np.unique(turns):
-            rng = np.random.default_rng([self.seed, self.phase, 6, int(turn)])
-            mine = turns == turn
-            labels[mine] = rng.permutation(classes)[places[mine]]
-        return labels, turns
 
-    def _images(self, label: int, turns: IntArray) -> IntArray:
-        images = self.images_of[label]
-        rounds, places = np.divmod(turns, len(images))
-        found = np.empty(len(turns), dtype=np.int64)
-        for one in np.unique(rounds):
-            rng = np.random.default_rng([self.seed, self.phase, 7, label, int(one)])
-            mine = rounds == one
-            found[mine] = rng.permutation(images)[places[mine]]
-        return found
+ImageSampler = RepeatFactorSampler | ClassAwareSampler
+
+
+def _draw(items: IntArray, draws: IntArray, *key: int) -> IntArray:
+    """Items of a shuffled list that is shuffled again when it ends, at some of its draws."""
+    rounds, places = np.divmod(draws, len(items))
+    found = np.empty(len(draws), dtype=np.int64)
+    for one in np.unique(rounds).tolist():
+        mine = rounds == one
+        found[mine] = np.random.default_rng([*key, one]).permutation(items)[places[mine]]
+    return found

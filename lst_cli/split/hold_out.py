@@ -19,8 +19,8 @@ from lst_cli.check.fields import usable_instances
 from lst_cli.check.image_overlap import images_listed_twice
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
+from lst_cli.phases.classes import NO_LABEL
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE, hold_out
-from lst_cli.phases.labels import NO_LABEL
 from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress, silent, stage
 from lst_cli.split.json_lists import ObjectOfLists

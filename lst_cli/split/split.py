@@ -24,8 +24,7 @@ from lst_cli.inputs import (
     read_training_files,
 )
 from lst_cli.phases.bins import frequency_of
-from lst_cli.phases.labels import LabelMap
-from lst_cli.phases.order import order_classes
+from lst_cli.phases.classes import labels_of, order_classes, split_classes
 from lst_cli.phases.replay import (
     Occurrences,
     instances_per_class,
@@ -33,7 +32,6 @@ from lst_cli.phases.replay import (
     replay_counts,
     step_data,
 )
-from lst_cli.phases.split import split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
 from lst_cli.train.plan import count_iterations, scheduled
@@ -175,7 +173,7 @@ def make_split(
     order = order_classes(ids, counts.astype(np.int64))
     base, phases = (len(order), 0) if base is None else (base, phases)
     groups = split_classes(len(order), base, phases)
-    inputs = label_instances(train, LabelMap(ids[order].tolist()))
+    inputs = label_instances(train, ids[order].tolist())
     images = np.zeros(len(ids), dtype=np.int64)
     images[order] = inputs.occurrences.image_counts()
     records = _records(train, val, counts, images)
@@ -243,9 +241,8 @@ def report_classes(split: Split) -> list[ReportClass]:
 
 def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -> list[ClassRecord]:
     classes = train.categories
-    rows = LabelMap(classes.ids.tolist()).to_labels(
-        val.categories.ids[val.instances.category_index[usable_instances(val)]]
-    )
+    ids = val.categories.ids[val.instances.category_index[usable_instances(val)]]
+    rows = labels_of(ids, classes.ids.tolist())
     in_val = np.bincount(rows[rows >= 0], minlength=len(classes.ids))
     return [
         ClassRecord(

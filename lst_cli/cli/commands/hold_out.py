@@ -11,8 +11,8 @@ import click
 from lst_cli.annotations.problems import count_of
 from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
+from lst_cli.phases.classes import fitting_split
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE
-from lst_cli.phases.split import fitting_split
 
 if TYPE_CHECKING:
     from lst_cli.split.hold_out import HeldOut

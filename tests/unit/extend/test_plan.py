@@ -10,7 +10,7 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.errors import LstError
 from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition
 from lst_cli.inputs import label_files
-from lst_cli.phases.labels import NO_LABEL
+from lst_cli.phases.classes import NO_LABEL
 from lst_cli.progress import silent
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.manifest import Split

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from math import ceil
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.phases.order import order_classes
+from lst_cli.phases.classes import order_classes, split_classes
 from lst_cli.phases.replay import (
     ALL_CLASSES,
     Occurrences,
@@ -19,7 +19,6 @@ from lst_cli.phases.replay import (
     replay_counts,
     step_data,
 )
-from lst_cli.phases.split import split_classes
 
 
 def occurrences_of(*rows: dict[int, int]) -> Occurrences:
@@ -34,26 +33,20 @@ MIDDLE = {0: 2, 2: 2, 4: 1}  # 5 instances in 3 images
 RARE = {1: 1, 2: 3}  # 4 instances
 
 
-def test_replay_takes_the_ceiling():
-    assert replay_counts(np.array([24, 5, 4]), np.array([8, 3, 2]), range(2, 3)).tolist() == [
-        ceil(4 / 3),
-        ceil(4 / (5 / 3)),
-    ]
-
-
-def test_a_whole_ratio_is_not_rounded_up():
-    # 49 / (49 / 3) is 3.0000000000000004 in floating point.
-    assert replay_counts(np.array([147, 49]), np.array([9, 7]), range(1, 2)).tolist() == [3]
-
-
-def test_replay_never_asks_for_more_images_than_a_class_has():
-    assert replay_counts(np.array([2, 100]), np.array([2, 50]), range(1, 2)).tolist() == [2]
-
-
-def test_replay_can_be_switched_off_or_be_everything():
-    instances, images = np.array([24, 5, 4]), np.array([8, 3, 2])
-    assert replay_counts(instances, images, range(2, 3), "none").tolist() == [0, 0]
-    assert replay_counts(instances, images, range(2, 3), "all").tolist() == [8, 3]
+@pytest.mark.parametrize(
+    ("instances", "images", "replay", "expected"),
+    [
+        ([24, 5, 4], [8, 3, 2], "balanced", [2, 3]),  # the ceilings of 4 / 3 and 4 / (5 / 3)
+        # 49 / (49 / 3) is 3.0000000000000004 in floating point, and not rounded up.
+        ([147, 49], [9, 7], "balanced", [3]),
+        ([2, 100], [2, 50], "balanced", [2]),  # no more than there are
+        ([24, 5, 4], [8, 3, 2], "none", [0, 0]),
+        ([24, 5, 4], [8, 3, 2], "all", [8, 3]),
+    ],
+)
+def test_old_classes_are_replayed(instances, images, replay, expected):
+    new = range(len(images) - 1, len(images))
+    assert replay_counts(np.array(instances), np.array(images), new, replay).tolist() == expected
 
 
 def test_an_entry_is_an_image_and_one_class():

@@ -30,13 +30,7 @@ def test_the_rarest_class_of_an_image_decides_its_factor():
     # Shares 1, 0.3 and 0.1; sqrt(0.4 / 0.3) = 1.1547 and sqrt(0.4 / 0.1) = 2.
     factors = repeat_factors(ROWS, IMAGES_OF, 0.4)
     np.testing.assert_allclose(factors, [1, 1.154700538, 2, 1.154700538, 1, 1, 1, 1, 1, 1])
-
-
-def test_classes_at_the_threshold_repeat_nothing():
     assert repeat_factors(ROWS, IMAGES_OF, 0.1).tolist() == [1.0] * 10
-
-
-def test_no_images_have_no_factors():
     nothing = np.zeros(0, dtype=np.int64)
     assert repeat_factors(nothing, [nothing], 0.5).tolist() == []
 
@@ -105,20 +99,19 @@ def draws(sampler, epochs):
     return np.concatenate([sampler.epoch_images(epoch) for epoch in range(epochs)]).tolist()
 
 
-def test_every_class_has_its_turn_before_any_has_another():
-    one_image_each = tuple(np.array([label]) for label in range(4))
-    shown = draws(ClassAwareSampler(one_image_each, length=6, seed=0, phase=0), 4)
-    turns = [shown[start : start + 4] for start in range(0, 24, 4)]  # also across epochs
-    assert all(sorted(turn) == [0, 1, 2, 3] for turn in turns)
+@pytest.mark.parametrize(
+    ("classes", "length"),
+    [
+        (tuple(np.array([label]) for label in range(4)), 6),  # one image each: turns of classes
+        ((np.arange(3),), 4),  # turns of the images of one class
+    ],
+)
+def test_all_have_their_turn_before_any_has_another_also_across_epochs(classes, length):
+    shown = draws(ClassAwareSampler(classes, length=length, seed=0, phase=0), 24 // length)
+    size = sum(map(len, classes))
+    turns = [shown[start : start + size] for start in range(0, 24, size)]
+    assert all(sorted(turn) == list(range(size)) for turn in turns)
     assert len({tuple(turn) for turn in turns}) > 1
-
-
-def test_all_images_of_a_class_come_before_any_comes_again():
-    one_class = (np.array([3, 5, 8]),)
-    shown = draws(ClassAwareSampler(one_class, length=4, seed=0, phase=0), 6)
-    rounds = [shown[start : start + 3] for start in range(0, 24, 3)]
-    assert all(sorted(one) == [3, 5, 8] for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 1
 
 
 def test_a_class_without_images_has_no_turn():
