@@ -30,15 +30,15 @@ from lst_cli.workspace.records import load_record, save_record
 DEFAULT_DIRECTORY = "lst-workspace"
 
 
-def find_workspace(given: str | os.PathLike[str] | None, start: Path | None = None) -> Path:
+def find_workspace(given: str | os.PathLike[str] | None) -> Path:
     """Choose the workspace directory, which need not exist.
 
-    It is the given one (`-w` or `LST_WORKSPACE`); else the current directory, `start`, if it is a
-    workspace; else `lst-workspace` in it.
+    It is the given one (`-w` or `LST_WORKSPACE`); else the current directory if it is a workspace;
+    else `lst-workspace` in it.
     """
     if given:
         return Path(given)
-    here = start or Path.cwd()
+    here = Path.cwd()
     if (here / SPLIT).exists() or (here / SETTINGS).exists():
         return here
     return here / DEFAULT_DIRECTORY

@@ -35,18 +35,8 @@ def make_directory(path: Path) -> Path:
     return path
 
 
-def make_link_to_pipe(path: Path) -> Path:
-    path.symlink_to(make_pipe(path.with_name("pipe")))
-    return path
-
-
-def make_broken_link(path: Path) -> Path:
-    path.symlink_to("gone")
-    return path
-
-
-def make_circle(path: Path) -> Path:
-    path.symlink_to(path)
+def link(path: Path, to: object) -> Path:
+    path.symlink_to(str(to))
     return path
 
 
@@ -54,9 +44,9 @@ NO_FILES: dict[str, Callable[[Path], Path]] = {
     "pipe": make_pipe,
     "socket": make_socket,
     "directory": make_directory,
-    "link to a pipe": make_link_to_pipe,
-    "link to itself": make_circle,
-    "link to what is not there": make_broken_link,
+    "link to a pipe": lambda path: link(path, make_pipe(path.with_name("pipe"))),
+    "link to itself": lambda path: link(path, path),
+    "link to what is not there": lambda path: link(path, "gone"),
     "device": lambda path: Path("/dev/zero"),
     "terminal": lambda path: Path("/dev/tty"),
     "file of the kernel": lambda path: Path("/proc/self/maps"),

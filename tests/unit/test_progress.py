@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lst_cli.progress import Progress, silent, stage, within
+from lst_cli.progress import Progress, stage, within
 
 Calls = list[tuple[str, int, "int | None"]]
 
@@ -22,8 +22,3 @@ def test_what_work_is_part_of_stands_before_its_name() -> None:
     progress, calls = recorder()
     within(within(progress, "phase 1 of 3: "), "mask AP, ")("intervals", 5, None)
     assert calls == [("phase 1 of 3: mask AP, intervals", 5, None)]
-
-
-def test_silence_takes_what_every_progress_takes() -> None:
-    progress: Progress = silent
-    assert progress("images", 1, None) is None

@@ -19,7 +19,7 @@ from lst_cli.display.markup import (
     render_latex,
     render_markdown,
     write_csv,
-)
+)  # fmt: skip
 from lst_cli.display.tables import Column, Table
 from lst_cli.report.html import render_table
 from lst_cli.settings.nested import parse_override, toml_value
@@ -48,15 +48,9 @@ HOSTILE = {
 }
 BREAKS = ["a\nb", "a\r\nb", "a\tb", "a\vb", "a\x85b", "a\u2028b", "a\u2029b"]
 WHOLE = [
-    "cat",
-    "été",
-    "猫",
-    "😀",
-    "\N{MAN}\u200d\N{WOMAN}",
-    "\u0645\u06cc\u200c\u062e",
-    "=1+1",
+    "cat", "été", "猫", "😀", "\N{MAN}\u200d\N{WOMAN}", "\u0645\u06cc\u200c\u062e", "=1+1",
     "[red]x[/]",
-]
+]  # fmt: skip
 
 
 def hidden(text: str) -> list[str]:
@@ -76,45 +70,25 @@ def test_what_cannot_be_seen_is_escaped_wherever_text_is_shown(
         show(text)
     show_error(text, text)
     print_rows(text, ["a", text], [[text, text]])
-    captured = capsys.readouterr()
-    pieces = [
-        captured.out,
-        captured.err,
-        render_csv(table),
-        render_markdown(table),
-        render_latex(table, "x"),
-        render_table(table),
-    ]
-    for piece in pieces:
+    pieces = [render_csv(table), render_markdown(table), render_latex(table, "x")]
+    for piece in (*capsys.readouterr(), *pieces, render_table(table)):
         assert not hidden(piece)
         assert piece.encode("utf-8")
 
 
-@pytest.mark.parametrize("text", BREAKS)
-def test_line_ends_become_spaces(text: str) -> None:
-    assert printable(text) == "a b"
-
-
-@pytest.mark.parametrize("text", WHOLE)
-def test_what_can_be_seen_stays(text: str) -> None:
-    assert printable(text) == text
+def test_line_ends_become_spaces_and_what_can_be_seen_stays() -> None:
+    assert [printable(text) for text in BREAKS] == ["a b"] * len(BREAKS)
+    assert [printable(text) for text in WHOLE] == WHOLE
 
 
 def test_every_control_and_format_character_but_the_joiners_is_escaped() -> None:
-    left = [
-        c
-        for c in map(chr, range(sys.maxunicode + 1))
-        if unicodedata.category(c) in {"Cc", "Cs"}
-        and len(printable(c)) == 1
-        and printable(c) != " "
-    ]
-    assert left == []
-    bidi = [c for c in map(chr, range(0x3000)) if unicodedata.bidirectional(c) in BIDI]
+    every = map(chr, range(sys.maxunicode + 1))
+    control = [c for c in every if unicodedata.category(c) in {"Cc", "Cs"}]
+    assert [c for c in control if len(printable(c)) == 1 and printable(c) != " "] == []
+    kinds = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    bidi = [c for c in map(chr, range(0x3000)) if unicodedata.bidirectional(c) in kinds]
     assert bidi
     assert all(len(printable(c)) > 1 for c in bidi)
-
-
-BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *BREAKS, *WHOLE])
@@ -128,23 +102,9 @@ def test_json_and_toml_keep_the_text_itself(text: str, capsys: pytest.CaptureFix
 
 
 FORMULAS = [
-    '=HYPERLINK("http://x","y")',
-    "+1+1",
-    "-1+1",
-    "@SUM(1)",
-    "\t=1",
-    "\r=1",
-    " =1",
-    "\n=1",
-    "=cmd|' /C calc'!A0",
-    "\uff1d1+1",
-    "\uff0b1",
-    "-",
-    "+",
-    "'=1",
-    "-1e5x",
-    "=2\n=3",
-]
+    '=HYPERLINK("http://x","y")', "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", " =1", "\n=1",
+    "=cmd|' /C calc'!A0", "\uff1d1+1", "\uff0b1", "-", "+", "'=1", "-1e5x", "=2\n=3",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", FORMULAS)

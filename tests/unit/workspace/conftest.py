@@ -22,21 +22,11 @@ def split() -> Split:
         )
         for number in (4, 2, 5, 1, 3)
     )  # fmt: skip
+    plan = {"new_entries": 2, "replay_entries": 1, "mean_new_instances": 1.0, "iterations": 9}
     return Split(
-        train=file,
-        val=file,
-        image_dirs=("images",),
-        federated=False,
-        base_classes=2,
-        classes=classes,
-        groups=((4, 2), (5, 1), (3,)),
-        excluded=(),
-        left_out_instances=0,
-        phases=tuple(
-            PhasePlan(phase=t, classes=n, new_entries=n, replay_entries=1,
-                      mean_new_instances=1.0, iterations=9)
-            for t, n in ((1, 2), (2, 1))
-        ),
+        train=file, val=file, image_dirs=("images",), federated=False, base_classes=2,
+        classes=classes, groups=((4, 2), (5, 1), (3,)), excluded=(), left_out_instances=0,
+        phases=(PhasePlan(phase=1, classes=2, **plan), PhasePlan(phase=2, classes=1, **plan)),
     )  # fmt: skip
 
 

@@ -18,13 +18,14 @@ from lst_cli.workspace.atomic import (
     replacing,
     write_bytes,
     write_text,
-)
+)  # fmt: skip
 from lst_cli.workspace.store import Workspace
 
 
-def test_text_is_written_as_utf8_and_directories_are_made(tmp_path: Path) -> None:
-    write_text(tmp_path / "a" / "b" / "file", "naïve ≥\n")
-    assert (tmp_path / "a" / "b" / "file").read_bytes() == "naïve ≥\n".encode()
+@pytest.mark.parametrize("text", ["naïve ≥\n", ""])
+def test_text_is_written_as_utf8_and_directories_are_made(tmp_path: Path, text: str) -> None:
+    write_text(tmp_path / "a" / "b" / "file", text)
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == text.encode()
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "x" * 246, "é" * 127, "漢" * 85])
@@ -39,22 +40,12 @@ def test_a_name_that_is_too_long_is_told_in_one_line(tmp_path: Path) -> None:
     assert "shorter" in (caught.value.hint or "")
 
 
-def test_an_empty_file_can_be_written(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "file", b"")
-    assert (tmp_path / "file").read_bytes() == b""
-
-
 def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-
-    def write_half() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("ne")
-            raise RuntimeError("stopped")
-
-    with pytest.raises(RuntimeError, match="stopped"):
-        write_half()
+    with pytest.raises(RuntimeError, match="stopped"), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("ne")
+        raise RuntimeError("stopped")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -73,11 +64,8 @@ with replacing(Path(sys.argv[1])) as temporary:
 def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)],
-        check=False,
-        cwd=Path(atomic.__file__).parents[2],
-    )
+    root = Path(atomic.__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False, cwd=root)
     assert killed.returncode == -9
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
@@ -85,24 +73,18 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def leave(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).touch()
+KEPT = ["file", ".file", ".gitignore", "lst-ab_defg1.tmp", ".lock", ".lst-Abcdefgh.tmp",
+        ".lst-ab_defg1.tmp2", ".model.v2.safetensors", ".file.Abcdefgh"]  # fmt: skip
+OF_0_1 = [".manifest.json.ab_defg1", ".tmpAb3Xy9", ".bashrc.original"]  # or anybody's elsewhere
 
 
 def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
-    others = ["file", ".file", ".gitignore", ".bashrc.original", ".tmpAb3Xy9", "lst-ab_defg1.tmp",
-              ".lst-Abcdefgh.tmp", ".lst-ab_defg1.tmp2"]  # fmt: skip
-    leave(tmp_path, *others, ".lst-ab_defg1.tmp")
+    for name in (*KEPT, *OF_0_1, ".lst-ab_defg1.tmp"):
+        (tmp_path / name).touch()
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
-
-
-def test_what_the_first_version_left_is_removed_where_all_is_ours(tmp_path: Path) -> None:
-    others = ["model.safetensors", ".model.v2.safetensors", ".lock", ".file.Abcdefgh"]
-    leave(tmp_path, *others, ".manifest.json.ab_defg1", ".tmpAb3Xy9", ".lst-ab_defg1.tmp")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*KEPT, *OF_0_1])
     remove_leftovers(tmp_path, of_0_1=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(KEPT)
 
 
 def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
@@ -112,11 +94,6 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
         remove_leftovers(tmp_path, of_0_1=True)
         assert temporary.exists()
     assert path.read_text() == "new"
-
-
-def test_beside_the_longest_name_there_is_room_for_a_temporary_one(tmp_path: Path) -> None:
-    write_text(tmp_path / ("n" * 255), "content")
-    assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
 
 
 def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
@@ -159,12 +136,8 @@ def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> 
 def test_the_systems_errors_become_one_sentence(
     tmp_path: Path, number: int, reason: str, hint: str
 ) -> None:
-    def fail() -> None:
-        with explain_os_error(tmp_path / "file"):
-            raise OSError(number, os.strerror(number))
-
-    with pytest.raises(LstError) as caught:
-        fail()
+    with pytest.raises(LstError) as caught, explain_os_error(tmp_path / "file"):
+        raise OSError(number, os.strerror(number))
     assert caught.value.message == f"cannot write {tmp_path / 'file'}: {reason}"
     assert hint in str(caught.value.hint)
 

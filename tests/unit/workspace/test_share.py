@@ -63,12 +63,15 @@ def test_a_base_phase_serves_a_split_that_differs_after_it(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda split: {"groups": ((2, 4), (5, 1, 3)), "classes": (split.classes[1], split.classes[0], *split.classes[2:])},  # noqa: E501
+        lambda split: {
+            "groups": ((2, 4), (5, 1, 3)),
+            "classes": tuple(split.classes[place] for place in (1, 0, 2, 3, 4)),
+        },
         lambda split: {"groups": ((4,), (2, 5, 1, 3))},
         lambda split: {"train": split.train.model_copy(update={"sha256": "bb"})},
         lambda split: {"left_out_instances": 3},
     ],
-)  # fmt: skip
+)
 def test_another_base_phase_is_not_taken_for_it(
     source: Workspace, other: Workspace, change: Callable[[Split], dict[str, Any]]
 ) -> None:
@@ -119,21 +122,15 @@ def test_a_copy_cut_short_is_no_phase(
     assert other.is_done(0)
 
 
-def test_an_evaluation_of_the_same_model_is_taken_over(source: Workspace, other: Workspace) -> None:
+@pytest.mark.parametrize("val", ["aa", "cc"])
+def test_an_evaluation_of_the_same_model_on_the_same_file_is_taken_over(
+    source: Workspace, other: Workspace, val: str
+) -> None:
+    file = other.split.val.model_copy(update={"sha256": val})
+    other.save_split(other.split.model_copy(update={"val": file}))
     take_over_base(other, source)
     assert not take_over_evaluation(other, source), "there is none yet"
     source.phase(0).detections.write_text("[]")
     source.phase(0).metrics.write_text("{}")
-    assert take_over_evaluation(other, source)
-    assert other.phase(0).metrics.read_text() == "{}"
-    assert other.phase(0).detections.read_text() == "[]"
-
-
-def test_an_evaluation_on_another_file_is_not(source: Workspace, other: Workspace) -> None:
-    val = other.split.val.model_copy(update={"sha256": "cc"})
-    other.save_split(other.split.model_copy(update={"val": val}))
-    take_over_base(other, source)
-    for file in (source.phase(0).detections, source.phase(0).metrics):
-        file.write_text("{}")
-    assert not take_over_evaluation(other, source)
-    assert not other.phase(0).metrics.exists()
+    assert take_over_evaluation(other, source) == (val == "aa")
+    assert other.phase(0).metrics.exists() == other.phase(0).detections.exists() == (val == "aa")

@@ -20,29 +20,21 @@ Begin = Callable[..., PhaseManifest]
 # --- which directory -----------------------------------------------------------------------------
 
 
-def test_what_the_user_says_comes_first(tmp_path: Path) -> None:
+def test_what_the_user_says_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "split.json").touch()
-    assert find_workspace("there", tmp_path) == Path("there")
+    assert find_workspace("there") == Path("there")
 
 
 @pytest.mark.parametrize("file", ["split.json", "lst.toml"])
-def test_the_current_directory_counts_if_it_is_a_workspace(tmp_path: Path, file: str) -> None:
-    (tmp_path / file).touch()
-    assert find_workspace(None, tmp_path) == tmp_path
-
-
 @pytest.mark.parametrize("given", [None, ""])
-def test_else_it_is_a_directory_of_its_own(tmp_path: Path, given: str | None) -> None:
-    assert find_workspace(given, tmp_path) == tmp_path / "lst-workspace"
-
-
-def test_the_current_directory_is_asked_of_the_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_else_it_is_the_current_directory_if_that_is_a_workspace_or_one_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, file: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_workspace(None) == tmp_path / "lst-workspace"
-    (tmp_path / "split.json").touch()
-    assert find_workspace(None) == tmp_path
+    assert find_workspace(given) == tmp_path / "lst-workspace"
+    (tmp_path / file).touch()
+    assert find_workspace(given) == tmp_path
 
 
 # --- which phase ---------------------------------------------------------------------------------
@@ -249,20 +241,14 @@ def test_a_second_process_is_refused_until_the_first_ends(workspace: Workspace) 
         pass
 
 
-def test_the_lock_is_let_go_of_after_an_error(workspace: Workspace) -> None:
-    def fail() -> None:
-        with workspace.locked():
-            raise RuntimeError("broken")
-
-    with pytest.raises(RuntimeError, match="broken"):
-        fail()
+def test_locking_makes_the_directory_and_the_lock_is_released_after_an_error(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path / "new" / "deep")
+    with pytest.raises(RuntimeError, match="broken"), workspace.locked():
+        raise RuntimeError("broken")
     with workspace.locked():
-        pass
-
-
-def test_locking_makes_the_directory(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "new" / "deep").locked():
-        assert (tmp_path / "new" / "deep").is_dir()
+        assert workspace.root.is_dir()
 
 
 def test_locking_clears_away_what_a_killed_writer_left(workspace: Workspace) -> None:
