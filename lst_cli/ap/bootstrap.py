@@ -19,8 +19,7 @@ from lst_cli.ap.matching import HIT, IOU_THRESHOLDS, MISSED, Matches
 from lst_cli.progress import Progress, silent
 
 RESAMPLES = 200
-DEVIATIONS = 1.96
-"""Standard deviations to each side that hold 95 % of a normal distribution."""
+DEVIATIONS = 1.96  # to each side hold 95 % of a normal distribution
 
 _SAME = 1e-6  # sums of single precision
 _NUMBERS_AT_ONCE = 4_000_000  # B times D; memory is a few times as many floats
@@ -75,8 +74,7 @@ def mean_over(class_ap: NDArray[np.float64], columns: Iterable[int]) -> NDArray[
     count = known.sum(axis=1)
     total = np.where(known, chosen, 0).sum(axis=1)
     means: NDArray[np.float64] = np.full(len(chosen), np.nan)
-    np.divide(total, count, out=means, where=count > 0)
-    return means
+    return np.divide(total, count, out=means, where=count > 0)
 
 
 def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, float] | None:
@@ -92,10 +90,6 @@ def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, 
 
     Returns:
         The bounds; None if nothing has a value. See `tells` for whether they mean anything.
-
-    Example:
-        >>> interval(np.array([0.4, 0.6, np.nan, 0.4, 0.6]), 0.3)
-        (0.073678694478, 0.526321305522)
     """
     known = values[~np.isnan(values)]
     if len(known) < 2 or center is None:

@@ -10,7 +10,6 @@ Letters: D detections.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -27,10 +26,11 @@ from lst_cli.errors import LstError
 
 IouType = Literal["segm", "bbox"]
 
+_NUMBERED = " (LVIS v0.5 and v1 number classes differently)"
 _RELEASES = {
-    "lvis-v0.5": "LVIS v0.5",
-    "lvis-v1": "LVIS v1",
-    "coco": "a COCO-format file",
+    "lvis-v0.5": ("LVIS v0.5", _NUMBERED),
+    "lvis-v1": ("LVIS v1", _NUMBERED),
+    "coco": ("a COCO-format file", ""),
 }
 
 
@@ -38,14 +38,12 @@ _RELEASES = {
 class Cap:
     """How many detections take part; None for all."""
 
-    per_image: int | None = 300
-    """The best of each image, over all classes, as in LVIS."""
-
-    per_class: int | None = None
-    """The best of each class, over all images (AP_fixed of Dave et al. 2021: 10,000)."""
+    per_image: int | None = 300  # the best of each image, over all classes, as in LVIS
+    per_class: int | None = None  # the best of each class, over all images
 
 
 FIXED_AP = Cap(per_image=None, per_class=10_000)
+"""AP_fixed of Dave et al. 2021."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +98,11 @@ def gather_detections(
         if most is not None and most < 1:
             raise LstError(f"the cap {name} on detections is {most}", "make it 1 or more")
     image_ids, category_ids, scores, boxes = _read_columns(source, iou_type == "bbox")
-    image = _image_rows(truth, source, image_ids)
-    category = _category_columns(truth, source, category_ids)
+    image = _places(truth, source, "image", truth.image_ids, image_ids)
+    known = np.array(sorted(truth.known_category_ids), dtype=np.int64)
+    column_of = {one: column for column, one in enumerate(truth.category_ids)}
+    columns = np.array([column_of.get(one, -1) for one in known.tolist()], dtype=np.int32)
+    category = columns[_places(truth, source, "class", known, category_ids)]
     del image_ids
     rows = rows_under_cap(cap, image, category_ids, scores)
     given = len(scores)
@@ -113,7 +114,7 @@ def gather_detections(
     # From here on only those that may count are held.
     image, category, scores = image[rows], category[rows], scores[rows]
     del pair, looked_for
-    finder = OverlapFinder(truth, any_class=any_class)
+    finder = OverlapFinder(truth, any_class)
     if boxes is None:
         areas, overlaps = _read_masks(truth, source, rows, image, category, finder)
     else:
@@ -158,59 +159,36 @@ def _read_columns(
         scores.extend([record.score for record in records])
         if with_boxes:
             boxes.extend(chain.from_iterable([record.bbox for record in records]))
-    keys = np.asarray(image_ids), np.asarray(category_ids)
-    score, box = np.asarray(scores), np.asarray(boxes).reshape(-1, 4)
+    columns = np.asarray(image_ids), np.asarray(category_ids), np.asarray(scores)
     if not with_boxes:
-        return *keys, score, None
+        return *columns, None
+    box = np.asarray(boxes).reshape(-1, 4)
     negative = np.flatnonzero((box[:, 2:] < 0).any(axis=1))
-    _refuse(source, negative, lambda row: f"has the box {box[row].tolist()}")
-    return *keys, score, box
+    _refuse(source, negative, f"the box {box[negative[:1]].ravel().tolist()}")
+    return *columns, box
 
 
-def _refuse(source: ResultsFile, rows: NDArray[np.int64], describe: Callable[[int], str]) -> None:
+def _refuse(source: ResultsFile, rows: NDArray[np.int64], what: str) -> None:
     if len(rows):
         more = f" (and {len(rows) - 1} more like it)" if len(rows) > 1 else ""
+        raise LstError(f"{source.path}: detection {rows[0]} has {what}{more}", RESULTS_HINT)
+
+
+def _places(
+    truth: GroundTruth, source: ResultsFile, kind: str, known: Ints, ids: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Where each id stands among the known ones of the file, which are ascending."""
+    unknown = np.flatnonzero(~contains(known, ids))
+    if len(unknown):
+        row = unknown[0]
+        more = f" ({len(unknown)} of {len(ids)} detections do such)" if len(unknown) > 1 else ""
+        release, otherwise = _RELEASES[truth.layout]
         raise LstError(
-            f"{source.path}: detection {rows[0]} {describe(int(rows[0]))}{more}", RESULTS_HINT
+            f"{source.path}: detection {row} names the unknown {kind} {ids[row]}{more}",
+            f"{truth.path} is {release}: score detections against the file that they were made "
+            f"for{otherwise}",
         )
-
-
-def _image_rows(
-    truth: GroundTruth, source: ResultsFile, image_ids: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    unknown = ~contains(truth.image_ids, image_ids)
-    _refuse_unknown(truth, source, unknown, image_ids, "image")
-    return np.searchsorted(truth.image_ids, image_ids).astype(np.int32)
-
-
-def _category_columns(
-    truth: GroundTruth, source: ResultsFile, category_ids: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Column of each detection's class, -1 for one that is not to be scored."""
-    known = np.array(sorted(truth.known_category_ids), dtype=np.int64)
-    _refuse_unknown(truth, source, ~contains(known, category_ids), category_ids, "class")
-    column_of = {category_id: column for column, category_id in enumerate(truth.category_ids)}
-    columns = np.array([column_of.get(one, -1) for one in known.tolist()], dtype=np.int32)
-    return columns[np.searchsorted(known, category_ids)]
-
-
-def _refuse_unknown(
-    truth: GroundTruth,
-    source: ResultsFile,
-    unknown: NDArray[np.bool_],
-    ids: NDArray[np.int64],
-    kind: str,
-) -> None:
-    rows = np.flatnonzero(unknown)
-    if not len(rows):
-        return
-    more = f" ({len(rows)} of {len(ids)} detections do such)" if len(rows) > 1 else ""
-    raise LstError(
-        f"{source.path}: detection {rows[0]} names the unknown {kind} {ids[rows[0]]}{more}",
-        f"{truth.path} is {_RELEASES[truth.layout]}: score detections against the file that they "
-        "were made for"
-        + ("" if truth.layout == "coco" else " (LVIS v0.5 and v1 number classes differently)"),
-    )
+    return np.searchsorted(known, ids).astype(np.int32)
 
 
 def rows_under_cap(
@@ -263,7 +241,5 @@ def _read_masks(
         if not len(wrong):  # pycocotools reads beyond broken ones
             pairs = finder.find(image[part], category[part], counts)
             found.append(pairs._replace(detection=pairs.detection + part.start))
-    _refuse(
-        source, np.concatenate(broken), lambda row: "has run lengths that do not fill its image"
-    )
+    _refuse(source, np.concatenate(broken), "run lengths that do not fill its image")
     return areas, join(found)

@@ -166,8 +166,7 @@ def contains(pairs: NDArray[np.int64], keys: Ints) -> NDArray[np.bool_]:
 
 
 def _refuse_huge(dataset: Dataset) -> None:
-    huge = huge_images(dataset)
-    if len(huge):
+    if len(huge := huge_images(dataset)):
         images, row = dataset.images, huge[0]
         raise LstError(
             f"{dataset.path}: image {images.ids[row]} is said to be {images.widths[row]} wide "

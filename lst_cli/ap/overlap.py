@@ -45,7 +45,7 @@ class OverlapFinder:
     are left out, as lvis-api does.
     """
 
-    def __init__(self, truth: GroundTruth, *, any_class: bool) -> None:
+    def __init__(self, truth: GroundTruth, any_class: bool) -> None:
         self._truth, self._any_class = truth, any_class
         counted = np.flatnonzero(truth.counts)
         keys = self._group_keys(truth.image[counted], truth.category[counted])
@@ -56,10 +56,7 @@ class OverlapFinder:
         return image if self._any_class else self._truth.pair_keys(image, category)
 
     def find(
-        self,
-        image: Ints,
-        category: Ints,
-        shapes: NDArray[np.float64] | Sequence[bytes],
+        self, image: Ints, category: Ints, shapes: NDArray[np.float64] | Sequence[bytes]
     ) -> Overlaps:
         """The overlapping pairs of some detections.
 
@@ -70,40 +67,29 @@ class OverlapFinder:
         """
         from pycocotools import mask
 
-        least = BACKGROUND if self._any_class else FOREGROUND
+        truth, least = self._truth, BACKGROUND if self._any_class else FOREGROUND
         keys = self._group_keys(image, category)
         rows = np.flatnonzero(contains(self._keys, keys)).astype(np.int32)
         rows = rows[np.argsort(keys[rows], kind="stable")]
-        mine_keys = keys[rows]
-        groups = np.unique(mine_keys)
+        groups = np.unique(keys[rows])
         bounds = [
             np.searchsorted(sides, groups, side).tolist()
-            for sides in (mine_keys, self._keys)
+            for sides in (keys[rows], self._keys)
             for side in ("left", "right")
         ]
         found = []
         for begin, end, low, high in zip(*bounds, strict=True):
             mine, theirs = rows[begin:end], self._annotations[low:high]
-            crowd = np.zeros(len(theirs), dtype=np.uint8)
-            ious = mask.iou(*self._shapes(image, mine, theirs, shapes), crowd)
+            detected: Any
+            annotated: Any
+            if isinstance(shapes, np.ndarray):
+                detected, annotated = shapes[mine], truth.boxes[theirs]
+            else:
+                assert truth.rles is not None
+                size = truth.sizes[image[mine[0]]].tolist()
+                detected = [{"size": size, "counts": shapes[row]} for row in mine.tolist()]
+                annotated = [truth.rles[row] for row in theirs.tolist()]
+            ious = mask.iou(detected, annotated, np.zeros(len(theirs), dtype=np.uint8))
             row, column = np.nonzero(ious >= least)
             found.append(Overlaps(mine[row], theirs[column], ious[row, column]))
         return join(found)
-
-    def _shapes(
-        self,
-        image: Ints,
-        mine: Ints,
-        theirs: Ints,
-        shapes: NDArray[np.float64] | Sequence[bytes],
-    ) -> tuple[Any, Any]:
-        """Detections and annotations of one image as pycocotools wants them."""
-        truth = self._truth
-        if isinstance(shapes, np.ndarray):
-            return shapes[mine], truth.boxes[theirs]
-        assert truth.rles is not None
-        size = truth.sizes[image[mine[0]]].tolist()
-        return (
-            [{"size": size, "counts": shapes[row]} for row in mine.tolist()],
-            [truth.rles[row] for row in theirs.tolist()],
-        )

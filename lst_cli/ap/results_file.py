@@ -68,10 +68,10 @@ class ResultsFile:
         Raises:
             LstError: If the file cannot be read, or is not the one that was written.
         """
-        decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+        changed = LstError(f"{self.path}: changed or damaged after lst wrote it", self.hint)
         stream = ListStream(
             self.path,
-            {"detections": decoder},
+            {"detections": msgspec.json.Decoder(list[record])},  # type: ignore[valid-type]
             list_hint=self.hint,
             progress=self.progress,
             digest=bool(self.sha256),
@@ -81,13 +81,13 @@ class ResultsFile:
                 yield first, records
         except LstError as error:
             if self.sha256:
-                raise self._changed() from error
+                raise changed from error
             for field, other in (("bbox", "segm"), ("segmentation", "bbox")):
                 if f"missing required field {field}" in error.message:
                     raise LstError(error.message, f"--iou-type {other}") from error
             raise
         if stream.sha256 != self.sha256:  # before the content is used
-            raise self._changed()
+            raise changed
 
     def decode_mask(self, row: int, segmentation: msgspec.Raw) -> tuple[tuple[int, int], str]:
         """Height and width of a mask, and its compressed run lengths.
@@ -104,6 +104,3 @@ class ResultsFile:
                 RESULTS_HINT,
             ) from error
         return rle.size, rle.counts
-
-    def _changed(self) -> LstError:
-        return LstError(f"{self.path}: changed or damaged after lst wrote it", self.hint)

@@ -59,21 +59,14 @@ def arrange_glyphs(rng: np.random.Generator, glyphs: Sequence[Glyph], size: int)
 
 
 def pose_glyph(
-    glyph: Glyph, *, side: float, angle: float, stretch: float, shear: float, weight: int
+    glyph: Glyph,
+    side: float,  # the longer one before rotation, in pixels
+    angle: float = 0.0,  # in degrees, counter-clockwise
+    stretch: float = 1.0,  # width over height, relative to the font's
+    shear: float = 0.0,  # slant, in widths per height
+    weight: int = 0,  # steps of outline, see `render_glyph`
 ) -> Bytes:
-    """Draw a glyph at its size, slanted and rotated.
-
-    Args:
-        glyph: What to draw.
-        side: Longer side before rotation, in pixels.
-        angle: Rotation in degrees, counter-clockwise.
-        stretch: Width over height, relative to the font's.
-        shear: Slant, in widths per height.
-        weight: Steps of outline, see `render_glyph`.
-
-    Returns:
-        Opacity without empty margins, shape (h, w), 0 to 255.
-    """
+    """Draw a glyph slanted and rotated: opacity without empty margins, shape (h, w), 0 to 255."""
     source = render_glyph(glyph.character, weight)
     turn = math.radians(angle)
     scale = side / SOURCE_SIDE * _SUPERSAMPLING
@@ -126,7 +119,7 @@ def _place_all(
             side = math.exp(rng.uniform(math.log(low), math.log(high)))
             alpha = pose_glyph(
                 glyph,
-                side=side,
+                side,
                 angle=rng.uniform(-MAX_ANGLE, MAX_ANGLE),
                 stretch=rng.uniform(0.85, 1.18),
                 shear=rng.uniform(-0.12, 0.12),

@@ -91,7 +91,7 @@ def _paint_ground(rng: Rng, size: int, ground: Color) -> Floats:
     draw = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     field = draw(rng, size, size * rng.uniform(0.06, 0.22))
     # A second, faint field keeps large areas from looking computed.
-    field = 0.82 * field + 0.18 * draw_noise(rng, size, size * 0.3)
+    field = 0.82 * field + 0.18 * _noise(rng, size, size * 0.3)
     return color_field(field, [ground, _near(rng, ground, 0.12), _near(rng, ground, 0.2)])
 
 
@@ -156,8 +156,7 @@ def _shift(field: Floats, right: int, down: int) -> Floats:
 # Textures: grey fields between 0 and 1, shape (size, size), of details as large as `period`.
 
 
-def draw_noise(rng: Rng, size: int, period: float) -> Floats:
-    """Draw clouds: three octaves of smoothly enlarged random grids."""
+def _noise(rng: Rng, size: int, period: float) -> Floats:
     total = np.zeros((size, size), np.float32)
     for octave in range(3):
         cell = max(2.0, period / 2**octave)
@@ -169,35 +168,30 @@ def draw_noise(rng: Rng, size: int, period: float) -> Floats:
     return _stretch(total)
 
 
-def draw_gradient(rng: Rng, size: int, period: float) -> Floats:
-    """Draw a straight or round slope over the whole field."""
+def _gradient(rng: Rng, size: int, period: float) -> Floats:
     x, y = _grid(rng, size)
     if rng.random() < 0.5:
         return _stretch(x)
     return _stretch(np.hypot(x - size * rng.uniform(-0.3, 0.3), y))
 
 
-def draw_stripes(rng: Rng, size: int, period: float) -> Floats:
-    """Draw parallel bands, soft or sharp."""
+def _stripes(rng: Rng, size: int, period: float) -> Floats:
     x, _ = _grid(rng, size)
     return _sharpen(rng, np.sin(2 * np.pi * (x / period + rng.random())))
 
 
-def draw_waves(rng: Rng, size: int, period: float) -> Floats:
-    """Draw bent bands, like wood or marble."""
+def _waves(rng: Rng, size: int, period: float) -> Floats:
     x, _ = _grid(rng, size)
-    bend = draw_noise(rng, size, 3 * period)
+    bend = _noise(rng, size, 3 * period)
     return _sharpen(rng, np.sin(2 * np.pi * (x / period + rng.uniform(0.8, 2.0) * bend)))
 
 
-def draw_checks(rng: Rng, size: int, period: float) -> Floats:
-    """Draw a chessboard at an angle."""
+def _checks(rng: Rng, size: int, period: float) -> Floats:
     x, y = _grid(rng, size)
     return _sharpen(rng, 1.6 * np.sin(np.pi * x / period) * np.sin(np.pi * y / period))
 
 
-def draw_dots(rng: Rng, size: int, period: float) -> Floats:
-    """Draw a lattice of round dots."""
+def _dots(rng: Rng, size: int, period: float) -> Floats:
     x, y = _grid(rng, size)
     u, v = x / period, y / period
     u = u + 0.5 * (np.floor(v) % 2)  # every other row is shifted by half a step
@@ -206,8 +200,7 @@ def draw_dots(rng: Rng, size: int, period: float) -> Floats:
     return np.asarray(np.clip(radius - distance + 0.5, 0.0, 1.0), np.float32)
 
 
-def draw_bricks(rng: Rng, size: int, period: float) -> Floats:
-    """Draw a wall of bricks with joints and a shade of its own for every brick."""
+def _bricks(rng: Rng, size: int, period: float) -> Floats:
     x, y = _grid(rng, size)
     row = np.floor(y / period)
     along = x / (2 * period) + 0.5 * (row % 2)
@@ -219,8 +212,7 @@ def draw_bricks(rng: Rng, size: int, period: float) -> Floats:
     return np.asarray(shade * np.clip(joint - 0.3, 0.0, 1.0), np.float32)
 
 
-def draw_patches(rng: Rng, size: int, period: float) -> Floats:
-    """Draw a mosaic: every pixel takes the shade of the nearest of some random points."""
+def _patches(rng: Rng, size: int, period: float) -> Floats:
     count = int(np.clip(size * size / period**2, 3, 24))
     points = rng.random((count, 2), dtype=np.float32) * np.float32(size)
     shades = rng.random(count, dtype=np.float32)
@@ -231,14 +223,14 @@ def draw_patches(rng: Rng, size: int, period: float) -> Floats:
 
 Texture = Callable[[Rng, int, float], Floats]
 SURFACES: tuple[Texture, ...] = (
-    draw_noise,
-    draw_gradient,
-    draw_stripes,
-    draw_waves,
-    draw_checks,
-    draw_dots,
+    _noise,
+    _gradient,
+    _stripes,
+    _waves,
+    _checks,
+    _dots,
 )
-BACKGROUNDS: tuple[Texture, ...] = (*SURFACES, draw_bricks, draw_patches)
+BACKGROUNDS: tuple[Texture, ...] = (*SURFACES, _bricks, _patches)
 
 
 def _grid(rng: Rng, size: int) -> tuple[Floats, Floats]:

@@ -47,8 +47,8 @@ def test_a_crowd_that_does_not_fit_is_an_error() -> None:
 
 def test_posing_sets_size_and_turns_counter_clockwise() -> None:
     seven = next(glyph for glyph in GLYPHS if glyph.name == "digit 7")
-    upright = pose_glyph(seven, side=40, angle=0, stretch=1, shear=0, weight=0)
-    turned = pose_glyph(seven, side=40, angle=25, stretch=1, shear=0, weight=0)
+    upright = pose_glyph(seven, 40)
+    turned = pose_glyph(seven, 40, 25)
 
     assert max(upright.shape) in (40, 41)
     # Turning counter-clockwise lifts the right end of the bar of a 7 above its left end.
