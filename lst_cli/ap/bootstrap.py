@@ -74,7 +74,8 @@ def mean_over(class_ap: NDArray[np.float64], columns: Iterable[int]) -> NDArray[
     count = known.sum(axis=1)
     total = np.where(known, chosen, 0).sum(axis=1)
     means: NDArray[np.float64] = np.full(len(chosen), np.nan)
-    return np.divide(total, count, out=means, where=count > 0)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, float] | None:
