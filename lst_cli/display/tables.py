@@ -122,6 +122,11 @@ def format_integer(value: float) -> str:
     return f"{round(value):,}"
 
 
+def format_classes(count: int, kind: str = "") -> str:
+    """Print a number of classes, such as "1 base class" or "1,230 classes"."""
+    return f"{count:,} {kind}{'class' if count == 1 else 'classes'}"
+
+
 def format_seconds(seconds: float) -> str:
     """Print a duration in its two largest units, such as "1 h 04 min" or "12 s"."""
     minutes, rest = divmod(round(seconds), 60)

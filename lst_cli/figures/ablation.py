@@ -1,44 +1,80 @@
-"""The paper's Figs. 7 to 9: what one setting is worth, phase by phase."""
+"""The paper's Figs. 7 to 9: what one setting changes, phase by phase.
+
+Old, new and all classes side by side, with a line for each run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lst_cli.ap.instant import WAYS, Way
-from lst_cli.display.canvas import PAPER_SCALE
+from lst_cli.display.canvas import (
+    COLUMN_WIDTH,
+    LIGHT,
+    PAPER_LETTERS,
+    PAPER_PAD,
+    PAPER_SCALE,
+    PAPER_WIDTH,
+    LineStyle,
+    Theme,
+    add_legend,
+    draw_line,
+    line_styles,
+    make_figure,
+    no_formula,
+    style_axes,
+)
+from lst_cli.display.fonts import short_name
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Column, Table, format_value, phase_name
-from lst_cli.figures.ablation_plot import compose_ablation
-from lst_cli.figures.files import Figure, finish_figure
-from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
-
-FEW = 5
-"""Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
-
-PARTS = {"old": "old classes", "new": "new classes", "all": "all seen classes"}
-"""What of a phase is drawn, and what it is called."""
+from lst_cli.figures import Figure
+from lst_cli.figures.ablation_data import (
+    FEW,
+    SETTINGS,
+    Ablation,
+    AblationName,
+    AblationPoint,
+    AblationRun,
+)
 
 _SUBJECTS: dict[AblationName, str] = {
     "distill": "distillation",
     "replay": "replay of old classes",
     "mwg": "the meta weight generator",
 }
+_PARTS = {"old": "old classes", "new": "new classes", "all": "all seen classes"}
+_TITLES = {"old": "Old classes", "new": "New classes", "all": "All classes"}
+_HEIGHT = {COLUMN_WIDTH: 150, PAPER_WIDTH: 175}  # of the axes and what stands around them
+_LINE = 14  # of the legend
+_LETTERS_A_LINE = {COLUMN_WIDTH: 40, PAPER_WIDTH: 44}  # of a name in the legend
+_ASIDE = 0.13  # of a phase, between the markers of two runs
+_BEFORE = 0.3  # how far left of its phase iteration 0 stands
+_MARKERS: dict[Way, str] = {"random": "x", "mean-feature": "+", "generated": "*"}
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
-    """Draw the runs.
-
-    Args:
-        ablation: At least two runs.
-    """
-    return finish_figure(
+    """Draw the runs, with their numbers."""
+    return Figure(
         ablation.figure,
-        compose_ablation(ablation, scale=PAPER_SCALE),
         caption=ablation_caption(ablation),
+        picture=compose_ablation(ablation, scale=PAPER_SCALE),
         csv=render_csv(ablation_table(ablation, counts=True)),
-        numbers=_numbers(ablation),
+        numbers={
+            "setting": SETTINGS[ablation.figure],
+            "notes": list(ablation.notes),
+            "runs": [
+                {
+                    "run": run.name,
+                    "source": run.source,
+                    "phases": [asdict(one) for one in run.points],
+                }
+                for run in ablation.runs
+            ],
+        },
         table=ablation_table(ablation),
     )
 
@@ -46,8 +82,8 @@ def ablation_figure(ablation: Ablation) -> Figure:
 def ablation_caption(ablation: Ablation) -> str:
     """Say what is drawn, and what a reader could not know."""
     sentences = [
-        f"What {_SUBJECTS[ablation.figure]} does ({ablation.setting}): mask AP of old, new and all "
-        "seen classes after each phase, one run each."
+        f"What {_SUBJECTS[ablation.figure]} does ({SETTINGS[ablation.figure]}): mask AP of old, "
+        "new and all seen classes after each phase, one run each."
     ]
     if ablation.ways:
         names = ", ".join(WAYS[way] for way in ablation.ways)
@@ -59,6 +95,28 @@ def ablation_caption(ablation: Ablation) -> str:
     if ablation.figure == "mwg":
         sentences += _few_sentence(ablation)
     return " ".join([*sentences, *ablation.notes])
+
+
+def _few_sentence(ablation: Ablation) -> list[str]:
+    """The paper's number: few-shot classes of the last phase."""
+    last = ablation.phases[-1]
+    found = [(run, point) for run, point in _records(ablation) if point.phase == last]
+    found = [(run, point) for run, point in found if point.few_classes]
+    if len(found) < 2:
+        return []
+    values = "; ".join(f"{run.name} {format_value('ap', point.few)}" for run, point in found)
+    return [
+        f"New classes of phase {phase_name(last)} with fewer than {FEW} training instances "
+        f"({found[0][1].few_classes:,} with ground truth): {values}."
+    ]
+
+
+_Record = tuple[AblationRun, AblationPoint]
+
+
+def _records(ablation: Ablation) -> list[_Record]:
+    pairs = [(run, point) for run in ablation.runs for point in run.points]
+    return sorted(pairs, key=lambda pair: pair[1].phase)
 
 
 def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
@@ -73,21 +131,14 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
         (way)`` for every way evaluated; with `counts` also ``source`` and ``classes(old)`` and so
         on.
     """
-    records = [
-        (run, point)
-        for phase in ablation.phases
-        for run in ablation.runs
-        for point in run.points
-        if point.phase == phase
-    ]
+    records = _records(ablation)
     columns = [
         Column("run", "run", "text", lambda one: one[0].name),
         Column("phase", "phase", "phase", lambda one: one[1].phase),
+        *(_part_column(part, name, counts) for part, name in _PARTS.items()),
     ]
-    few = any(point.few_classes for _, point in records)
-    for part, name in (*PARTS.items(), ("few", f"new, <{FEW} instances")):
-        if part != "few" or few:
-            columns.append(_part_column(part, name, counts))
+    if any(point.few_classes for _, point in records):
+        columns.append(_part_column("few", f"new, <{FEW} instances", counts))
     columns += [
         Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}", get=_at_0(way))
         for way in ablation.ways
@@ -98,9 +149,6 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
     if ablation.ways:
         remark += " At 0: of the new classes before the phase's first iteration."
     return Table.of(f"What {_SUBJECTS[ablation.figure]} does", records, columns, remark)
-
-
-_Record = tuple[AblationRun, AblationPoint]
 
 
 def _part_column(part: str, name: str, counts: bool) -> Column:
@@ -120,30 +168,123 @@ def _at_0(way: Way) -> Callable[[_Record], float | None]:
     return lambda one: one[1].instant.get(way)
 
 
-def _few_sentence(ablation: Ablation) -> list[str]:
-    """The paper's number: few-shot classes of the last phase."""
-    last = ablation.phases[-1]
-    found = [
-        (run.name, point)
-        for run in ablation.runs
-        for point in run.points
-        if point.phase == last and point.few_classes
-    ]
-    if len(found) < 2:
-        return []
-    values = "; ".join(f"{name} {format_value('ap', point.few)}" for name, point in found)
-    return [
-        f"New classes of phase {phase_name(last)} with fewer than {FEW} training instances "
-        f"({found[0][1].few_classes:,} with ground truth): {values}."
-    ]
+def compose_ablation(ablation: Ablation, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
+    """Lay out three panels with a line for each run, at most `MOST_LINES` of them.
+
+    Every panel has its own range, so that what a setting changes can be seen; runs differ in
+    colour, dashes and markers. The figure is a column wide, or two where iteration 0 is shown.
+    """
+    ways = ablation.ways
+    width = PAPER_WIDTH if ways else COLUMN_WIDTH
+    styles = line_styles(theme, len(ablation.runs))
+    names = [_wrap(run.name, _LETTERS_A_LINE[width]) for run in ablation.runs]
+    lines = max(sum(name.count("\n") + 1 for name in names), len(ways))
+    figure = make_figure(width, _HEIGHT[width] + _LINE * lines, theme, scale, pad=PAPER_PAD)
+    order = ("new", "old", "all") if ways else ("old", "new", "all")
+    ratios = (1.9, 1, 1) if ways else (1, 1, 1)
+    panels = dict(zip(order, figure.subplots(1, 3, width_ratios=ratios), strict=True))
+    for place, (part, axes) in enumerate(panels.items()):
+        x_label = "phase" if place == 1 or ways else " "
+        y_label = "mask AP (%)" if place == 0 else ""
+        style_axes(axes, theme, _TITLES[part], x_label, y_label, PAPER_LETTERS)
+        for index, (run, style) in enumerate(zip(ablation.runs, styles, strict=True)):
+            # Side by side, or runs with similar AP would hide each other.
+            aside = _ASIDE * (index - (len(styles) - 1) / 2)
+            values = [(point.phase + aside, getattr(point, part)) for point in run.points]
+            draw_line(axes, values, **_look(style, theme), zorder=4)
+        wide = part == "new" and bool(ways)
+        if wide:
+            _draw_instant(axes, ablation.runs, styles)
+        _set_ranges(axes, ablation.phases, wide=wide)
+    _add_legend(figure, theme, names, styles, ways)
+    return figure
 
 
-def _numbers(ablation: Ablation) -> dict[str, Any]:
+def _add_legend(
+    figure: Any,
+    theme: Theme,
+    names: Sequence[str],
+    styles: Sequence[LineStyle],
+    ways: Sequence[Way],
+) -> None:
+    from matplotlib.lines import Line2D
+
+    runs = [
+        Line2D([], [], label=name, **_look(style, theme))
+        for name, style in zip(names, styles, strict=True)
+    ]
+    marks = [
+        Line2D([], [], label=f"at iteration 0: {WAYS[way]} rows", **_mark_look(way, theme.muted))
+        for way in ways
+    ]
+    if marks:  # the runs in one column, the marks in the other
+        rows = max(len(runs), len(marks))
+        for column in (runs, marks):
+            empty = range(rows - len(column))
+            column += [Line2D([], [], linestyle="none", label=" ") for _ in empty]
+    add_legend(
+        figure,
+        theme,
+        PAPER_LETTERS,
+        handles=[*runs, *marks],
+        loc="outside lower center",
+        ncols=2 if marks else 1,
+        columnspacing=2.0,
+        handlelength=3.4,
+        labelspacing=0.35,
+    )
+
+
+def _look(style: LineStyle, theme: Theme) -> dict[str, Any]:
     return {
-        "setting": ablation.setting,
-        "notes": list(ablation.notes),
-        "runs": [
-            {"run": run.name, "source": run.source, "phases": [asdict(one) for one in run.points]}
-            for run in ablation.runs
-        ],
+        "color": style.colour,
+        "linestyle": style.dashes,
+        "linewidth": 1.3,
+        "marker": style.marker,
+        "markersize": 4.0,
+        "markerfacecolor": style.colour if style.filled else theme.background,
+        "markeredgecolor": style.colour,
+        "markeredgewidth": 1.0,
     }
+
+
+def _mark_look(way: Way, colour: str) -> dict[str, Any]:
+    return {
+        "linestyle": "none",
+        "marker": _MARKERS[way],
+        "markersize": 4.5 if way == "random" else 6,
+        "markeredgecolor": colour,
+        "markerfacecolor": colour,
+        "markeredgewidth": 0.6 if way == "generated" else 1.2,
+    }
+
+
+def _draw_instant(axes: Any, runs: Sequence[AblationRun], styles: Sequence[LineStyle]) -> None:
+    """Mark iteration 0 left of each phase, in the colour of the run whose model it was."""
+    for run, style in zip(runs, styles, strict=True):
+        for point in run.points:
+            known = [(way, 100 * ap) for way, ap in point.instant.items() if ap is not None]
+            for place, (way, ap) in enumerate(known):
+                # A little aside too: the ways of a phase may have the same AP.
+                x = point.phase - _BEFORE - 0.08 * (len(known) - 1 - place)
+                axes.plot([x], [ap], **_mark_look(way, style.colour), clip_on=False, zorder=5)
+
+
+def _set_ranges(axes: Any, phases: Sequence[int], *, wide: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    every = -(-len(phases) // (12 if wide else 6))
+    axes.set_xticks(phases[::every], [phase_name(phase) for phase in phases[::every]])
+    axes.set_xlim(phases[0] - (0.65 if wide else 0.4), phases[-1] + 0.4)
+    low, high = axes.dataLim.y0, axes.dataLim.y1
+    if not (math.isfinite(low) and math.isfinite(high)):  # not one number
+        low, high = 0.0, 5.0
+    # No narrower than two points of AP, or noise would look like a finding.
+    room = max(0.12 * (high - low), (2 - (high - low)) / 2)
+    axes.set_ylim(max(0.0, low - room), high + room)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _wrap(name: str, letters: int) -> str:
+    return no_formula("\n".join(textwrap.wrap(short_name(name, len(name) + 1), letters)))

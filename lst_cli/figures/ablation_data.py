@@ -1,24 +1,27 @@
-"""Runs for the figures of what one setting is worth: which they are, what they are called."""
+"""Runs for the figures of what one setting changes: which they are, what they are called."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from lst_cli.ap.instant import load_instant
+from lst_cli.ap.instant import WAYS, Way, load_instant
 from lst_cli.ap.metrics import Metrics
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
-from lst_cli.figures.ablation import FEW
-from lst_cli.figures.records import Ablation, AblationName, AblationPoint, AblationRun
+from lst_cli.figures.balance import newest_settings
+from lst_cli.figures.shown_objects import require_same_validation
+from lst_cli.settings.diff import unused_sections
 from lst_cli.settings.nested import flatten
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
+
+AblationName = Literal["distill", "replay", "mwg"]
 
 SETTINGS: dict[AblationName, str] = {
     "distill": "step.distill_weight",
@@ -27,31 +30,73 @@ SETTINGS: dict[AblationName, str] = {
 }
 """The setting that the runs of a figure differ in."""
 
+FEW = 5
+"""Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
+
 _REPLAY = {"balanced": "balanced replay", "none": "no replay", "all": "all old data"}
 _NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
-class _Run:
+class AblationPoint:
+    """One evaluated phase of a run, from 1 on.
+
+    Mask AP is a fraction, or None without ground truth.
+    """
+
+    phase: int
+    old: float | None  # of the classes of earlier phases
+    new: float | None  # of the classes of this phase
+    all: float | None
+    with_ground_truth: Mapping[str, int]  # how many classes each of these is over, by name
+    few: float | None = None  # of the new classes with fewer than `FEW` training instances
+    few_classes: int = 0  # how many of these have ground truth
+    # Of the new classes before the first iteration, by the origin of their classifier rows.
+    instant: Mapping[Way, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AblationRun:
+    """One run with its evaluated phases in order, at least one."""
+
+    name: str  # says in which settings it differs from the others
+    source: str  # its directory
+    points: Sequence[AblationPoint]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Two or more runs that differ in a setting, in the order of their lines."""
+
+    figure: AblationName
+    runs: Sequence[AblationRun]
+    notes: Sequence[str] = ()  # what a reader should know of them, one sentence each
+
+    @property
+    def phases(self) -> list[int]:
+        """Phases that any run was evaluated in."""
+        return sorted({point.phase for run in self.runs for point in run.points})
+
+    @property
+    def ways(self) -> list[Way]:
+        """Origins of new rows that were evaluated at iteration 0, where the figure shows that."""
+        if self.figure != "mwg":
+            return []
+        found = {way for run in self.runs for point in run.points for way in point.instant}
+        return [way for way in WAYS if way in found]
+
+
+class _Run(NamedTuple):
     workspace: Workspace
-    metrics: Sequence[Metrics]  # of phases from 1 on
+    metrics: Mapping[int, Metrics]  # of evaluated phases from 1 on
 
     @property
     def root(self) -> Path:
         return self.workspace.root
 
-    def settings(self, phase: int) -> dict[str, Any]:
-        # With the defaults of what an older lst did not record.
-        return dict(flatten(self.workspace.trained_settings(phase).model_dump(mode="json")))
-
 
 def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence[Path]) -> Ablation:
     """Collect the curves of a figure; nothing is written.
-
-    Args:
-        figure: Which.
-        workspace: The first run.
-        others: Workspaces of the others.
 
     Raises:
         LstError: If there is nothing to compare, something was not evaluated, the splits are not
@@ -67,45 +112,35 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
             f"figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
-    runs = [_open(one) for one in (workspace, *map(_workspace, others))]
-    _refuse_same(runs)
-    for run in runs[1:]:
-        _refuse_other_split(runs[0].workspace, run.workspace)
-    common = set.intersection(*({one.phase for one in run.metrics} for run in runs))
-    if not common:
+    runs = [_open(one) for one in (workspace, *map(Workspace, others))]
+    first = runs[0]
+    for place, run in enumerate(runs):
+        if run.root.resolve() in [other.root.resolve() for other in runs[:place]]:
+            raise LstError(f"{run.root} is given twice", "--with DIR, another workspace")
+        _refuse_other_split(first.workspace, run.workspace)
+    phases = [phase for phase in first.metrics if all(phase in run.metrics for run in runs)]
+    if not phases:
         raise LstError(
-            f"no phase was evaluated in all of {', '.join(str(run.root) for run in runs)}",
+            f"no phase was evaluated in all of {_roots(runs)}",
             "; ".join(name_workspace("lst eval --all-phases", run.root) for run in runs),
         )
     for run in runs[1:]:
-        _refuse_other_validation(runs[0], run)
-    phase = max(common)
-    names = _names(figure, runs, phase)
-    few = frozenset(
-        record.category_id for record in workspace.split.classes if record.instances < FEW
-    )
-    return Ablation(
-        figure,
-        SETTINGS[figure],
-        [
-            AblationRun(
-                name, str(run.root), [_point(run.workspace, one, few) for one in run.metrics]
-            )
-            for run, name in zip(runs, names, strict=True)
-        ],
-        _notes(runs),
-    )
+        for phase in sorted(first.metrics.keys() & run.metrics.keys()):
+            require_same_validation([(first.workspace, phase), (run.workspace, phase)])
+    names = _names(figure, runs, phases[-1])
+    made = [
+        AblationRun(
+            name, str(run.root), [_point(run.workspace, one) for one in run.metrics.values()]
+        )
+        for run, name in zip(runs, names, strict=True)
+    ]
+    return Ablation(figure, made, _notes(runs))
 
 
 def name_runs(
     figure: AblationName, values: Sequence[Any], others: Sequence[Mapping[str, str]]
 ) -> list[str]:
-    """Name runs by what sets them apart: the figure's setting first.
-
-    Args:
-        figure: Which.
-        values: The figure's setting in each run.
-        others: Other settings that each run has a use for, by key.
+    """Name runs by the figure's setting in each, then by `others`: settings that each run uses.
 
     Example:
         >>> name_runs("replay", ["balanced", "all"], [{"seed": "0"}, {"seed": "1"}])
@@ -113,11 +148,13 @@ def name_runs(
     """
     keys = dict.fromkeys(key for table in others for key in table)
     varying = [key for key in keys if len({one[key] for one in others if key in one}) > 1]
-    names = []
-    for value, table in zip(values, others, strict=True):
-        told = [f"{key} = {table[key]}" for key in varying if key in table]
-        names.append(", ".join([_phrase(figure, value, values), *told]))
-    return names
+    return [
+        ", ".join(
+            [_phrase(figure, value, values)]
+            + [f"{key} = {table[key]}" for key in varying if key in table]
+        )
+        for value, table in zip(values, others, strict=True)
+    ]
 
 
 def _phrase(figure: AblationName, value: Any, values: Sequence[Any]) -> str:
@@ -132,55 +169,50 @@ def _phrase(figure: AblationName, value: Any, values: Sequence[Any]) -> str:
 
 
 def _names(figure: AblationName, runs: Sequence[_Run], phase: int) -> list[str]:
-    """Names of the runs, after seeing that they differ in what the figure is about."""
-    own = SETTINGS[figure]
-    settings = [run.settings(phase) for run in runs]
+    """Names of the runs, after checking that they differ in the figure's setting."""
+    own, first = SETTINGS[figure], runs[0].workspace
+    # With the defaults of what an older lst did not record.
+    trained = [run.workspace.trained_settings(phase) for run in runs]
+    settings = [dict(flatten(one.model_dump(mode="json"))) for one in trained]
     values = [one[own] for one in settings]
     if len(set(values)) < 2:
         shown = str(values[0]).lower() if isinstance(values[0], bool) else values[0]
         raise LstError(
-            f"all of {', '.join(str(run.root) for run in runs)} were trained with {own} = {shown}",
-            _other_run(figure, runs[0].workspace),
+            f"all of {_roots(runs)} were trained with {own} = {shown}", _other_run(figure, first)
         )
     tables: list[dict[str, str]] = [{} for _ in runs]
     for place, run in enumerate(runs[1:], start=1):
-        for one in find_differences((runs[0].workspace, phase), (run.workspace, phase)):
-            if one.key == own or _NOT_RECORDED in (one.first, one.this):
-                continue
-            for table in tables:
-                table.setdefault(one.key, one.first)
-            tables[place][one.key] = one.this
-    used = [
-        {key: value for key, value in table.items() if _in_use(key, one)}
-        for table, one in zip(tables, settings, strict=True)
-    ]
+        for one in find_differences((first, phase), (run.workspace, phase)):
+            if one.key != own and _NOT_RECORDED not in (one.first, one.this):
+                for table in tables:
+                    table.setdefault(one.key, one.first)
+                tables[place][one.key] = one.this
+    used = [_without_unused(*both) for both in zip(tables, settings, strict=True)]
     names = name_runs(figure, values, used)
     if len(set(names)) < len(names):
         names = [f"{name} ({run.root.name})" for name, run in zip(names, runs, strict=True)]
     return names
 
 
-def _in_use(key: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a setting does anything in a run."""
-    if key.startswith("mwg."):
-        return bool(settings["step.mwg"])
-    if key in ("step.new_rows", "step.new_row_samples"):
-        return not settings["step.mwg"]
-    if key == "base.repeat_threshold":
-        return bool(settings["base.sampler"] == "repeat-factor")
-    return True
+def _without_unused(table: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Leave out what has no effect in a run with some settings, by keys of settings."""
+    unused = set(unused_sections(settings["step.mwg"]))
+    if settings["step.mwg"]:
+        unused |= {"step.new_rows", "step.new_row_samples"}
+    if settings["base.sampler"] != "repeat-factor":
+        unused.add("base.repeat_threshold")
+    return {key: value for key, value in table.items() if not unused & {key, key.partition(".")[0]}}
 
 
 def _other_run(figure: AblationName, workspace: Workspace) -> str:
     """The commands that make the run that is missing, and then the figure."""
-    done = workspace.done_phases()
-    settings = workspace.trained_settings(done[-1]) if done[1:] else workspace.settings()
+    step = newest_settings(workspace).step
     if figure == "distill":
-        words = "" if settings.step.distill_weight == 0 else " --no-distill"
+        words = "" if step.distill_weight == 0 else " --no-distill"
     elif figure == "replay":
-        words = f" --replay {'all' if settings.step.replay == 'balanced' else 'balanced'}"
+        words = f" --replay {'all' if step.replay == 'balanced' else 'balanced'}"
     else:
-        words = " --no-mwg" if settings.step.mwg else " --mwg"
+        words = " --no-mwg" if step.mwg else " --mwg"
     return (
         f"in a workspace OTHER of the same split and base phase: lst step --all{words} -w OTHER, "
         f"lst eval --all-phases -w OTHER, lst figure {figure} --with OTHER"
@@ -188,114 +220,76 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
 
 
 def _open(workspace: Workspace) -> _Run:
-    """A run with what was evaluated of it.
-
-    Raises:
-        LstError: If no phase after the base was.
-    """
-    with hints_for(workspace.root):
-        return _Run(workspace, _evaluated(workspace))
-
-
-def _evaluated(workspace: Workspace) -> list[Metrics]:
-    if workspace.last_phase == 0:
-        raise LstError(
-            f"{workspace.root} has no phase after the base: nothing was learned step by step",
-            workspace.split_command("--b B --phases T"),
-        )
-    found = load_all_metrics(workspace, workspace.done_phases()[1:])
-    if not found:
-        trained = len(workspace.done_phases()) > 1
-        raise LstError(
-            f"no phase of {workspace.root} after the base has been evaluated",
-            "lst eval --all-phases" if trained else "lst step --all",
-        )
-    return found
-
-
-def _workspace(root: Path) -> Workspace:
-    workspace = Workspace(root)
+    root = workspace.root
     if not workspace.layout.split.exists():
         raise LstError(f"{root} is no workspace: it holds no split", "--with DIR, a workspace")
-    return workspace
+    with hints_for(root):
+        if workspace.last_phase == 0:
+            raise LstError(
+                f"{root} has no phase after the base: nothing was learned step by step",
+                workspace.split_command("--b B --phases T"),
+            )
+        trained = workspace.done_phases()[1:]
+        found = load_all_metrics(workspace, trained)
+        if not found:
+            raise LstError(
+                f"no phase of {root} after the base has been evaluated",
+                "lst eval --all-phases" if trained else "lst step --all",
+            )
+        return _Run(workspace, {one.phase: one for one in found})
 
 
-def _refuse_same(runs: Sequence[_Run]) -> None:
-    seen: set[Path] = set()
-    for run in runs:
-        if run.root.resolve() in seen:
-            raise LstError(f"{run.root} is given twice", "--with DIR, another workspace")
-        seen.add(run.root.resolve())
+def _roots(runs: Sequence[_Run]) -> str:
+    return ", ".join(str(run.root) for run in runs)
 
 
 def _refuse_other_split(first: Workspace, other: Workspace) -> None:
-    """See that both learn the same classes in the same phases.
-
-    Raises:
-        LstError: If not; the message says where they part.
-    """
-    if first.split.groups == other.split.groups:
-        return
-    raise LstError(
-        f"{first.root} and {other.root} have other splits: {_parting(first.split, other.split)}",
-        f"take a workspace that was split as {first.root} was",
-    )
+    """Check that both learn the same classes in the same phases; an error says the difference."""
+    if first.split.groups != other.split.groups:
+        difference = _difference(first.split, other.split)
+        raise LstError(
+            f"{first.root} and {other.root} have other splits: {difference}",
+            f"take a workspace that was split as {first.root} was",
+        )
 
 
-def _parting(first: Split, other: Split) -> str:
+def _difference(first: Split, other: Split) -> str:
     sizes = [[len(group) for group in one.groups] for one in (first, other)]
     if sizes[0] != sizes[1]:
         mine, theirs = (" + ".join(map(str, one)) for one in sizes)
         return f"{mine} classes and {theirs}"
-    phase = next(
-        t for t, (a, b) in enumerate(zip(first.groups, other.groups, strict=True)) if a != b
-    )
+    pairs = zip(first.groups, other.groups, strict=True)
+    phase = next(phase for phase, (one, another) in enumerate(pairs) if one != another)
     return f"other classes, or another class order, in phase {phase}"
 
 
-def _refuse_other_validation(first: _Run, other: _Run) -> None:
-    for phase in sorted(
-        {one.phase for one in first.metrics} & {one.phase for one in other.metrics}
-    ):
-        files = [run.workspace.split.val_at(phase) for run in (first, other)]
-        if files[0].sha256 != files[1].sha256:
-            raise LstError(
-                f"phase {phase} of {first.root} and of {other.root} was evaluated on different "
-                f"validation files: {files[0].path} and {files[1].path}",
-                "take runs with the same validation file",
-            )
-
-
-def _point(workspace: Workspace, metrics: Metrics, few: frozenset[int]) -> AblationPoint:
-    phase = metrics.phase
-    counts = {group.phase: group.with_ground_truth for group in metrics.segm.groups}
-    few_ap = [
-        ap
-        for category_id, ap in metrics.segm.per_class.items()
-        if category_id in few and category_id in workspace.split.groups[phase]
-    ]
-    instant = load_instant(workspace.phase(phase).instant, phase)
+def _point(workspace: Workspace, metrics: Metrics) -> AblationPoint:
+    phase, segm, split = metrics.phase, metrics.segm, workspace.split
+    counts = {group.phase: group.with_ground_truth for group in segm.groups}
     total = sum(counts.values())
+    rare = {record.category_id for record in split.classes if record.instances < FEW}
+    rare &= set(split.groups[phase])
+    few = [ap for category_id, ap in segm.per_class.items() if category_id in rare]
+    instant = load_instant(workspace.phase(phase).instant, phase)
     return AblationPoint(
         phase=phase,
-        old=metrics.segm.old,
-        new=metrics.segm.new,
-        all=metrics.segm.all,
+        old=segm.old,
+        new=segm.new,
+        all=segm.all,
         with_ground_truth={"old": total - counts[phase], "new": counts[phase], "all": total},
-        few=sum(few_ap) / len(few_ap) if few_ap else None,
-        few_classes=len(few_ap),
+        few=sum(few) / len(few) if few else None,
+        few_classes=len(few),
         instant={way: one.segm.new for way, one in instant.rows.items()} if instant else {},
     )
 
 
 def _notes(runs: Sequence[_Run]) -> list[str]:
     notes = []
-    bases = {run.workspace.require_done(0).model_sha256 for run in runs}
-    if len(bases) > 1:
+    if len({run.workspace.require_done(0).model_sha256 for run in runs}) > 1:
         notes.append("The runs do not share a base phase: each trained its own.")
-    phases = sorted({one.phase for run in runs for one in run.metrics})
+    phases = sorted({phase for run in runs for phase in run.metrics})
     for run in runs:
-        missing = [str(t) for t in phases if t not in {one.phase for one in run.metrics}]
+        missing = ", ".join(str(phase) for phase in phases if phase not in run.metrics)
         if missing:
-            notes.append(f"Not evaluated in {run.root.name}: phase {', '.join(missing)}.")
+            notes.append(f"Not evaluated in {run.root.name}: phase {missing}.")
     return notes

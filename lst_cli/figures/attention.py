@@ -3,82 +3,84 @@
 The attention m of a class (section 3.4) is a distribution over the base classes. How far two
 classes are apart is the Hellinger distance of their distributions: the Euclidean distance of the
 square roots. It is a metric, which Kullback-Leibler is not; base classes that only one of the two
-attends to give no infinities; and it hears the small coefficients too, where the Euclidean
-distance of m itself would be that of the largest one alone.
+attends to give no infinities; and small coefficients count too, where the Euclidean distance of m
+itself would be that of the largest one alone.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.errors import LstError
+from lst_cli.figures.shown_objects import class_names
 from lst_cli.files import require_regular
+from lst_cli.workspace.store import Workspace, require_unchanged
 
 TOP = 3
 """How many base classes are named for each class."""
 
 _FEWEST = 4  # t-SNE needs more points than its perplexity, and a perplexity of 2
-_MOST_EXACT = 300  # beyond, the exact gradient takes its time and Barnes-Hut is good enough
+_MOST_EXACT = 300  # beyond, the exact gradient takes long and Barnes-Hut is good enough
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Attention:
-    """The attention coefficients of one phase's classes.
-
-    Attributes:
-        phase: The phase that brought the classes.
-        classes: Their names in class order, C of them.
-        base_classes: Names of the base classes in class order, b of them.
-        weights: m, shape (C, b); rows sum to 1.
-        left_out: Classes of the phase that no box could be used of, and that have no m.
-        ids: Category ids by name, for names that cannot be drawn.
-    """
+    """The attention coefficients of the classes that a phase brought."""
 
     phase: int
-    classes: tuple[str, ...]
-    base_classes: tuple[str, ...]
-    weights: NDArray[np.float64]
-    left_out: tuple[str, ...] = ()
-    ids: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...]  # names in class order, C of them
+    base_classes: tuple[str, ...]  # names in class order, b of them
+    weights: NDArray[np.float64]  # m, shape (C, b); rows sum to 1
+    left_out: tuple[str, ...] = ()  # classes without a usable box, which have no m
+    ids: Mapping[str, int] = field(default_factory=dict)  # by name, for names no font can draw
 
     @property
     def needs_tsne(self) -> bool:
-        """Whether there are classes enough for t-SNE."""
+        """Whether there are enough classes for t-SNE."""
         return len(self.classes) >= _FEWEST
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Classes in the plane.
+    """Classes in the plane."""
 
-    Attributes:
-        points: Shape (C, 2); centred, the longest extent along x.
-        perplexity: Of the t-SNE; None where there were too few classes for one, and the points
-            are principal components instead.
+    points: NDArray[np.float64]  # shape (C, 2); centred, the longest extent along x
+    perplexity: float | None  # of the t-SNE; None for principal components, with too few classes
+
+
+def newest_attention(workspace: Workspace) -> Attention | None:
+    """The attention of the newest finished phase that a generator wrote rows for.
+
+    Raises:
+        LstError: If its file is damaged, or is not of the phase's classes.
     """
-
-    points: NDArray[np.float64]
-    perplexity: float | None
+    split = workspace.split
+    for phase in reversed(workspace.done_phases()):
+        path = workspace.phase(phase).attention
+        if path.exists():
+            hint = (
+                f"put the file back from a copy, or move {path} elsewhere and do without the figure"
+            )
+            require_unchanged(path, workspace.require_done(phase).attention_sha256, hint)
+            names = [record.name for record in split.classes]
+            labels = split.labels_of(phase)
+            own, base = names[labels.start : labels.stop], names[: split.base_classes]
+            ids = {name: category_id for category_id, name in class_names(workspace).items()}
+            return replace(load_attention(path, phase, own, base, hint), ids=ids)
+    return None
 
 
 def load_attention(
     path: Path, phase: int, classes: Sequence[str], base_classes: Sequence[str], hint: str
 ) -> Attention:
-    """Read and check the attention of a phase.
-
-    Args:
-        path: `attention.npy`, shape (C, b).
-        phase: The phase.
-        classes: Names of its classes in class order.
-        base_classes: Names of the base classes in class order.
-        hint: What writes the file again, for the error.
+    """Read and check the attention of a phase, shape (C, b), and name both in class order.
 
     Raises:
         LstError: If the file is damaged, or is not of these classes.
@@ -103,7 +105,7 @@ def load_attention(
             raise ValueError("not every row sums to 1")
         if not known.any():
             raise ValueError("every row is zero")
-    except Exception as error:  # numpy evaluates the head as Python, and raises what that does
+    except Exception as error:  # numpy evaluates the head as Python, which may raise anything
         reason = getattr(error, "strerror", None) or error
         raise LstError(f"{path}: no attention of phase {phase}: {reason}", hint) from error
     return Attention(
@@ -121,12 +123,9 @@ def can_lay_out(attention: Attention) -> bool:
 
 
 def lay_out(attention: Attention) -> Layout:
-    """Lay classes out so that those with similar attention lie together.
+    """Lay one class or more out so that those with similar attention lie together.
 
     The same attention always gives the same layout.
-
-    Args:
-        attention: Of at least one class.
 
     Raises:
         LstError: If scikit-learn is needed and not installed.
@@ -142,8 +141,8 @@ def lay_out(attention: Attention) -> Layout:
 def choose_perplexity(classes: int) -> float:
     """Choose how many neighbours a class has, roughly.
 
-    A third of the classes at most, since with more of them all are neighbours of all; 30 where
-    there are plenty, which is scikit-learn's own; never below 2.
+    A third of the classes at most, since with more all are neighbours of all; 30 where there are
+    plenty, which is scikit-learn's default; never below 2.
 
     Example:
         >>> [choose_perplexity(classes) for classes in (4, 22, 40, 1000)]
@@ -153,14 +152,9 @@ def choose_perplexity(classes: int) -> float:
 
 
 def top_base_classes(attention: Attention, count: int = TOP) -> list[list[tuple[str, float]]]:
-    """Name what each class attends to most.
+    """For each class, the base classes it attends to most and their coefficients.
 
-    Args:
-        attention: Of C classes.
-        count: How many base classes; fewer where there are no more.
-
-    Returns:
-        For each class, base classes and their coefficients, largest first, ties in class order.
+    Largest first, ties in class order; fewer than `count` where there are no more.
     """
     order = np.argsort(-attention.weights, axis=1, kind="stable")[:, :count]
     return [

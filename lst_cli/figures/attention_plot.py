@@ -2,26 +2,141 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.display.canvas import (
     LIGHT,
+    PAPER_SCALE,
+    PAPER_WIDTH,
     Theme,
     any_letter,
     make_figure,
     render,
     style_axes,
 )
-from lst_cli.display.fonts import families, short_name
-from lst_cli.display.tables import phase_name
-from lst_cli.figures.attention import Attention, Layout
-from lst_cli.figures.labels import Place, place_labels
+from lst_cli.display.fonts import choose_fonts, families, short_name
+from lst_cli.display.markup import write_csv
+from lst_cli.display.tables import Cell, Column, Table, format_classes, phase_name
+from lst_cli.figures import Figure
+from lst_cli.figures.attention import TOP, Attention, Layout, lay_out, top_base_classes
+from lst_cli.figures.labels import place_labels
 
 PAGE_WIDTH = 1080
 _LONGEST = 26  # letters of a name
+
+_Attends = tuple[str, list[tuple[str, float]]]  # a class, and base classes with their m
+
+
+def attention_figure(attention: Attention) -> Figure:
+    """Draw the paper's Fig. 6.
+
+    Raises:
+        LstError: If scikit-learn is needed and not installed.
+    """
+    layout = lay_out(attention)
+    numbers = _numbers(attention, layout)
+    places = range(1, min(TOP, len(attention.base_classes)) + 1)
+    head = ["class", "x", "y", *(f"{what}_{n}" for n in places for what in ("base", "m"))]
+    lines = []
+    for one in numbers["classes"]:
+        cells = [cell for top in one["top"] for cell in (top["class"], f"{top['m']:.6g}")]
+        lines.append([one["class"], f"{one['x']:.6g}", f"{one['y']:.6g}", *cells])
+    return Figure(
+        "attention",
+        caption=attention_caption(attention, layout),
+        picture=compose_attention(attention, layout, scale=PAPER_SCALE, width=PAPER_WIDTH),
+        csv=write_csv(head, lines),
+        numbers=numbers,
+        table=attention_table(attention),
+    )
+
+
+def _numbers(attention: Attention, layout: Layout) -> dict[str, Any]:
+    rows = zip(attention.classes, layout.points, top_base_classes(attention), strict=True)
+    return {
+        "phase": attention.phase,
+        "base_classes": len(attention.base_classes),
+        "method": _method(layout),
+        "distance": "Hellinger",
+        "perplexity": layout.perplexity,
+        "classes": [
+            {
+                "class": name,
+                "x": float(x),
+                "y": float(y),
+                "top": [{"class": other, "m": weight} for other, weight in top],
+            }
+            for name, (x, y), top in rows
+        ],
+        "left_out": list(attention.left_out),
+    }
+
+
+def attention_table(attention: Attention) -> Table:
+    """Make the table of the base classes that each class attends to most."""
+    base = len(attention.base_classes)
+    columns = [Column("class", "class", "text", lambda one: one[0])]
+    for place in range(min(TOP, base)):
+        heading = "then" if place else "attends to"
+        columns += [
+            Column(f"base {place + 1}", heading, "text", _of_top(place, 0)),
+            Column(f"m {place + 1}", "m", "share", _of_top(place, 1)),
+        ]
+    remark = (
+        f"m of a class sums to 1 over the {base:,} base classes; without any preference each has "
+        f"{1 / base:.2g}."
+    )
+    return Table.of(
+        f"What the classes of phase {attention.phase} attend to",
+        zip(attention.classes, top_base_classes(attention), strict=True),
+        columns,
+        remark + _left_out(attention),
+    )
+
+
+def _of_top(place: int, part: Literal[0, 1]) -> Callable[[_Attends], Cell]:
+    """Read the name (0) or m (1) of the base class at a place."""
+    return lambda one: one[1][place][part]
+
+
+def attention_caption(attention: Attention, layout: Layout) -> str:
+    """Say what the plot shows, and how its points were placed."""
+    count = len(attention.classes)
+    what = (
+        f"What the {format_classes(count)} of phase {phase_name(attention.phase)} "
+        f"resemble{'s' if count == 1 else ''}: attention m of the meta weight generator over the "
+        f"{_base_classes(attention)}."
+    )
+    if layout.perplexity is None:
+        how = (
+            "Principal components of the square roots of m, since t-SNE needs four classes: "
+            "distances in the plane are Hellinger distances."
+        )
+    else:
+        how = (
+            "Classes that attend to the same base classes lie together. t-SNE with the Hellinger "
+            f"distance, perplexity {layout.perplexity:.1f}; the axes have no unit, and large "
+            "distances mean little."
+        )
+    return f"{what} {how}{_left_out(attention)}"
+
+
+def _left_out(attention: Attention) -> str:
+    """A sentence that names the classes without attention, if there are any."""
+    names = ", ".join(attention.left_out)
+    return f" Without a box that could be used: {names}." if names else ""
+
+
+def _base_classes(attention: Attention) -> str:
+    return format_classes(len(attention.base_classes), "base ")
+
+
+def _method(layout: Layout) -> str:
+    return "principal components" if layout.perplexity is None else "t-SNE"
 
 
 def attention_size(classes: int, width: int = PAGE_WIDTH) -> tuple[int, int]:
@@ -35,36 +150,6 @@ def attention_size(classes: int, width: int = PAGE_WIDTH) -> tuple[int, int]:
     return width, round(min(max(wanted, 0.55 * width), 1.25 * width))
 
 
-def attention_caption(attention: Attention, layout: Layout) -> str:
-    """Say what the plot shows, and how its points came to lie where they are."""
-    count = len(attention.classes)
-    base = len(attention.base_classes)
-    what = (
-        f"What the {count:,} class{'' if count == 1 else 'es'} of phase "
-        f"{phase_name(attention.phase)} resemble{'s' if count == 1 else ''}: attention m of the "
-        f"meta weight generator over the {base:,} base class{'' if base == 1 else 'es'}."
-    )
-    if layout.perplexity is None:
-        how = (
-            "Principal components of the square roots of m, since t-SNE needs four classes: "
-            "distances in the plane are Hellinger distances."
-        )
-    else:
-        how = (
-            "Classes that attend to the same base classes lie together. t-SNE with the Hellinger "
-            f"distance, perplexity {layout.perplexity:.1f}; the axes have no unit, and large "
-            "distances mean little."
-        )
-    return " ".join([what, how, *left_out_sentence(attention)])
-
-
-def left_out_sentence(attention: Attention) -> list[str]:
-    """Name the classes that have no attention, if there are any."""
-    if not attention.left_out:
-        return []
-    return [f"Without a box that could be used: {', '.join(attention.left_out)}."]
-
-
 def plot_attention(
     attention: Attention,
     layout: Layout,
@@ -72,11 +157,7 @@ def plot_attention(
     scale: float = 2.0,
     width: int = PAGE_WIDTH,
 ) -> bytes:
-    """Draw every class as a point with its name, see `compose_attention`.
-
-    Returns:
-        A PNG of `attention_size` times `scale`.
-    """
+    """Draw `compose_attention` as a PNG of `attention_size` times `scale`."""
     return render(compose_attention(attention, layout, theme, scale, width))
 
 
@@ -89,40 +170,25 @@ def compose_attention(
 ) -> Any:
     """Lay out a plot of every class as a point with its name.
 
-    Names stand beside their points or, where it is crowded, at the end of a thin line. Those
-    that find no room are left out, and the plot says how many they are.
-
-    Args:
-        attention: Of at least one class.
-        layout: Its classes in the plane.
-        theme: Colours.
-        scale: Image pixels per page pixel.
-        width: Page pixels.
-
-    Returns:
-        The figure, to be rendered.
+    Names stand beside their points or, where it is crowded, at the end of a thin line. Those that
+    find no room are left out, and the plot says how many they are.
     """
     count = len(attention.classes)
-    base = len(attention.base_classes)
+    # Sizes of points and letters, in points of 1/72 inch.
+    diameter, size = (5.5, 8.5) if count <= 60 else (4.2, 7.5) if count <= 200 else (2.8, 7.0)
     figure = make_figure(*attention_size(count, width), theme, scale)
     axes = figure.subplots()
-    title = (
-        f"Classes of phase {phase_name(attention.phase)} by their attention over "
-        f"{base:,} base class{'' if base == 1 else 'es'}"
-    )
-    method = "principal components" if layout.perplexity is None else "t-SNE"
-    # The label holds its place, so that the axes are as large with what is added to it.
-    style_axes(axes, theme, title, f"{method}, Hellinger distance", "")
+    phase = phase_name(attention.phase)
+    title = f"Classes of phase {phase} by their attention over {_base_classes(attention)}"
+    # The label takes its room now, so that the axes keep their size when it gets longer.
+    style_axes(axes, theme, title, f"{_method(layout)}, Hellinger distance", "")
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(theme.grid)
-        spine.set_linewidth(0.8)
+    axes.spines[:].set(visible=True, color=theme.grid, linewidth=0.8)
+    choose_fonts(figure)
     figure.draw_without_rendering()  # now the axes are where they will be
     _set_limits(axes, layout)
-    diameter = 5.5 if count <= 60 else 4.2 if count <= 200 else 2.8  # points of 1/72 inch
     axes.plot(
         *layout.points.T,
         linestyle="none",
@@ -133,8 +199,9 @@ def compose_attention(
         markeredgewidth=0.5,
         zorder=4,
     )
+    names = [short_name(one, _LONGEST, attention.ids.get(one)) for one in attention.classes]
     with any_letter():
-        shown = _draw_names(figure, axes, theme, attention, layout.points, diameter)
+        shown = _draw_names(axes, theme, names, layout.points, diameter, size)
     if shown < count:
         axes.set_xlabel(f"{axes.get_xlabel()}; no room for {count - shown:,} of {count:,} names")
     return figure
@@ -150,73 +217,49 @@ def _set_limits(axes: Any, layout: Layout) -> None:
         # Distances can be read off: as long on one axis as on the other.
         pixels = np.array([axes.bbox.width, axes.bbox.height])
         half = pixels * (half / pixels).max()
-    left, bottom = (low + high) / 2 - half
-    right, top = (low + high) / 2 + half
+    (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
 
 
 def _draw_names(
-    figure: Any,
     axes: Any,
     theme: Theme,
-    attention: Attention,
+    names: list[str],
     points: NDArray[np.float64],
     diameter: float,
+    size: float,
 ) -> int:
-    """Write the names into the plot, and tell how many there was room for."""
-    count = len(attention.classes)
-    font = {"size": 8.5 if count <= 60 else 7.5 if count <= 200 else 7.0}
-    names = [short_name(one, _LONGEST, attention.ids.get(one)) for one in attention.classes]
-    renderer = figure.canvas.get_renderer()
-    sizes = np.array([_measure(figure, renderer, name, font) for name in names])
-    dots = figure.dpi / 72
+    """Write the names into the plot, and give how many there was room for."""
+    dots = axes.figure.dpi / 72
+    renderer = axes.figure.canvas.get_renderer()
     pad = 1.2 * dots  # names apart by more than a hair
-    box = axes.bbox
+    look = {"ha": "center", "va": "center_baseline", "color": theme.ink, "fontsize": size}
+    texts = [
+        # A dollar sign in a name is no formula.
+        axes.text(0, 0, name, parse_math=False, family=families(name), **look, zorder=6)
+        for name in names
+    ]
+    widths = [text.get_window_extent(renderer).width + 2 * pad for text in texts]
+    left, bottom, right, top = axes.bbox.extents
     places = place_labels(
         axes.transData.transform(points),
-        sizes + np.array([2 * pad, 0]),
-        (box.x0 + pad, box.y0 + pad, box.x1 - pad, box.y1 - pad),
+        # All lines are as high as the highest.
+        np.column_stack([widths, np.full(len(names), 1.12 * size * dots)]),
+        (left + pad, bottom + pad, right - pad, top - pad),
         radius=diameter / 2 * dots,
     )
     to_axes = axes.transAxes.inverted().transform
-    for name, place in zip(names, places, strict=True):
-        if place is not None:
-            _draw_name(axes, theme, name, place, font, to_axes)
+    for text, place in zip(texts, places, strict=True):
+        text.set_in_layout(False)
+        if place is None:
+            text.remove()
+            continue
+        left, bottom, right, top = place.box
+        text.set(position=to_axes(((left + right) / 2, (bottom + top) / 2)))
+        text.set_transform(axes.transAxes)
+        if place.line is not None:
+            ends = to_axes(np.array(place.line)).T
+            line = {"color": theme.muted, "linewidth": 0.6, "alpha": 0.8, "zorder": 3}
+            axes.plot(*ends, transform=axes.transAxes, **line)[0].set_in_layout(False)
     return sum(place is not None for place in places)
-
-
-def _draw_name(
-    axes: Any, theme: Theme, name: str, place: Place, font: dict[str, Any], to_axes: Any
-) -> None:
-    left, bottom, right, top = place.box
-    text = axes.text(
-        *to_axes(((left + right) / 2, (bottom + top) / 2)),
-        name,
-        transform=axes.transAxes,
-        ha="center",
-        va="center_baseline",
-        color=theme.ink,
-        zorder=6,
-        parse_math=False,  # a dollar sign in a name is no formula
-        family=families(name),
-        **font,
-    )
-    text.set_in_layout(False)
-    if place.line is not None:
-        line = axes.plot(
-            *to_axes(np.array(place.line)).T,
-            transform=axes.transAxes,
-            color=theme.muted,
-            linewidth=0.6,
-            alpha=0.8,
-            zorder=3,
-        )[0]
-        line.set_in_layout(False)
-
-
-def _measure(figure: Any, renderer: Any, name: str, font: dict[str, Any]) -> tuple[float, float]:
-    text = figure.text(0, 0, name, parse_math=False, family=families(name), **font)
-    box = text.get_window_extent(renderer)
-    text.remove()
-    return box.width, 1.12 * font["size"] * figure.dpi / 72  # all lines are as high as the highest

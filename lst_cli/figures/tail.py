@@ -1,37 +1,76 @@
-"""The paper's Fig. 5: classes of few training instances, in numbers and in pictures."""
+"""The paper's Fig. 5: classes of few training instances, in numbers and in pictures.
+
+AP of each above, objects of the rarest below. Everything has its place in inches: pictures in rows
+leave an automatic layout no choice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Sequence
+from typing import Any
 
-from lst_cli.display.canvas import PAPER_SCALE
+from lst_cli.display.canvas import (
+    DOTS_PER_INCH,
+    LIGHT,
+    PAPER_LETTERS,
+    PAPER_SCALE,
+    PAPER_WIDTH,
+    Theme,
+    add_legend,
+    line_styles,
+    make_figure,
+    no_formula,
+    style_axes,
+)
+from lst_cli.display.fonts import choose_fonts, families, short_name
 from lst_cli.display.markup import render_csv
+from lst_cli.display.panels import Colour
+from lst_cli.display.records import Panel, PanelObject
 from lst_cli.display.tables import Cell, Column, Table
-from lst_cli.figures.files import Figure, finish_figure
-from lst_cli.figures.records import FOUND_IOU, Answer, Tail, TailClass, TailExample
-from lst_cli.figures.tail_plot import compose_tail
+from lst_cli.figures import Figure
+from lst_cli.figures.details import choose_window, draw_detail
+from lst_cli.figures.tail_data import (
+    FOUND_IOU,
+    Answer,
+    Match,
+    Tail,
+    TailClass,
+    TailExample,
+    blocks_in_row,
+)
 
-TAIL = 10
-"""Classes with fewer training instances are the tail, as in the paper's Table 1."""
+_WIDTH = PAPER_WIDTH / DOTS_PER_INCH  # inches, as all of these
+_LEFT, _EDGE = 0.42, 0.06
+_TITLE = 0.24
+_LEGEND_LINE = 0.17
+_AP_HEIGHT = 1.25
+_ABOVE = 0.5  # pictures: the names of the runs
+_HEAD = 0.19  # of a block: the name of the class
+_WORDS = 0.38  # below pictures: two lines
+_GAP = 0.05  # between pictures
+_BLOCK_GAP = 0.3
+_ASPECT = 4 / 3
+_PIXELS = 420  # of a picture's width, in the file
+_LEGEND_COLUMNS = 2
+_LONGEST = 28  # letters of a name below the axes
+_LONGEST_RUN = 36  # and in the legend
+_LONGEST_HEAD = 80  # where it is cut to the room there is
 
-_Row = tuple[TailClass, int]
+_RIGHT_COLOUR: Colour = (0, 158, 235)
+_WRONG_COLOUR: Colour = (247, 144, 30)
 
 
 def tail_figure(tail: Tail) -> Figure:
-    """Draw the tail.
-
-    Args:
-        tail: At least one run and one class.
+    """Draw the tail, with its numbers.
 
     Raises:
         LstError: If an image cannot be read or a mask cannot be decoded.
     """
     table = tail_table(tail)
-    return finish_figure(
+    return Figure(
         "tail",
-        compose_tail(tail, scale=PAPER_SCALE),
         caption=tail_caption(tail),
+        picture=compose_tail(tail, scale=PAPER_SCALE),
         csv=render_csv(table),
         numbers={"runs": list(tail.runs), "rows": [dict(row) for row in table.rows]},
         table=_means_table(tail),
@@ -49,7 +88,7 @@ def tail_caption(tail: Tail) -> str:
     if tail.examples:
         sentences.append(
             f"Below: the largest annotated object of {len(tail.examples)} of the rarest, no image "
-            "twice, and the surest detection that each run has there (mask IoU "
+            "twice, and the most confident detection that each run has there (mask IoU "
             f"{FOUND_IOU} or more), whatever its class: ✓ and blue if it is the object's, ✗ and "
             "orange if not; then the scores are that of the wrong class and that of the right."
         )
@@ -61,48 +100,38 @@ def tail_table(tail: Tail) -> Table:
 
     Returns:
         Where an object is shown, ``score`` and ``IoU`` are of the class's own detection,
-        ``answer_score`` and ``answer_IoU`` of the surest.
+        ``answer_score`` and ``answer_IoU`` of the most confident.
     """
     examples = {one.of.category_id: one for one in tail.examples}
+    rows = [
+        _row(one, run, name, examples.get(one.category_id))
+        for one in tail.classes
+        for run, name in enumerate(tail.runs)
+    ]
+    columns = tuple(Column(key, key, "ap" if key == "AP" else "text") for key in rows[0])
+    return Table("Tail classes", columns, tuple(rows))
 
-    def answer(row: _Row) -> Answer | None:
-        example = examples.get(row[0].category_id)
-        return None if example is None else example.answers[row[1]]
 
-    def text(key: str, get: Callable[[_Row], Cell]) -> Column:
-        return Column(key, key, "text", get)
+def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> dict[str, Cell]:
+    answer = Answer(None, None, right=False) if example is None else example.answers[run]
+    return {
+        "class": one.name,
+        "category_id": one.category_id,
+        "training_instances": one.instances,
+        "run": name,
+        "AP": one.ap[run],
+        "image": None if example is None else example.image.name,
+        "image_id": None if example is None else example.image_id,
+        "score": _number(answer.own, "score"),
+        "IoU": _number(answer.own, "iou"),
+        "answer": None if answer.best is None else answer.best.found.label,
+        "answer_score": _number(answer.best, "score"),
+        "answer_IoU": _number(answer.best, "iou"),
+    }
 
-    def example(key: str, get: Callable[[TailExample], Cell]) -> Column:
-        found = {one: get(each) for one, each in examples.items()}
-        return text(key, lambda row: found.get(row[0].category_id))
 
-    def match(key: str, which: str, number: str) -> Column:
-        def read(row: _Row) -> str | None:
-            found = getattr(answer(row), which, None)
-            return None if found is None else f"{getattr(found, number):.6g}"
-
-        return text(key, read)
-
-    def label(row: _Row) -> str | None:
-        best = getattr(answer(row), "best", None)
-        return None if best is None else str(best.found.label)
-
-    columns = (
-        text("class", lambda row: row[0].name),
-        text("category_id", lambda row: row[0].category_id),
-        text("training_instances", lambda row: row[0].instances),
-        text("run", lambda row: tail.runs[row[1]]),
-        Column("AP", "AP", get=lambda row: row[0].ap[row[1]]),
-        example("image", lambda one: one.image.name),
-        example("image_id", lambda one: one.image_id),
-        match("score", "own", "score"),
-        match("IoU", "own", "iou"),
-        text("answer", label),
-        match("answer_score", "best", "score"),
-        match("answer_IoU", "best", "iou"),
-    )
-    rows = product(tail.classes, range(len(tail.runs)))
-    return Table.of("Tail classes", rows, columns)
+def _number(match: Match | None, name: str) -> str | None:
+    return None if match is None else f"{getattr(match, name):.6g}"
 
 
 def _means_table(tail: Tail) -> Table:
@@ -124,3 +153,160 @@ def _means_table(tail: Tail) -> Table:
             Column("right", f"right of the {len(tail.examples)} shown", "integer", right),
         ),
     )
+
+
+def compose_tail(tail: Tail, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
+    """Lay out AP of every tail class, and pictures of the rarest.
+
+    Raises:
+        LstError: If an image cannot be read or a mask cannot be decoded.
+    """
+    runs, blocks = len(tail.runs), blocks_in_row(len(tail.runs))
+    rows = -(-len(tail.examples) // blocks)
+    room = _WIDTH - 2 * _EDGE - (blocks - 1) * _BLOCK_GAP - blocks * runs * _GAP
+    wide = room / (blocks * (runs + 1))  # of a picture
+    high = wide / _ASPECT
+    head = _TITLE + _LEGEND_LINE * -(-runs // _LEGEND_COLUMNS)
+    figure = make_figure(PAPER_WIDTH, DOTS_PER_INCH, theme, scale)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    _draw_ap(axes, theme, tail, head)
+    choose_fonts(figure)
+    labels = [label.get_window_extent().height for label in axes.get_xticklabels()]
+    top = head + _AP_HEIGHT + max(labels) / figure.dpi + 0.12  # where the axes and their names end
+    height = top + (_ABOVE + rows * (_HEAD + high + _WORDS) - 0.13 if rows else 0.0)
+    height = round(height * DOTS_PER_INCH) / DOTS_PER_INCH
+    figure.set_size_inches(_WIDTH, height)
+
+    def place(left: float, top: float, width: float, high: float) -> tuple[float, ...]:
+        """Fractions of the figure for inches from its upper left corner."""
+        return left / _WIDTH, 1 - (top + high) / height, width / _WIDTH, high / height
+
+    axes.set_position(place(_LEFT, head, _WIDTH - _LEFT - _EDGE, _AP_HEIGHT))
+    for number, example in enumerate(tail.examples):
+        row, column = divmod(number, blocks)
+        left = _EDGE + column * ((runs + 1) * (wide + _GAP) - _GAP + _BLOCK_GAP)
+        upper = top + _ABOVE + row * (_HEAD + high + _WORDS)
+        pictures = [
+            figure.add_axes(place(left + each * (wide + _GAP), upper, wide, high))
+            for each in range(runs + 1)
+        ]
+        _draw_example(pictures, theme, example, wide)
+        if row == 0:
+            for picture, name in zip(pictures, ("annotated", *tail.runs), strict=True):
+                _write(picture, name, (0, 1), (0, 24), wide, color=theme.muted)
+    return figure
+
+
+def _draw_ap(axes: Any, theme: Theme, tail: Tail, head: float) -> None:
+    style_axes(axes, theme, "", "", "mask AP (%)", PAPER_LETTERS)
+    title = f"Mask AP of the {len(tail.classes)} rarest classes (training instances)"
+    bold: dict[str, Any] = {"weight": "bold", "color": theme.ink}
+    _write(axes, title, (0, 1), (0, 72 * head - 13), size=PAPER_LETTERS.title, **bold)
+    places, runs = range(len(tail.classes)), len(tail.runs)
+    if runs > 1:
+        ends = [(100 * min(one.ap), 100 * max(one.ap)) for one in tail.classes]
+        axes.vlines(places, *zip(*ends, strict=True), color=theme.plain, linewidth=0.9, zorder=2)
+    handles = []
+    for run, (name, style) in enumerate(zip(tail.runs, line_styles(theme, runs), strict=True)):
+        mean = 100 * tail.mean_ap(run)
+        axes.axhline(mean, color=style.colour, linewidth=0.8, linestyle=style.dashes, zorder=1)
+        handles += axes.plot(
+            places,
+            [100 * one.ap[run] for one in tail.classes],
+            linestyle="none",
+            marker=style.marker,
+            markersize=3.8,
+            markerfacecolor=style.colour if style.filled else theme.background,
+            markeredgecolor=style.colour,
+            markeredgewidth=0.9,
+            label=no_formula(f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}"),
+            clip_on=False,
+            zorder=4,
+        )
+    axes.set_xlim(-0.6, len(tail.classes) - 0.4)
+    highest = max(100 * ap for one in tail.classes for ap in one.ap)
+    axes.set_ylim(0, max(1.06 * highest, 5.0))
+    names = [
+        f"{short_name(one.name, _LONGEST, one.category_id)} ({one.instances})"
+        for one in tail.classes
+    ]
+    axes.set_xticks(places, names, parse_math=False)
+    axes.tick_params(axis="x", labelrotation=90, length=2, pad=2)
+    add_legend(
+        axes,
+        theme,
+        PAPER_LETTERS,
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=_LEGEND_COLUMNS,
+        columnspacing=1.6,
+        handlelength=1.0,
+        handletextpad=0.3,
+        borderaxespad=0.0,
+        borderpad=0.1,
+    )
+
+
+def _draw_example(pictures: Sequence[Any], theme: Theme, example: TailExample, wide: float) -> None:
+    count = example.of.instances
+    remark = f"{count} training instance{'' if count == 1 else 's'}"
+    taken = _write(pictures[-1], remark, (1, 1), (0, 4), ha="right", color=theme.muted)
+    name = short_name(example.of.name, _LONGEST_HEAD, example.of.category_id)
+    bold: dict[str, Any] = {"weight": "bold", "size": PAPER_LETTERS.label, "color": theme.ink}
+    block = len(pictures) * (wide + _GAP) - _GAP
+    _write(pictures[0], name, (0, 1), (0, 4), block - taken - 0.1, **bold)
+    window = choose_window(example.truth.box, example.size, _ASPECT)
+    panel = Panel(example.image, example.image.name, size=example.size[::-1])
+    shown: list[list[tuple[PanelObject, Colour]]] = [[(example.truth, _RIGHT_COLOUR)]]
+    for answer in example.answers:
+        colour = _RIGHT_COLOUR if answer.right else _WRONG_COLOUR
+        shown.append([] if answer.best is None else [(answer.best.found, colour)])
+    for axes, objects in zip(pictures, shown, strict=True):
+        axes.set_facecolor(theme.band)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.imshow(draw_detail(panel, window, objects, _PIXELS), interpolation="antialiased")
+    for axes, answer in zip(pictures[1:], example.answers, strict=True):
+        for line, text in enumerate(_words(answer)):
+            ink = theme.muted if line else theme.ink
+            _write(axes, text, (0, 0), (0, -2 - 9 * line), wide, va="top", color=ink)
+
+
+def _words(answer: Answer) -> list[str]:
+    """Say what was answered in two short lines; a mark says at once whether it is right."""
+    best, own = answer.best, answer.own
+    if best is None:
+        return ["✗ nothing found"]
+    if answer.right:
+        return [f"✓ score {best.score:.2f}, IoU {best.iou:.2f}"]
+    label = short_name(best.found.label, _LONGEST_HEAD, best.found.category_id)
+    score = f"{own.score:.2f}" if own is not None and own.there else "none"
+    return [f"✗ {label}", f"{best.score:.2f}; right: {score}"]
+
+
+def _write(
+    axes: Any,
+    text: str,
+    corner: tuple[float, float],
+    offset: tuple[float, float],
+    room: float = _WIDTH,
+    **look: Any,
+) -> float:
+    """Write text at a corner of axes, some points aside, cut to the room in inches.
+
+    Returns:
+        Its width in inches.
+    """
+    plain = {"family": families(text), "size": PAPER_LETTERS.tick, "parse_math": False}
+    at = {"xycoords": "axes fraction", "xytext": offset, "textcoords": "offset points"}
+    written = axes.annotate(text, corner, **at, **plain | look)
+    renderer = axes.figure.canvas.get_renderer()
+    while (width := written.get_window_extent(renderer).width / axes.figure.dpi) > room:
+        if len(text) == 1:
+            break
+        text = text[:-1]
+        written.set_text(text.rstrip() + "…")
+    return float(width)

@@ -15,8 +15,7 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
-from lst_cli.figures.attention import Attention, can_lay_out
-from lst_cli.figures.figures import newest_attention
+from lst_cli.figures.attention import Attention, can_lay_out, newest_attention
 from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found
 from lst_cli.inputs import read_training_input, read_validation
 from lst_cli.progress import Progress, silent
@@ -208,12 +207,7 @@ def _panels(
     names = {record.category_id: record.name for record in split.classes}
     rows = _choose_images(val, seen)
     truth = _truth(val, rows, set(seen), names)
-    predicted: dict[int, list[PanelObject]] = {int(images.ids[row]): [] for row in rows}
-    for one in read_found(workspace, phase, set(predicted)):
-        if one.score >= PANEL_SCORE:
-            name = names[one.category_id]
-            found = PanelObject(name, one.bbox, one.segmentation, one.score, one.category_id)
-            predicted[one.image_id].append(found)
+    predicted = read_found(workspace, phase, [int(images.ids[row]) for row in rows])
     panels = []
     for row in rows:
         try:
@@ -224,8 +218,8 @@ def _panels(
             skip(error)
             continue
         size = (int(images.heights[row]), int(images.widths[row]))
-        found_here = predicted[int(images.ids[row])]
-        panels.append(Panel(path, path.name, truth[row], found_here, size))
+        found = [one for one in predicted[int(images.ids[row])] if (one.score or 0) >= PANEL_SCORE]
+        panels.append(Panel(path, path.name, truth[row], found, size))
     return panels
 
 

@@ -205,7 +205,7 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.figures.shown_objects import find_in
 images = read_dataset(sys.argv[1]).images.ids[:8].tolist()
-print(len(find_in(ResultsFile(Path(sys.argv[2])), set(images))))
+print(sum(map(len, find_in(ResultsFile(Path(sys.argv[2])), images, {}).values())))
 """
 LVIS_V1_VAL = 5_940_000  # detections
 

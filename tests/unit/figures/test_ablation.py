@@ -7,32 +7,42 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lst_cli.display.canvas import COLUMN_WIDTH, MOST_LINES, PAPER_WIDTH
-from lst_cli.figures.ablation import ablation_caption, ablation_figure, ablation_table
-from lst_cli.figures.ablation_plot import compose_ablation
-from lst_cli.figures.records import Ablation, AblationPoint, AblationRun
-
-
-def _point(phase: int, ap: float, **more) -> AblationPoint:
-    counts = {"old": 10 * phase, "new": 4, "all": 10 * phase + 4}
-    return AblationPoint(phase, ap, ap / 2, 0.75 * ap, counts, **more)
-
-
-def _ablation(figure: Any = "distill", runs: int = 2, phases: int = 3, **more) -> Ablation:
-    made = [
-        AblationRun(
-            f"run {number}", f"there/{number}",
-            [_point(t, 0.5 - 0.02 * t - 0.01 * number, **more) for t in range(1, phases + 1)],
-        )
-        for number in range(runs)
-    ]  # fmt: skip
-    return Ablation(figure, f"step.{figure}", made)
-
+from lst_cli.display.canvas import COLUMN_WIDTH, MOST_LINES, PAPER_WIDTH, render
+from lst_cli.figures.ablation import (
+    ablation_caption,
+    ablation_figure,
+    ablation_table,
+    compose_ablation,
+)
+from lst_cli.figures.ablation_data import Ablation, AblationName, AblationPoint, AblationRun
 
 INSTANT = {"random": 0.0, "mean-feature": 0.125, "generated": 0.25}
 
 
-def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over():
+def _point(phase: int, ap: float, **more: Any) -> AblationPoint:
+    counts = {"old": 10 * phase, "new": 4, "all": 10 * phase + 4}
+    return AblationPoint(phase, ap, ap / 2, 0.75 * ap, counts, **more)
+
+
+def _ablation(
+    figure: AblationName = "distill",
+    runs: int = 2,
+    phases: int = 3,
+    name: str = "run {}",
+    **more: Any,
+) -> Ablation:
+    made = []
+    for number in range(runs):
+        points = [_point(t, 0.5 - 0.02 * t - 0.01 * number, **more) for t in range(1, phases + 1)]
+        made.append(AblationRun(name.format(number), f"there/{number}", points))
+    return Ablation(figure, made)
+
+
+def _of_one_phase(*aps: float) -> Ablation:
+    return Ablation("replay", [AblationRun(f"{ap}", "x", [_point(1, ap)]) for ap in aps])
+
+
+def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over() -> None:
     rows = list(csv.DictReader(io.StringIO(ablation_figure(_ablation(phases=2)).csv)))
     assert [(row["run"], row["phase"]) for row in rows] == [
         ("run 0", "1"), ("run 1", "1"), ("run 0", "2"), ("run 1", "2"),
@@ -43,18 +53,19 @@ def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over():
     assert "few" not in rows[0]
 
 
-def test_what_was_evaluated_before_training_stands_in_table_and_caption_of_mwg_alone():
-    for figure, shown in (("mwg", True), ("distill", False)):
-        ablation = _ablation(figure, instant=INSTANT)
-        table = ablation_table(ablation)
-        assert any(c.key == "iteration 0 (generated)" for c in table.columns) == shown
-        assert ("mean feature" in ablation_caption(ablation)) == shown
-        assert compose_ablation(ablation, scale=1).get_size_inches()[0] == pytest.approx(
-            (PAPER_WIDTH if shown else COLUMN_WIDTH) / 100
-        )
+@pytest.mark.parametrize(("figure", "shown"), [("mwg", True), ("distill", False)])
+def test_what_was_evaluated_before_training_is_shown_in_mwg_alone(
+    figure: AblationName, shown: bool
+) -> None:
+    ablation = _ablation(figure, instant=INSTANT)
+    table = ablation_table(ablation)
+    assert any(c.key == "iteration 0 (generated)" for c in table.columns) == shown
+    assert ("mean feature" in ablation_caption(ablation)) == shown
+    width = compose_ablation(ablation, scale=1).get_size_inches()[0]
+    assert width == pytest.approx((PAPER_WIDTH if shown else COLUMN_WIDTH) / 100)
 
 
-def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase():
+def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase() -> None:
     ablation = _ablation("mwg", few=0.08, few_classes=57)
     assert (
         "New classes of phase 3 with fewer than 5 training instances (57 with ground truth): "
@@ -64,48 +75,41 @@ def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase():
     assert "fewer than" not in ablation_caption(_ablation("distill", few=0.08, few_classes=57))
 
 
-def test_a_run_has_a_line_over_its_own_phases_in_each_panel():
+def test_a_run_has_a_line_over_its_own_phases_in_each_panel() -> None:
     ablation = _ablation(phases=3)
     short = AblationRun("short", "s", [_point(2, 0.1)])
-    figure = compose_ablation(Ablation("replay", "step.replay", [*ablation.runs, short]), scale=1)
+    figure = compose_ablation(Ablation("replay", [*ablation.runs, short]), scale=1)
     for axes, part in zip(figure.axes, ("old", "new", "all"), strict=True):
-        lines = axes.lines
-        assert [len(line.get_xdata()) for line in lines] == [3, 3, 1]
+        assert [len(line.get_xdata()) for line in axes.lines] == [3, 3, 1]
         ap = 100 * getattr(ablation.runs[1].points[2], part)
-        assert lines[1].get_ydata()[2] == pytest.approx(ap)
+        assert axes.lines[1].get_ydata()[2] == pytest.approx(ap)
         low, high = axes.get_ylim()
         assert low <= 100 * getattr(short.points[0], part)
         assert ap < high
 
 
-def test_marks_of_runs_that_do_alike_do_not_hide_each_other():
-    one = AblationRun("a", "a", [_point(1, 0.3)])
-    figure = compose_ablation(Ablation("replay", "step.replay", [one, one]), scale=1)
-    first, second = (line.get_xdata()[0] for line in figure.axes[0].lines)
-    assert abs(first - second) > 0.1
+def test_the_marks_of_runs_with_the_same_ap_do_not_hide_each_other() -> None:
+    lines = compose_ablation(_of_one_phase(0.3, 0.3), scale=1).axes[0].lines
+    assert abs(lines[0].get_xdata()[0] - lines[1].get_xdata()[0]) > 0.1
 
 
-def test_a_difference_that_is_noise_does_not_fill_a_panel():
-    runs = [AblationRun(n, n, [_point(1, ap)]) for n, ap in (("a", 0.300), ("b", 0.301))]
-    axes = compose_ablation(Ablation("replay", "step.replay", runs), scale=1).axes[0]
-    low, high = axes.get_ylim()
+def test_a_difference_that_is_noise_does_not_fill_a_panel() -> None:
+    low, high = compose_ablation(_of_one_phase(0.300, 0.301), scale=1).axes[0].get_ylim()
     assert high - low >= 2
 
 
-@pytest.mark.parametrize("count", range(2, MOST_LINES + 1))
-def test_runs_are_told_apart_without_colour(count):
-    figure = compose_ablation(_ablation(runs=count), scale=1)
+def test_runs_are_told_apart_without_colour() -> None:
+    lines = compose_ablation(_ablation(runs=MOST_LINES), scale=1).axes[0].lines
     looks = {
         (line.get_marker(), line.get_markerfacecolor() == line.get_markeredgecolor())
-        for line in figure.axes[0].lines
+        for line in lines
     }
-    assert len(looks) == count
+    assert len(looks) == MOST_LINES
 
 
-def test_runs_without_any_number_are_drawn_too():
+def test_runs_without_any_number_are_drawn_too() -> None:
     empty = AblationPoint(1, None, None, None, {"old": 0, "new": 0, "all": 0})
-    runs = [AblationRun(name, name, [empty]) for name in "ab"]
-    ablation = Ablation("distill", "step.distill_weight", runs)
+    ablation = Ablation("distill", [AblationRun(name, name, [empty]) for name in "ab"])
     assert ablation_table(ablation).rows[0]["old"] is None
     low, high = compose_ablation(ablation, scale=1).axes[0].get_ylim()
     assert low < high
@@ -116,21 +120,15 @@ def test_runs_without_any_number_are_drawn_too():
     [
         _ablation(),
         _ablation("mwg", runs=MOST_LINES, phases=12, instant=INSTANT),
-        Ablation(
-            "replay",
-            "step.replay",
-            [
-                AblationRun(f"$all$ {number}, a = 1, " + "b.c = 0.5, " * 6, "x", run.points)
-                for number, run in enumerate(_ablation(phases=20).runs)
-            ],
-        ),
+        _ablation("replay", phases=20, name="$all$ {}, a = 1, " + "b.c = 0.5, " * 6),
     ],
-)  # fmt: skip
-def test_letters_are_large_enough_for_print_and_none_is_cut_off(ablation, check_letters):
+)
+def test_letters_are_large_enough_for_print_and_none_is_cut_off(
+    ablation: Ablation, check_letters: Any
+) -> None:
     check_letters(compose_ablation(ablation, scale=1))
 
 
-def test_both_pictures_are_rendered_and_the_same_each_time():
-    first, second = (ablation_figure(_ablation()) for _ in range(2))
-    assert (first.png, first.pdf) == (second.png, second.pdf)
-    assert Image.open(io.BytesIO(first.png)).size[0] == 4 * COLUMN_WIDTH
+def test_the_picture_is_as_wide_as_a_column_of_print() -> None:
+    png = render(ablation_figure(_ablation()).picture)
+    assert Image.open(io.BytesIO(png)).size[0] == 4 * COLUMN_WIDTH

@@ -1,47 +1,30 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from lst_cli.figures.ablation_data import name_runs
+from lst_cli.figures.ablation_data import AblationName, name_runs
 
 
 @pytest.mark.parametrize(
     ("figure", "values", "others", "names"),
     [
         ("distill", [1.0, 0.0], [{}, {}], ["with distillation", "without distillation"]),
-        (
-            "distill",
-            [1.0, 0.0, 0.5],
-            [{}, {}, {}],
-            ["distillation, weight 1", "without distillation", "distillation, weight 0.5"],
-        ),
-        (
-            "distill",
-            [1.0, 2.0],
-            [{}, {}],
-            ["distillation, weight 1", "distillation, weight 2"],
-        ),
-        (
-            "replay",
-            ["balanced", "all", "none"],
-            [{}, {}, {}],
-            ["balanced replay", "all old data", "no replay"],
-        ),
-        ("mwg", [True, False], [{}, {}], ["with MWG", "without MWG"]),
-        # What else differs is told; what does not, or only one run has a use for, is not.
-        (
-            "mwg",
-            [True, False, True],
-            [{"mwg.shots": "1", "seed": "0"}, {"seed": "0"}, {"mwg.shots": "2", "seed": "0"}],
-            ["with MWG, mwg.shots = 1", "without MWG", "with MWG, mwg.shots = 2"],
-        ),
-        (
-            "mwg",
-            [True, False],
-            [{"mwg.shots": "1", "seed": "0"}, {"seed": "1"}],
-            ["with MWG, seed = 0", "without MWG, seed = 1"],
-        ),
+        ("distill", [1.0, 0.0, 0.5], [{}, {}, {}],
+         ["distillation, weight 1", "without distillation", "distillation, weight 0.5"]),
+        ("distill", [1.0, 2.0], [{}, {}], ["distillation, weight 1", "distillation, weight 2"]),
+        ("replay", ["balanced", "all", "none"], [{}, {}, {}],
+         ["balanced replay", "all old data", "no replay"]),
+        # What else differs is named; what does not, or only one run uses, is not.
+        ("mwg", [True, False, True],
+         [{"mwg.shots": "1", "seed": "0"}, {"seed": "0"}, {"mwg.shots": "2", "seed": "0"}],
+         ["with MWG, mwg.shots = 1", "without MWG", "with MWG, mwg.shots = 2"]),
+        ("mwg", [True, False], [{"mwg.shots": "1", "seed": "0"}, {"seed": "1"}],
+         ["with MWG, seed = 0", "without MWG, seed = 1"]),
     ],
-)
-def test_runs_are_named_by_what_sets_them_apart(figure, values, others, names):
+)  # fmt: skip
+def test_runs_are_named_by_what_differs(
+    figure: AblationName, values: list[Any], others: list[dict[str, str]], names: list[str]
+) -> None:
     assert name_runs(figure, values, others) == names

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH
+from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, render
 from lst_cli.figures.attention import Attention, Layout, lay_out
 from lst_cli.figures.attention_plot import (
     attention_caption,
+    attention_figure,
     attention_size,
+    attention_table,
     plot_attention,
 )
-from lst_cli.figures.files import attention_figure, attention_table
 from lst_cli.report.write import write_report
 
 
@@ -118,7 +119,7 @@ def test_a_figure_is_a_picture_its_numbers_as_csv_and_the_same_as_json():
     names = ("a, b", 'c "d"', "e")
     figure = attention_figure(_attention(3, base=3, weights=weights, classes=names))
     assert figure.name == "attention"
-    image = _open(figure.png)
+    image = _open(render(figure.picture))
     assert image.size == (2880, 1584)
     assert image.info["dpi"] == pytest.approx((400, 400), abs=0.1)
     rows = list(csv.DictReader(io.StringIO(figure.csv)))

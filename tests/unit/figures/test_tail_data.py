@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.annotations.read import read_dataset
+from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.display.records import PanelObject
 from lst_cli.figures import tail_data as tail
 from lst_cli.figures.tail_data import choose_objects, judge
@@ -15,44 +15,47 @@ from lst_cli.figures.tail_data import choose_objects, judge
 SIZE = (40, 30)
 
 
-def box(label: str, x: float, score: float | None = None) -> PanelObject:
-    """A square of ten pixels at some place."""
-    return PanelObject(label, (x, 5, 10, 10), [[x, 5, x + 10, 5, x + 10, 15, x, 15]], score)
+def box(category_id: int, x: float, score: float | None = None) -> PanelObject:
+    """A square of ten pixels; two classes have one name."""
+    square = [[x, 5, x + 10, 5, x + 10, 15, x, 15]]
+    return PanelObject("owl", (x, 5, 10, 10), square, score, category_id)
 
 
-TRUTH = box("owl", 10)
+TRUTH = box(1, 10)
 
 
-def test_the_surest_detection_that_overlaps_enough_is_the_answer_whatever_its_class() -> None:
-    answer = judge(TRUTH, [box("owl", 10, 0.2), box("cat", 11, 0.7), box("cat", 29, 0.9)], SIZE)
+def test_the_most_confident_detection_that_overlaps_enough_is_the_answer_whatever_its_class() -> (
+    None
+):
+    answer = judge(TRUTH, [box(1, 10, 0.2), box(2, 11, 0.7), box(2, 29, 0.9)], SIZE)
     assert answer.best is not None
     assert answer.own is not None
-    assert (answer.best.found.label, answer.best.score) == ("cat", 0.7)
+    assert (answer.best.found.category_id, answer.best.score) == (2, 0.7)
     assert answer.best.iou == pytest.approx(90 / 110)
     assert (answer.own.score, answer.own.iou) == (0.2, 1.0)
     assert not answer.right
 
 
-def test_of_the_right_class_the_surest_that_is_there_counts_and_else_the_nearest() -> None:
-    answer = judge(TRUTH, [box("owl", 10, 0.2), box("owl", 12, 0.4), box("owl", 17, 0.9)], SIZE)
+def test_of_the_right_class_the_most_confident_that_is_there_counts_and_else_the_nearest() -> None:
+    answer = judge(TRUTH, [box(1, 10, 0.2), box(1, 12, 0.4), box(1, 17, 0.9)], SIZE)
     assert answer.right
     assert answer.own is not None
     assert (answer.own.score, answer.own.there) == (0.4, True)
-    far = judge(TRUTH, [box("owl", 17, 0.1), box("owl", 18, 0.9)], SIZE)
+    far = judge(TRUTH, [box(1, 17, 0.1), box(1, 18, 0.9)], SIZE)
     assert far.best is None
     assert not far.right
     assert far.own is not None
     assert (far.own.score, far.own.there) == (0.1, False)
 
 
-def test_what_lies_elsewhere_is_no_answer() -> None:
-    answer = judge(TRUTH, [box("owl", 25, 0.9)], SIZE)
+@pytest.mark.parametrize("found", [[box(1, 25, 0.9)], []])
+def test_what_lies_elsewhere_is_no_answer(found: list[PanelObject]) -> None:
+    answer = judge(TRUTH, found, SIZE)
     assert (answer.best, answer.own, answer.right) == (None, None, False)
-    assert judge(TRUTH, [], SIZE).own is None
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Dataset:
     """Class 1 in images 1 and 2, the larger in 2; class 2 in 2 only; class 3 in 2 and 3."""
     places = [(1, 1, 50), (2, 1, 80), (2, 2, 60), (2, 3, 99), (3, 3, 10), (3, 3, 10)]
     document = {
@@ -71,7 +74,7 @@ def dataset(tmp_path):
     return read_dataset(path)
 
 
-def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset) -> None:
+def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset: Dataset) -> None:
     assert choose_objects(dataset, [1, 2, 3], 6) == [(1, 1), (3, 4)]  # of equals the first
     assert choose_objects(dataset, [2, 1, 3], 6) == [(2, 2), (1, 0), (3, 4)]
     assert choose_objects(dataset, [2, 1, 3], 2) == [(2, 2), (1, 0)]
@@ -85,15 +88,10 @@ def test_classes_added_later_take_their_place_among_the_rarest(
     classes = [
         SimpleNamespace(category_id=n, name=f"class {n}", instances=n) for n in (40, 6, 1, 8, 3)
     ]
-    split = SimpleNamespace(
-        classes=classes, seen_classes=lambda phase: 5, train=SimpleNamespace(sha256="0")
-    )
-    run: Any = SimpleNamespace(
-        workspace=SimpleNamespace(split=split, root=Path("w")),
-        root=Path("w"),
-        phase=2,
-        ap=dict.fromkeys((40, 6, 1, 8, 3), 0.5),
-    )
+    train = SimpleNamespace(sha256="0")
+    split = SimpleNamespace(classes=classes, seen_classes=lambda phase: 5, train=train)
+    workspace: Any = SimpleNamespace(split=split, root=Path("w"))
+    run = tail._Run(workspace, 2, dict.fromkeys((40, 6, 1, 8, 3), 0.5))
     shown, _ = tail._choose_classes([run])
     assert [one.category_id for one in shown] == [1, 3, 6, 8]
     monkeypatch.setattr(tail, "MOST_CLASSES", 3)
