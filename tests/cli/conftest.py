@@ -26,6 +26,31 @@ def workspace(tmp_path: Path, small_lvis: Any, lst: Callable[..., Any]) -> Works
     return Workspace(tmp_path / "work")
 
 
+@pytest.fixture
+def here(workspace: Workspace, lst: Callable[..., Any]) -> Callable[..., Any]:
+    """`lst` in the workspace: `here("step --all")`, and more words one by one."""
+
+    def call(words: str, *more: object) -> Any:
+        command, *rest = words.split()
+        return lst(command, "-w", workspace.root, *rest, *more)
+
+    return call
+
+
+def _files_below(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def files_below() -> Callable[[Path], dict[str, bytes]]:
+    """The content of every file below a directory."""
+    return _files_below
+
+
 class TrainedRuns:
     """Runs that share a base phase and have phases 1 and 2 after it.
 

@@ -23,41 +23,32 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
-def test_every_command_has_an_example_to_paste(lst: Lst, command: str) -> None:
+def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options(
+    lst: Lst, command: str
+) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert COMMANDS[command] == found.get_short_help_str(200)
     outcome = lst(command, "--help")
     assert outcome.code == 0
-    examples = outcome.out.split("Examples:\n")[1].splitlines()
+    examples = outcome.out.split("Examples:\n")[1]
     assert examples
-    for example in examples:
+    for example in examples.splitlines():
         assert re.match(rf" *lst {command}( |$)", example), example
-
-
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_every_example_is_made_of_options_the_command_has(lst: Lst, command: str) -> None:
-    context = click.Context(cli)
-    found = cli.get_command(context, command)
-    assert found is not None
     known = {word for parameter in found.params for word in parameter.opts}
-    examples = lst(command, "--help").out.split("Examples:\n")[1]
     assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", examples)) <= known
 
 
-def test_the_help_shows_the_five_commands_line_by_line(lst: Lst) -> None:
+def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(lst: Lst) -> None:
     outcome = lst("--help")
     words = re.findall(r"^ *lst ([a-z-]+)", outcome.out, re.MULTILINE)
     assert words == ["split", "train-base", "step", "eval", "report"]
     assert "\b" not in outcome.out
     assert "\\b" not in outcome.out
-
-
-def test_no_summary_is_cut_off(lst: Lst) -> None:
-    assert "..." not in lst("--help").out.split("Commands:")[1].split("Examples:")[0]
-
-
-def test_no_words_at_all_show_the_help(lst: Lst) -> None:
-    outcome = lst()
-    assert "train-base" in outcome.out + outcome.err
-    assert "error" not in outcome.err
+    assert "..." not in outcome.out.split("Commands:")[1].split("Examples:")[0]
+    bare = lst()
+    assert "train-base" in bare.out + bare.err
+    assert "error" not in bare.err
 
 
 def loaded_by(*calls: str) -> set[str]:
@@ -73,15 +64,19 @@ def loaded_by(*calls: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("call", ["--help", "--version", "step --help", "train-base --help"])
-def test_the_lightest_calls_load_click_and_no_other_library(call: str) -> None:
+@pytest.mark.parametrize(
+    ("calls", "commands"),
+    [(["--help", "--version"], set()), (["step --help", "train-base -h"], {"step", "train_base"})],
+)
+def test_the_lightest_calls_load_click_and_no_other_library(
+    calls: list[str], commands: set[str]
+) -> None:
     """How long it takes is measured by `make bench ARGS='-k start'`."""
-    loaded = loaded_by(call)
+    loaded = loaded_by(*calls)
     assert "click" in loaded
     assert not loaded & (LIBRARIES | {"rich", "lst_cli.workspace.store"})
-    commands = {name for name in loaded if name.startswith("lst_cli.cli.commands.")}
-    wanted = {call.split()[0].replace("-", "_")} if " " in call else set()
-    assert commands == {f"lst_cli.cli.commands.{name}" for name in wanted}
+    prefix = "lst_cli.cli.commands."
+    assert {one.removeprefix(prefix) for one in loaded if one.startswith(prefix)} == commands
 
 
 def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures() -> None:
@@ -91,54 +86,33 @@ def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures() -> Non
     assert not loaded & LIBRARIES
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_the_list_has_the_first_sentence_of_each_commands_help(command: str) -> None:
-    found = cli.get_command(click.Context(cli), command)
-    assert found is not None
-    assert COMMANDS[command] == found.get_short_help_str(200)
-
-
-@pytest.mark.parametrize("words", [("--version",), ("-h",), ("split", "-h")])
-def test_short_forms_work(lst: Lst, words: tuple[str, ...]) -> None:
-    outcome = lst(*words)
-    assert outcome.code == 0
-    assert outcome.out
-
-
 @pytest.mark.parametrize(
-    ("words", "error", "hint"),
+    ("words", "error"),
     [
-        (("stepp",), "there is no command 'stepp'; did you mean step?", "lst --help"),
-        (("qqqq",), "there is no command 'qqqq'", "lst --help"),
-        (("split", "--b", "x"), "Invalid value for '--b'", "lst split --help"),
-        (("split", "--val", "v.json"), "Missing option '--train'", "lst split --help"),
-        (("step", "--weights", "x"), "No such option '--weights'", "lst step --help"),
-        (("step", "--replay", "some"), "'some' is not one of", "lst step --help"),
-        (("eval", "--phase", "two"), "Invalid value for '--phase'", "lst eval --help"),
-        (("status", "extra"), "Got unexpected extra argument (extra)", "lst status --help"),
-        (("init", "--preset", "huge"), "'huge' is not one of", "lst init --help"),
-        (("init", "--preset", "lite-papr"), "; did you mean lite-paper?", "lst init --help"),
-        (("figure", "blance"), "; did you mean balance?", "lst figure --help"),
-        (("step", "--replay", "Balanced"), "; did you mean balanced?", "lst step --help"),
-        (("step", "--device", "CUDA"), "; did you mean cuda?", "lst step --help"),
-        (("split", "--preset", "paper-r5O"), "; did you mean paper-r50?", "lst split --help"),
-        (
-            ("train-joint", "--row", "repeat"),
-            "; did you mean repeat-factor?",
-            "lst train-joint --help",
-        ),
-        (("score", "--iou-type", "seg"), "; did you mean segm?", "lst score --help"),
-        (("split", "--phase", "3"), "--phases", "lst split --help"),
-        (("demo", "--seed", "-1"), "-1 is not in the range 0<=x<=2147483647", "lst demo --help"),
+        ("stepp", "there is no command 'stepp'; did you mean step?"),
+        ("qqqq", "there is no command 'qqqq'"),
+        ("split --b x", "Invalid value for '--b'"),
+        ("split --val v.json", "Missing option '--train'"),
+        ("split --preset paper-r5O", "; did you mean paper-r50?"),
+        ("split --phase 3", "--phases"),
+        ("step --weights x", "No such option '--weights'"),
+        ("step --replay some", "'some' is not one of"),
+        ("step --replay Balanced", "; did you mean balanced?"),
+        ("step --device CUDA", "; did you mean cuda?"),
+        ("eval --phase two", "Invalid value for '--phase'"),
+        ("status extra", "Got unexpected extra argument (extra)"),
+        ("figure blance", "; did you mean balance?"),
+        ("train-joint --row repeat", "; did you mean repeat-factor?"),
+        ("score --iou-type seg", "; did you mean segm?"),
+        ("demo --seed -1", "-1 is not in the range 0<=x<=2147483647"),
     ],
 )
-def test_a_slip_is_one_line_and_a_hint(
-    lst: Lst, words: tuple[str, ...], error: str, hint: str
-) -> None:
-    outcome = lst(*words)
+def test_a_typing_error_is_one_line_and_a_hint(lst: Lst, words: str, error: str) -> None:
+    outcome = lst(*words.split())
     assert outcome.code == 2
     assert error in outcome.error
-    assert outcome.hint == hint
+    command = words.split()[0]
+    assert outcome.hint == (f"lst {command} --help" if command in COMMANDS else "lst --help")
     assert len(outcome.err.splitlines()) == 2
 
 
@@ -162,8 +136,8 @@ def test_an_old_spelling_is_answered_with_the_new_command(lst: Lst, old: str, ne
 
 
 def test_the_base_has_two_names(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
-    files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)
-    words = ("split", *files, "--images", small_lvis.images, "--phases", "2", "--json")
-    long, short = (lst(*words, name, "5", "-w", tmp_path / name).json for name in ("--base", "--b"))
-    assert long == short
-    assert len(long["groups"][0]) == 5
+    words = [*small_lvis.split_words(), "--json"]
+    short = lst(*words, "-w", tmp_path / "short").json
+    long = [word.replace("--b", "--base") for word in words]
+    assert lst(*long, "-w", tmp_path / "long").json == short
+    assert len(short["groups"][0]) == 5

@@ -20,26 +20,24 @@ from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
 PACKAGE = Path(lst_cli.__file__).parent
+NODES = {file: list(ast.walk(ast.parse(file.read_text()))) for file in PACKAGE.rglob("*.py")}
 # Where a command ends in a sentence.
 _END = re.compile(r"""[`;)]|\.$|, |\.\.\.|: | (?=with the |or |and |in |to |that |which |again)""")
 
 
-def texts(file: Path) -> Iterator[tuple[int, str]]:
-    """Strings of a file, docstrings aside, with X for each value that is put in."""
-    tree = ast.parse(file.read_text())
-    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
-             for part in ast.walk(node) if part is not node}  # fmt: skip
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if id(node) in inner or id(node) in docs:
-            continue
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.lineno, node.value
-        elif isinstance(node, ast.JoinedStr):
-            parts = [
-                str(part.value) if isinstance(part, ast.Constant) else " 1 " for part in node.values
-            ]
-            yield node.lineno, "".join(parts)
+def texts(nodes: list[ast.AST]) -> Iterator[str]:
+    """Strings of a file, docstrings aside, with 1 for each value that is put in."""
+    aside = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            aside |= {id(part) for part in ast.walk(node) if part is not node}
+    for node in nodes:
+        if id(node) not in aside:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                parts = node.values
+                yield "".join(str(p.value) if isinstance(p, ast.Constant) else " 1 " for p in parts)
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
@@ -48,14 +46,6 @@ def commands_in(text: str) -> Iterator[list[str]]:
     for match in re.finditer(rf"(?<![\w./-])lst ({names})(?![\w-])((?:(?!\blst )[^\n])*)", text):
         rest = _END.split(match[2], maxsplit=1)[0]
         yield [match[1], *rest.split()]
-
-
-FOUND = [
-    pytest.param(words, id=f"{file.relative_to(PACKAGE)}:{line} {' '.join(words)}")
-    for file in sorted(PACKAGE.rglob("*.py"))
-    for line, text in texts(file)
-    for words in commands_in(text)
-]
 
 
 def refuse_unknown(words: list[str]) -> None:
@@ -67,21 +57,21 @@ def refuse_unknown(words: list[str]) -> None:
     parser.parse_args(list(words[1:]))
 
 
-@pytest.mark.parametrize("words", FOUND)
-def test_every_command_in_the_source_exists_with_its_options(words: list[str]) -> None:
-    options = [word for word in words[1:] if word.startswith("-")]
-    if not options:
-        return
-    try:
-        refuse_unknown(words)
-    except click.NoSuchOption as error:
-        pytest.fail(error.format_message())
-    except click.BadOptionUsage:  # a sentence about an option, such as "lst eval --phase"
-        pass
-
-
-def test_the_walk_finds_commands_and_bites() -> None:
-    assert len(FOUND) > 60
+def test_every_command_in_the_source_exists_with_its_options() -> None:
+    found = [
+        (file, words)
+        for file, nodes in NODES.items()
+        for text in texts(nodes)
+        for words in commands_in(text)
+    ]
+    assert len(found) > 60
+    for file, words in found:
+        try:
+            refuse_unknown(words)
+        except click.NoSuchOption as error:
+            pytest.fail(f"{file}: {words}: {error.format_message()}")
+        except click.BadOptionUsage:  # a sentence about an option, such as "lst eval --phase"
+            pass
     with pytest.raises(click.NoSuchOption):
         refuse_unknown(["step", "--weights", "x"])
     assert list(commands_in("first lst step --all, then lst eval; or not")) == [
@@ -92,14 +82,13 @@ def test_the_walk_finds_commands_and_bites() -> None:
 def test_paths_in_printed_commands_are_quoted() -> None:
     """`-w {root}` breaks where the directory's name has a space."""
     bare = re.compile(r"(-w|--train|--val|--images|--with|-o|--dir) $")
-    for file in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.JoinedStr):
-                continue
-            for before, value in zip(node.values, node.values[1:], strict=False):
-                if isinstance(before, ast.Constant) and bare.search(str(before.value)):
-                    assert isinstance(value, ast.FormattedValue)
-                    assert "quote(" in ast.unparse(value), f"{file}:{node.lineno}"
+    for file, nodes in NODES.items():
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                for before, value in zip(node.values, node.values[1:], strict=False):
+                    if isinstance(before, ast.Constant) and bare.search(str(before.value)):
+                        assert isinstance(value, ast.FormattedValue)
+                        assert "quote(" in ast.unparse(value), f"{file}:{node.lineno}"
 
 
 @pytest.mark.parametrize(
@@ -142,28 +131,26 @@ def test_the_next_command_for_scripts_names_the_workspace(
     assert lst(*shlex.split(found)[1:], "--dry-run").code == 0
 
 
-def test_status_has_nothing_left_to_advise_once_the_report_is_written(
-    lst: Lst, workspace: Workspace, fake_trainer: Any, runs: Any
-) -> None:
+def test_status_has_nothing_left_to_advise_once_the_report_is_written(lst: Lst, runs: Any) -> None:
     run = runs.train("first")
-    lst("step", "-w", run.root)
+    at = ("-w", run.root)
+    lst("step", *at)
     runs.evaluate(run, 0.5)
-    record = runs.record(run, 3, {7: 0.5})
-    run.phase(3).metrics.write_text(json.dumps(record))
-    assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
-    report = {"metrics": [json.loads(lst("report", "--json", "-w", run.root).out)["metrics"]]}
+    run.phase(3).metrics.write_text(json.dumps(runs.record(run, 3, {7: 0.5})))
+    report = f"next: lst report -w {run.root}\n"
+    assert lst("status", *at).out.endswith(report)
     run.layout.report.mkdir()
     written = run.layout.report / "report.json"
-    written.write_text(json.dumps({"metrics": report["metrics"][0]}))
-    assert lst("status", "-w", run.root).out.splitlines()[-1] == (
+    written.write_text(json.dumps({"metrics": lst("report", "--json", *at).json["metrics"]}))
+    assert lst("status", *at).out.splitlines()[-1] == (
         "nothing is left: everything is trained, evaluated and in the report"
     )
-    assert lst("status", "-w", run.root, "--json").json["next_command"] is None
+    assert lst("status", *at, "--json").json["next_command"] is None
     runs.evaluate(run, 0.6)  # the report is of older numbers
-    assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
+    assert lst("status", *at).out.endswith(report)
     for damage in ("", "{}", "[]", '{"metrics": 3}'):
         written.write_text(damage)
-        assert lst("status", "-w", run.root).out.endswith(f"next: lst report -w {run.root}\n")
+        assert lst("status", *at).out.endswith(report)
 
 
 @pytest.mark.parametrize(
@@ -176,15 +163,14 @@ def test_status_has_nothing_left_to_advise_once_the_report_is_written(
     ],
 )
 def test_the_next_command_continues_a_phase_as_it_was_begun(
-    lst: Lst, workspace: Workspace, fake_trainer: Any, begun: str
+    lst: Lst, here: Lst, workspace: Workspace, fake_trainer: Any, begun: str
 ) -> None:
     weights = workspace.root.parent / "some file.pkl"
     weights.write_bytes(b"\x80\2N.")
     fake_trainer.stop_after = 7
-    assert lst("train-base", "-w", workspace.root, *shlex.split(begun.format(weights))).code == 130
-    found = lst("status", "-w", workspace.root, "--json").json["next_command"]
-    other = lst("train-base", "-w", workspace.root, "--set", "base.lr=0.7")
-    assert other.hint.startswith(found)
+    assert here("train-base", *shlex.split(begun.format(weights))).code == 130
+    found = here("status --json").json["next_command"]
+    assert here("train-base --set base.lr=0.7").hint.startswith(found)
     done = lst(*shlex.split(found)[1:])
     assert done.code == 0, done.err
     assert "continued after iteration 7" in done.err
@@ -201,26 +187,13 @@ def test_a_joint_training_with_a_budget_continues_with_it(
     assert lst(*shlex.split(found)[1:]).code == 0
 
 
-PAGES = [PACKAGE.parent / "README.md", *sorted((PACKAGE.parent / "docs").rglob("*.md"))]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_commands_of_a_page_exist_with_their_options(page: Path) -> None:
-    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        for part in re.split(r"&&|;|\|", f" {line}".split(" #")[0]):
-            words = shlex.split(part)
-            if words[:1] == ["lst"] and len(words) > 1 and words[1] in COMMANDS:
-                refuse_unknown(words[1:])
-
-
 @pytest.mark.parametrize("text", ["[base\n", "[base]\nlr = -1\n", "[eval]\nbins = '5'\n"])
-@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("words", ["status", "status --json"])
 def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(
-    lst: Lst, workspace: Workspace, text: str, words: list[str]
+    here: Lst, workspace: Workspace, text: str, words: str
 ) -> None:
     workspace.layout.settings.write_text(text)
-    outcome = lst("status", "-w", workspace.root, *words)
+    outcome = here(words)
     assert outcome.code == 1
     assert "lst.toml" in outcome.error
     assert "lst train-base" not in outcome.out + outcome.err
@@ -237,21 +210,13 @@ def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(
     ],
 )
 def test_bins_that_cannot_be_read_are_told_by_who_gave_them(
-    lst: Lst, workspace: Workspace, words: tuple[str, ...], origin: str
+    here: Lst, workspace: Workspace, words: tuple[str, ...], origin: str
 ) -> None:
     if len(words) == 1:
         workspace.layout.settings.write_text("[eval]\nbins = '9-5'\n")
-    outcome = lst(words[0], "-w", workspace.root, *words[1:])
+    outcome = here(*words)
     assert outcome.code == 1
     assert outcome.error.startswith(f"error: {origin}: ")
-
-
-def test_iterations_are_not_said_to_be_of_so_many_images_in_all(
-    lst: Lst, workspace: Workspace
-) -> None:
-    words = ("train-base", "--dry-run", "-w", workspace.root, "--set")
-    assert "each of 8 images" in lst(*words, "base.batch_size=8").out
-    assert "each of 1 image\n" in lst(*words, "base.batch_size=1").out
 
 
 @pytest.mark.parametrize(
@@ -263,14 +228,14 @@ def test_iterations_are_not_said_to_be_of_so_many_images_in_all(
         (".", "it is a directory"),
     ],
 )
-def test_a_dry_run_refuses_a_config_that_the_run_would_refuse(
-    lst: Lst, workspace: Workspace, config: str, words: str
+def test_a_dry_run_counts_images_and_refuses_a_config_that_the_run_would_refuse(
+    here: Lst, config: str, words: str
 ) -> None:
     if configs() is None:
         pytest.skip("no detectron2, whose configs these stand beside")
-    outcome = lst(
-        "train-base", "--dry-run", "-w", workspace.root, "--set", f"model.config={config}"
-    )
+    assert "each of 8 images" in here("train-base --dry-run --set base.batch_size=8").out
+    assert "each of 1 image\n" in here("train-base --dry-run --set base.batch_size=1").out
+    outcome = here(f"train-base --dry-run --set model.config={config}")
     assert outcome.code == 1
     assert "model.config" in outcome.error
     assert words in outcome.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from lst_cli import libraries
-from lst_cli.cli.main import cli
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import, require
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
+
+
+def forget(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
 
 
 class Blocker:
@@ -34,17 +39,29 @@ class Blocker:
 @pytest.fixture
 def block(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def without(name: str) -> None:
-        for module in [one for one in sys.modules if one.partition(".")[0] == name]:
-            monkeypatch.delitem(sys.modules, module)
+        forget(name, monkeypatch)
         monkeypatch.setattr(sys, "meta_path", [Blocker(name), *sys.meta_path])
 
     return without
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Put a library of such code before the real one."""
+
+    def instead(name: str, code: str) -> None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(code)
+        forget(name, monkeypatch)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return instead
+
+
 NEEDED = [
-    *((words, name)
-      for words in ("train-base", "eval", "predict photo.jpg", "demo", "extend --train x")
+    *(("train-base", name)
       for name in ("detectron2", "torch", "torchvision", "timm", "pycocotools", "fvcore")),
+    *((words, "torch") for words in ("eval", "predict photo.jpg", "demo", "extend --train x")),
     ("eval --reference", "lvis"),
     ("demo", "matplotlib"),
     ("report", "matplotlib"),
@@ -91,27 +108,27 @@ def test_the_hint_says_what_installs_it(block: Any, name: str, install: str) -> 
     assert caught.value.hint == f"make setup, or {install}"
 
 
-BROKEN = {
-    "a shared library": 'raise ImportError("libcudart.so.11: cannot open shared object file")',
-    "another one": 'raise OSError("libtorch_cuda.so: cannot open shared object file")',
-    "two that do not fit": 'raise RuntimeError("operator torchvision::nms does not exist")',
-    "an attribute": "import json; json.nothing",
-    "a missing part": "from . import gone",
-    "a missing other": "import nobody_has_this",
-}
+BROKEN = [
+    'raise ImportError("libcudart.so.11: cannot open shared object file")',
+    'raise OSError("libtorch_cuda.so: cannot open shared object file")',
+    'raise RuntimeError("operator torchvision::nms does not exist")',
+    "import json; json.nothing",
+    "from . import gone",
+    "import nobody_has_this",
+]
 
 
-@pytest.mark.parametrize("name", ["torchvision", "detectron2", "matplotlib", "sklearn"])
-@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *(("torchvision", code) for code in BROKEN),
+        *((name, BROKEN[0]) for name in ("detectron2", "matplotlib", "sklearn")),
+    ],
+)
 def test_a_broken_library_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: Any, lst: Lst, name: str, code: str
+    monkeypatch: pytest.MonkeyPatch, install: Any, lst: Lst, name: str, code: str
 ) -> None:
-    folder = tmp_path / name
-    folder.mkdir()
-    (folder / "__init__.py").write_text(code)
-    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    install(name, code)
     code_of_ours = compile(f"import {name}", libraries.__file__, "exec")
 
     def fail(**_: Any) -> None:
@@ -127,30 +144,32 @@ def test_a_broken_library_is_one_line(
     assert wanted in outcome.hint
 
 
-BLOCKED = """
-import sys
-class Blocker:
-    def find_spec(self, name, *more):
-        if name.partition(".")[0] == {name!r}:
-            raise ModuleNotFoundError(name=name)
-sys.meta_path.insert(0, Blocker())
-"""
+def test_the_innermost_broken_library_is_named(install: Any) -> None:
+    install("torchvision", "1 / 0")
+    install("detectron2", "import torchvision")
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec("import detectron2", {"__name__": "lst_cli.modeling.build"})
+    error = explain_import(caught.value)
+    assert error is not None
+    assert error.message.startswith("the library torchvision is installed and cannot be imported")
 
 
-@pytest.mark.parametrize("code", [None, BROKEN["a shared library"]], ids=["missing", "broken"])
 @pytest.mark.parametrize(
-    "name", ["numpy", "pydantic", "pydantic_core", "msgspec", "rich", "filelock"]
-)
+    ("name", "broken"),
+    [*((name, False) for name in ("numpy", "pydantic", "msgspec", "rich", "filelock")),
+     ("pydantic_core", True), ("rich", True)],
+)  # fmt: skip
 def test_a_library_that_every_command_needs_is_one_line_too(
-    name: str, code: str | None, tmp_path: Path, workspace: Workspace
+    name: str, broken: bool, tmp_path: Path, workspace: Workspace
 ) -> None:
-    start = BLOCKED.format(name=name)
-    if code is not None:
+    start = f"import sys\n{inspect.getsource(Blocker)}\nsys.meta_path.insert(0, Blocker({name!r}))"
+    if broken:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(code)
+        (tmp_path / name / "__init__.py").write_text(BROKEN[0])
         start = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
     words = ["lst", "status", "-w", str(workspace.root)]
-    run = f"{start}\nsys.argv = {words}\nfrom lst_cli.cli.main import main\nmain()"
+    start = f"from __future__ import annotations\n{start}\nsys.argv = {words}"
+    run = f"{start}\nfrom lst_cli.cli.main import main\nmain()"
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     message, hint = done.stderr.splitlines()
@@ -173,20 +192,3 @@ def test_a_mistake_of_ours_keeps_its_traceback(code: str) -> None:
     with pytest.raises((ImportError, ZeroDivisionError)) as caught:
         exec(code, {"__name__": "lst_cli.train.something"})
     assert explain_import(caught.value) is None
-    assert cli is not None
-
-
-def test_the_innermost_broken_library_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, code in (("detectron2", "import torchvision"), ("torchvision", "1 / 0")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(code)
-        for module in [one for one in sys.modules if one.partition(".")[0] == name]:
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ZeroDivisionError) as caught:
-        exec("import detectron2", {"__name__": "lst_cli.modeling.build"})
-    error = explain_import(caught.value)
-    assert error is not None
-    assert error.message.startswith("the library torchvision is installed and cannot be imported")

@@ -15,6 +15,7 @@ import pytest
 from lst_cli.errors import LstError
 from lst_cli.workspace.store import Workspace
 
+Lst = Callable[..., Any]
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
@@ -32,13 +33,9 @@ def _stop_while_writing(number: int, workspace: Workspace, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_command_that_is_stopped_says_so_and_leaves_nothing(
-    number: int,
-    code: int,
-    workspace: Workspace,
-    small_lvis: Any,
-    lst: Callable[..., Any],
+    number: int, code: int, workspace: Workspace, small_lvis: Any, lst: Lst,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> None:  # fmt: skip
     before = {path: path.read_bytes() for path in workspace.root.iterdir()}
     with monkeypatch.context() as patch:
         _stop_while_writing(number, workspace, patch)
@@ -52,10 +49,7 @@ def test_a_command_that_is_stopped_says_so_and_leaves_nothing(
 
 
 def test_an_ignored_hangup_does_not_stop_a_command(
-    workspace: Workspace,
-    small_lvis: Any,
-    lst: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, small_lvis: Any, lst: Lst, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -66,7 +60,7 @@ def test_an_ignored_hangup_does_not_stop_a_command(
 
 
 def test_a_worker_ends_by_the_signal_without_a_word(
-    workspace: Workspace, lst: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, lst: Lst, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = []
 
