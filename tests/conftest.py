@@ -7,11 +7,12 @@ import json
 import logging
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,33 +26,23 @@ WIDTH, HEIGHT = 80, 60
 COUNTS = (2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0)
 
 
-def _annotations(counts: tuple[int, ...], images: int, start: int) -> list[dict[str, Any]]:
+def _document(counts: Sequence[int], split: str, images: range, first: int) -> dict[str, Any]:
     """Boxes on a grid, no two alike in an image, dealt over the images one by one."""
-    dealt = [category for category, count in enumerate(counts, 1) for _ in range(count)]
-    found = []
-    for place, category in enumerate(dealt):
-        image, slot = place % images, place // images
-        x, y = 2.0 + 13 * (slot % 6), 2.0 + 14 * (slot // 6)
+    annotations = []
+    for place, category in enumerate(np.repeat(np.arange(len(counts)) + 1, counts).tolist()):
+        turn, image = divmod(place, len(images))
+        x, y = 2.0 + 13 * (turn % 6), 2.0 + 14 * (turn // 6)
         w, h = 8.0 + category % 3, 9.0 + category % 4
-        found.append(
+        annotations.append(
             {
-                "id": start + place,
-                "image_id": image + 1 + (1000 if start > 1 else 0),
-                "category_id": category,
-                "bbox": [x, y, w, h],
-                "area": w * h,
+                "id": first + place, "image_id": images[image], "category_id": category,
+                "bbox": [x, y, w, h], "area": w * h,
                 "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
             }
-        )
-    return found
-
-
-def _document(counts: tuple[int, ...], images: int, split: str, start: int) -> dict[str, Any]:
-    annotations = _annotations(counts, images, start)
-    first = 1 if split == "train" else 1001
-    held: dict[int, set[int]] = {}
+        )  # fmt: skip
+    held = {number: set[int]() for number in images}
     for annotation in annotations:
-        held.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
+        held[annotation["image_id"]].add(annotation["category_id"])
     return {
         "info": {"description": "twelve categories of rectangles"},
         "licenses": [],
@@ -62,38 +53,29 @@ def _document(counts: tuple[int, ...], images: int, split: str, start: int) -> d
         ],
         "images": [
             {
-                "id": number,
-                "height": HEIGHT,
-                "width": WIDTH,
+                "id": number, "height": HEIGHT, "width": WIDTH,
                 "coco_url": f"http://images.invalid/{split}/{number:06d}.png",
-                "neg_category_ids": sorted({3, 5, 8} - held.get(number, set())),
+                "neg_category_ids": sorted({3, 5, 8} - held[number]),
                 "not_exhaustive_category_ids": [7] if number % 5 == 0 else [],
             }
-            for number in range(first, first + images)
+            for number in images
         ],
         "annotations": annotations,
     }  # fmt: skip
 
 
-@dataclass
+def _draw_image(path: Path, colour: tuple[int, int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT), colour).save(path)
+
+
 class SmallLvis:
     """A drawn LVIS v1-format set on disk; `train` and `val` may be edited and saved again."""
 
-    folder: Path
-    train: dict[str, Any]
-    val: dict[str, Any]
-
-    @property
-    def train_json(self) -> Path:
-        return self.folder / "train.json"
-
-    @property
-    def val_json(self) -> Path:
-        return self.folder / "val.json"
-
-    @property
-    def images(self) -> Path:
-        return self.folder / "images"
+    def __init__(self, folder: Path, train: dict[str, Any], val: dict[str, Any]) -> None:
+        self.folder, self.train, self.val = folder, train, val
+        self.train_json, self.val_json = folder / "train.json", folder / "val.json"
+        self.images = folder / "images"
 
     def save(self) -> None:
         self.train_json.write_text(json.dumps(self.train))
@@ -107,22 +89,19 @@ class SmallLvis:
 
 @pytest.fixture(scope="session")
 def small_lvis_content() -> tuple[dict[str, Any], dict[str, Any]]:
-    val_counts = tuple(2 if number not in (8, 10) else 0 for number in range(1, 13))
-    return _document(COUNTS, 24, "train", 1), _document(val_counts, 8, "val", 5001)
+    val_counts = [2 if number not in (8, 10) else 0 for number in range(1, 13)]
+    train, val = range(1, 25), range(1001, 1009)
+    return _document(COUNTS, "train", train, 1), _document(val_counts, "val", val, 5001)
 
 
 @pytest.fixture
 def small_lvis(
     tmp_path: Path, small_lvis_content: tuple[dict[str, Any], dict[str, Any]]
 ) -> SmallLvis:
-    train, val = copy.deepcopy(small_lvis_content)
-    lvis = SmallLvis(tmp_path / "small-lvis", train, val)
-    for split, document in (("train", train), ("val", val)):
-        (lvis.images / split).mkdir(parents=True)
-        for image in document["images"]:
-            name = image["coco_url"].rsplit("/", 1)[1]
-            shade = Image.new("RGB", (WIDTH, HEIGHT), (image["id"] % 256, 90, 160))
-            shade.save(lvis.images / split / name)
+    lvis = SmallLvis(tmp_path / "small-lvis", *copy.deepcopy(small_lvis_content))
+    for image in (*lvis.train["images"], *lvis.val["images"]):
+        where = image["coco_url"].removeprefix("http://images.invalid/")
+        _draw_image(lvis.images / where, (image["id"] % 256, 90, 160))
     lvis.save()
     return lvis
 
@@ -135,7 +114,7 @@ def lvis_counts() -> Path:
 
 @dataclass
 class Outcome:
-    """What a call of `lst` came to."""
+    """How a call of `lst` ended."""
 
     code: int
     out: str
@@ -224,14 +203,10 @@ class FakeRun:
         for done in range(self.start + 1, self.plan.iterations + 1):
             on_iteration(
                 types.SimpleNamespace(
-                    iteration=done,
-                    iterations=self.plan.iterations,
-                    losses={"total": 1 / done},
-                    details={},
-                    lr=0.1,
-                    seconds=done / 4,
+                    iteration=done, iterations=self.plan.iterations, losses={"total": 1 / done},
+                    details={}, lr=0.1, seconds=done / 4,
                 )
-            )
+            )  # fmt: skip
             if self.trainer.stop_after == done - self.start:
                 self.trainer.stop_after = None
                 self.directory.training_state.write_text(str(done))
@@ -264,34 +239,22 @@ def as_lst_0_1() -> Callable[..., None]:
     return rewrite
 
 
-@dataclass
 class FewImages:
     """A COCO-format file of classes that nobody planned; `document` may be edited and saved."""
 
-    folder: Path
-    document: dict[str, Any]
-
-    @property
-    def train_json(self) -> Path:
-        return self.folder / "few.json"
-
-    @property
-    def images(self) -> Path:
-        return self.folder / "few-images"
+    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+        self.folder, self.document = folder, document
+        self.train_json, self.images = folder / "few.json", folder / "few-images"
 
     def add(self, image_id: int, category_id: int) -> dict[str, Any]:
         """One more annotation, returned to be edited."""
         found = self.document["annotations"]
         x = 2.0 + 12 * (len(found) % 6)
         annotation = {
-            "id": len(found) + 1,
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": [x, 3.0, 9.0, 11.0],
-            "area": 99.0,
-            "iscrowd": 0,
+            "id": len(found) + 1, "image_id": image_id, "category_id": category_id,
+            "bbox": [x, 3.0, 9.0, 11.0], "area": 99.0, "iscrowd": 0,
             "segmentation": [[x, 3.0, x + 9, 3.0, x + 9, 14.0]],
-        }
+        }  # fmt: skip
         found.append(annotation)
         return annotation
 
@@ -307,20 +270,16 @@ class FewImages:
 def few(tmp_path: Path) -> FewImages:
     """Three images with 2 zebras, 1 yak and 3 of class 12, whose ids mean others elsewhere."""
     names = {3: "zebra", 40: "yak", 7: "class 12"}
-    document: dict[str, Any] = {
-        "images": [
-            {"id": number, "height": HEIGHT, "width": WIDTH, "file_name": f"few-{number}.png"}
-            for number in (1, 2, 3)
-        ],
-        "categories": [{"id": number, "name": name} for number, name in names.items()],
-        "annotations": [],
-    }
+    images = [
+        {"id": number, "height": HEIGHT, "width": WIDTH, "file_name": f"few-{number}.png"}
+        for number in (1, 2, 3)
+    ]
+    categories = [{"id": number, "name": name} for number, name in names.items()]
+    document = {"images": images, "categories": categories, "annotations": []}
     drawn = FewImages(tmp_path / "few", document)
-    for image, category in ((1, 3), (2, 3), (2, 40), (1, 7), (1, 7), (3, 7)):
-        drawn.add(image, category)
-    drawn.images.mkdir(parents=True)
-    for image in document["images"]:
-        shade = Image.new("RGB", (WIDTH, HEIGHT), (10, image["id"], 200))
-        shade.save(drawn.images / image["file_name"])
+    for image_id, category in ((1, 3), (2, 3), (2, 40), (1, 7), (1, 7), (3, 7)):
+        drawn.add(image_id, category)
+    for number in (1, 2, 3):
+        _draw_image(drawn.images / f"few-{number}.png", (10, number, 200))
     drawn.save()
     return drawn
