@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.errors import LstError
+from lst_cli.phases import BASE, LVIS_CLASSES, PHASES
 
 IntArray = npt.NDArray[np.int64]
 NO_LABEL = -1
-
-# The paper: b and T on LVIS v0.5, whose 1,230 classes have training instances.
-BASE, PHASES, LVIS_CLASSES = 270, 6, 1230
 
 
 def fitting_split(classes: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from lst_cli.cli.console import note, print_json, print_rows, print_table, show_
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE
 from lst_cli.libraries import require
-from lst_cli.phases.classes import BASE, PHASES
+from lst_cli.phases import BASE, PHASES
 from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from lst_cli.check.check import check
 from lst_cli.errors import LstError
 from lst_cli.split import hold_out as room
 from lst_cli.split.hold_out import HeldOut, hold_out_file
+from lst_cli.train.before_training import read_checked
 
 Cut = Callable[..., HeldOut]
 NAMES = ("train.json", "val.json")
@@ -262,8 +263,6 @@ def test_what_gives_no_part_is_told_and_leaves_nothing(
 def test_a_file_that_changes_meanwhile_leaves_nothing(
     cut_of: Cut, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_checked = room.read_checked
-
     def change(path: Path, **options: Any) -> Any:
         dataset = read_checked(path, **options)
         path.write_text(path.read_text() + " ")
