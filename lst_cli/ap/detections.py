@@ -42,6 +42,7 @@ class Cap:
     per_class: int | None = None  # the best of each class, over all images
 
 
+LVIS_CAP = Cap()
 FIXED_AP = Cap(per_image=None, per_class=10_000)
 """AP_fixed of Dave et al. 2021."""
 
@@ -71,7 +72,7 @@ def gather_detections(
     truth: GroundTruth,
     source: ResultsFile,
     iou_type: IouType,
-    cap: Cap | None = None,
+    cap: Cap = LVIS_CAP,
     *,
     any_class: bool = False,
 ) -> Detections:
@@ -86,14 +87,13 @@ def gather_detections(
         source: The detections.
         iou_type: `segm` reads masks and no box; `bbox` boxes and no mask, so that small, medium
             and large mean mask area for masks.
-        cap: How many take part; LVIS's 300 an image by default.
+        cap: How many take part.
         any_class: Whether to find overlaps with other classes too, for an analysis of errors.
 
     Raises:
         LstError: If one names an unknown image or class, lacks a field, or holds a number or a
             mask that means nothing.
     """
-    cap = Cap() if cap is None else cap
     for name, most in (("per_image", cap.per_image), ("per_class", cap.per_class)):
         if most is not None and most < 1:
             raise LstError(f"the cap {name} on detections is {most}", "make it 1 or more")

@@ -39,7 +39,6 @@ Letters: D detections, W wrong ones, M annotations, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -51,8 +50,7 @@ from lst_cli.ap.lvis_ap import precision_recall_curve
 from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
 from lst_cli.ap.metrics import Count, Fraction, Record
 from lst_cli.ap.overlap import BACKGROUND, FOREGROUND, Overlaps
-from lst_cli.ap.scoring import columns_in
-from lst_cli.phases.bins import DEFAULT_BINS, Bin
+from lst_cli.ap.scoring import NO_BINS, TrainBins
 
 Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -103,15 +101,8 @@ class Errors:
     missed: NDArray[np.int64]  # annotations, ascending
 
 
-def analyse_errors(
-    matches: Matches,
-    train_instances: Mapping[int, int] | None = None,
-    bins: Sequence[Bin] = DEFAULT_BINS,
-) -> ErrorAnalysis:
-    """Name every error and say what each kind costs, over all classes and by bin.
-
-    Without training instances there are no bins; a class that they lack has none.
-    """
+def analyse_errors(matches: Matches, by: TrainBins = NO_BINS) -> ErrorAnalysis:
+    """Name every error and say what each kind costs, over all classes and by bin."""
     truth = matches.truth
     errors = name_errors(matches)
     before = fixed_class_ap(matches, errors, None)
@@ -133,17 +124,16 @@ def analyse_errors(
             "dAP50": {kind: _mean(gain[kind][columns]) for kind in KINDS},
         }
 
-    found = []
-    for each in bins if train_instances is not None else ():
-        columns = columns_in(each, truth.category_ids, train_instances or {})
-        found.append(ErrorBin(bin=each.name, low=each.low, high=each.high, **shares(columns)))
     return ErrorAnalysis(
         iou_type=matches.detections.iou_type,
         images=len(truth.image_ids),
         annotations=int((~matches.ignore[_ALL]).sum()),
         right=int((matches.outcome[_ALL, 0] == HIT).sum()),
         all=ErrorShares(**shares(list(range(k)))),
-        bins=tuple(found),
+        bins=tuple(
+            ErrorBin(bin=each.name, low=each.low, high=each.high, **shares(columns))
+            for each, columns in by.columns(truth.category_ids)
+        ),
     )
 
 

@@ -32,6 +32,8 @@ class ApResult:
     # lvis-api's means, fractions: `AP`, `AP50`, `AP75`, `APs`, `APm`, `APl`, `APr`, `APc`, `APf`,
     # `AR`, `ARs`, `ARm`, `ARl`.
     summary: Mapping[str, float]
+    # AP of each class in B resamples, shape (B, K), nan for none; without rows if not computed.
+    resampled: NDArray[np.float64]
 
 
 def average_precision(matches: Matches, *, progress: Progress = silent) -> ApResult:
@@ -59,9 +61,8 @@ def average_precision(matches: Matches, *, progress: Progress = silent) -> ApRes
                     int(instances[area, column]),
                 )
         progress("classes", column + 1, k)
-    return ApResult(
-        precision, recall, truth.category_ids, _summarize(precision, recall, truth.frequencies)
-    )
+    summary = _summarize(precision, recall, truth.frequencies)
+    return ApResult(precision, recall, truth.category_ids, summary, np.zeros((0, k)))
 
 
 def _right_and_wrong(

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import Cap, IouType, rows_under_cap
+from lst_cli.ap.detections import LVIS_CAP, Cap, IouType, rows_under_cap
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
@@ -34,7 +34,7 @@ _SUBMODULES = ("lvis", "results", "eval")  # each imports only those before it
 
 
 def reference_ap(
-    truth: GroundTruth, source: ResultsFile, *, iou_type: IouType, cap: Cap | None = None
+    truth: GroundTruth, source: ResultsFile, *, iou_type: IouType, cap: Cap = LVIS_CAP
 ) -> ApResult:
     """Score detections with the installed `lvis` package, unchanged.
 
@@ -44,7 +44,6 @@ def reference_ap(
     Raises:
         LstError: If `lvis` is not installed, or there is no detection, which it cannot score.
     """
-    cap = Cap() if cap is None else cap
     package = load_lvis()
     found = _detections(source, iou_type)
     if not found:
@@ -62,6 +61,7 @@ def reference_ap(
         evaluation.eval["recall"],
         truth.category_ids,
         {name.split("@")[0]: float(value) for name, value in evaluation.results.items()},
+        np.zeros((0, len(truth.category_ids))),
     )
 
 

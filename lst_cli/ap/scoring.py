@@ -4,13 +4,13 @@ AP of any set of classes is lvis-api's mean: over every entry of the precision a
 classes that is not -1. Classes without ground truth leave the mean; classes with ground truth
 and no detection are in it with 0.
 
-Letters: T IoU thresholds, R recall thresholds, K classes, A area ranges, the first of them all,
-B resamples.
+Letters: T IoU thresholds, R recall thresholds, K classes, A area ranges, the first of them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -53,50 +53,76 @@ def mean_ap(
     return float(entries.mean()) if entries.size else None
 
 
-def bin_metrics(
-    result: ApResult,
-    train_instances: Mapping[int, int],
-    bins: Sequence[Bin] = DEFAULT_BINS,
-    resampled: NDArray[np.float64] | None = None,
-) -> tuple[BinMetrics, ...]:
-    """AP by training instances, also of bins without classes.
+@dataclass(frozen=True)
+class TrainBins:
+    """Training instances of each class, and bins of them, which may overlap."""
+
+    instances: Mapping[int, int]  # by category_id; a class that is not here has none
+    bins: Sequence[Bin] = DEFAULT_BINS
+
+    def columns(self, category_ids: Sequence[int]) -> Iterator[tuple[Bin, list[int]]]:
+        """The columns of the classes in each bin."""
+        counts = [self.instances.get(category_id, 0) for category_id in category_ids]
+        for each in self.bins:
+            yield each, [column for column, count in enumerate(counts) if each.contains(count)]
+
+
+NO_BINS = TrainBins({}, ())
+
+
+def scores(result: ApResult, by: TrainBins = NO_BINS) -> Scores:
+    """The numbers of any detections."""
+    found = {name: result.summary[name] for name in _MEANS}
+    means = {name: None if value < 0 else value for name, value in found.items()}
+    class_ap = zip(result.category_ids, per_class_ap(result.precision).tolist(), strict=True)
+    return Scores(
+        **means,
+        interval=_interval(result, range(len(result.category_ids)), means["AP"]),
+        bins=tuple(_bin(result, *one) for one in by.columns(result.category_ids)),
+        per_class={one: ap for one, ap in class_ap if not np.isnan(ap)},
+    )
+
+
+def iou_metrics(
+    result: ApResult, groups: Sequence[Sequence[int]], by: TrainBins = NO_BINS
+) -> IouMetrics:
+    """The numbers of a phase's model.
 
     Args:
-        result: Arrays over the classes.
-        train_instances: Training instances of each class.
-        bins: Half-open ranges, which may overlap.
-        resampled: AP of each class in each resample, shape (B, K), for the intervals.
+        result: Of the seen classes, in any order.
+        groups: The category_ids of each phase seen so far, base first; the last is new.
+        by: Training instances and their bins.
+
+    Raises:
+        ValueError: If `result` is not over exactly the classes of `groups`.
     """
-    records = []
-    for each in bins:
-        columns = columns_in(each, result.category_ids, train_instances)
-        numbers = _numbers_of(result, columns)
-        records.append(
-            BinMetrics(
-                bin=each.name,
-                low=each.low,
-                high=each.high,
-                **numbers,
-                AP50=mean_ap(result.precision, columns, "AP50"),
-                AP75=mean_ap(result.precision, columns, "AP75"),
-                interval=_interval(resampled, columns, numbers["AP"]),
-            )
-        )
-    return tuple(records)
+    old = {category_id for group in groups[:-1] for category_id in group}
+    if sorted(result.category_ids) != sorted([*old, *groups[-1]]):
+        raise ValueError("the AP arrays are not over the classes of the groups")
+    by_phase = [_numbers(result, _columns(result, frozenset(group))) for group in groups]
+    return IouMetrics(
+        **dict(scores(result, by)),
+        old=mean_ap(result.precision, _columns(result, old)),
+        new=by_phase[-1]["AP"],
+        all=mean_ap(result.precision, range(len(result.category_ids))),
+        groups=tuple(GroupMetrics(phase=phase, **one) for phase, one in enumerate(by_phase)),
+    )
 
 
-def columns_in(
-    each: Bin, category_ids: Sequence[int], train_instances: Mapping[int, int]
-) -> list[int]:
-    """The columns of the classes in a bin; a class that is not named has no training instances."""
-    return [
-        column
-        for column, category_id in enumerate(category_ids)
-        if each.contains(train_instances.get(category_id, 0))
-    ]
+def _bin(result: ApResult, each: Bin, columns: Sequence[int]) -> BinMetrics:
+    numbers = _numbers(result, columns)
+    return BinMetrics(
+        bin=each.name,
+        low=each.low,
+        high=each.high,
+        **numbers,
+        AP50=mean_ap(result.precision, columns, "AP50"),
+        AP75=mean_ap(result.precision, columns, "AP75"),
+        interval=_interval(result, columns, numbers["AP"]),
+    )
 
 
-def _numbers_of(result: ApResult, columns: Sequence[int]) -> dict[str, Any]:
+def _numbers(result: ApResult, columns: Sequence[int]) -> dict[str, Any]:
     known = (result.precision[:, :, list(columns), 0] > -1).any(axis=(0, 1))
     return {
         "classes": len(columns),
@@ -110,69 +136,9 @@ def _columns(result: ApResult, category_ids: Collection[int]) -> list[int]:
     return [column for column, one in enumerate(result.category_ids) if one in category_ids]
 
 
-def scores(
-    result: ApResult,
-    train_instances: Mapping[int, int] | None = None,
-    bins: Sequence[Bin] = DEFAULT_BINS,
-    resampled: NDArray[np.float64] | None = None,
-) -> Scores:
-    """The numbers of any detections; without training instances there are no bins.
-
-    Args:
-        result: Arrays over the classes.
-        train_instances: Training instances of each class.
-        bins: Half-open ranges of training instances.
-        resampled: AP of each class in each resample, shape (B, K), for the intervals.
-    """
-    found = {name: result.summary[name] for name in _MEANS}
-    means = {name: None if value < 0 else value for name, value in found.items()}
-    class_ap = zip(result.category_ids, per_class_ap(result.precision).tolist(), strict=True)
-    return Scores(
-        **means,
-        interval=_interval(resampled, range(len(result.category_ids)), means["AP"]),
-        bins=(
-            () if train_instances is None else bin_metrics(result, train_instances, bins, resampled)
-        ),
-        per_class={one: ap for one, ap in class_ap if not np.isnan(ap)},
-    )
-
-
-def iou_metrics(
-    result: ApResult,
-    groups: Sequence[Sequence[int]],
-    train_instances: Mapping[int, int],
-    bins: Sequence[Bin] = DEFAULT_BINS,
-    resampled: NDArray[np.float64] | None = None,
-) -> IouMetrics:
-    """The numbers of a phase's model.
-
-    Args:
-        result: Arrays over the seen classes, in any order.
-        groups: The category_ids of each phase seen so far, base first; the last is new.
-        train_instances: Training instances of each seen class.
-        bins: Half-open ranges of training instances.
-        resampled: AP of each class in each resample, shape (B, K), for the intervals.
-
-    Raises:
-        ValueError: If `result` is not over exactly the classes of `groups`.
-    """
-    old = {category_id for group in groups[:-1] for category_id in group}
-    if sorted(result.category_ids) != sorted([*old, *groups[-1]]):
-        raise ValueError("the AP arrays are not over the classes of the groups")
-    by_phase = [_numbers_of(result, _columns(result, frozenset(group))) for group in groups]
-    return IouMetrics(
-        **dict(scores(result, train_instances, bins, resampled)),
-        old=mean_ap(result.precision, _columns(result, old)),
-        new=by_phase[-1]["AP"],
-        all=mean_ap(result.precision, range(len(result.category_ids))),
-        groups=tuple(GroupMetrics(phase=phase, **one) for phase, one in enumerate(by_phase)),
-    )
-
-
 def _interval(
-    resampled: NDArray[np.float64] | None, columns: Iterable[int], ap: float | None
+    result: ApResult, columns: Iterable[int], ap: float | None
 ) -> tuple[float, float] | None:
-    if resampled is None or not tells(values := mean_over(resampled, columns)):
-        return None
-    found = interval(values, ap)
+    values = mean_over(result.resampled, columns)
+    found = interval(values, ap) if tells(values) else None
     return None if found is None else (max(found[0], 0.0), min(found[1], 1.0))

@@ -313,6 +313,6 @@ def _score(
     precision = measured.result.precision
     ap = ClassAp(
         ap={"AP": per_class_ap(precision), "AP50": per_class_ap(precision, "AP50")},
-        resampled={"AP": measured.resampled, "AP50": AP50_FACTOR * lowest},
+        resampled={"AP": measured.result.resampled, "AP50": AP50_FACTOR * lowest},
     )
     return ap, measured.given

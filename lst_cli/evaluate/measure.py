@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, resampled_class_ap
-from lst_cli.ap.detections import FIXED_AP, Cap, IouType, gather_detections
+from lst_cli.ap.detections import FIXED_AP, LVIS_CAP, Cap, IouType, gather_detections
 from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
 from lst_cli.ap.lvis_ap import ApResult, average_precision
@@ -23,7 +22,7 @@ from lst_cli.ap.matching import Matches, match_detections
 from lst_cli.ap.metrics import FileMetrics
 from lst_cli.ap.reference import largest_difference, reference_ap
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import scores
+from lst_cli.ap.scoring import NO_BINS, TrainBins, scores
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
@@ -34,7 +33,6 @@ from lst_cli.progress import Progress, silent, stage
 
 NAMES: dict[IouType, str] = {"segm": "mask AP", "bbox": "box AP"}
 IOU_TYPES = tuple(NAMES)
-LVIS_CAP = Cap()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +43,7 @@ class Measured:
     given: int  # detections in the file
     notes: tuple[str, ...]  # sentences about the detections
     result: ApResult
-    resampled: NDArray[np.float64]  # AP of each class over resampled images, shape (B, K)
     errors: ErrorAnalysis | None = None  # if it was asked for
-
-
-@dataclass(frozen=True)
-class ErrorBins:
-    """By what errors are divided: training instances of each class, if known, and their bins."""
-
-    train_instances: Mapping[int, int] | None
-    bins: Sequence[Bin]
 
 
 def measure(
@@ -64,7 +53,7 @@ def measure(
     *,
     cap: Cap = LVIS_CAP,
     seed: int = 0,
-    errors: ErrorBins | None = None,
+    errors: TrainBins | None = None,
     progress: Progress = silent,
 ) -> Measured:
     """Match detections, once, and compute AP, its intervals and perhaps where it is lost.
@@ -79,7 +68,7 @@ def measure(
     measured = measure_matches(matches, seed=seed, progress=progress)
     if errors is None:
         return measured
-    return replace(measured, errors=analyse_errors(matches, errors.train_instances, errors.bins))
+    return replace(measured, errors=analyse_errors(matches, errors))
 
 
 def match_file(
@@ -107,7 +96,8 @@ def measure_matches(matches: Matches, *, seed: int = 0, progress: Progress = sil
     resampled = resampled_class_ap(
         matches, resamples, progress=stage(progress, f"{name}, intervals")
     )
-    return Measured(truth, detections.given, detections.notes, result, resampled)
+    result = replace(result, resampled=resampled)
+    return Measured(truth, detections.given, detections.notes, result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +107,6 @@ class FileScores:
     metrics: FileMetrics
     notes: tuple[str, ...]  # what was read differently from what the files say
     measured: Mapping[IouType, Measured]
-    train_instances: Mapping[int, int] | None  # by category_id, if they are known
 
 
 def score_file(
@@ -155,7 +144,7 @@ def score_file(
     dataset = leave_out_unusable(dataset) if skip_unusable else dataset
     # Classes that training never saw count 0.
     ids = dataset.categories.ids.tolist()
-    instances = {one: counts.instances.get(one, 0) for one in ids} if counts else None
+    instances = {one: counts.instances.get(one, 0) for one in ids} if counts else {}
     images = {one: counts.images.get(one, 0) for one in ids} if counts and counts.images else None
     truth = build_ground_truth(
         dataset, train_image_counts=images, masks="segm" in iou_types, progress=progress
@@ -168,18 +157,17 @@ def score_file(
             "are in no bin.",
         )
     source = ResultsFile(detections)
-    error_bins = ErrorBins(instances, bins) if errors else None
+    by = TrainBins(instances, bins) if counts else NO_BINS
     measured = {
-        iou_type: measure(truth, source, iou_type, cap=cap, errors=error_bins, progress=progress)
+        iou_type: measure(
+            truth, source, iou_type, cap=cap, errors=by if errors else None, progress=progress
+        )
         for iou_type in iou_types
     }
     notes += truth_notes(truth, cap.per_image)
     for one in measured.values():
         notes += one.notes
-    found = {
-        iou_type: scores(one.result, instances, bins, one.resampled)
-        for iou_type, one in measured.items()
-    }
+    found = {iou_type: scores(one.result, by) for iou_type, one in measured.items()}
     metrics = FileMetrics(
         images=len(truth.image_ids),
         detections=next(iter(measured.values())).given,
@@ -189,7 +177,7 @@ def score_file(
         segm=found.get("segm"),
         bbox=found.get("bbox"),
     )
-    return FileScores(metrics, notes, measured, instances)
+    return FileScores(metrics, notes, measured)
 
 
 def compare_with_lvis_api(

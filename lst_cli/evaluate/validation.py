@@ -12,8 +12,8 @@ from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import iou_metrics
-from lst_cli.evaluate.measure import IOU_TYPES, ErrorBins, Measured, measure
+from lst_cli.ap.scoring import TrainBins, iou_metrics
+from lst_cli.evaluate.measure import IOU_TYPES, Measured, measure
 from lst_cli.evaluate.resumable import Header, inference_settings, make_header
 from lst_cli.inputs import ImagePaths, read_validation
 from lst_cli.phases.bins import Bin, parse_bins
@@ -60,7 +60,7 @@ class Validation:
         split = self.workspace.split
         records = split.classes[: split.seen_classes(self.phase)]
         instances = {record.category_id: record.instances for record in records}
-        error_bins = ErrorBins(instances, self.bins) if errors else None
+        by = TrainBins(instances, self.bins)
         measured = {
             iou_type: measure(
                 self.truth,
@@ -68,16 +68,13 @@ class Validation:
                 iou_type,
                 cap=self.cap,
                 seed=self.settings.seed,
-                errors=error_bins if iou_type == "segm" else None,
+                errors=by if errors and iou_type == "segm" else None,
                 progress=progress,
             )
             for iou_type in IOU_TYPES
         }
         groups = split.groups[: self.phase + 1]
-        segm, bbox = (
-            iou_metrics(one.result, groups, instances, self.bins, one.resampled)
-            for one in measured.values()
-        )
+        segm, bbox = (iou_metrics(one.result, groups, by) for one in measured.values())
         metrics = Metrics(
             phase=self.phase,
             images=len(self.dataset.images),

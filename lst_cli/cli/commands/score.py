@@ -65,12 +65,11 @@ def command(
     RESULTS is a list of detections in LVIS or COCO results format. Neither a workspace nor torch
     is needed, and nothing is written.
     """
-    from lst_cli.ap.detections import FIXED_AP
+    from lst_cli.ap.detections import FIXED_AP, LVIS_CAP
     from lst_cli.ap.results_file import ResultsFile
     from lst_cli.evaluate.errors import errors_table
     from lst_cli.evaluate.measure import (
         IOU_TYPES,
-        LVIS_CAP,
         NAMES,
         compare_with_lvis_api,
         score_file,

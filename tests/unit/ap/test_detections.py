@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lst_cli.ap.detections import (
     FIXED_AP,
+    LVIS_CAP,
     Cap,
     Detections,
     gather_detections,
@@ -42,7 +43,7 @@ def gather(content: dict[str, Any], build: Build, save: Save) -> Callable[..., D
         found: list[dict[str, Any]],
         iou_type: Any = "bbox",
         category_ids: list[int] | None = None,
-        cap: Cap | None = None,
+        cap: Cap = LVIS_CAP,
     ) -> Detections:
         return gather_detections(build(content, category_ids), save(found), iou_type, cap)
 

@@ -23,7 +23,7 @@ from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import HIT, Matches, match_detections
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import per_class_ap
+from lst_cli.ap.scoring import TrainBins, per_class_ap
 from lst_cli.phases.bins import parse_bins
 
 HERE, THERE, FAR = [0.0, 0.0, 20.0, 20.0], [100.0, 0.0, 20.0, 20.0], [0.0, 100.0, 20.0, 20.0]
@@ -264,7 +264,7 @@ def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(
 ) -> None:
     annotated = [(1, 1, HERE), (1, 2, THERE)]
     matches = match(annotated, [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)])
-    found = analyse_errors(matches, {1: 1, 2: 40}, parse_bins("=1,10-99,>=100"))
+    found = analyse_errors(matches, TrainBins({1: 1, 2: 40}, parse_bins("=1,10-99,>=100")))
     few, more, none = found.bins
     assert (few.bin, few.low, few.high, few.classes) == ("=1", 1, 2, 1)
     assert few.counts == counts()

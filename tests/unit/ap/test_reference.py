@@ -136,7 +136,9 @@ def test_the_largest_difference_is_that_of_any_number(
     other = dataclasses.replace(other, recall=recall)
     assert largest_difference(other, ours) == 0.125
     assert largest_difference(ours, dataclasses.replace(other, precision=precision)) == 0.25
-    nothing = ApResult(np.zeros((10, 101, 0, 4)), np.zeros((10, 0, 4)), (), {"AP": -1.0})
+    nothing = ApResult(
+        np.zeros((10, 101, 0, 4)), np.zeros((10, 0, 4)), (), {"AP": -1.0}, np.zeros((0, 0))
+    )
     assert largest_difference(nothing, nothing) == 0
 
 

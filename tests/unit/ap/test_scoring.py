@@ -4,6 +4,7 @@ import json
 import math
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from pydantic import ValidationError
 
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.metrics import FileMetrics, Metrics, forgetting
-from lst_cli.ap.scoring import bin_metrics, iou_metrics, mean_ap, per_class_ap, scores
+from lst_cli.ap.scoring import TrainBins, iou_metrics, mean_ap, per_class_ap, scores
 from lst_cli.phases.bins import parse_bins
 
 NONE = -1.0
 INSTANCES = {40: 1000, 10: 999, 30: 10, 20: 9, 50: 1}
+BINS = TrainBins(INSTANCES)
 GROUPS = [[40, 10], [30], [20, 50]]
 EVERY = range(5)
 
@@ -33,7 +35,8 @@ def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
     mean = mean_ap(precision, range(len(class_ap)))
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"]
     summary = dict.fromkeys(names, -1.0) | {"AP": -1.0 if mean is None else mean, "AR": 0.25}
-    return ApResult(precision, precision[:, 0], tuple(category_ids), summary)
+    no_resample = np.zeros((0, len(class_ap)))
+    return ApResult(precision, precision[:, 0], tuple(category_ids), summary, no_resample)
 
 
 ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50])
@@ -73,7 +76,7 @@ def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
 
 
 def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
-    bins = {each.bin: each for each in bin_metrics(ALL, INSTANCES)}
+    bins = {each.bin: each for each in scores(ALL, BINS).bins}
     assert list(bins) == ["=1", "<5", "<10", "10-99", "100-999", ">=1000"]
     assert [each.classes for each in bins.values()] == [1, 1, 2, 1, 1, 1]
     assert [each.with_ground_truth for each in bins.values()] == [1, 1, 2, 1, 0, 1]
@@ -87,7 +90,7 @@ def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
 
 
 def test_a_bin_without_classes_is_there_with_nothing_in_it() -> None:
-    (empty,) = bin_metrics(ALL, INSTANCES, parse_bins("2-8"), np.zeros((3, 5)))
+    (empty,) = scores(ALL, TrainBins(INSTANCES, parse_bins("2-8"))).bins
     assert (empty.classes, empty.with_ground_truth, empty.AP, empty.interval) == (0, 0, None, None)
 
 
@@ -101,8 +104,8 @@ def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
     ap: Any, known: Any, instances: list[int]
 ) -> None:
     result = result_of(np.where(known, ap, NONE).tolist(), list(range(12)))
-    counts = dict(enumerate(instances))
-    bins = bin_metrics(result, counts, parse_bins("=1,2-9,10-19,>=20"))
+    by = TrainBins(dict(enumerate(instances)), parse_bins("=1,2-9,10-19,>=20"))
+    bins = scores(result, by).bins
     assert sum(each.classes for each in bins) == 12
     assert sum(each.with_ground_truth for each in bins) == known.sum()
     overall = mean_ap(result.precision, range(12))
@@ -114,7 +117,7 @@ def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
 
 
 def test_groups_are_the_classes_each_phase_brought() -> None:
-    groups = iou_metrics(ALL, GROUPS, INSTANCES).groups
+    groups = iou_metrics(ALL, GROUPS, BINS).groups
     assert [each.phase for each in groups] == [0, 1, 2]
     assert [each.classes for each in groups] == [2, 1, 2]
     assert [each.with_ground_truth for each in groups] == [1, 1, 2]
@@ -130,18 +133,18 @@ def test_groups_are_the_classes_each_phase_brought() -> None:
     ],
 )
 def test_old_new_and_all(groups: list[list[int]], old: float | None, new: float | None) -> None:
-    found = iou_metrics(ALL, groups, INSTANCES)
+    found = iou_metrics(ALL, groups, BINS)
     assert (found.old, found.new, found.all) == pytest.approx((old, new, 0.35625))
 
 
 def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug() -> None:
     with pytest.raises(ValueError, match="not over the classes"):
-        iou_metrics(result_of([0.8, 0.5], [40, 10]), GROUPS[:2], INSTANCES)
+        iou_metrics(result_of([0.8, 0.5], [40, 10]), GROUPS[:2], BINS)
 
 
 def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases() -> None:
-    of_phase = iou_metrics(ALL, GROUPS, INSTANCES)
-    of_file = scores(ALL, INSTANCES)
+    of_phase = iou_metrics(ALL, GROUPS, BINS)
+    of_file = scores(ALL, BINS)
     more = {"old", "new", "all", "groups"}
     assert of_file.model_dump() == of_phase.model_dump(exclude=more)
     assert of_file.per_class == pytest.approx({40: 0.76, 30: 0.38, 20: 0.19, 50: 0.095})
@@ -151,11 +154,11 @@ def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases() -> None
 
 def test_without_training_instances_there_are_no_bins() -> None:
     assert scores(ALL).bins == ()
-    assert scores(ALL).AP == scores(ALL, INSTANCES).AP
+    assert scores(ALL).AP == scores(ALL, BINS).AP
 
 
 def test_no_classes_have_no_numbers() -> None:
-    nothing = scores(result_of([], []), {})
+    nothing = scores(result_of([], []), TrainBins({}))
     assert (nothing.AP, nothing.per_class) == (None, {})
     assert [each.classes for each in nothing.bins] == [0] * 6
 
@@ -165,7 +168,7 @@ def test_intervals_are_of_the_same_classes_as_their_ap() -> None:
     resampled = np.array(  # 40 and 30 vary, 20 does not, 50 is often missing
         [[0.75, nan, 0.30, 0.19, nan], [0.77, nan, 0.46, 0.19, 0.1], [0.76, nan, 0.38, 0.19, nan]]
     )
-    found = scores(ALL, INSTANCES, resampled=resampled)
+    found = scores(replace(ALL, resampled=resampled), BINS)
     bins = {each.bin: each.interval for each in found.bins}
     assert bins[">=1000"] == pytest.approx((0.76 - 0.0196, 0.76 + 0.0196))
     assert bins["10-99"] == pytest.approx((0.38 - 0.1568, 0.38 + 0.1568))
@@ -179,15 +182,18 @@ def test_intervals_are_of_the_same_classes_as_their_ap() -> None:
 def test_intervals_end_at_nothing_and_at_everything() -> None:
     resampled = np.array([[0.1, 0.9], [0.5, 0.5], [0.9, 0.1]])
     low, high = (result_of([ap], [1]) for ap in (0.01, 0.99))
-    assert scores(low, resampled=resampled[:, :1]).interval == (0.0, pytest.approx(0.7935))
-    assert scores(high, resampled=resampled[:, 1:]).interval == (pytest.approx(0.1565), 1.0)
+    assert scores(replace(low, resampled=resampled[:, :1])).interval == (0.0, pytest.approx(0.7935))
+    assert scores(replace(high, resampled=resampled[:, 1:])).interval == (
+        pytest.approx(0.1565),
+        1.0,
+    )
 
 
 # --- records -------------------------------------------------------------------------------------
 
 
 def metrics_of(class_ap: list[float], category_ids: list[int], phase: int) -> Metrics:
-    numbers = iou_metrics(result_of(class_ap, category_ids), GROUPS[: phase + 1], INSTANCES)
+    numbers = iou_metrics(result_of(class_ap, category_ids), GROUPS[: phase + 1], BINS)
     return Metrics(
         phase=phase,
         images=7,
@@ -247,7 +253,7 @@ def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refuse
 
 
 def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -> None:
-    numbers = scores(result_of([0.8, 0.5], [40, 10]), INSTANCES)
+    numbers = scores(result_of([0.8, 0.5], [40, 10]), BINS)
     metrics = FileMetrics(
         images=7, detections=0, seconds=0, federated=False, fixed_ap=True, segm=None, bbox=numbers
     )
