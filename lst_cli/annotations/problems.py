@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -15,6 +16,8 @@ SKIP_HINT = "correct or remove these annotations, or leave them out with --skip-
 
 EXAMPLES = 5
 """How many places a problem names."""
+
+_NUMBER = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,6 @@ class Problem:
     hint: str | None = None  # how to fix it, if one thing does
     where: str = ""  # the file or files it was found in
 
-    @classmethod
-    def of(
-        cls,
-        severity: Severity,
-        kind: str,
-        message: str,
-        records: Collection[Any],
-        name: Callable[[Any], str],
-        hint: str | None = None,
-    ) -> Problem:
-        """A problem of some records; `name` says which one a record is."""
-        return cls(severity, kind, message, len(records), examples(map(name, records)), hint)
-
     @property
     def sentence(self) -> str:
         """The message with its place and an example."""
@@ -60,6 +50,34 @@ class Problem:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return asdict(self) | {"examples": list(self.examples)}
+
+
+def problems_of(
+    records: Collection[Any],
+    name: Callable[[Any], str],
+    severity: Severity,
+    kind: str,
+    text: str,
+    hint: str | None = None,
+) -> list[Problem]:
+    """One problem of some records, or none if there are none.
+
+    Args:
+        records: Whatever they are told by.
+        name: Says which one a record is.
+        severity: See `Problem`.
+        kind: See `Problem`.
+        text: The message behind the number of records; of "[is|are]" it takes what fits that.
+        hint: See `Problem`.
+
+    Example:
+        >>> problems_of([3], str, "error", "thin", "box[|es] [is|are] thin")[0].message
+        '1 box is thin'
+    """
+    count = len(records)
+    message = f"{count:,} {_NUMBER.sub(lambda found: found[1 if count == 1 else 2], text)}"
+    problem = Problem(severity, kind, message, count, examples(map(name, records)), hint)
+    return [problem] if count else []
 
 
 def examples(places: Iterable[str]) -> tuple[str, ...]:
@@ -80,10 +98,7 @@ def count_of(count: int, one: str, many: str) -> str:
 def incomplete(what: str, reasons: Sequence[str], hint: str | None) -> LstError:
     """The error of a command that has done everything else: a script must notice.
 
-    Args:
-        what: What is missing in its output, and how much of it.
-        reasons: Why, one for each.
-        hint: What to do.
+    It says what is missing in the output, and how much of it, and then why.
     """
     more = ", …" if len(reasons) > EXAMPLES else ""
     return LstError(f"{what}: {'; '.join(examples(reasons))}{more}", hint)

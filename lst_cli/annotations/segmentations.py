@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -22,21 +22,7 @@ Segmentation = list[list[float]] | dict[str, Any]
 Rle = dict[str, Any]
 """A mask as pycocotools takes it: `size` (height, width) and compressed `counts`."""
 
-SegmentationFault = Literal[
-    "no-segmentation",
-    "unreadable-segmentation",
-    "huge-image",
-    "no-polygon",
-    "short-polygon",
-    "far-polygon",
-    "rle-size",
-    "rle-counts",
-    "empty-mask",
-    "no-pixel",
-    "some-short-polygons",
-]
-
-FAULTS: dict[SegmentationFault, str] = {
+FAULTS: dict[str, str] = {
     "no-segmentation": "no segmentation",
     "unreadable-segmentation": "a segmentation that is neither polygons nor an RLE",
     "huge-image": "a mask in an image too large to draw masks in",
@@ -51,7 +37,7 @@ FAULTS: dict[SegmentationFault, str] = {
 }
 """What can be wrong with a segmentation: what an annotation has."""
 
-USABLE: frozenset[SegmentationFault | None] = frozenset((None, "no-pixel", "some-short-polygons"))
+USABLE: frozenset[str | None] = frozenset((None, "no-pixel", "some-short-polygons"))
 """The faults that leave a mask to train on and to score."""
 
 MOST_PIXELS = 2**29
@@ -119,9 +105,7 @@ def usable_part(segmentation: Segmentation) -> Segmentation:
     return usable_polygons(segmentation) if isinstance(segmentation, list) else segmentation
 
 
-def examine(
-    raw: bytes, height: int, width: int
-) -> tuple[Segmentation | None, SegmentationFault | None, Extent]:
+def examine(raw: bytes, height: int, width: int) -> tuple[Segmentation | None, str | None, Extent]:
     """Decode the segmentation of one annotation and say what is wrong with it, if anything.
 
     The text is empty if the annotation has none; the fault and the extent are those of `measure`.
@@ -167,9 +151,7 @@ def area_of(segmentation: Segmentation, height: int, width: int) -> float:
     return float(mask.area(draw_mask(segmentation, height, width)))
 
 
-def measure(
-    segmentation: Segmentation, height: int, width: int
-) -> tuple[SegmentationFault | None, Extent]:
+def measure(segmentation: Segmentation, height: int, width: int) -> tuple[str | None, Extent]:
     """Say what is wrong with a segmentation, if anything, and what it reaches.
 
     The extent is not known of what is no mask. An RLE must be of the image's size and its runs
@@ -242,7 +224,7 @@ def decode_counts(counts: str) -> npt.NDArray[np.int64]:
 
 def _measure_runs(
     segmentation: dict[str, Any], height: int, width: int
-) -> tuple[SegmentationFault | None, Extent]:
+) -> tuple[str | None, Extent]:
     if list(segmentation["size"]) != [height, width]:
         return "rle-size", UNKNOWN
     counts = segmentation["counts"]

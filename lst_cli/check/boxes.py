@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import Problem, Severity, count_of
+from lst_cli.annotations.problems import Problem, Severity, count_of, examples, problems_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading
 
@@ -117,21 +117,16 @@ def check_boxes_of_masks(
         what = ": " + "; ".join(f"{many:,} look like {look}" for look, many in looks.most_common())
     elif count >= _FEWEST:
         what = ": in no way that is recognised"
-    says = (
-        "differs from the extent of its mask"
-        if count == 1
-        else ("differ from the extent of their masks")
+    boxes_in_all = count_of(len(known), "box", "boxes")
+    says = "differ[s|] from the extent of [its mask|their masks]"
+    return problems_of(
+        wrong,
+        name,
+        "error" if useless else "warning",
+        "box-not-of-mask",
+        f"of {boxes_in_all} {says}{what}",
+        "compute each box from its mask: left, top, width and height in pixels",
     )
-    return [
-        Problem.of(
-            "error" if useless else "warning",
-            "box-not-of-mask",
-            f"{count:,} of {count_of(len(known), 'box', 'boxes')} {says}{what}",
-            wrong,
-            name,
-            "compute each box from its mask: left, top, width and height in pixels",
-        )
-    ]
 
 
 def check_box_layout(
@@ -180,9 +175,9 @@ def check_box_layout(
         else:
             return []
     chosen = rows[wrong].tolist()
-    message = f"{len(chosen):,} of {len(rows):,} {what} {says}"
     severity: Severity = "error" if error else "warning"
-    return [Problem.of(severity, "box-layout", message, chosen, name_row, hint)]
+    text = f"of {len(rows):,} {what} {says}"
+    return problems_of(chosen, name_row, severity, "box-layout", text, hint)
 
 
 def _check_one_pixel(pairs: _Pairs, rows: IntArray, name: NameRow) -> list[Problem]:
@@ -195,13 +190,13 @@ def _check_one_pixel(pairs: _Pairs, rows: IntArray, name: NameRow) -> list[Probl
         return []
     where, fix = ("right and down", "subtract 1 from") if step > 0 else ("left and up", "add 1 to")
     return [
-        Problem.of(
+        Problem(
             "warning",
             "box-one-pixel-off",
             f"the boxes lie one pixel {where} of their masks: pixels were counted from 1 in one "
             "of the two and from 0 in the other",
-            rows.tolist(),
-            name,
+            len(rows),
+            examples(map(name, rows)),
             f"{fix} left and top of every box",
         )
     ]

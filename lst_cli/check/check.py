@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lst_cli.annotations.problems import Problem
+import numpy as np
+
+from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.boxes import WRONG_BOXES
-from lst_cli.check.fields import check_dataset, usable_instances
+from lst_cli.check.fields import check_dataset, class_name, usable_instances
 from lst_cli.check.image_overlap import check_listed_twice, check_shared_images
 from lst_cli.check.images import check_images
 from lst_cli.check.masks import Masks, check_masks, examine_masks, leave_out_unusable
-from lst_cli.check.same_classes import check_pair
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE, ImageFinder
 from lst_cli.progress import Progress, silent
@@ -162,6 +163,81 @@ def check_annotations(
     return sorted(found, key=lambda one: one.severity != "error" or one.kind not in WRONG_BOXES)
 
 
+def check_pair(train: Dataset, val: Dataset) -> list[Problem]:
+    """Check that two files can be split together: their releases, their classes, what is learned.
+
+    LVIS v0.5 and v1 number other classes with the same ids, so that a model of
+    one evaluated on the other gives wrong numbers without any complaint.
+    """
+    return [*_check_same_classes(train, val), *_check_learned(train, val)]
+
+
+def _check_same_classes(train: Dataset, val: Dataset) -> Iterator[Problem]:
+    if train.layout != val.layout:
+        yield Problem(
+            "error",
+            "layouts-differ",
+            f"the training file has the layout {train.layout}, the validation file {val.layout}",
+            hint="give the images of both files the same fields: file_name in both or in "
+            "neither, and so with neg_category_ids; take LVIS files from one release",
+        )
+    ours, theirs = (
+        dict(zip(file.categories.ids.tolist(), file.categories.names, strict=True))
+        for file in (train, val)
+    )
+    alone = ours.keys() ^ theirs.keys()
+    renamed = {one for one in ours.keys() & theirs.keys() if ours[one] != theirs[one]}
+    text = []
+    if renamed:
+        have = count_of(len(renamed), "category_id has", "category_ids have")
+        text.append(f"{have} another name in the validation file than in the training file")
+    if alone:
+        are = count_of(len(alone), "category_id is", "category_ids are")
+        text.append(f"{are} in only one of the two files")
+    if text:
+        yield Problem(
+            "error",
+            "classes-differ",
+            "; ".join(text),
+            len(renamed | alone),
+            examples(
+                f"category {number}: {_quoted(ours.get(number))} in training, "
+                f"{_quoted(theirs.get(number))} in validation"
+                for number in sorted(renamed | alone)
+            ),
+            'give both files the same list "categories"; take LVIS files from one release',
+        )
+
+
+def _check_learned(train: Dataset, val: Dataset) -> Iterator[Problem]:
+    """Check that there are two classes to learn, and find objects of classes without any."""
+    used = np.unique(train.instances.category_index[usable_instances(train)])
+    if len(used) == 1:
+        yield Problem(
+            "error",
+            "one-class",
+            f"only one class has usable training instances, {train.categories.names[used[0]]}; "
+            "a split needs two or more, with --joint too",
+            hint="annotate objects of more classes, or give another training file",
+        )
+    rows = val.instances.category_index[val.instances.scored]
+    unknown = rows[~np.isin(val.categories.ids[rows], train.categories.ids[used])]
+    if len(unknown) and len(used):
+        classes = np.unique(unknown)
+        none = len(unknown) == len(rows)
+        objects = count_of(len(unknown), "validation object", "validation objects")
+        yield Problem(
+            "error" if none else "info",
+            "class-not-learned",
+            f"{'all ' if none else ''}{objects} of "
+            f"{count_of(len(classes), 'class', 'classes')} without a training instance are in no "
+            f"phase and not evaluated{', so that there is no AP' if none else ''}",
+            len(unknown),
+            examples(class_name(val, row) for row in classes),
+            "give a validation file with objects of the classes in training" if none else None,
+        )
+
+
 def _names_a_file(dataset: Dataset, finder: ImageFinder) -> bool:
     images = dataset.images
     return any(map(finder.is_listed, images.file_names, images.coco_urls))
@@ -187,3 +263,8 @@ def _summary(dataset: Dataset | None) -> dict[str, Any] | None:
         "instances": len(dataset.instances),
         "usable_instances": int(usable_instances(dataset).sum()),
     }
+
+
+def _quoted(name: str | None) -> str:
+    """A class name in a sentence."""
+    return "nothing" if name is None else f'"{name}"'

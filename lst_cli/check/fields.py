@@ -8,14 +8,14 @@ annotations training may see.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of
+from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of, problems_of
 from lst_cli.annotations.read import Dataset, huge_images
 from lst_cli.annotations.segmentations import FAULTS
 from lst_cli.check.image_overlap import check_listed_twice
@@ -30,7 +30,7 @@ BoxFaults = Mapping[str, tuple[Severity, list[int]]]
 
 _THINNEST = 1e-3  # pixels; a side as thin as this is no side
 _OUTSIDE = 1.0  # pixels by which rounding may push a box over the border
-_WORDS: dict[Any, str] = {
+FAULT_WORDS: dict[str, str] = {
     **FAULTS,
     "no-box": "neither a box nor a mask to take it from",
     "box-no-area": "a box of no area",
@@ -38,6 +38,7 @@ _WORDS: dict[Any, str] = {
     "box-over-border": "a box that reaches out of the image",
     "area-zero": "a box but an area of 0, which evaluation leaves out",
 }
+"""What an annotation of a kind of fault has, to follow "with"."""
 
 
 def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -54,13 +55,10 @@ def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
 
 
 def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
-    """Check what can be checked without segmentations and images.
+    """Check what can be checked without segmentations and images; errors come first.
 
     Classes without instances are worth a warning in a training file; in a validation file they
     are normal.
-
-    Returns:
-        The problems, errors first.
     """
     faults = box_faults(dataset)
     found = [
@@ -82,50 +80,42 @@ def _check_records(dataset: Dataset) -> Iterator[Problem]:
     for kind, length in zip(("images", "annotations", "categories"), lengths, strict=True):
         if not length:
             yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
-    huge = huge_images(dataset, MAX_PIXELS + 1)
-    if len(huge):
-        yield Problem.of(
-            "error",
-            "huge-image",
-            f"{count_of(len(huge), 'image is', 'images are')} said to have more than "
-            f"{MAX_PIXELS / 1e6:,.0f} million pixels, the most that are read",
-            huge,
-            lambda row: (
-                f"image {images.ids[row]}: {images.widths[row]} wide and {images.heights[row]} high"
-            ),
-            "state the size of every image in pixels; cut larger ones into tiles",
-        )
+    yield from problems_of(
+        huge_images(dataset, MAX_PIXELS + 1),
+        lambda row: (
+            f"{_image(dataset, row)}: {images.widths[row]} wide and {images.heights[row]} high"
+        ),
+        "error",
+        "huge-image",
+        f"image[ is|s are] said to have more than {MAX_PIXELS / 1e6:,.0f} million pixels, the most "
+        "that are read",
+        "state the size of every image in pixels; cut larger ones into tiles",
+    )
     ids_of: dict[str, list[int]] = defaultdict(list)
     for number, name in zip(categories.ids.tolist(), categories.names, strict=True):
         ids_of[name].append(number)
-    twice = [name for name, ids in ids_of.items() if len(ids) > 1]
-    if twice:
-        yield Problem.of(
-            "warning",
-            "duplicate-class-name",
-            f"{count_of(len(twice), 'class name is', 'class names are')} used more than once",
-            twice,
-            lambda name: f'"{name}": categories {", ".join(map(str, ids_of[name]))}',
-        )
+    yield from problems_of(
+        [name for name, ids in ids_of.items() if len(ids) > 1],
+        lambda name: f'"{name}": categories {", ".join(map(str, ids_of[name]))}',
+        "warning",
+        "duplicate-class-name",
+        "class name[ is|s are] used more than once",
+    )
     names = zip(images.file_names, images.coco_urls, strict=True)
-    nameless = [row for row, both in enumerate(names) if not any(both)]
-    if nameless:
-        yield Problem.of(
-            "error",
-            "nameless-image",
-            f"{count_of(len(nameless), 'image has', 'images have')} neither file_name nor coco_url",
-            nameless,
-            lambda row: f"image {images.ids[row]}",
-        )
-    odd = [row for row, letter in enumerate(categories.frequencies) if not letter]
-    if dataset.federated and odd:
-        yield Problem.of(
+    yield from problems_of(
+        [row for row, both in enumerate(names) if not any(both)],
+        lambda row: _image(dataset, row),
+        "error",
+        "nameless-image",
+        "image[ has|s have] neither file_name nor coco_url",
+    )
+    if dataset.federated:
+        yield from problems_of(
+            [row for row, letter in enumerate(categories.frequencies) if not letter],
+            lambda row: class_name(dataset, row),
             "warning",
             "no-frequency",
-            f"{count_of(len(odd), 'class has', 'classes have')} no frequency r, c or f and "
-            f"{'is' if len(odd) == 1 else 'are'} in none of APr, APc and APf",
-            odd,
-            lambda row: _class_name(dataset, row),
+            "class[ has|es have] no frequency r, c or f and [is|are] in none of APr, APc and APf",
         )
 
 
@@ -159,38 +149,26 @@ def box_faults(dataset: Dataset) -> BoxFaults:
 def _check_annotations(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
     def name(row: int) -> str:
         instances = dataset.instances
-        image, box = dataset.images.ids[instances.image_index[row]], instances.boxes[row]
+        box = instances.boxes[row]
         shown = f": {box.tolist()}" if np.isfinite(box).all() else ""
-        return f"annotation {instances.ids[row]} of image {image}{shown}"
-
-    def problem(severity: Severity, kind: str, what: str, rows: Sequence[int]) -> Problem:
-        message = f"{count_of(len(rows), 'annotation', 'annotations')} with {what}"
-        hint = SKIP_HINT if severity == "error" else None
-        return Problem.of(severity, kind, message, rows, name, hint)
+        image = _image(dataset, instances.image_index[row])
+        return f"annotation {instances.ids[row]} of {image}{shown}"
 
     for kind, (severity, rows) in faults.items():
-        yield problem(severity, kind, words_for(kind), rows)
+        hint = SKIP_HINT if severity == "error" else None
+        text = f"annotation[|s] with {FAULT_WORDS[kind]}"
+        yield from problems_of(rows, name, severity, kind, text, hint)
     crowd = dataset.instances.crowd.copy()
     for kind, skipped in dataset.skipped.items():
         crowd[list(skipped)] = False
-        yield problem("warning", kind, f"{words_for(kind)}, left out", skipped)
-    if crowd.any():
-        what = f"iscrowd, {'left out of training' if training else 'not scored'}"
-        yield problem("info", "crowd", what, np.flatnonzero(crowd).tolist())
+        text = f"annotation[|s] with {FAULT_WORDS[kind]}, left out"
+        yield from problems_of(skipped, name, "warning", kind, text)
+    text = f"annotation[|s] with iscrowd, {'left out of training' if training else 'not scored'}"
+    yield from problems_of(np.flatnonzero(crowd), name, "info", "crowd", text)
     for (what, source), count in dataset.computed.items():
         have = count_of(count, "annotation has", "annotations have")
         message = f"{have} no {what}, which is computed from the {source}"
         yield Problem("info", f"{what}-from-{source}", message, count)
-
-
-def words_for(kind: str) -> str:
-    """What an annotation of a kind of fault has, to follow "with".
-
-    Example:
-        >>> words_for("box-no-area"), words_for("no-segmentation")
-        ('a box of no area', 'no segmentation')
-    """
-    return _WORDS[kind]
 
 
 def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
@@ -238,57 +216,48 @@ def _check_federated(dataset: Dataset) -> Iterator[Problem]:
             "no image has neg_category_ids: every image is taken to be labelled exhaustively",
         )
         return
-    if dataset.unlisted:
-        yield Problem.of(
-            "warning",
-            "no-federated-lists",
-            f"{count_of(len(dataset.unlisted), 'image has', 'images have')} no neg_category_ids or "
-            "not_exhaustive_category_ids, which others have: the lists count as empty",
-            dataset.unlisted,
-            lambda number: f"image {number}",
-        )
+    yield from problems_of(
+        dataset.unlisted,
+        lambda number: f"image {number}",
+        "warning",
+        "no-federated-lists",
+        "image[ has|s have] no neg_category_ids or not_exhaustive_category_ids, which others have: "
+        "the lists count as empty",
+    )
     image_rows = np.repeat(np.arange(len(images)), list(map(len, images.neg_category_ids)))
     numbers = list(chain.from_iterable(images.neg_category_ids))
     row_of = {number: row for row, number in enumerate(categories.ids.tolist())}
     class_rows = np.array([row_of.get(number, -1) for number in numbers], dtype=np.int64)
-    unknown = np.flatnonzero(class_rows < 0)
-    if len(unknown):
-        yield Problem.of(
-            "warning",
-            "unknown-negative",
-            f"{count_of(len(unknown), 'entry', 'entries')} of neg_category_ids "
-            f"{'names' if len(unknown) == 1 else 'name'} no class of the file",
-            unknown,
-            lambda at: f"image {images.ids[image_rows[at]]}: category {numbers[at]}",
-        )
+    yield from problems_of(
+        np.flatnonzero(class_rows < 0),
+        lambda at: f"{_image(dataset, image_rows[at])}: category {numbers[at]}",
+        "warning",
+        "unknown-negative",
+        "entr[y|ies] of neg_category_ids name[s|] no class of the file",
+    )
     width = max(len(categories), 1)
     both = np.intersect1d(
         instances.image_index.astype(np.int64) * width + instances.category_index,
         (image_rows * width + class_rows)[class_rows >= 0],
     )
-    if len(both):
-        yield Problem.of(
-            "warning",
-            "negative-annotated",
-            f"{count_of(len(both), 'class is', 'classes are')} said to be absent from an image "
-            "that has annotations of it",
-            both,
-            lambda pair: f"image {images.ids[pair // width]}: {_class_name(dataset, pair % width)}",
-        )
+    yield from problems_of(
+        both,
+        lambda pair: f"{_image(dataset, pair // width)}: {class_name(dataset, pair % width)}",
+        "warning",
+        "negative-annotated",
+        "class[ is|es are] said to be absent from an image that has annotations of it",
+    )
 
 
-def _check_unused_classes(dataset: Dataset) -> Iterator[Problem]:
+def _check_unused_classes(dataset: Dataset) -> list[Problem]:
     used = dataset.instances.category_index[usable_instances(dataset)]
-    unused = np.setdiff1d(np.arange(len(dataset.categories)), used)
-    if len(unused):
-        yield Problem.of(
-            "warning",
-            "class-without-instances",
-            f"{count_of(len(unused), 'class has', 'classes have')} no training instance and "
-            f"{'stays' if len(unused) == 1 else 'stay'} out of the phases",
-            unused,
-            lambda row: _class_name(dataset, row),
-        )
+    return problems_of(
+        np.setdiff1d(np.arange(len(dataset.categories)), used),
+        lambda row: class_name(dataset, row),
+        "warning",
+        "class-without-instances",
+        "class[ has|es have] no training instance and stay[s|] out of the phases",
+    )
 
 
 def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -310,5 +279,10 @@ def _image_sizes(dataset: Dataset) -> npt.NDArray[np.int32]:
     return np.stack((images.widths, images.heights), axis=1)[dataset.instances.image_index]
 
 
-def _class_name(dataset: Dataset, row: int) -> str:
+def _image(dataset: Dataset, row: int) -> str:
+    return f"image {dataset.images.ids[row]}"
+
+
+def class_name(dataset: Dataset, row: int) -> str:
+    """Say which class a row is."""
     return f"category {dataset.categories.ids[row]} ({dataset.categories.names[row]})"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from lst_cli.annotations.problems import Problem, count_of
+from lst_cli.annotations.problems import Problem, count_of, problems_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular, read_regular
@@ -25,8 +25,6 @@ from lst_cli.images.names import ImageName
 _COCO = re.compile(r"(?:COCO_\w+_|.*cocodataset\.org/.*)(\d{12})\.\w+")
 _QUERY = re.compile("[?#]")
 _TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
-_HINT = "remove them from one of the files; lst hold-out cuts a part that shares no image"
-_KEEP_ONE = "give the annotations of both the id of the first, and remove the second"
 
 _Names = tuple[str, str]  # file_name and coco_url
 _Key = tuple[str, str]  # "coco", "address", "page" or "name", and what it is
@@ -76,26 +74,20 @@ def check_shared_images(
             if file.part > first.part
         }
     shared = equal | by_name
-    if not shared:
-        return []
     ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
     how = ", ".join(f"{count:,} {way}" for way, count in ways.items() if count)
     images = count_of(len(val.images), "validation image", "validation images")
-    return [
-        Problem.of(
-            "warning",
-            "shared-images",
-            f"{len(shared):,} of {images} ({len(shared) / len(val.images):.1%}) "
-            f"{'is a training image' if len(shared) == 1 else 'are training images'} too ({how}): "
-            "AP on them is too high",
-            sorted(shared),
-            lambda row: (
-                f"{_name(val.images, row)} is {_name(train.images, shared[row])} of "
-                f"{train.path.name}"
-            ),
-            _HINT,
-        )
-    ]
+    return problems_of(
+        sorted(shared),
+        lambda row: (
+            f"{_name(val.images, row)} is {_name(train.images, shared[row])} of {train.path.name}"
+        ),
+        "warning",
+        "shared-images",
+        f"of {images} ({len(shared) / max(len(val.images), 1):.1%}) [is a training image|are "
+        f"training images] too ({how}): AP on them is too high",
+        "remove them from one of the files; lst hold-out cuts a part that shares no image",
+    )
 
 
 def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> list[Problem]:
@@ -114,19 +106,15 @@ def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> l
             for file in others
             if file.row not in twice
         }
-    if not twice:
-        return []
-    return [
-        Problem.of(
-            "warning",
-            "image-listed-twice",
-            f"{count_of(len(twice), 'image is', 'images are')} listed again {how}: the "
-            "objects of one entry are missing in the other and count as background there",
-            sorted(twice),
-            lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
-            _KEEP_ONE,
-        )
-    ]
+    return problems_of(
+        sorted(twice),
+        lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
+        "warning",
+        "image-listed-twice",
+        f"image[ is|s are] listed again {how}: the objects of one entry are missing in the other "
+        "and count as background there",
+        "give the annotations of both the id of the first, and remove the second",
+    )
 
 
 def images_listed_twice(images: Images) -> dict[int, int]:

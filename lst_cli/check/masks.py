@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import SKIP_HINT, Problem, count_of
+from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of, problems_of
 from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
-from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, SegmentationFault, examine
+from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, examine
 from lst_cli.check.boxes import check_boxes
-from lst_cli.check.fields import box_faults, words_for
+from lst_cli.check.fields import FAULT_WORDS, box_faults
 from lst_cli.check.objects import check_objects
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent
@@ -25,7 +25,7 @@ class Masks:
     """What one pass over the segmentations of a file tells; it passes over crowds."""
 
     # Rows of the instances by kind of fault, those that leave a mask to train on included.
-    faults: Mapping[SegmentationFault, list[int]]
+    faults: Mapping[str, list[int]]
     # What each mask reaches, see `segmentations.measure`, shape (M, 4); NaN if not known.
     extents: npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def examine_masks(dataset: Dataset, *, progress: Progress = silent) -> Masks:
     heights = images.heights[instances.image_index].tolist()
     widths = images.widths[instances.image_index].tolist()
     crowd = instances.crowd.tolist()
-    faults: dict[SegmentationFault, list[int]] = {}
+    faults: dict[str, list[int]] = {}
     extents = array("d")
     rows = 0
     for first, records in iter_segmentations(dataset.path, progress=progress):
@@ -98,7 +98,7 @@ def tell_skipped(skipped: Mapping[str, int]) -> str:
         >>> tell_skipped({"no-segmentation": 3, "box-no-area": 1})
         '4 annotations left out: 3 with no segmentation, 1 with a box of no area'
     """
-    kinds = ", ".join(f"{count:,} with {words_for(kind)}" for kind, count in skipped.items())
+    kinds = ", ".join(f"{count:,} with {FAULT_WORDS[kind]}" for kind, count in skipped.items())
     return f"{count_of(sum(skipped.values()), 'annotation', 'annotations')} left out: {kinds}"
 
 
@@ -117,18 +117,12 @@ def check_masks(dataset: Dataset, masks: Masks, *, training: bool = True) -> lis
     def name(row: int) -> str:
         return f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
 
-    found = [
-        Problem.of(
-            "warning" if kind in USABLE else "error",
-            kind,
-            f"{count_of(len(rows), 'annotation', 'annotations')} with {what}",
-            rows,
-            name,
-            None if kind in USABLE else SKIP_HINT,
-        )
-        for kind, what in FAULTS.items()
-        if (rows := faults.get(kind)) and (training or kind != "no-pixel")
-    ]
+    found: list[Problem] = []
+    for kind, what in FAULTS.items():
+        if training or kind != "no-pixel":
+            severity: Severity = "warning" if kind in USABLE else "error"
+            text, hint = f"annotation[|s] with {what}", None if kind in USABLE else SKIP_HINT
+            found += problems_of(faults.get(kind, ()), name, severity, kind, text, hint)
     if len(faults.get("no-segmentation", ())) == (~instances.crowd).sum() > 0:
         message = "the file has boxes only; masks are needed, as polygons or RLE"
         found = [replace(found[0], message=message, hint="give a file with a mask of each object")]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import Problem, count_of
+from lst_cli.annotations.problems import Problem, count_of, examples, problems_of
 from lst_cli.annotations.read import Dataset
 
 FloatArray = npt.NDArray[np.float64]
@@ -139,27 +139,34 @@ def check_objects(
         again = "" if first is None else f" is annotation {instances.ids[rows[first]]}"
         return f"{number}{again}: {boxes[row].tolist()}"
 
-    found = []
-    if training and twice:
-        repeat = count_of(len(twice), "annotation repeats", "annotations repeat")
-        message = (
-            f"{repeat} another of the same image, class and box, and "
-            f"{'counts' if len(twice) == 1 else 'count'} again in training"
+    found: list[Problem] = []
+    if training:
+        found += problems_of(
+            twice,
+            name,
+            "warning",
+            "annotated-twice",
+            "annotation[ repeats|s repeat] another of the same image, class and box, and "
+            "count[s|] again in training",
+            "remove the second of each",
         )
-        hint = "remove the second of each"
-        found.append(Problem.of("warning", "annotated-twice", message, twice, name, hint))
-    if not training:
+    else:
         sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
         lost = find_unmatchable(pairs, boxes, sizes, np.isin(rows, list(no_pixel)))
-        if lost:
-            message = tell_unmatchable(lost, len(rows))
-            places = np.concatenate(list(lost.values())).tolist()
-            remedy = "remove the second of each that is annotated twice" if twice else None
-            found.append(Problem.of("warning", "unmatchable", message, places, name, remedy))
-    if classes:
-        have = count_of(len(classes), "annotation has", "annotations have")
-        message = f"{have} the box of another of the same image, but another class"
-        found.append(Problem.of("info", "two-classes", message, classes, name))
+        places = [row for kind in lost.values() for row in kind.tolist()]
+        if places:
+            message, hint = tell_unmatchable(lost, len(rows)), None
+            if twice:
+                hint = "remove the second of each that is annotated twice"
+            some = examples(map(name, places))
+            found.append(Problem("warning", "unmatchable", message, len(places), some, hint))
+    found += problems_of(
+        classes,
+        name,
+        "info",
+        "two-classes",
+        "annotation[ has|s have] the box of another of the same image, but another class",
+    )
     surplus, message = count_surplus(image, MOST_DETECTIONS)
     if surplus and not training:
         found.append(Problem("info", "many-objects", message, surplus))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Categories, Dataset, Images, Instances
+from lst_cli.check.check import check_pair
 from lst_cli.check.fields import check_dataset, usable_instances
-from lst_cli.check.same_classes import check_same_classes
 
 Read = Callable[..., Dataset]
 
@@ -256,7 +256,7 @@ def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
 def test_the_same_classes_are_no_problem(read: Read, two_classes: Any) -> None:
     train = read(two_classes)
     two_classes["categories"].reverse()
-    assert check_same_classes(train, read(two_classes, "val.json")) == []
+    assert check_pair(train, read(two_classes, "val.json")) == []
 
 
 def test_a_pair_of_coco_files_is_fine(read: Read, two_classes: Any) -> None:
@@ -265,13 +265,13 @@ def test_a_pair_of_coco_files_is_fine(read: Read, two_classes: Any) -> None:
         del image["not_exhaustive_category_ids"]
     train = read(two_classes)
     assert train.layout == "coco"
-    assert check_same_classes(train, train) == []
+    assert check_pair(train, train) == []
 
 
 @pytest.mark.parametrize("other", ["lvis-v0.5", "coco"])
 def test_mixed_layouts_are_an_error(read: Read, two_classes: Any, other: Any) -> None:
     train = read(two_classes)
-    (problem,) = check_same_classes(train, replace(train, layout=other))
+    (problem,) = check_pair(train, replace(train, layout=other))
     assert (problem.severity, problem.kind) == ("error", "layouts-differ")
     assert problem.message == (
         f"the training file has the layout lvis-v1, the validation file {other}"
@@ -284,7 +284,7 @@ def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: A
     two_classes["categories"][0]["name"] = "cow"
     two_classes["categories"].append({"id": 9, "name": "eel"})
     val = read(two_classes, "val.json")
-    (problem,) = check_same_classes(train, val)
+    (problem,) = check_pair(train, val)
     assert (problem.severity, problem.kind, problem.count) == ("error", "classes-differ", 2)
     assert problem.examples == (
         'category 5: "cat" in training, "cow" in validation',
@@ -295,10 +295,10 @@ def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: A
         "1 category_id is in only one of the two files"
     )
     assert str(problem.hint).startswith('give both files the same list "categories"; ')
-    (reverse,) = check_same_classes(val, train)
+    (reverse,) = check_pair(val, train)
     assert reverse.count == 2
     two_classes["categories"][0]["name"] = "cat"
-    (alone,) = check_same_classes(train, read(two_classes, "val.json"))
+    (alone,) = check_pair(train, read(two_classes, "val.json"))
     assert alone.message == "1 category_id is in only one of the two files"
 
 
