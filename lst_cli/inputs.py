@@ -17,7 +17,7 @@ from lst_cli.check.fields import usable_instances
 from lst_cli.check.images import find_missing
 from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 from lst_cli.phases.classes import NO_LABEL, labels_of
 from lst_cli.phases.replay import Occurrences
 from lst_cli.workspace.manifest import InputFile, Split

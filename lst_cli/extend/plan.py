@@ -16,7 +16,7 @@ from lst_cli.check.image_overlap import check_shared_images
 from lst_cli.check.images import check_images
 from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import assign_category_ids
 from lst_cli.progress import Progress

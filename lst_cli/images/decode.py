@@ -1,4 +1,4 @@
-"""Image files: found, looked at and decoded to what the model takes.
+"""Image files, looked at and decoded to what the model takes.
 
 Decoding uses Pillow alone, so that every image comes out the same on every
 machine, whatever its file format says about colour.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
-from lst_cli.images.finder import ImageFinder
 from lst_cli.images.kinds import HEAD, describe, describe_tiff, formats
-
-__all__ = [
-    "MAX_PIXELS",
-    "ImageFinder",
-    "ImageSizeError",
-    "check_image_size",
-    "load_image",
-    "read_image",
-    "upright_size",
-]
 
 MAX_PIXELS = 200_000_000
 """The largest image that is read. Decoding takes four bytes a pixel, in each worker."""
@@ -66,19 +55,14 @@ def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image into RGB, upright as its annotations see it.
 
     Annotators mostly saw what a viewer shows, which is the image turned as its
-    EXIF orientation says; some tools show the pixels as stored. The stated size
-    tells which: if the turned image has it, the image is turned (also by 180
+    EXIF orientation says; some tools show the pixels as stored. The stated size, height and
+    width in pixels, tells which: if the turned image has it, the image is turned (also by 180
     degrees or mirrored, where both sizes agree and the viewer's way is the
-    likelier); if only the stored image has it, it stays as stored.
+    likelier); if only the stored image has it, it stays as stored. Without a size it is turned.
 
     Grey, palette, CMYK and YCbCr images are converted. Transparency is dropped,
     not blended: the colours below it count. Of 16 bits the upper 8 are kept.
     Of several frames the first is read.
-
-    Args:
-        path: The file.
-        size: Height and width in pixels as the annotation file states them; as a
-            viewer shows it, if None.
 
     Raises:
         ImageSizeError: If the image has another size than stated.
@@ -97,19 +81,10 @@ def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
 
 
 def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDArray[np.uint8]:
-    """Decode an image as `load_image` does, into an array.
-
-    Args:
-        path: The file.
-        expected_height: Height in pixels as the annotation file states it.
-        expected_width: Width in pixels as the annotation file states it.
+    """Decode an image of a stated size as `load_image` does, and with its errors.
 
     Returns:
         Pixels, uint8, shape (height, width, 3), red first, writable.
-
-    Raises:
-        ImageSizeError: If the image has another size than stated.
-        LstError: As `load_image`.
     """
     return np.array(load_image(path, (expected_height, expected_width)))
 
@@ -130,8 +105,6 @@ def check_image_size(path: Path, expected_height: int, expected_width: int) -> N
 def upright_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as a viewer shows it, from its header.
 
-    `read_image` turns an image upright when these are stated.
-
     Raises:
         LstError: If the header cannot be read.
     """
@@ -142,7 +115,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open an image; everything that a decoder raises below this line is told in one sentence."""
+    """Open an image; whatever a decoder raises below this line becomes one sentence."""
     try:
         with open_regular(path) as file:
             head = file.read(16)
@@ -151,33 +124,28 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
                 tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
                 if tags is not None and (found := describe_tiff(head, tags)):
                     raise LstError(f"cannot decode the image {path}: {found[0]}", found[1])
-                _require_bounded(path, *image.size)
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise LstError(
+                        f"image {path} is {width} wide and {height} high, "
+                        f"{width * height / 1e6:,.0f} million pixels; images of up to "
+                        f"{MAX_PIXELS / 1e6:,.0f} million are read",
+                        _SMALLER,
+                    )
                 yield image
     except LstError:
         raise
     except FileNotFoundError as error:
         raise LstError(f"no such image: {path}", "run lst check") from error
-    except MemoryError as error:
-        raise LstError(
-            f"cannot decode the image {path}: there is not enough memory",
-            "close other programs, or set data.workers lower",
-        ) from error
     except Exception as error:  # of damaged bytes Pillow's decoders raise every kind
         reason, hint = _reason(path, error)
         raise LstError(f"cannot decode the image {path}: {reason}", hint) from error
 
 
-def _require_bounded(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise LstError(
-            f"image {path} is {width} wide and {height} high, {width * height / 1e6:,.0f} million "
-            f"pixels; images of up to {MAX_PIXELS / 1e6:,.0f} million are read",
-            _SMALLER,
-        )
-
-
 def _reason(path: Path, error: Exception) -> tuple[str, str]:
     """What is wrong with a file that cannot be decoded, and what to do."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory", "close other programs, or set data.workers lower"
     if isinstance(error, OSError) and error.strerror:
         if error.errno in (errno.EACCES, errno.EPERM):
             return error.strerror.lower(), "make it readable"
@@ -186,14 +154,10 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS / 1e6:,.0f} million pixels", _SMALLER
     if isinstance(error, UnidentifiedImageError):
-        try:
-            with open_regular(path) as file:
-                what = describe(file.read(HEAD))
-        except OSError:
-            what = None
-        if what is not None:
-            return what
-        return "it is damaged, or no image", _AGAIN
+        what = None
+        with suppress(OSError), open_regular(path) as file:
+            what = describe(file.read(HEAD))
+        return what or ("it is damaged, or no image", _AGAIN)
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     if "MAX_TEXT" in reason:  # as Pillow calls it
         most = PngImagePlugin.MAX_TEXT_MEMORY // 2**20
@@ -245,11 +209,7 @@ def _upright(image: ImageFile.ImageFile, orientation: int) -> tuple[int, int]:
 def _turn(
     path: Path, image: ImageFile.ImageFile, orientation: int, height: int, width: int
 ) -> bool:
-    """Tell whether EXIF's orientation is to be applied.
-
-    Raises:
-        ImageSizeError: If the image has the stated size neither way.
-    """
+    """Tell whether EXIF's orientation is to be applied to get the stated size."""
     upright = _upright(image, orientation)
     if upright == (width, height):
         return True

@@ -15,7 +15,7 @@ from lst_cli.check.image_overlap import check_shared_images
 from lst_cli.display.class_plots import plot_class_counts, plot_replay_balance
 from lst_cli.display.records import ReplayBalance, ReportClass
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 from lst_cli.inputs import (
     ImagePaths,
     TrainingInput,

@@ -13,7 +13,7 @@ from lst_cli.check.image_overlap import (
     check_shared_images,
     images_listed_twice,
 )
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 
 Read = Callable[..., Dataset]
 URL = "http://images.cocodataset.org"

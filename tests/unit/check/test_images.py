@@ -10,7 +10,7 @@ from PIL import Image
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.images import check_images
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 
 
 def draw(path: Path, height: int, width: int) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.images.decode import ImageFinder
+from lst_cli.images.finder import ImageFinder
 
 COCO = "000000000042.jpg"
 URL = f"http://images.cocodataset.org/train2017/{COCO}"
