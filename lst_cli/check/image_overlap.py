@@ -176,7 +176,7 @@ def _may_be_one(mine: _Names, other: _Names, finder: ImageFinder | None) -> bool
             return False
         if any(places):
             return places[0] == places[1]
-    parts = ImageName.of(*mine).parts, ImageName.of(*other).parts
+    parts = ImageName(*mine).parts, ImageName(*other).parts
     return not all(parts) or not parts[0].isdisjoint(parts[1])
 
 

@@ -55,9 +55,6 @@ class ImageFinder:
     twelve digits: an image said to lie in ``val`` is not taken from a directory
     called ``train``, and two different files of one name are refused. An
     absolute name, or one with ``..``, leads only to what lies below a DIR.
-
-    Args:
-        dirs: Directories to look in, in order.
     """
 
     def __init__(self, dirs: Sequence[Path | str]) -> None:
@@ -74,15 +71,10 @@ class ImageFinder:
         self._tree: ImageTree | None = None
 
     def find(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path:
-        """Return the path of an image.
-
-        Args:
-            file_name: As in the annotation file, or empty.
-            coco_url: As in the annotation file, or empty.
-            image_id: Named in the error.
+        """Return the path of an image by its names in the annotation file, which may be empty.
 
         Raises:
-            LstError: If no such file exists, or several that differ.
+            LstError: If no such file exists, or several that differ; it names the image's id.
         """
         path = self.look_up(file_name, coco_url, image_id=image_id)
         if path is None:
@@ -95,32 +87,38 @@ class ImageFinder:
         Raises:
             LstError: If there are several that differ.
         """
-        wanted = ImageName.of(file_name, coco_url)
+        wanted = ImageName(file_name, coco_url)
         found = self._look(wanted)
         if not found:
             # Not listed; it may have come since the directory was listed.
             found = self._first_group(wanted, lambda place: os.path.isfile(os.path.join(*place)))
-            if found:
-                self._listings.clear()
-                self._tree = None
-        return _only([Path(one) for one in found], _name(image_id)) if found else None
+            if not found:
+                return None
+            self._listings.clear()
+            self._tree = None
+        first, *others = map(Path, found)
+        for other in () if COCO_NAME.fullmatch(first.name) else others:
+            if not _same(first, other):
+                raise LstError(
+                    f"{_name(image_id)} could be {first} or {other}, which differ",
+                    "give a file_name with its directory (train/0001.jpg), "
+                    "or the directory above both with --images DIR",
+                )
+        return first
 
     def is_listed(self, file_name: str, coco_url: str) -> bool:
         """Tell whether a file is there that can be an image; nothing is opened or compared."""
-        return bool(self._look(ImageName.of(file_name, coco_url)))
+        return bool(self._look(ImageName(file_name, coco_url)))
 
     def explain(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> LstError:
         """Say why an image is not found, with the nearest name that is there."""
-        who = _name(image_id)
-        wanted = ImageName.of(file_name, coco_url)
+        who, wanted = _name(image_id), ImageName(file_name, coco_url)
         if not wanted.bare:
             given = {"file_name": file_name, "coco_url": coco_url}
             if said := " and ".join(f"{key} {text!r}" for key, text in given.items() if text):
                 return LstError(f"{who}: {said} names no file", _CORRECT)
-            return LstError(
-                f"{who} has neither file_name nor coco_url",
-                "give the images of the annotation file a file_name",
-            )
+            hint = "give the images of the annotation file a file_name"
+            return LstError(f"{who} has neither file_name nor coco_url", hint)
         for path in self._leading_outside(wanted):
             try:
                 require_regular(path)
@@ -139,22 +137,18 @@ class ImageFinder:
             )
         places = ", ".join(self._roots)
         message = f"{who} not found: looked for {wanted} in {places} and below"
-        for directory in self.dirs:
-            if not (os.path.isdir(directory) and os.access(directory, os.R_OK)):
+        for root in self._roots:
+            if not (os.path.isdir(root) and os.access(root, os.R_OK)):
                 return LstError(
-                    f"{message}; {directory} is not there or cannot be listed",
+                    f"{message}; {root} is not there or cannot be listed",
                     "give a directory that is there with --images DIR",
                 )
         tree = self._grown()
-        nearest, hint = tree.describe_nearest(wanted)
+        nearest, remedy = tree.describe_nearest(wanted)
         if tree.unseen:
             message += f" (its first {tree.count:,} files; not in {tree.unseen}, say)"
-        return LstError(
-            f"{message}; {nearest}",
-            hint
-            or f"copy the image to {places}, or add the directory where it lies with a "
-            "further --images DIR",
-        )
+        add = f"copy the image to {places}, or add the directory where it lies with a further"
+        return LstError(f"{message}; {nearest}", remedy or f"{add} --images DIR")
 
     def _look(self, wanted: ImageName) -> list[str]:
         found = self._first_group(wanted, lambda place: place[1] in self._listing(place[0]))
@@ -229,20 +223,6 @@ class ImageFinder:
 
 def _name(image_id: int | None) -> str:
     return "an image" if image_id is None else f"image {image_id}"
-
-
-def _only(found: list[Path], who: str) -> Path:
-    first = found[0]
-    if len(found) == 1 or COCO_NAME.fullmatch(first.name):
-        return first
-    for other in found[1:]:
-        if not _same(first, other):
-            raise LstError(
-                f"{who} could be {first} or {other}, which differ",
-                "give a file_name with its directory (train/0001.jpg), "
-                "or the directory above both with --images DIR",
-            )
-    return first
 
 
 def _same(first: Path, other: Path) -> bool:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from urllib.parse import unquote, urlsplit
 
 from lst_cli.images.kinds import is_picture_name
@@ -16,7 +17,6 @@ COCO_NAME = re.compile(r"(?:COCO_\w+_)?\d{12}\.\w+")
 """Names that no two images of COCO share."""
 
 _COCO_2014 = re.compile(r"^COCO_(?:train|val|test)\d{4}_(\d{12}\.\w+)$")
-_SHOWN = 120  # letters of a name that errors show
 _PART = re.compile(r"(train|val|test)(?:id|idation)?(\d*)", re.IGNORECASE)
 # Windows writes a backslash, URLs a plus, and some tools "_" for what Windows does not allow.
 _OTHER_LETTERS = str.maketrans({"\\": "/", "+": " ", **dict.fromkeys(':*?"<>|', "_")})
@@ -81,28 +81,28 @@ def part_of(directory: str) -> str:
 
 @dataclass(eq=False)
 class ImageName:
-    """What an annotation file calls one image.
-
-    Attributes:
-        file_name: As in the file, or empty.
-        coco_url: As in the file, or empty.
-        full: Its names with a directory, as (directory, name); the directory may be absolute.
-        bare: Its names without one, the best first.
-    """
+    """What an annotation file calls one image; either may be empty, or name no file."""
 
     file_name: str
     coco_url: str
-    full: tuple[tuple[str, str], ...]
-    bare: tuple[str, ...]
 
-    @classmethod
-    def of(cls, file_name: str, coco_url: str) -> ImageName:
-        """Take the names of an image apart; what names no file is passed over."""
-        named = _from_url(file_name) if "://" in file_name else _split(file_name)
-        found = [one for one in (named, _from_url(coco_url)) if one is not None]
-        bare = [bare for _, name in found for bare in (name, _COCO_2014.sub(r"\1", name))]
-        full = tuple(dict.fromkeys(one for one in found if one[0] not in ("", "/")))
-        return cls(file_name, coco_url, full, tuple(dict.fromkeys(bare)))
+    @cached_property
+    def _named(self) -> list[tuple[str, str]]:
+        """The directory and the name of each that names a file."""
+        own = _from_url if "://" in self.file_name else _split
+        found = own(self.file_name), _from_url(self.coco_url)
+        return [one for one in found if one is not None]
+
+    @cached_property
+    def full(self) -> tuple[tuple[str, str], ...]:
+        """Its names with a directory, as (directory, name); the directory may be absolute."""
+        return tuple(dict.fromkeys(one for one in self._named if one[0] not in ("", "/")))
+
+    @cached_property
+    def bare(self) -> tuple[str, ...]:
+        """Its names without one, the best first."""
+        names = [(name, _COCO_2014.sub(r"\1", name)) for _, name in self._named]
+        return tuple(dict.fromkeys(chain.from_iterable(names)))
 
     @property
     def is_unique(self) -> bool:
@@ -130,13 +130,11 @@ class ImageName:
         return bool(part and self.parts) and part not in self.parts
 
     def __str__(self) -> str:
-        names = [posixpath.join(folder, name) for folder, name in self.full]
-        return " or ".join(map(_shown, dict.fromkeys([*names, *self.bare])))
-
-
-def _shown(name: str) -> str:
-    half = _SHOWN // 2
-    return name if len(name) <= _SHOWN else f"{name[:half]}...{name[-half:]} ({len(name)} letters)"
+        names = dict.fromkeys([posixpath.join(*one) for one in self.full] + list(self.bare))
+        return " or ".join(
+            name if len(name) <= 120 else f"{name[:60]}...{name[-60:]} ({len(name)} letters)"
+            for name in names
+        )
 
 
 def _split(path: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ import shlex
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,15 +28,17 @@ _NUMBER = re.compile(r"\d+")
 _HOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "data"))
 
 
-_Folder = tuple[int, str, tuple[str, ...]]  # as in _File, without a name
-_Seen = set[tuple[int, int, int]]  # root, and device and inode of a directory
+class _Folder(NamedTuple):
+    root: int  # place of the given directory among those
+    path: str
+    below: tuple[str, ...]  # its directories below the given one, spelled alike
 
 
 class _File(NamedTuple):
-    root: int  # place of the given directory among those
+    root: int
     directory: str
     name: str
-    below: tuple[str, ...]  # its directories below the given one, spelled alike
+    below: tuple[str, ...]
 
     @property
     def path(self) -> str:
@@ -48,53 +50,65 @@ class ImageTree:
 
     Hidden directories are passed over. The order of directories and names is fixed, so that the
     same files give the same answer.
-
-    Args:
-        dirs: Directories to look through.
-
-    Attributes:
-        count: How many files there are.
-        unseen: The first directory that was not looked through, if any; there are limits, for
-            `--images /`.
     """
 
     def __init__(self, dirs: Sequence[Path]) -> None:
-        self.count = 0
-        self.unseen = ""
+        self.count = 0  # of files
+        self.unseen = ""  # the first directory that was not looked through; there are limits
         self._parts = [part_of(root.absolute().name) for root in dirs]
         self._files: dict[str, list[_File]] = {}
-        level: list[_Folder] = [(number, str(root), ()) for number, root in enumerate(dirs)]
-        seen: _Seen = set()
+        self._seen: set[tuple[int, int, int]] = set()  # root, and device and inode of a directory
+        level = [_Folder(number, str(root), ()) for number, root in enumerate(dirs)]
         for _ in range(_LEVELS + 1):
-            level = [below for folder in level for below in self._add(folder, seen)]
-        self.unseen = self.unseen or next((directory for _, directory, _ in level), "")
+            level = [below for folder in level for below in self._add(folder)]
+        if level and not self.unseen:
+            self.unseen = level[0].path
 
-    def _add(self, folder: _Folder, seen: _Seen) -> Iterator[_Folder]:
+    def _add(self, folder: _Folder) -> Iterator[_Folder]:
         """Take in the files of a directory; yields the directories in it."""
-        root, directory, below = folder
-        if len(seen) >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
-            self.unseen = self.unseen or directory
+        root, path, below = folder
+        if len(self._seen) >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
+            self.unseen = self.unseen or path
             return
-        names, folders = _list(root, directory, seen)
+        names, folders = self._list(root, path)
         self.count += len(names)
         for name in names:
             *within, key = spell(name) or [""]
-            file = _File(root, directory, name, (*below, *within))
+            file = _File(root, path, name, (*below, *within))
             self._files.setdefault(key, []).append(file)
-        for one in folders:
-            yield root, os.path.join(directory, one), (*below, *spell(one))
+        for name in folders:
+            yield _Folder(root, os.path.join(path, name), (*below, *spell(name)))
+
+    def _list(self, root: int, directory: str) -> tuple[list[str], list[str]]:
+        """Names of the files and directories in a directory; none if it cannot be listed."""
+        names: list[str] = []
+        folders: list[str] = []
+        try:
+            found = os.stat(directory)
+            # A link that leads round in a circle, or what the kernel makes up.
+            place = (root, found.st_dev, found.st_ino)
+            if place in self._seen or found.st_dev in kernel_devices():
+                return [], []
+            self._seen.add(place)
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    # A link is followed only if its name is that of a directory: each is a look.
+                    follow = entry.is_symlink() and "." not in entry.name
+                    (folders if entry.is_dir(follow_symlinks=follow) else names).append(entry.name)
+        except (OSError, ValueError):
+            return [], []
+        return sorted(names), sorted(name for name in folders if not name.startswith("."))
 
     def find(self, wanted: ImageName) -> list[str]:
         """The files that can be an image, equally good ones; a name to the letter is better."""
-        found = [
-            (file, rank)
-            for said, key, name in wanted.spelled
-            for file in self._files.get(key, ())
-            if (rank := self._agreement(wanted, said, name, file)) is not None
-        ]
-        best = max((rank for _, rank in found), default=None)
-        places = [(file.root, file.path) for file, rank in found if rank == best]
-        return [path for _, path in sorted(places, key=itemgetter(0))]
+        ranked: dict[tuple[bool, bool, int, bool], list[_File]] = {}
+        for said, key, name in wanted.spelled:
+            for file in self._files.get(key, ()):
+                rank = self._agreement(wanted, said, name, file)
+                if rank is not None:
+                    ranked.setdefault(rank, []).append(file)
+        best = ranked[max(ranked)] if ranked else []
+        return [file.path for file in sorted(best, key=attrgetter("root"))]
 
     def _agreement(
         self, wanted: ImageName, said: Sequence[str], name: str, file: _File
@@ -119,8 +133,7 @@ class ImageTree:
     def describe_nearest(self, wanted: ImageName) -> tuple[str, str | None]:
         """Say what is there instead of a missing image, and what helps.
 
-        Returns:
-            A part of a sentence, and a hint; None where only other directories can help.
+        The hint is None where only other directories can help.
         """
         key = wanted.spelled[0][1]
         if key in self._files:
@@ -155,31 +168,6 @@ class ImageTree:
                 found.setdefault(spell_loosely(key), []).extend(files)
         found.pop("", None)  # without a letter or a number
         return dict(sorted(found.items()))
-
-
-def _list(root: int, directory: str, seen: _Seen) -> tuple[list[str], list[str]]:
-    """Names of the files and of the directories in a directory; none if it cannot be listed."""
-    names, folders = [], []
-    try:
-        found = os.stat(directory)
-        # A link that leads round in a circle, or what the kernel makes up.
-        place = (root, found.st_dev, found.st_ino)
-        if place in seen or found.st_dev in kernel_devices():
-            return [], []
-        seen.add(place)
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                # A link is followed only if its name is that of a directory: each costs a look.
-                linked = entry.is_symlink()
-                if entry.is_dir(follow_symlinks=False) or (
-                    linked and "." not in entry.name and entry.is_dir()
-                ):
-                    folders.append(entry.name)
-                else:
-                    names.append(entry.name)
-    except (OSError, ValueError):
-        return [], []
-    return sorted(names), sorted(one for one in folders if not one.startswith("."))
 
 
 def _holds(long: Sequence[str], short: Sequence[str]) -> bool:
