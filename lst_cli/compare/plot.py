@@ -11,6 +11,7 @@ from lst_cli.compare.paired import ComparedRow, Comparison
 from lst_cli.compare.tables import NAMES, row_name
 from lst_cli.display.canvas import LIGHT, add_legend, make_figure, render, style_axes
 from lst_cli.display.fonts import short_name
+from lst_cli.display.tables import format_classes
 
 WIDTH = 1080
 _SURROUNDINGS = 150
@@ -28,7 +29,7 @@ def plot_comparison(comparison: Comparison, scale: float = 2.0) -> bytes:
         difference whose interval excludes 0 is filled, others are hollow.
     """
     rows = _shown(comparison)
-    names = [short_name(run.name, _LONGEST).replace("$", r"\$") for run in comparison.runs]
+    names = [short_name(run.name, _LONGEST) for run in comparison.runs]
     figure = make_figure(*compare_size(comparison), LIGHT, scale)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.0, 0.9))
     minuend = names[1] if len(names) == 2 else "Each"
@@ -73,8 +74,7 @@ def _shown(comparison: Comparison) -> list[ComparedRow]:
 
 
 def _label(row: ComparedRow) -> str:
-    count = row.with_ground_truth
-    return f"{row_name(row)}\n{count:,} class{'' if count == 1 else 'es'}".replace("$", r"\$")
+    return f"{row_name(row)}\n{format_classes(row.with_ground_truth)}"
 
 
 def _draw(

@@ -12,12 +12,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from lst_cli.display.fonts import FONT, choose_fonts
-from lst_cli.text import printable_lines
+from lst_cli.display.fonts import FONT, finish_texts
 
 DOTS_PER_INCH = 100
 PAPER_WIDTH = 720  # 7.2 inches: the text of a two-column paper, where letters keep their size
@@ -182,16 +181,7 @@ def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **pla
     those it finds by itself, whatever begins with an underscore.
     """
     look = {"frameon": False, "labelcolor": theme.ink, "fontsize": letters.legend}
-    legend = target.legend(**look, **{"handlelength": 1.6, **placing})
-    legend.set_zorder(10)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name is no formula
-        text.set_text(printable_lines(text.get_text()).replace(r"\$", "$"))
-
-
-def no_formula(text: str) -> str:
-    """Escape dollar signs, between which matplotlib reads a formula."""
-    return text.replace("$", r"\$")
+    target.legend(**look, **{"handlelength": 1.6, **placing}).set_zorder(10)
 
 
 def draw_line(axes: Any, points: Iterable[tuple[float, float | None]], **look: Any) -> None:
@@ -202,31 +192,30 @@ def draw_line(axes: Any, points: Iterable[tuple[float, float | None]], **look: A
     axes.plot([x for x, _ in known], [y for _, y in known], clip_on=not known, **look)
 
 
-@dataclass(frozen=True)
-class LineStyle:
-    """How the line of one run looks; no two of a figure differ in colour alone."""
-
-    colour: str
-    dashes: Any  # as matplotlib takes them
-    marker: str
-    filled: bool  # whether the markers are
-
-
 MOST_LINES = 6
 """How many runs a figure can hold apart."""
 
 
-def line_styles(theme: Theme, count: int) -> list[LineStyle]:
-    """Give every run of a figure, `MOST_LINES` at most, a look that can be told apart in grey."""
+def line_styles(theme: Theme, count: int) -> list[dict[str, Any]]:
+    """Give the line of every run of a figure a look; no two differ in colour alone."""
     known = (
-        LineStyle(theme.old, "solid", "o", filled=True),
-        LineStyle(theme.new, (0, (4, 1.6)), "^", filled=False),
-        LineStyle(theme.ink, (0, (1.2, 1.2)), "s", filled=True),
-        LineStyle(theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", filled=False),
-        LineStyle(theme.ramp[0], (0, (7, 2)), "v", filled=True),
-        LineStyle(theme.muted, "solid", "p", filled=False),
+        (theme.old, "solid", "o", True),
+        (theme.new, (0, (4, 1.6)), "^", False),
+        (theme.ink, (0, (1.2, 1.2)), "s", True),
+        (theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", False),
+        (theme.ramp[0], (0, (7, 2)), "v", True),
+        (theme.muted, "solid", "p", False),
     )
-    return list(known[:count])
+    return [
+        {
+            "color": colour,
+            "linestyle": dashes,
+            "marker": marker,
+            "markeredgecolor": colour,
+            "markerfacecolor": colour if filled else theme.background,
+        }
+        for colour, dashes, marker, filled in known[:count]
+    ]
 
 
 def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
@@ -271,39 +260,16 @@ def any_letter() -> Iterator[None]:
         yield
 
 
-def render(figure: Any) -> bytes:
-    """Draw a figure to PNG; the same figure always gives the same bytes."""
-    file = io.BytesIO()
-    choose_fonts(figure)
-    # Not savefig, which reads the user's own matplotlib settings. The metadata
-    # would name the version of matplotlib by default.
-    with any_letter():
-        figure.canvas.print_png(file, metadata={"Software": None})
-    return file.getvalue()
-
-
-def render_pdf(figure: Any) -> bytes:
-    """Draw a figure to PDF, its letters as letters; the same figure always gives the same bytes."""
+def render(figure: Any, kind: Literal["png", "pdf"] = "png") -> bytes:
+    """Draw a figure, in a PDF its letters as letters; the same figure gives the same bytes."""
     import matplotlib
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
+    finish_texts(figure)
+    # The user's own settings must not matter. Publishers ask for TrueType letters (42).
+    defaults = matplotlib.rcParamsDefault.items()
+    settings = {key: value for key, value in defaults if key.startswith(("savefig.", "pdf."))}
+    names = ("Creator", "Producer", "CreationDate") if kind == "pdf" else ("Software",)
     file = io.BytesIO()
-    choose_fonts(figure)
-    dots = figure.dpi
-    # Publishers ask for TrueType letters (42). The user's own settings count for nothing here.
-    settings = {
-        "pdf.fonttype": 42,
-        "pdf.compression": 6,
-        "pdf.inheritcolor": False,
-        "pdf.use14corefonts": False,
-    }
-    agg = figure.canvas
-    try:
-        with matplotlib.rc_context(settings), any_letter():
-            FigureCanvasPdf(figure).print_pdf(
-                file, metadata={"Creator": None, "Producer": None, "CreationDate": None}
-            )
-    finally:
-        figure.set_canvas(agg)
-        figure.dpi = dots
+    with matplotlib.rc_context(settings | {"pdf.fonttype": 42}), any_letter():
+        figure.savefig(file, format=kind, metadata=dict.fromkeys(names))
     return file.getvalue()

@@ -148,8 +148,8 @@ def _draw_balance(
     every = "all images of the seen classes"
     axes.stairs(balance.before, edges, baseline=0.5, **area, label=every, zorder=2)
     for start, end, colour, name in (
-        (0, balance.old, theme.old, "in $D_t$, old classes"),
-        (balance.old, len(balance.after), theme.new, "in $D_t$, new classes"),
+        (0, balance.old, theme.old, "in Dₜ, old classes"),
+        (balance.old, len(balance.after), theme.new, "in Dₜ, new classes"),
     ):
         if end > start:
             values = [max(value, 0.5) for value in balance.after[start:end]]

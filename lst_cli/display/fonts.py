@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.text import printable
+from lst_cli.text import printable, printable_lines
 
 FONT = "DejaVu Sans"  # ships with matplotlib, so plots are the same everywhere
 
@@ -72,12 +72,14 @@ def families(text: str) -> list[str]:
     return names
 
 
-def choose_fonts(figure: Any) -> None:
-    """Give every text of a figure `FONT`, and fonts that have the letters it lacks."""
+def finish_texts(figure: Any) -> None:
+    """Show every text of a figure as it is: in `FONT` and fonts for what it lacks, no formulas."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
+        text.set_text(printable_lines(text.get_text()))
         text.set_fontfamily(families(text.get_text()))
+        text.set_parse_math(False)
 
 
 @cache

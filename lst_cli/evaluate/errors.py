@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares, Kind
-from lst_cli.display.canvas import LIGHT, make_figure, ramp_colours, render, style_axes
-from lst_cli.display.fonts import FONT
+from lst_cli.display.canvas import LIGHT, add_heading, make_figure, ramp_colours, render, style_axes
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Column, Table, bin_heading
 from lst_cli.workspace.atomic import write_bytes, write_text
@@ -100,9 +99,8 @@ def plot_errors(analysis: ErrorAnalysis) -> bytes:
     ramp = zip(analysis.bins, ramp_colours(LIGHT, len(analysis.bins)), strict=True)
     colours = [LIGHT.muted, *(colour for one, colour in ramp if one.with_ground_truth)]
     figure = make_figure(WIDTH, _SURROUNDINGS + _BAR * len(sets), LIGHT, 2.0)
-    bold: dict[str, Any] = {"color": LIGHT.ink, "fontfamily": FONT, "fontweight": "bold"}
-    title = "Mask AP50 lost to each kind of error, by training instances"
-    figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, **bold)
+    add_heading(figure, LIGHT, "Mask AP50 lost to each kind of error, by training instances")
+    bold: dict[str, Any] = {"color": LIGHT.ink, "fontweight": "bold"}
     highest = max((one.dAP50[kind] or 0 for one in sets for kind in KINDS), default=0)
     panels = figure.subplots(1, len(KINDS), sharey=True)
     for axes, kind in zip(panels, KINDS, strict=True):
@@ -117,16 +115,15 @@ def plot_errors(analysis: ErrorAnalysis) -> bytes:
             xycoords="axes fraction",
             textcoords="offset points",
             color=LIGHT.muted,
-            fontfamily=FONT,
             fontsize=8,
         )
         _draw_bars(axes, kind, sets, colours)
         axes.set_xlim(0, _ROOM * 100 * max(highest, 0.01))
     names = [f"all ({analysis.all.with_ground_truth:,})"]
-    names += [f"{_bin_name(one.bin)} ({one.with_ground_truth:,})" for one in shown]
+    names += [f"{bin_heading(one.bin)} ({one.with_ground_truth:,})" for one in shown]
     panels[0].set_yticks(range(len(sets)), names)
     panels[0].set_ylim(len(sets) - 0.45, -0.55)
-    panels[0].set_ylabel("training instances (classes)", color=LIGHT.muted, fontfamily=FONT)
+    panels[0].set_ylabel("training instances (classes)", color=LIGHT.muted)
     return render(figure)
 
 
@@ -145,12 +142,6 @@ def _draw_bars(axes: Any, kind: Kind, sets: list[ErrorShares], colours: list[str
             textcoords="offset points",
             va="center",
             color=LIGHT.ink,
-            fontfamily=FONT,
             fontsize=8,
             zorder=4,
         )
-
-
-def _bin_name(name: str) -> str:
-    # A dollar sign would start a formula.
-    return bin_heading(name).replace("$", r"\$")

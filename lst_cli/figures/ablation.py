@@ -7,41 +7,21 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lst_cli.ap.instant import WAYS, Way
-from lst_cli.display.canvas import (
-    COLUMN_WIDTH,
-    LIGHT,
-    PAPER_LETTERS,
-    PAPER_PAD,
-    PAPER_SCALE,
-    PAPER_WIDTH,
-    LineStyle,
-    Theme,
-    add_legend,
-    draw_line,
-    line_styles,
-    make_figure,
-    no_formula,
-    style_axes,
-)
+from lst_cli.display import canvas, tables
+from lst_cli.display.canvas import COLUMN_WIDTH, LIGHT, PAPER_WIDTH
 from lst_cli.display.fonts import short_name
 from lst_cli.display.markup import render_csv
-from lst_cli.display.tables import Column, Table, format_value, phase_name
+from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
-from lst_cli.figures.ablation_data import (
-    FEW,
-    SETTINGS,
-    Ablation,
-    AblationName,
-    AblationPoint,
-    AblationRun,
-)
+from lst_cli.figures import ablation_data as data
+from lst_cli.figures.ablation_data import FEW, SETTINGS, Ablation, AblationRun
 
-_SUBJECTS: dict[AblationName, str] = {
+_SUBJECTS: dict[data.AblationName, str] = {
     "distill": "distillation",
     "replay": "replay of old classes",
     "mwg": "the meta weight generator",
@@ -61,7 +41,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     return Figure(
         ablation.figure,
         caption=ablation_caption(ablation),
-        picture=compose_ablation(ablation, scale=PAPER_SCALE),
+        picture=compose_ablation(ablation, scale=canvas.PAPER_SCALE),
         csv=render_csv(ablation_table(ablation, counts=True)),
         numbers={
             "setting": SETTINGS[ablation.figure],
@@ -100,121 +80,97 @@ def ablation_caption(ablation: Ablation) -> str:
 def _few_sentence(ablation: Ablation) -> list[str]:
     """The paper's number: few-shot classes of the last phase."""
     last = ablation.phases[-1]
-    found = [(run, point) for run, point in _records(ablation) if point.phase == last]
-    found = [(run, point) for run, point in found if point.few_classes]
+    found = [
+        (run.name, point)
+        for run in ablation.runs
+        for point in run.points
+        if point.phase == last and point.few_classes
+    ]
     if len(found) < 2:
         return []
-    values = "; ".join(f"{run.name} {format_value('ap', point.few)}" for run, point in found)
+    values = "; ".join(f"{name} {tables.format_value('ap', point.few)}" for name, point in found)
     return [
-        f"New classes of phase {phase_name(last)} with fewer than {FEW} training instances "
+        f"New classes of phase {tables.phase_name(last)} with fewer than {FEW} training instances "
         f"({found[0][1].few_classes:,} with ground truth): {values}."
     ]
-
-
-_Record = tuple[AblationRun, AblationPoint]
-
-
-def _records(ablation: Ablation) -> list[_Record]:
-    pairs = [(run, point) for run in ablation.runs for point in run.points]
-    return sorted(pairs, key=lambda pair: pair[1].phase)
 
 
 def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
     """Make the table of every run after every phase.
 
-    Args:
-        ablation: The runs.
-        counts: Whether to give numbers of classes and sources too, for programs.
-
     Returns:
         Columns ``run``, ``phase``, ``old``, ``new``, ``all`` and ``few``, and ``iteration 0
-        (way)`` for every way evaluated; with `counts` also ``source`` and ``classes(old)`` and so
-        on.
+        (way)`` for every way evaluated; with `counts`, for programs, also ``classes(old)`` and so
+        on, and ``source``.
     """
-    records = _records(ablation)
-    columns = [
-        Column("run", "run", "text", lambda one: one[0].name),
-        Column("phase", "phase", "phase", lambda one: one[1].phase),
-        *(_part_column(part, name, counts) for part, name in _PARTS.items()),
-    ]
-    if any(point.few_classes for _, point in records):
-        columns.append(_part_column("few", f"new, <{FEW} instances", counts))
-    columns += [
-        Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}", get=_at_0(way))
-        for way in ablation.ways
-    ]
+    rows = []
+    records = [(one, point) for one in ablation.runs for point in one.points]
+    for run, point in sorted(records, key=lambda record: record[1].phase):
+        row: dict[str, Cell] = {"run": run.name, "source": run.source, "few": point.few}
+        row |= {"phase": point.phase, "old": point.old, "new": point.new, "all": point.all}
+        row |= {f"classes({part})": count for part, count in point.with_ground_truth.items()}
+        row |= {"classes(few)": point.few_classes}
+        rows.append(row | {f"iteration 0 ({way})": ap for way, ap in point.instant.items()})
+    names = dict(_PARTS)
+    if any(row["classes(few)"] for row in rows):
+        names["few"] = f"new, <{FEW} instances"
+    columns = [Column("run", "run", "text"), Column("phase", "phase", "phase")]
+    for part, name in names.items():
+        columns.append(Column(part, name, classes_key=f"classes({part})" if counts else None))
+    columns += [Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}") for way in ablation.ways]
     if counts:
-        columns.append(Column("source", "source", "text", lambda one: one[0].source))
+        columns.append(Column("source", "source", "text"))
     remark = "Mask AP after each phase."
     if ablation.ways:
         remark += " At 0: of the new classes before the phase's first iteration."
-    return Table.of(f"What {_SUBJECTS[ablation.figure]} does", records, columns, remark)
+    title = f"What {_SUBJECTS[ablation.figure]} does"
+    return Table(title, tuple(columns), tuple(rows), remark)
 
 
-def _part_column(part: str, name: str, counts: bool) -> Column:
-    def count(one: _Record) -> int | None:
-        return one[1].few_classes if part == "few" else one[1].with_ground_truth.get(part)
-
-    return Column(
-        part,
-        name,
-        get=lambda one: getattr(one[1], part),
-        classes_key=f"classes({part})" if counts else None,
-        get_classes=count,
-    )
-
-
-def _at_0(way: Way) -> Callable[[_Record], float | None]:
-    return lambda one: one[1].instant.get(way)
-
-
-def compose_ablation(ablation: Ablation, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
+def compose_ablation(ablation: Ablation, scale: float = 2.0) -> Any:
     """Lay out three panels with a line for each run, at most `MOST_LINES` of them.
 
-    Every panel has its own range, so that what a setting changes can be seen; runs differ in
-    colour, dashes and markers. The figure is a column wide, or two where iteration 0 is shown.
+    Every panel has its own range, so that what a setting changes can be seen. The figure is a
+    column wide, or two where iteration 0 is shown.
     """
     ways = ablation.ways
     width = PAPER_WIDTH if ways else COLUMN_WIDTH
-    styles = line_styles(theme, len(ablation.runs))
+    looks = [
+        {"linewidth": 1.3, "markersize": 4.0, "markeredgewidth": 1.0, **style}
+        for style in canvas.line_styles(LIGHT, len(ablation.runs))
+    ]
     names = [_wrap(run.name, _LETTERS_A_LINE[width]) for run in ablation.runs]
     lines = max(sum(name.count("\n") + 1 for name in names), len(ways))
-    figure = make_figure(width, _HEIGHT[width] + _LINE * lines, theme, scale, pad=PAPER_PAD)
+    height = _HEIGHT[width] + _LINE * lines
+    figure = canvas.make_figure(width, height, LIGHT, scale, pad=canvas.PAPER_PAD)
     order = ("new", "old", "all") if ways else ("old", "new", "all")
     ratios = (1.9, 1, 1) if ways else (1, 1, 1)
     panels = dict(zip(order, figure.subplots(1, 3, width_ratios=ratios), strict=True))
     for place, (part, axes) in enumerate(panels.items()):
         x_label = "phase" if place == 1 or ways else " "
         y_label = "mask AP (%)" if place == 0 else ""
-        style_axes(axes, theme, _TITLES[part], x_label, y_label, PAPER_LETTERS)
-        for index, (run, style) in enumerate(zip(ablation.runs, styles, strict=True)):
+        canvas.style_axes(axes, LIGHT, _TITLES[part], x_label, y_label, canvas.PAPER_LETTERS)
+        for index, (run, look) in enumerate(zip(ablation.runs, looks, strict=True)):
             # Side by side, or runs with similar AP would hide each other.
-            aside = _ASIDE * (index - (len(styles) - 1) / 2)
+            aside = _ASIDE * (index - (len(looks) - 1) / 2)
             values = [(point.phase + aside, getattr(point, part)) for point in run.points]
-            draw_line(axes, values, **_look(style, theme), zorder=4)
-        wide = part == "new" and bool(ways)
-        if wide:
-            _draw_instant(axes, ablation.runs, styles)
-        _set_ranges(axes, ablation.phases, wide=wide)
-    _add_legend(figure, theme, names, styles, ways)
+            canvas.draw_line(axes, values, **look, zorder=4)
+            if part == "new" and ways:
+                _draw_instant(axes, run, look["color"])
+        _set_ranges(axes, ablation.phases, wide=part == "new" and bool(ways))
+    _add_legend(figure, names, looks, ways)
     return figure
 
 
 def _add_legend(
-    figure: Any,
-    theme: Theme,
-    names: Sequence[str],
-    styles: Sequence[LineStyle],
-    ways: Sequence[Way],
+    figure: Any, names: list[str], looks: list[dict[str, Any]], ways: Sequence[Way]
 ) -> None:
     from matplotlib.lines import Line2D
 
-    runs = [
-        Line2D([], [], label=name, **_look(style, theme))
-        for name, style in zip(names, styles, strict=True)
-    ]
+    pairs = zip(names, looks, strict=True)
+    runs = [Line2D([], [], label=name, **look) for name, look in pairs]
     marks = [
-        Line2D([], [], label=f"at iteration 0: {WAYS[way]} rows", **_mark_look(way, theme.muted))
+        Line2D([], [], label=f"at iteration 0: {WAYS[way]} rows", **_mark_look(way, LIGHT.muted))
         for way in ways
     ]
     if marks:  # the runs in one column, the marks in the other
@@ -222,10 +178,10 @@ def _add_legend(
         for column in (runs, marks):
             empty = range(rows - len(column))
             column += [Line2D([], [], linestyle="none", label=" ") for _ in empty]
-    add_legend(
+    canvas.add_legend(
         figure,
-        theme,
-        PAPER_LETTERS,
+        LIGHT,
+        canvas.PAPER_LETTERS,
         handles=[*runs, *marks],
         loc="outside lower center",
         ncols=2 if marks else 1,
@@ -235,46 +191,31 @@ def _add_legend(
     )
 
 
-def _look(style: LineStyle, theme: Theme) -> dict[str, Any]:
-    return {
-        "color": style.colour,
-        "linestyle": style.dashes,
-        "linewidth": 1.3,
-        "marker": style.marker,
-        "markersize": 4.0,
-        "markerfacecolor": style.colour if style.filled else theme.background,
-        "markeredgecolor": style.colour,
-        "markeredgewidth": 1.0,
-    }
-
-
 def _mark_look(way: Way, colour: str) -> dict[str, Any]:
     return {
+        "color": colour,
         "linestyle": "none",
         "marker": _MARKERS[way],
         "markersize": 4.5 if way == "random" else 6,
-        "markeredgecolor": colour,
-        "markerfacecolor": colour,
         "markeredgewidth": 0.6 if way == "generated" else 1.2,
     }
 
 
-def _draw_instant(axes: Any, runs: Sequence[AblationRun], styles: Sequence[LineStyle]) -> None:
+def _draw_instant(axes: Any, run: AblationRun, colour: str) -> None:
     """Mark iteration 0 left of each phase, in the colour of the run whose model it was."""
-    for run, style in zip(runs, styles, strict=True):
-        for point in run.points:
-            known = [(way, 100 * ap) for way, ap in point.instant.items() if ap is not None]
-            for place, (way, ap) in enumerate(known):
-                # A little aside too: the ways of a phase may have the same AP.
-                x = point.phase - _BEFORE - 0.08 * (len(known) - 1 - place)
-                axes.plot([x], [ap], **_mark_look(way, style.colour), clip_on=False, zorder=5)
+    for point in run.points:
+        known = [(way, 100 * ap) for way, ap in point.instant.items() if ap is not None]
+        for place, (way, ap) in enumerate(known):
+            # A little aside too: the ways of a phase may have the same AP.
+            x = point.phase - _BEFORE - 0.08 * (len(known) - 1 - place)
+            axes.plot([x], [ap], **_mark_look(way, colour), clip_on=False, zorder=5)
 
 
 def _set_ranges(axes: Any, phases: Sequence[int], *, wide: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    every = -(-len(phases) // (12 if wide else 6))
-    axes.set_xticks(phases[::every], [phase_name(phase) for phase in phases[::every]])
+    shown = phases[:: -(-len(phases) // (12 if wide else 6))]
+    axes.set_xticks(shown, [tables.phase_name(phase) for phase in shown])
     axes.set_xlim(phases[0] - (0.65 if wide else 0.4), phases[-1] + 0.4)
     low, high = axes.dataLim.y0, axes.dataLim.y1
     if not (math.isfinite(low) and math.isfinite(high)):  # not one number
@@ -287,4 +228,4 @@ def _set_ranges(axes: Any, phases: Sequence[int], *, wide: bool) -> None:
 
 
 def _wrap(name: str, letters: int) -> str:
-    return no_formula("\n".join(textwrap.wrap(short_name(name, len(name) + 1), letters)))
+    return "\n".join(textwrap.wrap(short_name(name, len(name) + 1), letters))

@@ -18,7 +18,7 @@ from lst_cli.display.canvas import (
     render,
     style_axes,
 )
-from lst_cli.display.fonts import choose_fonts, families, short_name
+from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import write_csv
 from lst_cli.display.tables import Cell, Column, Table, format_classes, phase_name
 from lst_cli.figures import Figure
@@ -186,7 +186,7 @@ def compose_attention(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(visible=True, color=theme.grid, linewidth=0.8)
-    choose_fonts(figure)
+    finish_texts(figure)
     figure.draw_without_rendering()  # now the axes are where they will be
     _set_limits(axes, layout)
     axes.plot(

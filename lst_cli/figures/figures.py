@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lst_cli.display.canvas import render, render_pdf
+from lst_cli.display.canvas import render
 from lst_cli.errors import LstError
 from lst_cli.figures import Figure, FigureName
 from lst_cli.figures.ablation import ablation_figure
@@ -62,7 +62,7 @@ def write_figures(
 def _write(figures: Sequence[Figure], directory: Path) -> list[Path]:
     paths = []
     for figure in figures:
-        png, pdf = render(figure.picture), render_pdf(figure.picture)
+        png, pdf = render(figure.picture), render(figure.picture, "pdf")
         paths.append(directory / "figures" / f"{figure.name}.png")
         write_text(paths[-1].with_suffix(".csv"), figure.csv)
         write_bytes(paths[-1].with_suffix(".pdf"), pdf)

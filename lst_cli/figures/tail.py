@@ -19,10 +19,9 @@ from lst_cli.display.canvas import (
     add_legend,
     line_styles,
     make_figure,
-    no_formula,
     style_axes,
 )
-from lst_cli.display.fonts import choose_fonts, families, short_name
+from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
 from lst_cli.display.panels import Colour
 from lst_cli.display.records import Panel, PanelObject
@@ -171,7 +170,7 @@ def compose_tail(tail: Tail, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     _draw_ap(axes, theme, tail, head)
-    choose_fonts(figure)
+    finish_texts(figure)
     labels = [label.get_window_extent().height for label in axes.get_xticklabels()]
     top = head + _AP_HEIGHT + max(labels) / figure.dpi + 0.12  # where the axes and their names end
     height = top + (_ABOVE + rows * (_HEAD + high + _WORDS) - 0.13 if rows else 0.0)
@@ -210,17 +209,15 @@ def _draw_ap(axes: Any, theme: Theme, tail: Tail, head: float) -> None:
     handles = []
     for run, (name, style) in enumerate(zip(tail.runs, line_styles(theme, runs), strict=True)):
         mean = 100 * tail.mean_ap(run)
-        axes.axhline(mean, color=style.colour, linewidth=0.8, linestyle=style.dashes, zorder=1)
+        dashes = {key: style[key] for key in ("color", "linestyle")}
+        axes.axhline(mean, **dashes, linewidth=0.8, zorder=1)
         handles += axes.plot(
             places,
             [100 * one.ap[run] for one in tail.classes],
-            linestyle="none",
-            marker=style.marker,
+            **style | {"linestyle": "none"},
             markersize=3.8,
-            markerfacecolor=style.colour if style.filled else theme.background,
-            markeredgecolor=style.colour,
             markeredgewidth=0.9,
-            label=no_formula(f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}"),
+            label=f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}",
             clip_on=False,
             zorder=4,
         )

@@ -50,11 +50,11 @@ def plot_ap_by_bin(
         zip(bins, canvas.ramp_colours(theme, len(bins)), strict=True)
     ):
         found = [tables.find_bin(metric, entry) for metric in metrics]
-        classes = _classes(found[-1].with_ground_truth if found[-1] else 0)
-        label = f"{canvas.no_formula(tables.bin_heading(entry.bin))}  ({classes})"
+        classes = tables.format_classes(found[-1].with_ground_truth if found[-1] else 0)
+        label = f"{tables.bin_heading(entry.bin)}  ({classes})"
         values = [one.AP if one else None for one in found]
         lines.append(_Line(label, values, colour, _MARKERS[index % len(_MARKERS)]))
-    label = f"all seen  ({_classes(tables.classes_with_ground_truth(metrics[-1]))})"
+    label = f"all seen  ({tables.format_classes(tables.classes_with_ground_truth(metrics[-1]))})"
     lines.append(_Line(label, [one.segm.AP for one in metrics], theme.ink, "o", 2.6))
     figure = canvas.make_figure(*BIN_SIZE, theme, scale)
     axes = figure.subplots()
@@ -200,7 +200,3 @@ def _draw_group_means(
                 axes.plot([left, left + size], [100 * value] * 2, label=label, **look)
                 label = None  # once in the legend
             left += size
-
-
-def _classes(count: int) -> str:
-    return f"{count:,} class" if count == 1 else f"{count:,} classes"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from functools import partial
+
 import matplotlib
 import pytest
 
-from lst_cli.display.canvas import LIGHT, line_styles, make_figure, render, render_pdf, style_axes
+from lst_cli.display.canvas import LIGHT, line_styles, make_figure, render, style_axes
 
 
 def _figure():
@@ -13,30 +15,30 @@ def _figure():
 
 
 def test_a_pdf_holds_letters_as_letters_and_no_date():
-    pdf = render_pdf(_figure())
+    pdf = render(_figure(), "pdf")
     assert pdf.startswith(b"%PDF")
     assert b"/FontFile2" in pdf  # TrueType
     assert b"/CreationDate" not in pdf
     assert b"matplotlib" not in pdf.lower()
-    assert pdf == render_pdf(_figure())
+    assert pdf == render(_figure(), "pdf")
 
 
 def test_a_figure_drawn_to_pdf_gives_the_same_png_afterwards():
     figure = _figure()
     before = render(figure)
-    render_pdf(figure)
+    render(figure, "pdf")
     assert render(figure) == before
 
 
 def test_a_pdf_ignores_and_keeps_the_users_own_matplotlib_settings():
-    plain = render_pdf(_figure())
+    plain = render(_figure(), "pdf")
     with matplotlib.rc_context({"pdf.fonttype": 3, "pdf.use14corefonts": True}):
-        assert render_pdf(_figure()) == plain
+        assert render(_figure(), "pdf") == plain
         assert matplotlib.rcParams["pdf.fonttype"] == 3
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("draw", [render, render_pdf])
+@pytest.mark.parametrize("draw", [render, partial(render, kind="pdf")])
 def test_a_letter_that_the_font_lacks_is_no_warning(draw):
     figure = make_figure(200, 100, LIGHT, 1.0)
     style_axes(figure.subplots(), LIGHT, "犬", "", "")
@@ -45,5 +47,6 @@ def test_a_letter_that_the_font_lacks_is_no_warning(draw):
 
 def test_lines_beyond_the_first_differ_from_it_in_more_than_colour():
     first, *others = line_styles(LIGHT, 6)
-    assert all(one.marker != first.marker and one.colour != first.colour for one in others)
-    assert len({(one.marker, str(one.dashes)) for one in [first, *others]}) == 6
+    assert all(one["marker"] != first["marker"] for one in others)
+    assert all(one["color"] != first["color"] for one in others)
+    assert len({(one["marker"], str(one["linestyle"])) for one in [first, *others]}) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 from lst_cli.display import fonts
-from lst_cli.display.canvas import LIGHT, make_figure, render, render_pdf
+from lst_cli.display.canvas import LIGHT, make_figure, render
 from lst_cli.display.fonts import families, pieces_of, plot_font, short_name
 from lst_cli.display.panels import draw_predictions
 from lst_cli.display.records import Panel, PanelObject
@@ -130,13 +131,12 @@ def test_a_picture_has_the_letters_of_an_installed_font(
     assert ink() > without + 0.02  # a full square
 
 
-@pytest.mark.parametrize("draw", [render, render_pdf])
+@pytest.mark.parametrize("kind", ["png", "pdf"])
 def test_a_plot_has_the_letters_of_an_installed_font(
-    machine: list[Path], tmp_path: Path, draw: object
+    machine: list[Path], tmp_path: Path, kind: Any
 ) -> None:
-    assert callable(draw)
     figure = make_figure(200, 100, LIGHT, 1.0)
     figure.text(0.2, 0.5, f"cat {CAT}", family="DejaVu Sans")
     machine.append(make_font(tmp_path / "cjk.ttf", "Lst Test CJK", CAT))
-    assert draw(figure)
+    assert render(figure, kind)
     assert figure.texts[0].get_fontfamily() == ["DejaVu Sans", "Lst Test CJK"]
