@@ -98,6 +98,12 @@ class Table:
         )
         return cls(title, columns, rows, remark, result)
 
+    @classmethod
+    def of_rows(cls, title: str, rows: Sequence[Mapping[str, Cell]]) -> Table:
+        """Make a table for CSV and JSON: every key is a column, ``AP`` a fraction as elsewhere."""
+        columns = (Column(key, key, "ap" if key == "AP" else "text") for key in rows[0])
+        return cls(title, tuple(columns), tuple(rows))
+
     @property
     def counts_classes(self) -> bool:
         """Whether the head needs a second line with numbers of classes."""

@@ -13,9 +13,9 @@ from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
-from lst_cli.figures.balance import newest_settings
 from lst_cli.figures.shown_objects import require_same_validation
 from lst_cli.settings.diff import unused_sections
+from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
@@ -202,6 +202,12 @@ def _without_unused(table: Mapping[str, str], settings: Mapping[str, Any]) -> di
     if settings["base.sampler"] != "repeat-factor":
         unused.add("base.repeat_threshold")
     return {key: value for key, value in table.items() if not unused & {key, key.partition(".")[0]}}
+
+
+def newest_settings(workspace: Workspace) -> Settings:
+    """Settings of the newest phase after the base; those of the workspace if there is none."""
+    done = workspace.done_phases()
+    return workspace.trained_settings(done[-1]) if done[1:] else workspace.settings()
 
 
 def _other_run(figure: AblationName, workspace: Workspace) -> str:

@@ -2,105 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.display.canvas import (
-    LIGHT,
-    PAPER_SCALE,
-    PAPER_WIDTH,
-    Theme,
-    any_letter,
-    make_figure,
-    render,
-    style_axes,
-)
+from lst_cli.display import canvas
+from lst_cli.display.canvas import LIGHT, Theme
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import write_csv
 from lst_cli.display.tables import Cell, Column, Table, format_classes, phase_name
 from lst_cli.figures import Figure
-from lst_cli.figures.attention import TOP, Attention, Layout, lay_out, top_base_classes
+from lst_cli.figures.attention import Attention, Layout, lay_out, top_base_classes
 from lst_cli.figures.labels import place_labels
 
 PAGE_WIDTH = 1080
 _LONGEST = 26  # letters of a name
 
-_Attends = tuple[str, list[tuple[str, float]]]  # a class, and base classes with their m
-
 
 def attention_figure(attention: Attention) -> Figure:
-    """Draw the paper's Fig. 6.
+    """Draw the paper's Fig. 6, with its numbers.
 
     Raises:
         LstError: If scikit-learn is needed and not installed.
     """
     layout = lay_out(attention)
-    numbers = _numbers(attention, layout)
-    places = range(1, min(TOP, len(attention.base_classes)) + 1)
-    head = ["class", "x", "y", *(f"{what}_{n}" for n in places for what in ("base", "m"))]
-    lines = []
-    for one in numbers["classes"]:
-        cells = [cell for top in one["top"] for cell in (top["class"], f"{top['m']:.6g}")]
-        lines.append([one["class"], f"{one['x']:.6g}", f"{one['y']:.6g}", *cells])
+    top = top_base_classes(attention)
+    places = layout.points.tolist()
+    rows: list[dict[str, Any]] = []
+    for name, (x, y), found in zip(attention.classes, places, top, strict=True):
+        rows.append({"class": name, "x": x, "y": y})
+        for place, (other, weight) in enumerate(found, start=1):
+            rows[-1] |= {f"base_{place}": other, f"m_{place}": weight}
+    cells = (
+        [value if isinstance(value, str) else f"{value:.6g}" for value in row.values()]
+        for row in rows
+    )
+    classes = [
+        {"class": name, "x": x, "y": y, "top": [{"class": base, "m": m} for base, m in found]}
+        for name, (x, y), found in zip(attention.classes, places, top, strict=True)
+    ]
     return Figure(
         "attention",
         caption=attention_caption(attention, layout),
-        picture=compose_attention(attention, layout, scale=PAPER_SCALE, width=PAPER_WIDTH),
-        csv=write_csv(head, lines),
-        numbers=numbers,
-        table=attention_table(attention),
+        picture=compose_attention(
+            attention, layout, scale=canvas.PAPER_SCALE, width=canvas.PAPER_WIDTH
+        ),
+        csv=write_csv(list(rows[0]), cells),
+        numbers={
+            "phase": attention.phase,
+            "base_classes": len(attention.base_classes),
+            "method": _method(layout),
+            "distance": "Hellinger",
+            "perplexity": layout.perplexity,
+            "classes": classes,
+            "left_out": list(attention.left_out),
+        },
+        table=_table(attention, rows),
     )
 
 
-def _numbers(attention: Attention, layout: Layout) -> dict[str, Any]:
-    rows = zip(attention.classes, layout.points, top_base_classes(attention), strict=True)
-    return {
-        "phase": attention.phase,
-        "base_classes": len(attention.base_classes),
-        "method": _method(layout),
-        "distance": "Hellinger",
-        "perplexity": layout.perplexity,
-        "classes": [
-            {
-                "class": name,
-                "x": float(x),
-                "y": float(y),
-                "top": [{"class": other, "m": weight} for other, weight in top],
-            }
-            for name, (x, y), top in rows
-        ],
-        "left_out": list(attention.left_out),
-    }
-
-
-def attention_table(attention: Attention) -> Table:
-    """Make the table of the base classes that each class attends to most."""
+def _table(attention: Attention, rows: list[dict[str, Cell]]) -> Table:
+    """The base classes that each class attends to most."""
     base = len(attention.base_classes)
-    columns = [Column("class", "class", "text", lambda one: one[0])]
-    for place in range(min(TOP, base)):
-        heading = "then" if place else "attends to"
-        columns += [
-            Column(f"base {place + 1}", heading, "text", _of_top(place, 0)),
-            Column(f"m {place + 1}", "m", "share", _of_top(place, 1)),
-        ]
+    columns = [Column("class", "class", "text")]
+    for key in rows[0]:
+        if key.startswith("base_"):
+            columns.append(Column(key, "attends to" if key == "base_1" else "then", "text"))
+        elif key.startswith("m_"):
+            columns.append(Column(key, "m", "share"))
     remark = (
         f"m of a class sums to 1 over the {base:,} base classes; without any preference each has "
         f"{1 / base:.2g}."
     )
-    return Table.of(
-        f"What the classes of phase {attention.phase} attend to",
-        zip(attention.classes, top_base_classes(attention), strict=True),
-        columns,
-        remark + _left_out(attention),
-    )
-
-
-def _of_top(place: int, part: Literal[0, 1]) -> Callable[[_Attends], Cell]:
-    """Read the name (0) or m (1) of the base class at a place."""
-    return lambda one: one[1][place][part]
+    title = f"What the classes of phase {attention.phase} attend to"
+    return Table(title, tuple(columns), tuple(rows), remark + _left_out(attention))
 
 
 def attention_caption(attention: Attention, layout: Layout) -> str:
@@ -158,7 +134,7 @@ def plot_attention(
     width: int = PAGE_WIDTH,
 ) -> bytes:
     """Draw `compose_attention` as a PNG of `attention_size` times `scale`."""
-    return render(compose_attention(attention, layout, theme, scale, width))
+    return canvas.render(compose_attention(attention, layout, theme, scale, width))
 
 
 def compose_attention(
@@ -176,12 +152,12 @@ def compose_attention(
     count = len(attention.classes)
     # Sizes of points and letters, in points of 1/72 inch.
     diameter, size = (5.5, 8.5) if count <= 60 else (4.2, 7.5) if count <= 200 else (2.8, 7.0)
-    figure = make_figure(*attention_size(count, width), theme, scale)
+    figure = canvas.make_figure(*attention_size(count, width), theme, scale)
     axes = figure.subplots()
     phase = phase_name(attention.phase)
     title = f"Classes of phase {phase} by their attention over {_base_classes(attention)}"
     # The label takes its room now, so that the axes keep their size when it gets longer.
-    style_axes(axes, theme, title, f"{_method(layout)}, Hellinger distance", "")
+    canvas.style_axes(axes, theme, title, f"{_method(layout)}, Hellinger distance", "")
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -200,7 +176,7 @@ def compose_attention(
         zorder=4,
     )
     names = [short_name(one, _LONGEST, attention.ids.get(one)) for one in attention.classes]
-    with any_letter():
+    with canvas.any_letter():
         shown = _draw_names(axes, theme, names, layout.points, diameter, size)
     if shown < count:
         axes.set_xlabel(f"{axes.get_xlabel()}; no room for {count - shown:,} of {count:,} names")

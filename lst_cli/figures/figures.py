@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from lst_cli.display.canvas import render
+from lst_cli.display.canvas import PAPER_SCALE, render
+from lst_cli.display.class_plots import compose_replay_balance
+from lst_cli.display.markup import render_csv
+from lst_cli.display.records import ReplayBalance, ReportClass
+from lst_cli.display.tables import Cell, Table
 from lst_cli.errors import LstError
 from lst_cli.figures import Figure, FigureName
 from lst_cli.figures.ablation import ablation_figure
-from lst_cli.figures.ablation_data import AblationName, gather_ablation
+from lst_cli.figures.ablation_data import gather_ablation, newest_settings
 from lst_cli.figures.attention import newest_attention
 from lst_cli.figures.attention_plot import attention_figure
-from lst_cli.figures.balance import draw_balance
 from lst_cli.figures.tail import tail_figure
 from lst_cli.figures.tail_data import gather_tail
+from lst_cli.inputs import read_training_input
+from lst_cli.split.split import measure_balance, report_classes
+from lst_cli.split.tables import balance_table
 from lst_cli.workspace.atomic import write_bytes, write_text
 from lst_cli.workspace.store import Workspace
+
+_OF_SEVERAL = ("distill", "mwg", "replay", "tail")
+"""Figures that show several workspaces side by side."""
 
 
 def draw_figures(
@@ -29,15 +37,25 @@ def draw_figures(
         LstError: If the workspaces have not what a figure shows, or a library is missing.
     """
     wanted = list(dict.fromkeys(names))
-    if others and not set(wanted) & _OF_SEVERAL.keys():
+    if others and not set(wanted) & set(_OF_SEVERAL):
         raise LstError(
             f"--with: figure {wanted[0]} shows one workspace",
-            f"leave --with out; it goes with {', '.join(sorted(_OF_SEVERAL))}",
+            f"leave --with out; it goes with {', '.join(_OF_SEVERAL)}",
         )
-    return [
-        _OF_ONE[name](workspace) if name in _OF_ONE else _OF_SEVERAL[name](workspace, others)
-        for name in wanted
-    ]
+    return [_draw(name, workspace, others) for name in wanted]
+
+
+def _draw(name: FigureName, workspace: Workspace, others: Sequence[Path]) -> Figure:
+    if name == "balance":
+        return _draw_balance(workspace)
+    if name == "tail":
+        return tail_figure(gather_tail(workspace, others))
+    if name != "attention":
+        return ablation_figure(gather_ablation(name, workspace, others))
+    attention = newest_attention(workspace)
+    if attention is None:
+        raise LstError("no phase was trained with the meta weight generator", "lst step --mwg")
+    return attention_figure(attention)
 
 
 def write_figures(
@@ -70,29 +88,65 @@ def _write(figures: Sequence[Figure], directory: Path) -> list[Path]:
     return paths
 
 
-def _draw_attention(workspace: Workspace) -> Figure:
-    attention = newest_attention(workspace)
-    if attention is None:
-        raise LstError("no phase was trained with the meta weight generator", "lst step --mwg")
-    return attention_figure(attention)
+def _draw_balance(workspace: Workspace) -> Figure:
+    """The paper's Fig. 3, with balanced replay whatever the workspace's own setting is."""
+    split = workspace.split
+    if len(split.groups) == 1:
+        raise LstError(
+            f"{workspace.root} has no phase after the base: nothing is replayed",
+            workspace.split_command("--b B --phases T"),
+        )
+    settings = newest_settings(workspace)
+    remark = ""
+    if settings.step.replay != "balanced":
+        remark = (
+            f"This workspace's own setting is step.replay = {settings.step.replay}; the figure "
+            "shows what balanced replay gives."
+        )
+    step = settings.step.model_copy(update={"replay": "balanced"})
+    occurrences = read_training_input(workspace).occurrences
+    balances = measure_balance(occurrences, split, settings.model_copy(update={"step": step}))
+    return balance_figure(balances, report_classes(split), remark)
 
 
-def _draw_ablation(name: AblationName, workspace: Workspace, others: Sequence[Path]) -> Figure:
-    return ablation_figure(gather_ablation(name, workspace, others))
+def balance_figure(
+    balances: Sequence[ReplayBalance], classes: Sequence[ReportClass], remark: str = ""
+) -> Figure:
+    """Draw the balance of one phase or more; `remark` is one more sentence of the caption."""
+    caption = (
+        "Instances of each seen class in the training set of each phase. Grey: in all images of "
+        "the seen classes; lines: in D_t, with balanced replay of the old classes, which lie "
+        "left of the dashed line."
+    )
+    table, instances = balance_table(balances), _instances_table(balances, classes)
+    return Figure(
+        "balance",
+        caption=" ".join(filter(None, [caption, remark])),
+        picture=compose_replay_balance(balances, scale=PAPER_SCALE),
+        csv=render_csv(instances),
+        numbers={
+            "phases": [dict(row) for row in table.rows],
+            "instances": [dict(row) for row in instances.rows],
+        },
+        table=table,
+    )
 
 
-def _draw_tail(workspace: Workspace, others: Sequence[Path]) -> Figure:
-    return tail_figure(gather_tail(workspace, others))
-
-
-_OF_ONE: dict[FigureName, Callable[[Workspace], Figure]] = {
-    "balance": draw_balance,
-    "attention": _draw_attention,
-}
-_OF_SEVERAL: dict[FigureName, Callable[[Workspace, Sequence[Path]], Figure]] = {
-    "distill": partial(_draw_ablation, "distill"),
-    "replay": partial(_draw_ablation, "replay"),
-    "mwg": partial(_draw_ablation, "mwg"),
-    "tail": _draw_tail,
-}
-"""Figures that show several workspaces side by side."""
+def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[ReportClass]) -> Table:
+    """Every class in every phase: what the lines of the plot are."""
+    rows: list[dict[str, Cell]] = [
+        {
+            "phase": one.phase,
+            "rank": rank,
+            "class": record.name,
+            "category_id": record.category_id,
+            "kind": "old" if rank <= one.old else "new",
+            "all_data": before,
+            "D_t": after,
+        }
+        for one in balances
+        for rank, (record, before, after) in enumerate(
+            zip(classes[: len(one.before)], one.before, one.after, strict=True), start=1
+        )
+    ]
+    return Table.of_rows("Instances of each class", rows)

@@ -107,8 +107,7 @@ def tail_table(tail: Tail) -> Table:
         for one in tail.classes
         for run, name in enumerate(tail.runs)
     ]
-    columns = tuple(Column(key, key, "ap" if key == "AP" else "text") for key in rows[0])
-    return Table("Tail classes", columns, tuple(rows))
+    return Table.of_rows("Tail classes", rows)
 
 
 def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> dict[str, Cell]:

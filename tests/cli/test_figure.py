@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lst_cli.figures import FIGURES
-from lst_cli.figures import figures as recipe
 from lst_cli.report.report import gather
 from lst_cli.workspace.store import Workspace
 
@@ -95,10 +93,6 @@ def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
     outcome = lst("figure", "seven", "-w", trained.root)
     assert outcome.code == 2
     assert "'seven' is not" in outcome.error
-
-
-def test_every_figure_the_option_offers_can_be_drawn() -> None:
-    assert sorted([*recipe._OF_ONE, *recipe._OF_SEVERAL]) == sorted(FIGURES)
 
 
 def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from lst_cli.figures.attention import (
     top_base_classes,
 )
 
-MEND = "lst step --mwg"
+HINT = "lst step --mwg"
 
 
 def _attention(weights) -> Attention:
@@ -32,25 +34,25 @@ def _drawn(classes: int, base: int, seed: int = 0) -> Attention:
     return _attention(np.random.default_rng(seed).dirichlet(np.full(base, 0.3), size=classes))
 
 
-def _save(path, values) -> None:
-    np.save(path, np.array(values, dtype=np.float32))
+def _load(folder: Path, values: Any) -> Attention:
+    path = folder / "attention.npy"
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    else:
+        np.save(path, np.array(values, dtype=np.float32))
+    return load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], HINT)
 
 
-def test_the_file_is_read_with_the_names_of_the_classes(tmp_path):
-    path = tmp_path / "attention.npy"
-    _save(path, [[0.25, 0.75], [1.0, 0.0]])
-    found = load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], MEND)
+def test_the_file_is_read_with_the_names_of_the_classes(tmp_path: Path) -> None:
+    found = _load(tmp_path, [[0.25, 0.75], [1.0, 0.0]])
     assert (found.phase, found.classes, found.base_classes) == (2, ("yak", "emu"), ("cat", "dog"))
     assert found.weights.tolist() == [[0.25, 0.75], [1.0, 0.0]]
     assert found.left_out == ()
 
 
-def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path):
-    path = tmp_path / "attention.npy"
-    _save(path, [[0.25, 0.75], [0, 0]])
-    found = load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], MEND)
-    assert found.classes == ("yak",)
-    assert found.left_out == ("emu",)
+def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path: Path) -> None:
+    found = _load(tmp_path, [[0.25, 0.75], [0, 0]])
+    assert (found.classes, found.left_out) == (("yak",), ("emu",))
     assert found.weights.shape == (1, 2)
 
 
@@ -65,23 +67,17 @@ def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path):
         ([[0, 0], [0, 0]], "every row is zero"),
     ],
 )
-def test_an_attention_that_is_none_is_refused_with_its_name(tmp_path, values, reason):
-    path = tmp_path / "attention.npy"
-    _save(path, values)
+def test_an_attention_with_wrong_numbers_is_refused_with_its_name(
+    tmp_path: Path, values: Any, reason: str
+) -> None:
     with pytest.raises(LstError, match=rf"attention\.npy: no attention of phase 2: {reason}") as e:
-        load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], MEND)
-    assert e.value.hint == MEND
+        _load(tmp_path, values)
+    assert e.value.hint == HINT
 
 
-def _npz() -> bytes:
+def _npy(values: Any, write: Any = np.save) -> bytes:
     file = io.BytesIO()
-    np.savez(file, a=np.ones(2))
-    return file.getvalue()
-
-
-def _npy(values) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values, allow_pickle=True)
+    write(file, values)
     return file.getvalue()
 
 
@@ -97,23 +93,21 @@ WHOLE = _npy(np.full((2, 2), 0.5, dtype=np.float32))
         WHOLE[:60],
         # As long as before, and a promise of terabytes.
         WHOLE.replace(b"(2, 2), }        ", b"(9999999, 99999)}"),
-        _npz(),
+        _npy(np.ones(2), np.savez),
         _npy(np.array([[print, print], [print, print]], dtype=object)),
         _npy(np.ones((2, 2), dtype=np.int64)),
     ],
     ids=["empty", "text", "cut", "cut head", "huge", "npz", "pickle", "integers"],
 )
-def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path, content):
-    path = tmp_path / "attention.npy"
-    path.write_bytes(content)
+def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(LstError, match=r"attention\.npy: no attention of phase 2: .") as caught:
-        load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], MEND)
+        _load(tmp_path, content)
     assert "\n" not in caught.value.message
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LstError, match=r"gone\.npy: no attention .*No such file"):
-        load_attention(tmp_path / "gone.npy", 1, ["yak"], ["cat"], MEND)
+        load_attention(tmp_path / "gone.npy", 1, ["yak"], ["cat"], HINT)
 
 
 def test_the_base_classes_come_largest_first_and_ties_in_class_order():
@@ -125,25 +119,20 @@ def test_the_base_classes_come_largest_first_and_ties_in_class_order():
     assert top_base_classes(_attention([[1.0]])) == [[("base 0", 1.0)]]
 
 
-def test_one_class_lies_in_the_middle():
-    layout = lay_out(_attention([[0.5, 0.5]]))
-    assert layout.points.tolist() == [[0.0, 0.0]]
-    assert layout.perplexity is None
-
-
-def test_two_classes_with_nothing_in_common_are_the_square_root_of_two_apart():
-    points = lay_out(_attention([[1.0, 0.0], [0.0, 1.0]])).points
-    assert points == pytest.approx(np.array([[0.5**0.5, 0], [-(0.5**0.5), 0]]))
-
-
-def test_three_classes_keep_their_hellinger_distances():
-    attention = _attention([[0.64, 0.36, 0], [0.36, 0.64, 0], [0, 0, 1]])
-    layout = lay_out(attention)
-    apart = np.linalg.norm(layout.points[:, None] - layout.points, axis=-1)
-    # Roots are (.8, .6, 0), (.6, .8, 0) and (0, 0, 1).
-    assert apart[0, 1] == pytest.approx(0.08**0.5)
-    assert apart[0, 2] == pytest.approx(2**0.5)
-    assert apart[1, 2] == pytest.approx(2**0.5)
+@pytest.mark.parametrize(
+    ("weights", "apart"),
+    [
+        ([[0.5, 0.5]], [[0]]),
+        ([[1.0, 0.0], [0.0, 1.0]], [[0, 2], [2, 0]]),  # nothing in common
+        # Roots are (.8, .6, 0), (.6, .8, 0) and (0, 0, 1).
+        ([[0.64, 0.36, 0], [0.36, 0.64, 0], [0, 0, 1]], [[0, 0.08, 2], [0.08, 0, 2], [2, 2, 0]]),
+    ],
+)
+def test_up_to_three_classes_keep_their_hellinger_distances(weights: Any, apart: Any) -> None:
+    layout = lay_out(_attention(weights))
+    found = np.linalg.norm(layout.points[:, None] - layout.points, axis=-1)
+    assert found == pytest.approx(np.array(apart) ** 0.5)
+    assert layout.points.sum(axis=0) == pytest.approx(0)
     assert layout.perplexity is None
 
 

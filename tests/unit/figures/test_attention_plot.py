@@ -4,31 +4,30 @@ import csv
 import io
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, render
+from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, Theme
 from lst_cli.figures.attention import Attention, Layout, lay_out
 from lst_cli.figures.attention_plot import (
     attention_caption,
     attention_figure,
     attention_size,
-    attention_table,
     plot_attention,
 )
 from lst_cli.report.write import write_report
 
 
-def _attention(count: int, base: int = 4, **changes) -> Attention:
-    weights = np.random.default_rng(0).dirichlet(np.full(base, 0.5), size=count)
-    content = {
+def _attention(count: int, base: int = 4, **changes: Any) -> Attention:
+    content: dict[str, Any] = {
         "phase": 2,
         "classes": tuple(f"class_{row}" for row in range(count)),
         "base_classes": tuple(f"base {row}" for row in range(base)),
-        "weights": weights,
+        "weights": np.random.default_rng(0).dirichlet(np.full(base, 0.5), size=count),
     }
     return Attention(**{**content, **changes})
 
@@ -40,12 +39,11 @@ def _layout(classes: int) -> Layout:
 def _open(png: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(png))
     assert image.format == "PNG"
-    image.load()
-    return image
+    return image.convert("RGB")
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
-def test_few_classes_are_drawn_by_principal_components_and_say_so(classes):
+def test_few_classes_are_drawn_by_principal_components_and_say_so(classes: int) -> None:
     attention = _attention(classes)
     layout = lay_out(attention)
     assert "Principal components" in attention_caption(attention, layout)
@@ -54,48 +52,45 @@ def test_few_classes_are_drawn_by_principal_components_and_say_so(classes):
 
 @pytest.mark.parametrize(
     ("classes", "width", "size"),
-    [
-        (1, 1080, (1080, 594)),
-        (160, 1080, (1080, 668)),
-        (160, 720, (720, 900)),
-        (1000, 1080, (1080, 1350)),
-    ],
+    [(1, 1080, (1080, 594)), (160, 720, (720, 900)), (1000, 1080, (1080, 1350))],
 )
-def test_the_plot_grows_with_the_names_up_to_a_page(classes, width, size):
+def test_the_plot_grows_with_the_names_up_to_a_page(
+    classes: int, width: int, size: tuple[int, int]
+) -> None:
     assert attention_size(classes, width) == size
 
 
 @pytest.mark.parametrize(("theme", "corner"), [(LIGHT, (255, 255, 255)), (DARK, (23, 28, 36))])
-def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(theme, corner):
-    attention = _attention(12)
-    png = plot_attention(attention, _layout(12), theme, scale=1, width=PAPER_WIDTH)
-    image = _open(png).convert("RGB")
-    assert image.size == (720, 396)
-    assert image.getpixel((0, 0)) == corner
-    assert png == plot_attention(attention, _layout(12), theme, scale=1, width=PAPER_WIDTH)
+def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(
+    theme: Theme, corner: tuple[int, ...]
+) -> None:
+    first, second = (
+        plot_attention(_attention(12), _layout(12), theme, scale=1, width=PAPER_WIDTH)
+        for _ in range(2)
+    )
+    assert _open(first).size == (720, 396)
+    assert _open(first).getpixel((0, 0)) == corner
+    assert first == second
 
 
-def test_every_point_is_drawn_where_it_lies():
+def test_every_point_is_drawn_where_it_lies() -> None:
     layout = Layout(np.array([[-10.0, 4.0], [-10.0, -4.0], [10.0, 4.0], [10.0, -4.0]]), 2.0)
-    pixels = np.asarray(_open(plot_attention(_attention(4), layout, scale=1)).convert("RGB"))
-    orange: Any = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
-    height, width = orange.shape
+    pixels = np.asarray(_open(plot_attention(_attention(4), layout, scale=1)))
+    orange = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
     quarters = [
-        orange[rows, columns].sum()
-        for rows in (slice(None, height // 2), slice(height // 2, None))
-        for columns in (slice(None, width // 2), slice(width // 2, None))
+        part.sum() for half in np.array_split(orange, 2) for part in np.array_split(half, 2, 1)
     ]
     assert min(quarters) > 15
 
 
-def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning():
+def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning() -> None:
     names = (r"$\nonsense{$", "犬", "", "a" * 80, "two\nlines")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _open(plot_attention(_attention(5, classes=names), _layout(5), scale=1))
 
 
-def test_the_caption_counts_classes_and_names_those_left_out():
+def test_the_caption_counts_classes_and_names_those_left_out() -> None:
     one = _attention(1, base=1, weights=np.ones((1, 1)), left_out=("yak",))
     caption = attention_caption(one, lay_out(one))
     assert caption.startswith("What the 1 class of phase 2 resembles: attention m")
@@ -105,37 +100,37 @@ def test_the_caption_counts_classes_and_names_those_left_out():
     assert "t-SNE with the Hellinger distance, perplexity 6.7" in caption
 
 
-def test_the_table_has_the_three_largest_coefficients():
-    weights = np.array([[0.1, 0.2, 0.4, 0.3]])
-    table = attention_table(_attention(1, weights=weights))
-    assert table.texts() == [["class_0", "base 2", "0.40", "base 3", "0.30", "base 1", "0.20"]]
-    assert "without any preference each has 0.25" in table.remark
-    fewer = attention_table(_attention(1, base=2, weights=np.array([[0.25, 0.75]])))
-    assert fewer.texts() == [["class_0", "base 1", "0.75", "base 0", "0.25"]]
+@pytest.mark.parametrize(
+    ("weights", "texts", "each"),
+    [
+        ([0.1, 0.2, 0.4, 0.3], ["base 2", "0.40", "base 3", "0.30", "base 1", "0.20"], "0.25"),
+        ([0.25, 0.75], ["base 1", "0.75", "base 0", "0.25"], "0.5"),
+    ],
+)
+def test_the_table_has_the_three_largest_coefficients(
+    weights: list[float], texts: list[str], each: str
+) -> None:
+    attention = _attention(1, base=len(weights), weights=np.array([weights]))
+    table = attention_figure(attention).table
+    assert table.texts() == [["class_0", *texts]]
+    assert f"without any preference each has {each}." in table.remark
 
 
-def test_a_figure_is_a_picture_its_numbers_as_csv_and_the_same_as_json():
+def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json() -> None:
     weights = np.array([[0.64, 0.36, 0.0], [0.36, 0.64, 0.0], [0.0, 0.0, 1.0]])
     names = ("a, b", 'c "d"', "e")
     figure = attention_figure(_attention(3, base=3, weights=weights, classes=names))
-    assert figure.name == "attention"
-    image = _open(render(figure.picture))
-    assert image.size == (2880, 1584)
-    assert image.info["dpi"] == pytest.approx((400, 400), abs=0.1)
+    assert figure.picture.get_size_inches() == pytest.approx((7.2, 3.96))
+    assert figure.picture.dpi == 400
     rows = list(csv.DictReader(io.StringIO(figure.csv)))
     assert list(rows[0]) == ["class", "x", "y", "base_1", "m_1", "base_2", "m_2", "base_3", "m_3"]
     assert [row["class"] for row in rows] == list(names)
-    assert [rows[0][key] for key in ("base_1", "m_1", "base_2", "m_2")] == [
-        "base 0",
-        "0.64",
-        "base 1",
-        "0.36",
-    ]
+    top = [rows[0][key] for key in ("base_1", "m_1", "base_2", "m_2")]
+    assert top == ["base 0", "0.64", "base 1", "0.36"]
     found = json.loads(json.dumps(figure.numbers, allow_nan=False))
-    assert found["phase"] == 2
-    assert found["base_classes"] == 3
-    assert found["method"] == "principal components"
-    assert found["perplexity"] is None
+    assert {key: found[key] for key in ("phase", "base_classes", "method", "perplexity")} == {
+        "phase": 2, "base_classes": 3, "method": "principal components", "perplexity": None,
+    }  # fmt: skip
     assert [one["class"] for one in found["classes"]] == list(names)
     assert found["classes"][1]["top"][0] == {"class": "base 1", "m": 0.64}
     for row, one in zip(rows, found["classes"], strict=True):
@@ -143,7 +138,9 @@ def test_a_figure_is_a_picture_its_numbers_as_csv_and_the_same_as_json():
         assert float(row["y"]) == pytest.approx(one["y"], rel=1e-5, abs=1e-12)
 
 
-def test_the_report_has_the_plot_where_there_is_attention_and_drops_an_old_one(make_data, tmp_path):
+def test_the_report_has_the_plot_where_there_is_attention_and_drops_an_old_one(
+    make_data: Any, tmp_path: Path
+) -> None:
     files = write_report(make_data(attention=_attention(3)), tmp_path)
     assert files["plot:attention"] == tmp_path / "plots" / "attention.png"
     assert "plots/attention.png" in files["markdown"].read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 
 from lst_cli.display.class_plots import compose_replay_balance
 from lst_cli.display.records import ReplayBalance, ReportClass
-from lst_cli.figures.balance import balance_figure
+from lst_cli.figures.figures import balance_figure
 from lst_cli.split.tables import balance_table
 
 CLASSES = [
