@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lst_cli.display.fonts import pieces_of, short_name
-from lst_cli.display.masks import Mask, mask_of, outline_of
+from lst_cli.display.masks import Mask, mask_of, outline_of, resize_mask, ring_around
 from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
@@ -48,35 +49,29 @@ _PICTURE_FONT_SHARE = 1 / 50  # a picture has a screen to itself
 _SMALLEST_FONT = 12
 _LONGEST = 22  # letters of a label's name
 
+# Of a detail.
+_DETAIL_FILL = 0.35
+_OUTLINE = 1 / 130  # of a drawing's width
+_AROUND = 2.2  # how much wider than an object its window is
+_SMALLEST_WINDOW = 64  # pixels: an object of ten pixels needs its surroundings to be recognized
+
 # Bright enough to stand out on photographs and apart from each other. Labels are written beside
 # each mask, so that no reader depends on colour alone.
 _COLOURS = (
-    (0, 158, 235),
-    (247, 144, 30),
-    (30, 190, 130),
-    (235, 96, 168),
-    (250, 215, 50),
-    (225, 78, 60),
-    (150, 120, 240),
-    (120, 205, 240),
-    (170, 200, 60),
-    (200, 150, 110),
-)
+    "#009eeb", "#f7901e", "#1ebe82", "#eb60a8", "#fad732",
+    "#e14e3c", "#9678f0", "#78cdf0", "#aac83c", "#c8966e",
+)  # fmt: skip
 # How the first, second, third, ... object of a class differs in hue and lightness from its colour.
-_SHADES = (
-    (0.0, 0.0),
-    (0.07, -0.12),
-    (-0.07, 0.14),
-    (0.04, 0.22),
-    (-0.04, -0.2),
-    (0.11, 0.06),
-    (-0.11, -0.06),
-)
+_TURNS = (0.0, 0.07, -0.07, 0.04, -0.04, 0.11, -0.11)
+_LIGHTER = (0.0, -0.12, 0.14, 0.22, -0.2, 0.06, -0.06)
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
 
 Box = tuple[float, float, float, float]
+
+Window = tuple[int, int, int, int]
+"""(left, top, width, height), in pixels of an image."""
 
 
 @contextmanager
@@ -207,18 +202,19 @@ def choose_colours(
     seen: Counter[str] = Counter()
     found = []
     for one in sorted(objects, key=lambda one: -(one.score or 0))[:MOST_DRAWN]:
-        colour = _COLOURS[names[one.label] % len(_COLOURS)]
-        found.append((one, _shade(colour, seen[one.label])))
+        found.append((one, _shade(names[one.label], seen[one.label])))
         seen[one.label] += 1
     return found
 
 
 @cache
-def _shade(colour: Colour, number: int) -> Colour:
-    hue, lightness, saturation = colorsys.rgb_to_hls(*(value / 255 for value in colour))
-    turn, light = _SHADES[number % len(_SHADES)]
-    lightness = min(max(lightness + light, 0.3), 0.85)
-    red, green, blue = colorsys.hls_to_rgb((hue + turn) % 1, lightness, saturation)
+def _shade(label: int, number: int) -> Colour:
+    """The colour of an object of a class, both numbered."""
+    rgb = bytes.fromhex(_COLOURS[label % len(_COLOURS)][1:])
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(value / 255 for value in rgb))
+    hue = (hue + _TURNS[number % len(_TURNS)]) % 1
+    lightness = min(max(lightness + _LIGHTER[number % len(_LIGHTER)], 0.3), 0.85)
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -345,3 +341,57 @@ def _load_font(path: Path, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.truetype(str(path), size)
+
+
+def choose_window(
+    box: tuple[float, float, float, float], size: tuple[int, int], aspect: float = 4 / 3
+) -> Window:
+    """Choose the part of an image of some (width, height) that shows an object and what is around.
+
+    The part has the whole box (x, y, width, height) of the object in it, and `aspect` for width
+    over height as far as the image allows.
+
+    Example:
+        >>> choose_window((100, 100, 40, 30), (640, 480))
+        (76, 82, 88, 66)
+    """
+    x, y, wide, high = box
+    height = max(_AROUND * high, _AROUND * wide / aspect, _SMALLEST_WINDOW / aspect)
+    width = min(round(height * aspect), size[0])
+    height = min(max(round(width / aspect), round(high)), size[1])
+    left = min(max(round(x + wide / 2 - width / 2), 0), size[0] - width)
+    top = min(max(round(y + high / 2 - height / 2), 0), size[1] - height)
+    return left, top, width, height
+
+
+def draw_detail(
+    panel: Panel, window: Window, shown: Sequence[tuple[PanelObject, Colour]], width: int
+) -> NDArray[np.uint8]:
+    """Draw a part of an image, and the masks of objects in it in their colours.
+
+    An object without a mask is its box.
+
+    Returns:
+        RGB of the window's shape, (height, width, 3).
+
+    Raises:
+        LstError: If the image cannot be read or a mask cannot be decoded.
+    """
+    from PIL import Image
+
+    picture = open_image(panel)
+    left, top, wide, high = window
+    size = (width, max(1, round(width * high / wide)))
+    part = picture.crop((left, top, left + wide, top + high))
+    pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)  # (H, W, 3)
+    thickness = max(2, round(width * _OUTLINE))
+    for one, colour in shown:
+        whole = mask_of(one, picture.size, panel.title)
+        mask = resize_mask(whole[top : top + high, left : left + wide], size)
+        pixels[mask] = (
+            pixels[mask] * (1 - _DETAIL_FILL) + np.array(colour, dtype=np.float32) * _DETAIL_FILL
+        )
+        pixels[outline_of(mask, thickness)] = colour
+        # White around the colour: in grey, one of the two stands out from any background.
+        pixels[ring_around(mask, thickness)] = 255
+    return np.asarray(pixels.round().clip(0, 255), dtype=np.uint8)

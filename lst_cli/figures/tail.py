@@ -23,11 +23,10 @@ from lst_cli.display.canvas import (
 )
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
-from lst_cli.display.panels import Colour
+from lst_cli.display.panels import Colour, choose_window, draw_detail
 from lst_cli.display.records import Panel, PanelObject
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
-from lst_cli.figures.details import choose_window, draw_detail
 from lst_cli.figures.tail_data import (
     FOUND_IOU,
     Answer,
