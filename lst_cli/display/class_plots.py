@@ -8,23 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lst_cli.display.canvas import (
-    COLUMN_WIDTH,
-    LIGHT,
-    PAGE_LETTERS,
-    PAPER_LETTERS,
-    PAPER_PAD,
-    PAPER_WIDTH,
-    Letters,
-    Theme,
-    add_heading,
-    add_legend,
-    count_in_whole_numbers,
-    make_figure,
-    render,
-    shade_phases,
-    style_axes,
-)
+from lst_cli.display import canvas
+from lst_cli.display.canvas import LIGHT, Letters, Theme
 from lst_cli.display.records import ReplayBalance, ReportClass
 
 WIDE_SIZE = (1080, 360)
@@ -40,13 +25,15 @@ def plot_class_counts(
     Returns:
         A PNG of `WIDE_SIZE` times `scale`, log scale.
     """
-    figure = make_figure(*WIDE_SIZE, theme, scale)
+    figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
-    style_axes(axes, theme, "Training instances and images of each class", RANK, "count (log)")
+    canvas.style_axes(
+        axes, theme, "Training instances and images of each class", RANK, "count (log)"
+    )
     instances = [record.instances for record in classes]
     # Room for the names of the phases above the tallest class.
     _log_axis(axes, len(classes), max(instances, default=1), room=8)
-    shade_phases(axes, theme, phase_sizes(classes))
+    canvas.shade_phases(axes, theme, phase_sizes(classes))
     area = {"fill": True, "facecolor": theme.old, "alpha": 0.35}
     edges = _edges(len(classes))
     axes.stairs(instances, edges, baseline=0.5, **area, label="instances", zorder=2)
@@ -64,8 +51,14 @@ def plot_class_counts(
         label="images",
         zorder=4,
     )
-    add_legend(figure, theme, loc="outside right center")
-    return render(figure)
+    canvas.add_legend(figure, theme, loc="outside right center")
+    return canvas.render(figure)
+
+
+def replay_size(phases: int) -> tuple[int, int]:
+    """Give the page size of the replay plot for a number of phases."""
+    rows = -(-phases // 3)
+    return WIDE_SIZE[0], REPLAY_ROW * rows + 95 + (60 if rows == 1 else 0)
 
 
 def plot_replay_balance(
@@ -79,27 +72,19 @@ def plot_replay_balance(
     Returns:
         A PNG of `replay_size` times `scale`.
     """
-    figure = make_figure(*replay_size(len(balances)), theme, scale)
-    add_heading(figure, theme, "Instances per class in each phase's training set")
-    _draw_balances(figure, theme, balances, PAGE_LETTERS, min(len(balances), 3))
-    return render(figure)
+    figure = canvas.make_figure(*replay_size(len(balances)), theme, scale)
+    canvas.add_heading(figure, theme, "Instances per class in each phase's training set")
+    _draw_balances(figure, theme, balances, min(len(balances), 3))
+    return canvas.render(figure)
 
 
-def replay_size(phases: int) -> tuple[int, int]:
-    """Give the page size of the replay plot for a number of phases."""
-    rows = -(-phases // 3)
-    return WIDE_SIZE[0], REPLAY_ROW * rows + 95 + (60 if rows == 1 else 0)
-
-
-def compose_replay_balance(
-    balances: Sequence[ReplayBalance], theme: Theme = LIGHT, scale: float = 2.0
-) -> Any:
+def compose_replay_balance(balances: Sequence[ReplayBalance], scale: float = 2.0) -> Any:
     """Lay out the same for a paper, `PAPER_WIDTH` wide and without a heading of its own."""
     columns = 2 if len(balances) == 4 else min(len(balances), 3)
-    width = PAPER_WIDTH if columns > 1 else COLUMN_WIDTH
+    width = canvas.PAPER_WIDTH if columns > 1 else canvas.COLUMN_WIDTH
     height = 150 * -(-len(balances) // columns) + (40 if columns > 1 else 80)
-    figure = make_figure(width, height, theme, scale, pad=PAPER_PAD)
-    _draw_balances(figure, theme, balances, PAPER_LETTERS, columns)
+    figure = canvas.make_figure(width, height, LIGHT, scale, pad=canvas.PAPER_PAD)
+    _draw_balances(figure, LIGHT, balances, columns, canvas.PAPER_LETTERS)
     return figure
 
 
@@ -107,41 +92,36 @@ def _draw_balances(
     figure: Any,
     theme: Theme,
     balances: Sequence[ReplayBalance],
-    letters: Letters,
     columns: int,
+    letters: Letters = canvas.PAGE_LETTERS,
 ) -> None:
-    rows = -(-len(balances) // columns)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    paper = letters is canvas.PAPER_LETTERS
+    grid = figure.subplots(-(-len(balances) // columns), columns, squeeze=False, sharey=True)
     highest = max(value for one in balances for value in (1, *one.before, *one.after))
     for index, axes in enumerate(grid.flat):
         if index >= len(balances):
             axes.set_axis_off()
             continue
-        _draw_balance(axes, theme, balances[index], highest, letters)
-        if index % columns:
-            axes.set_ylabel("")
-        if index + columns < len(balances):
-            axes.set_xlabel("")
-    add_legend(
+        one = balances[index]
+        title = f"Phase {one.phase}: {one.old:,} old, {len(one.before) - one.old:,} new"
+        rank = "class (rank)" if paper else "class, most frequent first (rank)"
+        title = title if paper else f"{title} classes"
+        x_label = "" if index + columns < len(balances) else rank
+        y_label = "" if index % columns else "instances (log)"
+        canvas.style_axes(axes, theme, title, x_label, y_label, letters)
+        _draw_balance(axes, theme, one, highest)
+    canvas.add_legend(
         figure,
         theme,
         letters,
         handles=[patch for patch in grid.flat[0].patches if patch.get_label()],
         loc="outside lower center",
-        ncols=3 if columns > 1 or letters is PAGE_LETTERS else 1,
+        ncols=1 if paper and columns == 1 else 3,
         columnspacing=2.0,
     )
 
 
-def _draw_balance(
-    axes: Any, theme: Theme, balance: ReplayBalance, highest: float, letters: Letters
-) -> None:
-    new = len(balance.before) - balance.old
-    title = f"Phase {balance.phase}: {balance.old:,} old, {new:,} new classes"
-    rank = "class, most frequent first (rank)"
-    if letters is PAPER_LETTERS:
-        title, rank = title.removesuffix(" classes"), "class (rank)"
-    style_axes(axes, theme, title, rank, "instances (log)", letters)
+def _draw_balance(axes: Any, theme: Theme, balance: ReplayBalance, highest: float) -> None:
     edges = _edges(len(balance.before))
     _log_axis(axes, len(balance.before), highest)
     area = {"fill": True, "facecolor": theme.plain, "edgecolor": "none"}
@@ -172,14 +152,11 @@ def _edges(count: int) -> list[float]:
 
 
 def _log_axis(axes: Any, count: int, highest: float, room: float = 2) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter
-
     axes.set_xlim(0.5, max(count, 1) + 0.5)
-    count_in_whole_numbers(axes.xaxis)
+    canvas.count_in_whole_numbers(axes.xaxis)
     axes.set_yscale("log")
-    axes.minorticks_off()
     highest = max(highest, 10)
     axes.set_ylim(0.5, highest * room)
     powers = [10**power for power in range(7) if 10**power <= highest * 1.5]
-    axes.yaxis.set_major_locator(FixedLocator(powers))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_yticks(powers, [f"{power:,}" for power in powers])
+    axes.minorticks_off()

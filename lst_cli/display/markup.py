@@ -81,11 +81,8 @@ def render_csv(table: Table) -> str:
             return f"{100 * cell:.4f}"
         return "" if cell is None else str(cell)
 
-    columns = []
-    for column in table.columns:
-        columns.append(column)
-        if column.classes_key is not None:
-            columns.append(Column(column.classes_key, "", "integer"))
+    pairs = ((column, column.row_classes) for column in table.columns)
+    columns = [column for pair in pairs for column in pair if column is not None]
     rows = ([value(one, row.get(one.key)) for one in columns] for row in table.rows)
     return write_csv([one.key for one in columns], rows)
 

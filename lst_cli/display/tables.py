@@ -34,11 +34,11 @@ class Column:
     kind: Kind = "ap"
     get: Callable[[Any], Cell] | None = field(default=None, compare=False)
     # How many classes with ground truth the last row's number is a mean of, printed below the
-    # heading; None where there is no such number. Rows may keep their own: under which key, and
-    # how it is read from a record. A cell says so where it differs from the heading's.
+    # heading; None where there is no such number. Rows may have their own, in a column that is
+    # not shown: in an early phase a bin holds only some of its classes, and an AP over 20 of them
+    # cannot be compared with an AP over 300.
     classes: int | None = None
-    classes_key: str | None = None
-    get_classes: Callable[[Any], int | None] | None = field(default=None, compare=False)
+    row_classes: Column | None = None
     description: str = ""
 
     @property
@@ -51,21 +51,16 @@ class Column:
         return format_value(self.kind, row.get(self.key))
 
     def own_classes(self, row: Mapping[str, Cell]) -> str:
-        """Give the number of classes behind a cell where it is not that of the heading, else "".
-
-        In an early phase a bin holds only some of its classes, and an AP over 20 of them cannot be
-        compared with an AP over 300.
-        """
-        own = row.get(self.classes_key or "")
-        known = row.get(self.key) is not None and own is not None
-        return format_value("integer", own) if known and own != self.classes else ""
+        """Give the number of classes behind a cell where it is not that of the heading, else ""."""
+        own = None if self.row_classes is None else row.get(self.row_classes.key)
+        if row.get(self.key) is None or own in (None, self.classes):
+            return ""
+        return format_value("integer", own)
 
     def cells(self, record: Any) -> dict[str, Cell]:
         """Read what the column shows of a record, by key."""
-        found = {self.key: self.get(record) if self.get else getattr(record, self.key)}
-        if self.classes_key is not None and self.get_classes is not None:
-            found[self.classes_key] = self.get_classes(record)
-        return found
+        own = {self.key: self.get(record) if self.get else getattr(record, self.key)}
+        return own if self.row_classes is None else own | self.row_classes.cells(record)
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ class Table:
 
     def class_line(self) -> list[str]:
         """Give the line below the headings: "classes", then each column's number or ""."""
-        line = ["" if c.classes is None else format_integer(c.classes) for c in self.columns]
+        line = ["" if c.classes is None else f"{c.classes:,}" for c in self.columns]
         return ["classes", *line[1:]] if self.counts_classes else line
 
     def marks(self, place: int) -> bool:
@@ -119,13 +114,16 @@ class Table:
         return self.result and 0 < place == len(self.rows) - 1
 
     def texts(self) -> list[list[str]]:
-        """Format every cell, without escaping for any markup."""
-        return [[format_cell(column, row) for column in self.columns] for row in self.rows]
+        """Format every cell, without escaping for any markup.
 
+        A cell with another number of classes than its heading has that number in brackets.
+        """
 
-def format_integer(value: float) -> str:
-    """Print a whole number with commas between thousands."""
-    return f"{round(value):,}"
+        def text(column: Column, row: Mapping[str, Cell]) -> str:
+            own = column.own_classes(row)
+            return f"{column.text(row)} ({own})" if own else column.text(row)
+
+        return [[text(column, row) for column in self.columns] for row in self.rows]
 
 
 def format_classes(count: int, kind: str = "") -> str:
@@ -154,10 +152,10 @@ def _format_change(value: float) -> str:
 
 
 _FORMATS: dict[Kind, Callable[[Any], str]] = {
-    "text": format_integer,  # of a number between texts
+    "text": "{:,.0f}".format,  # a number in a column of texts
     "phase": phase_name,
     "id": str,
-    "integer": format_integer,
+    "integer": "{:,.0f}".format,
     "number": "{:,.1f}".format,
     "ap": lambda value: f"{100 * value:.1f}",
     "change": _format_change,
@@ -178,12 +176,6 @@ def format_value(kind: Kind, value: Cell) -> str:
     return value if isinstance(value, str) else _FORMATS[kind](value)
 
 
-def format_cell(column: Column, row: Mapping[str, Cell]) -> str:
-    """Print a cell, with its own number of classes where the heading's is another."""
-    own = column.own_classes(row)
-    return f"{column.text(row)} ({own})" if own else column.text(row)
-
-
 def bin_heading(name: str) -> str:
     """Spell a bin's name as printed: ">=1000" as "≥1000", "10-99" with an en dash."""
     return name.replace(">=", "≥").replace("-", MISSING)
@@ -195,9 +187,7 @@ def bins_in_order(metrics: Sequence[Metrics]) -> list[BinMetrics]:
     Phases evaluated under other bins keep their columns.
     """
     found = {_range(entry): entry for metric in metrics for entry in metric.segm.bins}
-    return sorted(
-        found.values(), key=lambda one: (one.low, math.inf if one.high is None else one.high)
-    )
+    return sorted(found.values(), key=lambda one: (one.low, one.high or math.inf))
 
 
 def find_bin(metric: Metrics, wanted: BinMetrics) -> BinMetrics | None:
@@ -235,16 +225,16 @@ def _mask_column(name: str, description: str, heading: str = "") -> Column:
 def _bin_column(entry: BinMetrics, last: Metrics) -> Column:
     """Make the column of a bin's AP, with the number of classes behind each cell."""
 
-    def count(metric: Metrics) -> int | None:
-        return getattr(find_bin(metric, entry), "with_ground_truth", None)
+    def read(name: str) -> Callable[[Metrics], Any]:
+        return lambda metric: getattr(find_bin(metric, entry), name, None)
 
+    count = read("with_ground_truth")
     return Column(
         f"AP({entry.bin})",
         bin_heading(entry.bin),
-        get=lambda metric: getattr(find_bin(metric, entry), "AP", None),
+        get=read("AP"),
         classes=count(last),
-        classes_key=f"classes({entry.bin})",
-        get_classes=count,
+        row_classes=Column(f"classes({entry.bin})", "", "integer", count),
         description=f"mask AP of classes with {_range_text(entry)}",
     )
 
@@ -346,30 +336,26 @@ def sizes_table(metrics: Sequence[Metrics]) -> Table:
 
 def class_table(classes: Sequence[ReportClass], metrics: Sequence[Metrics]) -> Table:
     """Make the table of every class in class order, with its AP when learned and now."""
-    ranks = {record.category_id: rank for rank, record in enumerate(classes, start=1)}
     by_phase = {metric.phase: metric.segm.per_class for metric in comparable(metrics)}
     last = metrics[-1]
-
-    def then(record: ReportClass) -> float | None:
-        return by_phase.get(record.phase, {}).get(record.category_id)
-
-    def now(record: ReportClass) -> float | None:
-        return last.segm.per_class.get(record.category_id)
-
-    def change(record: ReportClass) -> float | None:
-        before, after = then(record), now(record)
-        return None if before is None or after is None else after - before
-
+    rows = []
+    for rank, record in enumerate(classes, start=1):
+        then = by_phase.get(record.phase, {}).get(record.category_id)
+        now = last.segm.per_class.get(record.category_id)
+        change = None if then is None or now is None else now - then
+        row: dict[str, Cell] = {"rank": rank, "class": record.name, "learned": then, "AP": now}
+        row |= {"change": change, "box AP": last.bbox.per_class.get(record.category_id)}
+        rows.append(vars(record) | row)
     columns = (
-        Column("rank", "rank", "integer", lambda record: ranks[record.category_id]),
-        Column("class", "class", "text", lambda record: record.name),
+        Column("rank", "rank", "integer"),
+        Column("class", "class", "text"),
         Column("category_id", "category_id", "id"),
         Column("phase", "phase", "phase"),
         Column("instances", "instances", "integer", description="in training"),
         Column("images", "images", "integer", description="in training"),
-        Column("learned", "AP when learned", get=then),
-        Column("AP", "AP now", get=now),
-        Column("change", "change", "change", change),
-        Column("box AP", "box AP", get=lambda one: last.bbox.per_class.get(one.category_id)),
+        Column("learned", "AP when learned"),
+        Column("AP", "AP now"),
+        Column("change", "change", "change"),
+        Column("box AP", "box AP"),
     )
-    return Table.of("Every class", classes, columns)
+    return Table("Every class", columns, tuple(rows))

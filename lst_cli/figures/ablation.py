@@ -116,7 +116,8 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
         names["few"] = f"new, <{FEW} instances"
     columns = [Column("run", "run", "text"), Column("phase", "phase", "phase")]
     for part, name in names.items():
-        columns.append(Column(part, name, classes_key=f"classes({part})" if counts else None))
+        own = Column(f"classes({part})", "", "integer") if counts else None
+        columns.append(Column(part, name, row_classes=own))
     columns += [Column(f"iteration 0 ({way})", f"at 0: {WAYS[way]}") for way in ablation.ways]
     if counts:
         columns.append(Column("source", "source", "text"))

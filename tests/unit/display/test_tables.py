@@ -12,7 +12,6 @@ from lst_cli.display.tables import (
     Table,
     binned_table,
     class_table,
-    format_cell,
     format_seconds,
     format_value,
     groups_table,
@@ -60,7 +59,7 @@ def test_the_rows_hold_the_numbers_of_the_metrics(make_data):
 def test_a_bin_never_stands_without_its_number_of_classes(make_data):
     table = binned_table(make_data().metrics)
     assert table.class_line() == ["classes", "", "", "0", "1", "1", "2", *[""] * 6]
-    bins = [column for column in table.columns if column.classes_key]
+    bins = [column for column in table.columns if column.row_classes]
     assert len(bins) == 4
     assert all(column.classes is not None for column in bins)
 
@@ -84,7 +83,7 @@ def test_bins_of_another_evaluation_keep_their_column(make_data, make_record):
     record = make_record(0)
     record["segm"]["bins"][0] = {**record["segm"]["bins"][0], "bin": "1-3", "low": 1, "high": 4}
     table = binned_table(make_data(metrics=[record, make_record(1)]).metrics)
-    assert [c.key for c in table.columns if c.classes_key] == [
+    assert [c.key for c in table.columns if c.row_classes] == [
         "AP(=1)",
         "AP(1-3)",
         "AP(<5)",
@@ -211,8 +210,8 @@ def test_durations_are_printed_in_two_units(seconds, text):
     heading=st.one_of(st.none(), st.integers(0, 2000)),
 )
 def test_whenever_a_cell_has_a_number_its_classes_can_be_read(ap, own, heading):
-    column = Column("AP", "=1", classes=heading, classes_key="n")
-    text = format_cell(column, {"AP": ap, "n": own})
+    column = Column("AP", "=1", classes=heading, row_classes=Column("n", ""))
+    [[text]] = Table("t", (column,), ({"AP": ap, "n": own},)).texts()
     if ap is None:
         assert text == DASH
     elif own is not None and own != heading:

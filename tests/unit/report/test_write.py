@@ -169,7 +169,7 @@ def test_the_page_prints_class_numbers_under_the_bins(make_data):
 
 
 def test_a_cell_over_fewer_classes_says_so_on_the_page():
-    columns = (Column("AP", "<5", classes=28, classes_key="n"),)
+    columns = (Column("AP", "<5", classes=28, row_classes=Column("n", "")),)
     rows = ({"AP": 0.141, "n": 4}, {"AP": 0.113, "n": 28}, {"AP": None, "n": 0})
     page = render_table(Table("t", columns, rows))
     assert "<td>14.1<small>(4)</small></td>" in page
