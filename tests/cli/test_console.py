@@ -46,27 +46,21 @@ def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again() -> Non
         GridColumn("instances", ["12,345", "99"]),
         GridColumn("AP", ["44.7", "8.5"]),
     ]
-    assert grid_lines(columns, 22) == [
-        "phase  instances    AP",
-        "──────────────────────",
-        "base      12,345  44.7",
-        "1             99   8.5",
-    ]
-    with_counts = [replace(columns[0], below="classes"), columns[1], replace(columns[2], below="9")]
-    assert grid_lines(with_counts, 30)[:3] == [
-        "phase    instances    AP", "classes                9", "─" * 24
-    ]  # fmt: skip
-    assert grid_lines(columns, 16) == [
+    first = [
         "phase  instances",
         "────────────────",
         "base      12,345",
         "1             99",
-        "",
-        "phase    AP",
-        "───────────",
-        "base   44.7",
-        "1       8.5",
     ]
+    second = ["    AP", "──────", "  44.7", "   8.5"]
+    whole = [one + more for one, more in zip(first, second, strict=True)]
+    assert grid_lines(columns, 22) == whole
+    below = ["phase    AP", "───────────", "base   44.7", "1       8.5"]
+    assert grid_lines(columns, 16) == [*first, "", *below]
+    with_counts = [replace(columns[0], below="classes"), columns[1], replace(columns[2], below="9")]
+    assert grid_lines(with_counts, 30)[:3] == [
+        "phase    instances    AP", "classes                9", "─" * 24
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("width", [60, 75, 130])

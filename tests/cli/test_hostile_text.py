@@ -80,30 +80,20 @@ def test_words_of_the_command_line_reach_the_terminal_in_plain_letters(
 
 
 @pytest.mark.parametrize(
-    ("content", "part"),
-    [
-        ("category_id,train_instance_count\n1," + "9" * 5000, "line 2"),
-        ("category_id,train_instance_count\n1," + "9" * 20, "line 2"),
-        ("category_id,train_instance_count\n1," + "x" * 200_000, "field"),
-        ("category_id,train_instance_count\n1\0,3", "line"),
-        ("category_id,train_instance_count\n=1+1,3", "line 2"),
-        ("category_id,train_instance_count\n1,nan", "line 2"),
-        ("category_id,train_instance_count\n1,1e400", "line 2"),
-        ("category_id;train_instance_count\n1;5", "no column"),
-        ("\ud83d", "no UTF-8"),
-        ("", "no rows"),
-    ],
-    ids=range(10),
-)
-def test_counts_without_measure_are_refused_by_line(
-    content: str, part: str, lst: Lst, small_lvis: Any, tmp_path: Path
+    ("row", "part"),
+    [("1," + "9" * 5000, "line 2"), ("1," + "9" * 20, "line 2"), ("1\0,3", "line"),
+     ("=1+1,3", "line 2"), ("1,nan", "line 2"), ("1,1e400", "line 2"), ("\ud83d", "no UTF-8")],
+    ids=range(7),
+)  # fmt: skip
+def test_counts_of_any_size_are_refused_by_line(
+    row: str, part: str, lst: Lst, small_lvis: Any, tmp_path: Path
 ) -> None:
-    counts, results, val = (tmp_path / name for name in ("counts.csv", "r.json", "val.json"))
-    val.write_text(json.dumps(small_lvis.val), encoding="utf-8")
+    counts, results = tmp_path / "counts.csv", tmp_path / "r.json"
+    content = f"category_id,train_instance_count\n{row}"
     counts.write_bytes(content.encode("utf-8", "surrogatepass"))
     results.write_text("[]", encoding="utf-8")
-    words = (results, "--annotations", val, "--train-counts", counts)
-    outcome = lst("score", *words)
+    words = ("--annotations", small_lvis.val_json, "--train-counts", counts)
+    outcome = lst("score", results, *words)
     assert outcome.code == 1
     assert "counts.csv" in shown(outcome)
     assert part in outcome.err
@@ -111,19 +101,16 @@ def test_counts_without_measure_are_refused_by_line(
 
 
 @pytest.mark.parametrize("command", ["train-base", "train-joint"])
-@pytest.mark.parametrize(
-    "weights", ["nothing.pth", "s3://b/w.pth", "~/w", __file__, "/dev/zero", "x" * 300]
-)
 def test_weights_that_are_no_file_are_refused_before_anything_is_read(
-    weights: str, command: str, lst: Lst, small_lvis: Any, tmp_path: Path
+    command: str, lst: Lst, small_lvis: Any, tmp_path: Path
 ) -> None:
-    train, work = tmp_path / "train.json", tmp_path / "work"
-    train.write_text(json.dumps(small_lvis.train), encoding="utf-8")
-    how = ("--joint",) if command == "train-joint" else ("--b", 3, "--phases", 1)
-    words = ("--train", train, "--val", train, "--images", tmp_path, "-w", work)
-    assert lst("split", *words, *how).code == 0
-    train.unlink()
-    for more in ((), ("--dry-run",)):
-        outcome = lst(command, "-w", work, "--weights", weights, *more)
-        assert outcome.code == 1
-        assert f"error: --weights {weights}: " in shown(outcome)
+    work = ("-w", tmp_path / "work")
+    words = small_lvis.split_words()
+    words = [*words[:-4], "--joint"] if command == "train-joint" else words
+    assert lst(*words, *work).code == 0
+    small_lvis.train_json.unlink()
+    for weights in ("nothing.pth", "s3://b/w.pth", "~/w", __file__, "/dev/zero", "x" * 300):
+        for more in ((), ("--dry-run",)):
+            outcome = lst(command, *work, "--weights", weights, *more)
+            assert outcome.code == 1
+            assert f"error: --weights {weights}: " in shown(outcome)

@@ -24,6 +24,11 @@ NEUTRAL = ["step.previous_share=0", "step.distill_boxes=0.0", "eval.calibration=
 
 
 @pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "lst.toml"
+
+
+@pytest.fixture
 def older(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if two settings had got their names only now."""
     names = {"step.speed": "step.lr", "mwg.bank": "mwg.shots"}
@@ -32,25 +37,17 @@ def older(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("older")
 @pytest.mark.filterwarnings("ignore::lst_cli.settings.renamed.OldSettingWarning")
-def test_an_old_name_counts_in_a_file_and_in_set_and_is_noted(tmp_path: Path) -> None:
-    file = tmp_path / "lst.toml"
+def test_an_old_name_counts_in_a_file_a_plan_and_in_set_and_is_noted(file: Path) -> None:
     file.write_text("[step]\nspeed = 0.5\n")
     with pytest.warns(OldSettingWarning, match=r"^lst\.toml: step\.speed is called step\.lr now$"):
         assert load_settings(file).step.lr == 0.5
     with pytest.warns(OldSettingWarning, match="^--set: step.speed is called step.lr now$"):
         assert load_settings(file, ["step.speed=0.25"]).step.lr == 0.25
     file.write_text("[step]\nspeed = 0.5\nlr = 0.75\n")
-    with pytest.warns(OldSettingWarning):
-        assert load_settings(file).step.lr == 0.75
-    with pytest.warns(OldSettingWarning), pytest.raises(LstError, match=r"--set: step\.lr: "):
+    assert load_settings(file).step.lr == 0.75
+    with pytest.raises(LstError, match=r"--set: step\.lr: "):
         load_settings(None, ["step.speed=-1"])
-    with pytest.warns(OldSettingWarning):
-        assert "\nlr = 0.25" in render_settings(["step.speed=0.25"])
-
-
-@pytest.mark.usefixtures("older")
-@pytest.mark.filterwarnings("ignore::lst_cli.settings.renamed.OldSettingWarning")
-def test_an_old_name_counts_in_a_plan_and_its_set_and_is_noted() -> None:
+    assert "\nlr = 0.25" in render_settings(["step.speed=0.25"])
     run: dict[str, Any] = {"name": "lst", "kind": "lst", "step": {"speed": 0.5}}
     with pytest.warns(OldSettingWarning, match=r"^run lst: step\.speed is called step\.lr now$"):
         plan = parse_plan({"run": [run], "settings": {"mwg": {"bank": 3}}}, "few", "few.toml")
@@ -108,25 +105,22 @@ def test_names_are_old_or_new_and_never_both() -> None:
         assert old.split(".")[0] == new.split(".")[0]
 
 
-def test_a_removed_setting_that_did_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
+def test_a_removed_setting_that_did_nothing_is_dropped_in_silence(file: Path) -> None:
     assert load_settings(None, NEUTRAL) == Settings()
-    file = tmp_path / "lst.toml"
     file.write_text('[step]\nrebalance_epochs = 0.0\n[eval]\ncalibration = "none"\n')
     assert load_settings(file) == Settings()
-    plan = parse_plan(
-        {"run": [{"name": "a", "kind": "lst", "step": {"distill_boxes": 0.0}}]}, "few", "few.toml"
-    )
+    run = {"name": "a", "kind": "lst", "step": {"distill_boxes": 0.0}}
+    plan = parse_plan({"run": [run]}, "few", "few.toml")
     assert plan.runs[0].settings == {"step": {}}
 
 
-def test_a_removed_setting_that_did_something_is_refused_or_noted(tmp_path: Path) -> None:
+def test_a_removed_setting_that_did_something_is_refused_or_noted(file: Path) -> None:
     why = "was removed, because it gained nothing"
     with pytest.raises(LstError, match=f"^--set: step.previous_share: {why}"):
         load_settings(None, ["step.previous_share=0.3"])
     run = {"name": "a", "kind": "lst", "eval": {"calibration": "norcal"}}
     with pytest.raises(LstError, match=f"run a: eval.calibration: {why}"):
         parse_plan({"run": [run]}, "few", "few.toml")
-    file = tmp_path / "lst.toml"
     file.write_text("[step]\nprevious_share = 0.3\n")
     with pytest.warns(
         OldSettingWarning, match=f"^lst.toml: step.previous_share = 0.3 has no effect: .* {why}"

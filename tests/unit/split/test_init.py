@@ -91,17 +91,6 @@ def test_every_line_becomes_a_setting_when_its_mark_is_removed(tmp_path: Path) -
     assert len(read_toml(file)["step"]) == len(type(Settings().step).model_fields)
 
 
-def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
-    file = tmp_path / "lst.toml"
-    file.write_text("seed = 1\n")
-    with pytest.raises(LstError, match=r"lst\.toml exists already") as caught:
-        write_settings(file)
-    assert "--force" in str(caught.value.hint)
-    assert file.read_text() == "seed = 1\n"
-    write_settings(file, force=True)
-    assert load_settings(file) == Settings()
-
-
 def test_refused_values_write_no_file(tmp_path: Path) -> None:
     with pytest.raises(LstError, match=r"base\.lr"):
         write_settings(tmp_path / "lst.toml", ("base.lr=-1",))
