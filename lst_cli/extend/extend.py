@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from lst_cli.train.train import (
     versions,
 )
 from lst_cli.train.trainer import Events
-from lst_cli.workspace.manifest import ClassRecord, PhaseManifest, Split
+from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
@@ -42,24 +42,6 @@ def learn_instantly(*given: Any) -> tuple[Way, str]:
     return write_instant_model(*given)
 
 
-@dataclass(frozen=True)
-class Extended:
-    """The new classes in class order, and their finished phase."""
-
-    classes: tuple[ClassRecord, ...]
-    manifest: PhaseManifest
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome for `--json`."""
-        return {
-            "phase": self.manifest.phase,
-            "classes": [record.model_dump(mode="json") for record in self.classes],
-            "new_rows": self.manifest.new_rows,
-            "seconds": self.manifest.seconds,
-            "manifest": self.manifest.model_dump(mode="json"),
-        }
-
-
 def extend_workspace(
     workspace: Workspace,
     settings: Settings,
@@ -68,7 +50,7 @@ def extend_workspace(
     finetune: bool = False,
     events: Events | None = None,
     learn: Learn = learn_instantly,
-) -> Extended:
+) -> PhaseManifest:
     """Add a phase of new classes behind the phases that are done.
 
     Planned phases that are not begun move up by one. Whatever stops it, nothing that was there
@@ -82,6 +64,9 @@ def extend_workspace(
         finetune: Whether the phase is trained as others are, instead of learned instantly.
         events: Progress callbacks.
         learn: Writes the model of an instant phase.
+
+    Returns:
+        The manifest of the finished phase.
 
     Raises:
         LstError: If no phase can be added now, or a file or class is refused.
@@ -106,16 +91,10 @@ def extend_workspace(
         for file in (addition.split.extensions[-1].train, addition.split.extensions[-1].val):
             if file is not None and file.skipped:
                 events.note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")
-        if finetune:
-            workspace.save_split(addition.split)
-        else:
-            manifest = _add_instantly(
-                workspace, addition, previous, settings, inputs, events, learn
-            )
-    if finetune:
-        manifest = train_phase(workspace, phase, settings, events=events)
-    split = addition.split
-    return Extended(tuple(split.classes[label] for label in split.labels_of(phase)), manifest)
+        if not finetune:
+            return _add_instantly(workspace, addition, settings, inputs, events, learn)
+        workspace.save_split(addition.split)
+    return train_phase(workspace, phase, settings, events=events)
 
 
 def place_for_phase(workspace: Workspace) -> int:
@@ -125,27 +104,23 @@ def place_for_phase(workspace: Workspace) -> int:
 
     Raises:
         LstError: If the base is not trained, a planned phase is under way, or a later phase
-            rests on what is done.
+            was grown from what is done.
     """
-    upcoming = workspace.next_phase()
+    upcoming, hint = workspace.next_phase(), next_training_command(workspace)
     if upcoming == 0:
-        raise LstError("the base phase comes first", next_training_command(workspace))
+        raise LstError("the base phase comes first", hint)
     split = workspace.split
     place = len(split.groups) if upcoming is None else upcoming
     for later in range(place, len(split.groups)):
         manifest = workspace.manifest(later)
         added = split.extension_at(later) is not None
         if manifest is not None and manifest.done:
-            raise LstError(
-                f"phase {later} was grown from a model that is gone",
-                next_training_command(workspace),
-            )
+            raise LstError(f"phase {later} was grown from a model that is gone", hint)
         if manifest is not None and not added:
-            raise LstError(f"phase {later} is under way", next_training_command(workspace))
+            raise LstError(f"phase {later} is under way", hint)
         if added and later > place:
             raise LstError(
-                f"phase {place} comes first: classes were added after it, in phase {later}",
-                next_training_command(workspace),
+                f"phase {place} comes first: classes were added after it, in phase {later}", hint
             )
     return place
 
@@ -176,7 +151,6 @@ def _decide(
 def _add_instantly(
     workspace: Workspace,
     addition: Addition,
-    previous: PhaseManifest,
     settings: Settings,
     inputs: TrainingInput,
     events: Events,
@@ -201,7 +175,7 @@ def _add_instantly(
         phase=phase,
         done=True,
         split_sha256=split.digest_at(phase),
-        previous_sha256=previous.model_sha256,
+        previous_sha256=workspace.require_done(phase - 1).model_sha256,
         new_classes=len(split.groups[phase]),
         seen_classes=split.seen_classes(phase),
         new_entries=split.phases[phase - 1].new_entries,

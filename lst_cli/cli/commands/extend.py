@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 
 if TYPE_CHECKING:
-    from lst_cli.extend.extend import Extended
+    from lst_cli.workspace.manifest import ClassRecord, PhaseManifest
 
 
 @options.command(
@@ -81,23 +82,32 @@ def command(
     settings = workspace.settings(chosen)
     with meter() as tell:
         events = training_events(tell)
-        extended = extend_workspace(
+        manifest = extend_workspace(
             workspace, settings, NewFiles(**data), finetune=finetune, events=events
         )
+    split = workspace.split
+    classes = [split.classes[label] for label in split.labels_of(manifest.phase)]
     if as_json:
-        print_json(extended.as_dict())
+        print_json(
+            {
+                "phase": manifest.phase,
+                "classes": [record.model_dump(mode="json") for record in classes],
+                "new_rows": manifest.new_rows,
+                "seconds": manifest.seconds,
+                "manifest": manifest.model_dump(mode="json"),
+            }
+        )
         return
-    _show(extended)
+    _show(manifest, classes)
     show_next("lst eval")
 
 
-def _show(extended: Extended) -> None:
+def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
     from lst_cli.annotations.problems import count_of
     from lst_cli.display.tables import format_seconds
 
-    manifest = extended.manifest
     print_rows(
-        f"phase {manifest.phase}: {count_of(len(extended.classes), 'new class', 'new classes')}",
+        f"phase {manifest.phase}: {count_of(len(classes), 'new class', 'new classes')}",
         ["class", "category id", "instances", "images", "validation objects"],
         [
             [
@@ -105,7 +115,7 @@ def _show(extended: Extended) -> None:
                 str(one.category_id),
                 *(f"{count:,}" for count in (one.instances, one.images, one.val_instances)),
             ]
-            for one in extended.classes
+            for one in classes
         ],
     )
     seconds = format_seconds(manifest.seconds or 0.0)
