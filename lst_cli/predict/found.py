@@ -57,12 +57,10 @@ class Predictions:
 
 
 def _image_dict(image: FoundImage) -> dict[str, Any]:
-    picture = {} if image.picture is None else {"picture": readable(image.picture.as_posix())}
-    if image.not_drawn:
-        picture = {"not_drawn": readable(image.not_drawn)}
+    picture = image.not_drawn or (image.picture and image.picture.as_posix())
     return {
         "file": readable(image.path),
-        **picture,
+        **({"not_drawn" if image.not_drawn else "picture": readable(picture)} if picture else {}),
         "width": image.width,
         "height": image.height,
         "objects": [

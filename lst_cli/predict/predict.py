@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -109,46 +110,40 @@ def predict_images(
     _require_any(images, left_out)
     in_order = [(one.path, left_out[one.path]) for one in listed if one.path in left_out]
     found = Predictions(phase, score, tuple(images), tuple(in_order))
-    return found if directory is None else write_predictions(found, directory, progress=progress)
+    return found if directory is None else _draw_all(found, directory, progress)
 
 
-def write_predictions(found: Predictions, directory: Path, *, progress: Progress) -> Predictions:
+def _draw_all(found: Predictions, directory: Path, progress: Progress) -> Predictions:
     """Draw images with what was found in them, and write all of it as predictions.json.
 
     The numbers are written first, and again with the names of the pictures: whatever happens while
     they are drawn, hours of work are kept. A picture that cannot be drawn or written is left out,
-    and its image says why. Pictures of earlier runs with other names stay.
-
-    Returns:
-        What is in predictions.json.
-
-    Raises:
-        LstError: If predictions.json cannot be written, or the disk is full.
+    and its image says why; only a full disk ends it. Pictures of earlier runs with other names
+    stay.
     """
-    plain = tuple(replace(image, picture=None) for image in found.images)
-    _write(replace(found, images=plain), directory)
+
+    def write(images: Iterable[FoundImage]) -> Predictions:
+        written = replace(found, images=tuple(images))
+        write_text(directory / FILE, json_text(written.as_dict()) + "\n")
+        return written
+
+    write(replace(image, picture=None) for image in found.images)
     images = []
     for done, image in enumerate(found.images, start=1):
-        if image.picture is not None:
-            try:
-                _draw(image, directory / image.picture)
-            except NoRoomError:
-                raise
-            except LstError as error:
-                image = replace(image, picture=None, not_drawn=error.message)
+        try:
+            _draw(image, directory)
+        except NoRoomError:
+            raise
+        except LstError as error:
+            image = replace(image, picture=None, not_drawn=error.message)
         images.append(image)
         progress("pictures", done, len(found.images))
-    found = replace(found, images=tuple(images))
-    _write(found, directory)
-    return found
+    return write(images)
 
 
-def _write(found: Predictions, directory: Path) -> None:
-    write_text(directory / FILE, json_text(found.as_dict()) + "\n")
-
-
-def _draw(image: FoundImage, target: Path) -> None:
-    size = (image.height, image.width)
+def _draw(image: FoundImage, directory: Path) -> None:
+    assert image.picture is not None
+    target, size = directory / image.picture, (image.height, image.width)
     panel = Panel(image.path, str(image.path), predictions=image.objects, size=size)
     try:
         write_bytes(target, draw_predictions(panel, comment=_MARK))
@@ -168,19 +163,17 @@ def name_pictures(files: Sequence[LooseImage]) -> list[Path]:
         >>> [str(path) for path in name_pictures(files)]
         ['owl.jpg', 'owl-2.jpg']
     """
-    taken: set[str] = set()
-    pictures = []
+    taken: dict[str, Path] = {}
     for file in files:
         plain = file.name.with_suffix("")
-        picture = plain.with_name(shorten_name(f"{plain.name}.jpg"))
-        number = 1
-        # Some file systems do not tell capitals from small letters.
-        while str(picture).casefold() in taken:
-            number += 1
-            picture = plain.with_name(shorten_name(f"{plain.name}-{number}.jpg"))
-        taken.add(str(picture).casefold())
-        pictures.append(picture)
-    return pictures
+        for number in count(1):
+            ending = "" if number == 1 else f"-{number}"
+            picture = plain.with_name(shorten_name(f"{plain.name}{ending}.jpg"))
+            key = str(picture).casefold()  # some file systems do not tell capitals from small
+            if key not in taken:
+                taken[key] = picture
+                break
+    return list(taken.values())
 
 
 def _require_any(images: Sequence[Any], left_out: dict[Path, LstError]) -> None:
