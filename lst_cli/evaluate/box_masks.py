@@ -28,14 +28,8 @@ def encode_box_masks(
     The bytes are those of `detectron2.layers.paste_masks_in_image` on a CPU, encoded by
     `pycocotools.mask.encode`.
 
-    Args:
-        masks: Probabilities inside each box, shape (N, S, S).
-        boxes: XYXY in pixels of the image, of positive width and height, shape (N, 4).
-        height: Of the image.
-        width: Of the image.
-
-    Returns:
-        For each mask its `size` and compressed `counts`, as text.
+    Masks are probabilities inside each box, shape (N, S, S); boxes are XYXY in pixels of the
+    image, of positive width and height, shape (N, 4). The counts are text.
 
     Example:
         >>> box = np.array([[1.0, 0.0, 3.0, 2.0]], dtype=np.float32)
@@ -82,10 +76,8 @@ def runs_of(
 ) -> NDArray[np.int64]:
     """Run lengths of an image with an object inside one part of it, shape (columns, rows).
 
-    The part begins at the column `left` and the row `top` of the image.
-
-    Returns:
-        Lengths of runs down one column after the other, background first.
+    The part begins at the column `left` and the row `top` of the image. Runs go down one column
+    after the other, background first.
 
     Example:
         >>> part = np.array([[True, True], [False, True]])
@@ -96,20 +88,15 @@ def runs_of(
     # An empty row above and below: no run then goes from one column into the next.
     framed = np.zeros((columns, rows + 1), dtype=np.bool_)
     framed[:, :-1] = part
-    flat = framed.reshape(-1)
-    changes = np.empty(len(flat), dtype=np.bool_)
-    changes[:1] = flat[:1]
-    np.not_equal(flat[1:], flat[:-1], out=changes[1:])
-    edges = np.flatnonzero(changes)  # where runs begin and end, by turns
+    edges = np.flatnonzero(np.diff(framed.reshape(-1), prepend=False))  # of runs, by turns
     edges += edges // (rows + 1) * (height - rows - 1) + (left * height + top)
     if rows == height and len(edges):
         # A run may begin where the one of the column before has ended.
         apart = edges[1:-1:2] != edges[2::2]
         edges = edges[np.concatenate(([True], np.repeat(apart, 2), [True]))]
     pixels = height * width
-    if len(edges) and edges[-1] == pixels:
-        return np.diff(edges, prepend=0)
-    return np.diff(edges, prepend=0, append=pixels)
+    last = [] if len(edges) and edges[-1] == pixels else [pixels]
+    return np.diff(edges, prepend=0, append=last)
 
 
 def _places(start: int, stop: int, low: np.float32, high: np.float32) -> NDArray[np.float32]:
@@ -125,8 +112,7 @@ def _weights(places: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """How much each cell of a mask's side counts at each place, shape (places, S)."""
     cells = (places + np.float32(1)) * np.float32(side / 2) - np.float32(0.5)
     reach = np.float32(1) - np.abs(cells[:, None] - np.arange(side, dtype=np.float32))
-    weights: NDArray[np.float32] = np.maximum(reach, np.float32(0))
-    return weights
+    return np.asarray(np.maximum(reach, np.float32(0)))
 
 
 def _sample(
@@ -134,5 +120,4 @@ def _sample(
 ) -> NDArray[np.float32]:
     grid = torch.from_numpy(np.stack([xs, ys], axis=1))[None, None]  # (1, 1, points, 2)
     values = F.grid_sample(torch.from_numpy(mask)[None, None], grid, align_corners=False)
-    sampled: NDArray[np.float32] = values[0, 0, 0].numpy()
-    return sampled
+    return np.asarray(values[0, 0, 0])

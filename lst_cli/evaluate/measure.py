@@ -123,17 +123,10 @@ def score_file(
 ) -> FileScores:
     """Score anybody's detections; no workspace and no network is needed.
 
-    Args:
-        detections: Results file in LVIS or COCO format.
-        annotations: The ground truth: LVIS v0.5, LVIS v1 or COCO.
-        train_counts: Where training instances are counted, for the bins; see
-            `read_train_counts`.
-        iou_types: Masks, boxes or both.
-        bins: Half-open ranges of training instances.
-        cap: How many detections take part.
-        skip_unusable: Whether annotations that cannot be used are left out.
-        errors: Whether to find out where AP is lost.
-        progress: What is done.
+    Detections are in LVIS or COCO format, annotations in that of LVIS v0.5, LVIS v1 or COCO.
+    `train_counts` has the training instances for the bins, see `read_train_counts`;
+    `skip_unusable` leaves out annotations that cannot be used; `errors` finds out where AP is
+    lost.
 
     Raises:
         LstError: If a file cannot be read, or the detections do not fit the annotations.
@@ -183,11 +176,9 @@ def score_file(
 def compare_with_lvis_api(
     measured: Measured, source: ResultsFile, iou_type: IouType, cap: Cap = LVIS_CAP
 ) -> float | None:
-    """Run lvis-api on the same detections.
+    """Run lvis-api on the same detections and give the largest difference of any number.
 
-    Returns:
-        The largest difference of any number; None if there are no detections, which it cannot
-        score.
+    It is None if there are no detections, which lvis-api cannot score.
 
     Raises:
         LstError: If `lvis` is not installed.

@@ -49,15 +49,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Line(msgspec.Struct):
     row: int
-    detections: Detections
-
-
-class _RawLine(msgspec.Struct):
-    row: int
     detections: list[msgspec.Raw]
 
 
-_HEADER, _DECODER = msgspec.json.Decoder(Header), msgspec.json.Decoder(_RawLine)
+_HEADER, _LINE = msgspec.json.Decoder(Header), msgspec.json.Decoder(_Line)
 _Any = TypeVar("_Any")
 
 
@@ -116,7 +111,7 @@ class PartialDetections:
         found = detect(left) if left else ()
         with self._appended(kept.size) as append:
             for row, detections in found:
-                append(_Line(row, detections))
+                append({"row": row, "detections": detections})
                 done += 1
                 progress(what, done, self.images)
 
@@ -143,7 +138,7 @@ class PartialDetections:
             for row in range(self.images):
                 begin, length = lines[row]
                 source.seek(begin)
-                line = _verified(source.read(length), _DECODER)
+                line = _verified(source.read(length), _LINE)
                 if line is None:
                     changed = f"{self.path}: changed while it was read"
                     raise LstError(changed, "run the same command again")
@@ -172,7 +167,7 @@ class PartialDetections:
                 for text in file:
                     if not text.endswith(b"\n"):  # the run ended in it
                         break
-                    line = _verified(text, _DECODER)
+                    line = _verified(text, _LINE)
                     if line is not None and 0 <= line.row < self.images:
                         lines.setdefault(line.row, (end, len(text)))
                     end += len(text)
@@ -184,7 +179,7 @@ class PartialDetections:
         return Kept(lines, end)
 
     @contextmanager
-    def _appended(self, size: int) -> Iterator[Callable[[_Line], None]]:
+    def _appended(self, size: int) -> Iterator[Callable[[object], None]]:
         """Open the file behind its first `size` bytes; without any, write the header.
 
         Yields:
@@ -195,7 +190,7 @@ class PartialDetections:
             file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
 
-            def append(record: Header | _Line) -> None:
+            def append(record: object) -> None:
                 with explain_os_error(self.path):
                     text = msgspec.json.encode(record)
                     file.write(_checksum(text) + b" " + text + b"\n")
