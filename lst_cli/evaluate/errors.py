@@ -9,8 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares, Kind
-from lst_cli.display.canvas import LIGHT, add_heading, make_figure, ramp_colours, render, style_axes
+from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares
+from lst_cli.display.canvas import (
+    LIGHT,
+    add_heading,
+    make_figure,
+    ramp_colours,
+    render,
+    style_axes,
+)
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Column, Table, bin_heading
 from lst_cli.workspace.atomic import write_bytes, write_text
@@ -31,6 +38,7 @@ WIDTH = 1080
 _SURROUNDINGS = 150  # title, names of the panels, axis
 _BAR = 26
 _ROOM = 1.28  # of the longest bar: its number stands behind it
+_SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 
 
 def errors_table(analysis: ErrorAnalysis, *, counts: bool = False) -> Table:
@@ -100,24 +108,25 @@ def plot_errors(analysis: ErrorAnalysis) -> bytes:
     colours = [LIGHT.muted, *(colour for one, colour in ramp if one.with_ground_truth)]
     figure = make_figure(WIDTH, _SURROUNDINGS + _BAR * len(sets), LIGHT, 2.0)
     add_heading(figure, LIGHT, "Mask AP50 lost to each kind of error, by training instances")
-    bold: dict[str, Any] = {"color": LIGHT.ink, "fontweight": "bold"}
     highest = max((one.dAP50[kind] or 0 for one in sets for kind in KINDS), default=0)
     panels = figure.subplots(1, len(KINDS), sharey=True)
     for axes, kind in zip(panels, KINDS, strict=True):
         style_axes(axes, LIGHT, "", "points of AP50", "")
         axes.grid(visible=False)
-        axes.set_title(kind, loc="left", fontsize=9.5, pad=22, **bold)
+        axes.set_title(kind, loc="left", fontsize=9.5, pad=22, color=LIGHT.ink, fontweight="bold")
         count, noun = analysis.all.counts[kind], "annotation" if kind == "missed" else "detection"
+        text = f"{count:,} {noun}{'' if count == 1 else 's'}"
         axes.annotate(
-            f"{count:,} {noun}{'' if count == 1 else 's'}",
-            (0, 1),
-            xytext=(0, 7),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=LIGHT.muted,
-            fontsize=8,
+            text, (0, 1), xytext=(0, 7), xycoords="axes fraction", color=LIGHT.muted, **_SMALL
         )
-        _draw_bars(axes, kind, sets, colours)
+        # All classes are no bin.
+        axes.axhline(0.5, color=LIGHT.grid, linewidth=0.8, zorder=1)
+        for row, (one, colour) in enumerate(zip(sets, colours, strict=True)):
+            if (value := one.dAP50[kind]) is not None:
+                end = 100 * value
+                axes.barh(row, end, height=0.68, color=colour, zorder=3)
+                look = {"xytext": (4, 0), "va": "center", "color": LIGHT.ink, "zorder": 4}
+                axes.annotate(f"{end:.1f}", (end, row), **look, **_SMALL)
         axes.set_xlim(0, _ROOM * 100 * max(highest, 0.01))
     names = [f"all ({analysis.all.with_ground_truth:,})"]
     names += [f"{bin_heading(one.bin)} ({one.with_ground_truth:,})" for one in shown]
@@ -125,23 +134,3 @@ def plot_errors(analysis: ErrorAnalysis) -> bytes:
     panels[0].set_ylim(len(sets) - 0.45, -0.55)
     panels[0].set_ylabel("training instances (classes)", color=LIGHT.muted)
     return render(figure)
-
-
-def _draw_bars(axes: Any, kind: Kind, sets: list[ErrorShares], colours: list[str]) -> None:
-    # All classes are no bin.
-    axes.axhline(0.5, color=LIGHT.grid, linewidth=0.8, zorder=1)
-    for row, (one, colour) in enumerate(zip(sets, colours, strict=True)):
-        value = one.dAP50[kind]
-        if value is None:
-            continue
-        axes.barh(row, 100 * value, height=0.68, color=colour, zorder=3)
-        axes.annotate(
-            f"{100 * value:.1f}",
-            (100 * value, row),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=LIGHT.ink,
-            fontsize=8,
-            zorder=4,
-        )
