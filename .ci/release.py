@@ -44,17 +44,14 @@ def obstacles(root: Path, version: str) -> list[str]:
     if not re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE):
         found.append(f"CHANGELOG.md has no heading of the form `## {version} - 2026-01-31`")
     if output("git", "tag", "--list", f"v{version}", cwd=root):
-        found.append(
-            f"the tag v{version} is there already: raise __version__ in lst_cli/__init__.py"
-        )
+        found.append(f"the tag v{version} exists: raise __version__ in lst_cli/__init__.py")
     return found
 
 
 def complaints(names: Iterable[str]) -> list[str]:
-    """Say what an archive lacks and what does not belong into it.
+    """Say what an archive lacks and what does not belong in it.
 
-    Args:
-        names: Its files, without the folder that an sdist puts around them.
+    The names of its files are without the folder that an sdist puts around them.
     """
     files = [name for name in names if name and not name.endswith("/")]
     lacking = [f"lacks {one}" for one in NEEDED if not any(name.endswith(one) for name in files)]
@@ -94,20 +91,13 @@ def try_wheel(wheel: Path, folder: Path) -> None:
     """
     environment = folder / "environment"
     output(sys.executable, "-m", "venv", environment)
-    own = Path(
-        output(
-            environment / "bin" / "python",
-            "-c",
-            "import sysconfig as s; print(s.get_path('purelib'))",
-        )
-    )
+    python = environment / "bin" / "python"
+    own = Path(output(python, "-c", "import sysconfig as s; print(s.get_path('purelib'))"))
     # A path file adds this folder behind the environment's own and reads no path files in it, so
     # that the checkout, which .venv has through one, is not seen.
     (own / "packages-of-the-checkout.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    output(environment / "bin" / "python", "-m", "pip", "install", "--quiet", wheel)
-    where = output(
-        environment / "bin" / "python", "-c", "import lst_cli; print(lst_cli.__file__)", cwd=folder
-    )
+    output(python, "-m", "pip", "install", "--quiet", wheel)
+    where = output(python, "-c", "import lst_cli; print(lst_cli.__file__)", cwd=folder)
     if not Path(where).is_relative_to(own):
         raise SystemExit(f"the environment's lst_cli is not the wheel's but {where}")
     lst = environment / "bin" / "lst"
@@ -119,7 +109,7 @@ def try_wheel(wheel: Path, folder: Path) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Build, try, say what is left to do; with the word `ready` only see if this can be released.
+    """Build, try, say what is left to do; with the word `ready` only check if it can be released.
 
     Raises:
         SystemExit: If anything stands in the way.

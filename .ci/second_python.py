@@ -67,7 +67,7 @@ def requirements(declared: Iterable[str]) -> list[str]:
 
 
 def install(python: Path) -> bool:
-    """Make the environment; tell whether that was possible."""
+    """Make the environment; say whether that was possible."""
     own = ENVIRONMENT / "bin" / "python"
     pip: list[str | Path] = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     declared = importlib.metadata.requires("lst-cli") or []
@@ -85,11 +85,7 @@ def install(python: Path) -> bool:
 
 
 def main(words: list[str]) -> int:
-    """Find, install, test.
-
-    Returns:
-        The exit code: pytest's, or 0 if no tests could be run.
-    """
+    """Find, install, test; give the exit code of pytest, or 0 if no tests could be run."""
     own = "{}.{}".format(*sys.version_info[:2])
     python = choose(candidates(), own)
     if python is None:
@@ -99,15 +95,10 @@ def main(words: list[str]) -> int:
     if not install(python):
         print("the second Python's packages could not be installed: its tests were not run")
         return 0
-    return subprocess.run(
-        [
-            *(ENVIRONMENT / "bin" / "python", "-m", "pytest", "-p", "without_torch"),
-            *("-q", "-p", "no:cacheprovider", *words, "tests"),
-        ],
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / '.ci'}"},
-    ).returncode
+    plugins = ("-p", "without_torch", "-p", "no:cacheprovider")
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pytest", "-q", *plugins, *words, "tests"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / '.ci'}"}
+    return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 
 
 if __name__ == "__main__":
