@@ -50,8 +50,6 @@ class PhaseLength:
 class Job:
     """One workspace of a sweep: a run with one of its seeds, or a base phase that runs share."""
 
-    name: str
-    root: Path
     run: PlannedRun | None  # None for a shared base phase
     settings: Settings
     words: tuple[str, ...]  # `key=value` words for these, for its lst.toml
@@ -60,8 +58,15 @@ class Job:
     inputs: TrainingInput
     phases: tuple[PhaseLength, ...]
     base: Job | None = None  # the job whose base phase it takes over
+    root: Path = Path()  # its workspace
     users: tuple[str, ...] = ()  # names of the jobs that take over its base phase
     same_as: str = ""  # name of an earlier job that is the same and has the same directory
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        head = self.run.name if self.run else f"base-{self.digest}"
+        return f"{head}-seed{self.seed}"
 
     @property
     def kind(self) -> Literal["base", "lst", "joint"]:
@@ -99,6 +104,8 @@ class Job:
     @property
     def digest(self) -> str:
         """Digest of what it is trained on, whatever its seed."""
+        if self.run is None:
+            return _digest([self.split.digest, self.weights, self.used])
         # Evaluation is not training: with another `eval` a run stays where it is.
         trained = {key: value for key, value in self.used.items() if not key.startswith("eval.")}
         budgets = [phase.image_passes for phase in self.phases]
@@ -254,21 +261,12 @@ class _Planner:
             phases = run.phases or self.plan.common.phases
             split, inputs = self._split(self._base_size(run), phases, settings)
         budgets = _budgets(run, model, len(split.groups))
-        job = Job(
-            name=f"{run.name}-seed{seed}",
-            root=Path(),
-            run=run,
-            settings=settings,
-            words=self.plan.words_of(run, seed),
-            weights=self.plan.data.weights,
-            split=split,
-            inputs=inputs,
-            phases=tuple(
-                _length(split, inputs, phase, settings, budget)
-                for phase, budget in enumerate(budgets)
-            ),
-            base=self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None,
-        )
+        lengths = [
+            _length(split, inputs, phase, settings, budget) for phase, budget in enumerate(budgets)
+        ]
+        words, weights = self.plan.words_of(run, seed), self.plan.data.weights
+        base = self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None
+        job = Job(run, settings, words, weights, split, inputs, tuple(lengths), base)
         return replace(job, root=self.layout.run(run.name, job.digest, seed))
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
@@ -276,20 +274,9 @@ class _Planner:
         words = self.plan.words_of(run, seed, without=("step", "mwg", "eval"))
         settings = load_settings(None, words)
         split, inputs = self._split(base_classes, 1, settings)
-        job = Job(
-            name="",
-            root=Path(),
-            run=None,
-            settings=settings,
-            words=words,
-            weights=self.plan.data.weights,
-            split=split,
-            inputs=inputs,
-            phases=(_length(split, inputs, 0, settings, None),),
-        )
-        digest = _digest([split.digest, job.weights, job.used])
-        root = self.layout.base(digest, seed)
-        job = replace(job, name=f"base-{digest}-seed{seed}", root=root)
+        length = _length(split, inputs, 0, settings, None)
+        job = Job(None, settings, words, self.plan.data.weights, split, inputs, (length,))
+        job = replace(job, root=self.layout.base(job.digest, seed))
         return replace(job, root=self.locate(job))
 
     def _base_size(self, run: PlannedRun) -> int:

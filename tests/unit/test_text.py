@@ -21,7 +21,7 @@ from lst_cli.display.markup import (
     write_csv,
 )  # fmt: skip
 from lst_cli.display.tables import Column, Table
-from lst_cli.report.html import render_table
+from lst_cli.report.write import render_table
 from lst_cli.settings.nested import parse_override, toml_value
 from lst_cli.text import escape_unseen, printable, printable_lines
 

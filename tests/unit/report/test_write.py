@@ -18,8 +18,7 @@ from lst_cli.display.tables import Column, Table, binned_table
 from lst_cli.errors import LstError
 from lst_cli.report.artwork import Artwork
 from lst_cli.report.data import ReportData
-from lst_cli.report.html import render_html, render_table
-from lst_cli.report.write import report_json, write_report
+from lst_cli.report.write import render_html, render_table, report_json, write_report
 
 DASH = "\N{EN DASH}"
 

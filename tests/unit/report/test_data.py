@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lst_cli.display.tables import class_table
-from lst_cli.report.summary import all_notes, headlines, mean_forgetting, rarest_bin
+from lst_cli.report.data import all_notes, headlines, mean_forgetting, rarest_bin
 
 DASH = "\N{EN DASH}"
 
