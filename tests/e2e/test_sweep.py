@@ -133,22 +133,3 @@ def test_a_base_phase_does_not_depend_on_later_phases(
         assert outcome.code == 0, outcome.err
     models = [Workspace(root).phase(0).model.read_bytes() for root in (base_folder, tmp_path)]
     assert models[0] == models[1]
-
-
-def test_a_run_that_fails_does_not_stop_the_others(
-    words: list[object], run: Run, tmp_path: Path
-) -> None:
-    plan = Path(str(words[1]))
-    plan.write_text(
-        PLAN.replace('row = "repeat-factor"', 'row = "repeat-factor"\nbase.lr = 1000.0')
-    )
-    only = ["--only", "repeat-factor", "--only", "one-phase", "--seed", "0"]
-    outcome = run(*words, *only)
-    assert outcome.code == 1
-    assert "error: repeat-factor-seed0: training diverged at iteration" in outcome.err
-    assert "Traceback" not in outcome.err
-    record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
-    assert [one["name"] for one in record["failed"]] == ["repeat-factor-seed0"]
-    assert {one["name"]: len(one["seeds"]) for one in record["runs"]} == {
-        "repeat-factor": 0, "lst": 0, "lst-mwg": 0, "one-phase": 1,
-    }  # fmt: skip

@@ -78,8 +78,16 @@ def test_runs_whose_base_phase_would_differ_share_none(plan: Plan, other: dict[s
     assert len(bases(plan(LST, {**LST, "name": "other", **other}))) == 2
 
 
-def test_other_weights_make_another_base_phase(plan: Plan) -> None:
-    assert bases(plan(LST))[0].root != bases(plan(LST, weights="w.pkl"))[0].root
+@pytest.mark.parametrize(
+    "change", [{"step": {"lr": 0.5}}, {"b": 4}, {"phases": 1}, {"weights": "w.pkl"}]
+)
+def test_what_is_trained_on_something_else_is_another_workspace(
+    plan: Plan, change: dict[str, Any]
+) -> None:
+    runs, others = plan(LST), plan(LST, **change)
+    assert named(runs)["lst-seed0"].root != named(others)["lst-seed0"].root
+    if "weights" in change:
+        assert bases(runs)[0].root != bases(others)[0].root
 
 
 def test_where_a_base_phase_lies_does_not_depend_on_the_plan(plan: Plan) -> None:
