@@ -28,7 +28,7 @@ _KINDS = (
 _KERNEL = (Path("/proc"), Path("/sys"))
 
 # First bytes of a file, what it is, and of which sort.
-_STARTS = (
+_STARTS: tuple[tuple[bytes | tuple[bytes, ...], str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "pointer"),
     (b"\x89PNG", "a PNG image", "image"),
     (b"\xff\xd8\xff", "a JPEG image", "image"),
@@ -37,8 +37,7 @@ _STARTS = (
     (b"%!PS", "PostScript (EPS)", "image"),
     (b"icns", "an icon (ICNS)", "image"),
     (b"\0\0\1\0", "an icon (ICO)", "image"),
-    (b"\0\0\2\0\0", "a TGA image", "image"),
-    (b"\0\0\x0a\0\0", "a TGA image", "image"),
+    ((b"\0\0\2\0\0", b"\0\0\x0a\0\0"), "a TGA image", "image"),
     (b"\xff\x0a", "a JPEG XL image", "image"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL image", "image"),
     (b"\x76\x2f\x31\x01", "an OpenEXR image", "image"),
@@ -60,21 +59,18 @@ _STARTS = (
     (b"7z\xbc\xaf", "a 7z archive", "packed"),
     (b"Rar!", "a RAR archive", "packed"),
     (b"%PDF", "a PDF", "pages"),
-    (b"\x1aE\xdf\xa3", "a video", "video"),
+    ((b"\x1aE\xdf\xa3", b"FLV\x01"), "a video", "video"),
     (b"II\xbc\x01", "a JPEG XR image", "image"),
     (b"AT&TFORM", "a DjVu document", "pages"),
     (b"\xd7\xcd\xc6\x9a", "a drawing (WMF)", "image"),
-    (b"PF\n", "a PFM image", "image"),
-    (b"Pf\n", "a PFM image", "image"),
+    ((b"PF\n", b"Pf\n"), "a PFM image", "image"),
     (b"P7\n", "a PAM image", "image"),
     (b"\0\x05\x16\x07", "what macOS keeps beside a file (AppleDouble)", "other"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an office program", "pages"),
     (b"SQLite format 3", "a database (SQLite)", "other"),
     (b"ID3", "a sound", "other"),
-    (b"FLV\x01", "a video", "video"),
-    (b"MZ", "a program", "other"),
     (b"GGUF", "a GGUF file of a language model", "other"),
-    (b"\x7fELF", "a program", "other"),
+    ((b"MZ", b"\x7fELF"), "a program", "other"),
 )
 
 

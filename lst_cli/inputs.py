@@ -43,11 +43,7 @@ class ImagePaths:
         return cls(images, (ImageFinder(directories),))
 
     def __call__(self, row: int) -> Path:
-        """Path of an image.
-
-        Raises:
-            LstError: If it is not found.
-        """
+        """Path of an image; an `LstError` if it is not found."""
         images = self.images
         return self.finder_of(row).find(
             images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
@@ -99,30 +95,18 @@ def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
 
 
 def read_training_input(workspace: Workspace) -> TrainingInput:
-    """Read the training files of a workspace.
-
-    Raises:
-        LstError: If one is missing or is not the file that was split or added.
-    """
+    """Read the training files of a workspace; see `read_unchanged`."""
     return label_files(workspace.split, read_training_files(workspace, workspace.split))
 
 
 def read_training_files(workspace: Workspace, split: Split) -> list[Dataset]:
-    """Read the training file of a split and those of its extensions.
-
-    Raises:
-        LstError: If one is missing or is not the file that was split or added.
-    """
+    """Read the training file of a split and those of its extensions; see `read_unchanged`."""
     files = [split.train, *(extension.train for extension in split.extensions)]
     return [read_unchanged(file, workspace) for file in files]
 
 
 def read_validation(workspace: Workspace, phase: int) -> tuple[Dataset, ImagePaths]:
-    """Read the file that a phase is evaluated on.
-
-    Raises:
-        LstError: If it is missing or has changed.
-    """
+    """Read the file that a phase is evaluated on; see `read_unchanged`."""
     split = workspace.split
     val = read_unchanged(split.val_at(phase), workspace)
     return val, ImagePaths.of(val.images, split.val_image_dirs_at(phase))
@@ -155,11 +139,7 @@ def _join(parts: Sequence[_Part], classes: int) -> TrainingInput:
 
 
 def read_unchanged(file: InputFile, workspace: Workspace) -> Dataset:
-    """Read an annotation file and check that it is the one that was split or added.
-
-    Raises:
-        LstError: If it is missing or has changed.
-    """
+    """Read an annotation file; an `LstError` if it is not the one that was split or added."""
     path, split = Path(file.path), workspace.split
     added = file not in (split.train, split.val)
     when = "its classes were added" if added else "the split was made"

@@ -33,11 +33,7 @@ _IMPORTING = ("<module>", "__getattr__")  # some libraries import their parts at
 
 
 def require(*names: str) -> None:
-    """Check that libraries are installed, without importing them.
-
-    Raises:
-        LstError: Naming the first that is not.
-    """
+    """Raise an `LstError` for the first library that is not installed; none is imported."""
     for name in names:
         try:
             found = find_spec(name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -152,7 +153,7 @@ class PhaseRun:
         bottom_up = model.backbone.bottom_up
         if weights is not None:
             report = load_weights(model, weights)
-            self.weight_report = report.as_dict()
+            self.weight_report = asdict(report)
             note(
                 f"{weights}: {len(report.matched)} tensors matched, {len(report.dropped)} "
                 f"class-specific dropped, {len(report.unused)} unused, "

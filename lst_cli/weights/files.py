@@ -23,7 +23,7 @@ from lst_cli.weights.kinds import (
     is_fetched,
     is_safetensors,
     require_likely,
-)
+)  # fmt: skip
 from lst_cli.weights.pickles import Array, read_pickle
 
 Naming = Literal["exact", "suffix", "caffe2"]
@@ -33,20 +33,9 @@ _MOST_UNPACKED = 20  # times the size of the file; numbers hardly compress
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before torch 1.6
 
 _WRAPPERS = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "weights",
-    "params",
-    "module",
-    "net",
-    "network",
-    "ema_state_dict",
-    "model_ema",
-    "ema",
-    "blobs",
-)
+    "model", "state_dict", "model_state_dict", "model_state", "weights", "params", "module", "net",
+    "network", "ema_state_dict", "model_ema", "ema", "blobs",
+)  # fmt: skip
 """Under which key a checkpoint keeps its weights beside other things."""
 
 _SAVE = "give a checkpoint with the weights in it, or save them: torch.save(state_dict, FILE)"

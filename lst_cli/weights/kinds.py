@@ -43,10 +43,9 @@ class DamagedError(WeightsError):
 
 
 def require_weights(source: str | None) -> None:
-    """Check that initial weights are a file that may hold some, before all images are read.
+    """Raise an `LstError` if initial weights cannot be any, before all images are read.
 
-    Raises:
-        LstError: If they are not; an address is fetched only when its weights are needed.
+    An address is fetched only when its weights are needed.
     """
     if source is not None and not is_fetched(source):
         try:
@@ -56,11 +55,7 @@ def require_weights(source: str | None) -> None:
 
 
 def is_fetched(source: str) -> bool:
-    """Whether weights are at an address that can be fetched.
-
-    Raises:
-        LstError: If they are at an address of another kind.
-    """
+    """Whether weights are at an address to be fetched; an `LstError` if that is impossible."""
     scheme = scheme_of(source)
     if scheme == "file":
         refuse_address(source)
@@ -74,11 +69,7 @@ def is_fetched(source: str) -> bool:
 
 
 def require_likely(path: Path) -> None:
-    """Check that a file may hold weights.
-
-    Raises:
-        WeightsError: If it is missing, cannot be read, or is something else.
-    """
+    """Raise a `WeightsError` if a file is missing, cannot be read, or holds no weights."""
     try:
         require_regular(path)
         if path.stat().st_size > _LARGEST:

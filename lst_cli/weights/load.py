@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from detectron2.checkpoint.c2_model_loading import (
@@ -40,10 +39,6 @@ class WeightReport:
     dropped: tuple[str, ...]  # of the file: class-specific, left out on purpose
     unused: tuple[str, ...]  # of the file: the model has no place for them
     missing: tuple[str, ...]  # of the model: they keep their random initial values
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report for a manifest."""
-        return asdict(self)
 
 
 def load_weights(model: nn.Module, source: str) -> WeightReport:

@@ -58,25 +58,11 @@ _OTHER_KINDS = {
 # Settings, dates and paths that stand beside the weights in many checkpoints. They are read as
 # empty tables.
 _LEFT_OUT = (
-    "argparse.",
-    "collections.Counter",
-    "collections.defaultdict",
-    "datetime.",
-    "detectron2.config.",
-    "easydict.",
-    "fvcore.common.config.",
-    "lightning",
-    "mmcv.utils.config.",
-    "mmengine.config.",
-    "mmengine.logging.",
-    "omegaconf.",
-    "pathlib.",
-    "pytorch_lightning.",
-    "torch.device",
-    "torch.serialization._get_layout",
-    "typing.",
-    "yacs.config.",
-)
+    "argparse.", "collections.Counter", "collections.defaultdict", "datetime.",
+    "detectron2.config.", "easydict.", "fvcore.common.config.", "lightning", "mmcv.utils.config.",
+    "mmengine.config.", "mmengine.logging.", "omegaconf.", "pathlib.", "pytorch_lightning.",
+    "torch.device", "torch.serialization._get_layout", "typing.", "yacs.config.",
+)  # fmt: skip
 _PLAIN = ("bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set", "tuple")
 
 Storage = Callable[[str, torch.dtype, int], Tensor]

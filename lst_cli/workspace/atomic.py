@@ -56,10 +56,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, to be written, that takes its place on success.
 
     The new content is flushed to disk before the rename, so that a crash or a full disk leaves
-    the old file (or none) and never a cut one. The directory is made if it is missing.
-
-    Raises:
-        LstError: If the file cannot be written.
+    the old file (or none) and never a cut one. The directory is made if it is missing. An error
+    is explained, see `explain_os_error`.
     """
     with explain_os_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(*paths: Path) -> None:
-    """Check that files can be written, before the work that leads to them; nothing is made.
-
-    Raises:
-        LstError: Naming the first that cannot be written.
-    """
+    """Raise an `LstError` for the first of these files that cannot be written; nothing is made."""
     for path in paths:
         if path.is_dir():
             raise LstError(f"cannot write {path}: a directory is in the way", "move it away")

@@ -339,11 +339,7 @@ def completed(manifest: PhaseManifest) -> dict[str, Any]:
 
 
 def stored_settings(manifest: PhaseManifest) -> Settings:
-    """Settings of a phase without those that were removed since, see `removed_settings`.
-
-    Raises:
-        ValidationError: If today's settings refuse one.
-    """
+    """Settings of a phase without removed ones; `ValidationError` if one is refused today."""
     return Settings.model_validate(take_removed(modern_table(manifest.settings))[0])
 
 

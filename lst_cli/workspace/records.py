@@ -35,11 +35,7 @@ def save_json(content: Mapping[str, Any], path: Path) -> None:
 def load_record(
     kind: type[AnyModel], path: Path, hint: str, versions: tuple[int, ...] | None = None
 ) -> AnyModel:
-    """Read a record; see `load_json`.
-
-    Raises:
-        LstError: Also if it has another shape.
-    """
+    """Read a record; see `load_json`. An `LstError` also if it has another shape."""
     content = load_json(path, hint, versions)
     try:
         return kind.model_validate(content)

@@ -15,11 +15,7 @@ from lst_cli.workspace.records import load_record
 def set_aside(directory: Path, root: Path) -> Path | None:
     """Move the directory of a phase, or of all phases, out of the way in the workspace `root`.
 
-    Returns:
-        Where it lies now; None if there is no such directory.
-
-    Raises:
-        LstError: If it cannot be moved.
+    Returns where it lies now; None if there is no such directory.
     """
     if not directory.exists():
         return None

@@ -15,14 +15,11 @@ from lst_cli.workspace.store import Workspace, sha256_of
 
 
 def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
-    """Copy the finished base phase of another workspace.
+    """Copy the finished base phase of another workspace, if it would be the same here.
 
     Its training depends on the training file and the base classes alone, so that workspaces
     whose later phases differ can share one. The manifest, which is returned, says where the
     phase was trained.
-
-    Raises:
-        LstError: If the base phases would not be the same, or one was begun here.
     """
     found = source.require_model(0)
     if workspace.split.base_digest != source.split.base_digest:

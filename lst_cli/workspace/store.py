@@ -54,12 +54,9 @@ def sha256_of(path: Path) -> str:
 
 
 def require_unchanged(path: Path, sha256: str | None, hint: str) -> None:
-    """Check that a file is as it was when its digest was recorded.
+    """Raise an `LstError` if a file is missing or not as it was when its digest was recorded.
 
     Where lst 0.1 recorded none (None), the file need only be there.
-
-    Raises:
-        LstError: If it is missing, cannot be read, or was changed.
     """
     try:
         whole = sha256_of(path) == sha256 if sha256 is not None else path.stat()
@@ -91,11 +88,7 @@ class Workspace:
         return self.layout.phase(phase)
 
     def settings(self, overrides: Sequence[str] = ()) -> Settings:
-        """Settings of `lst.toml`, if there is one, with the given `key=value` words on top.
-
-        Raises:
-            LstError: If any setting is refused.
-        """
+        """Settings of `lst.toml`, if there is one, with the given `key=value` words on top."""
         file = self.layout.settings
         settings = load_settings(file if file.exists() else None, overrides)
         on_line = any(word.partition("=")[0].strip() == "eval.bins" for word in overrides)
@@ -105,11 +98,7 @@ class Workspace:
 
     @cached_property
     def split(self) -> Split:
-        """The split.
-
-        Raises:
-            LstError: If there is none or it cannot be read.
-        """
+        """The split; an `LstError` if there is none."""
         hint = "lst split --train TRAIN.json --val VAL.json --images DIR"
         if not self.layout.split.exists():
             raise LstError(f"{self.root} holds no split yet", hint)
@@ -132,11 +121,7 @@ class Workspace:
         return len(self.split.groups) - 1
 
     def manifest(self, phase: int) -> PhaseManifest | None:
-        """The manifest of a phase, or None if it was never begun.
-
-        Raises:
-            LstError: If it cannot be read or belongs to another split.
-        """
+        """The manifest of a phase, None if it was never begun; an LstError if of another split."""
         directory = self.phase(phase)
         if not directory.manifest.exists():
             return None
@@ -217,11 +202,7 @@ class Workspace:
         )
 
     def newest_phase(self) -> int:
-        """The last finished phase.
-
-        Raises:
-            LstError: If not even the base is finished.
-        """
+        """The last finished phase; an `LstError` if not even the base is finished."""
         done = self.done_phases()
         if not done:
             raise LstError(f"no phase of {self.root} is finished yet", self.training_command(0))
@@ -230,9 +211,7 @@ class Workspace:
     def require_done(self, phase: int) -> PhaseManifest:
         """The manifest of a finished phase.
 
-        Raises:
-            LstError: If the phase does not exist or is not finished; the hint is the command
-                that comes next.
+        For any other phase an `LstError` is raised; its hint is the command that comes next.
         """
         if not 0 <= phase <= self.last_phase:
             raise LstError(
@@ -246,11 +225,7 @@ class Workspace:
         return manifest
 
     def require_model(self, phase: int) -> PhaseManifest:
-        """The manifest of a finished phase whose weights are whole and its own.
-
-        Raises:
-            LstError: As `require_done`, and if the weights are missing or changed.
-        """
+        """The manifest of a finished phase; an `LstError` if its weights are missing or changed."""
         manifest = self.require_done(phase)
         directory = self.phase(phase)
         again = f"move {directory.root} elsewhere and train the phase again"
@@ -258,23 +233,14 @@ class Workspace:
         return manifest
 
     def require_generator(self, phase: int) -> None:
-        """Check that the generator of a finished phase, if it left one, is whole and its own.
-
-        Raises:
-            LstError: If it was changed or damaged.
-        """
+        """Raise an `LstError` if the generator of a finished phase was changed or damaged."""
         file = self.phase(phase).generator
         if file.exists():
             hint = _back_or("move it elsewhere to start with a fresh generator")
             require_unchanged(file, self.require_done(phase).generator_sha256, hint)
 
     def trained_settings(self, phase: int) -> Settings:
-        """Settings that a phase was trained with.
-
-        Raises:
-            LstError: If the phase was never begun, or its manifest was written by an `lst` with
-                other settings.
-        """
+        """Settings that a phase was trained with; an LstError if today's settings refuse one."""
         manifest = self.manifest(phase)
         if manifest is None:
             raise LstError(f"phase {phase} was not begun", "lst status")
@@ -290,13 +256,10 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the workspace for writing.
+        """Hold the workspace for writing; an `LstError` if another process holds it.
 
         The operating system releases the lock when the process ends, however it ends. Files that
         a killed writer left half-written are removed first.
-
-        Raises:
-            LstError: If another process holds it, or the directory cannot be written.
         """
         with explain_os_error(self.root):
             self.root.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,7 @@ _TAIL = 1 << 16  # bytes, many lines: a log of 90,000 iterations is not read for
 def open_log(path: Path, start: int) -> Iterator[Write]:
     """Open a log, cut back to the iteration `start` that training continues from.
 
-    Yields:
-        A function that appends an iteration; a number that is not finite becomes null.
-
-    Raises:
-        LstError: If the file cannot be written.
+    Yields a function that appends an iteration; a number that is not finite becomes null.
     """
     with explain_os_error(path):
         old = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -148,7 +148,6 @@ def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
     report = check_coco(thin(2), coco, source)
     assert report.unused == ()
     assert report.source == source
-    assert report.as_dict()["matched"]
 
 
 def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
