@@ -156,20 +156,12 @@ def style_axes(
     label = {"color": theme.muted, "fontsize": letters.label, "labelpad": 0.55 * letters.pad}
     axes.set_xlabel(x_label, **label)
     axes.set_ylabel(y_label, **label)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(theme.muted)
-    axes.spines["bottom"].set_linewidth(0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(color=theme.muted, linewidth=0.8)
     axes.grid(visible=True, axis="y", color=theme.grid, linewidth=0.8, linestyle="-")
     axes.set_axisbelow(True)
-    axes.tick_params(
-        which="both",
-        colors=theme.muted,
-        labelsize=letters.tick,
-        labelfontfamily=FONT,
-        length=3,
-        width=0.8,
-    )
+    ticks = {"colors": theme.muted, "labelsize": letters.tick, "labelfontfamily": FONT}
+    axes.tick_params(which="both", length=3, width=0.8, **ticks)
     axes.tick_params(axis="y", which="both", length=0)
     axes.minorticks_off()
 
@@ -199,23 +191,15 @@ MOST_LINES = 6
 def line_styles(theme: Theme, count: int) -> list[dict[str, Any]]:
     """Give the line of every run of a figure a look; no two differ in colour alone."""
     known = (
-        (theme.old, "solid", "o", True),
-        (theme.new, (0, (4, 1.6)), "^", False),
-        (theme.ink, (0, (1.2, 1.2)), "s", True),
-        (theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", False),
-        (theme.ramp[0], (0, (7, 2)), "v", True),
-        (theme.muted, "solid", "p", False),
+        (theme.old, "solid", "o", theme.old),
+        (theme.new, (0, (4, 1.6)), "^", theme.background),
+        (theme.ink, (0, (1.2, 1.2)), "s", theme.ink),
+        (theme.ramp[3], (0, (5, 1.2, 1.2, 1.2)), "D", theme.background),
+        (theme.ramp[0], (0, (7, 2)), "v", theme.ramp[0]),
+        (theme.muted, "solid", "p", theme.background),
     )
-    return [
-        {
-            "color": colour,
-            "linestyle": dashes,
-            "marker": marker,
-            "markeredgecolor": colour,
-            "markerfacecolor": colour if filled else theme.background,
-        }
-        for colour, dashes, marker, filled in known[:count]
-    ]
+    keys = ("color", "linestyle", "marker", "markerfacecolor")
+    return [dict(zip(keys, one, strict=True)) for one in known[:count]]
 
 
 def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
@@ -232,23 +216,16 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
             axes.axvspan(left, right, facecolor=theme.band, edgecolor="none", zorder=0)
         if phase:
             axes.axvline(left, color=theme.muted, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        name = "base" if phase == 0 else str(phase)
+        if len(sizes) == 1:
+            name = "all classes"
+        elif size >= 0.075 * total:  # room for more
+            name = "base phase" if phase == 0 else f"phase {phase}"
         if size >= 0.025 * total:
-            name = "base" if phase == 0 else str(phase)
-            wide = "base phase" if phase == 0 else f"phase {phase}"
-            if len(sizes) == 1:  # all classes are learned at once
-                name = wide = "all classes"
-            axes.text(
-                (left + right) / 2,
-                0.985,
-                f"{wide if size >= 0.075 * total else name}\n{size}",
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                color=theme.muted,
-                fontsize=8,
-                linespacing=1.25,
-                zorder=5,
-            )
+            look = {"ha": "center", "va": "top", "color": theme.muted, "fontsize": 8}
+            middle, top = (left + right) / 2, axes.get_xaxis_transform()
+            text = f"{name}\n{size}"
+            axes.text(middle, 0.985, text, transform=top, linespacing=1.25, **look, zorder=5)
         left = right
 
 

@@ -9,35 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lst_cli.display.canvas import (
-    DOTS_PER_INCH,
-    LIGHT,
-    PAPER_LETTERS,
-    PAPER_SCALE,
-    PAPER_WIDTH,
-    Theme,
-    add_legend,
-    line_styles,
-    make_figure,
-    style_axes,
-)
+from lst_cli.display import canvas
+from lst_cli.display.canvas import DOTS_PER_INCH, LIGHT, PAPER_LETTERS
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
 from lst_cli.display.panels import Colour, choose_window, draw_detail
-from lst_cli.display.records import Panel, PanelObject
+from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
-from lst_cli.figures.tail_data import (
-    FOUND_IOU,
-    Answer,
-    Match,
-    Tail,
-    TailClass,
-    TailExample,
-    blocks_in_row,
-)
+from lst_cli.figures import tail_data as data
+from lst_cli.figures.tail_data import Answer, Tail, TailClass, TailExample
 
-_WIDTH = PAPER_WIDTH / DOTS_PER_INCH  # inches, as all of these
+_WIDTH = canvas.PAPER_WIDTH / DOTS_PER_INCH  # inches, as all of these
 _LEFT, _EDGE = 0.42, 0.06
 _TITLE = 0.24
 _LEGEND_LINE = 0.17
@@ -68,7 +51,7 @@ def tail_figure(tail: Tail) -> Figure:
     return Figure(
         "tail",
         caption=tail_caption(tail),
-        picture=compose_tail(tail, scale=PAPER_SCALE),
+        picture=compose_tail(tail, scale=canvas.PAPER_SCALE),
         csv=render_csv(table),
         numbers={"runs": list(tail.runs), "rows": [dict(row) for row in table.rows]},
         table=_means_table(tail),
@@ -87,8 +70,8 @@ def tail_caption(tail: Tail) -> str:
         sentences.append(
             f"Below: the largest annotated object of {len(tail.examples)} of the rarest, no image "
             "twice, and the most confident detection that each run has there (mask IoU "
-            f"{FOUND_IOU} or more), whatever its class: ✓ and blue if it is the object's, ✗ and "
-            "orange if not; then the scores are that of the wrong class and that of the right."
+            f"{data.FOUND_IOU} or more), whatever its class: ✓ and blue if it is the object's, ✗ "
+            "and orange if not; then the scores are that of the wrong class and that of the right."
         )
     return " ".join([*sentences, *tail.notes])
 
@@ -117,7 +100,7 @@ def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> di
         "training_instances": one.instances,
         "run": name,
         "AP": one.ap[run],
-        "image": None if example is None else example.image.name,
+        "image": None if example is None else example.panel.title,
         "image_id": None if example is None else example.image_id,
         "score": _number(answer.own, "score"),
         "IoU": _number(answer.own, "iou"),
@@ -127,7 +110,7 @@ def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> di
     }
 
 
-def _number(match: Match | None, name: str) -> str | None:
+def _number(match: data.Match | None, name: str) -> str | None:
     return None if match is None else f"{getattr(match, name):.6g}"
 
 
@@ -152,22 +135,22 @@ def _means_table(tail: Tail) -> Table:
     )
 
 
-def compose_tail(tail: Tail, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
+def compose_tail(tail: Tail, scale: float = 2.0) -> Any:
     """Lay out AP of every tail class, and pictures of the rarest.
 
     Raises:
         LstError: If an image cannot be read or a mask cannot be decoded.
     """
-    runs, blocks = len(tail.runs), blocks_in_row(len(tail.runs))
+    runs, blocks = len(tail.runs), data.blocks_in_row(len(tail.runs))
     rows = -(-len(tail.examples) // blocks)
     room = _WIDTH - 2 * _EDGE - (blocks - 1) * _BLOCK_GAP - blocks * runs * _GAP
     wide = room / (blocks * (runs + 1))  # of a picture
     high = wide / _ASPECT
     head = _TITLE + _LEGEND_LINE * -(-runs // _LEGEND_COLUMNS)
-    figure = make_figure(PAPER_WIDTH, DOTS_PER_INCH, theme, scale)
+    figure = canvas.make_figure(canvas.PAPER_WIDTH, DOTS_PER_INCH, LIGHT, scale)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
-    _draw_ap(axes, theme, tail, head)
+    _draw_ap(axes, tail, head)
     finish_texts(figure)
     labels = [label.get_window_extent().height for label in axes.get_xticklabels()]
     top = head + _AP_HEIGHT + max(labels) / figure.dpi + 0.12  # where the axes and their names end
@@ -188,24 +171,26 @@ def compose_tail(tail: Tail, theme: Theme = LIGHT, scale: float = 2.0) -> Any:
             figure.add_axes(place(left + each * (wide + _GAP), upper, wide, high))
             for each in range(runs + 1)
         ]
-        _draw_example(pictures, theme, example, wide)
+        _draw_example(pictures, example, wide)
         if row == 0:
             for picture, name in zip(pictures, ("annotated", *tail.runs), strict=True):
-                _write(picture, name, (0, 1), (0, 24), wide, color=theme.muted)
+                _write(picture, name, (0, 1), (0, 24), wide, color=LIGHT.muted)
     return figure
 
 
-def _draw_ap(axes: Any, theme: Theme, tail: Tail, head: float) -> None:
-    style_axes(axes, theme, "", "", "mask AP (%)", PAPER_LETTERS)
+def _draw_ap(axes: Any, tail: Tail, head: float) -> None:
+    canvas.style_axes(axes, LIGHT, "", "", "mask AP (%)", PAPER_LETTERS)
     title = f"Mask AP of the {len(tail.classes)} rarest classes (training instances)"
-    bold: dict[str, Any] = {"weight": "bold", "color": theme.ink}
+    bold: dict[str, Any] = {"weight": "bold", "color": LIGHT.ink}
     _write(axes, title, (0, 1), (0, 72 * head - 13), size=PAPER_LETTERS.title, **bold)
     places, runs = range(len(tail.classes)), len(tail.runs)
     if runs > 1:
         ends = [(100 * min(one.ap), 100 * max(one.ap)) for one in tail.classes]
-        axes.vlines(places, *zip(*ends, strict=True), color=theme.plain, linewidth=0.9, zorder=2)
+        axes.vlines(places, *zip(*ends, strict=True), color=LIGHT.plain, linewidth=0.9, zorder=2)
     handles = []
-    for run, (name, style) in enumerate(zip(tail.runs, line_styles(theme, runs), strict=True)):
+    for run, (name, style) in enumerate(
+        zip(tail.runs, canvas.line_styles(LIGHT, runs), strict=True)
+    ):
         mean = 100 * tail.mean_ap(run)
         dashes = {key: style[key] for key in ("color", "linestyle")}
         axes.axhline(mean, **dashes, linewidth=0.8, zorder=1)
@@ -228,45 +213,36 @@ def _draw_ap(axes: Any, theme: Theme, tail: Tail, head: float) -> None:
     ]
     axes.set_xticks(places, names, parse_math=False)
     axes.tick_params(axis="x", labelrotation=90, length=2, pad=2)
-    add_legend(
-        axes,
-        theme,
-        PAPER_LETTERS,
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=_LEGEND_COLUMNS,
-        columnspacing=1.6,
-        handlelength=1.0,
-        handletextpad=0.3,
-        borderaxespad=0.0,
-        borderpad=0.1,
-    )
+    spacing = {"columnspacing": 1.6, "handlelength": 1.0, "handletextpad": 0.3}
+    placing = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": _LEGEND_COLUMNS}
+    tight = {"borderaxespad": 0.0, "borderpad": 0.1}
+    canvas.add_legend(axes, LIGHT, PAPER_LETTERS, handles=handles, **placing, **spacing, **tight)
 
 
-def _draw_example(pictures: Sequence[Any], theme: Theme, example: TailExample, wide: float) -> None:
+def _draw_example(pictures: Sequence[Any], example: TailExample, wide: float) -> None:
     count = example.of.instances
     remark = f"{count} training instance{'' if count == 1 else 's'}"
-    taken = _write(pictures[-1], remark, (1, 1), (0, 4), ha="right", color=theme.muted)
+    taken = _write(pictures[-1], remark, (1, 1), (0, 4), ha="right", color=LIGHT.muted)
     name = short_name(example.of.name, _LONGEST_HEAD, example.of.category_id)
-    bold: dict[str, Any] = {"weight": "bold", "size": PAPER_LETTERS.label, "color": theme.ink}
+    bold: dict[str, Any] = {"weight": "bold", "size": PAPER_LETTERS.label, "color": LIGHT.ink}
     block = len(pictures) * (wide + _GAP) - _GAP
     _write(pictures[0], name, (0, 1), (0, 4), block - taken - 0.1, **bold)
     window = choose_window(example.truth.box, example.size, _ASPECT)
-    panel = Panel(example.image, example.image.name, size=example.size[::-1])
     shown: list[list[tuple[PanelObject, Colour]]] = [[(example.truth, _RIGHT_COLOUR)]]
     for answer in example.answers:
         colour = _RIGHT_COLOUR if answer.right else _WRONG_COLOUR
         shown.append([] if answer.best is None else [(answer.best.found, colour)])
     for axes, objects in zip(pictures, shown, strict=True):
-        axes.set_facecolor(theme.band)
+        axes.set_facecolor(LIGHT.band)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        axes.imshow(draw_detail(panel, window, objects, _PIXELS), interpolation="antialiased")
+        axes.imshow(
+            draw_detail(example.panel, window, objects, _PIXELS), interpolation="antialiased"
+        )
     for axes, answer in zip(pictures[1:], example.answers, strict=True):
         for line, text in enumerate(_words(answer)):
-            ink = theme.muted if line else theme.ink
+            ink = LIGHT.muted if line else LIGHT.ink
             _write(axes, text, (0, 0), (0, -2 - 9 * line), wide, va="top", color=ink)
 
 

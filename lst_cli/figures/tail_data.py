@@ -12,7 +12,7 @@ import numpy as np
 from lst_cli.annotations.read import Dataset
 from lst_cli.compare.compare import name_runs, open_run
 from lst_cli.display.masks import mask_of
-from lst_cli.display.records import PanelObject
+from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics
 from lst_cli.figures.shown_objects import (
@@ -82,7 +82,7 @@ class TailExample:
     """An annotated object and what each run detects there."""
 
     of: TailClass
-    image: Path
+    panel: Panel  # its image
     image_id: int
     size: tuple[int, int]  # (width, height) of the image
     truth: PanelObject
@@ -192,8 +192,9 @@ def _find_examples(
     ):
         size = (int(val.images.widths[row]), int(val.images.heights[row]))
         path = find(row)
+        panel = Panel(path, path.name, size=size[::-1])
         answers = [judge(truth, one[image_id], size, path.name) for one in found]
-        examples.append(TailExample(by_id[category_id], path, image_id, size, truth, answers))
+        examples.append(TailExample(by_id[category_id], panel, image_id, size, truth, answers))
     return examples
 
 

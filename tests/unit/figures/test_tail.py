@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.display.records import PanelObject
+from lst_cli.display.records import Panel, PanelObject
 from lst_cli.figures.tail import compose_tail, tail_caption, tail_figure
 from lst_cli.figures.tail_data import MOST_RUNS, Answer, Match, Tail, TailClass, TailExample
 
@@ -42,7 +42,7 @@ def make_tail(tmp_path: Path) -> Callable[..., Tail]:
         ]
         shown = [
             TailExample(
-                one, path, 7, (48, 30), PanelObject(one.name, (8, 8, 20, 10)),
+                one, Panel(path, path.name), 7, (48, 30), PanelObject(one.name, (8, 8, 20, 10)),
                 [(RIGHT, WRONG, NOTHING)[(place + run) % 3] for run in range(runs)],
             )
             for place, one in enumerate(found[:examples])
