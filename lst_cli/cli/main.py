@@ -179,8 +179,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run `lst`; the entry point of the package."""
-    share_cores()
-    quieten_libraries()
+    _prepare_process()
     try:
         with stop_by_signal():
             _refuse_odd_bytes(sys.argv[1:])
@@ -223,21 +222,15 @@ def _refuse_odd_bytes(words: Sequence[str]) -> None:
 
 
 def _drop_output() -> None:
-    """Prevent a second error about the same output when Python ends."""
+    """Prevent Python's own error about the same output at its end."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
-def share_cores() -> None:
-    """Let the threads of the network sleep instead of spin while they wait for each other.
-
-    libgomp's default suits a machine without other work; otherwise a spinning thread can keep the
-    thread it waits for from running. `make bench ARGS='-k threads'` measures it.
-    """
+def _prepare_process() -> None:
+    # Threads of the network sleep instead of spin while they wait for each other. libgomp's default
+    # suits a machine without other work; otherwise a spinning thread can keep the thread it waits
+    # for from running. `make bench ARGS='-k threads'` measures it.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def quieten_libraries() -> None:
-    """Hide warnings of libraries about each other."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of libraries about each other
     logging.disable(logging.WARNING)

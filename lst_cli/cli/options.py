@@ -37,17 +37,11 @@ class Choice(click.Choice):  # type: ignore[type-arg]
 class LocalPath(click.Path):
     """A path on this machine; an address is refused as one, and not as a missing file."""
 
-    def __init__(
-        self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True
-    ) -> None:
-        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+    def __init__(self, **rules: bool) -> None:
+        super().__init__(path_type=Path, **rules)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path.
-
-        Raises:
-            LstError: If it is an address.
-        """
+        """Return the path; an address raises `LstError`."""
         refuse_address(os.fspath(value))
         return super().convert(value, param, ctx)
 
@@ -74,9 +68,8 @@ def directory_option(*names: str, help: str, **more: Any) -> Option:
 
 def number_option(name: str, kind: click.ParamType[Any], default: float, help: str) -> Option:
     """An option that takes a number; its default is in the help."""
-    return click.option(
-        name, metavar="NUMBER", type=kind, default=default, show_default=True, help=help
-    )
+    more: dict[str, Any] = {"default": default, "show_default": True}
+    return click.option(name, metavar="NUMBER", type=kind, help=help, **more)
 
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:

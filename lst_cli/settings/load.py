@@ -11,25 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
+from lst_cli.settings import nested, renamed
 from lst_cli.settings.models import Settings
-from lst_cli.settings.nested import (
-    assign,
-    first_few,
-    flatten,
-    leaves,
-    merge,
-    override_table,
-    read_toml,
-    shorten,
-)
+from lst_cli.settings.nested import flatten, leaves, merge, shorten
 from lst_cli.settings.presets import PRESETS
-from lst_cli.settings.renamed import (
-    REMOVED,
-    WHY_REMOVED,
-    OldSettingWarning,
-    modern_table,
-    take_removed,
-)
+from lst_cli.settings.renamed import WHY_REMOVED
 from lst_cli.text import did_you_mean
 
 # detectron2 keys that are set from elsewhere: a second value could contradict the first.
@@ -57,9 +43,7 @@ _UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
 def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
 
-    Args:
-        file: A TOML file, or None for none.
-        overrides: `key=value` words such as `base.lr=0.02`; the value is TOML, or a plain string.
+    `overrides` are words such as `base.lr=0.02`; the value is TOML, or a plain string.
 
     Raises:
         LstError: If the file is not TOML or any value is refused; all problems at once, each
@@ -67,8 +51,8 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """
     table = _read_settings(file) if file is not None else {}
     sources = dict.fromkeys(leaves(table), file.name if file else "")
-    for key, value in flatten(override_table(overrides)):
-        assign(table, key.split("."), value, key)
+    for key, value in flatten(nested.override_table(overrides)):
+        nested.assign(table, key.split("."), value, key)
         sources[key] = "--set"
     return build_settings(table, sources)
 
@@ -76,9 +60,7 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
 def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
     """Check a nested table of values and add those of its preset and the defaults.
 
-    Args:
-        table: Values that differ from the preset, nested as in `lst.toml`.
-        sources: Where a dotted key was given, for the error lines.
+    `sources` says where a dotted key was given, for the error lines.
 
     Raises:
         LstError: If any value is refused.
@@ -86,11 +68,8 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     sources = sources or {}
     name = table.get("preset", "paper-r50")
     if not isinstance(name, str) or name not in PRESETS:
-        source = _source(("preset",), sources)
-        known = ", ".join(PRESETS)
-        raise LstError(
-            f"{source}preset: {shorten(name)} is not one of {known}", "choose one of these"
-        )
+        wrong = f"{_source(('preset',), sources)}preset: {shorten(name)}"
+        raise LstError(f"{wrong} is not one of {', '.join(PRESETS)}", "choose one of these")
     if isinstance(keys := table.get("detectron2"), Mapping):
         # Written without quotes they are nested tables.
         table = {**table, "detectron2": dict(flatten(keys))}
@@ -105,19 +84,17 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
         lines = [_describe(problem, sources) for problem in error.errors()] + lines
     if lines:
         count = f"{len(lines)} settings refused: " if len(lines) > 1 else ""
-        raise LstError(
-            count + first_few(lines),
-            "correct them; `lst init --print` shows every setting with its default",
-        )
+        hint = "correct them; `lst init --print` shows every setting with its default"
+        raise LstError(count + nested.first_few(lines), hint)
     return settings
 
 
 def _read_settings(file: Path) -> dict[str, Any]:
     """Read a `lst.toml`; removed options in it have no effect any more, which is noted."""
-    table, removed = take_removed(modern_table(read_toml(file), file.name))
+    table, removed = renamed.take_removed(renamed.modern_table(nested.read_toml(file), file.name))
     for key, value in removed.items():
         text = f"{file.name}: {key} = {shorten(value)} has no effect: the option {WHY_REMOVED}"
-        warnings.warn(text, OldSettingWarning, stacklevel=2)
+        warnings.warn(text, renamed.OldSettingWarning, stacklevel=2)
     return table
 
 
@@ -147,7 +124,7 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "extra_forbidden":
         message = "unknown setting" + did_you_mean(key, leaves(Settings().model_dump()))
-        message = WHY_REMOVED if key in REMOVED else message
+        message = WHY_REMOVED if key in renamed.REMOVED else message
     elif problem["type"] in {"model_type", "dict_type"}:
         message = f"should be a table of settings, got {shorten(problem['input'])}"
     elif problem["type"] != "value_error":  # these name the value themselves

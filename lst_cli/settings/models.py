@@ -29,9 +29,11 @@ _NETWORK: tuple[Role, ...] = ("weights", "detections")
 # noticed later in the run.
 Pixels = Annotated[int, Field(gt=0, le=30_000)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
-Iterations = Annotated[int, Field(lt=2**31)]
+Iterations = Annotated[int, Field(ge=0, lt=2**31)]
 Rate = Annotated[float, Field(ge=0, le=1_000)]
 Factor = Annotated[float, Field(gt=0, le=1_000_000)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1_000, description="learning rate")]
 Regions = Annotated[Count, Field(description="regions of an image that train the heads")]
 DecayEpochs = Annotated[
@@ -58,23 +60,16 @@ class Section(BaseModel):
 class DataSettings(Section):
     """How images reach the network."""
 
-    min_size: tuple[Pixels, ...] = _setting(
-        (800,),
-        "shorter edge in training, pixels; one of these is drawn for each image",
-        max_length=1_000,
+    min_size: Annotated[tuple[Pixels, ...], Field(max_length=1_000)] = _setting(
+        (800,), "shorter edge in training, pixels; one of these is drawn for each image"
     )
     max_size: Pixels = _setting(1333, "longer edge at most, pixels")
     # Boxes that rows of new classes are made from are seen at these sizes too.
     min_size_test: Pixels = _setting(800, "shorter edge in evaluation, pixels", *_NETWORK)
     max_size_test: Pixels = _setting(1333, "longer edge at most in evaluation, pixels", *_NETWORK)
     flip: float = _setting(0.5, "probability of a horizontal flip", ge=0, le=1)
-    workers: int = _setting(
-        -1,
-        "processes that read images; -1 chooses: 4 for a GPU, none for a CPU, whose cores the "
-        "network needs",
-        "speed",
-        ge=-1,
-        le=1_000,
+    workers: Annotated[int, Field(ge=-1, le=1_000)] = _setting(
+        -1, "processes that read images; -1: 4 with a GPU, none with a CPU only", "speed"
     )
 
     @model_validator(mode="after")
@@ -115,12 +110,8 @@ class ModelSettings(Section):
         "input of the class-agnostic MLP mask: the upsampled features (reference code), the "
         "convolved ones (Mask^X R-CNN), or no MLP",
     )
-    mask_mlp_hidden: int = _setting(
-        0, "width of a hidden layer in that MLP; 0: one linear layer", ge=0, le=65_536
-    )
-    canonical_box_size: Pixels = _setting(
-        224, "box edge in pixels that is pooled from FPN level p4"
-    )
+    mask_mlp_hidden: int = _setting(0, "hidden width of that MLP; 0: linear", ge=0, le=65_536)
+    canonical_box_size: Pixels = _setting(224, "box edge that FPN level p4 is for, pixels")
 
 
 class ScheduleSettings(Section):
@@ -128,35 +119,29 @@ class ScheduleSettings(Section):
 
     epochs: float = _setting(10.0, "passes over the entries of the phase", gt=0, le=2**31)
     decay_epochs: DecayEpochs = (6.0, 8.0)
-    image_passes: int = _setting(
+    image_passes: Annotated[int, Field(ge=0, le=1_000_000_000)] = _setting(
         0,
         "images that a phase is trained on, repeats counted; epochs and decay_epochs are scaled to "
         "this. 0: as many as epochs says (paper)",
-        ge=0,
-        le=1_000_000_000,
     )
     lr: LearningRate = 0.01
     batch_size: int = _setting(8, "images in an iteration", gt=0, le=65_536)
     rois_per_image: Regions = 512
     optimizer: Literal["sgd", "adamw"] = _setting("sgd", "optimizer")
-    momentum: float = _setting(0.9, "momentum of SGD", ge=0, lt=1)
+    momentum: BelowOne = _setting(0.9, "momentum of SGD")
     weight_decay: Rate = _setting(1e-4, "weight decay")
     bias_lr_factor: Factor = _setting(2.0, "learning rate of biases, times lr")
     bias_weight_decay: Rate = _setting(0.0, "weight decay of biases")
     backbone_lr_factor: Factor = _setting(1.0, "learning rate of the bottom-up network, times lr")
-    warmup_iterations: Iterations = _setting(500, "iterations of linear warm-up", ge=0)
-    warmup_factor: float = _setting(
-        1 / 3, "learning rate at the first iteration, times lr", gt=0, le=1
-    )
+    warmup_iterations: Iterations = _setting(500, "iterations of linear warm-up")
+    warmup_factor: Share = _setting(1 / 3, "learning rate at the first iteration, times lr")
     clip_gradients: float = _setting(
         0.0, "largest gradient norm, over all weights; 0: no clipping", ge=0, le=1e12
     )
-    ema: float = _setting(
+    ema: BelowOne = _setting(
         0.0,
         "decay of a running average of the weights, which becomes the model of the phase; 0: the "
         "last weights (paper)",
-        ge=0,
-        lt=1,
     )
     future_classes: FutureClasses = _setting(
         "background",
@@ -164,19 +149,16 @@ class ScheduleSettings(Section):
         "which uses their annotated boxes",
     )
     amp: bool = _setting(False, "mixed precision (CUDA only)")
-    save_every: Iterations = _setting(
-        1000, "iterations between saved training states, from which training can continue",
-        "speed", gt=0,
-    )  # fmt: skip
+    save_every: Annotated[int, Field(gt=0, lt=2**31)] = _setting(
+        1000, "iterations between saved states, from which training can continue", "speed"
+    )
 
     @model_validator(mode="after")
     def _check_decay(self) -> ScheduleSettings:
         decays = self.decay_epochs
         if any(not 0 < epoch < self.epochs for epoch in decays) or list(decays) != sorted(decays):
-            raise ValueError(
-                f"decay_epochs {list(decays)} must rise and lie between 0 and epochs "
-                f"({self.epochs:g})"
-            )
+            must = f"must rise and lie between 0 and epochs ({self.epochs:g})"
+            raise ValueError(f"decay_epochs {list(decays)} {must}")
         return self
 
 
@@ -191,8 +173,8 @@ class BaseSettings(ScheduleSettings):
         "images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by the rarest "
         "class in them (repeat-factor, Gupta et al. 2019)",
     )
-    repeat_threshold: float = _setting(
-        0.001, "repeat-factor: share of images below which a class is repeated", gt=0, le=1
+    repeat_threshold: Share = _setting(
+        0.001, "repeat-factor: share of images below which a class is repeated"
     )
 
 
@@ -208,8 +190,7 @@ class StepSettings(ScheduleSettings):
     lr: LearningRate = 0.002
     rois_per_image: Regions = 100
     replay: Replay = _setting(
-        "balanced",
-        "replay of old classes: balanced by instances (section 3.3), none, or all data",
+        "balanced", "replay of old classes: balanced by instances (paper), none, or all data"
     )
     distill_weight: Rate = _setting(1.0, "weight of the distillation loss (Eq. 2); 0: no loss")
     distill_regions: DistillRegions = _setting(
@@ -223,17 +204,14 @@ class StepSettings(ScheduleSettings):
         "code), counted like those of the entry's own class, or background",
     )
     new_rows: NewRows = _setting(
-        "random",
-        "initial classifier rows of new classes: random (paper) or the mean box feature of the "
-        "class",
+        "random", "initial classifier rows of new classes: random (paper) or mean box features"
     )
     new_row_samples: Count = _setting(64, "boxes of a class at most for new_rows = mean-feature")
     freeze: tuple[str, ...] = _setting(
         ("backbone.bottom_up",), "prefixes of parameter names to freeze", max_length=1_000
     )
     mwg: bool = _setting(
-        False,
-        "whether the meta weight generator writes the rows of new classes (section 3.4; see [mwg])",
+        False, "whether the meta weight generator writes the rows of new classes (see [mwg])"
     )
 
 
@@ -254,8 +232,7 @@ class GeneratorSettings(Section):
     shots: Count = _setting(1, "boxes (support = exact: images) of a class in each episode")
     bank_size: Count = _setting(4, "boxes of a class in the feature bank")
     boxes: Literal["ground-truth", "jittered", "proposals"] = _setting(
-        "ground-truth",
-        "support boxes: as annotated, moved a little at random, or positive proposals",
+        "ground-truth", "support boxes: as annotated, jittered at random, or positive proposals"
     )
     background_share: Rate = _setting(
         0.0,
@@ -269,10 +246,8 @@ class GeneratorSettings(Section):
     @model_validator(mode="after")
     def _check_shots(self) -> GeneratorSettings:
         if self.support == "bank" and self.shots > self.bank_size:
-            raise ValueError(
-                f"shots = {self.shots} boxes of a class cannot be drawn from bank_size = "
-                f"{self.bank_size}"
-            )
+            shots = f"shots = {self.shots} boxes of a class"
+            raise ValueError(f"{shots} cannot be drawn from bank_size = {self.bank_size}")
         return self
 
 
@@ -287,15 +262,12 @@ class EvalSettings(Section):
     fixed_detections: Count = _setting(
         1000, "detections of an image at most for AP_fixed (lst eval --fixed-ap)", "display"
     )
-    score_threshold: float = _setting(0.0, "lowest score of a detection", ge=0, lt=1)
-    nms_threshold: float = _setting(
-        0.5, "IoU threshold of non-maximum suppression in each class", gt=0, le=1
-    )
-    bins: str = _setting(
+    score_threshold: BelowOne = _setting(0.0, "lowest score of a detection")
+    nms_threshold: Share = _setting(0.5, "IoU threshold of non-maximum suppression in each class")
+    bins: Annotated[str, Field(max_length=1_000)] = _setting(
         "=1, <5, <10, 10-99, 100-999, >=1000",
         "bins of the AP table, by training instances of a class",
         "display",
-        max_length=1_000,
     )
 
 

@@ -23,28 +23,16 @@ from lst_cli.inputs import (
     label_instances,
     read_training_files,
 )
+from lst_cli.phases import replay
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import labels_of, order_classes, split_classes
-from lst_cli.phases.replay import (
-    Occurrences,
-    instances_per_class,
-    mean_new_instances,
-    replay_counts,
-    step_data,
-)
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
 from lst_cli.train.plan import count_iterations, scheduled
+from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
-from lst_cli.workspace.manifest import (
-    FORMATS,
-    ClassRecord,
-    InputFile,
-    PhaseManifest,
-    PhasePlan,
-    Split,
-)
+from lst_cli.workspace.manifest import ClassRecord, InputFile, PhasePlan, Split
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
@@ -67,18 +55,10 @@ def split_dataset(
 ) -> tuple[Split, list[ReplayBalance]]:
     """Sort the classes, divide them into phases, and write the workspace.
 
-    Args:
-        workspace: The directory to write.
-        train: Training annotations.
-        val: Validation annotations, for `lst eval`.
-        image_dirs: Directories of the images, which are not opened here.
-        base: b, classes of phase 0; None for all, without later phases (joint training).
-        phases: T, phases after it.
-        settings: They have the seed and the lengths of the phases.
-        skip_unusable: Whether annotations that cannot be used are left out.
-        force: Whether phases trained on another split may be moved to `replaced/`; those that
-            are not finished are removed.
-        warn: Called with each problem that makes numbers wrong without stopping anything.
+    Phase 0 has b = `base` classes, and all of them if it is None (joint training). The settings
+    have the seed and the lengths of the phases. With `force`, finished phases that were trained on
+    another split are moved to `replaced/`, and others are removed. `warn` is called with each
+    problem that makes numbers wrong without stopping anything.
 
     Returns:
         The split, and how balanced the training set of each later phase is.
@@ -201,14 +181,14 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
         new_entries = int(images[new.start : new.stop].sum())
-        replayed = int(replay_counts(instances, images, new, settings.step.replay).sum())
+        replayed = int(replay.replay_counts(instances, images, new, settings.step.replay).sum())
         entries = new_entries + replayed
         plan = PhasePlan(
             phase=phase,
             classes=len(new),
             new_entries=new_entries,
             replay_entries=replayed,
-            mean_new_instances=float(mean_new_instances(instances, new)),
+            mean_new_instances=float(replay.mean_new_instances(instances, new)),
             iterations=count_iterations(scheduled(settings, phase, entries), phase, entries),
         )
         plans.append(plan)
@@ -216,17 +196,17 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
 
 
 def measure_balance(
-    occurrences: Occurrences, split: Split, settings: Settings
+    occurrences: replay.Occurrences, split: Split, settings: Settings
 ) -> list[ReplayBalance]:
     """Instances of each class before and after balancing, for each phase t >= 1."""
-    replay = settings.step.replay
+    kind = settings.step.replay
     balances = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        data = step_data(occurrences, new, phase, settings.seed, replay)
-        after = instances_per_class(data.epoch_entries(0), occurrences, new.stop)
+        data = replay.step_data(occurrences, new, phase, settings.seed, kind)
+        after = replay.instances_per_class(data.epoch_entries(0), occurrences, new.stop)
         before = occurrences.instance_counts()[: new.stop]
-        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start, replay))
+        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start, kind))
     return balances
 
 
@@ -297,7 +277,7 @@ def _holds_other_phases(workspace: Workspace, split: Split, force: bool) -> bool
     others = False
     for path in sorted(workspace.layout.phases.glob(f"*/{MANIFEST}")):
         hint = f"put the file back, or move {path.parent} elsewhere"
-        found = load_record(PhaseManifest, path, hint, FORMATS)
+        found = load_record(manifest.PhaseManifest, path, hint, manifest.FORMATS)
         others |= found.split_sha256 != split.digest_at(found.phase)
     before = _split_before(workspace)
     unlike = before is not None and bool(before.extensions) and split.extensions == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,7 +48,7 @@ def command(
     bins: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
-    **how: bool,
+    **how: Any,
 ) -> None:
     """Compute LVIS AP of a phase's model on the validation images.
 
@@ -57,12 +57,14 @@ def command(
     classes are added to the model of the phase before without training, and instant.json is
     written.
     """
+    from lst_cli.phases.bins import parse_bins
+
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases exclude each other", "give one of them")
     require(*NETWORK, *(["lvis"] if how["reference"] else []))
-    if bins is not None:
-        from lst_cli.phases.bins import parse_bins
+    from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
 
+    if bins is not None:
         parse_bins(bins, "--bins")
     settings = workspace.settings(options.words(overrides, eval__bins=bins))
     newest = workspace.newest_phase()
@@ -74,47 +76,31 @@ def command(
         later = [one for one in phases if one > 0] if all_phases else phases
         _eval_instant(workspace, later, settings, as_json)
         return
-    found = _evaluate(workspace, phases, settings, **how)
+    with meter() as tell:
+        if len(phases) > 1:
+            check_phases(workspace, phases, settings, fixed_ap=how["fixed_ap"], progress=tell)
+        found = [
+            evaluate_phase(
+                workspace, one, settings, progress=_about_phase(tell, one, phases), **how
+            )
+            for one in phases
+        ]
     for sentence in dict.fromkeys(sentence for one in found for sentence in one.notes):
         note(sentence)
     if not as_json:
         _show(workspace, found, **how)
         return
-    records = [one.metrics.model_dump(mode="json") for one in found]
-    for record, one in zip(records, found, strict=True):
-        if one.errors is not None:
-            record["errors"] = {"segm": one.errors.model_dump(mode="json")}
-        if one.differences:
-            record["largest_difference"] = one.differences
+    records = [_record(one) for one in found]
     print_json(records if all_phases else records[0])
 
 
-def _evaluate(
-    workspace: options.Workspace,
-    phases: Sequence[int],
-    settings: Settings,
-    *,
-    fixed_ap: bool,
-    errors: bool,
-    reference: bool,
-) -> list[Evaluation]:
-    from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
-
-    with meter() as tell:
-        if len(phases) > 1:
-            check_phases(workspace, phases, settings, fixed_ap=fixed_ap, progress=tell)
-        return [
-            evaluate_phase(
-                workspace,
-                phase,
-                settings,
-                fixed_ap=fixed_ap,
-                errors=errors,
-                reference=reference,
-                progress=_about_phase(tell, phase, phases),
-            )
-            for phase in phases
-        ]
+def _record(found: Evaluation) -> dict[str, Any]:
+    record = found.metrics.model_dump(mode="json")
+    if found.errors is not None:
+        record["errors"] = {"segm": found.errors.model_dump(mode="json")}
+    if found.differences:
+        record["largest_difference"] = found.differences
+    return record
 
 
 def _show(

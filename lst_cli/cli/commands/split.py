@@ -78,21 +78,13 @@ def command(
     require("matplotlib")
     chosen = options.words(overrides, preset=preset)
     settings = workspace.settings(chosen)
-    split, balances = split_dataset(
-        workspace,
-        settings=settings,
-        image_dirs=image_dirs or HERE,
-        base=None if joint else base,
-        warn=warn,
-        **given,
-    )
+    given |= {"image_dirs": image_dirs or HERE, "base": None if joint else base}
+    split, balances = split_dataset(workspace, settings=settings, warn=warn, **given)
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)
     elif settings != workspace.settings():
-        warn(
-            f"{workspace.layout.settings} stays as it is: --preset and --set were used for this "
-            "command only"
-        )
+        only = "--preset and --set were used for this command only"
+        warn(f"{workspace.layout.settings} stays as it is: {only}")
     if as_json:
         print_json(_summary(split))
         return
