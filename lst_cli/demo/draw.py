@@ -1,7 +1,8 @@
 """The data set of `lst demo`: a small long tail, drawn by this package.
 
 It is a demonstration and no benchmark: training and validation show the same outlines in
-other poses, colours and surroundings.
+other poses, colours and surroundings. Its files are in LVIS v1 layout, every image labelled
+exhaustively.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,14 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
+from pycocotools import mask as mask_tools
 
-from lst_cli.demo.annotations import LabelledImage, build_annotation_file, describe_categories
-from lst_cli.demo.glyphs import GLYPHS, find_font
-from lst_cli.demo.layout import arrange_glyphs
+from lst_cli.demo.glyphs import GLYPHS, Glyph, find_font
+from lst_cli.demo.layout import Bools, arrange_glyphs
 from lst_cli.demo.paint import paint_layout
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
+from lst_cli.phases.bins import frequency_of
 from lst_cli.progress import Progress, silent
 from lst_cli.workspace.atomic import explain_os_error, write_text
 from lst_cli.workspace.records import load_json, save_json
@@ -31,6 +35,7 @@ from lst_cli.workspace.records import load_json, save_json
 _MARKER = "demo.json"
 _FORMAT = 1  # raise it when the same parameters draw something else
 _QUALITY = 92
+_TITLES = {"train": "training", "val": "validation"}
 _LIMITS = {
     "classes": (4, len(GLYPHS)),
     "seed": (0, None),
@@ -156,37 +161,102 @@ def _draw(
         "train": deal_instances(long_tail_counts(classes, parameters.head), per_image, rng),
         "val": deal_instances([parameters.val_per_class] * classes, per_image, rng),
     }
-    drawn: dict[str, list[LabelledImage]] = {"train": [], "val": []}
-    number = 0
+    categories: list[dict[str, Any]] = []
+    marker: dict[str, Any] = {**record, "complete": True, "sha256": {}, "counts": {}}
+    image_id, next_id = 0, 1  # no id twice in both files
     # Streams start at 1: numpy takes the seeds 0 and [0, 0, 0] for the same.
     for stream, (split, plan) in enumerate(plans.items(), start=1):
         (directory / "images" / split).mkdir(parents=True, exist_ok=True)
+        images, annotations = [], []
         for index, ranks in enumerate(plan):
-            number += 1
+            image_id += 1
             # A generator of its own makes an image independent of those before it.
             image_rng = np.random.default_rng([parameters.seed, stream, index])
             labels = category_ids[ranks].tolist()
             layout = arrange_glyphs(
                 image_rng, [glyphs[label - 1] for label in labels], parameters.size
             )
-            address = f"{split}/{number:06d}.jpg"  # no name twice, whichever the folder
+            address = f"{split}/{image_id:06d}.jpg"  # no name twice, whichever the folder
             Image.fromarray(paint_layout(image_rng, layout)).save(
                 directory / "images" / address, format="JPEG", quality=_QUALITY, subsampling=0
             )
-            drawn[split].append(LabelledImage(number, address, labels, layout.visible))
-            progress("images", number, len(plans["train"]) + len(plans["val"]))
-    categories = describe_categories(glyphs, drawn["train"])
-    hashes, counts, next_id = {}, {}, 1
-    for split, title in (("train", "training"), ("val", "validation")):
-        document = build_annotation_file(drawn[split], categories, title, next_id)
-        next_id += len(document["annotations"])
+            images.append(
+                {
+                    "id": image_id,
+                    "width": parameters.size,
+                    "height": parameters.size,
+                    "coco_url": address,
+                    # All objects are annotated, so that all other classes are known to be absent.
+                    "neg_category_ids": sorted(set(range(1, classes + 1)) - set(labels)),
+                    "not_exhaustive_category_ids": [],
+                }
+            )
+            annotations += annotate(layout.visible, labels, image_id, next_id)
+            next_id += len(labels)
+            progress("images", image_id, len(plans["train"]) + len(plans["val"]))
+        categories = categories or describe_categories(glyphs, annotations)
+        document = {
+            "info": {
+                "description": f"lst demo, {_TITLES[split]}: glyphs drawn by a program, "
+                "not photographs",
+                "version": "v1",
+            },
+            "licenses": [],
+            "images": images,
+            "categories": categories,
+            "annotations": annotations,
+        }
         text = json.dumps(document, separators=(",", ":")) + "\n"
         write_text(directory / f"{split}.json", text)
-        hashes[split] = hashlib.sha256(text.encode()).hexdigest()
-        counts[f"{split}_images"] = len(document["images"])
-        counts[f"{split}_instances"] = len(document["annotations"])
-    marker = {**record, "complete": True, "sha256": hashes, "counts": counts}
+        marker["sha256"][split] = hashlib.sha256(text.encode()).hexdigest()
+        marker["counts"][f"{split}_images"] = len(images)
+        marker["counts"][f"{split}_instances"] = len(annotations)
     save_json(marker, directory / _MARKER)
+
+
+def annotate(
+    masks: Bools, labels: Sequence[int], image_id: int, first_id: int
+) -> list[dict[str, Any]]:
+    """Annotations of the visible pixels of an image's objects, shape (M, H, W)."""
+    # pycocotools wants Fortran order, objects last.
+    codes = mask_tools.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    areas, boxes = mask_tools.area(codes), mask_tools.toBbox(codes)
+    return [
+        {
+            "id": first_id + row,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": boxes[row].tolist(),
+            "area": float(areas[row]),
+            "segmentation": {
+                "size": list(masks.shape[1:]),
+                "counts": codes[row]["counts"].decode("ascii"),
+            },
+        }
+        for row, category_id in enumerate(labels)
+    ]
+
+
+def describe_categories(
+    glyphs: Sequence[Glyph], annotations: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """List the classes as LVIS does, ids from 1 on, with their counts in the training set."""
+    instances = Counter(one["category_id"] for one in annotations)
+    pairs = {(one["category_id"], one["image_id"]) for one in annotations}
+    images = Counter(category_id for category_id, _ in pairs)
+    return [
+        {
+            "id": category_id,
+            "name": glyph.name,
+            "synset": f"{glyph.name.replace(' ', '_').lower()}.demo",
+            "synonyms": [glyph.name],
+            "def": glyph.definition,
+            "frequency": frequency_of(images[category_id]),
+            "image_count": images[category_id],
+            "instance_count": instances[category_id],
+        }
+        for category_id, glyph in enumerate(glyphs, start=1)
+    ]
 
 
 def rank_categories(classes: int, rng: np.random.Generator) -> NDArray[np.int64]:
