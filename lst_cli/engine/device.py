@@ -14,10 +14,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to use.
-
-    Args:
-        wanted: `auto` takes a GPU where there is one; `cpu`; `cuda`.
+    """The device to use: `cpu`, `cuda`, or a GPU where there is one, for `auto`.
 
     Raises:
         LstError: If CUDA is asked for and not there.

@@ -10,21 +10,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StopRequest:
-    """Whether somebody asked to stop."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
 @contextmanager
-def deferred_interrupt() -> Iterator[StopRequest]:
+def deferred_interrupt() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
 
     An update that is interrupted half-way leaves weights that no run ever had. A SIGHUP that is
     ignored, as `nohup` has it, stays so; worker processes keep what the signals do by default.
     """
-    stop, process = StopRequest(), os.getpid()
+    stop, process = threading.Event(), os.getpid()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -34,10 +27,10 @@ def deferred_interrupt() -> Iterator[StopRequest]:
         if os.getpid() != process:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif stop.requested:
+        elif stop.is_set():
             raise KeyboardInterrupt
         else:
-            stop.requested = True
+            stop.set()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

@@ -18,17 +18,10 @@ EVERY = 10
 def scalars(
     directory: Path, start: int, warn: Callable[[str], None] = lambda text: None
 ) -> Iterator[Callable[[Report], None]]:
-    """Write losses, details and learning rate as event files.
+    """Write losses, details and learning rate of reports as event files.
 
-    Where they cannot be written, training goes on without them.
-
-    Args:
-        directory: Where to.
-        start: Iterations already done; what an earlier run wrote beyond them is dropped.
-        warn: Told once why there are no curves.
-
-    Yields:
-        What each iteration's report is handed to.
+    What an earlier run wrote beyond iteration `start` is dropped. Where files cannot be written,
+    `warn` is told once why, and training goes on without them.
     """
     from torch.utils.tensorboard import SummaryWriter
 

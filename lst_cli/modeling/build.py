@@ -35,10 +35,10 @@ from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import shorten
 
+_KEYS = "see detectron2/config/defaults.py for its keys"
 # What detectron2 raises for a key that it does not know, or a value.
 _REFUSED = (AssertionError, AttributeError, KeyError, MemoryError, RecursionError, TypeError,
             ValueError)  # fmt: skip
-_KEYS = "see detectron2/config/defaults.py for its keys"
 # What it raises for values that do not go together.
 _UNBUILDABLE = (*_REFUSED, ArithmeticError, LookupError, RuntimeError)
 
@@ -99,17 +99,8 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     model.ROI_HEADS.NMS_THRESH_TEST = settings.eval.nms_threshold
     model.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = settings.model.class_agnostic_boxes
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.eval.detections
-    cfg.LST = CfgNode(
-        {
-            "HEAD": settings.model.head,
-            "MASK": settings.model.mask,
-            "COSINE_SCALE": settings.model.cosine_scale,
-            "LEARN_SCALE": settings.model.learn_scale,
-            "MASK_MLP": settings.model.mask_mlp,
-            "MASK_MLP_HIDDEN": settings.model.mask_mlp_hidden,
-            "CANONICAL_BOX_SIZE": settings.model.canonical_box_size,
-        }
-    )
+    own = settings.model.model_dump(exclude={"config", "class_agnostic_boxes"})
+    cfg.LST = CfgNode({key.upper(): value for key, value in own.items()})
     for key, value in settings.detectron2.items():
         try:
             cfg.merge_from_list([key, value])

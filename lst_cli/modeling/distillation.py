@@ -14,14 +14,6 @@ from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.settings.models import DistillRegions
 
 
-class PassThrough(nn.Module):
-    """Stands where a network was, and returns features that are already there."""
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the features unchanged."""
-        return features
-
-
 class Teacher(nn.Module):
     """The previous phase's model, frozen, on given boxes; backbone and heads are copied.
 
@@ -41,8 +33,9 @@ class Teacher(nn.Module):
         super().__init__()
         self.shares_bottom_up = not student_trains_bottom_up
         self.shares_features = not student_trains_backbone
-        # A deepcopy that finds a module in its memo takes the substitute given there.
-        memo = {id(backbone.bottom_up): PassThrough()} if self.shares_bottom_up else {}
+        # A deepcopy that finds a module in its memo takes the substitute given there: one that
+        # returns features that are already there.
+        memo = {id(backbone.bottom_up): nn.Identity()} if self.shares_bottom_up else {}
         self.backbone = None if self.shares_features else deepcopy(backbone, memo)
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from timm import create_model
 from timm.layers import freeze_batch_norm_2d
@@ -50,15 +49,6 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Features at strides 4, 8, 16 and 32 of images, shape (N, 3, H, W)."""
         return dict(zip(self._out_features, self.network(x), strict=True))
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each map."""
-        return {
-            name: ShapeSpec(
-                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
-            )
-            for name in self._out_features
-        }
 
     @property
     def size_divisibility(self) -> int:

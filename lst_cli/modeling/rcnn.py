@@ -37,15 +37,11 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
 
     def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
-        """Detections, with masks as the model makes them: small, inside their boxes.
-
-        Args:
-            batch: detectron2's dicts: `image`, shape (3, H, W), and the `height` and `width` of
-                the image as it is stored.
+        """Detections in detectron2's dicts: images with the size they are stored in.
 
         Returns:
             For each image: `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`,
-            and `box_masks`, probabilities of shape (N, 28, 28); the best first.
+            and `box_masks` inside the boxes, probabilities of shape (N, 28, 28); the best first.
         """
         found: list[Instances] = self.inference(batch, do_postprocess=False)
         for instances in found:
@@ -66,14 +62,10 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """All losses of a batch.
 
         With `episodes`, the batch is the query, scored with the old rows and with rows that are
-        written from a support set.
+        written from support images, where features of them are not kept.
 
-        Args:
-            batch: detectron2's dicts: `image`, shape (3, H, W), and `instances` with `gt_boxes`,
-                `gt_masks`, `gt_labels` (`FUTURE` of a class not seen yet), and `gt_classes`,
-                which is `IGNORED` where an object does not count.
-            distillation: What to keep of the previous phase's model.
-            support: Support images, if `episodes` reads them in every iteration.
+        The dicts are those of `samples.mapper`: `gt_labels` are `FUTURE` of a class not seen yet,
+        and `gt_classes` are `IGNORED` where an object does not count.
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]

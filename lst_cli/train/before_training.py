@@ -19,17 +19,9 @@ from lst_cli.inputs import ImagePaths, IntArray
 from lst_cli.progress import Progress, silent, stage
 from lst_cli.workspace.manifest import Split
 
-_WRONG_DATA = frozenset(
-    (
-        "box-not-of-mask",
-        "box-one-pixel-off",
-        "box-layout",
-        "no-pixel",
-        "image-listed-twice",
-        "annotated-twice",
-        "unmatchable",
-    )
-)  # warnings that belong before the long work that the data is wrong for
+# Warnings that belong before the long work that the data is wrong for.
+_WRONG_DATA = {"box-not-of-mask", "box-one-pixel-off", "box-layout", "no-pixel",
+               "image-listed-twice", "annotated-twice", "unmatchable"}  # fmt: skip
 
 
 def check_before_training(split: Split, progress: Progress) -> None:
@@ -57,11 +49,8 @@ def check_found_images(
 ) -> None:
     """See that the images of a split are there and as large as stated.
 
-    Args:
-        parts: The files that the image table is made of.
-        paths: Where the images lie.
-        rows: Rows of the image table to look at; all by default.
-        progress: What is done, how much of it, of how much.
+    `parts` are the files that the image table is made of, `rows` those of the table to look at; all
+    by default.
 
     Raises:
         LstError: If one is not.
@@ -94,12 +83,8 @@ def read_checked(
 ) -> Dataset:
     """Read an annotation file and see that its annotations and masks can be used.
 
-    Args:
-        path: The file.
-        training: Whether classes are learned from it.
-        skip_unusable: Whether annotations that cannot be used are left out.
-        progress: Called with bytes read and bytes in the file, in each pass over it.
-        warn: Told what makes numbers wrong without stopping anything.
+    With `training`, classes are learned from it. `warn` is told what makes numbers wrong without
+    stopping anything.
 
     Raises:
         LstError: If there is any error.
@@ -119,10 +104,7 @@ def read_checked(
 def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst check") -> None:
     """Stop if a check found an error.
 
-    Args:
-        problems: What a check found.
-        where: The files, for problems that do not say it themselves.
-        look: The command that shows all problems.
+    `where` names the files, for problems that do not; the command `look` shows all problems.
 
     Raises:
         LstError: Naming the first one with an example, and how many more there are.

@@ -247,7 +247,7 @@ def _refuse_another_start(
             f"phase {phase} was begun on another model of phase {phase - 1}",
             "start it again with --restart",
         )
-    changed = changed_settings(before, settings)
+    changed = [str(one) for one in changed_settings(before, settings)]
     source = before.weights["source"] if before.weights else "not given"
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
@@ -265,12 +265,8 @@ def _refuse_another_start(
     )
 
 
-def changed_settings(before: PhaseManifest, settings: Settings) -> list[str]:
-    """Settings that decide about a phase and are not those it was begun with, a line for each."""
-    return [str(one) for one in _changes(before, settings)]
-
-
-def _changes(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
+def changed_settings(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
+    """Settings that decide about a phase and are not those it was begun with."""
     unused = unused_sections(settings.step.mwg, base=before.phase == 0, later=before.phase > 0)
     found = differences(completed(before), settings, "weights")
     return [one for one in found if one.key.partition(".")[0] not in unused]
@@ -292,7 +288,7 @@ def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
     budget = before.image_budget
     if budget and budget != image_budget(settings, before.phase) and workspace.split.joint:
         words.append(f"--image-passes {budget}")
-    for key, was, _ in _changes(before, settings):
+    for key, was, _ in changed_settings(before, settings):
         from_budget = budget and key.endswith(("epochs", "decay_epochs"))
         if was is not None and not from_budget and key not in REMOVED:
             words.append(f"--set {shlex.quote(f'{key}={toml_value(was)}')}")

@@ -15,9 +15,9 @@ from lst_cli.engine.interrupt import deferred_interrupt
 def test_the_first_signal_is_a_request_and_the_second_interrupts(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), deferred_interrupt() as stop:  # noqa: PT012
-        assert not stop.requested
+        assert not stop.is_set()
         os.kill(os.getpid(), number)
-        assert stop.requested
+        assert stop.is_set()
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
 
@@ -48,7 +48,7 @@ def test_an_ignored_hangup_stays_ignored() -> None:
     try:
         with deferred_interrupt() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.requested
+            assert not stop.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -58,7 +58,7 @@ def test_outside_the_main_thread_it_does_nothing() -> None:
 
     def run() -> None:
         with deferred_interrupt() as stop:
-            seen.append(stop.requested)
+            seen.append(stop.is_set())
 
     thread = threading.Thread(target=run)
     thread.start()
