@@ -24,13 +24,15 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options(
-    lst: Lst, command: str
+    lst: Lst, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
     assert COMMANDS[command] == found.get_short_help_str(200)
     outcome = lst(command, "--help")
     assert outcome.code == 0
+    assert max(map(len, outcome.out.splitlines())) <= 80
     examples = outcome.out.split("Examples:\n")[1]
     assert examples
     for example in examples.splitlines():
@@ -39,8 +41,12 @@ def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options
     assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", examples)) <= known
 
 
-def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(lst: Lst) -> None:
+def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(
+    lst: Lst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     outcome = lst("--help")
+    assert max(map(len, outcome.out.splitlines())) <= 80
     words = re.findall(r"^ *lst ([a-z-]+)", outcome.out, re.MULTILINE)
     assert words == ["split", "train-base", "step", "eval", "report"]
     assert "\b" not in outcome.out

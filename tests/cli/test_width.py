@@ -13,7 +13,6 @@ import click
 import pytest
 from rich.cells import cell_len
 
-from lst_cli.cli.main import COMMANDS
 from lst_cli.workspace.records import save_json
 from lst_cli.workspace.store import Workspace
 
@@ -107,10 +106,3 @@ def test_scores_of_a_file(terminal: Terminal, small_lvis: Any, tmp_path: Path) -
         "--train-counts", small_lvis.train_json, "--errors", "--iou-type", "bbox",
     )  # fmt: skip
     assert "lies on an annotation" in shown
-
-
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_fits_eighty_columns(lst: Lst, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for line in lst(*command.split(), "--help").out.splitlines():
-        assert len(line) <= 80, line

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lst_cli.errors import LstError
@@ -32,28 +28,6 @@ def test_a_written_file_reads_back_to_the_same_settings(
     chosen = (f"preset={preset}", *words)
     write_settings(tmp_path / "lst.toml", chosen)
     assert load_settings(tmp_path / "lst.toml") == load_settings(None, chosen)
-
-
-@given(
-    st.integers(0, 2**31 - 1),
-    st.floats(1e-6, 10),
-    st.lists(st.integers(1, 1333), min_size=1, max_size=4),
-    st.text(
-        st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"),
-        min_size=1,
-    ).filter(lambda text: text == text.strip()),
-)
-@settings(deadline=None, max_examples=60)
-def test_any_value_survives_the_file(seed: int, lr: float, sizes: list[int], name: str) -> None:
-    words = (
-        f"seed={seed}",
-        f"base.lr={lr!r}",
-        f"data.min_size={sizes}",
-        f"model.config={json.dumps(name, ensure_ascii=False)}",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        write_settings(Path(folder) / "lst.toml", words)
-        assert load_settings(Path(folder) / "lst.toml") == load_settings(None, words)
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
