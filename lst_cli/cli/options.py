@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,19 +201,22 @@ def settings_options(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class HowToTrain:
-    """What the options of `training_options` say."""
+    """What the options of `training_options` say, and `--weights` and `--image-passes`."""
 
     restart: bool
     dry_run: bool
     as_json: bool
+    weights: str | None = None
+    image_passes: int | None = None
 
 
 def training_options(command: Command) -> Command:
     """The options of each training command; it gets `overrides` and a `HowToTrain` as `how`."""
 
     @wraps(command)
-    def call(*, restart: bool, dry_run: bool, as_json: bool, **others: Any) -> None:
-        command(how=HowToTrain(restart, dry_run, as_json), **others)
+    def call(**given: Any) -> None:
+        names = [one.name for one in fields(HowToTrain) if one.name in given]
+        command(how=HowToTrain(**{name: given.pop(name) for name in names}), **given)
 
     return with_options(
         settings_options,

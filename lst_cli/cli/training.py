@@ -30,7 +30,7 @@ _SHORT = {
 }
 
 
-def require_first_phase(workspace: Workspace, weights: str | None, *, joint: bool) -> None:
+def require_first_phase(workspace: Workspace, how: HowToTrain, *, joint: bool) -> None:
     """See that this command trains phase 0, from weights that can be read.
 
     Raises:
@@ -38,22 +38,15 @@ def require_first_phase(workspace: Workspace, weights: str | None, *, joint: boo
     """
     require_joint(workspace, joint=joint)
     if workspace.manifest(0) is None:
-        require_weights(weights)
+        require_weights(how.weights)
 
 
 def run_training(
-    workspace: Workspace,
-    settings: Settings,
-    how: HowToTrain,
-    *,
-    phase: int = 0,
-    to_last: bool = False,
-    weights: str | None = None,
-    image_passes: int | None = None,
+    workspace: Workspace, settings: Settings, how: HowToTrain, phase: int = 0, to_last: bool = False
 ) -> None:
     """Train a phase, or it and all after it, and show everything; or its plan with --dry-run."""
     if how.dry_run:
-        plan = dry_run(workspace, phase, settings, image_passes=image_passes, warn=warn)
+        plan = dry_run(workspace, phase, settings, image_passes=how.image_passes, warn=warn)
         _show_plan(plan, how, joint=workspace.split.joint)
         return
     require(*NETWORK)
@@ -61,14 +54,10 @@ def run_training(
     manifests: list[PhaseManifest] = []
     upcoming: int | None = phase
     while upcoming is not None:
+        begin = TrainingOptions(how.weights, how.restart, how.image_passes)
         with meter() as tell:
-            done = train_phase(
-                workspace,
-                upcoming,
-                settings,
-                TrainingOptions(weights, how.restart, image_passes),
-                events=training_events(tell, joint=joint),
-            )
+            events = training_events(tell, joint=joint)
+            done = train_phase(workspace, upcoming, settings, begin, events=events)
         note(
             f"{_phase_name(upcoming, joint)} done: {done.iterations:,} iterations, "
             f"{done.image_passes:,} image passes in {format_seconds(done.seconds or 0.0)}"

@@ -12,10 +12,7 @@ from lst_cli.cli import options
 @options.weights_option
 @options.training_options
 def command(
-    workspace: options.Workspace,
-    weights: str | None,
-    overrides: tuple[str, ...],
-    how: options.HowToTrain,
+    workspace: options.Workspace, overrides: tuple[str, ...], how: options.HowToTrain
 ) -> None:
     """Train the base phase: the most frequent classes.
 
@@ -23,5 +20,5 @@ def command(
     """
     from lst_cli.cli.training import require_first_phase, run_training
 
-    require_first_phase(workspace, weights, joint=False)
-    run_training(workspace, workspace.settings(overrides), how, weights=weights)
+    require_first_phase(workspace, how, joint=False)
+    run_training(workspace, workspace.settings(overrides), how)

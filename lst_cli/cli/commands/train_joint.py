@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -54,9 +55,7 @@ from lst_cli.settings.presets import JOINT_ROWS
 @options.training_options
 def command(
     workspace: options.Workspace,
-    weights: str | None,
     row: str | None,
-    image_passes: int | None,
     budget_of: Path | None,
     overrides: tuple[str, ...],
     how: options.HowToTrain,
@@ -72,17 +71,17 @@ def command(
     from lst_cli.train.plan import budget_of as passes_of
     from lst_cli.workspace.store import Workspace
 
-    if image_passes is not None and budget_of is not None:
+    if how.image_passes is not None and budget_of is not None:
         raise LstError("--image-passes and --budget-of: two budgets", "leave one of them out")
-    require_first_phase(workspace, weights, joint=True)
+    require_first_phase(workspace, how, joint=True)
     keys = {"sampler": "base.sampler", "head": "model.head", "mask": "model.mask"}
     chosen = dict(JOINT_ROWS[row]) if row else {}
     chosen |= {keys[name]: value for name, value in parts.items() if value}
     settings = workspace.settings((*overrides, *(f"{key}={chosen[key]}" for key in chosen)))
     if budget_of is not None:
         other = Workspace(budget_of)
-        image_passes = passes_of(other, workspace)
+        how = replace(how, image_passes=passes_of(other, workspace))
         if differing := network_differences(settings, other.trained_settings(0)):
             shown = "; ".join(map(str, differing[:3]))
             warn(f"{budget_of} was trained with other data or network settings: {shown}")
-    run_training(workspace, settings, how, weights=weights, image_passes=image_passes)
+    run_training(workspace, settings, how)
