@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,318 +18,260 @@ from lst_cli.train.trainer import Events
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace, sha256_of
 
-Extend = Callable[..., PhaseManifest]
 
+@dataclass
+class Work:
+    """A workspace with a base and three phases, and a few images of three new classes."""
 
-def train(workspace: Workspace, *phases: int, **options: Any) -> None:
-    for phase in phases:
-        train_phase(workspace, phase, workspace.settings(), **options)
+    workspace: Workspace
+    few: Any
+    instant: Any  # learns instantly
+    trainer: Any
+    notes: list[str] = field(default_factory=list)
 
+    def train(self, *phases: int) -> None:
+        for phase in phases:
+            train_phase(self.workspace, phase, self.workspace.settings())
 
-def states(workspace: Workspace) -> list[tuple[str, bool]]:
-    return [(phase.state, phase.added) for phase in read_status(workspace).phases]
-
-
-@pytest.fixture
-def notes() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def extend(split_workspace: Workspace, few: Any, fake_instant: Any, notes: list[str]) -> Extend:
-    """Add the few images' classes, with the fake for instant learning at hand."""
-
-    def call(*words: str, finetune: bool = False, names: Sequence[str] = ()) -> PhaseManifest:
+    def extend(
+        self, *words: str, finetune: bool = False, names: Sequence[str] = ()
+    ) -> PhaseManifest:
         return extend_workspace(
-            split_workspace,
-            split_workspace.settings(words),
-            NewFiles(few.train_json, [few.images], names=names),
+            self.workspace,
+            self.workspace.settings(words),
+            NewFiles(self.few.train_json, [self.few.images], names=names),
             finetune=finetune,
-            events=Events(note=notes.append),
-            learn=fake_instant,
+            events=Events(note=self.notes.append),
+            learn=self.instant,
         )
 
-    return call
+    def refusal(self, message: str, *words: str, **options: Any) -> str | None:
+        """The hint of the error that adding the classes ends with."""
+        with pytest.raises(LstError, match=message) as caught:
+            self.extend(*words, **options)
+        return caught.value.hint
+
+    def interrupted(self, **options: Any) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self.extend(**options)
+
+    @property
+    def states(self) -> list[tuple[str, bool]]:
+        return [(phase.state, phase.added) for phase in read_status(self.workspace).phases]
+
+
+@pytest.fixture
+def work(split_workspace: Workspace, few: Any, fake_instant: Any, fake_trainer: Any) -> Work:
+    return Work(split_workspace, few, fake_instant, fake_trainer)
+
+
+@pytest.fixture
+def based(work: Work) -> Work:
+    """The base is done."""
+    work.train(0)
+    return work
 
 
 # --- learned instantly ---------------------------------------------------------------------------
 
 
-def test_an_instant_phase_is_a_finished_one_that_trained_nothing(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, fake_instant: Any
-) -> None:
-    workspace = split_workspace
-    train(workspace, 0, 1)
-    manifest = extend("device=cpu")
-    assert fake_instant.calls == [(2, range(7, 10), 5)]
-    assert manifest == workspace.manifest(2)
+def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based: Work) -> None:
+    based.train(1)
+    manifest = based.extend("device=cpu")
+    assert based.instant.calls == [(2, range(7, 10), 5)]
+    assert manifest == based.workspace.manifest(2)
     assert (manifest.done, manifest.iterations, manifest.replay_entries) == (True, 0, 0)
     assert (manifest.new_classes, manifest.seen_classes, manifest.new_entries) == (3, 10, 5)
-    assert manifest.new_rows == "generated"
-    assert manifest.device == "a fake cpu"
-    assert manifest.model_sha256 == sha256_of(workspace.phase(2).model)
-    assert workspace.done_phases() == [0, 1, 2]
-    assert states(workspace) == [
+    assert (manifest.new_rows, manifest.device) == ("generated", "a fake cpu")
+    assert manifest.model_sha256 == sha256_of(based.workspace.phase(2).model)
+    assert based.workspace.done_phases() == [0, 1, 2]
+    assert based.states == [
         ("done", False), ("done", False), ("done", True), ("next", False), ("waiting", False),
     ]  # fmt: skip
-    assert next_command(workspace) == "lst step"
+    assert next_command(based.workspace) == "lst step"
+    # The next phase is estimated from the last one that was trained.
+    dry = dry_run(based.workspace, 3, based.workspace.settings())
+    assert dry.seconds_from == "the rate of the phase 1"
+    # Planned phases go on behind it, and replay its classes.
+    based.train(3, 4)
+    assert based.workspace.done_phases() == [0, 1, 2, 3, 4]
+    third = based.workspace.require_done(3)
+    assert third.replay_counts.keys() >= {"12", "41", "40"}
+    assert third.new_entries == 4
 
 
-def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train_phase(split_workspace, 0, split_workspace.settings(["mwg.shots=3", "seed=5"]))
-    manifest = extend("mwg.shots=2", "data.workers=1", "device=cpu")
+def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(work: Work) -> None:
+    train_phase(work.workspace, 0, work.workspace.settings(["mwg.shots=3", "seed=5"]))
+    manifest = work.extend("mwg.shots=2", "data.workers=1", "device=cpu")
     assert manifest.settings["mwg"]["shots"] == 3
     assert manifest.seed == manifest.settings["seed"] == 5
     assert manifest.settings["data"]["workers"] == 1
     assert manifest.settings["device"] == "cpu"
 
 
-def test_planned_phases_go_on_behind_it(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0, 1)
-    extend()
-    train(split_workspace, 3, 4)
-    assert split_workspace.done_phases() == [0, 1, 2, 3, 4]
-    third = split_workspace.manifest(3)
-    assert third is not None
-    assert third.replay_counts.keys() >= {"12", "41", "40"}
-    assert third.new_entries == 4
-
-
-def test_phases_can_be_added_to_a_finished_workspace_again_and_again(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, fake_instant: Any
-) -> None:
-    train(split_workspace, 0, 1, 2, 3)
-    extend(names=["zebra"])
-    extend(names=["yak"])
-    extend(names=["class 12"])
-    assert [call[:2] for call in fake_instant.calls] == [
+def test_phases_can_be_added_to_a_finished_workspace_again_and_again(based: Work) -> None:
+    based.train(1, 2, 3)
+    names = ["zebra", "yak", "class 12"]
+    for name in names:
+        based.extend(names=[name])
+    assert [call[:2] for call in based.instant.calls] == [
         (4, range(11, 12)), (5, range(12, 13)), (6, range(13, 14)),
     ]  # fmt: skip
-    assert split_workspace.done_phases() == list(range(7))
-    assert [one.name for one in split_workspace.split.classes][-3:] == ["zebra", "yak", "class 12"]
-    inputs = read_training_input(split_workspace)
+    assert based.workspace.done_phases() == list(range(7))
+    assert [one.name for one in based.workspace.split.classes][-3:] == names
+    inputs = read_training_input(based.workspace)
     # In each copy of the file, all three classes are known, and one is learned.
     assert inputs.labels[93:99].tolist() == [11, 11, 12, 13, 13, 13]
     assert inputs.occurrences.instance_counts()[-3:].tolist() == [2, 1, 3]
 
 
-def test_the_fall_back_to_mean_features_is_told_and_kept(
-    split_workspace: Workspace,
-    extend: Extend,
-    fake_trainer: Any,
-    fake_instant: Any,
-    notes: list[str],
-) -> None:
-    train(split_workspace, 0)
-    fake_instant.new_rows = "mean-feature"
-    manifest = extend()
-    assert manifest.new_rows == "mean-feature"
-    assert any("no trained generator" in note and "imprinting" in note for note in notes)
-    note = _phase(manifest, split_workspace.split).note
-    assert note == "added instantly: no training, rows mean features"
-
-
-def test_a_phase_after_an_instant_one_is_estimated_from_one_that_was_trained(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0, 1)
-    extend()
-    assert dry_run(split_workspace, 3, split_workspace.settings()).seconds_from == (
-        "the rate of the phase 1"
+@pytest.mark.parametrize("added", ["mean-feature", "generated", "trained"])
+def test_the_report_says_how_classes_were_added(based: Work, added: str) -> None:
+    based.instant.new_rows = added
+    manifest = based.extend(finetune=added == "trained")
+    told = any("no trained generator" in note and "imprinting" in note for note in based.notes)
+    assert told == (added == "mean-feature")
+    assert (
+        _phase(manifest, based.workspace.split).note
+        == {
+            "mean-feature": "added instantly: no training, rows mean features",
+            "generated": "added instantly: no training, rows generated",
+            "trained": "added",
+        }[added]
     )
 
 
 # --- interrupted ---------------------------------------------------------------------------------
 
 
-def test_a_model_without_a_split_is_nothing(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, fake_instant: Any
-) -> None:
-    train(split_workspace, 0)
-    before = split_workspace.layout.split.read_bytes()
-    fake_instant.stop = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
-        extend()
-    assert split_workspace.layout.split.read_bytes() == before
-    assert states(split_workspace)[1] == ("next", False)
-    extend()
-    assert states(split_workspace)[1] == ("done", True)
+def test_a_model_without_a_split_is_nothing(based: Work) -> None:
+    before = based.workspace.layout.split.read_bytes()
+    based.instant.stop = KeyboardInterrupt()
+    based.interrupted()
+    assert based.workspace.layout.split.read_bytes() == before
+    assert based.states[1] == ("next", False)
+    based.extend()
+    assert based.states[1] == ("done", True)
 
 
 @pytest.mark.parametrize("again", ["extend", "extend --finetune", "step"])
 def test_a_split_without_a_manifest_is_finished_by_the_same_words_or_trained(
-    split_workspace: Workspace,
-    extend: Extend,
-    fake_trainer: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    again: str,
+    based: Work, monkeypatch: pytest.MonkeyPatch, again: str
 ) -> None:
-    workspace = split_workspace
-    train(workspace, 0)
     with monkeypatch.context() as patch:
 
         def stop(workspace: Any, manifest: Any) -> None:
             raise KeyboardInterrupt
 
         patch.setattr(Workspace, "save_manifest", stop)
-        with pytest.raises(KeyboardInterrupt):
-            extend()
-    assert states(workspace)[1] == ("next", True)
-    assert next_command(workspace) == "lst step"
+        based.interrupted()
+    assert based.states[1] == ("next", True)
+    assert next_command(based.workspace) == "lst step"
     if again == "step":
-        train(workspace, 1)
+        based.train(1)
     else:
-        extend(finetune=again == "extend --finetune")
-    manifest = workspace.manifest(1)
-    assert manifest is not None
-    assert manifest.done
+        based.extend(finetune=again == "extend --finetune")
+    manifest = based.workspace.require_done(1)
     assert (manifest.iterations == 0) == (again == "extend")
-    assert len(workspace.split.extensions) == 1
+    assert len(based.workspace.split.extensions) == 1
 
 
-def test_another_file_does_not_take_the_place_of_one_that_waits(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, few: Any
-) -> None:
-    train(split_workspace, 0)
-    fake_trainer.stop_after = 1
-    with pytest.raises(KeyboardInterrupt):
-        extend(finetune=True)
-    with pytest.raises(LstError, match=r"phase 1 was added before, .*: class 12, zebra, yak") as no:
-        extend(names=["zebra"])
-    assert no.value.hint == "lst step"
-    with pytest.raises(LstError, match="phase 1 is being trained on these classes") as no:
-        extend()
-    assert no.value.hint == "lst step"
+def test_another_file_does_not_take_the_place_of_one_that_waits(based: Work) -> None:
+    based.trainer.stop_after = 1
+    based.interrupted(finetune=True)
+    waiting = r"phase 1 was added before, .*: class 12, zebra, yak"
+    assert based.refusal(waiting, names=["zebra"]) == "lst step"
+    assert based.refusal("phase 1 is being trained on these classes") == "lst step"
+
+
+@pytest.mark.parametrize("again", ["extend", "step"])
+def test_interrupted_finetuning_goes_on_where_it_stopped(based: Work, again: str) -> None:
+    based.trainer.stop_after = 3
+    based.interrupted(finetune=True)
+    assert based.states[1] == ("under way", True)
+    if again == "step":
+        based.train(1)
+    else:
+        based.extend(finetune=True)
+    assert [run[:2] for run in based.trainer.runs] == [(0, 0), (1, 0), (1, 3)]
+    assert based.workspace.is_done(1)
 
 
 # --- trained -------------------------------------------------------------------------------------
 
 
-def test_finetuning_is_a_phase_with_replay(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, fake_instant: Any
-) -> None:
-    train(split_workspace, 0, 1)
-    manifest = extend(finetune=True)
-    assert fake_instant.calls == []
+def test_finetuning_is_a_phase_with_replay(based: Work) -> None:
+    based.train(1)
+    manifest = based.extend(finetune=True)
+    assert based.instant.calls == []
     assert (manifest.phase, manifest.done, manifest.new_entries) == (2, True, 5)
     assert manifest.replay_entries > 0
-    assert manifest.iterations == split_workspace.split.phases[1].iterations
-    assert _phase(manifest, split_workspace.split).note == "added"
+    assert manifest.iterations == based.workspace.split.phases[1].iterations
 
 
-@pytest.mark.parametrize("again", ["extend", "step"])
-def test_interrupted_finetuning_goes_on_where_it_stopped(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, again: str
-) -> None:
-    train(split_workspace, 0)
-    fake_trainer.stop_after = 3
-    with pytest.raises(KeyboardInterrupt):
-        extend(finetune=True)
-    assert states(split_workspace)[1] == ("under way", True)
-    if again == "step":
-        train(split_workspace, 1)
-    else:
-        extend(finetune=True)
-    assert [run[:2] for run in fake_trainer.runs] == [(0, 0), (1, 0), (1, 3)]
-    assert split_workspace.is_done(1)
-
-
-def test_another_network_is_refused_before_anything_is_written(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0)
-    with pytest.raises(LstError, match="phase 1 needs the network of phase 0"):
-        extend("detectron2.MODEL.A=1", finetune=True)
-    assert split_workspace.split.extensions == ()
+def test_another_network_is_refused_before_anything_is_written(based: Work) -> None:
+    needed = "phase 1 needs the network of phase 0"
+    based.refusal(needed, "detectron2.MODEL.A=1", finetune=True)
+    assert based.workspace.split.extensions == ()
 
 
 # --- when a phase cannot be added ----------------------------------------------------------------
 
 
-def test_the_base_comes_first(extend: Extend) -> None:
-    with pytest.raises(LstError, match="the base phase comes first") as caught:
-        extend()
-    assert caught.value.hint == "lst train-base"
-
-
-def test_a_planned_phase_under_way_comes_first(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0)
-    fake_trainer.stop_after = 2
+def test_a_planned_phase_under_way_comes_first(based: Work) -> None:
+    based.trainer.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
-        train(split_workspace, 1)
-    with pytest.raises(LstError, match="phase 1 is under way") as caught:
-        extend()
-    assert caught.value.hint == "lst step"
+        based.train(1)
+    assert based.refusal("phase 1 is under way") == "lst step"
 
 
-def test_a_broken_chain_is_mended_first(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0, 1, 2)
-    split_workspace.phase(1).manifest.unlink()
-    with pytest.raises(LstError, match="phase 2 was grown from a model that is gone") as caught:
-        extend()
-    assert caught.value.hint == "lst step"
+def test_a_broken_chain_is_repaired_first(based: Work) -> None:
+    based.train(1, 2)
+    based.workspace.phase(1).manifest.unlink()
+    assert based.refusal("phase 2 was grown from a model that is gone") == "lst step"
 
 
-def test_a_phase_before_an_extension_comes_before_another_extension(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0, 1)
-    extend(names=["zebra"])
+def test_a_phase_before_an_extension_comes_before_another_extension(based: Work) -> None:
+    based.train(1)
+    based.extend(names=["zebra"])
     for phase in (1, 2):
-        split_workspace.phase(phase).manifest.unlink()
-    with pytest.raises(LstError, match="phase 1 comes first: classes were added after it, in ph"):
-        extend(names=["yak"])
+        based.workspace.phase(phase).manifest.unlink()
+    first = "phase 1 comes first: classes were added after it, in phase 2"
+    assert based.refusal(first, names=["yak"]) == "lst step"
 
 
-def test_a_model_that_changed_is_not_built_upon(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, fake_instant: Any
-) -> None:
-    train(split_workspace, 0)
-    split_workspace.phase(0).model.write_text("x")
-    with pytest.raises(LstError, match="cut short or changed since"):
-        extend()
-    assert fake_instant.calls == []
+def test_a_model_that_changed_is_not_built_upon(based: Work) -> None:
+    based.workspace.phase(0).model.write_text("x")
+    based.refusal("cut short or changed since")
+    assert based.instant.calls == []
 
 
-def test_classes_that_were_added_are_known(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any
-) -> None:
-    train(split_workspace, 0)
-    extend()
+def test_classes_that_were_added_are_known(based: Work) -> None:
+    based.extend()
+    known = r'3 classes are in .*: "class 12" \(phase 1\), "yak"'
     for finetune in (False, True):
-        with pytest.raises(LstError, match=r'3 classes are in .*: "class 12" \(phase 1\), "yak"'):
-            extend(finetune=finetune)
+        based.refusal(known, finetune=finetune)
 
 
 # --- the files -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("damage", "message"), [("gone", "missing"), ("new", "changed after")])
+@pytest.mark.parametrize(
+    ("damage", "message", "hint"),
+    [("gone", "missing", "put it back"), ("new", "changed after", "put the old file back")],
+)
 def test_the_file_of_an_extension_has_to_stay(
-    split_workspace: Workspace,
-    extend: Extend,
-    fake_trainer: Any,
-    few: Any,
-    damage: str,
-    message: str,
+    based: Work, damage: str, message: str, hint: str
 ) -> None:
-    train(split_workspace, 0)
-    extend()
+    based.extend()
+    file = based.few.train_json
     if damage == "gone":
-        few.train_json.unlink()
+        file.unlink()
     else:
-        few.train_json.write_text(few.train_json.read_text() + " ")
+        file.write_text(file.read_text() + " ")
     with pytest.raises(LstError, match=f"few.json.*{message}.*its classes were added") as caught:
-        train(split_workspace, 2)
-    assert caught.value.hint in ("put it back", "put the old file back")
+        based.train(2)
+    assert caught.value.hint == hint
 
 
 def resplit(workspace: Workspace, small_lvis: Any, **changed: Any) -> None:
@@ -343,33 +286,27 @@ def resplit(workspace: Workspace, small_lvis: Any, **changed: Any) -> None:
     split_dataset(workspace, **{**arguments, **changed})
 
 
-def test_the_same_split_made_again_keeps_what_was_added(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, small_lvis: Any
-) -> None:
-    train(split_workspace, 0)
-    extend()
-    before = split_workspace.split
+def test_the_same_split_made_again_keeps_what_was_added(based: Work, small_lvis: Any) -> None:
+    based.extend()
+    before = based.workspace.split
     moved = small_lvis.train_json.rename(small_lvis.folder / "moved.json")
-    resplit(split_workspace, small_lvis, train=moved)
-    after = Workspace(split_workspace.root).split
+    resplit(based.workspace, small_lvis, train=moved)
+    after = Workspace(based.workspace.root).split
     assert after.train.path == str(moved)
     assert after.extensions == before.extensions
     assert after.digest == before.digest
     assert after.phases == before.phases
-    assert split_workspace.done_phases() == [0, 1]
+    assert based.workspace.done_phases() == [0, 1]
 
 
-def test_another_split_does_not_lose_what_was_added_silently(
-    split_workspace: Workspace, extend: Extend, fake_trainer: Any, small_lvis: Any
-) -> None:
-    train(split_workspace, 0)
-    extend()
+def test_another_split_does_not_lose_what_was_added_silently(based: Work, small_lvis: Any) -> None:
+    based.extend()
     with pytest.raises(LstError, match="holds phases trained on another split"):
-        resplit(split_workspace, small_lvis, base=4)
+        resplit(based.workspace, small_lvis, base=4)
     for phase in (0, 1):
-        split_workspace.phase(phase).manifest.unlink()
+        based.workspace.phase(phase).manifest.unlink()
     with pytest.raises(LstError, match="holds classes added to another split") as caught:
-        resplit(split_workspace, small_lvis, base=4)
+        resplit(based.workspace, small_lvis, base=4)
     assert "--force" in str(caught.value.hint)
-    resplit(split_workspace, small_lvis, base=4, force=True)
-    assert split_workspace.split.extensions == ()
+    resplit(based.workspace, small_lvis, base=4, force=True)
+    assert based.workspace.split.extensions == ()

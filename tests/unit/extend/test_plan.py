@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from lst_cli.settings.models import Settings
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
+Add = Callable[..., Addition]
+Labelled = Callable[..., tuple[Split, Any]]
+
 
 @pytest.fixture
 def split(split_workspace: Workspace) -> Split:
@@ -23,18 +26,29 @@ def split(split_workspace: Workspace) -> Split:
     return split_workspace.split
 
 
-def add(
-    split: Split, few: Any, small_lvis: Any, phase: int = 2, *, new_val: bool = False, **more: Any
-) -> Addition:
-    train, val = read_dataset(few.train_json), read_dataset(small_lvis.val_json)
-    files = NewFiles(train.path, [few.images], val.path if new_val else None, **more)
-    return add_phase(split, phase, train, val, Settings(), files)
+@pytest.fixture
+def add(split: Split, few: Any, small_lvis: Any) -> Add:
+    """Add a phase of the few images' classes, as the files are now."""
+
+    def call(
+        phase: int = 2, *, new_val: bool = False, check: bool = False, names: Sequence[str] = ()
+    ) -> Addition:
+        train, val = read_dataset(few.train_json), read_dataset(small_lvis.val_json)
+        files = NewFiles(train.path, [few.images], val.path if new_val else None, names)
+        addition = add_phase(split, phase, train, val, Settings(), files)
+        if check:
+            check_addition(addition, train, val, silent)
+        return addition
+
+    return call
 
 
-def test_new_classes_form_a_group_the_most_frequent_first(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
-    extended = add(split, few, small_lvis).split
+def test_new_classes_form_a_group_the_most_frequent_first(split: Split, add: Add) -> None:
+    assert [one.name for one in split.left_out] == ["class 12"]
+    extended = add().split
+    assert extended.left_out == []
+    assert extended.digest_at(1) == split.digest  # without it the split is what it was
+    assert extended.up_to(1).classes == split.classes
     assert [extended.classes[label].name for label in extended.labels_of(2)] == [
         "class 12", "zebra", "yak",
     ]  # fmt: skip
@@ -45,10 +59,8 @@ def test_new_classes_form_a_group_the_most_frequent_first(
     assert (third.instances, third.images, third.val_instances) == (1, 1, 0)
 
 
-def test_ids_come_from_the_validation_file_then_from_the_file_itself(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
-    addition = add(split, few, small_lvis)
+def test_ids_come_from_the_validation_file_then_from_the_file_itself(add: Add, few: Any) -> None:
+    addition = add()
     # 7 and 3 are other classes of the workspace, 40 is free; class 12 is 12 in the workspace.
     assert addition.split.extensions[0].classes == (12, 41, 40)
     ids, truth = addition.notes
@@ -56,15 +68,8 @@ def test_ids_come_from_the_validation_file_then_from_the_file_itself(
     assert truth.startswith('no object in val.json, so that they get no AP: "zebra", "yak"; --val')
 
 
-def test_a_class_that_had_no_instance_is_left_out_no_more(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
-    assert [one.name for one in split.left_out] == ["class 12"]
-    assert add(split, few, small_lvis).split.left_out == []
-
-
-def test_what_a_phase_trains_on_is_counted_anew(split: Split, few: Any, small_lvis: Any) -> None:
-    first, added, third, fourth = add(split, few, small_lvis).split.phases
+def test_what_a_phase_trains_on_is_counted_anew(split: Split, add: Add) -> None:
+    first, added, third, fourth = add().split.phases
     assert first == split.phases[0]
     assert (added.phase, added.classes, added.new_entries) == (2, 3, 5)
     assert added.mean_new_instances == 2.0
@@ -75,19 +80,11 @@ def test_what_a_phase_trains_on_is_counted_anew(split: Split, few: Any, small_lv
     assert fourth.phase == 4
 
 
-def test_without_the_extension_the_split_is_what_it_was(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
-    extended = add(split, few, small_lvis).split
-    assert extended.digest_at(1) == split.digest
-    assert extended.up_to(1).classes == split.classes
-
-
 @pytest.mark.parametrize("where", [1, 2, 3, 4])
 def test_an_extension_of_any_place_takes_the_labels_behind_the_phases_before(
-    split: Split, few: Any, small_lvis: Any, where: int
+    split: Split, add: Add, where: int
 ) -> None:
-    extended = add(split, few, small_lvis, where).split
+    extended = add(where).split
     assert extended.labels_of(where).start == sum(map(len, split.groups[:where]))
     assert extended.extension_at(where) is not None
 
@@ -95,16 +92,20 @@ def test_an_extension_of_any_place_takes_the_labels_behind_the_phases_before(
 # --- the training annotations of several files ---------------------------------------------------
 
 
-def labelled(split: Split, few: Any, small_lvis: Any, **others: Any) -> tuple[Split, Any]:
-    extended = add(split, few, small_lvis, **others).split
-    files = [read_dataset(small_lvis.train_json), read_dataset(few.train_json)]
-    return extended, label_files(extended, files)
+@pytest.fixture
+def labelled(add: Add, few: Any, small_lvis: Any) -> Labelled:
+    def call(**others: Any) -> tuple[Split, Any]:
+        extended = add(**others).split
+        files = [read_dataset(small_lvis.train_json), read_dataset(few.train_json)]
+        return extended, label_files(extended, files)
+
+    return call
 
 
 def test_labels_go_by_id_in_the_split_s_file_and_by_name_in_the_other(
-    split: Split, few: Any, small_lvis: Any
+    split: Split, labelled: Labelled, small_lvis: Any
 ) -> None:
-    extended, inputs = labelled(split, few, small_lvis)
+    extended, inputs = labelled()
     # Category 3 of the split's file is "class 3"; in the other file 3 is the zebra.
     old = [a["category_id"] for a in small_lvis.train["annotations"]]
     assert inputs.labels[:93].tolist() == [extended.class_order.index(number) for number in old]
@@ -112,15 +113,13 @@ def test_labels_go_by_id_in_the_split_s_file_and_by_name_in_the_other(
     assert inputs.dataset.images.ids.tolist() == [*range(1, 25), 1, 2, 3]
 
 
-def test_every_class_is_learned_from_the_file_it_came_with(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
+def test_every_class_is_learned_from_the_file_it_came_with(labelled: Labelled, few: Any) -> None:
     for category in (2, 5):
         few.document["categories"].append({"id": 100 + category, "name": f"class {category}"})
         few.add(3, 100 + category)
     few.save()
     names = ["zebra", "yak", "class 12"]
-    extended, inputs = labelled(split, few, small_lvis, names=names)
+    extended, inputs = labelled(names=names)
     counts = inputs.occurrences.instance_counts()
     assert counts.tolist() == [one.instances for one in extended.classes]
     assert inputs.occurrences.image_counts().tolist() == [one.images for one in extended.classes]
@@ -129,33 +128,33 @@ def test_every_class_is_learned_from_the_file_it_came_with(
     assert inputs.occurrences.images[7].tolist() == [24, 26]
 
 
-def test_objects_that_nobody_learns_have_no_label(split: Split, few: Any, small_lvis: Any) -> None:
-    _, inputs = labelled(split, few, small_lvis, names=["zebra"])
+def test_objects_that_nobody_learns_have_no_label(labelled: Labelled) -> None:
+    _, inputs = labelled(names=["zebra"])
     assert inputs.labels[93:].tolist() == [7, 7] + [NO_LABEL] * 4
 
 
 def test_images_are_looked_for_where_their_file_says_then_where_the_split_says(
-    split: Split, few: Any, small_lvis: Any
+    labelled: Labelled, few: Any, small_lvis: Any
 ) -> None:
     (few.images / "few-2.png").rename(small_lvis.images / "few-2.png")
-    _, inputs = labelled(split, few, small_lvis)
+    _, inputs = labelled()
     assert inputs.paths(0) == small_lvis.images / "train" / "000001.png"
     assert inputs.paths(24) == few.images / "few-1.png"
     assert inputs.paths(25) == small_lvis.images / "few-2.png"
     few.images.rename(few.folder / "elsewhere")
     with pytest.raises(LstError, match="image 3 not found"):
-        labelled(split, few, small_lvis)[1].paths(26)
+        labelled()[1].paths(26)
 
 
 # --- a validation file of its own ----------------------------------------------------------------
 
 
 def test_a_validation_file_decides_the_ids_of_the_new_classes(
-    split: Split, few: Any, small_lvis: Any
+    split: Split, add: Add, small_lvis: Any
 ) -> None:
     small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
     small_lvis.save()
-    addition = add(split, few, small_lvis, new_val=True)
+    addition = add(new_val=True)
     (extension,) = addition.split.extensions
     assert extension.classes == (12, 77, 40)
     assert extension.val is not None
@@ -165,7 +164,7 @@ def test_a_validation_file_decides_the_ids_of_the_new_classes(
 
 
 def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
-    split: Split, few: Any, small_lvis: Any
+    add: Add, small_lvis: Any
 ) -> None:
     small_lvis.val["categories"][6]["name"] = "another"
     for category in (2, 9, 4):
@@ -174,7 +173,7 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
         annotation["category_id"] += 500 * (annotation["category_id"] in (2, 9, 4))
     small_lvis.save()
     with pytest.raises(LstError) as caught:
-        add(split, few, small_lvis, new_val=True)
+        add(new_val=True)
     assert caught.value.message == (
         f'{small_lvis.val_json}: category 7 is "class 7" in the workspace, "another" in this '
         'file; category 9 is "class 9" in the workspace, not in this file (and 2 more)'
@@ -184,46 +183,11 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
 # --- checks --------------------------------------------------------------------------------------
 
 
-def check(split: Split, few: Any, small_lvis: Any) -> None:
-    addition = add(split, few, small_lvis)
-    check_addition(
-        addition, read_dataset(few.train_json), read_dataset(small_lvis.val_json), silent
-    )
-
-
-def test_only_images_that_are_learned_from_have_to_be_there(
-    split: Split, few: Any, small_lvis: Any
-) -> None:
+def test_only_images_that_are_learned_from_have_to_be_there(add: Add, few: Any) -> None:
     few.document["images"].append({"id": 9, "height": 1, "width": 1, "file_name": "gone.png"})
     few.save()
-    check(split, few, small_lvis)
+    add(check=True)
     (few.images / "few-3.png").unlink()
     with pytest.raises(LstError, match="1 image not found, for instance image 3") as caught:
-        check(split, few, small_lvis)
+        add(check=True)
     assert "--images DIR" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        ({"segmentation": [[1, 1, 2, 2]]}, "no polygon of three points or more"),
-        ({"segmentation": []}, "an empty list of polygons"),
-        ({"bbox": [500, 1, 3, 3]}, "a box that has no area inside the image"),
-    ],
-)
-def test_what_could_not_be_trained_on_is_refused(
-    split: Split, few: Any, small_lvis: Any, damage: dict[str, Any], message: str
-) -> None:
-    few.document["annotations"][0].update(damage)
-    few.save()
-    with pytest.raises(LstError, match=message) as caught:
-        check(split, few, small_lvis)
-    assert "few.json" in caught.value.message
-    assert caught.value.hint
-
-
-def test_an_image_of_another_size_is_refused(split: Split, few: Any, small_lvis: Any) -> None:
-    few.document["images"][0]["height"] += 1
-    few.train_json.write_text(json.dumps(few.document))
-    with pytest.raises(LstError, match="1 image of another size than stated"):
-        check(split, few, small_lvis)

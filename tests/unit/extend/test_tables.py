@@ -36,14 +36,9 @@ def test_a_row_has_the_three_ways_and_what_training_made_of_them(make_data, make
     ]
     table = instant_table(instant, make_data().metrics)
     assert [column.heading for column in table.columns] == [
-        "phase",
-        "new classes",
-        "with ground truth",
-        "random rows",
-        "mean feature rows",
-        "generated rows",
-        "after training",
-    ]
+        "phase", "new classes", "with ground truth", "random rows", "mean feature rows",
+        "generated rows", "after training",
+    ]  # fmt: skip
     assert table.texts() == [
         ["1", "2", "2", DASH, "12.5", DASH, "20.0"],
         ["2", "2", "1", "0.0", "4.0", "6.0", "10.0"],
@@ -75,14 +70,9 @@ def test_every_format_of_the_report_has_the_table_and_only_if_there_is_one(make_
         assert len(report_json(data)["instant"]) == there
     [row] = report_json(make_data(instant=[make_instant(2, generated=0.06)]))["instant"]
     assert row == {
-        "phase": 2,
-        "classes": 2,
-        "with_ground_truth": 1,
-        "random": None,
-        "mean-feature": None,
-        "generated": 0.06,
-        "trained": pytest.approx(0.1),
-    }
+        "phase": 2, "classes": 2, "with_ground_truth": 1, "random": None, "mean-feature": None,
+        "generated": 0.06, "trained": pytest.approx(0.1),
+    }  # fmt: skip
 
 
 def test_no_row_of_its_latex_table_is_bold(make_data, make_instant):
