@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,19 @@ from lst_cli.workspace.store import Workspace
 Lst = Callable[..., Any]
 
 
-@pytest.fixture
-def trained(workspace: Workspace, lst: Lst, fake_trainer: Any) -> Workspace:
-    """Base and phases 1 and 2."""
-    for words in (("train-base",), ("step",), ("step",)):
-        assert lst(*words, "-w", workspace.root).code == 0
-    return workspace
-
-
 def detect(val: dict[str, Any], classes: set[int], *, shift: float = 0.0) -> list[dict[str, Any]]:
     """Every object of some classes, each mask moved to the right."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in val["images"]}
     found = []
     for annotation in val["annotations"]:
         if annotation["category_id"] in classes:
-            height, width = sizes[annotation["image_id"]]
             x, y, w, h = annotation["bbox"]
             x += shift
             outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            [rle] = mask_utils.frPyObjects([outline], height, width)
-            found.append(
-                {
-                    "image_id": annotation["image_id"],
-                    "category_id": annotation["category_id"],
-                    "score": 0.9,
-                    "bbox": [x, y, w, h],
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                }
-            )
+            [rle] = mask_utils.frPyObjects([outline], *sizes[annotation["image_id"]])
+            rle["counts"] = rle["counts"].decode()
+            kept = {key: annotation[key] for key in ("image_id", "category_id")}
+            found.append({**kept, "score": 0.9, "bbox": [x, y, w, h], "segmentation": rle})
     return found
 
 
@@ -66,32 +50,43 @@ def evaluate(workspace: Workspace, phase: int, found: list[dict[str, Any]]) -> P
     return path
 
 
-@pytest.fixture
-def pair(trained: Workspace, small_lvis: Any, tmp_path: Path) -> tuple[Workspace, Workspace]:
+class Pair:
     """Two workspaces after phase 2: one found the base's classes, the other all but two."""
-    other = Workspace(tmp_path / "other")
-    shutil.copytree(trained.root, other.root)
-    order = trained.split.class_order
-    evaluate(trained, 2, detect(small_lvis.val, set(order[:5])))
-    evaluate(other, 2, detect(small_lvis.val, set(order[:7])))
-    evaluate(trained, 1, detect(small_lvis.val, set(order[:5])))
-    return trained, other
+
+    def __init__(self, first: Workspace, second: Workspace, lst: Lst) -> None:
+        self.first, self.second, self._lst = first, second, lst
+
+    def __call__(self, *words: object) -> Any:
+        """`lst compare` with words, by default both workspaces."""
+        return self._lst("compare", *(words or (self.first.root, self.second.root)))
+
+    def json(self, *words: object) -> Any:
+        outcome = self(*(words or (self.first.root, self.second.root)), "--json")
+        assert outcome.code == 0, outcome.err
+        return outcome.json
+
+
+@pytest.fixture
+def pair(runs: Any, lst: Lst, small_lvis: Any) -> Pair:
+    first, second = runs.train("work-1"), runs.train("other")
+    order = first.split.class_order
+    evaluate(first, 2, detect(small_lvis.val, set(order[:5])))
+    evaluate(second, 2, detect(small_lvis.val, set(order[:7])))
+    evaluate(first, 1, detect(small_lvis.val, set(order[:5])))
+    return Pair(first, second, lst)
 
 
 def rows_of(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in record["rows"]}
 
 
-def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    first, second = pair
-    outcome = lst("compare", first.root, second.root)
+def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair: Pair) -> None:
+    outcome = pair()
     assert outcome.code == 0, outcome.err
-    picture = first.layout.report / "compare.png"
+    picture = pair.first.layout.report / "compare.png"
     assert outcome.out.splitlines()[-1] == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert not second.layout.report.exists()
+    assert not pair.second.layout.report.exists()
     with picture.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
     assert rows["AP"]["difference(other)"].startswith("2")
@@ -100,14 +95,9 @@ def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(
     assert "differs from" not in outcome.err
 
 
-def test_numbers_are_those_of_classes_found_and_not(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    first, second = pair
-    outcome = lst("compare", first.root, second.root, "--json")
-    assert outcome.code == 0, outcome.err
-    assert not first.layout.report.exists()
-    record = outcome.json
+def test_numbers_are_those_of_classes_found_and_not(pair: Pair) -> None:
+    record = pair.json()
+    assert not pair.first.layout.report.exists()
     assert (record["format"], record["iou_type"], record["classes"]) == (1, "segm", 9)
     assert [run["phase"] for run in record["runs"]] == [2, 2]
     assert record["runs"][0]["image_passes"] == record["runs"][1]["image_passes"] > 0
@@ -125,27 +115,21 @@ def test_numbers_are_those_of_classes_found_and_not(
     assert rows["10-99"]["differences"][0] == {"AP": 0.0, "interval": None, "clear": False}
 
 
-def test_a_run_with_itself_differs_in_nothing(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    outcome = lst("compare", pair[0].root, pair[0].root, "--json")
-    assert outcome.code == 0, outcome.err
-    names = [run["name"] for run in outcome.json["runs"]]
-    assert len(set(names)) == 2
-    for row in outcome.json["rows"]:
+def test_a_run_with_itself_differs_in_nothing(pair: Pair) -> None:
+    record = pair.json(pair.first.root, pair.first.root)
+    assert len({run["name"] for run in record["runs"]}) == 2
+    for row in record["rows"]:
         [difference] = row["differences"]
         if row["with_ground_truth"]:
             assert (difference["AP"], difference["clear"]) == (0.0, False)
             assert difference["interval"] in ([0.0, 0.0], None)  # None: all found, or nothing
 
 
-def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    root = pair[0].root
-    outcome = lst("compare", f"{root}:1", f"{root}:2", "--json")
-    assert outcome.code == 0, outcome.err
-    record = outcome.json
+def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(pair: Pair) -> None:
+    root = pair.first.root
+    record = pair.json(f"{root}:1", f"{root}:2")
     assert record["classes"] == 7
-    assert [run["name"] for run in record["runs"]] == ["work:1", "work:2"]
+    assert [run["name"] for run in record["runs"]] == ["work-1:1", "work-1:2"]
     assert [run["classes"] for run in record["runs"]] == [7, 9]
     assert record["runs"][0]["image_passes"] < record["runs"][1]["image_passes"]
     assert "old" not in rows_of(record)  # what is new in phase 1 is old in phase 2
@@ -154,38 +138,31 @@ def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(
     assert set(differs) == {"phase", "classes of the phases"}
 
 
-def test_settings_that_differ_are_told(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
-    first, second = pair
-    path = second.phase(2).manifest
+def test_settings_that_differ_are_told(pair: Pair, tmp_path: Path) -> None:
+    path = pair.second.phase(2).manifest
     manifest = load_json(path, "")
     manifest["settings"]["step"]["lr"] = 0.125
     manifest["settings"]["data"]["workers"] = 7
+    manifest["settings"]["mwg"]["bank_size"] = 9  # no run uses the generator
     save_json(manifest, path)
-    outcome = lst("compare", first.root, second.root, "-o", tmp_path / "out")
+    outcome = pair(pair.first.root, pair.second.root, "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
-    old = first.trained_settings(2).step.lr
-    assert f"other differs from work: step.lr {old:.6g} -> 0.125\n" in outcome.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "compare.csv",
-        "compare.md",
-        "compare.png",
-    ]
+    old = pair.first.trained_settings(2).step.lr
+    assert f"other differs from work-1: step.lr {old:.6g} -> 0.125\n" in outcome.err
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"compare.csv", "compare.md", "compare.png"}
     page = (tmp_path / "out" / "compare.md").read_text()
     assert "Mask AP of the same 9 classes" in page
-    assert "other differs from work: step.lr" in page
-    assert not first.layout.report.exists()
+    assert "other differs from work-1: step.lr" in page
+    assert not pair.first.layout.report.exists()
 
 
-def test_a_results_file_is_held_against_the_workspace(
-    lst: Lst, pair: tuple[Workspace, Workspace], small_lvis: Any, tmp_path: Path
+def test_a_results_file_is_compared_with_a_workspace(
+    pair: Pair, small_lvis: Any, tmp_path: Path
 ) -> None:
     results = tmp_path / "results.json"
     results.write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)))))
-    outcome = lst("compare", results, pair[0].root, "--json", "-o", tmp_path / "out")
-    assert outcome.code == 0, outcome.err
-    record = outcome.json
+    record = pair.json(results, pair.first.root, "-o", tmp_path / "out")
     assert [run["phase"] for run in record["runs"]] == [None, 2]
     assert [run["classes"] for run in record["runs"]] == [None, 9]
     assert record["runs"][1]["differs"] == []
@@ -215,11 +192,8 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
     outcome = lst(*words)
     assert outcome.code == 0, outcome.err
     rows = rows_of(outcome.json)
-    assert (outcome.json["iou_type"], rows["<5"]["classes"], rows[">=5"]["classes"]) == (
-        "bbox",
-        6,
-        5,
-    )
+    assert outcome.json["iou_type"] == "bbox"
+    assert (rows["<5"]["classes"], rows[">=5"]["classes"]) == (6, 5)
     assert rows["AP"]["differences"][0]["AP"] < -0.1
     assert rows["AP"]["differences"][0]["clear"]
 
@@ -227,92 +201,72 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
 # --- what is refused -------------------------------------------------------------------------
 
 
-def test_one_run_is_no_comparison(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    outcome = lst("compare", pair[0].root)
+def test_what_cannot_be_compared_is_named(pair: Pair, tmp_path: Path) -> None:
+    root = pair.first.root
+    outcome = pair(root)
     assert outcome.error == "error: a comparison takes two or more runs, not 1"
     assert outcome.hint == "lst compare A B"
-
-
-def test_what_does_not_exist_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    root = pair[0].root
-    outcome = lst("compare", root, "nowhere")
+    outcome = pair(root, "nowhere")
     assert outcome.error == "error: nowhere: no such workspace or results file"
     assert "DIR:PHASE" in outcome.hint
-    outcome = lst("compare", root, root / "phases")
+    outcome = pair(root, root / "phases")
     assert outcome.error == f"error: {root / 'phases'} is no workspace: it holds no split"
-    outcome = lst("compare", root, f"{root}:7")
+    outcome = pair(root, f"{root}:7")
     assert outcome.error == "error: phase 7 does not exist: the split has phases 0 to 3"
+    broken = tmp_path / "broken.json"
+    broken.write_text('[{"image_id": 1')
+    assert str(broken) in pair(root, broken).error
 
 
-def test_what_was_not_evaluated_is_named(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
-    first, second = pair
-    second.phase(2).metrics.unlink()
-    outcome = lst("compare", first.root, second.root)
-    assert outcome.error == f"error: no phase of {second.root} has been evaluated"
-    assert outcome.hint == f"lst eval -w {second.root}"
-    outcome = lst("compare", first.root, f"{second.root}:1")
-    assert outcome.error == f"error: phase 1 of {second.root} has not been evaluated"
-    assert outcome.hint == f"lst eval -w {second.root} --phase 1"
+def test_what_was_not_evaluated_is_named(pair: Pair) -> None:
+    first, second = pair.first.root, pair.second.root
+    pair.second.phase(2).metrics.unlink()
+    outcome = pair()
+    assert outcome.error == f"error: no phase of {second} has been evaluated"
+    assert outcome.hint == f"lst eval -w {second}"
+    outcome = pair(first, f"{second}:1")
+    assert outcome.error == f"error: phase 1 of {second} has not been evaluated"
+    assert outcome.hint == f"lst eval -w {second} --phase 1"
 
 
-def test_other_validation_images_are_refused(
-    lst: Lst, pair: tuple[Workspace, Workspace], small_lvis: Any, fake_trainer: Any, tmp_path: Path
-) -> None:
-    first = pair[0].root
-    small_lvis.folder = tmp_path / "moved"
-    small_lvis.folder.mkdir()
-    shutil.copytree(tmp_path / "small-lvis" / "images", small_lvis.images)
-    small_lvis.val["annotations"].pop()
-    small_lvis.save()
-    third = Workspace(tmp_path / "third")
-    for words in (small_lvis.split_words(), ["train-base"]):
-        assert lst(*words, "-w", third.root).code == 0
-    evaluate(third, 0, [])
-    outcome = lst("compare", first, third.root)
+def change_split(workspace: Workspace, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a split, and what its phases know of it."""
+    split = load_json(workspace.layout.split, "")
+    change(split)
+    save_json(split, workspace.layout.split)
+    for phase in range(3):
+        manifest = load_json(workspace.phase(phase).manifest, "")
+        manifest["split_sha256"] = Workspace(workspace.root).split.digest_at(phase)
+        save_json(manifest, workspace.phase(phase).manifest)
+
+
+def test_other_validation_images_are_refused(pair: Pair, tmp_path: Path, small_lvis: Any) -> None:
+    change_split(pair.second, lambda split: split["val"].update(sha256="0" * 64))
+    outcome = pair()
     assert "were evaluated on different validation files" in outcome.error
     assert outcome.hint == "compare runs on the same validation file"
-    words = ("--annotations", small_lvis.val_json)
-    outcome = lst("compare", first, first, *words)
+    small_lvis.val["annotations"].pop()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(small_lvis.val))
+    outcome = pair(pair.first.root, pair.first.root, "--annotations", other)
     assert "is not the validation file that" in outcome.error
 
 
-def test_classes_that_nobody_shares_are_refused(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
-    first, second = pair
-    path = second.layout.split
-    split = load_json(path, "")
-    moved = {one["category_id"]: one["category_id"] + 100 for one in split["classes"]}
-    for one in split["classes"]:
-        one["category_id"] = moved[one["category_id"]]
-    split["groups"] = [[moved[one] for one in group] for group in split["groups"]]
-    save_json(split, path)
-    for phase in range(3):
-        manifest = load_json(second.phase(phase).manifest, "")
-        manifest["split_sha256"] = Workspace(second.root).split.digest_at(phase)
-        save_json(manifest, second.phase(phase).manifest)
-    outcome = lst("compare", first.root, second.root)
-    assert outcome.error == f"error: no class was seen by all of {first.root}, {second.root}"
+def test_classes_that_nobody_shares_are_refused(pair: Pair) -> None:
+    def move(split: dict[str, Any]) -> None:
+        for one in split["classes"]:
+            one["category_id"] += 100
+        split["groups"] = [[one + 100 for one in group] for group in split["groups"]]
 
-
-def test_a_damaged_results_file_is_named(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken.json"
-    broken.write_text('[{"image_id": 1')
-    outcome = lst("compare", pair[0].root, broken)
-    assert str(broken) in outcome.error
-    missing = tmp_path / "missing.json"
-    outcome = lst("compare", pair[0].root, missing)
-    assert outcome.error == f"error: {missing}: no such workspace or results file"
+    change_split(pair.second, move)
+    roots = f"{pair.first.root}, {pair.second.root}"
+    assert pair().error == f"error: no class was seen by all of {roots}"
 
 
 @pytest.mark.parametrize(
     "words", [["work"], ["--bins", "=1"], ["--iou-type", "bbox"], ["--with", "x"]]
 )
-def test_the_report_takes_nothing_of_a_comparison_or_figure(
-    lst: Lst, pair: tuple[Workspace, Workspace], words: list[str]
-) -> None:
-    outcome = lst("report", *words, "-w", pair[0].root)
+def test_the_report_takes_nothing_of_a_comparison_or_figure(lst: Lst, words: list[str]) -> None:
+    outcome = lst("report", *words)
     assert outcome.code == 2
     assert words[0] in outcome.error
