@@ -174,7 +174,11 @@ def test_a_table_on_the_page_says_how_many_classes_its_numbers_rest_on():
         Column("a", "class", "text"),
         Column("AP", "<5", classes=28, row_classes=Column("n", "")),
     )
-    rows = ({"a": "x", "AP": 0.141, "n": 4}, {"AP": 0.113, "n": 28}, {"AP": None, "n": 0})
+    rows: tuple[dict[str, Any], ...] = (
+        {"a": "x", "AP": 0.141, "n": 4},
+        {"AP": 0.113, "n": 28},
+        {"AP": None, "n": 0},
+    )
     page = render_table(Table("t", columns, rows))
     assert '<tr class="classes"><th class="text">classes</th><th>28</th>' in page
     assert "<td>14.1<small>(4)</small></td>" in page

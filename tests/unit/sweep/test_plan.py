@@ -7,7 +7,6 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.settings.load import load_settings
-from lst_cli.settings.nested import override_words
 from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.sweep.plan import SweepPlan, choose, parse_plan, read_plan, shipped_plans
 
@@ -91,35 +90,34 @@ def test_slips_beside_the_runs_are_told_too() -> None:
     assert "the name comes 2 times" in refused(LST, LST)
 
 
+def test_a_budget_that_cannot_be_known_is_refused() -> None:
+    message = refused(
+        {**LST, "budget-of": "joint"}, {**JOINT, "budget-of": "a"}, {**JOINT, "name": "a"},
+        {**LST, "name": "b", "budget-of": "a"},
+    )  # fmt: skip
+    assert "run lst: budget-of: run joint takes its own budget from another run" in message
+    assert "run b: budget-of: run a has no phases whose budgets could be taken" in message
+
+
 def test_all_problems_are_told_at_once() -> None:
     message = refused({**LST, "b": "x", "stp": 1}, {**JOINT, "row": "rare"})
     assert message.startswith("3 problems: ")
 
 
-@pytest.mark.parametrize(
-    ("runs", "reason"),
-    [
-        ([{**LST, "budget-of": "joint"}, JOINT], "has no phases whose budgets could be taken"),
-        (
-            [LST, {**JOINT, "name": "a", "budget-of": "lst"}, {**JOINT, "budget-of": "a"}],
-            "takes its own budget from another run",
-        ),
-    ],
-)
-def test_a_budget_that_cannot_be_known_is_refused(runs: list[Any], reason: str) -> None:
-    assert reason in refused(*runs)
-
-
 def test_paths_of_a_plan_are_relative_to_its_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(
-        '[data]\ntrain = "t.json"\nval = "/v.json"\nimages = ["i"]\n[[run]]\nname="a"\nkind="lst"\n'
-    )
+    text = '[data]\ntrain="t.json"\nval="/v.json"\nimages=["i"]\nweights="{}"\n{}'
+    run = '[[run]]\nname="a"\nkind="lst"\n'
+    file.write_text(text.format("zoo/w.pkl", run))
     plan = read_plan(str(file))
     assert (plan.name, plan.source) == ("mine", "mine.toml")
     assert plan.data.train == tmp_path / "t.json"
     assert plan.data.val == Path("/v.json")
     assert plan.data.images == (tmp_path / "i",)
+    assert plan.data.weights == str(tmp_path / "zoo" / "w.pkl")
+    for elsewhere in ("detectron2://zoo/w.pkl", "/zoo/w.pkl"):
+        file.write_text(text.format(elsewhere, run))
+        assert read_plan(str(file)).data.weights == elsewhere
     assert choose(plan, val=Path("w.json")).data.val == Path("w.json")
 
 
@@ -164,19 +162,3 @@ def test_shares_of_a_plan_give_the_paper_s_numbers_for_its_set() -> None:
 def test_a_plan_that_is_not_there_is_told_with_one_like_it() -> None:
     with pytest.raises(LstError, match=r"tabel1: no such plan; did you mean table1\?"):
         read_plan("tabel1")
-
-
-def test_values_survive_the_way_through_words() -> None:
-    assert override_words({"a": {"b": True, "c": [1, 2.5]}, "d": 'x "y"'}) == (
-        "a.b=true", "a.c=[1, 2.5]", 'd="x \\"y\\""',
-    )  # fmt: skip
-
-
-def test_weights_lie_where_the_plan_says_like_all_its_files(tmp_path: Path) -> None:
-    file = tmp_path / "few.toml"
-    text = '[data]\ntrain = "t.json"\nweights = "{}"\n[[run]]\nname = "lst"\nkind = "lst"\n'
-    file.write_text(text.format("zoo/w.pkl"))
-    assert read_plan(str(file)).data.weights == str(tmp_path / "zoo" / "w.pkl")
-    for elsewhere in ("detectron2://zoo/w.pkl", "/zoo/w.pkl"):
-        file.write_text(text.format(elsewhere))
-        assert read_plan(str(file)).data.weights == elsewhere
