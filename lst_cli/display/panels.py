@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-SMALLEST_SIDE = 320
-"""The longer side of an image is enlarged to at least this many pixels."""
 
-LARGEST_SIDE = 560
-"""The longer side of an image is reduced to at most this many pixels."""
+class Bounds(NamedTuple):
+    """How large an image is shown, in pixels."""
 
-SMALLEST_PICTURE = 640
-LARGEST_PICTURE = 1280
-"""The same for an image that is looked at by itself."""
+    smallest: int  # the longer side is enlarged to at least this
+    largest: int  # and reduced to at most this
+    font_share: float  # of the width
+
+
+PANEL = Bounds(320, 560, 1 / 26)  # legible with two panels in a row on a page
+PICTURE = Bounds(640, 1280, 1 / 50)  # has a screen to itself
 
 MOST_DRAWN = 300
 """Of more objects in an image the most confident are drawn."""
@@ -44,8 +46,6 @@ MOST_DRAWN = 300
 GAP = 8  # between the two halves of a panel, in pixels
 
 _FILL = 0.42  # how much of a mask's colour covers the image
-_FONT_SHARE = 1 / 26  # of an image's width: legible with two panels in a row on a page
-_PICTURE_FONT_SHARE = 1 / 50  # a picture has a screen to itself
 _SMALLEST_FONT = 12
 _LONGEST = 22  # letters of a label's name
 
@@ -101,17 +101,11 @@ def draw_panel(panel: Panel) -> bytes:
     from PIL import Image
 
     with _errors_named(panel):
-        picture = open_image(panel)
-        width, height = display_size(picture.size)
-        canvas = picture.resize((width, height), Image.Resampling.LANCZOS)
-        labels = [one.label for one in (*panel.ground_truth, *panel.predictions)]
+        left, right = _draw(panel, (panel.ground_truth, panel.predictions), PANEL)
         # Mid grey is quiet on a light page and on a dark one; JPEG has no transparency.
-        both = Image.new("RGB", (2 * width + GAP, height), (128, 134, 144))
-        for left, objects in ((0, panel.ground_truth), (width + GAP, panel.predictions)):
-            coloured = choose_colours(objects, labels)
-            font_size = round(width * _FONT_SHARE)
-            half = _draw_objects(canvas, coloured, picture.size, font_size, panel.title)
-            both.paste(half, (left, 0))
+        both = Image.new("RGB", (2 * left.width + GAP, left.height), (128, 134, 144))
+        both.paste(left, (0, 0))
+        both.paste(right, (left.width + GAP, 0))
         return _jpeg(both)
 
 
@@ -126,18 +120,9 @@ def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
     Raises:
         LstError: If the image cannot be read or a mask cannot be decoded.
     """
-    from PIL import Image
-
     with _errors_named(panel):
-        picture = open_image(panel)
-        size = display_size(picture.size, SMALLEST_PICTURE, LARGEST_PICTURE)
-        canvas = picture.resize(size, Image.Resampling.LANCZOS)
-        coloured = choose_colours(panel.predictions, [one.label for one in panel.predictions])
-        font_size = round(max(size) * _PICTURE_FONT_SHARE)
-        return _jpeg(
-            _draw_objects(canvas, coloured, picture.size, font_size, panel.title, boxes=True),
-            comment,
-        )
+        [drawn] = _draw(panel, (panel.predictions,), PICTURE, boxes=True)
+        return _jpeg(drawn, comment)
 
 
 def read_comment(path: Path) -> str:
@@ -160,9 +145,7 @@ def _jpeg(image: Image, comment: str = "") -> bytes:
     return file.getvalue()
 
 
-def display_size(
-    size: tuple[int, int], smallest: int = SMALLEST_SIDE, largest: int = LARGEST_SIDE
-) -> tuple[int, int]:
+def display_size(size: tuple[int, int], bounds: Bounds = PANEL) -> tuple[int, int]:
     """Give the size an image is shown at, with its shape kept.
 
     Example:
@@ -170,7 +153,7 @@ def display_size(
         (320, 240)
     """
     longest = max(size)
-    target = min(max(longest, smallest), largest)
+    target = min(max(longest, bounds.smallest), bounds.largest)
     width, height = (max(1, round(side * target / longest)) for side in size)
     return width, height
 
@@ -218,43 +201,58 @@ def _shade(label: int, number: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _draw_objects(
-    canvas: Image,
-    objects: Sequence[tuple[PanelObject, Colour]],
-    size: tuple[int, int],
-    font_size: int,
-    title: str,
+def _draw(
+    panel: Panel,
+    sides: Sequence[Sequence[PanelObject]],
+    bounds: Bounds,
     *,
     boxes: bool = False,
-) -> Image:
-    """Draw objects of an image of `size` on what is shown of it."""
+) -> list[Image]:
+    """Draw the image of a panel with the objects of each side."""
     from PIL import Image, ImageDraw
 
-    factor = canvas.size[0] / size[0]
+    picture = open_image(panel)
+    canvas = picture.resize(display_size(picture.size, bounds), Image.Resampling.LANCZOS)
+    factor = canvas.width / picture.width
+    labels = [one.label for objects in sides for one in objects]
+    drawn = []
+    for side in sides:
+        objects = choose_colours(side, labels)
+        # Large objects first: what lies on them stays visible.
+        by_size = sorted(objects, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
+        image = _paint_masks(canvas, by_size, picture.size, panel.title)
+        draw = ImageDraw.Draw(image)
+        for one, colour in by_size:
+            if boxes or one.segmentation is None:
+                # Where there is a mask the box matters less.
+                width = 1 if one.segmentation else 2
+                draw.rectangle(_scale_box(one.box, factor), outline=colour, width=width)
+        font_size = max(_SMALLEST_FONT, round(canvas.width * bounds.font_share))
+        _draw_labels(draw, image.size, objects, factor, font_size)
+        drawn.append(image)
+    return drawn
+
+
+def _paint_masks(
+    canvas: Image, objects: Sequence[tuple[PanelObject, Colour]], size: tuple[int, int], title: str
+) -> Image:
+    """Paint objects of an image of `size` on what is shown of it, all outlines on top."""
+    from PIL import Image
+
     pixels = np.array(canvas, dtype=np.float32)  # (H, W, 3)
-    # Large objects first: what lies on them stays visible.
-    by_size = sorted(objects, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
     outlines = []
-    for one, colour in by_size:
+    for one, colour in objects:
         if one.segmentation is None:
             continue
-        shown = mask_of(one, size, title, canvas.size)
-        part = _extent(shown)
-        shown = shown[part]
-        inside = pixels[part][shown]
-        pixels[part][shown] = inside * (1 - _FILL) + np.array(colour, np.float32) * _FILL
-        outlines.append((part, outline_of(shown), colour))
-    for part, outline, colour in outlines:
-        pixels[part][outline] = colour
-    image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    for one, colour in by_size:
-        if boxes or one.segmentation is None:
-            # Where there is a mask the box matters less.
-            width = 1 if one.segmentation else 2
-            draw.rectangle(_scale_box(one.box, factor), outline=colour, width=width)
-    _draw_labels(draw, image.size, objects, factor, max(font_size, _SMALLEST_FONT))
-    return image
+        mask = mask_of(one, size, title, canvas.size)
+        part = _extent(mask)
+        inside = mask[part]
+        shown = pixels[part]  # a view
+        shown[inside] = shown[inside] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
+        outlines.append((shown, outline_of(inside), colour))
+    for shown, outline, colour in outlines:
+        shown[outline] = colour
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def _extent(mask: Mask) -> tuple[slice, slice]:
