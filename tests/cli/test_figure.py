@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lst_cli.report.report import gather
+from lst_cli.report import report
 from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
@@ -21,10 +21,9 @@ ROWS = [[0.5, 0.3, 0.1, 0.1, 0.0], [0.0, 0.0, 0.2, 0.2, 0.6]]
 
 
 @pytest.fixture
-def trained(workspace: Workspace, lst: Lst, fake_trainer: Any) -> Workspace:
+def trained(runs: Any) -> Workspace:
     """Base, phases 1 and 2 of two classes each; the base has five."""
-    for words in (("train-base",), ("step",), ("step",)):
-        assert lst(*words, "-w", workspace.root).code == 0
+    workspace: Workspace = runs.train("run")
     return workspace
 
 
@@ -68,14 +67,6 @@ def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) 
     assert not trained.layout.report.exists()
 
 
-def test_the_figure_goes_where_the_user_says(lst: Lst, trained: Workspace, tmp_path: Path) -> None:
-    save(trained, 1, ROWS)
-    where = tmp_path / "paper"
-    assert lst("figure", "attention", "-o", where, "-w", trained.root).code == 0
-    assert (where / "figures" / "attention.png").is_file()
-    assert not trained.layout.report.exists()
-
-
 def test_without_a_generator_the_user_hears_how_to_train_one(lst: Lst, trained: Workspace) -> None:
     outcome = lst("figure", "attention", "-w", trained.root)
     assert outcome.error == "error: no phase was trained with the meta weight generator"
@@ -95,71 +86,40 @@ def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
     assert "'seven' is not" in outcome.error
 
 
+@pytest.mark.parametrize(
+    ("attended", "missing", "noted"),
+    [(False, True, False), (True, True, True), (True, False, False)],
+)
 def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(
-    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+    trained: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    attended: bool,
+    missing: bool,
+    noted: bool,
 ) -> None:
-    notes = gather_notes(trained, monkeypatch, missing=True)
-    assert not any("scikit-learn" in note for note in notes)
-    save(trained, 1, ROWS)
-    notes = gather_notes(trained, monkeypatch, missing=True)
-    assert any("pip install scikit-learn" in note for note in notes)
-    notes = gather_notes(trained, monkeypatch, missing=False)
-    assert not any("scikit-learn" in note for note in notes)
-
-
-def gather_notes(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, missing: bool
-) -> list[str]:
-    from lst_cli.report import report
-
+    if attended:
+        save(trained, 1, ROWS)
     metrics = SimpleNamespace(phase=0, annotations_sha256="", made_with={}, calibration=None)
     monkeypatch.setattr(report, "load_all_metrics", lambda workspace, phases: [metrics])
     for name in ("_panels", "_balance"):
         monkeypatch.setattr(report, name, lambda *_: [])
     monkeypatch.setattr(report, "can_lay_out", lambda attention: not missing)
-    data = gather(workspace)
-    assert (data.attention is not None) == (
-        not missing and any(workspace.phase(1).root.glob("attention.npy"))
-    )
-    return list(data.notes)
+    data = report.gather(trained)
+    assert any("pip install scikit-learn" in note for note in data.notes) == noted
+    assert (data.attention is not None) == (attended and not missing)
 
 
-def test_the_report_holds_what_instant_evaluations_found(
-    trained: Workspace, monkeypatch: pytest.MonkeyPatch, lst: Lst
-) -> None:
-    numbers = {
-        **dict.fromkeys(
-            ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "old", "all"),
-            0.5,
-        ),
-        "new": 0.25,
-        "bins": [],
-        "groups": [
-            {"phase": t, "classes": size, "with_ground_truth": 1, "AP": 0.5}
-            for t, size in enumerate((5, 2))
-        ],
-        "per_class": {},
-    }
-    record = {
-        "format": 1,
-        "phase": 1,
-        "images": 8,
-        "detections": 9,
-        "seconds": 1.0,
-        "federated": True,
-        "segm": numbers,
-        "bbox": numbers,
-    }
-    trained.phase(1).metrics.write_text(json.dumps(record))
-    trained.phase(1).instant.write_text(
-        json.dumps({"format": 1, "phase": 1, "rows": {"generated": record}})
-    )
-    outcome = lst("report", "--json", "-w", trained.root)
+def test_the_report_holds_what_instant_evaluations_found(lst: Lst, runs: Any) -> None:
+    run = runs.train("run")
+    runs.evaluate(run, 0.25, phases=(1,))
+    rows = {"generated": runs.record(run, 1, {11: 0.125})}
+    run.phase(1).instant.write_text(json.dumps({"format": 1, "phase": 1, "rows": rows}))
+    outcome = lst("report", "--json", "-w", run.root)
     assert outcome.code == 0, outcome.err
     [row] = outcome.json["instant"]
-    assert (row["phase"], row["generated"], row["random"], row["trained"]) == (1, 0.25, None, 0.25)
+    assert (row["phase"], row["generated"], row["random"], row["trained"]) == (1, 0.125, None, 0.25)
     assert [one["new_rows"] for one in outcome.json["phases"]] == [None, "random", "random"]
-    trained.phase(1).instant.write_text("{")
-    outcome = lst("report", "--json", "-w", trained.root)
+    run.phase(1).instant.write_text("{")
+    outcome = lst("report", "--json", "-w", run.root)
     assert "instant.json: " in outcome.error
-    assert outcome.hint == f"lst eval -w {trained.root} --instant --phase 1"
+    assert outcome.hint == f"lst eval -w {run.root} --instant --phase 1"

@@ -26,20 +26,9 @@ DASH = "\N{EN DASH}"
 def test_the_main_table_has_a_row_a_phase_and_the_papers_columns(make_data):
     table = binned_table(make_data().metrics)
     assert [column.heading for column in table.columns] == [
-        "phase",
-        "seen",
-        "scored",
-        "=1",
-        "<5",
-        f"10{DASH}99",
-        "≥100",
-        "AP",
-        "AP50",
-        "AP75",
-        "box AP",
-        "old",
-        "new",
-    ]
+        "phase", "seen", "scored", "=1", "<5", f"10{DASH}99", "≥100", "AP", "AP50", "AP75",
+        "box AP", "old", "new",
+    ]  # fmt: skip
     assert [row["phase"] for row in table.rows] == [0, 1, 2]
     assert [row["seen"] for row in table.rows] == [2, 4, 6]
     assert [row["scored"] for row in table.rows] == [2, 4, 5]
