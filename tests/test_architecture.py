@@ -131,11 +131,11 @@ def find_violations(imports: Iterable[Import]) -> list[str]:
     return found
 
 
-def test_imports_point_down() -> None:
+def test_imports_point_down():
     assert find_violations(find_imports(read_package(ROOT))) == []
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_room_has_a_floor():
     rooms = {room(module) for module in read_package(ROOT)} - {"lst_cli", "__main__"}
     assert rooms <= FLOORS.keys()
 
@@ -153,7 +153,7 @@ def test_every_room_has_a_floor() -> None:
         ("ap.metrics", "import click", "only cli"),
     ],
 )
-def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str) -> None:
+def test_a_forbidden_import_is_found(importer, statement, reason):
     package = dict.fromkeys(read_package(ROOT), "") | {f"lst_cli.{importer}": statement}
     (violation,) = find_violations(find_imports(package))
     assert importer in violation
@@ -164,13 +164,13 @@ def test_a_forbidden_import_is_found(importer: str, statement: str, reason: str)
     ("kind", "other"),
     [("rooms", "lst_cli.modeling.build"), ("files", "lst_cli.annotations.records")],
 )
-def test_what_needs_each_other_is_found(kind: str, other: str) -> None:
+def test_what_needs_each_other_is_found(kind, other):
     here = "lst_cli.annotations.read"
     found = find_violations(find_imports({here: f"import {other}", other: f"import {here}"}))
     assert any(one.startswith(f"{kind} that need") for one in found)
 
 
-def test_no_folder_is_an_attic() -> None:
+def test_no_folder_is_an_attic():
     files = Counter(path.parent for path in (ROOT / "lst_cli").rglob("*.py"))
     assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}
 
@@ -230,25 +230,25 @@ def modules_of(*, light: bool) -> list[str]:
     return [module for module in read_package(ROOT) if (room(module) not in HEAVY) == light]
 
 
-def test_light_modules_import_alone_and_without_torch() -> None:
+def test_light_modules_import_alone_and_without_torch():
     libraries = ",".join(LIGHT_LIBRARIES)
     assert import_each_alone(modules_of(light=True), light=True, libraries=libraries) == []
 
 
 @pytest.mark.engine
-def test_heavy_modules_import_alone() -> None:
+def test_heavy_modules_import_alone():
     libraries = ",".join(HEAVY_LIBRARIES)
     assert import_each_alone(modules_of(light=False), light=False, libraries=libraries) == []
 
 
 @pytest.mark.engine
-def test_an_opencv_that_lacks_its_libraries_does_no_harm(tmp_path: Path) -> None:
+def test_an_opencv_that_lacks_its_libraries_does_no_harm(tmp_path):
     # lvis brings OpenCV, which raises this on a server without a display; detectron2 tries it.
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object')")
     assert import_each_alone(["lst_cli.modeling.build"], light=False, path=tmp_path) == []
 
 
-def test_a_module_that_does_not_stand_alone_is_found(tmp_path: Path) -> None:
+def test_a_module_that_does_not_stand_alone_is_found(tmp_path):
     (tmp_path / "torch.py").touch()
     (tmp_path / "ring_one.py").write_text("from ring_two import b\na = 1\n")
     (tmp_path / "ring_two.py").write_text("from ring_one import a\nb = 2\n")
@@ -278,13 +278,13 @@ sys.exit("torch was imported" if "torch" in sys.modules else 0)
 
 
 @pytest.mark.parametrize("words", ["--help", "split --help", "report --help", "--version"])
-def test_help_comes_without_torch(words: str) -> None:
+def test_help_comes_without_torch(words):
     done = run_python(RUN_WORDS.format(module="lst_cli.cli.main", function="main"), *words.split())
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
-def test_a_command_that_imports_torch_is_found(tmp_path: Path) -> None:
+def test_a_command_that_imports_torch_is_found(tmp_path):
     (tmp_path / "torch.py").touch()
     (tmp_path / "heavy.py").write_text("def main():\n    import torch\n    raise SystemExit(0)\n")
     done = run_python(RUN_WORDS.format(module="heavy", function="main"), "--help", path=tmp_path)
@@ -298,7 +298,7 @@ def test_a_command_that_imports_torch_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command", [command for _, command, _ in COMMANDS], ids=[path for path, _, _ in COMMANDS]
 )
-def test_every_command_and_option_has_help(command: click.Command) -> None:
+def test_every_command_and_option_has_help(command):
     assert command.help
     assert r"\b" not in command.help, "the mark that keeps lines apart is one character"
     for parameter in command.params:
@@ -306,12 +306,12 @@ def test_every_command_and_option_has_help(command: click.Command) -> None:
             assert parameter.help, f"{parameter.opts} has no help"
 
 
-def test_the_reference_page_is_current() -> None:
+def test_the_reference_page_is_current():
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert page == render_reference(cli), "run `make docs`"
 
 
-def test_the_reference_page_shows_every_command_once_and_no_hidden_one() -> None:
+def test_the_reference_page_shows_every_command_once_and_no_hidden_one():
     @click.group()
     def top() -> None:
         """The top."""

@@ -18,16 +18,14 @@ def second(load_script: Callable[[str], ModuleType]) -> ModuleType:
     return load_script("second_python")
 
 
-def test_an_interpreter_that_runs_and_is_another_is_chosen(second: ModuleType) -> None:
+def test_an_interpreter_that_runs_and_is_another_is_chosen(second):
     found = [("3.10", Path("stand-in")), ("3.11", Path("own")), ("3.12", Path("fine"))]
     answers = {"stand-in": "", "own": "3.11", "fine": "3.12"}
     assert second.choose(found, "3.11", lambda path: answers[str(path)]) == Path("fine")
     assert second.choose(found[:2], "3.11", lambda path: answers[str(path)]) is None
 
 
-def test_interpreters_are_looked_for_on_path_and_below_pyenv(
-    second: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_interpreters_are_looked_for_on_path_and_below_pyenv(second, monkeypatch, tmp_path):
     below = tmp_path / "versions" / "3.12.1" / "bin"
     below.mkdir(parents=True)
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
@@ -41,9 +39,7 @@ def test_interpreters_are_looked_for_on_path_and_below_pyenv(
     assert list(second.candidates()) == expected
 
 
-def test_an_interpreter_tells_its_version_and_anything_else_none(
-    second: ModuleType, tmp_path: Path
-) -> None:
+def test_an_interpreter_tells_its_version_and_anything_else_none(second, tmp_path):
     assert second.version_of(Path(sys.executable)) == "{}.{}".format(*sys.version_info[:2])
     assert second.version_of(tmp_path / "absent") == ""
     stand_in = tmp_path / "python"
@@ -52,9 +48,7 @@ def test_an_interpreter_tells_its_version_and_anything_else_none(
     assert second.version_of(stand_in) == ""
 
 
-def test_all_that_is_declared_is_installed_but_torch_and_what_is_built_on_it(
-    second: ModuleType,
-) -> None:
+def test_all_that_is_declared_is_installed_but_torch_and_what_is_built_on_it(second):
     declared = {
         "click>=8.1": "click>=8.1",
         "torch>=2.6": None,
@@ -67,18 +61,14 @@ def test_all_that_is_declared_is_installed_but_torch_and_what_is_built_on_it(
     assert second.requirements(declared) == [one for one in declared.values() if one]
 
 
-def test_without_a_second_python_nothing_is_run_and_nothing_fails(
-    second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_second_python_nothing_is_run_and_nothing_fails(second, monkeypatch, capsys):
     monkeypatch.setattr(second, "candidates", list)
     assert second.main([]) == 0
     assert "no second Python" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("installed", "code"), [(False, 0), (True, 3)])
-def test_only_tests_that_fail_are_a_failure(
-    second: ModuleType, monkeypatch: pytest.MonkeyPatch, installed: bool, code: int
-) -> None:
+def test_only_tests_that_fail_are_a_failure(second, monkeypatch, installed, code):
     monkeypatch.setattr(second, "choose", lambda *_: Path("python3.10"))
     monkeypatch.setattr(second, "install", lambda _: installed)
     monkeypatch.setattr(
@@ -111,23 +101,17 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_clean_checkout_with_a_dated_heading_can_be_released(
-    release: ModuleType, checkout: Path
-) -> None:
+def test_a_clean_checkout_with_a_dated_heading_can_be_released(release, checkout):
     assert release.obstacles(checkout, "1.2.0") == []
 
 
 @pytest.mark.parametrize("version", ["1.2.1", "1.2", "1.2.0.dev1", "1x2.0"])
-def test_a_version_without_a_dated_heading_cannot(
-    release: ModuleType, checkout: Path, version: str
-) -> None:
+def test_a_version_without_a_dated_heading_cannot(release, checkout, version):
     (obstacle,) = release.obstacles(checkout, version)
     assert f"## {version} - " in obstacle
 
 
-def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(
-    release: ModuleType, checkout: Path
-) -> None:
+def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(release, checkout):
     git(checkout, "tag", "v1.2.0")
     (checkout / "new").touch()
     changes, tag = release.obstacles(checkout, "1.2.0")
@@ -135,7 +119,7 @@ def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(
     assert "v1.2.0" in tag
 
 
-def test_an_archive_has_what_it_needs_and_nothing_else(release: ModuleType) -> None:
+def test_an_archive_has_what_it_needs_and_nothing_else(release):
     whole = ["LICENSE", "PKG-INFO", "lst_cli/cli/main.py", "lst_cli/py.typed"]
     assert len(release.PLANS) == 5
     whole += [f"lst_cli/plans/{name}" for name in release.PLANS]

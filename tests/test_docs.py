@@ -16,7 +16,7 @@ def docs(load_script: Callable[[str], ModuleType]) -> ModuleType:
     return load_script("check_docs")
 
 
-def test_links_lead_somewhere_and_commands_are_understood(docs: ModuleType) -> None:
+def test_links_lead_somewhere_and_commands_are_understood(docs):
     assert [str(problem) for problem in docs.check(ROOT)] == []
 
 
@@ -39,9 +39,7 @@ def write_pages(root: Path, text: str) -> Path:
         "#here-it-is",
     ],
 )
-def test_a_link_that_leads_somewhere_is_none_to_report(
-    docs: ModuleType, tmp_path: Path, target: str
-) -> None:
+def test_a_link_that_leads_somewhere_is_none_to_report(docs, tmp_path, target):
     write_pages(tmp_path, f"## Here it is\n\n[text]({target})\n\n`[code](nowhere.md)`\n")
     assert docs.check(tmp_path) == []
 
@@ -60,9 +58,7 @@ def test_a_link_that_leads_somewhere_is_none_to_report(
         ("[text](ftp://host.org/file)", "neither"),
     ],
 )
-def test_a_link_that_leads_nowhere_is_found(
-    docs: ModuleType, tmp_path: Path, link: str, what: str
-) -> None:
+def test_a_link_that_leads_nowhere_is_found(docs, tmp_path, link, what):
     (tmp_path / "outside.md").touch()
     root = tmp_path / "checkout"
     root.mkdir()
@@ -73,7 +69,7 @@ def test_a_link_that_leads_nowhere_is_found(
     assert what in problem.what
 
 
-def test_calls_are_found_in_shell(docs: ModuleType) -> None:
+def test_calls_are_found_in_shell(docs):
     text = """\
 # lst nothing
 X=1 lst eval && lst step \\
@@ -105,9 +101,7 @@ lst sweep table1 … --only 'a b' &
         ("report -w", "requires an argument"),
     ],
 )
-def test_a_command_that_lst_would_refuse_is_found(
-    docs: ModuleType, tmp_path: Path, words: str, what: str
-) -> None:
+def test_a_command_that_lst_would_refuse_is_found(docs, tmp_path, words, what):
     write_pages(tmp_path, f"# Top\n\n```sh\nlst status\nlst {words}\n```\n")
     (problem,) = docs.check(tmp_path)
     assert what in problem.what
@@ -116,21 +110,17 @@ def test_a_command_that_lst_would_refuse_is_found(
 @pytest.mark.parametrize(
     "code", ["lst split", "lst figure NAME", "lst COMMAND --help", "lst status -w"]
 )
-def test_the_text_may_name_a_command_or_option_without_all_it_needs(
-    docs: ModuleType, tmp_path: Path, code: str
-) -> None:
+def test_the_text_may_name_a_command_or_option_without_all_it_needs(docs, tmp_path, code):
     write_pages(tmp_path, f"# Top\n\nSee `{code}`.\n")
     assert docs.check(tmp_path) == []
 
 
-def test_the_text_may_not_name_an_option_that_is_not_there(
-    docs: ModuleType, tmp_path: Path
-) -> None:
+def test_the_text_may_not_name_an_option_that_is_not_there(docs, tmp_path):
     write_pages(tmp_path, "# Top\n\nSee `lst split --nothing`.\n")
     (problem,) = docs.check(tmp_path)
     assert (problem.line, "--nothing" in problem.what) == (3, True)
 
 
-def test_what_is_replaced_to_run_a_block_is_still_in_the_pages(docs: ModuleType) -> None:
+def test_what_is_replaced_to_run_a_block_is_still_in_the_pages(docs):
     text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "tutorial" / "demo.md").read_text()
     assert [piece for piece in (*docs.INSTEAD, docs.WEIGHTS) if piece not in text] == []

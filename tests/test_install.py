@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_a_second_setup_installs_nothing(checkout: Checkout) -> None:
+def test_a_second_setup_installs_nothing(checkout):
     assert checkout.setup().returncode == 0
     second = checkout.setup()
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
@@ -66,7 +66,7 @@ def test_a_second_setup_installs_nothing(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", ".ci/constraints.txt", ".ci/detectron2.py"])
-def test_setup_installs_again_when_what_it_reads_changed(checkout: Checkout, changed: str) -> None:
+def test_setup_installs_again_when_what_it_reads_changed(checkout, changed):
     checkout.setup()
     with (checkout.folder / changed).open("a") as file:
         file.write("# changed\n")
@@ -74,7 +74,7 @@ def test_setup_installs_again_when_what_it_reads_changed(checkout: Checkout, cha
     assert len(checkout.installs()) == 2
 
 
-def test_a_setup_that_failed_goes_on_when_run_again(checkout: Checkout) -> None:
+def test_a_setup_that_failed_goes_on_when_run_again(checkout):
     (checkout.folder / "no-network").touch()
     failed = checkout.setup()
     assert failed.returncode != 0
@@ -85,7 +85,7 @@ def test_a_setup_that_failed_goes_on_when_run_again(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.9", "3.14"])
-def test_setup_refuses_other_pythons_in_one_line(checkout: Checkout, version: str) -> None:
+def test_setup_refuses_other_pythons_in_one_line(checkout, version):
     refused = checkout.setup(version)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
@@ -94,13 +94,13 @@ def test_setup_refuses_other_pythons_in_one_line(checkout: Checkout, version: st
     assert not (checkout.folder / ".venv").exists()
 
 
-def test_setup_names_an_interpreter_that_does_not_run(checkout: Checkout) -> None:
+def test_setup_names_an_interpreter_that_does_not_run(checkout):
     refused = checkout.setup(PYTHON="python-of-nowhere")
     (line,) = refused.stderr.splitlines()
     assert "python-of-nowhere does not run" in line
 
 
-def test_setup_holds_to_the_constraints_this_environment_was_made_with(checkout: Checkout) -> None:
+def test_setup_holds_to_the_constraints_this_environment_was_made_with(checkout):
     checkout.setup()
     assert "--constraint .ci/constraints.txt" in checkout.installs()[0]
     checkout.setup(CONSTRAINTS="")
@@ -147,32 +147,28 @@ def installer(
     return module
 
 
-def test_a_detectron2_that_imports_is_left_alone(installer: ModuleType) -> None:
+def test_a_detectron2_that_imports_is_left_alone(installer):
     pip = FakePip([0])
     assert "here/detectron2" in installer.install(pip)
     assert pip.installed == {}
 
 
 @pytest.mark.parametrize("probe", [3, 1], ids=["absent", "cut short"])
-def test_detectron2_is_installed_under_a_name_that_fits_every_python(
-    installer: ModuleType, probe: int
-) -> None:
+def test_detectron2_is_installed_under_a_name_that_fits_every_python(installer, probe):
     pip = FakePip([probe, 0])
     assert "installed" in installer.install(pip)
     assert pip.installed == {"sal_detectron2-0.7.2-py3-none-any.whl": b"a wheel"}
     assert "--no-deps" in pip.options
 
 
-def test_a_wheel_with_other_content_is_not_installed(installer: ModuleType) -> None:
+def test_a_wheel_with_other_content_is_not_installed(installer):
     pip = FakePip([3], wheel=b"something else")
     with pytest.raises(SystemExit, match="sha256"):
         installer.install(pip)
     assert pip.installed == {}
 
 
-def test_somebody_elses_broken_detectron2_is_not_overwritten(
-    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_somebody_elses_broken_detectron2_is_not_overwritten(installer, monkeypatch):
     monkeypatch.setattr(installer, "has_upstream", lambda: True)
     pip = FakePip([1])
     with pytest.raises(SystemExit, match=r"its error\n.*does not import"):
@@ -180,11 +176,11 @@ def test_somebody_elses_broken_detectron2_is_not_overwritten(
     assert pip.installed == {}
 
 
-def test_a_download_that_fails_shows_what_pip_said(installer: ModuleType) -> None:
+def test_a_download_that_fails_shows_what_pip_said(installer):
     with pytest.raises(SystemExit, match="no route to the index"):
         installer.install(FakePip([3], wheel=None))
 
 
-def test_a_detectron2_that_does_not_import_afterwards_is_an_error(installer: ModuleType) -> None:
+def test_a_detectron2_that_does_not_import_afterwards_is_an_error(installer):
     with pytest.raises(SystemExit, match="does not import"):
         installer.install(FakePip([3, 1]))

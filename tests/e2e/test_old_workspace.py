@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -40,7 +38,7 @@ def _same_machine(old: Path) -> bool:
     return here.items() <= made.items()
 
 
-def test_a_phase_under_way_ends_with_the_same_weights(old: Path, run: Callable[..., Any]) -> None:
+def test_a_phase_under_way_ends_with_the_same_weights(old, run):
     outcome = run("step", "--mwg", "-w", old / "work")
     assert outcome.code == 0, outcome.err
     assert "phase 2 continued after iteration 4" in outcome.err
@@ -55,7 +53,7 @@ def test_a_phase_under_way_ends_with_the_same_weights(old: Path, run: Callable[.
                 torch.testing.assert_close(found[key], tensor, rtol=1e-2, atol=1e-4)
 
 
-def test_evaluation_and_report_say_what_they_said(old: Path, run: Callable[..., Any]) -> None:
+def test_evaluation_and_report_say_what_they_said(old, run):
     phase = old / "work" / "phases" / "01"
     before = {
         name: json.loads((phase / name).read_text()) for name in ("detections.json", "metrics.json")
@@ -87,9 +85,7 @@ def test_evaluation_and_report_say_what_they_said(old: Path, run: Callable[..., 
         (lambda t, m: t.pop(next(n for n in t if n.startswith("model/"))), "does not fit"),
     ],
 )
-def test_a_state_that_does_not_fit_its_phase_is_refused_in_one_line(
-    old: Path, run: Callable[..., Any], change: Callable[[Any, Any], object], why: str
-) -> None:
+def test_a_state_that_does_not_fit_its_phase_is_refused_in_one_line(old, run, change, why):
     state = old / "work" / "phases" / "02" / "training-state.safetensors"
     tensors = load_file(state)
     with safe_open(state, framework="pt") as file:

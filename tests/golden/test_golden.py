@@ -94,13 +94,13 @@ def workspace(
     return workspace
 
 
-def test_the_split_manifest_is_as_expected(workspace: Workspace, small_lvis: Any) -> None:
+def test_the_split_manifest_is_as_expected(workspace, small_lvis):
     text = workspace.layout.split.read_text(encoding="utf-8")
     text = text.replace(str(small_lvis.folder), "DATA")
     compare("split.json", re.sub('"checksum": ".*"', '"checksum": "of the rest"', text))
 
 
-def test_the_report_is_as_expected(workspace: Workspace, lst: Callable[..., Any]) -> None:
+def test_the_report_is_as_expected(workspace, lst):
     outcome = lst("report", "-w", workspace.root)
     assert outcome.code == 0, outcome.err
     text = (workspace.layout.report / "report.md").read_text(encoding="utf-8")

@@ -70,9 +70,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("make", NO_FILES.values(), ids=list(NO_FILES))
 @pytest.mark.parametrize("read", READERS.values(), ids=list(READERS))
-def test_only_regular_files_are_read_and_the_others_named_in_one_line(
-    tmp_path: Path, read: Callable[[Path], object], make: Callable[[Path], Path]
-) -> None:
+def test_only_regular_files_are_read_and_the_others_named_in_one_line(tmp_path, read, make):
     path = make(tmp_path / "given.csv")
     with pytest.raises(LstError) as caught:
         read(path)
@@ -81,9 +79,7 @@ def test_only_regular_files_are_read_and_the_others_named_in_one_line(
 
 
 @pytest.mark.parametrize("make", NO_FILES.values(), ids=list(NO_FILES))
-def test_what_is_no_regular_file_is_refused_for_libraries_too(
-    tmp_path: Path, make: Callable[[Path], Path]
-) -> None:
+def test_what_is_no_regular_file_is_refused_for_libraries_too(tmp_path, make):
     path = make(tmp_path / "given")
     for see in (require_regular, open_regular):
         with pytest.raises(OSError, match=r".") as caught:
@@ -91,15 +87,13 @@ def test_what_is_no_regular_file_is_refused_for_libraries_too(
         assert caught.value.strerror
 
 
-def test_a_link_to_a_regular_file_is_read(tmp_path: Path) -> None:
+def test_a_link_to_a_regular_file_is_read(tmp_path):
     (tmp_path / "file").write_bytes(b"text")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert read_regular(tmp_path / "link") == b"text"
 
 
-def test_a_file_that_becomes_a_pipe_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path, monkeypatch):
     pipe = make_pipe(tmp_path / "pipe")
     monkeypatch.setattr("lst_cli.files.require_regular", lambda path: None)
     with pytest.raises(OSError, match="named pipe"):
@@ -107,9 +101,7 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".png", "é" * 200 + ".png", "漢" * 100 + ".tar.gz"])
-def test_a_long_name_is_shortened_to_one_that_fits_and_is_its_own(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_long_name_is_shortened_to_one_that_fits_and_is_its_own(tmp_path, name):
     short = shorten_name(name)
     assert len(os.fsencode(short)) <= LONGEST_NAME
     assert short == shorten_name(name) != shorten_name("y" + name)

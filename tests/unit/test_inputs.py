@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from lst_cli.settings.models import DataSettings
 pytestmark = pytest.mark.engine
 
 
-def test_what_worker_processes_need_can_be_handed_to_them(tmp_path: Path) -> None:
+def test_what_worker_processes_need_can_be_handed_to_them(tmp_path):
     drawn = draw_demo(tmp_path, Parameters(classes=4, size=64, head=4, val_per_class=1))
     inputs = label_instances(read_dataset(drawn.train_json), [1, 2, 3, 4], [drawn.images_dir])
     data = base_data(inputs.occurrences, range(4), seed=0)

@@ -60,9 +60,7 @@ def hidden(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_what_cannot_be_seen_is_escaped_wherever_text_is_shown(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_seen_is_escaped_wherever_text_is_shown(text, capsys):
     table = Table(
         text, (Column("a", text, "text"), Column(text, "b", "text")), ({"a": text},), text
     )
@@ -76,12 +74,12 @@ def test_what_cannot_be_seen_is_escaped_wherever_text_is_shown(
         assert piece.encode("utf-8")
 
 
-def test_line_ends_become_spaces_and_what_can_be_seen_stays() -> None:
+def test_line_ends_become_spaces_and_what_can_be_seen_stays():
     assert [printable(text) for text in BREAKS] == ["a b"] * len(BREAKS)
     assert [printable(text) for text in WHOLE] == WHOLE
 
 
-def test_every_control_and_format_character_but_the_joiners_is_escaped() -> None:
+def test_every_control_and_format_character_but_the_joiners_is_escaped():
     every = map(chr, range(sys.maxunicode + 1))
     control = [c for c in every if unicodedata.category(c) in {"Cc", "Cs"}]
     assert [c for c in control if len(printable(c)) == 1 and printable(c) != " "] == []
@@ -92,7 +90,7 @@ def test_every_control_and_format_character_but_the_joiners_is_escaped() -> None
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *BREAKS, *WHOLE])
-def test_json_and_toml_keep_the_text_itself(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_and_toml_keep_the_text_itself(text, capsys):
     print_json({"name": text})
     printed = capsys.readouterr().out
     assert json.loads(printed) == {"name": text}
@@ -108,7 +106,7 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_no_cell_is_a_formula_and_the_text_can_be_read_back(text: str) -> None:
+def test_no_cell_is_a_formula_and_the_text_can_be_read_back(text):
     columns = (Column(text, "x", "text"), Column("AP", "AP"))
     for written in (
         render_csv(Table("", columns, ({text: text, "AP": -0.5},))),
@@ -120,17 +118,17 @@ def test_no_cell_is_a_formula_and_the_text_can_be_read_back(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1.5", "+5", "-.5", "-1e-05", "2", "a=b", "cat", "", "'tis"])
-def test_numbers_and_other_text_stay_as_they_are_in_csv(text: str) -> None:
+def test_numbers_and_other_text_stay_as_they_are_in_csv(text):
     assert write_csv([text], []) in (f"{text}\n", '""\n')
 
 
-def test_names_do_not_become_links_in_markdown() -> None:
+def test_names_do_not_become_links_in_markdown():
     assert escape_markdown("http://x www.x a@x") == r"http\://x www\.x a\@x"
     assert escape_markdown("![x](y) <b> `c` | &amp;") == (r"!\[x\](y) \<b\> \`c\` \| &amp;amp;")
     assert escape_latex("\\input{x}") == r"\textbackslash{}input\{x\}"
 
 
-def test_only_the_console_writes_to_the_terminal() -> None:
+def test_only_the_console_writes_to_the_terminal():
     # Elsewhere text would come to the terminal with its control characters.
     root = Path(lst_cli.__file__).parent
     allowed = {"cli/console.py", "cli/main.py", "cli/commands/init.py"}

@@ -17,7 +17,6 @@ import zipfile
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,7 +126,7 @@ GOOD: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("form", GOOD)
-def test_weights_are_found_whatever_is_around_them(form: str, tmp_path: Path) -> None:
+def test_weights_are_found_whatever_is_around_them(form, tmp_path):
     for suffix in (".pth", ".pkl", ".safetensors"):
         path = tmp_path / f"weights{suffix}"
         path.write_bytes(GOOD[form]())
@@ -139,9 +138,7 @@ def test_weights_are_found_whatever_is_around_them(form: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
-def test_other_widths_of_numbers_are_converted(
-    form: str, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_other_widths_of_numbers_are_converted(form, dtype, tmp_path):
     tensors = {name: tensor.to(dtype) for name, tensor in TENSORS.items()}
     data = save(tensors) if form == "safetensors" else torch_bytes(tensors, old=form == "old")
     (tmp_path / "weights").write_bytes(data)
@@ -220,7 +217,7 @@ OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("form", OTHER)
-def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_path: Path) -> None:
+def test_anything_else_is_named_in_one_line_that_says_what_to_do(form, tmp_path):
     make, words = OTHER[form]
     path = tmp_path / "model.pth"
     path.write_bytes(make())
@@ -233,7 +230,7 @@ def test_anything_else_is_named_in_one_line_that_says_what_to_do(form: str, tmp_
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "7z", "zip", "tar"])
-def test_a_hint_about_a_packed_file_can_be_pasted(suffix: str, tmp_path: Path) -> None:
+def test_a_hint_about_a_packed_file_can_be_pasted(suffix, tmp_path):
     pack: dict[str, Callable[[bytes], bytes]] = {
         "gz": gzip.compress,
         "bz2": bz2.compress,
@@ -267,8 +264,8 @@ def test_a_hint_about_a_packed_file_can_be_pasted(suffix: str, tmp_path: Path) -
     ],
 )
 def test_weights_are_refused_alike_before_training_and_when_they_are_read(
-    source: str, words: str, hint: str, tmp_path: Path
-) -> None:
+    source, words, hint, tmp_path
+):
     (tmp_path / "page.pth").write_bytes(b"<html>")
     (tmp_path / "model.safetensors").touch()
     errors = []
@@ -280,9 +277,7 @@ def test_weights_are_refused_alike_before_training_and_when_they_are_read(
     assert hint.format(dir=tmp_path) in (errors[0][1] or "")
 
 
-def test_a_fetch_that_fails_says_one_line(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_fetch_that_fails_says_one_line(capfd, monkeypatch, tmp_path):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     with pytest.raises(LstError, match="cannot be fetched"):
         read_weights("http://127.0.0.1:9/model.pth")
@@ -290,9 +285,7 @@ def test_a_fetch_that_fails_says_one_line(
     assert shown.out + shown.err == ""
 
 
-def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(tmp_path, monkeypatch):
     page = tmp_path / "model.pkl"
     page.write_bytes(b"<html>404</html>")
     manager = "lst_cli.weights.files.PathManager.get_local_path"
@@ -328,9 +321,7 @@ def compressed(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
     ],
     ids=["storages too short", "storages that unpack to much", "another kind"],
 )
-def test_an_archive_whose_parts_do_not_fit_is_refused(
-    part: str, change: Callable[[bytes], bytes], words: str, tmp_path: Path
-) -> None:
+def test_an_archive_whose_parts_do_not_fit_is_refused(part, change, words, tmp_path):
     path = tmp_path / "model.pth"
     whole = torch_bytes(TENSORS)
     path.write_bytes(compressed(whole, lambda n, data: change(data) if part in n else data))
@@ -343,9 +334,7 @@ def test_an_archive_whose_parts_do_not_fit_is_refused(
 @pytest.mark.parametrize(
     "form", ["zip", "old torch", "pickle", "protocol 0", "protocol 2", "safetensors"]
 )
-def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(
-    form: str, tmp_path: Path
-) -> None:
+def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(form, tmp_path):
     rng = random.Random(form)
     whole = GOOD[form]()
     path = tmp_path / "model"
@@ -374,9 +363,7 @@ class Command:
 
 
 @pytest.mark.parametrize("form", ["bare", "nested", "pth", "old pth"])
-def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(
-    form: str, tmp_path: Path
-) -> None:
+def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(form, tmp_path):
     touched, path = tmp_path / "touched", tmp_path / "model.pth"
     command = Command(f"touch '{touched}'")
     nested = {"model": {"a": np.zeros(1), "b": command}}
@@ -405,9 +392,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(
         ("{pipe}/below", "not a directory"),
     ],
 )
-def test_what_is_no_regular_file_is_not_read_and_not_waited_for(
-    tmp_path: Path, source: str, reason: str
-) -> None:
+def test_what_is_no_regular_file_is_not_read_and_not_waited_for(tmp_path, source, reason):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LstError, match=reason) as caught:
         read_weights(source.format(pipe=tmp_path / "pipe"))

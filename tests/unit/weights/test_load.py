@@ -139,11 +139,8 @@ def check_coco(model: Any, arrays: dict[str, np.ndarray], source: str) -> Any:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
-    protocol: int,
-    thin: Callable[[int], Any],
-    coco: dict[str, np.ndarray],
-    pickled: Callable[..., str],
-) -> None:
+    protocol, thin, coco, pickled
+):
     source = pickled({"model": coco, "__author__": "Detectron2 Model Zoo"}, protocol=protocol)
     report = check_coco(thin(2), coco, source)
     assert report.unused == ()
@@ -151,8 +148,8 @@ def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
 
 
 def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
-    make_model: Callable[..., Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
-) -> None:
+    make_model, coco, pickled
+):
     settings = {"head": "softmax", "mask": "fcn"}
     model = make_model(5, seed=2, model=settings, detectron2=THIN_R50)
     report = check_coco(model, coco, pickled({"model": coco, "__author__": "x"}))
@@ -161,9 +158,7 @@ def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
 
 
 @pytest.mark.parametrize("home", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
-def test_arrays_of_older_and_newer_numpy_are_read(
-    home: bytes, thin: Callable[[int], Any], coco: dict[str, np.ndarray], tmp_path: Path
-) -> None:
+def test_arrays_of_older_and_newer_numpy_are_read(home, thin, coco, tmp_path):
     content = pickle.dumps({"model": coco, "__author__": "x"}, protocol=2)
     assert b"multiarray\n" in content
     for other in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
@@ -173,9 +168,7 @@ def test_arrays_of_older_and_newer_numpy_are_read(
     check_coco(thin(2), coco, str(path))
 
 
-def test_predictors_of_as_many_classes_as_ours_are_dropped_too(
-    make_model: Callable[..., Any], pickled: Callable[..., str]
-) -> None:
+def test_predictors_of_as_many_classes_as_ours_are_dropped_too(make_model, pickled):
     donor, model = make_model(5, seed=1), make_model(5, seed=2)
     before = model.roi_heads.box_predictor.cls_score.weight.clone()
     arrays = {name: tensor.numpy() for name, tensor in donor.state_dict().items()}
@@ -185,12 +178,7 @@ def test_predictors_of_as_many_classes_as_ours_are_dropped_too(
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_caffe2_checkpoint_matches_but_for_its_predictors(
-    wrapped: bool,
-    thin: Callable[[int], Any],
-    coco: dict[str, np.ndarray],
-    pickled: Callable[..., str],
-) -> None:
+def test_a_caffe2_checkpoint_matches_but_for_its_predictors(wrapped, thin, coco, pickled):
     extra = {"conv1_w_momentum": np.zeros(3), "kps_score_w": np.zeros((2, 2)), "lr": 0.1}
     blobs = {**to_caffe2(coco), **extra}
     report = check_coco(thin(2), coco, pickled({"blobs": blobs} if wrapped else blobs))
@@ -198,9 +186,7 @@ def test_a_caffe2_checkpoint_matches_but_for_its_predictors(
     assert "kps" in report.unused[0] or "keypoint" in report.unused[0]
 
 
-def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(
-    thin: Callable[[int], Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
-) -> None:
+def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(thin, coco, pickled):
     prefix = "backbone.bottom_up."
     backbone = {n.removeprefix(prefix): a for n, a in coco.items() if n.startswith(prefix)}
     content = {"model": {**backbone, "fc.weight": np.zeros((10, 4), dtype=np.float32)}}
@@ -214,9 +200,7 @@ def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(
     assert report.unused == ("fc.weight",)
 
 
-def test_tensors_of_another_shape_are_reported_and_left_out(
-    thin: Callable[[int], Any], coco: dict[str, np.ndarray], pickled: Callable[..., str]
-) -> None:
+def test_tensors_of_another_shape_are_reported_and_left_out(thin, coco, pickled):
     wide = "roi_heads.box_head.fc2.weight"
     changed = {**coco, wide: np.zeros((64, 32), dtype=np.float32), "stray": np.zeros(1)}
     report = load_weights(thin(2), pickled({"model": changed, "__author__": "x"}))
@@ -224,7 +208,7 @@ def test_tensors_of_another_shape_are_reported_and_left_out(
     assert wide in report.missing
 
 
-def test_weights_of_another_network_are_refused(five: Any, pickled: Callable[..., str]) -> None:
+def test_weights_of_another_network_are_refused(five, pickled):
     arrays = {"conv.weight": np.zeros((3, 3), dtype=np.float32)}
     with pytest.raises(LstError, match="none of its 1 tensors fits"):
         load_weights(five, pickled({"model": arrays, "__author__": "x"}))

@@ -53,7 +53,7 @@ def dtype_with(code: str, *state: Any) -> Call:
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("code", ["?", "i1", "u2", ">i4", "<i8", "f2", ">f4", "f8"])
-def test_an_array_of_numbers_is_read_as_numpy_wrote_it(code: str, protocol: int) -> None:
+def test_an_array_of_numbers_is_read_as_numpy_wrote_it(code, protocol):
     array = np.arange(24).reshape(2, 3, 4).astype(code)
     for one in (array, np.asfortranarray(array), array[:0], array[0, 0, 1], array.reshape(24)[5]):
         found = read(pickle.dumps({"a": [one]}, protocol))["a"][0]
@@ -132,16 +132,14 @@ RAW = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_pickle_that_would_reach_beyond_its_numbers_is_refused(
-    attack: str, protocol: int
-) -> None:
+def test_a_pickle_that_would_reach_beyond_its_numbers_is_refused(attack, protocol):
     with pytest.raises(WeightsError) as caught:
         read(pickle.dumps({"model": ATTACKS[attack]}, protocol))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("attack", RAW)
-def test_a_pickle_that_bends_its_reader_is_refused(attack: str) -> None:
+def test_a_pickle_that_bends_its_reader_is_refused(attack):
     with pytest.raises(WeightsError):
         read(RAW[attack])
 
@@ -151,7 +149,7 @@ def test_a_pickle_that_bends_its_reader_is_refused(attack: str) -> None:
     [b"]r\xff\xff\xff\xff.", b"]" * 10**5 + b"a" * (10**5 - 1) + b"."],
     ids=["a far place in the memo", "deep lists"],
 )
-def test_odd_pickles_of_plain_values_cost_nothing(data: bytes) -> None:
+def test_odd_pickles_of_plain_values_cost_nothing(data):
     assert isinstance(read(data), list)
 
 
@@ -183,7 +181,7 @@ ONE_HASH = b"".join(
         b"(" + ONE_HASH + b"\x91.",
     ],
 )
-def test_values_that_hold_each_other_cost_no_time(data: bytes) -> None:
+def test_values_that_hold_each_other_cost_no_time(data):
     start = time.perf_counter()
     with contextlib.suppress(WeightsError):
         assert not read(data, ROW)
@@ -203,16 +201,14 @@ def test_values_that_hold_each_other_cost_no_time(data: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("old", [False, True])
-def test_tensors_of_other_kinds_are_named(
-    what: str, tensor: Any, old: bool, tmp_path: Path
-) -> None:
+def test_tensors_of_other_kinds_are_named(what, tensor, old, tmp_path):
     path = tmp_path / "model.pth"
     torch.save({"a.weight": tensor}, path, _use_new_zipfile_serialization=not old)
     with pytest.raises(LstError, match=f"it holds .*{what}"):
         read_weights(str(path))
 
 
-def test_a_tensor_that_was_expanded_is_read_and_not_to_more_than_its_file(tmp_path: Path) -> None:
+def test_a_tensor_that_was_expanded_is_read_and_not_to_more_than_its_file(tmp_path):
     path = tmp_path / "model.pth"
     torch.save({"a.weight": torch.arange(4.0).expand(5, 4)}, path)
     assert read_weights(str(path))[0]["a.weight"][4].tolist() == [0, 1, 2, 3]
@@ -221,7 +217,7 @@ def test_a_tensor_that_was_expanded_is_read_and_not_to_more_than_its_file(tmp_pa
         read_weights(str(path))
 
 
-def test_what_stands_beside_the_weights_is_left_out() -> None:
+def test_what_stands_beside_the_weights_is_left_out():
     content: dict[str, Any] = {
         "model": OrderedDict(a=np.ones(2)), "args": argparse.Namespace(lr=0.1, out=Path("x")),
         "epoch": 7, "best": np.float32(0.5), "seen": {1, 2},
@@ -250,7 +246,7 @@ def tensor_of(offset: Any, size: Any, stride: Any, count: Any = 6) -> bytes:
     return file.getvalue()
 
 
-def test_a_part_of_a_storage_is_read() -> None:
+def test_a_part_of_a_storage_is_read():
     assert read(tensor_of(1, (2, 2), (1, 2)), ROW).tensor.tolist() == [[1, 3], [2, 4]]
 
 
@@ -263,6 +259,6 @@ def test_a_part_of_a_storage_is_read() -> None:
         (0, (2**62, 4), (1, 1)), (0, "ab", (1, 1)),
     ],
 )  # fmt: skip
-def test_a_tensor_beyond_its_storage_is_refused(offset: Any, size: Any, stride: Any) -> None:
+def test_a_tensor_beyond_its_storage_is_refused(offset, size, stride):
     with pytest.raises(WeightsError):
         read(tensor_of(offset, size, stride), ROW)

@@ -23,24 +23,24 @@ from lst_cli.workspace.store import Workspace
 
 
 @pytest.mark.parametrize("text", ["naïve ≥\n", ""])
-def test_text_is_written_as_utf8_and_directories_are_made(tmp_path: Path, text: str) -> None:
+def test_text_is_written_as_utf8_and_directories_are_made(tmp_path, text):
     write_text(tmp_path / "a" / "b" / "file", text)
     assert (tmp_path / "a" / "b" / "file").read_bytes() == text.encode()
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "x" * 246, "é" * 127, "漢" * 85])
-def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path, name):
     write_text(tmp_path / name, "text")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_name_that_is_too_long_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_told_in_one_line(tmp_path):
     with pytest.raises(LstError, match="the name is too long") as caught:
         write_text(tmp_path / ("x" * 256), "text")
     assert "shorter" in (caught.value.hint or "")
 
 
-def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="stopped"), replacing(path) as temporary:  # noqa: PT012
@@ -61,7 +61,7 @@ with replacing(Path(sys.argv[1])) as temporary:
 """
 
 
-def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     root = Path(atomic.__file__).parents[2]
@@ -78,7 +78,7 @@ KEPT = ["file", ".file", ".gitignore", "lst-ab_defg1.tmp", ".lock", ".lst-Abcdef
 OF_0_1 = [".manifest.json.ab_defg1", ".tmpAb3Xy9", ".bashrc.original"]  # or anybody's elsewhere
 
 
-def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+def test_only_what_a_killed_write_left_is_removed(tmp_path):
     for name in (*KEPT, *OF_0_1, ".lst-ab_defg1.tmp"):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
@@ -87,7 +87,7 @@ def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(KEPT)
 
 
-def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
     path = tmp_path / "file"
     with replacing(path) as temporary:
         temporary.write_text("new")
@@ -96,13 +96,11 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path):
     remove_leftovers(tmp_path / "nowhere")
 
 
-def test_the_content_is_on_disk_before_it_takes_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_content_is_on_disk_before_it_takes_the_name(tmp_path, monkeypatch):
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append("fsync"), fsync(number)))
@@ -113,7 +111,7 @@ def test_the_content_is_on_disk_before_it_takes_the_name(
     assert order == ["fsync", "replace"]
 
 
-def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "file", "content")
@@ -133,18 +131,14 @@ def test_a_written_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> 
         (errno.EIO, os.strerror(errno.EIO), "see that the disk is there"),
     ],
 )
-def test_the_systems_errors_become_one_sentence(
-    tmp_path: Path, number: int, reason: str, hint: str
-) -> None:
+def test_the_systems_errors_become_one_sentence(tmp_path, number, reason, hint):
     with pytest.raises(LstError) as caught, explain_os_error(tmp_path / "file"):
         raise OSError(number, os.strerror(number))
     assert caught.value.message == f"cannot write {tmp_path / 'file'}: {reason}"
     assert hint in str(caught.value.hint)
 
 
-def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -177,7 +171,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
 
 
-def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path):
     disk = tmp_path / "disk"
     with mounted(disk, "size=64k"):
         write_bytes(disk / "file", b"old" * 1000)
@@ -187,7 +181,7 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
         assert [path.name for path in disk.iterdir()] == ["file"]
 
 
-def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
+def test_a_read_only_disk_is_told(tmp_path):
     disk = tmp_path / "disk"
     with mounted(disk, "size=64k,ro"):
         with pytest.raises(LstError, match=r"file: the file system is read-only"):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lst_cli.errors import LstError
-from lst_cli.workspace.manifest import ClassRecord, Extension, InputFile, PhaseManifest, Split
+from lst_cli.workspace.manifest import ClassRecord, Extension, InputFile, Split
 from lst_cli.workspace.records import load_record, save_record
 from lst_cli.workspace.store import Workspace
 
@@ -41,7 +39,7 @@ def extend(split: Split, phase: int, *ids: int, val: InputFile | None = None) ->
     return extended.model_copy(update={"phases": plans})
 
 
-def test_planned_phases_move_up_behind_an_extension(split: Split) -> None:
+def test_planned_phases_move_up_behind_an_extension(split):
     extended = extend(split, 2, 20, 10)
     assert extended.groups == ((4, 2), (5, 1), (20, 10), (3,))
     assert extended.class_order == [4, 2, 5, 1, 20, 10, 3]
@@ -52,22 +50,22 @@ def test_planned_phases_move_up_behind_an_extension(split: Split) -> None:
     assert extended.extension_at(3) is None
 
 
-def test_an_extension_may_come_behind_the_last_phase(split: Split) -> None:
+def test_an_extension_may_come_behind_the_last_phase(split):
     assert extend(split, 3, 7).groups == ((4, 2), (5, 1), (3,), (7,))
 
 
-def test_the_digest_of_a_split_is_what_it_was_before_there_were_extensions(split: Split) -> None:
+def test_the_digest_of_a_split_is_what_it_was_before_there_were_extensions(split):
     assert split.digest == "ce91c782a55a9ea9c549628638358c118c463f44afba5e030136bc6c1a87e82d"
     assert "extensions" not in split.model_dump_json()
 
 
-def test_earlier_phases_keep_their_digest_and_later_ones_do_not(split: Split) -> None:
+def test_earlier_phases_keep_their_digest_and_later_ones_do_not(split):
     extended = extend(split, 2, 20)
     assert extended.digest_at(0) == extended.digest_at(1) == split.digest
     assert extended.digest_at(2) == extended.digest_at(3) == extended.digest != split.digest
 
 
-def test_what_was_added_can_be_taken_away_again(split: Split) -> None:
+def test_what_was_added_can_be_taken_away_again(split):
     first = extend(split, 1, 20, 10)
     second = extend(first, 3, 7)
     assert second.up_to(3) is second
@@ -75,7 +73,7 @@ def test_what_was_added_can_be_taken_away_again(split: Split) -> None:
     assert second.up_to(0) == second.up_to(-1) == split
 
 
-def test_where_the_files_of_an_extension_lie_leaves_the_digest(split: Split) -> None:
+def test_where_the_files_of_an_extension_lie_leaves_the_digest(split):
     extended = extend(split, 2, 20, val=file("val"))
     (added,) = extended.extensions
     assert added.val is not None
@@ -88,7 +86,7 @@ def test_where_the_files_of_an_extension_lie_leaves_the_digest(split: Split) -> 
         assert (changed.digest == extended.digest) == moved
 
 
-def test_the_newest_validation_file_counts_from_its_phase_on(split: Split) -> None:
+def test_the_newest_validation_file_counts_from_its_phase_on(split):
     extended = extend(split, 2, 20, val=file("first"))
     extended = extend(extended, 3, 10)
     extended = extend(extended, 4, 7, val=file("second"))
@@ -99,12 +97,12 @@ def test_the_newest_validation_file_counts_from_its_phase_on(split: Split) -> No
     assert extended.val_image_dirs_at(4) == ("/images/4", "images")
 
 
-def test_an_excluded_class_that_was_added_is_left_out_no_more(split: Split) -> None:
+def test_an_excluded_class_that_was_added_is_left_out_no_more(split):
     split = split.model_copy(update={"excluded": (record(20), record(21))})
     assert [one.category_id for one in extend(split, 2, 20).left_out] == [21]
 
 
-def test_an_extended_split_comes_back_as_it_was_written(tmp_path: Path, split: Split) -> None:
+def test_an_extended_split_comes_back_as_it_was_written(tmp_path, split):
     extended = extend(split, 2, 20, val=file("val"))
     save_record(extended, tmp_path / "split.json")
     assert load_record(Split, tmp_path / "split.json", "") == extended
@@ -112,9 +110,7 @@ def test_an_extended_split_comes_back_as_it_was_written(tmp_path: Path, split: S
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_extensions_never_touch_the_digests_before_them_nor_lose_a_label(
-    split: Split, data: st.DataObject
-) -> None:
+def test_extensions_never_touch_the_digests_before_them_nor_lose_a_label(split, data):
     phase, number, history = 0, 100, [split]
     for _ in range(data.draw(st.integers(0, 4))):
         phase = data.draw(st.integers(phase + 1, len(split.groups)))
@@ -133,9 +129,7 @@ def test_extensions_never_touch_the_digests_before_them_nor_lose_a_label(
             assert after.digest_at(t) == before.digest_at(t)
 
 
-def test_manifests_stay_valid_when_a_phase_is_added_after_them(
-    workspace: Workspace, begin: Callable[..., PhaseManifest]
-) -> None:
+def test_manifests_stay_valid_when_a_phase_is_added_after_them(workspace, begin):
     begin(0)
     begin(1)
     workspace.save_split(extend(workspace.split, 2, 20))
@@ -147,9 +141,7 @@ def test_manifests_stay_valid_when_a_phase_is_added_after_them(
     assert workspace.done_phases() == [0, 1, 2]
 
 
-def test_a_phase_that_rests_on_an_extension_is_refused_without_it(
-    workspace: Workspace, begin: Callable[..., PhaseManifest]
-) -> None:
+def test_a_phase_that_rests_on_an_extension_is_refused_without_it(workspace, begin):
     before = workspace.split
     workspace.save_split(extend(before, 2, 20))
     begin(2)
@@ -158,7 +150,7 @@ def test_a_phase_that_rests_on_an_extension_is_refused_without_it(
         workspace.manifest(2)
 
 
-def test_the_split_is_read_anew_under_the_lock(workspace: Workspace) -> None:
+def test_the_split_is_read_anew_under_the_lock(workspace):
     assert len(workspace.split.groups) == 3
     Workspace(workspace.root).save_split(extend(workspace.split, 2, 20))
     with workspace.locked():

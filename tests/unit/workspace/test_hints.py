@@ -12,7 +12,7 @@ from lst_cli.errors import LstError
 from lst_cli.workspace.hints import COMMANDS, hints_for, name_workspace
 
 
-def test_the_commands_are_those_that_take_a_workspace() -> None:
+def test_the_commands_are_those_that_take_a_workspace():
     takes = {
         name
         for name in MODULES
@@ -43,17 +43,17 @@ def test_the_commands_are_those_that_take_a_workspace() -> None:
         ("", ""),
     ],
 )  # fmt: skip
-def test_a_command_gets_the_workspace_that_it_does_not_name(hint: str, wanted: str) -> None:
+def test_a_command_gets_the_workspace_that_it_does_not_name(hint, wanted):
     assert name_workspace(hint, Path("my work")) == wanted
     assert name_workspace(wanted, Path("another")) == wanted
 
 
 @pytest.mark.parametrize("name", ["it's", "a b", "$HOME", "x;y", "täglich"])
-def test_a_shell_reads_the_directory_as_it_is(name: str) -> None:
+def test_a_shell_reads_the_directory_as_it_is(name):
     assert shlex.split(name_workspace("lst eval", Path(name))) == ["lst", "eval", "-w", name]
 
 
-def test_an_error_about_another_workspace_names_that() -> None:
+def test_an_error_about_another_workspace_names_that():
     with pytest.raises(LstError) as caught, hints_for(Path("other")):
         raise LstError("nothing", "lst step")
     assert caught.value.hint == "lst step -w other"

@@ -1,25 +1,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.text import printable_lines
-from lst_cli.workspace.manifest import FORMATS, PhaseManifest, Split
+from lst_cli.workspace.manifest import FORMATS, Split
 from lst_cli.workspace.records import load_record, save_json, save_record
-from lst_cli.workspace.store import Workspace
 
 
-def test_labels_are_ranks_in_the_class_order(split: Split) -> None:
+def test_labels_are_ranks_in_the_class_order(split):
     assert split.class_order == [4, 2, 5, 1, 3]
     assert [split.labels_of(phase) for phase in range(3)] == [range(2), range(2, 4), range(4, 5)]
     assert [split.seen_classes(phase) for phase in range(3)] == [2, 4, 5]
 
 
-def test_moving_the_data_set_leaves_the_digest(split: Split) -> None:
+def test_moving_the_data_set_leaves_the_digest(split):
     train, val = (
         file.model_copy(update={"path": "/elsewhere"}) for file in (split.train, split.val)
     )
@@ -27,7 +24,7 @@ def test_moving_the_data_set_leaves_the_digest(split: Split) -> None:
     assert split.model_copy(update=moved).digest == split.digest
 
 
-def test_other_classes_or_other_content_change_the_digest(split: Split) -> None:
+def test_other_classes_or_other_content_change_the_digest(split):
     record = split.classes[-1].model_copy(update={"category_id": 9})
     file = split.train.model_copy(update={"sha256": "bb"})
     changes: list[dict[str, object]] = [
@@ -37,7 +34,7 @@ def test_other_classes_or_other_content_change_the_digest(split: Split) -> None:
     assert len({split.model_copy(update=change).digest for change in changes}) == 5
 
 
-def test_a_split_comes_back_as_it_was_written(tmp_path: Path, split: Split) -> None:
+def test_a_split_comes_back_as_it_was_written(tmp_path, split):
     save_record(split, tmp_path / "split.json")
     read = load_record(Split, tmp_path / "split.json", "")
     assert (read, read.digest) == (split, split.digest)
@@ -54,9 +51,7 @@ def test_a_split_comes_back_as_it_was_written(tmp_path: Path, split: Split) -> N
         (lambda text: text.replace('"coco"', '"voc"'), "train.layout"),
     ],
 )
-def test_a_damaged_manifest_is_named_with_what_is_wrong(
-    tmp_path: Path, split: Split, damage: Callable[[str], str], message: str
-) -> None:
+def test_a_damaged_manifest_is_named_with_what_is_wrong(tmp_path, split, damage, message):
     path = tmp_path / "split.json"
     save_record(split.model_copy(update={"format": 1}), path)
     record = json.loads(path.read_text())
@@ -69,9 +64,7 @@ def test_a_damaged_manifest_is_named_with_what_is_wrong(
     assert caught.value.hint
 
 
-def test_another_format_version_says_so_before_its_other_fields(
-    workspace: Workspace, begin: Callable[..., PhaseManifest]
-) -> None:
+def test_another_format_version_says_so_before_its_other_fields(workspace, begin):
     begin(0)
     path = workspace.phase(0).manifest
     path.write_text('{"format": 3, "of": "a later lst"}')
@@ -82,7 +75,7 @@ def test_another_format_version_says_so_before_its_other_fields(
     assert "use the lst that wrote the workspace" in str(caught.value.hint)
 
 
-def test_a_record_shows_what_cannot_be_seen_and_keeps_it(tmp_path: Path) -> None:
+def test_a_record_shows_what_cannot_be_seen_and_keeps_it(tmp_path):
     path = tmp_path / "record.json"
     name = "\u202eowl\u200b \x1b[31m\ufeff é 猫"
     save_json({"name": name, name: 1}, path)

@@ -45,9 +45,7 @@ def source(workspace: Workspace, begin: Begin) -> Workspace:
     return workspace
 
 
-def test_a_base_phase_serves_a_split_that_differs_after_it(
-    source: Workspace, other: Workspace
-) -> None:
+def test_a_base_phase_serves_a_split_that_differs_after_it(source, other):
     assert source.split.digest != other.split.digest
     manifest = take_over_base(other, source)
     assert other.done_phases() == [0]
@@ -72,9 +70,7 @@ def test_a_base_phase_serves_a_split_that_differs_after_it(
         lambda split: {"left_out_instances": 3},
     ],
 )
-def test_another_base_phase_is_not_taken_for_it(
-    source: Workspace, other: Workspace, change: Callable[[Split], dict[str, Any]]
-) -> None:
+def test_another_base_phase_is_not_taken_for_it(source, other, change):
     other.save_split(changed(other.split, **change(other.split)))
     with pytest.raises(LstError, match="is of other training data or other classes"):
         take_over_base(other, source)
@@ -82,18 +78,14 @@ def test_another_base_phase_is_not_taken_for_it(
 
 
 @pytest.mark.parametrize("what", ["val", "image_dirs"])
-def test_what_training_does_not_read_may_differ(
-    source: Workspace, other: Workspace, what: str
-) -> None:
+def test_what_training_does_not_read_may_differ(source, other, what):
     values = {"val": other.split.val.model_copy(update={"sha256": "cc"}), "image_dirs": ("b",)}
     other.save_split(other.split.model_copy(update={what: values[what]}))
     take_over_base(other, source)
     assert other.is_done(0)
 
 
-def test_only_a_whole_and_finished_base_phase_is_taken_over(
-    source: Workspace, other: Workspace, begin: Begin
-) -> None:
+def test_only_a_whole_and_finished_base_phase_is_taken_over(source, other, begin):
     source.phase(0).model.write_bytes(b"weigh")
     with pytest.raises(LstError, match="cut short or changed"):
         take_over_base(other, source)
@@ -102,15 +94,13 @@ def test_only_a_whole_and_finished_base_phase_is_taken_over(
         take_over_base(other, source)
 
 
-def test_a_base_phase_that_is_there_is_not_replaced(source: Workspace, other: Workspace) -> None:
+def test_a_base_phase_that_is_there_is_not_replaced(source, other):
     take_over_base(other, source)
     with pytest.raises(LstError, match="has a base phase already"):
         take_over_base(other, source)
 
 
-def test_a_copy_cut_short_is_no_phase(
-    source: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_cut_short_is_no_phase(source, other, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
             Workspace, "save_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
@@ -123,9 +113,7 @@ def test_a_copy_cut_short_is_no_phase(
 
 
 @pytest.mark.parametrize("val", ["aa", "cc"])
-def test_an_evaluation_of_the_same_model_on_the_same_file_is_taken_over(
-    source: Workspace, other: Workspace, val: str
-) -> None:
+def test_an_evaluation_of_the_same_model_on_the_same_file_is_taken_over(source, other, val):
     file = other.split.val.model_copy(update={"sha256": val})
     other.save_split(other.split.model_copy(update={"val": file}))
     take_over_base(other, source)

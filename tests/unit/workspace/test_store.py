@@ -12,7 +12,7 @@ from lst_cli.errors import LstError
 from lst_cli.settings.models import Settings
 from lst_cli.workspace import store
 from lst_cli.workspace.atomic import write_text
-from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace, find_workspace, sha256_of
 
 Begin = Callable[..., PhaseManifest]
@@ -20,7 +20,7 @@ Begin = Callable[..., PhaseManifest]
 # --- which directory -----------------------------------------------------------------------------
 
 
-def test_what_the_user_says_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_user_says_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "split.json").touch()
     assert find_workspace("there") == Path("there")
@@ -29,8 +29,8 @@ def test_what_the_user_says_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("file", ["split.json", "lst.toml"])
 @pytest.mark.parametrize("given", [None, ""])
 def test_else_it_is_the_current_directory_if_that_is_a_workspace_or_one_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, file: str
-) -> None:
+    tmp_path, monkeypatch, given, file
+):
     monkeypatch.chdir(tmp_path)
     assert find_workspace(given) == tmp_path / "lst-workspace"
     (tmp_path / file).touch()
@@ -55,13 +55,8 @@ def test_else_it_is_the_current_directory_if_that_is_a_workspace_or_one_in_it(
     ],
 )
 def test_the_next_phase_is_decided_from_manifests_alone(
-    workspace: Workspace,
-    begin: Begin,
-    done: list[int],
-    begun: list[int],
-    done_phases: list[int],
-    upcoming: int | None,
-) -> None:
+    workspace, begin, done, begun, done_phases, upcoming
+):
     for phase in done:
         begin(phase)
     for phase in begun:
@@ -71,16 +66,14 @@ def test_the_next_phase_is_decided_from_manifests_alone(
     assert workspace.last_phase == 2
 
 
-def test_weights_without_a_manifest_are_no_finished_phase(workspace: Workspace) -> None:
+def test_weights_without_a_manifest_are_no_finished_phase(workspace):
     workspace.phase(0).root.mkdir(parents=True)
     workspace.phase(0).model.write_text("weights")
     assert workspace.next_phase() == 0
     assert not workspace.is_done(0)
 
 
-def test_a_phase_grown_from_a_model_that_was_trained_anew_is_due_again(
-    workspace: Workspace, begin: Begin
-) -> None:
+def test_a_phase_grown_from_a_model_that_was_trained_anew_is_due_again(workspace, begin):
     begin(0)
     begin(1, model="another model 1")
     begin(2)
@@ -88,7 +81,7 @@ def test_a_phase_grown_from_a_model_that_was_trained_anew_is_due_again(
     assert workspace.next_phase() == 2
 
 
-def test_the_newest_phase_needs_one_that_is_finished(workspace: Workspace, begin: Begin) -> None:
+def test_the_newest_phase_needs_one_that_is_finished(workspace, begin):
     with pytest.raises(LstError, match=r"no phase of .* is finished yet") as caught:
         workspace.newest_phase()
     assert caught.value.hint == "lst train-base"
@@ -98,7 +91,7 @@ def test_the_newest_phase_needs_one_that_is_finished(workspace: Workspace, begin
 
 
 @pytest.mark.parametrize("phase", [-1, 3])
-def test_a_phase_that_does_not_exist_is_refused(workspace: Workspace, phase: int) -> None:
+def test_a_phase_that_does_not_exist_is_refused(workspace, phase):
     with pytest.raises(LstError, match="the split has phases 0 to 2"):
         workspace.require_done(phase)
 
@@ -108,8 +101,8 @@ def test_a_phase_that_does_not_exist_is_refused(workspace: Workspace, phase: int
                                   ([0], 1, "lst step"), ([0], 2, "lst step")],
 )  # fmt: skip
 def test_a_phase_that_is_not_finished_names_the_command_that_comes_next(
-    workspace: Workspace, begin: Begin, done: list[int], asked: int, command: str
-) -> None:
+    workspace, begin, done, asked, command
+):
     for phase in done:
         begin(phase)
     with pytest.raises(LstError, match=f"phase {asked} is not finished") as caught:
@@ -117,9 +110,7 @@ def test_a_phase_that_is_not_finished_names_the_command_that_comes_next(
     assert caught.value.hint == command
 
 
-def test_a_split_changed_after_training_began_is_refused(
-    workspace: Workspace, begin: Begin, split: Split
-) -> None:
+def test_a_split_changed_after_training_began_is_refused(workspace, begin, split):
     begin(0)
     classes = tuple(split.classes[place] for place in (0, 1, 4, 3, 2))
     groups = ((4, 2), (3, 1), (5,))
@@ -129,16 +120,14 @@ def test_a_split_changed_after_training_began_is_refused(
             ask()
 
 
-def test_a_split_whose_files_were_moved_keeps_its_phases(
-    workspace: Workspace, begin: Begin, split: Split
-) -> None:
+def test_a_split_whose_files_were_moved_keeps_its_phases(workspace, begin, split):
     begin(0)
     workspace.save_split(split.model_copy(update={"image_dirs": ("elsewhere",)}))
     assert workspace.split.image_dirs == ("elsewhere",)
     assert workspace.next_phase() == 1
 
 
-def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path):
     with pytest.raises(LstError, match="holds no split yet") as caught:
         _ = Workspace(tmp_path).split
     assert str(caught.value.hint).startswith("lst split --train")
@@ -153,27 +142,25 @@ def write_model(workspace: Workspace, begin: Begin, content: bytes = b"the weigh
     return workspace.phase(0).model
 
 
-def test_whole_weights_are_accepted(workspace: Workspace, begin: Begin) -> None:
+def test_whole_weights_are_accepted(workspace, begin):
     write_model(workspace, begin)
     assert workspace.require_model(0).phase == 0
 
 
 @pytest.mark.parametrize("content", [b"the wei", b"the weightz", b""])
-def test_weights_cut_short_or_changed_are_refused(
-    workspace: Workspace, begin: Begin, content: bytes
-) -> None:
+def test_weights_cut_short_or_changed_are_refused(workspace, begin, content):
     write_model(workspace, begin).write_bytes(content)
     with pytest.raises(LstError, match=r"model\.safetensors: cut short or changed"):
         workspace.require_model(0)
 
 
-def test_missing_weights_are_refused(workspace: Workspace, begin: Begin) -> None:
+def test_missing_weights_are_refused(workspace, begin):
     write_model(workspace, begin).unlink()
     with pytest.raises(LstError, match=r"model\.safetensors: missing"):
         workspace.require_model(0)
 
 
-def test_the_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_whole_file(tmp_path):
     content = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
@@ -182,26 +169,24 @@ def test_the_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
 # --- settings ------------------------------------------------------------------------------------
 
 
-def test_settings_come_from_the_workspace_if_it_has_any(workspace: Workspace) -> None:
+def test_settings_come_from_the_workspace_if_it_has_any(workspace):
     assert workspace.settings() == Settings()
     workspace.layout.settings.write_text("seed = 3\n")
     assert workspace.settings().seed == 3
     assert workspace.settings(["seed=4"]).seed == 4
 
 
-def test_bins_that_cannot_be_read_are_refused_before_anything_is_trained(
-    workspace: Workspace,
-) -> None:
+def test_bins_that_cannot_be_read_are_refused_before_anything_is_trained(workspace):
     with pytest.raises(LstError, match="cannot read the bin 'ten'"):
         workspace.settings(["eval.bins=<5,ten"])
 
 
-def test_settings_a_phase_was_trained_with_come_back(workspace: Workspace, begin: Begin) -> None:
+def test_settings_a_phase_was_trained_with_come_back(workspace, begin):
     begin(0, settings=Settings(seed=8).model_dump(mode="json"))
     assert workspace.trained_settings(0) == Settings(seed=8)
 
 
-def test_settings_of_another_lst_are_refused_by_key(workspace: Workspace, begin: Begin) -> None:
+def test_settings_of_another_lst_are_refused_by_key(workspace, begin):
     begin(0, settings={"base": {"tempo": 3, "batch_size": 1}})
     with pytest.raises(LstError, match=r"manifest\.json: settings\.base\.tempo"):
         workspace.trained_settings(0)
@@ -222,7 +207,7 @@ with Workspace(Path(sys.argv[1])).locked():
 """
 
 
-def test_a_second_process_is_refused_until_the_first_ends(workspace: Workspace) -> None:
+def test_a_second_process_is_refused_until_the_first_ends(workspace):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(workspace.root)],
         stdin=subprocess.PIPE,
@@ -241,9 +226,7 @@ def test_a_second_process_is_refused_until_the_first_ends(workspace: Workspace) 
         pass
 
 
-def test_locking_makes_the_directory_and_the_lock_is_released_after_an_error(
-    tmp_path: Path,
-) -> None:
+def test_locking_makes_the_directory_and_the_lock_is_released_after_an_error(tmp_path):
     workspace = Workspace(tmp_path / "new" / "deep")
     with pytest.raises(RuntimeError, match="broken"), workspace.locked():
         raise RuntimeError("broken")
@@ -251,7 +234,7 @@ def test_locking_makes_the_directory_and_the_lock_is_released_after_an_error(
         assert workspace.root.is_dir()
 
 
-def test_locking_clears_away_what_a_killed_writer_left(workspace: Workspace) -> None:
+def test_locking_clears_away_what_a_killed_writer_left(workspace):
     phase, report = workspace.phase(0).root, workspace.layout.report
     left = [
         workspace.root / ".lst-a1b2c3d4.tmp",
@@ -271,7 +254,7 @@ def test_locking_clears_away_what_a_killed_writer_left(workspace: Workspace) -> 
     assert all(path.exists() for path in kept)
 
 
-def test_whoever_writes_into_a_directory_clears_it(tmp_path: Path) -> None:
+def test_whoever_writes_into_a_directory_clears_it(tmp_path):
     left = tmp_path / ".lst-a1b2c3d4.tmp"
     left.touch()
     write_text(tmp_path / "sweep.md", "")

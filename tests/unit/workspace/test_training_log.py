@@ -23,14 +23,14 @@ def write(log: Path, start: int, until: int, **values: float) -> None:
             add(iteration, 0.12345, 1e-3, values)
 
 
-def test_a_line_holds_what_was_told(log: Path) -> None:
+def test_a_line_holds_what_was_told(log):
     write(log, 0, 1, loss=1.23456789, scale=math.inf)
     assert json.loads(log.read_text()) == {
         "iteration": 1, "seconds": 0.123, "lr": 1e-3, "loss": 1.234568, "scale": None,
     }  # fmt: skip
 
 
-def test_what_comes_after_the_start_is_written_anew(log: Path) -> None:
+def test_what_comes_after_the_start_is_written_anew(log):
     write(log, 0, 5, loss=1.0)
     write(log, 3, 4, loss=2.0)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -39,7 +39,7 @@ def test_what_comes_after_the_start_is_written_anew(log: Path) -> None:
     ]  # fmt: skip
 
 
-def test_how_far_it_is_is_read_from_its_end(log: Path) -> None:
+def test_how_far_it_is_is_read_from_its_end(log):
     assert logged_iterations(log) == 0
     log.touch()
     assert logged_iterations(log) == 0
@@ -50,16 +50,14 @@ def test_how_far_it_is_is_read_from_its_end(log: Path) -> None:
     assert logged_iterations(log) == 2500
 
 
-def test_a_directory_in_the_way_is_named(log: Path) -> None:
+def test_a_directory_in_the_way_is_named(log):
     log.mkdir()
     with pytest.raises(LstError, match=str(log)):
         write(log, 0, 1)
 
 
 @pytest.mark.parametrize("place", range(6))
-def test_a_damaged_line_changes_no_count_and_loses_no_other_line(
-    tmp_path: Path, place: int
-) -> None:
+def test_a_damaged_line_changes_no_count_and_loses_no_other_line(tmp_path, place):
     path = tmp_path / "log.jsonl"
     whole = [f'{{"iteration": {number}, "lr": 0.1}}' for number in range(4, 10)]
     for damaged in ('{"iteration": 94}', '{"iterat', "[]", '{"iteration": 1e999}', ""):
