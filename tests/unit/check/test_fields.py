@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lst_cli.annotations.problems import Problem, count_of, examples
-from lst_cli.annotations.read import Categories, Dataset, Images, Instances
+from lst_cli.annotations.problems import Problem, examples
+from lst_cli.annotations.read import Dataset
 from lst_cli.check.check import check_pair
 from lst_cli.check.fields import check_dataset, usable_instances
 
@@ -38,50 +38,35 @@ def test_a_good_file_has_no_problems(read: Read, two_classes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "kind", "severity", "usable"),
+    ("kind", "severity", "boxes"),
     [
-        ([1, 2, 3, 4], None, None, True),
-        ([0, 0, 8, 6], None, None, True),
-        ([0, 0, 8.9, 6.9], None, None, True),
-        ([-0.9, -0.9, 3, 3], None, None, True),
-        ([1, 2, 0, 4], "box-no-area", "error", False),
-        ([1, 2, 3, 0], "box-no-area", "error", False),
-        ([1, 2, -3, 4], "box-no-area", "error", False),
-        ([1, 2, -3, -4], "box-no-area", "error", False),
-        ([0, 0.1, 0, 0], "box-no-area", "error", False),
-        ([8, 2, 3, 4], "box-outside", "error", False),
-        ([1, 6, 3, 4], "box-outside", "error", False),
-        ([-3, 2, 3, 4], "box-outside", "error", False),
-        ([1, -4, 3, 4], "box-outside", "error", False),
-        ([1, 2, 9, 4], "box-over-border", "warning", True),
-        ([1, 2, 3, 40], "box-over-border", "warning", True),
-        ([-2, 2, 9, 3], "box-over-border", "warning", True),
-        ([1, -2, 3, 4], "box-over-border", "warning", True),
+        (None, "", [[1, 2, 3, 4], [0, 0, 8, 6], [0, 0, 8.9, 6.9], [-0.9, -0.9, 3, 3]]),
+        (
+            "box-no-area",
+            "error",
+            [[1, 2, 0, 4], [1, 2, 3, 0], [1, 2, -3, 4], [1, 2, -3, -4], [0, 0.1, 0, 0]],
+        ),
+        ("box-outside", "error", [[8, 2, 3, 4], [1, 6, 3, 4], [-3, 2, 3, 4], [1, -4, 3, 4]]),
+        ("box-over-border", "warning", [[1, 2, 9, 4], [1, 2, 3, 40], [-2, 2, 9, 3], [1, -2, 3, 4]]),
     ],
 )
 def test_boxes_without_area_are_errors_and_never_usable(
-    read: Read,
-    two_classes: Any,
-    box: list[float],
-    kind: str | None,
-    severity: str | None,
-    usable: bool,
+    read: Read, two_classes: Any, kind: str | None, severity: str, boxes: list[list[float]]
 ) -> None:
-    two_classes["annotations"][0]["bbox"] = box
-    dataset = read(two_classes)
-    problems = check_dataset(dataset)
-    assert usable_instances(dataset).tolist() == [usable, True, True]
-    if kind is None:
-        assert problems == []
-    else:
-        problem = only(problems, kind)
-        assert (problem.severity, problem.count) == (severity, 1)
-        assert problem.examples == (f"annotation 11 of image 2: {[float(x) for x in box]}",)
-        assert "1 annotation with" in problem.message
+    for box in boxes:
+        two_classes["annotations"][0]["bbox"] = box
+        dataset = read(two_classes)
+        problems = check_dataset(dataset)
+        assert usable_instances(dataset).tolist() == [severity != "error", True, True], box
+        assert [problem.kind for problem in problems] == ([kind] if kind else []), box
+        for problem in problems:
+            assert (problem.severity, problem.count) == (severity, 1)
+            assert problem.examples == (f"annotation 11 of image 2: {[float(x) for x in box]}",)
+            assert "1 annotation with" in problem.message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize("column", [0, 3])
 def test_boxes_that_are_not_finite_are_errors_and_never_usable(
     read: Read, two_classes: Any, value: float, column: int
 ) -> None:
@@ -191,8 +176,8 @@ def test_a_coco_file_is_told_to_be_exhaustive(read: Read, two_classes: Any) -> N
 
 
 def test_empty_lists_are_errors(read: Read) -> None:
-    kinds = found(read({"images": [], "annotations": [], "categories": []}))
-    errors = {kind for kind, (severity, _) in kinds.items() if severity == "error"}
+    problems = check_dataset(read({"images": [], "annotations": [], "categories": []}))
+    errors = {problem.kind for problem in problems if problem.severity == "error"}
     assert errors == {"no-images", "no-annotations", "no-categories"}
 
 
@@ -208,64 +193,36 @@ def test_many_problems_give_few_examples(read: Read, two_classes: Any) -> None:
     assert problem.examples[0].startswith("annotation 100 of image 2")
 
 
-def dataset_with(boxes: list[list[float]], crowd: list[bool]) -> Dataset:
-    """One image of 100 x 50 pixels with some boxes of one class."""
-    count = len(boxes)
-    return Dataset(
-        path=None,  # type: ignore[arg-type]
-        sha256="",
-        layout="coco",
-        federated=False,
-        images=Images(
-            np.array([1]), np.array([50], np.int32), np.array([100], np.int32),
-            ["a.jpg"], [""], [()], [()],
-        ),
-        categories=Categories(np.array([1]), ["cat"], ["f"]),
-        instances=Instances(
-            np.arange(count),
-            np.zeros(count, np.int32),
-            np.zeros(count, np.int32),
-            np.array(boxes, np.float64).reshape(-1, 4),
-            np.ones(count),
-            np.array(crowd, np.bool_),
-            np.zeros(count, np.bool_),
-        ),
-    )  # fmt: skip
-
-
 ANY_NUMBER = st.floats(-300, 300) | st.floats() | st.sampled_from([0.0, -0.0, 50.0, 100.0])
 
 
-@settings(deadline=None)
-@given(instances=st.lists(st.tuples(st.lists(ANY_NUMBER, min_size=4, max_size=4), st.booleans())))
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.lists(ANY_NUMBER, min_size=4, max_size=4), st.booleans())))
 def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
-    instances: list[tuple[list[float], bool]],
+    read: Read, two_classes: Any, instances: list[tuple[list[float], bool]]
 ) -> None:
-    dataset = dataset_with([box for box, _ in instances], [crowd for _, crowd in instances])
+    annotation = {"image_id": 2, "category_id": 5, "bbox": [1, 1, 1, 1], "area": 1}
+    two_classes["annotations"] = [
+        annotation | {"id": row, "iscrowd": crowd} for row, (_, crowd) in enumerate(instances)
+    ]
+    dataset = read(two_classes)
+    dataset.instances.boxes[:] = np.array([box for box, _ in instances]).reshape(-1, 4)
     usable = usable_instances(dataset)
     assert usable.shape == (len(instances),)
     unusable = ("no-box", "box-no-area", "box-outside", "crowd")
     told = sum(p.count for p in check_dataset(dataset) if p.kind in unusable)
     assert told == int((~usable).sum())
-    for (x, y, w, h), keep in zip(dataset.instances.boxes.tolist(), usable, strict=True):
-        if keep:
-            assert min(x + w, 100) > max(x, 0)
-            assert min(y + h, 50) > max(y, 0)
+    for x, y, w, h in dataset.instances.boxes[usable].tolist():
+        assert min(x + w, 8) > max(x, 0)
+        assert min(y + h, 6) > max(y, 0)
 
 
 def test_the_same_classes_are_no_problem(read: Read, two_classes: Any) -> None:
     train = read(two_classes)
     two_classes["categories"].reverse()
     assert check_pair(train, read(two_classes, "val.json")) == []
-
-
-def test_a_pair_of_coco_files_is_fine(read: Read, two_classes: Any) -> None:
-    for image in two_classes["images"]:
-        del image["neg_category_ids"]
-        del image["not_exhaustive_category_ids"]
-    train = read(two_classes)
-    assert train.layout == "coco"
-    assert check_pair(train, train) == []
 
 
 @pytest.mark.parametrize("other", ["lvis-v0.5", "coco"])
@@ -304,18 +261,18 @@ def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: A
 
 def test_problems_know_their_file_and_go_to_json() -> None:
     problem = Problem("error", "kind", "message", 2, ("a", "b"), "do this").at("train.json")
-    assert problem.as_dict() == {
-        "severity": "error",
-        "kind": "kind",
-        "message": "message",
-        "count": 2,
-        "examples": ["a", "b"],
-        "hint": "do this",
-        "where": "train.json",
-    }
+    found = problem.as_dict()
+    assert list(found.values()) == [
+        "error",
+        "kind",
+        "message",
+        2,
+        ["a", "b"],
+        "do this",
+        "train.json",
+    ]
     assert examples([]) == ()
     assert examples(str(number) for number in range(100)) == ("0", "1", "2", "3", "4")
-    assert count_of(0, "box", "boxes") == "0 boxes"
 
 
 def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(

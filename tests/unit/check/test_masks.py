@@ -78,9 +78,12 @@ def test_masks_of_crowds_are_not_looked_at(read: Read, two_classes: Any) -> None
     assert check(read(two_classes)) == []
 
 
-def test_rows_are_those_of_the_file_and_errors_come_first(read: Read, two_classes: Any) -> None:
+def test_rows_are_those_of_the_file_and_errors_come_first(
+    read: Read, two_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lst_cli.annotations.json_stream.BLOCK_SIZE", 1000)
     good, bad, scrap = [[0, 0, 5, 0, 5, 5]], [[0, 0]], [[0, 0, 5, 0, 5, 5], [1, 1]]
-    masks = ([good] * 3 + [bad] + [scrap]) * 300
+    masks: list[Any] = ([good] * 3 + [bad] + [scrap]) * 20
     first = two_classes["annotations"][0]
     two_classes["annotations"] = [
         first | {"id": row, "segmentation": mask} for row, mask in enumerate(masks)
@@ -89,15 +92,12 @@ def test_rows_are_those_of_the_file_and_errors_come_first(read: Read, two_classe
     dataset = read(two_classes)
     found = examine_masks(dataset, progress=lambda *call: calls.append(call[1]))
     assert found.faults == {
-        "short-polygon": list(range(3, 1500, 5)),
-        "some-short-polygons": list(range(4, 1500, 5)),
+        "short-polygon": list(range(3, 100, 5)),
+        "some-short-polygons": list(range(4, 100, 5)),
     }
     assert calls[-1] == dataset.path.stat().st_size
-    problems = check_masks(dataset, found)
-    assert [problem.kind for problem in problems] == [
-        "short-polygon", "some-short-polygons", "annotated-twice",
-    ]  # fmt: skip
-    assert problems[0].message == "300 annotations with no polygon of three points or more"
+    kinds = [problem.kind for problem in check_masks(dataset, found)]
+    assert kinds == ["short-polygon", "some-short-polygons", "annotated-twice"]
 
 
 @pytest.mark.parametrize("change", ["more", "fewer"])
