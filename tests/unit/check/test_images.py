@@ -12,6 +12,8 @@ from lst_cli.annotations.read import Dataset
 from lst_cli.check.images import check_images
 from lst_cli.images.finder import ImageFinder
 
+Read = Callable[..., Dataset]
+
 
 def draw(path: Path, height: int, width: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,7 @@ def finder(tmp_path: Path) -> ImageFinder:
 
 @pytest.mark.parametrize("decode", [False, True])
 def test_good_images_have_no_problems(
-    read: Callable[..., Dataset], two_classes: Any, finder: ImageFinder, decode: bool
+    read: Read, two_classes: Any, finder: ImageFinder, decode: bool
 ) -> None:
     calls: list[tuple[int, int | None]] = []
     problems = check_images(
@@ -43,10 +45,7 @@ def test_good_images_have_no_problems(
 
 
 def test_missing_broken_and_wrong_images_are_errors(
-    read: Callable[..., Dataset],
-    two_classes: Any,
-    finder: ImageFinder,
-    tmp_path: Path,
+    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
 ) -> None:
     one = two_classes["images"][0]
     two_classes["images"] += [
@@ -74,7 +73,7 @@ def test_missing_broken_and_wrong_images_are_errors(
 
 
 def test_only_decoding_finds_a_cut_image(
-    read: Callable[..., Dataset], two_classes: Any, finder: ImageFinder, tmp_path: Path
+    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
 ) -> None:
     path = draw(tmp_path / "coco/train2017/000000000001.jpg", 10, 20)
     path.write_bytes(path.read_bytes()[:-60])
@@ -89,7 +88,7 @@ def test_only_decoding_finds_a_cut_image(
 
 
 def test_only_wanted_rows_are_looked_at(
-    read: Callable[..., Dataset], two_classes: Any, finder: ImageFinder, tmp_path: Path
+    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
 ) -> None:
     (tmp_path / "coco/val2017/000000000002.jpg").unlink()
     dataset = read(two_classes)
@@ -99,7 +98,7 @@ def test_only_wanted_rows_are_looked_at(
 
 
 def test_images_with_another_remedy_are_another_problem(
-    read: Callable[..., Dataset], two_classes: Any, finder: ImageFinder, tmp_path: Path
+    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
 ) -> None:
     pages = {"coco/train2017/000000000001.jpg": b"<html>", "coco/val2017/000000000002.jpg": b"DDS "}
     for name, content in pages.items():

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,21 +13,33 @@ COCO = "000000000042.jpg"
 URL = f"http://images.cocodataset.org/train2017/{COCO}"
 
 
-def find_image(dirs: list[Path], file_name: str, coco_url: str) -> Path:
-    return ImageFinder(dirs).find(file_name, coco_url)
+class Disk:
+    """Files in a directory, where images are looked for in its directory `set` or in others."""
 
+    def __init__(self, root: Path) -> None:
+        self.root, self.set = root, root / "set"
 
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[..., Path]:
-    """Puts a file below the test's directory, its name as content unless given."""
-
-    def put(name: str, content: str | None = None) -> Path:
-        path = tmp_path / name
+    def put(self, name: str, content: str | None = None) -> Path:
+        """A new file, its name as content unless given."""
+        path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name if content is None else content)
         return path
 
-    return put
+    def find(self, name: str, url: str = "", dirs: Sequence[str | Path] = ("set",)) -> Path:
+        return ImageFinder([self.root / one for one in dirs]).find(name, url, image_id=3)
+
+    def error(self, name: str, url: str = "", dirs: Sequence[str | Path] = ("set",)) -> LstError:
+        with pytest.raises(LstError) as caught:
+            self.find(name, url, dirs)
+        assert caught.value.message.startswith("image 3")
+        assert "\n" not in caught.value.message
+        return caught.value
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -125,52 +137,40 @@ def put(tmp_path: Path) -> Callable[..., Path]:
     ],
 )
 def test_an_image_is_found_whichever_way_it_is_stored(
-    put: Callable[..., Path],
-    tmp_path: Path,
-    stored: str,
-    directory: str,
-    file_name: str,
-    coco_url: str,
+    disk: Disk, stored: str, directory: str, file_name: str, coco_url: str
 ) -> None:
-    path = put(stored)
-    assert find_image([tmp_path / directory], file_name, coco_url) == path
+    path = disk.put(stored)
+    assert disk.find(file_name, coco_url, [directory]) == path
 
 
-def test_an_absolute_name_leads_only_below_a_given_directory(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = put("somewhere/a.jpg")
-    put("else/b.jpg")
-    assert find_image([tmp_path / "somewhere"], str(path), "") == path
-    assert find_image([tmp_path], str(path), "") == path
-    assert find_image([Path("/")], str(path), "") == path
-    for dirs in ([], [tmp_path / "else"], [tmp_path / "some"]):
-        with pytest.raises(LstError, match="lies below no directory") as caught:
-            find_image(dirs, str(path), "")
-        assert caught.value.hint == f"--images {tmp_path / 'somewhere'}"
+def test_an_absolute_name_leads_only_below_a_given_directory(disk: Disk) -> None:
+    path = disk.put("somewhere/a.jpg")
+    disk.put("else/b.jpg")
+    for directory in ("somewhere", "", Path("/")):
+        assert disk.find(str(path), dirs=[directory]) == path
+    for dirs in ([], ["else"], ["some"]):
+        error = disk.error(str(path), dirs=dirs)
+        assert "lies below no directory" in error.message
+        assert error.hint == f"--images {disk.root / 'somewhere'}"
 
 
-def test_an_absolute_name_below_a_link_to_the_directory_is_found(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = put("somewhere/a.jpg")
-    (tmp_path / "link").symlink_to(tmp_path / "somewhere")
-    assert find_image([tmp_path / "link"], str(path), "").samefile(path)
-    assert find_image([tmp_path / "somewhere"], str(tmp_path / "link/a.jpg"), "").samefile(path)
+def test_an_absolute_name_below_a_link_to_the_directory_is_found(disk: Disk) -> None:
+    path = disk.put("somewhere/a.jpg")
+    (disk.root / "link").symlink_to(disk.root / "somewhere")
+    assert disk.find(str(path), dirs=["link"]).samefile(path)
+    assert disk.find(str(disk.root / "link/a.jpg"), dirs=["somewhere"]).samefile(path)
 
 
 @pytest.mark.parametrize(
     "name", ["../secret/a.jpg", "x/../../secret/a.jpg", "..\\secret\\a.jpg", "./.././secret/a.jpg"]
 )
-def test_a_name_with_two_dots_leads_only_below_a_given_directory(
-    put: Callable[..., Path], tmp_path: Path, name: str
-) -> None:
-    path = put("secret/a.jpg")
-    put("set/x/b.jpg")
-    with pytest.raises(LstError, match="lies below no directory") as caught:
-        find_image([tmp_path / "set"], name, "")
-    assert caught.value.hint == f"--images {tmp_path / 'secret'}"
-    assert find_image([tmp_path / "set", tmp_path / "secret"], name, "") == path
+def test_a_name_with_two_dots_leads_only_below_a_given_directory(disk: Disk, name: str) -> None:
+    path = disk.put("secret/a.jpg")
+    disk.put("set/x/b.jpg")
+    error = disk.error(name)
+    assert "lies below no directory" in error.message
+    assert error.hint == f"--images {disk.root / 'secret'}"
+    assert disk.find(name, dirs=["set", "secret"]) == path
 
 
 @pytest.mark.parametrize(
@@ -179,29 +179,32 @@ def test_a_name_with_two_dots_leads_only_below_a_given_directory(
         ("set/seq02/0001.jpg", "seq01/0001.jpg"),
         ("set/frames/seq02/0001.jpg", "frames/seq01/0001.jpg"),
         ("set/images/val/0001.jpg", "train/0001.jpg"),
+        ("set/train/0001.jpg", "val/0001.jpg"),
         ("set/cam2/seq1/0001.jpg", "cam1/seq1/0001.jpg"),
         ("/".join(("set", *"abcdefghijk", "0001.jpg")), "0001.jpg"),
         ("set/.hidden/0001.jpg", "0001.jpg"),
     ],
 )
 def test_an_image_is_not_taken_from_a_directory_in_conflict(
-    put: Callable[..., Path], tmp_path: Path, stored: str, name: str
+    disk: Disk, stored: str, name: str
 ) -> None:
-    put(stored)
-    with pytest.raises(LstError, match="image 3 not found"):
-        ImageFinder([tmp_path / "set"]).find(name, "", image_id=3)
+    disk.put(stored)
+    assert "not found" in disk.error(name).message
 
 
-def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    for name in ("IMG_1.JPG", "img_1.jpg", "my%20photo.jpg", "my photo.jpg"):
-        put(f"set/{name}", name)
-        put(f"deep/x/y/{name}", name)
-    for directory in ("set", "deep"):
-        finder = ImageFinder([tmp_path / directory])
-        for name in ("IMG_1.JPG", "img_1.jpg", "my%20photo.jpg", "my photo.jpg"):
-            assert finder.find(name, "").read_text() == name
+def test_an_image_of_val_is_not_taken_from_train(disk: Disk) -> None:
+    disk.put("set/train/000001.jpg")
+    assert "not found" in disk.error("val/000001.jpg", dirs=["set/train"]).message
+
+
+def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(disk: Disk) -> None:
+    names = ("IMG_1.JPG", "img_1.jpg", "my%20photo.jpg", "my photo.jpg")
+    for name in names:
+        disk.put(f"set/{name}", name)
+        disk.put(f"deep/x/y/{name}", name)
+    for name in names:
+        for directory in ("set", "deep"):
+            assert disk.find(name, dirs=[directory]).read_text() == name
 
 
 @pytest.mark.parametrize(
@@ -211,26 +214,24 @@ def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(
         ("a%20b.jpg", "a+b.jpg", "a b.jpg"),
         ("x/seq/c.jpg", "y/seq/c.jpg", "seq/c.jpg"),
         ("p/c.jpg", "q/c.jpg", "c.jpg"),
+        ("train/1.jpg", "val/1.jpg", "1.jpg"),
     ],
 )
 def test_two_files_that_can_be_meant_are_both_named_if_they_differ(
-    put: Callable[..., Path], tmp_path: Path, one: str, two: str, name: str
+    disk: Disk, one: str, two: str, name: str
 ) -> None:
-    first, second = put(f"set/{one}"), put(f"set/{two}")
-    with pytest.raises(LstError, match="which differ") as caught:
-        find_image([tmp_path / "set"], name, "")
-    assert str(first) in caught.value.message
-    assert str(second) in caught.value.message
+    first, second = disk.put(f"set/{one}"), disk.put(f"set/{two}")
+    error = disk.error(name)
+    assert error.message == f"image 3 could be {first} or {second}, which differ"
+    assert "--images" in (error.hint or "")
     second.write_text(first.read_text())
-    assert find_image([tmp_path / "set"], name, "") in (first, second)
+    assert disk.find(name) == first
 
 
-def test_pictures_are_taken_rather_than_masks_of_the_same_name(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    put("set/train/masks/a.png")
-    picture = put("set/train/images/a.png")
-    assert find_image([tmp_path / "set"], "a.png", "") == picture
+def test_pictures_are_taken_rather_than_masks_of_the_same_name(disk: Disk) -> None:
+    disk.put("set/train/masks/a.png")
+    path = disk.put("set/train/images/a.png")
+    assert disk.find("a.png") == path
 
 
 LONG = "x" * 300
@@ -255,73 +256,62 @@ LONG = "x" * 300
     ],
 )
 def test_a_name_that_no_file_can_have_is_a_missing_image(
-    put: Callable[..., Path], tmp_path: Path, file_name: str, coco_url: str
+    disk: Disk, file_name: str, coco_url: str
 ) -> None:
-    put("set/file")
-    (tmp_path / "set/circle").symlink_to(tmp_path / "set/circle")
-    finder = ImageFinder([tmp_path / "set"])
-    assert not finder.is_listed(file_name, coco_url)
-    with pytest.raises(LstError, match="image 3 not found"):
-        finder.find(file_name, coco_url, image_id=3)
+    disk.put("set/file")
+    (disk.set / "circle").symlink_to(disk.set / "circle")
+    assert not ImageFinder([disk.set]).is_listed(file_name, coco_url)
+    assert "image 3 not found" in disk.error(file_name, coco_url).message
 
 
 @pytest.mark.parametrize(
     "name", ["a\0b.jpg", "a\0/b.jpg", ".", "..", "/", "a/", "a/..", "\\", "\0"]
 )
-@pytest.mark.parametrize("url", ["", "http://[", "http://[::1", "http://host/", "//["])
-def test_what_names_no_file_is_said(tmp_path: Path, name: str, url: str) -> None:
-    finder = ImageFinder([tmp_path])
-    assert not finder.is_listed(name, url)
-    with pytest.raises(LstError, match=r"image 3: file_name .* names no file") as caught:
-        finder.find(name, url, image_id=3)
-    assert caught.value.hint == "correct it in the annotation file"
-    assert caught.value.message.isprintable()
+@pytest.mark.parametrize("url", ["", "http://[", "http://host/", "//["])
+def test_what_names_no_file_is_said(disk: Disk, name: str, url: str) -> None:
+    assert not ImageFinder([disk.root]).is_listed(name, url)
+    error = disk.error(name, url)
+    assert error.message.startswith("image 3: file_name ")
+    assert error.message.endswith(" names no file")
+    assert error.hint == "correct it in the annotation file"
+    assert error.message.isprintable()
 
 
 @pytest.mark.parametrize("name", ["/proc/self/environ", "/dev/zero", "/sys", "../pipe", "../x"])
-def test_what_is_no_file_is_not_proposed(tmp_path: Path, name: str) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "x").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(LstError) as caught:
-        find_image([tmp_path / "set"], name, "")
-    hint = (caught.value.hint or "").replace("--images DIR", "")
+def test_what_is_no_file_is_not_proposed(disk: Disk, name: str) -> None:
+    disk.set.mkdir()
+    (disk.root / "x").mkdir()
+    os.mkfifo(disk.root / "pipe")
+    hint = (disk.error(name).hint or "").replace("--images DIR", "")
     assert "--images" not in hint
 
 
-def test_the_kernel_s_directories_are_not_looked_through() -> None:
-    with pytest.raises(LstError, match="no picture is there"):
-        find_image([Path("/proc")], "environ", "")
+def test_the_kernel_s_directories_are_not_looked_through(disk: Disk) -> None:
+    assert "no picture is there" in disk.error("environ", dirs=["/proc"]).message
 
 
 def test_no_directory_is_left_out_because_another_is_deep(
-    put: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 5)
-    put("one/a/b/c/d/e/x.jpg")
-    path = put("two/p/q.jpg")
-    dirs = [tmp_path / "one", tmp_path / "two"]
-    assert find_image(dirs, "q.jpg", "") == path
-    first, _ = put(f"one/a/b/{COCO}"), put(f"two/p/{COCO}")
-    assert find_image(dirs, "", URL) == first
+    disk.put("one/a/b/c/d/e/x.jpg")
+    path = disk.put("two/p/q.jpg")
+    assert disk.find("q.jpg", dirs=["one", "two"]) == path
+    first, _ = disk.put(f"one/a/b/{COCO}"), disk.put(f"two/p/{COCO}")
+    assert disk.find("", URL, ["one", "two"]) == first
 
 
-def test_what_lies_near_goes_before_what_lies_deep(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    near = put("set/a/b/c/x.jpg", "near")
-    put("set/a/b/c/d/x.jpg", "deep")
-    assert find_image([tmp_path / "set"], "x.jpg", "") == near
+def test_what_lies_near_goes_before_what_lies_deep(disk: Disk) -> None:
+    near = disk.put("set/a/b/c/x.jpg", "near")
+    disk.put("set/a/b/c/d/x.jpg", "deep")
+    assert disk.find("x.jpg") == near
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://host/", "http://a]/x.jpg"])
-def test_a_bad_url_beside_a_good_name_does_no_harm(
-    put: Callable[..., Path], tmp_path: Path, url: str
-) -> None:
-    path = put("set/a.jpg")
-    assert find_image([tmp_path / "set"], "a.jpg", url) == path
-    with pytest.raises(LstError, match=r"coco_url .* names no file" if "x" not in url else "."):
-        find_image([tmp_path / "set"], "", url)
+def test_a_bad_url_beside_a_good_name_does_no_harm(disk: Disk, url: str) -> None:
+    path = disk.put("set/a.jpg")
+    assert disk.find("a.jpg", url) == path
+    assert "x" in url or "names no file" in disk.error("", url).message
 
 
 @pytest.mark.parametrize(
@@ -351,114 +341,72 @@ def test_a_bad_url_beside_a_good_name_does_no_harm(
     ],
 )
 def test_a_missing_image_is_told_with_the_nearest_name(
-    put: Callable[..., Path], tmp_path: Path, stored: str, name: str, message: str, hint: str
+    disk: Disk, stored: str, name: str, message: str, hint: str
 ) -> None:
-    put(f"set/{stored}")
-    with pytest.raises(LstError) as caught:
-        find_image([tmp_path / "set"], name, "")
-    place = tmp_path / "set"
-    assert message.format(set=place) in caught.value.message
-    assert hint.format(set=place) in (caught.value.hint or "")
-    assert not (caught.value.hint or "").startswith("give the directory")
+    disk.put(f"set/{stored}")
+    error = disk.error(name)
+    assert message.format(set=disk.set) in error.message
+    assert hint.format(set=disk.set) in (error.hint or "")
+    assert not (error.hint or "").startswith("give the directory")
 
 
-def test_a_directory_without_files_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LstError, match="no picture is there"):
-        find_image([tmp_path], "a.jpg", "")
-
-
-def test_links_that_lead_round_in_a_circle_are_followed_once(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = put("set/a/b/c.jpg")
-    (tmp_path / "set/a/again").symlink_to(tmp_path / "set")
-    assert find_image([tmp_path / "set"], "c.jpg", "") == path
+def test_links_that_lead_round_in_a_circle_are_followed_once(disk: Disk) -> None:
+    path = disk.put("set/a/b/c.jpg")
+    (disk.set / "a/again").symlink_to(disk.set)
+    assert disk.find("c.jpg") == path
 
 
 def test_a_huge_tree_is_searched_up_to_a_limit_that_is_told(
-    put: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 3)
     for number in range(5):
-        put(f"set/{number}/x.jpg")
-    with pytest.raises(LstError, match=r"its first 2 files; not in .*/set/2, say"):
-        find_image([tmp_path / "set"], "c.jpg", "")
+        disk.put(f"set/{number}/x.jpg")
+    assert f"its first 2 files; not in {disk.set}/2, say" in disk.error("c.jpg").message
 
 
-def test_directories_are_searched_in_order(put: Callable[..., Path], tmp_path: Path) -> None:
-    first, second = put(f"one/train2017/{COCO}"), put(f"two/train2017/{COCO}")
-    assert find_image([tmp_path / "one", tmp_path / "two"], "", URL) == first
-    assert find_image([tmp_path / "two", tmp_path / "one"], "", URL) == second
-    assert find_image([tmp_path / "nowhere", tmp_path / "two"], "", URL) == second
+def test_directories_are_searched_in_order(disk: Disk) -> None:
+    first, second = disk.put(f"one/train2017/{COCO}"), disk.put(f"two/train2017/{COCO}")
+    assert disk.find("", URL, ["one", "two"]) == first
+    assert disk.find("", URL, ["two", "one"]) == second
+    assert disk.find("", URL, ["nowhere", "two"]) == second
 
 
-def test_the_directory_in_a_name_decides_between_parts(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    train, val = put("set/train/000001.jpg"), put("set/val/000001.jpg")
-    for dirs in (["set"], ["set/train", "set/val"], ["set/val", "set/train"]):
-        finder = ImageFinder([tmp_path / name for name in dirs])
-        assert finder.find("train/000001.jpg", "") == train
-        assert finder.find("val/000001.jpg", "") == val
-        assert finder.find("000001.jpg", "http://host/set/val/000001.jpg") == val
+@pytest.mark.parametrize("dirs", [["set"], ["set/train", "set/val"], ["set/val", "set/train"]])
+def test_the_directory_in_a_name_decides_between_parts(disk: Disk, dirs: list[str]) -> None:
+    train, val = disk.put("set/train/000001.jpg"), disk.put("set/val/000001.jpg")
+    assert disk.find("train/000001.jpg", dirs=dirs) == train
+    assert disk.find("val/000001.jpg", dirs=dirs) == val
+    assert disk.find("000001.jpg", "http://host/set/val/000001.jpg", dirs) == val
 
 
-def test_an_image_of_val_is_not_taken_from_train(put: Callable[..., Path], tmp_path: Path) -> None:
-    put("set/train/000001.jpg")
-    for directory in ("set", "set/train"):
-        with pytest.raises(LstError, match="not found"):
-            find_image([tmp_path / directory], "val/000001.jpg", "")
-
-
-def test_two_different_images_of_one_name_are_refused(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    put("set/train/000001.jpg", "one")
-    put("set/val/000001.jpg", "two")
-    with pytest.raises(LstError, match=r"image 7 could be .* which differ") as caught:
-        ImageFinder([tmp_path / "set"]).find("000001.jpg", "", image_id=7)
-    assert "--images" in (caught.value.hint or "")
-    put("set/val/000001.jpg", "one")
-    path = ImageFinder([tmp_path / "set"]).find("000001.jpg", "")
-    assert path == tmp_path / "set/train/000001.jpg"
-
-
-def test_where_an_image_is_found_does_not_depend_on_earlier_ones(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
-    put("set/b.jpg")
-    put("set/images/a.jpg")
-    put("set/images/b.jpg")
-    fresh = ImageFinder([tmp_path / "set"]).find("b.jpg", "")
-    used = ImageFinder([tmp_path / "set"])
+def test_where_an_image_is_found_does_not_depend_on_earlier_ones(disk: Disk) -> None:
+    path = disk.put("set/b.jpg")
+    disk.put("set/images/a.jpg")
+    disk.put("set/images/b.jpg")
+    used = ImageFinder([disk.set])
     used.find("a.jpg", "")
-    assert used.find("b.jpg", "") == fresh == tmp_path / "set/b.jpg"
+    assert used.find("b.jpg", "") == disk.find("b.jpg") == path
 
 
-def test_an_image_that_came_later_is_found(put: Callable[..., Path], tmp_path: Path) -> None:
-    put("set/a.jpg")
-    finder = ImageFinder([tmp_path / "set"])
-    with pytest.raises(LstError):
-        finder.find("b.jpg", "")
-    later = put("set/b.jpg")
+def test_an_image_that_came_later_is_found(disk: Disk) -> None:
+    disk.put("set/a.jpg")
+    finder = ImageFinder([disk.set])
+    assert finder.look_up("b.jpg", "") is None
+    later = disk.put("set/b.jpg")
     assert finder.find("b.jpg", "") == later
 
 
-def test_a_missing_image_is_told_with_names_and_directories(tmp_path: Path) -> None:
-    finder = ImageFinder([tmp_path / "one", tmp_path / "two"])
-    with pytest.raises(LstError) as caught:
-        finder.find(f"COCO_val2014_{COCO}", URL, image_id=42)
-    message = caught.value.message
-    assert message.startswith("image 42 not found")
-    assert "\n" not in message
+def test_a_missing_image_is_told_with_names_and_directories(disk: Disk) -> None:
+    error = disk.error(f"COCO_val2014_{COCO}", URL, ["one", "two"])
+    assert error.message.startswith("image 3 not found")
     for text in (f"train2017/{COCO}", f"COCO_val2014_{COCO}", f" {COCO} in", "one, ", "two"):
-        assert text in message
-    assert "--images" in (caught.value.hint or "")
+        assert text in error.message
+    assert "--images" in (error.hint or "")
 
 
-def test_no_name_and_no_directory_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LstError, match="image 3 has neither file_name nor coco_url"):
-        ImageFinder([tmp_path]).find("", "", image_id=3)
-    with pytest.raises(LstError, match="no directory at all") as caught:
-        find_image([], "a.jpg", "")
-    assert "--images DIR" in (caught.value.hint or "")
+def test_no_name_and_no_directory_are_refused(disk: Disk) -> None:
+    assert disk.error("").message == "image 3 has neither file_name nor coco_url"
+    error = disk.error("a.jpg", dirs=[])
+    assert "no directory at all" in error.message
+    assert "--images DIR" in (error.hint or "")
