@@ -11,29 +11,25 @@ import pytest
 
 from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
-
-
-def files_below(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
+Call = Callable[..., Any]
 
 
 @pytest.fixture
-def trained(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_instant: Any) -> Workspace:
+def trained(here: Call, workspace: Workspace, fake_trainer: Any, fake_instant: Any) -> Workspace:
     """The base and the first of three phases."""
     for command in ("train-base", "step"):
-        assert lst(command, "-w", workspace.root).code == 0
+        assert here(command).code == 0
     return workspace
 
 
-def test_new_classes_are_shown_with_what_is_known_of_them(
-    lst: Lst, trained: Workspace, few: Any
-) -> None:
-    outcome = lst(*few.words("-w", trained.root))
+@pytest.fixture
+def extend(here: Call, few: Any) -> Call:
+    """`lst extend` with the few images and more words."""
+    return lambda *more: here(*few.words(*more))
+
+
+def test_new_classes_are_shown_with_what_is_known_of_them(trained: Workspace, extend: Call) -> None:
+    outcome = extend()
     assert outcome.code == 0, outcome.err
     assert "phase 2: 3 new classes" in outcome.out
     rows = [line.split() for line in outcome.out.splitlines()]
@@ -45,10 +41,10 @@ def test_new_classes_are_shown_with_what_is_known_of_them(
 
 
 def test_a_script_gets_the_classes_and_the_manifest(
-    lst: Lst, trained: Workspace, few: Any, fake_instant: Any
+    trained: Workspace, extend: Call, fake_instant: Any
 ) -> None:
     fake_instant.new_rows = "mean-feature"
-    outcome = lst(*few.words("-w", trained.root, "--json"))
+    outcome = extend("--json")
     found = outcome.json
     assert found["phase"] == 2
     assert [one["category_id"] for one in found["classes"]] == [12, 41, 40]
@@ -58,52 +54,43 @@ def test_a_script_gets_the_classes_and_the_manifest(
 
 
 def test_status_and_further_steps_know_the_added_phase(
-    lst: Lst, trained: Workspace, few: Any
+    here: Call, trained: Workspace, extend: Call
 ) -> None:
-    lst(*few.words("-w", trained.root))
-    lines = [line.split() for line in lst("status", "-w", trained.root).out.splitlines()]
+    extend()
+    lines = [line.split() for line in here("status").out.splitlines()]
     assert ["2", "added", "done", "3"] in [line[:4] for line in lines]
-    outcome = lst("step", "--all", "-w", trained.root)
+    outcome = here("step --all")
     assert outcome.code == 0, outcome.err
     assert outcome.out == f"next: lst eval -w {trained.root} --all-phases\n"
     assert trained.done_phases() == [0, 1, 2, 3, 4]
 
 
-def test_finetuning_shows_a_training(lst: Lst, trained: Workspace, few: Any) -> None:
-    outcome = lst(*few.words("-w", trained.root, "--finetune", "--mwg"))
+def test_finetuning_shows_a_training(trained: Workspace, extend: Call) -> None:
+    outcome = extend("--finetune", "--mwg")
     assert outcome.code == 0, outcome.err
     assert "phase 2 begun: 3 new classes, 5 new + " in outcome.err
     assert "trained for " in outcome.err
-    manifest = trained.manifest(2)
-    assert manifest is not None
-    assert manifest.settings["step"]["mwg"] is True
+    assert trained.require_done(2).settings["step"]["mwg"] is True
 
 
 def test_an_added_phase_is_evaluated_and_reported(
-    lst: Lst,
-    trained: Workspace,
-    few: Any,
-    small_lvis: Any,
-    fake_detector: Any,
+    here: Call, trained: Workspace, extend: Call, small_lvis: Any, fake_detector: Any
 ) -> None:
-    small_lvis.val["images"].pop()
-    small_lvis.val["annotations"] = [
-        one for one in small_lvis.val["annotations"] if one["image_id"] != 1008
-    ]
-    small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
-    small_lvis.val["annotations"][0]["category_id"] = 77
+    val = small_lvis.val
+    val["images"].pop()
+    val["annotations"] = [one for one in val["annotations"] if one["image_id"] != 1008]
+    val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
+    val["annotations"][0]["category_id"] = 77
     new_val = small_lvis.folder / "new-val.json"
-    new_val.write_text(json.dumps(small_lvis.val))
-    lst(*few.words("-w", trained.root, "--val", new_val))
-    outcome = lst("eval", "-w", trained.root, "--all-phases", "--json")
+    new_val.write_text(json.dumps(val))
+    extend("--val", new_val)
+    outcome = here("eval --all-phases --json")
     assert outcome.code == 0, outcome.err
-    images = [one["images"] for one in outcome.json]
-    assert images == [8, 8, 7]
+    assert [one["images"] for one in outcome.json] == [8, 8, 7]
     group = outcome.json[2]["segm"]["groups"][2]
     assert (group["phase"], group["classes"], group["with_ground_truth"]) == (2, 3, 2)
     assert "77" in outcome.json[2]["segm"]["per_class"]
-    outcome = lst("report", "-w", trained.root)
-    assert outcome.code == 0, outcome.err
+    assert here("report").code == 0
     page = (trained.layout.report / "report.md").read_text()
     assert "added instantly: no training, rows generated" in page
     assert "Phases were evaluated on different validation files" in page
@@ -114,9 +101,9 @@ def test_an_added_phase_is_evaluated_and_reported(
 
 
 def test_nothing_is_added_before_the_base(
-    lst: Lst, workspace: Workspace, few: Any, tmp_path: Path
+    lst: Call, workspace: Workspace, extend: Call, few: Any, tmp_path: Path
 ) -> None:
-    outcome = lst(*few.words("-w", workspace.root))
+    outcome = extend()
     assert "the base phase comes first" in outcome.error
     assert outcome.hint == f"lst train-base -w {workspace.root}"
     assert "holds no split yet" in lst(*few.words("-w", tmp_path / "none")).error
@@ -137,7 +124,7 @@ BAD_FILES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]]
     ),
     "no usable box": (
         lambda d: d["annotations"][2].update(iscrowd=1),
-        ('class "yak" has 1 annotation but no usable box',),
+        ('class "yak" has 1 annotation but no usable box', "set iscrowd to 0"),
     ),
     "two ids": (lambda d: rename(d, yak="zebra"), ('"zebra" has more than one', "3, 40")),
     "no image": (
@@ -151,23 +138,26 @@ BAD_FILES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]]
     ),
     "no mask": (
         lambda d: d["annotations"][0].pop("segmentation"),
-        ("with no segmentation", "annotation 1"),
+        ("with no segmentation", "annotation 1", "--skip-unusable"),
     ),
+    "not an annotation file": (lambda d: d.pop("annotations"), ()),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-@pytest.mark.parametrize("words", [[], ["--finetune"]])
 def test_a_bad_file_is_one_line_and_nothing_is_written(
-    lst: Lst, trained: Workspace, few: Any, kind: str, words: list[str]
+    trained: Workspace, extend: Call, few: Any, files_below: Call, kind: str
 ) -> None:
     damage, named = BAD_FILES[kind]
     damage(few.document)
     few.save()
     before = files_below(trained.root)
-    outcome = lst(*few.words("-w", trained.root, *words))
+    outcome = extend()
     for word in ("few.json", *named):
-        assert word in outcome.error
+        assert word in f"{outcome.error} {outcome.hint}"
+    assert files_below(trained.root) == before
+    few.train_json.unlink()
+    assert "few.json" in extend("--finetune").error
     assert files_below(trained.root) == before
 
 
@@ -181,57 +171,29 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(
     ],
 )
 def test_words_that_do_not_fit_are_refused(
-    lst: Lst, trained: Workspace, few: Any, words: list[str], error: str, hint: str
+    trained: Workspace, extend: Call, files_below: Call, words: list[str], error: str, hint: str
 ) -> None:
     before = files_below(trained.root)
-    outcome = lst(*few.words("-w", trained.root, *words))
+    outcome = extend(*words)
     assert error in outcome.error
     assert hint in outcome.hint
     assert files_below(trained.root) == before
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"images": []}'])
-def test_what_is_no_annotation_file_is_named(
-    lst: Lst, trained: Workspace, few: Any, text: str | None
-) -> None:
-    if text is None:
-        few.train_json.unlink()
-    else:
-        few.train_json.write_text(text)
-    assert "few.json" in lst(*few.words("-w", trained.root)).error
-
-
 def test_a_validation_file_of_other_classes_is_refused(
-    lst: Lst, trained: Workspace, few: Any, small_lvis: Any
+    trained: Workspace, extend: Call, few: Any
 ) -> None:
-    outcome = lst(*few.words("-w", trained.root, "--val", few.train_json))
+    outcome = extend("--val", few.train_json)
     assert 'category 7 is "class 7" in the workspace, "class 12" in this file' in outcome.error
     assert "all classes of the workspace" in outcome.hint
 
 
-def test_classes_are_added_once(lst: Lst, trained: Workspace, few: Any) -> None:
-    lst(*few.words("-w", trained.root))
-    outcome = lst(*few.words("-w", trained.root, "--finetune"))
-    assert '"zebra" (phase 2)' in outcome.error
-
-
-def test_objects_marked_as_crowds_say_what_to_set(lst: Lst, trained: Workspace, few: Any) -> None:
-    for annotation in few.document["annotations"]:
-        annotation["iscrowd"] = 1
-    few.save()
-    outcome = lst(*few.words("-w", trained.root, "--class", "zebra"))
-    assert "no usable box" in outcome.error
-    assert "set iscrowd to 0" in outcome.hint
-
-
 def test_what_cannot_be_used_is_left_out_of_new_classes(
-    lst: Lst, trained: Workspace, few: Any, fake_instant: Any
+    trained: Workspace, extend: Call, few: Any
 ) -> None:
     few.document["annotations"][0].pop("segmentation")
     few.save()
-    words = few.words("-w", trained.root, "--class", "zebra")
-    assert "--skip-unusable" in lst(*words).hint
-    outcome = lst(*words, "--skip-unusable")
+    outcome = extend("--class", "zebra", "--skip-unusable")
     assert outcome.code == 0, outcome.err
     assert "few.json: 1 annotation left out: 1 with no segmentation" in outcome.err
     extension = trained.split.extensions[-1]

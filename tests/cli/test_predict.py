@@ -6,37 +6,66 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from lst_cli.display.panels import draw_predictions
 from lst_cli.errors import LstError
+from lst_cli.predict import predict
+from lst_cli.workspace.atomic import explain_os_error, write_bytes
 from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
 
+@dataclass
+class Case:
+    """A workspace with the base and the first of three phases, and three photos."""
 
-def files_below(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
+    workspace: Workspace
+    photos: Path  # two in the directory, one more below it; one of them lies on its side
+    detector: Any
+    here: Callable[..., Any]
+    files_below: Callable[[Path], dict[str, bytes]]
+
+    def fails(self, *words: object) -> Any:
+        return self.here("predict", *words)
+
+    def works(self, *words: object) -> Any:
+        outcome = self.fails(*words)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.root / "predictions" / "01"
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return self.files_below(self.folder)
+
+    @property
+    def written(self) -> Any:
+        return json.loads((self.folder / "predictions.json").read_text())
+
+    @property
+    def everything(self) -> tuple[dict[str, bytes], ...]:
+        return self.files_below(self.photos), self.files_below(self.workspace.root)
 
 
 @pytest.fixture
-def trained(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: Any) -> Workspace:
-    """The base and the first of three phases."""
+def case(
+    here: Any,
+    workspace: Workspace,
+    fake_trainer: Any,
+    fake_detector: Any,
+    files_below: Any,
+    tmp_path: Path,
+) -> Case:
     for command in ("train-base", "step"):
-        assert lst(command, "-w", workspace.root).code == 0
-    return workspace
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two images in a directory, one more below it; one of them lies on its side."""
+        assert here(command).code == 0
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     grey = Image.new("RGB", (80, 60), (128, 128, 128))
@@ -45,33 +74,28 @@ def photos(tmp_path: Path) -> Path:
     grey.save(folder / "a.png")
     grey.save(folder / "b.jpg", exif=exif)
     grey.save(folder / "more" / "a.jpg")
-    return folder
+    return Case(workspace, folder, fake_detector, here, files_below)
 
 
-def test_pictures_and_numbers_are_written_and_shown(
-    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
-) -> None:
-    outcome = lst("predict", photos, "-w", trained.root)
-    assert outcome.code == 0, outcome.err
-    folder = trained.root / "predictions" / "01"
-    assert outcome.out.endswith(f"{folder}\n")
+def test_pictures_and_numbers_are_written_and_shown(case: Case) -> None:
+    with case.workspace.locked():  # as while the next phase is trained
+        outcome = case.works(case.photos)
+    assert outcome.out.endswith(f"{case.folder}\n")
     title = "phase 1: 9 objects of 2 classes in 3 images, scores of 0.3 and more"
     assert title in outcome.out
     assert outcome.out.count("2 class 7, 1 class 6") == 3
     assert outcome.out.count("0.80") == 3
-    assert files_below(folder).keys() == {"a.jpg", "b.jpg", "more/a.jpg", "predictions.json"}
-    written = json.loads((folder / "predictions.json").read_text())
+    assert case.files.keys() == {"a.jpg", "b.jpg", "more/a.jpg", "predictions.json"}
+    written = case.written
     assert (written["format"], written["phase"], written["score"]) == (1, 1, 0.3)
     assert written["left_out"] == []
-    assert [(one["file"], one["picture"]) for one in written["images"]] == [
-        (str(photos / name), picture)
-        for name, picture in (
-            ("a.png", "a.jpg"), ("b.jpg", "b.jpg"), ("more/a.jpg", "more/a.jpg")
-        )
-    ]  # fmt: skip
+    pictures = {"a.png": "a.jpg", "b.jpg": "b.jpg", "more/a.jpg": "more/a.jpg"}
+    assert {one["file"]: one["picture"] for one in written["images"]} == {
+        str(case.photos / name): picture for name, picture in pictures.items()
+    }
     turned = written["images"][1]
     assert (turned["width"], turned["height"]) == (60, 80)
-    with Image.open(folder / "b.jpg") as picture:
+    with Image.open(case.folder / "b.jpg") as picture:
         assert picture.size == (480, 640)
         red, _, blue = picture.convert("RGB").getpixel((200, 280))
     assert abs(red - blue) > 20  # in the mask
@@ -82,233 +106,163 @@ def test_pictures_and_numbers_are_written_and_shown(
     assert turned["objects"][0]["segmentation"]["size"] == [80, 60]
 
 
-def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(
-    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
-) -> None:
+def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(case: Case) -> None:
     words = ["--set", "eval.detections=7", "--device", "cpu", "--score", "0.7", "--json"]
     for phase in (0, 1):
-        outcome = lst("predict", photos, "-w", trained.root, "--phase", phase, *words)
-        assert outcome.json["phase"] == phase
-        workspace, opened, settings = fake_detector.opened[phase]
-        assert (workspace.root, opened) == (trained.root, phase)
+        found = case.works(case.photos, "--phase", phase, *words).json
+        assert found["phase"] == phase
+        workspace, opened, settings = case.detector.opened[phase]
+        assert (workspace.root, opened) == (case.workspace.root, phase)
         assert (settings.eval.detections, settings.device) == (7, "cpu")
         # What would be thrown away later need not be found at all.
         assert settings.eval.score_threshold == 0.7
-        objects = [len(one["objects"]) for one in outcome.json["images"]]
-        assert objects == [1, 1, 1]
+        assert [len(one["objects"]) for one in found["images"]] == [1, 1, 1]
 
 
-def test_a_threshold_of_the_workspace_holds_here_too(
-    lst: Lst, trained: Workspace, photos: Path
-) -> None:
+def test_a_threshold_of_the_workspace_holds_here_too(case: Case) -> None:
     words = ["--set", "eval.score_threshold=0.5", "--json"]
-    found = lst("predict", photos / "a.png", "-w", trained.root, *words).json
+    found = case.works(case.photos / "a.png", *words).json
     assert found["score"] == 0.5
     assert [one["score"] for one in found["images"][0]["objects"]] == [0.8, 0.6]
 
 
-def test_json_is_what_the_file_holds_and_nothing_is_written(
-    lst: Lst, trained: Workspace, photos: Path
-) -> None:
-    before = files_below(trained.root)
-    printed = lst("predict", photos, "-w", trained.root, "--json").json
-    assert files_below(trained.root) == before
-    lst("predict", photos, "-w", trained.root)
-    written = json.loads((trained.layout.predictions(1) / "predictions.json").read_text())
+def test_json_is_what_the_file_holds_and_nothing_is_written(case: Case) -> None:
+    before = case.everything
+    printed = case.works(case.photos, "--json").json
+    assert case.everything == before
+    case.works(case.photos)
+    written = case.written
     for image in written["images"]:
         del image["picture"]
     assert printed == written
 
 
-def test_an_added_phase_predicts_its_classes(
-    lst: Lst, trained: Workspace, few: Any, fake_instant: Any, photos: Path
-) -> None:
-    assert lst(*few.words("-w", trained.root, "--class", "zebra")).code == 0
-    outcome = lst("predict", photos / "a.png", "-w", trained.root)
-    assert outcome.code == 0, outcome.err
+def test_an_added_phase_predicts_its_classes(case: Case, few: Any, fake_instant: Any) -> None:
+    command, *words = few.words("--class", "zebra")
+    assert case.here(command, *words).code == 0
+    outcome = case.works(case.photos / "a.png")
     assert "2 class 7, 1 zebra" in outcome.out
     assert outcome.out.endswith("/predictions/02\n")
 
 
-def test_images_of_one_name_have_a_picture_each(
-    lst: Lst, trained: Workspace, photos: Path, tmp_path: Path
-) -> None:
-    words = ["-w", trained.root, "-o", tmp_path / "drawn"]
-    outcome = lst("predict", photos / "a.png", photos / "more" / "a.jpg", *words)
-    assert outcome.code == 0, outcome.err
-    assert files_below(tmp_path / "drawn").keys() == {"a.jpg", "a-2.jpg", "predictions.json"}
+def test_the_same_command_again_replaces_its_pictures(case: Case) -> None:
+    # Nothing found is an answer too.
+    assert "0 objects of 0 classes in 3 images" in case.works(case.photos, "--score", 1).out
+    empty = case.files
+    case.works(case.photos)
+    assert case.files.keys() == empty.keys()
+    assert all(case.files[name] != empty[name] for name in empty)
 
 
-def test_nothing_found_is_an_answer_too(lst: Lst, trained: Workspace, photos: Path) -> None:
-    outcome = lst("predict", photos / "a.png", "-w", trained.root, "--score", 1)
-    assert outcome.code == 0, outcome.err
-    assert "0 objects of 0 classes in 1 image" in outcome.out
-    assert (trained.layout.predictions(1) / "a.jpg").exists()
-
-
-def test_the_same_command_again_replaces_its_pictures(
-    lst: Lst, trained: Workspace, photos: Path
-) -> None:
-    lst("predict", photos, "-w", trained.root, "--score", 1)
-    empty = files_below(trained.layout.predictions(1))
-    assert lst("predict", photos, "-w", trained.root).code == 0
-    full = files_below(trained.layout.predictions(1))
-    assert full.keys() == empty.keys()
-    assert all(full[name] != empty[name] for name in full)
-
-
-def test_pictures_below_the_images_are_no_images_next_time(
-    lst: Lst, trained: Workspace, photos: Path
-) -> None:
+def test_pictures_below_the_images_are_no_images_next_time(case: Case) -> None:
     for _ in range(2):
-        outcome = lst("predict", photos, "-w", trained.root, "-o", photos / "drawn")
-        assert "in 3 images" in outcome.out
-
-
-def test_a_phase_can_be_used_while_the_next_one_is_trained(
-    lst: Lst, trained: Workspace, photos: Path
-) -> None:
-    with trained.locked():
-        assert lst("predict", photos, "-w", trained.root).code == 0
+        assert "in 3 images" in case.works(case.photos, "-o", case.photos / "drawn").out
 
 
 # --- images that cannot be used ------------------------------------------------------------------
 
 
 @pytest.fixture
-def damaged(photos: Path) -> Path:
+def damaged(case: Case) -> Case:
     """One more image cut in its middle, and one that is none."""
-    whole = (photos / "b.jpg").read_bytes()
-    (photos / "cut.jpg").write_bytes(whole[: len(whole) - 200])
-    (photos / "aa.jpg").write_text("no image")
-    return photos
+    whole = (case.photos / "b.jpg").read_bytes()
+    (case.photos / "cut.jpg").write_bytes(whole[: len(whole) - 200])
+    (case.photos / "aa.jpg").write_text("no image")
+    return case
 
 
 @pytest.mark.parametrize("json_words", [[], ["--json"]])
 def test_broken_images_are_named_and_the_others_are_done(
-    lst: Lst, trained: Workspace, damaged: Path, json_words: list[str]
+    damaged: Case, json_words: list[str]
 ) -> None:
-    outcome = lst("predict", damaged, "-w", trained.root, *json_words)
+    outcome = damaged.fails(damaged.photos, *json_words)
     assert outcome.code == 1
     assert "2 images were left out: " in outcome.error
-    assert f"{damaged / 'aa.jpg'}: it is text; " in outcome.error
-    assert f"{damaged / 'cut.jpg'}: " in outcome.error
+    assert f"{damaged.photos / 'aa.jpg'}: it is text; " in outcome.error
+    assert f"{damaged.photos / 'cut.jpg'}: " in outcome.error
     assert outcome.hint == (
         "download the image itself (1); copy or download it again (1); "
         "every reason is in predictions.json; the other images are done"
     )
-    folder = trained.layout.predictions(1)
-    found = outcome.json if json_words else json.loads((folder / "predictions.json").read_text())
-    names = [Path(one["file"]).name for one in found["images"]]
-    assert names == ["a.png", "b.jpg", "a.jpg"]
+    found = outcome.json if json_words else damaged.written
+    assert [Path(one["file"]).name for one in found["images"]] == ["a.png", "b.jpg", "a.jpg"]
     assert [Path(one["file"]).name for one in found["left_out"]] == ["aa.jpg", "cut.jpg"]
     assert "it is text" in found["left_out"][0]["reason"]
-    assert not (folder / "cut.jpg").exists()
+    assert not (damaged.folder / "cut.jpg").exists()
 
 
 @pytest.mark.parametrize("name", ["aa.jpg", "cut.jpg"])
-def test_where_no_image_can_be_used_nothing_is_written(
-    lst: Lst, trained: Workspace, damaged: Path, name: str
-) -> None:
-    before = files_below(trained.root)
-    outcome = lst("predict", damaged / name, "-w", trained.root)
-    assert "no image can be used; the first: " in outcome.error
-    assert name in outcome.error
-    assert files_below(trained.root) == before
+def test_where_no_image_can_be_used_nothing_is_written(damaged: Case, name: str) -> None:
+    before = damaged.everything
+    error = damaged.fails(damaged.photos / name).error
+    assert "no image can be used; the first: " in error
+    assert name in error
+    assert damaged.everything == before
 
 
 # --- pictures that cannot be drawn or written ----------------------------------------------------
 
 
-@pytest.fixture
-def undrawable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of `b.jpg` no picture can be made."""
-    from lst_cli.display.panels import draw_predictions as draw
-    from lst_cli.predict import predict
-
+def test_a_picture_that_cannot_be_drawn_costs_one_picture(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(panel: Any, **options: Any) -> bytes:
         if panel.title.endswith("b.jpg"):
             raise LstError(f"cannot draw {panel.title}: broken")
-        return draw(panel, **options)
+        return draw_predictions(panel, **options)
 
+    case.works(case.photos)
     monkeypatch.setattr(predict, "draw_predictions", fail)
-
-
-def test_a_picture_that_cannot_be_drawn_costs_one_picture(
-    lst: Lst, trained: Workspace, photos: Path, request: pytest.FixtureRequest
-) -> None:
-    assert lst("predict", photos, "-w", trained.root).code == 0
-    request.getfixturevalue("undrawable")
-    outcome = lst("predict", photos, "-w", trained.root)
+    outcome = case.fails(case.photos)
     assert outcome.code == 1
-    assert outcome.error == (
-        f"error: 1 picture was not drawn: cannot draw {photos / 'b.jpg'}: broken"
-    )
+    why = f"cannot draw {case.photos / 'b.jpg'}: broken"
+    assert outcome.error == f"error: 1 picture was not drawn: {why}"
     assert "predictions.json" in outcome.hint
-    folder = trained.layout.predictions(1)
     # The picture of the run before is not taken for one of this run.
-    assert files_below(folder).keys() == {"a.jpg", "more/a.jpg", "predictions.json"}
-    images = json.loads((folder / "predictions.json").read_text())["images"]
+    assert case.files.keys() == {"a.jpg", "more/a.jpg", "predictions.json"}
+    images = case.written["images"]
     assert ["picture" in one for one in images] == [True, False, True]
     assert images[1]["not_drawn"].endswith("b.jpg: broken")
     assert len(images[1]["objects"]) == 3
-    assert lst("predict", photos, "-w", trained.root, "--json").code == 0
-
-
-def test_a_picture_that_cannot_be_written_costs_one_picture(
-    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail_to_write("b.jpg", errno.EIO, monkeypatch)
-    outcome = lst("predict", photos, "-w", trained.root)
-    assert "1 picture was not drawn: cannot write " in outcome.error
-    assert files_below(trained.layout.predictions(1)).keys() == {
-        "a.jpg", "more/a.jpg", "predictions.json"
-    }  # fmt: skip
+    case.works(case.photos, "--json")
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")],
+    ("number", "error", "left"),
+    [
+        (errno.EIO, "1 picture was not drawn: cannot write ", {"b.jpg", "more/a.jpg"}),
+        # The first picture is the last.
+        (errno.ENOSPC, "the disk is full", set()),
+        (errno.EDQUOT, "quota", set()),
+        (errno.EROFS, "read-only", set()),
+    ],
 )
-def test_on_a_full_disk_the_first_picture_is_the_last(
-    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch,
-    number: int, reason: str,
-) -> None:  # fmt: skip
-    fail_to_write("a.jpg", number, monkeypatch)
-    outcome = lst("predict", photos, "-w", trained.root)
-    assert outcome.code == 1
-    assert outcome.error.startswith("error: cannot write ")
-    assert reason in outcome.error
-    assert files_below(trained.layout.predictions(1)).keys() == {"predictions.json"}
-
-
-def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
-    lst: Lst, trained: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_picture_that_cannot_be_written_costs_one_picture_or_on_a_full_disk_all(
+    case: Case, monkeypatch: pytest.MonkeyPatch, number: int, error: str, left: set[str]
 ) -> None:
-    from lst_cli.predict import predict
-
-    def kill(panel: Any, **options: Any) -> bytes:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(predict, "draw_predictions", kill)
-    assert lst("predict", photos, "-w", trained.root).code == 130
-    found = json.loads((trained.layout.predictions(1) / "predictions.json").read_text())
-    assert [len(image["objects"]) for image in found["images"]] == [3, 3, 3]
-    assert not any("picture" in image for image in found["images"])
-
-
-def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a file of this name be impossible to write."""
-    from lst_cli.predict import predict
-    from lst_cli.workspace.atomic import explain_os_error, write_bytes
-
     def fail(path: Path, data: bytes) -> None:
-        if path.name == name:
+        if path == case.folder / "a.jpg":
             with explain_os_error(path):
                 raise OSError(number, os.strerror(number), str(path))
         write_bytes(path, data)
 
     monkeypatch.setattr(predict, "write_bytes", fail)
+    outcome = case.fails(case.photos)
+    assert outcome.code == 1
+    assert error in outcome.error
+    assert case.files.keys() == {"predictions.json", *left}
+
+
+def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(panel: Any, **options: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "draw_predictions", kill)
+    assert case.fails(case.photos).code == 130
+    assert [len(image["objects"]) for image in case.written["images"]] == [3, 3, 3]
+    assert not any("picture" in image for image in case.written["images"])
 
 
 # --- refused -------------------------------------------------------------------------------------
@@ -317,64 +271,44 @@ def fail_to_write(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (["{photos}/gone.png"], "photos/gone.png: no such file or directory", "name image files"),
-        (["{photos}/empty"], "photos/empty: no images in it", "JPEG, PNG"),
-        (["{photos}", "--phase", "2"], "phase 2 is not finished", "lst step"),
-        (["{photos}", "--phase", "9"], "phase 9 does not exist", "lst status"),
-        (["{photos}", "--score", "1.5"], "score 1.5: scores lie between 0 and 1", "--score 0.3"),
-        (["{photos}", "--score", "-0.1"], "score -0.1: scores lie", "--score 0.3"),
-        (["{photos}", "--score", "nan"], "score nan: scores lie", "--score 0.3"),
-        (["{photos}", "--json", "-o", "x"], "--json prints and writes nothing", "one of them"),
-        (["{photos}", "-o", "{photos}/a.png/x"], "photos/a.png is a file", "-o DIR"),
-        (["{photos}", "-o", "{photos}"], "would be taken for images next time", "-o DIR"),
-        (["{photos}/b.jpg", "-o", "{photos}"], "b.jpg is there, and not a picture by", "-o DIR"),
-        (["{photos}/a.png", "-o", "{photos}/mine"], "predictions.json is there, and", "-o DIR"),
+        ("{photos}/gone.png", "photos/gone.png: no such file or directory", "name image files"),
+        ("{photos}/empty", "photos/empty: no images in it", "JPEG, PNG"),
+        ("{photos} --phase 2", "phase 2 is not finished", "lst step"),
+        ("{photos} --phase 9", "phase 9 does not exist", "lst status"),
+        ("{photos} --score 1.5", "score 1.5: scores lie between 0 and 1", "--score 0.3"),
+        ("{photos} --score -0.1", "score -0.1: scores lie", "--score 0.3"),
+        ("{photos} --score nan", "score nan: scores lie", "--score 0.3"),
+        ("{photos} --json -o x", "--json prints and writes nothing", "one of them"),
+        ("{photos} -o {photos}/a.png/x", "photos/a.png is a file", "-o DIR"),
+        ("{photos} -o {photos}", "would be taken for images next time", "-o DIR"),
+        ("{photos}/b.jpg -o {photos}", "b.jpg is there, and not a picture by", "-o DIR"),
+        ("{photos}/a.png -o {photos}/mine", "predictions.json is there, and", "-o DIR"),
+        ("", "Missing argument", "lst predict --help"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
-    lst: Lst,
-    trained: Workspace,
-    photos: Path,
-    fake_detector: Any,
-    words: list[str],
-    error: str,
-    hint: str,
+    case: Case, words: str, error: str, hint: str
 ) -> None:
-    (photos / "empty").mkdir()
-    (photos / "mine").mkdir()
-    (photos / "mine" / "predictions.json").write_text('[{"image_id": 1}]')
-    before = files_below(photos), files_below(trained.root)
-    outcome = lst("predict", *(word.format(photos=photos) for word in words), "-w", trained.root)
+    (case.photos / "empty").mkdir()
+    (case.photos / "mine").mkdir()
+    (case.photos / "mine" / "predictions.json").write_text('[{"image_id": 1}]')
+    before = case.everything
+    outcome = case.fails(*words.format(photos=case.photos).split())
     assert error in outcome.error
     assert hint in outcome.hint
-    assert (files_below(photos), files_below(trained.root)) == before
-    assert fake_detector.opened == []
+    assert case.everything == before
+    assert case.detector.opened == []
 
 
 def test_a_directory_that_may_not_be_written_is_told_before_the_work(
-    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any, monkeypatch: Any
+    case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.R_OK)
-    outcome = lst("predict", photos, "-w", trained.root)
-    assert "is not writable" in outcome.error
-    assert fake_detector.opened == []
+    assert "is not writable" in case.fails(case.photos).error
+    assert case.detector.opened == []
 
 
-def test_a_model_that_was_cut_short_is_refused(
-    lst: Lst, trained: Workspace, photos: Path, fake_detector: Any
-) -> None:
-    trained.phase(1).model.write_text("w")
-    assert "cut short or changed" in lst("predict", photos, "-w", trained.root).error
-    assert fake_detector.opened == []
-
-
-def test_nothing_is_predicted_before_the_base(lst: Lst, workspace: Workspace, photos: Path) -> None:
-    outcome = lst("predict", photos, "-w", workspace.root)
-    assert "is finished yet" in outcome.error
-    assert outcome.hint == f"lst train-base -w {workspace.root}"
-
-
-def test_images_have_to_be_named(lst: Lst, trained: Workspace) -> None:
-    outcome = lst("predict", "-w", trained.root)
-    assert outcome.code == 2
-    assert "Missing argument" in outcome.error
+def test_a_model_that_was_cut_short_is_refused(case: Case) -> None:
+    case.workspace.phase(1).model.write_text("w")
+    assert "cut short or changed" in case.fails(case.photos).error
+    assert case.detector.opened == []

@@ -14,20 +14,6 @@ from lst_cli.predict.loose_images import LooseImage, list_images, measure_images
 Put = Callable[..., Path]
 
 
-@pytest.fixture
-def put(tmp_path: Path) -> Put:
-    def put(name: str, width: int = 4, height: int = 3, orientation: int | None = None) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        exif = Image.Exif()
-        if orientation is not None:
-            exif[0x0112] = orientation
-        Image.new("RGB", (width, height)).save(path, exif=exif)
-        return path
-
-    return put
-
-
 def unexpected(path: Path, error: LstError) -> None:
     pytest.fail(f"{path}: {error}")
 
@@ -36,13 +22,50 @@ def names(found: list[LooseImage]) -> list[str]:
     return [image.name.as_posix() for image in found]
 
 
-def test_directories_are_looked_through_with_all_below_in_the_order_of_numbers(
-    put: Put, tmp_path: Path
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    def put(name: str, width: int = 4, height: int = 3, orientation: int | None = None) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        if orientation is not None:
+            exif[0x0112] = orientation
+        Image.new("RGB", (width, height)).save(
+            path, format=None if "." in name else "PNG", exif=exif
+        )
+        return path
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("there", "places", "found"),
+    [
+        # everything below a directory, in the order of numbers
+        (
+            "d/10.png d/9.JPG d/sub/1.png d/b.png d/.hidden.png d/.h/x.png",
+            ["d"],
+            ["9.JPG", "10.png", "b.png", "sub/1.png"],
+        ),
+        # numbers that are equal still have an order
+        ("d/1.png d/01.png d/001.png", ["d"], ["001.png", "01.png", "1.png"]),
+        # as they were named, each once
+        ("d/b.png d/a.png", ["d/b.png", "d", "d/../d/b.png"], ["b.png", "a.png"]),
+        # a file that is named needs no suffix
+        ("d/a", ["d/a"], ["a"]),
+        # the directory of results is left out only where it lies below
+        ("d/a.png d/out/old.png", ["d"], ["a.png"]),
+        ("d/a.png d/out/old.png", ["d/out"], ["old.png"]),
+    ],
+)
+def test_images_are_listed_as_they_were_named(
+    put: Put, tmp_path: Path, there: str, places: list[str], found: list[str]
 ) -> None:
-    for name in ("d/10.png", "d/9.JPG", "d/sub/1.png", "d/b.png", "d/.hidden.png", "d/.h/x.png"):
+    for name in there.split():
         put(name)
-    (tmp_path / "d/notes.txt").write_text("no image")
-    assert names(list_images([tmp_path / "d"])) == ["9.JPG", "10.png", "b.png", "sub/1.png"]
+    (tmp_path / "d" / "notes.txt").write_text("no image")
+    listed = list_images([tmp_path / place for place in places], without=tmp_path / "d/out")
+    assert names(listed) == found
 
 
 @pytest.mark.parametrize("suffix", ["HEIC", "heif", "dng", "NEF", "cr2", "rw2", "jxl", "psd"])
@@ -57,47 +80,6 @@ def test_pictures_of_formats_that_are_not_read_are_listed_and_left_out_with_a_re
     left_out: dict[Path, LstError] = {}
     measure_images(found, left_out.__setitem__)
     assert "it is a HEIC photo" in left_out[tmp_path / f"d/alone.{suffix}"].message
-
-
-def test_numbers_that_are_equal_still_have_an_order(put: Put, tmp_path: Path) -> None:
-    for name in ("d/1.png", "d/01.png", "d/001.png"):
-        put(name)
-    assert names(list_images([tmp_path / "d"])) == ["001.png", "01.png", "1.png"]
-
-
-def test_files_stand_as_they_were_named_each_once(put: Put, tmp_path: Path) -> None:
-    b, a = put("d/b.png"), put("d/a.png")
-    again = tmp_path / "d" / ".." / "d" / "b.png"
-    found = list_images([b, tmp_path / "d", again])
-    assert [image.path for image in found] == [b, a]
-    assert names(found) == ["b.png", "a.png"]
-
-
-def test_a_file_that_is_named_needs_no_suffix(put: Put) -> None:
-    path = put("d/a.png")
-    path = path.rename(path.with_suffix(""))
-    assert names(list_images([path])) == ["a"]
-
-
-def test_a_directory_of_results_is_left_out_only_where_it_lies_below(
-    put: Put, tmp_path: Path
-) -> None:
-    put("d/a.png")
-    put("d/out/old.png")
-    assert names(list_images([tmp_path / "d"], without=tmp_path / "d/out")) == ["a.png"]
-    assert names(list_images([tmp_path / "d/out"], without=tmp_path / "d/out")) == ["old.png"]
-
-
-def test_what_is_not_there_and_what_holds_no_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LstError, match=r"gone\.png: no such file or directory"):
-        list_images([tmp_path / "gone.png"])
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(LstError, match=r"file/a\.png: no such file"):
-        list_images([file / "a.png"])
-    with pytest.raises(LstError, match="no images in it") as caught:
-        list_images([tmp_path])
-    assert "JPEG, PNG" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("end", [".jp2", ".avif", ".jfif", ".JPE", ".webp", ".pgm", ".TIFF"])
@@ -116,31 +98,45 @@ def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
     found = list_images([tmp_path])
     assert [image.path for image in found] == [path]
     assert measure_images(found, unexpected)[1].widths.tolist() == [4]
-    with pytest.raises(LstError, match="no image was named"):
-        list_images([])
-    with pytest.raises(LstError, match="cannot be read: File name too long"):
-        list_images([tmp_path / ("x" * 300)])
 
 
-def test_sizes_are_those_of_the_upright_images(put: Put) -> None:
-    files = list_images([put("a.jpg", 8, 6), put("b.jpg", 8, 6, orientation=6)])
+@pytest.mark.parametrize(
+    ("place", "message", "hint"),
+    [
+        ("gone.png", r"gone\.png: no such file or directory", "name image files"),
+        ("g*.png", r"g\*\.png: no such file or directory", "without quotes the shell"),
+        ("file/a.png", r"file/a\.png: no such file", "name image files"),
+        ("", "no images in it", "JPEG, PNG"),
+        ("x" * 300, "cannot be read: File name too long", "make it readable"),
+        (None, "no image was named", "name image files"),
+    ],
+)
+def test_what_is_not_there_and_what_holds_no_images_is_named(
+    tmp_path: Path, place: str | None, message: str, hint: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LstError, match=message) as caught:
+        list_images([] if place is None else [tmp_path / place])
+    assert hint in (caught.value.hint or "")
+
+
+def test_sizes_are_those_of_the_upright_images_and_broken_headers_are_told(
+    put: Put, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_text("not an image")
+    files = list_images([put("a.jpg", 8, 6), broken, put("b.jpg", 8, 6, orientation=6)])
     done: list[tuple[str, int, int | None]] = []
-    usable, table = measure_images(files, unexpected, progress=lambda *step: done.append(step))
-    assert usable == files
+    left_out: dict[Path, LstError] = {}
+    usable, table = measure_images(
+        files, left_out.__setitem__, progress=lambda *step: done.append(step)
+    )
+    assert names(usable) == ["a.jpg", "b.jpg"]
+    assert left_out[broken].message == f"cannot decode the image {broken}: it is text"
     assert table.heights.tolist() == [6, 8]
     assert table.widths.tolist() == [8, 6]
     assert table.ids.tolist() == [0, 1]
-    assert done == [("headers", 1, 2), ("headers", 2, 2)]
-
-
-def test_a_broken_header_is_told_and_the_others_are_kept(put: Put, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_text("not an image")
-    left_out: dict[Path, LstError] = {}
-    usable, table = measure_images(list_images([broken, put("a.png")]), left_out.__setitem__)
-    assert names(usable) == ["a.png"]
-    assert len(table) == 1
-    assert left_out[broken].message == f"cannot decode the image {broken}: it is text"
+    assert done == [("headers", number, 3) for number in (1, 2, 3)]
 
 
 def test_no_image_at_all_is_an_empty_table() -> None:
