@@ -113,12 +113,6 @@ def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
     """Draw predictions alone, like `draw_panel` but larger and with boxes.
 
     The comment is kept in the file; `read_comment` finds it again.
-
-    Returns:
-        A JPEG.
-
-    Raises:
-        LstError: If the image cannot be read or a mask cannot be decoded.
     """
     with _errors_named(panel):
         [drawn] = _draw(panel, (panel.predictions,), PICTURE, boxes=True)
@@ -159,11 +153,7 @@ def display_size(size: tuple[int, int], bounds: Bounds = PANEL) -> tuple[int, in
 
 
 def open_image(panel: Panel) -> Image:
-    """Open an image as the network reads it.
-
-    Raises:
-        LstError: If it cannot be read.
-    """
+    """Open an image as the network reads it; raises an LstError if it cannot be read."""
     from PIL import Image
 
     from lst_cli.images.decode import load_image
@@ -367,13 +357,10 @@ def draw_detail(
 ) -> NDArray[np.uint8]:
     """Draw a part of an image, and the masks of objects in it in their colours.
 
-    An object without a mask is its box.
+    An object without a mask is its box. Raises as `draw_panel` does.
 
     Returns:
         RGB of the window's shape, (height, width, 3).
-
-    Raises:
-        LstError: If the image cannot be read or a mask cannot be decoded.
     """
     from PIL import Image
 

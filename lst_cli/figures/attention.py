@@ -54,6 +54,11 @@ class Layout:
     points: NDArray[np.float64]  # shape (C, 2); centred, the longest extent along x
     perplexity: float | None  # of the t-SNE; None for principal components, with too few classes
 
+    @property
+    def method(self) -> str:
+        """How the points were found, in words."""
+        return "principal components" if self.perplexity is None else "t-SNE"
+
 
 def newest_attention(workspace: Workspace) -> Attention | None:
     """The attention of the newest finished phase that a generator wrote rows for.

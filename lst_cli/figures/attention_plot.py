@@ -21,38 +21,31 @@ _LONGEST = 26  # letters of a name
 
 
 def attention_figure(attention: Attention) -> Figure:
-    """Draw the paper's Fig. 6, with its numbers.
-
-    Raises:
-        LstError: If scikit-learn is needed and not installed.
-    """
+    """Draw the paper's Fig. 6, with its numbers; may need scikit-learn, see `lay_out`."""
     layout = lay_out(attention)
-    top = top_base_classes(attention)
-    places = layout.points.tolist()
     rows: list[dict[str, Any]] = []
-    for name, (x, y), found in zip(attention.classes, places, top, strict=True):
+    classes = []
+    for name, (x, y), top in zip(
+        attention.classes, layout.points.tolist(), top_base_classes(attention), strict=True
+    ):
+        best = [{"class": base, "m": m} for base, m in top]
+        classes.append({"class": name, "x": x, "y": y, "top": best})
         rows.append({"class": name, "x": x, "y": y})
-        for place, (other, weight) in enumerate(found, start=1):
-            rows[-1] |= {f"base_{place}": other, f"m_{place}": weight}
+        for place, (base, m) in enumerate(top, start=1):
+            rows[-1] |= {f"base_{place}": base, f"m_{place}": m}
     cells = (
         [value if isinstance(value, str) else f"{value:.6g}" for value in row.values()]
         for row in rows
     )
-    classes = [
-        {"class": name, "x": x, "y": y, "top": [{"class": base, "m": m} for base, m in found]}
-        for name, (x, y), found in zip(attention.classes, places, top, strict=True)
-    ]
     return Figure(
         "attention",
         caption=attention_caption(attention, layout),
-        picture=compose_attention(
-            attention, layout, scale=canvas.PAPER_SCALE, width=canvas.PAPER_WIDTH
-        ),
+        picture=compose_attention(attention, layout, LIGHT, canvas.PAPER_SCALE, canvas.PAPER_WIDTH),
         csv=write_csv(list(rows[0]), cells),
         numbers={
             "phase": attention.phase,
             "base_classes": len(attention.base_classes),
-            "method": _method(layout),
+            "method": layout.method,
             "distance": "Hellinger",
             "perplexity": layout.perplexity,
             "classes": classes,
@@ -111,10 +104,6 @@ def _base_classes(attention: Attention) -> str:
     return format_classes(len(attention.base_classes), "base ")
 
 
-def _method(layout: Layout) -> str:
-    return "principal components" if layout.perplexity is None else "t-SNE"
-
-
 def attention_size(classes: int, width: int = PAGE_WIDTH) -> tuple[int, int]:
     """Give the page size of the attention plot: room for every name, as far as a page goes.
 
@@ -124,17 +113,6 @@ def attention_size(classes: int, width: int = PAGE_WIDTH) -> tuple[int, int]:
     """
     wanted = 90 + 3900 * classes / width
     return width, round(min(max(wanted, 0.55 * width), 1.25 * width))
-
-
-def plot_attention(
-    attention: Attention,
-    layout: Layout,
-    theme: Theme = LIGHT,
-    scale: float = 2.0,
-    width: int = PAGE_WIDTH,
-) -> bytes:
-    """Draw `compose_attention` as a PNG of `attention_size` times `scale`."""
-    return canvas.render(compose_attention(attention, layout, theme, scale, width))
 
 
 def compose_attention(
@@ -157,7 +135,7 @@ def compose_attention(
     phase = phase_name(attention.phase)
     title = f"Classes of phase {phase} by their attention over {_base_classes(attention)}"
     # The label takes its room now, so that the axes keep their size when it gets longer.
-    canvas.style_axes(axes, theme, title, f"{_method(layout)}, Hellinger distance", "")
+    canvas.style_axes(axes, theme, title, f"{layout.method}, Hellinger distance", "")
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])

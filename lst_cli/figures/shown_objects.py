@@ -46,11 +46,7 @@ def read_found(
 def find_in(
     source: ResultsFile, image_ids: Collection[int], names: Mapping[int, str]
 ) -> dict[int, list[PanelObject]]:
-    """Pick the detections of some images; the file passes through memory in blocks.
-
-    Raises:
-        LstError: If the file cannot be read, or is not the one that was written.
-    """
+    """Pick the detections of some images; the file passes through memory in blocks."""
     found: dict[int, list[PanelObject]] = {image_id: [] for image_id in image_ids}
     for first, block in source.blocks(_Detection):
         for row, one in enumerate(block, first):
@@ -86,11 +82,7 @@ def read_annotated(
 
 
 def require_same_validation(phases: Sequence[tuple[Workspace, int]]) -> None:
-    """Check that phases of workspaces were evaluated on one validation file.
-
-    Raises:
-        LstError: If not.
-    """
+    """Raise an LstError unless phases of workspaces were evaluated on one validation file."""
     first, *others = [(f"phase {t} of {one.root}", one.split.val_at(t)) for one, t in phases]
     for name, file in others:
         if file.sha256 != first[1].sha256:

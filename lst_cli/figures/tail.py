@@ -42,11 +42,7 @@ _WRONG_COLOUR: Colour = (247, 144, 30)
 
 
 def tail_figure(tail: Tail) -> Figure:
-    """Draw the tail, with its numbers.
-
-    Raises:
-        LstError: If an image cannot be read or a mask cannot be decoded.
-    """
+    """Draw the tail, with its numbers, see `compose_tail`."""
     table = tail_table(tail)
     return Figure(
         "tail",

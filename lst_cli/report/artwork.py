@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lst_cli.display import class_plots
-from lst_cli.display.canvas import DARK, LIGHT, Theme
+from lst_cli.display.canvas import DARK, LIGHT, Theme, render
 from lst_cli.display.panels import draw_panel
 from lst_cli.display.records import Panel, ReplayBalance
 from lst_cli.errors import LstError
 from lst_cli.figures.attention import lay_out
-from lst_cli.figures.attention_plot import attention_caption, attention_size, plot_attention
+from lst_cli.figures.attention_plot import attention_caption, attention_size, compose_attention
 from lst_cli.progress import Progress, silent
 from lst_cli.report import ap_plots
 from lst_cli.report.data import ReportData
@@ -114,7 +114,7 @@ def _plan_plots(
             "attention",
             attention_caption(attention, layout),
             attention_size(len(attention.classes)),
-            lambda theme: plot_attention(attention, layout, theme),
+            lambda theme: render(compose_attention(attention, layout, theme)),
         )
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, Theme
+from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, Theme, render
 from lst_cli.figures.attention import Attention, Layout, lay_out
 from lst_cli.figures.attention_plot import (
+    PAGE_WIDTH,
     attention_caption,
     attention_figure,
     attention_size,
-    plot_attention,
+    compose_attention,
 )
 from lst_cli.report.write import write_report
 
@@ -36,6 +37,12 @@ def _layout(classes: int) -> Layout:
     return Layout(np.random.default_rng(1).normal(size=(classes, 2)), 5.0)
 
 
+def _plot(
+    attention: Attention, layout: Layout, theme: Theme = LIGHT, width: int = PAGE_WIDTH
+) -> bytes:
+    return render(compose_attention(attention, layout, theme, 1, width))
+
+
 def _open(png: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(png))
     assert image.format == "PNG"
@@ -47,7 +54,7 @@ def test_few_classes_are_drawn_by_principal_components_and_say_so(classes: int) 
     attention = _attention(classes)
     layout = lay_out(attention)
     assert "Principal components" in attention_caption(attention, layout)
-    assert _open(plot_attention(attention, layout, scale=1)).size == (1080, 594)
+    assert _open(_plot(attention, layout)).size == (1080, 594)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +71,7 @@ def test_the_plot_grows_with_the_names_up_to_a_page(
 def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(
     theme: Theme, corner: tuple[int, ...]
 ) -> None:
-    first, second = (
-        plot_attention(_attention(12), _layout(12), theme, scale=1, width=PAPER_WIDTH)
-        for _ in range(2)
-    )
+    first, second = (_plot(_attention(12), _layout(12), theme, width=PAPER_WIDTH) for _ in range(2))
     assert _open(first).size == (720, 396)
     assert _open(first).getpixel((0, 0)) == corner
     assert first == second
@@ -75,7 +79,7 @@ def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(
 
 def test_every_point_is_drawn_where_it_lies() -> None:
     layout = Layout(np.array([[-10.0, 4.0], [-10.0, -4.0], [10.0, 4.0], [10.0, -4.0]]), 2.0)
-    pixels = np.asarray(_open(plot_attention(_attention(4), layout, scale=1)))
+    pixels = np.asarray(_open(_plot(_attention(4), layout)))
     orange = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
     quarters = [
         part.sum() for half in np.array_split(orange, 2) for part in np.array_split(half, 2, 1)
@@ -87,7 +91,7 @@ def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning(
     names = (r"$\nonsense{$", "犬", "", "a" * 80, "two\nlines")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _open(plot_attention(_attention(5, classes=names), _layout(5), scale=1))
+        _open(_plot(_attention(5, classes=names), _layout(5)))
 
 
 def test_the_caption_counts_classes_and_names_those_left_out() -> None:
