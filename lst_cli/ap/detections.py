@@ -12,13 +12,13 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
-from lst_cli.ap.overlap import OverlapFinder, Overlaps, join
+from lst_cli.ap.overlap import OverlapFinder, Overlaps
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.ap.run_lengths import measure_masks
 from lst_cli.check.boxes import check_box_layout
@@ -221,7 +221,11 @@ def _read_masks(
 ) -> tuple[NDArray[np.float64], Overlaps]:
     """Areas and overlaps of the masks in some rows of the file, ascending, block by block."""
     areas, broken = np.zeros(len(rows)), [rows[:0]]
-    found: list[Overlaps] = []
+    found: list[array[Any]] = [
+        array("i"),
+        array("i"),
+        array("d"),
+    ]  # they grow in place, see `_read_columns`
     for first, records in source.blocks(Masked) if len(rows) else ():
         low, high = np.searchsorted(rows, (first, first + len(records)))
         part = slice(int(low), int(high))
@@ -240,6 +244,9 @@ def _read_masks(
         broken.append(rows[part][wrong])
         if not len(wrong):  # pycocotools reads beyond broken ones
             pairs = finder.find(image[part], category[part], counts)
-            found.append(pairs._replace(detection=pairs.detection + part.start))
+            moved = pairs._replace(detection=pairs.detection + part.start)
+            columns: tuple[NDArray[Any], ...] = moved
+            for column, values in zip(found, columns, strict=True):
+                column.frombytes(values.tobytes())
     _refuse(source, np.concatenate(broken), "run lengths that do not fill its image")
-    return areas, join(found)
+    return areas, Overlaps(*map(np.asarray, found))

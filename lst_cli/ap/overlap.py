@@ -29,14 +29,6 @@ class Overlaps(NamedTuple):
         return Overlaps(*(column[pairs] for column in self))
 
 
-def join(parts: Sequence[Overlaps]) -> Overlaps:
-    """All pairs of some parts."""
-    if not parts:
-        nothing = np.zeros(0, dtype=np.int32)
-        return Overlaps(nothing, nothing, np.zeros(0))
-    return Overlaps(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
 class OverlapFinder:
     """Compares detections with the annotations of their image.
 
@@ -77,7 +69,8 @@ class OverlapFinder:
             for sides in (keys[rows], self._keys)
             for side in ("left", "right")
         ]
-        found = []
+        nothing = np.zeros(0, dtype=np.int32)
+        found = [Overlaps(nothing, nothing, np.zeros(0))]
         for begin, end, low, high in zip(*bounds, strict=True):
             mine, theirs = rows[begin:end], self._annotations[low:high]
             detected: Any
@@ -92,4 +85,4 @@ class OverlapFinder:
             ious = mask.iou(detected, annotated, np.zeros(len(theirs), dtype=np.uint8))
             row, column = np.nonzero(ious >= least)
             found.append(Overlaps(mine[row], theirs[column], ious[row, column]))
-        return join(found)
+        return Overlaps(*(np.concatenate(columns) for columns in zip(*found, strict=True)))

@@ -52,13 +52,12 @@ def test_it_is_lvis_api_as_it_is_installed(
     draw: types.SimpleNamespace,
     run: Run,
     reference: Callable[..., Any],
-    assert_same: Callable[..., None],
     seed: int,
     iou_type: Any,
 ) -> None:
     known, found = draw.federated_set(seed)
     result = run(known, found, iou_type)
-    assert_same(result, reference(known, found, iou_type))
+    draw.assert_same(result, reference(known, found, iou_type))
     assert result.category_ids == tuple(range(1, 10))
 
 
@@ -67,12 +66,11 @@ def test_its_cap_is_the_one_asked_for(
     draw: types.SimpleNamespace,
     run: Run,
     reference: Callable[..., Any],
-    assert_same: Callable[..., None],
     most: int | None,
 ) -> None:
     known, found = draw.federated_set(8, images=3, per_image=400)
     result = run(known, found, cap=Cap(per_image=most))
-    assert_same(result, reference(known, found, "bbox", max_detections=most or -1))
+    draw.assert_same(result, reference(known, found, "bbox", max_detections=most or -1))
 
 
 @pytest.mark.parametrize("cap", [Cap(None, 20), Cap(30, 5), FIXED_AP])
