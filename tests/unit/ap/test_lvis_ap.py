@@ -242,6 +242,19 @@ def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(
     assert equal(one_class(draw, FIRST), found, "segm").summary["APs"] == ONE
 
 
+@pytest.mark.parametrize(
+    ("side", "ranges"), [(31.0, "s"), (32.0, "sm"), (33.0, "m"), (96.0, "ml"), (97.0, "l")]
+)
+def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(
+    draw: types.SimpleNamespace, equal: Score, side: float, ranges: str
+) -> None:
+    boxes = FIRST, [20.0, 0.0, 40.0, 40.0], [0.0, 40.0, 100.0, 100.0]
+    found = [draw.detection(5, 1, 0.5, box) for box in boxes]
+    found.append(draw.detection(5, 1, 0.9, [110.0, 0.0, side, side]))
+    summary = equal(one_class(draw, *boxes), found, "bbox").summary
+    assert [letter for letter in "sml" if summary[f"AP{letter}"] < 0.6] == list(ranges)
+
+
 def test_a_class_without_frequency_leaves_the_three_groups_but_not_ap(
     draw: types.SimpleNamespace, score: Score
 ) -> None:
