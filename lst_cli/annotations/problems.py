@@ -62,13 +62,8 @@ def problems_of(
 ) -> list[Problem]:
     """One problem of some records, or none if there are none.
 
-    Args:
-        records: Whatever they are told by.
-        name: Says which one a record is.
-        severity: See `Problem`.
-        kind: See `Problem`.
-        text: The message behind the number of records; of "[is|are]" it takes what fits that.
-        hint: See `Problem`.
+    `name` says which one a record is. `text` is the message behind their number; of "[is|are]"
+    it takes what fits that.
 
     Example:
         >>> problems_of([3], str, "error", "thin", "box[|es] [is|are] thin")[0].message
@@ -96,9 +91,6 @@ def count_of(count: int, one: str, many: str) -> str:
 
 
 def incomplete(what: str, reasons: Sequence[str], hint: str | None) -> LstError:
-    """The error of a command that has done everything else: a script must notice.
-
-    It says what is missing in the output, and how much of it, and then why.
-    """
+    """The error, with its reasons, of a command that did everything else: a script must notice."""
     more = ", …" if len(reasons) > EXAMPLES else ""
     return LstError(f"{what}: {'; '.join(examples(reasons))}{more}", hint)

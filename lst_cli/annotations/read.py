@@ -64,27 +64,18 @@ class Categories:
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """The annotations of a file, M rows in the file's order.
+    """The annotations of a file, M rows in the file's order."""
 
-    Attributes:
-        ids: Annotation ids, shape (M,).
-        image_index: Row in `Images`, shape (M,).
-        category_index: Row in `Categories`, shape (M,).
-        boxes: Left, top, width and height in pixels, shape (M, 4). Where the file gives
-            none, the extent of the mask; NaN where there is no usable mask either.
-        areas: Areas of the masks as stated, in square pixels, shape (M,). Where the file
-            gives none, the area of the mask, or else of the box.
-        crowd: Whether the annotation stands for a group (COCO's iscrowd), shape (M,).
-        ignore: Whether a match with it is neither right nor wrong (LVIS's ignore), shape (M,).
-    """
-
-    ids: Int64
-    image_index: npt.NDArray[np.int32]
-    category_index: npt.NDArray[np.int32]
+    ids: Int64  # (M,)
+    image_index: npt.NDArray[np.int32]  # row in `Images`, (M,)
+    category_index: npt.NDArray[np.int32]  # row in `Categories`, (M,)
+    # Left, top, width and height in pixels, (M, 4). Where the file gives none, the extent of the
+    # mask; NaN where there is no usable mask either.
     boxes: npt.NDArray[np.float64]
+    # As stated, in square pixels, (M,). Where the file gives none, that of the mask, or of the box.
     areas: npt.NDArray[np.float64]
-    crowd: npt.NDArray[np.bool_]
-    ignore: npt.NDArray[np.bool_]
+    crowd: npt.NDArray[np.bool_]  # whether it stands for a group (COCO's iscrowd), (M,)
+    ignore: npt.NDArray[np.bool_]  # whether a match is neither right nor wrong (LVIS), (M,)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,35 +88,20 @@ class Instances:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One annotation file without its segmentations.
-
-    Attributes:
-        path: The file.
-        sha256: Of its bytes, in hexadecimal.
-        layout: "coco" when no image has neg_category_ids or
-            not_exhaustive_category_ids; otherwise "lvis-v0.5" when any image
-            has a file_name, which LVIS v1 gave up, and "lvis-v1" when none has.
-        federated: Whether only some classes are annotated in an image, as in
-            both LVIS layouts. Without it every image is labelled exhaustively.
-        images: The images.
-        categories: The classes.
-        instances: The annotations.
-        unlisted: Ids of images that lack a federated list which others have; they count as
-            having an empty one.
-        computed: How often what the file does not give was computed: ("bbox", "mask"),
-            ("area", "mask") or ("area", "bbox"), and the number of annotations.
-        skipped: Rows of `instances` that `--skip-unusable` made crowds, by kind of fault.
-    """
+    """One annotation file without its segmentations."""
 
     path: Path
-    sha256: str
-    layout: Layout
-    federated: bool
+    sha256: str  # of its bytes, in hexadecimal
+    layout: Layout  # "coco" if not federated; "lvis-v1" if no image has a file_name
+    federated: bool  # only some classes are annotated in an image; else it is labelled exhaustively
     images: Images
     categories: Categories
     instances: Instances
+    # Ids of images that lack a federated list which others have; it counts as empty.
     unlisted: tuple[int, ...] = ()
+    # How many annotations lack what was computed: ("bbox" or "area", from "mask" or "bbox").
     computed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    # Rows of `instances` that `--skip-unusable` made crowds, by kind of fault.
     skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
@@ -213,13 +189,9 @@ def read_dataset(path: Path | str, *, progress: Progress = silent) -> Dataset:
 def read_segmentations(
     path: Path | str, rows: Int64 | Sequence[int], *, progress: Progress = silent
 ) -> list[bytes]:
-    """Fetch the segmentations of some annotations, as they stand in the file.
+    """Fetch the segmentations of some rows, in any order, repeated or not.
 
-    Args:
-        path: The file that `read_dataset` read.
-        rows: Rows of `Instances`, in any order, repeated or not.
-        progress: Called with bytes read and bytes in the file; reading stops
-            behind the last wanted row.
+    Reading stops behind the last wanted row.
 
     Returns:
         For each row the JSON text of its segmentation, for `parse_segmentation`.
@@ -254,20 +226,15 @@ def read_segmentations(
 def iter_segmentations(
     path: Path, *, progress: Progress = silent
 ) -> Iterator[tuple[int, list[RawSegmentation]]]:
-    """Stream the ids and raw segmentations of all annotations.
+    """Stream the ids and raw segmentations of all annotations, each block with its first row.
 
-    Yields:
-        The first row and its records, the segmentation empty where the file has none. The
-        records are valid until the next ones are asked for.
+    Records are valid until the next ones are asked for.
 
     Raises:
         LstError: If the file cannot be read.
     """
-    stream = ListStream(
-        path,
-        {"annotations": _SEGMENTATIONS},
-        progress=stage(progress, f"masks of {path.name}"),
-    )
+    shown = stage(progress, f"masks of {path.name}")
+    stream = ListStream(path, {"annotations": _SEGMENTATIONS}, progress=shown)
     for _, first, records in stream:
         yield first, records
 

@@ -12,7 +12,7 @@ import numpy as np
 
 
 class ImageRecord(msgspec.Struct, gc=False):
-    """What is kept of one image; both releases and COCO have id and size."""
+    """What is kept of one image."""
 
     id: int
     height: int

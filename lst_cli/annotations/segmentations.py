@@ -64,11 +64,8 @@ _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[list[float]] | _
 def parse_segmentation(raw: bytes) -> Segmentation:
     """Decode the segmentation of one annotation, as `read_segmentations` gives it.
 
-    Returns:
-        Polygons, or an RLE as ``{"size": [height, width], "counts": ...}``.
-
     Raises:
-        LstError: If it is neither.
+        LstError: If it is neither polygons nor an RLE.
 
     Example:
         >>> parse_segmentation(b"[[1, 2, 3, 4, 5, 6.5]]")

@@ -139,12 +139,8 @@ def check_box_layout(
 ) -> list[Problem]:
     """See from boxes alone whether they can be left, top, width and height in pixels.
 
-    Args:
-        boxes: The boxes.
-        sizes: Of their images.
-        name_row: Names a box.
-        what: What the boxes are called.
-        readings: What else they may be; none for boxes that agree with their masks.
+    `what` they are called, and `readings` are what else they may be; none for boxes that agree
+    with their masks.
 
     Returns:
         An error if most boxes lie within a pixel, or if many reach out of their images and by

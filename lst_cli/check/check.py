@@ -85,15 +85,9 @@ def check(
     A file that cannot be read is a problem like others, so that one run shows
     what is wrong with everything.
 
-    Args:
-        train: The training file.
-        val: The validation file.
-        image_dirs: Where the images lie. Without any, those of the current directory are looked
-            at, if any image of the files is there.
-        skip_unusable: Whether annotations that cannot be used are left out.
-        decode: Whether to decode every image instead of reading its header.
-        progress: Called with work done and to do, in no particular unit; what
-            is to do grows when the number of images becomes known.
+    Without image directories, the images of the current one are looked at, if any image of the
+    files is there. With `decode` every image is decoded instead of reading its header. Progress
+    has no particular unit; what is to do grows when the number of images becomes known.
     """
     files = [path for path in (train, val) if path is not None]
     both = " and ".join(dict.fromkeys(map(str, files)))

@@ -42,16 +42,9 @@ def check_shared_images(
 ) -> list[Problem]:
     """Find images that are both trained on and evaluated on.
 
-    Args:
-        train: The training file.
-        val: The validation file.
-        finder: Where the images lie. With it, a name stands for an image only where both files
-            find the same one by it.
-        content: Whether to compare image files byte for byte, too; only those of equal length
-            are read.
-
-    Returns:
-        At most one warning.
+    With a finder of images, a name stands for an image only where both files find the same one by
+    it. With `content`, image files are compared byte for byte, too; only those of equal length
+    are read.
     """
     if train.sha256 == val.sha256:
         return [
