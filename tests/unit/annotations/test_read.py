@@ -24,6 +24,8 @@ def read_like_json(path: Path) -> Dataset:
     annotations = content["annotations"]
     row_of_image = {image["id"]: row for row, image in enumerate(images)}
     row_of_category = {category["id"]: row for row, category in enumerate(categories)}
+    assert (len(dataset.images), len(dataset.categories)) == (len(images), len(categories))
+    assert (dataset.images.ids.dtype, dataset.images.heights.dtype) == (np.int64, np.int32)
     assert dataset.images.ids.tolist() == [image["id"] for image in images]
     assert dataset.images.heights.tolist() == [image["height"] for image in images]
     assert dataset.images.widths.tolist() == [image["width"] for image in images]
@@ -43,6 +45,7 @@ def read_like_json(path: Path) -> Dataset:
     assert instances.category_index.tolist() == [
         row_of_category[a["category_id"]] for a in annotations
     ]
+    assert instances.image_index.dtype == np.int32
     assert instances.boxes.shape == (len(annotations), 4)
     assert instances.boxes.tolist() == [a["bbox"] for a in annotations]
     assert instances.areas.tolist() == [a["area"] for a in annotations]
@@ -51,29 +54,6 @@ def read_like_json(path: Path) -> Dataset:
     raw = read_segmentations(path, np.arange(len(annotations)))
     assert [json.loads(text) for text in raw] == [a["segmentation"] for a in annotations]
     return dataset
-
-
-def test_the_columns_of_a_small_file(read: Callable[..., Dataset], two_classes: Any) -> None:
-    dataset = read(two_classes)
-    assert dataset.images.ids.tolist() == [1, 2]
-    assert dataset.images.ids.dtype == np.int64
-    assert dataset.images.heights.dtype == np.int32
-    assert dataset.categories.names == ["cat", "dog"]
-    assert dataset.instances.image_index.tolist() == [1, 1, 0]
-    assert dataset.instances.image_index.dtype == np.int32
-    assert dataset.instances.category_index.tolist() == [1, 0, 1]
-    assert dataset.instances.boxes[2].tolist() == [5.5, 1.0, 2.0, 2.0]
-    assert dataset.instances.areas.tolist() == [12.0, 24.5, 2.0]
-    assert dataset.instances.crowd.tolist() == [False, False, False]
-    assert dataset.images.not_exhaustive_category_ids == [(), (7,)]
-    assert (len(dataset.images), len(dataset.categories), len(dataset.instances)) == (2, 2, 3)
-
-
-def test_a_file_without_any_records_is_read(read: Callable[..., Dataset]) -> None:
-    dataset = read({"images": [], "annotations": [], "categories": []})
-    assert (len(dataset.images), len(dataset.categories), len(dataset.instances)) == (0, 0, 0)
-    assert dataset.instances.boxes.shape == (0, 4)
-    assert dataset.layout == "coco"
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
@@ -228,10 +208,7 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         (change("annotations", ...), 'has no list "annotations"'),
         (change("categories", ...), 'has no list "categories"'),
         (change("images", {"1": {}}), '"images" is not a list'),
-        (
-            change("images/1/id", 1),
-            "1 image id stands more than once: 1",
-        ),
+        (change("images/1/id", 1), "1 image id stands more than once: 1"),
         (change("categories/1/id", 5), "1 category id stands more than once: 5"),
         (change("annotations/2/id", 11), "1 annotation id stands more than once: 11"),
         (
@@ -239,10 +216,7 @@ def change(path: str, value: object) -> Callable[[Any], None]:
             "1 annotation names images that are not in the file, the first: "
             "annotation 11 names image 99",
         ),
-        (
-            change("annotations/1/category_id", 6),
-            "the first: annotation 12 names category 6",
-        ),
+        (change("annotations/1/category_id", 6), "the first: annotation 12 names category 6"),
         (change("images", []), "3 annotations name images that are not in the file"),
         (change("categories", []), "3 annotations name categories that are not in the file"),
         (

@@ -117,6 +117,7 @@ REFUSED = {
     "boxes and areas of nothing": (every(segmentation=GONE, area=GONE), "no-segmentation"),
     "every annotation a crowd": (every(iscrowd=1), "only-crowds"),
     "every annotation a crowd by true": (every(iscrowd=True), "only-crowds"),
+    "every annotation a crowd by ten": (every(iscrowd=10), "only-crowds"),
     "an image too large to draw in": (image(width=2**20, height=2**10), "huge-image"),
     "an image too large to read": (image(width=20_000, height=10_001), "huge-image"),
     "a nameless image": (image(coco_url=GONE), "nameless-image"),
