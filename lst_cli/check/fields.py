@@ -187,24 +187,16 @@ def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterat
         )
     if not count or usable.any() or any(severity == "error" for severity, _ in faults.values()):
         return  # faulty boxes are errors of their own
+    kind, hint = (
+        "no-usable-annotation",
+        "give a mask, and a box in pixels: left, top, width, height",
+    )
+    what = "no annotation marks one object inside its image"
     if instances.crowd.all() and not dataset.skipped:
-        yield Problem(
-            "error",
-            "only-crowds",
-            f"every annotation is a crowd (iscrowd is 1 in all {count:,}), so that there is no "
-            "class to learn or to score",
-            count,
-            hint=CROWD_HINT,
-        )
-    else:
-        yield Problem(
-            "error",
-            "no-usable-annotation",
-            "no annotation marks one object inside its image, so that there is no class to learn "
-            "or to score",
-            count,
-            hint="give a mask, and a box in pixels: left, top, width, height",
-        )
+        kind, hint = "only-crowds", CROWD_HINT
+        what = f"every annotation is a crowd (iscrowd is 1 in all {count:,})"
+    message = f"{what}, so that there is no class to learn or to score"
+    yield Problem("error", kind, message, count, hint=hint)
 
 
 def _check_federated(dataset: Dataset) -> Iterator[Problem]:

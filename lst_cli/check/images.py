@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.annotations.problems import EXAMPLES, Problem, Severity, count_of
+from lst_cli.annotations.problems import EXAMPLES, Problem, count_of, problems_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
 from lst_cli.images.decode import FIND_ALL, ImageSizeError, check_image_size, read_image
@@ -41,14 +41,16 @@ def check_images(
         Errors of the kinds "missing-image", "unreadable-image" and
         "image-size", each with its count; empty if there are none.
     """
-    wanted = range(len(dataset.images)) if rows is None else [int(row) for row in rows]
+    images = dataset.images
+    wanted = range(len(images)) if rows is None else [int(row) for row in rows]
     found: dict[tuple[str, str | None], list[tuple[int, LstError | None]]] = {}
 
     def look(row: int) -> tuple[str, LstError | None] | None:
-        return _look(dataset.images, finder, row, decode)
+        return _look(images, finder, row, decode)
 
-    def explain(row: int) -> LstError:
-        return _explain(dataset.images, finder, row)
+    def error_of(one: tuple[int, LstError | None]) -> LstError:
+        row, error = one
+        return error or _explain(images, finder, row)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(wanted), _CHUNK):
@@ -60,14 +62,12 @@ def check_images(
                     hint = error.hint if error and kind == "unreadable-image" else None
                     found.setdefault((kind, hint), []).append((row, error))
             progress("images", start + len(chunk), len(wanted))
-    return [
-        _problem(
-            "error", kind, f"{count_of(len(errors), 'image', 'images')} {what}", errors, explain
-        )
-        for kind, what in _WHAT.items()
-        for key, errors in found.items()
-        if key[0] == kind
-    ]
+    problems: list[Problem] = []
+    for kind, what in _WHAT.items():
+        for one in [errors for key, errors in found.items() if key[0] == kind]:
+            text, hint = f"image[|s] {what}", error_of(one[0]).hint
+            problems += problems_of(one, lambda e: error_of(e).message, "error", kind, text, hint)
+    return problems
 
 
 def find_missing(images: Images, finder_of: Callable[[int], ImageFinder]) -> Problem | None:
@@ -78,27 +78,12 @@ def find_missing(images: Images, finder_of: Callable[[int], ImageFinder]) -> Pro
     """
     names = zip(images.file_names, images.coco_urls, strict=True)
     missing = [row for row, both in enumerate(names) if not finder_of(row).is_listed(*both)]
-    if not missing:
+    errors = [_explain(images, finder_of(row), row) for row in missing[:EXAMPLES]]
+    if not errors:
         return None
-    return _problem(
-        "warning",
-        "missing-image",
-        f"{len(missing):,} of {count_of(len(images), 'image', 'images')} not found",
-        [(row, None) for row in missing],
-        lambda row: _explain(images, finder_of(row), row),
-    )
-
-
-def _problem(
-    severity: Severity,
-    kind: str,
-    message: str,
-    found: Sequence[tuple[int, LstError | None]],
-    explain: Callable[[int], LstError],
-) -> Problem:
-    errors = [error or explain(row) for row, error in found[:EXAMPLES]]
+    message = f"{len(missing):,} of {count_of(len(images), 'image', 'images')} not found"
     texts = tuple(error.message for error in errors)
-    return Problem(severity, kind, message, len(found), texts, errors[0].hint)
+    return Problem("warning", "missing-image", message, len(missing), texts, errors[0].hint)
 
 
 def _explain(images: Images, finder: ImageFinder, row: int) -> LstError:

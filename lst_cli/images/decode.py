@@ -233,7 +233,7 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise LstError(
-            f"image {path} holds floating-point numbers, which have no agreed white",
+            f"image {path} holds floating-point numbers: such images are not supported",
             "save it with 8 bits a channel",
         )
     if image.mode == "P":
