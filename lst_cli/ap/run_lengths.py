@@ -80,29 +80,6 @@ def _measure(
     return inside, whole
 
 
-def decode_counts(counts: bytes) -> NDArray[np.int64]:
-    """The run lengths of one mask, background first.
-
-    Raises:
-        ValueError: If they are not whole numbers of COCO's digits.
-
-    Example:
-        >>> decode_counts(b"625O").tolist()
-        [6, 2, 5, 1]
-    """
-    letters = np.frombuffer(counts, dtype=np.uint8)
-    digits = letters - np.uint8(48)  # wraps below "0"
-    if not len(digits) or digits.max() > 63 or digits[-1] >= 32:
-        raise ValueError("its run lengths are cut short or no numbers")
-    values, long = _numbers(letters, np.flatnonzero(digits < 32))
-    runs = values.astype(np.int64)
-    for first in (1, 2):  # from the fourth on each is the difference to the one two before
-        runs[first::2] = np.cumsum(runs[first::2])
-    if len(long) or runs.min() < 0:
-        raise ValueError("its run lengths are longer than any image")
-    return runs
-
-
 def _numbers(
     letters: NDArray[np.uint8], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

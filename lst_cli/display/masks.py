@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.run_lengths import decode_counts
+from lst_cli.annotations.segmentations import decode_counts
 from lst_cli.display.records import PanelObject, Segmentation
 from lst_cli.errors import LstError
 
@@ -62,8 +62,9 @@ def show_mask(segmentation: Segmentation, size: tuple[int, int], shown: tuple[in
     lengths = _run_lengths(segmentation, size)
     if width * height <= _MUCH_LARGER * shown[0] * shown[1]:
         return resize_mask(coco_mask.decode(lengths).astype(bool), shown)
-    edges = np.cumsum(decode_counts(lengths["counts"]))
-    if not len(edges) or edges[-1] != width * height:
+    runs = decode_counts(lengths["counts"].decode())
+    edges = np.cumsum(runs)
+    if not len(edges) or runs.min() < 0 or edges[-1] != width * height:
         raise ValueError(f"the runs of its mask do not fill {[height, width]}")
     xs = ((np.arange(shown[0]) + 0.5) * width / shown[0]).astype(np.int64)
     ys = ((np.arange(shown[1]) + 0.5) * height / shown[1]).astype(np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.instant import Way
+from lst_cli.ap.metrics import Way
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lst_cli.ap.instant import InstantMetrics, Way
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import InstantMetrics, Metrics, Way
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lst_cli.annotations.read import read_dataset
-from lst_cli.ap.instant import Way
+from lst_cli.ap.metrics import Way
 from lst_cli.check.masks import read_usable, tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition

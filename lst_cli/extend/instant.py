@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lst_cli.ap.instant import Way
+from lst_cli.ap.metrics import Way
 from lst_cli.engine.checkpoint import load_model, save_tensors
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.inputs import TrainingInput

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lst_cli.ap.instant import WAYS, InstantMetrics
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import WAYS, InstantMetrics, Metrics
 from lst_cli.display.records import ReportPhase
 from lst_cli.display.tables import Column, Table
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lst_cli.ap.instant import WAYS, Way
+from lst_cli.ap.metrics import WAYS, Way
 from lst_cli.display import canvas, tables
 from lst_cli.display.canvas import COLUMN_WIDTH, LIGHT, PAPER_WIDTH
 from lst_cli.display.fonts import short_name

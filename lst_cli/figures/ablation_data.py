@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lst_cli.ap.instant import WAYS, Way, load_instant
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import WAYS, Metrics, Way, load_instant
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError

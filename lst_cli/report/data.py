@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lst_cli.ap.instant import InstantMetrics
-from lst_cli.ap.metrics import BinMetrics, Metrics, comparable, forgetting
+from lst_cli.ap.metrics import BinMetrics, InstantMetrics, Metrics, comparable, forgetting
 from lst_cli.display import tables
 from lst_cli.display.records import Panel, ReplayBalance, ReportClass, ReportPhase
 from lst_cli.evaluate.tables import newest, scores_table

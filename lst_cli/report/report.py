@@ -10,8 +10,7 @@ import numpy as np
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.ap.instant import load_instant
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import Metrics, load_instant
 from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from lst_cli.ap.instant import WAYS
+from lst_cli.ap.metrics import WAYS
 from lst_cli.display.records import ReplayBalance, ReportPhase
 from lst_cli.display.tables import Column, Table
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from lst_cli.ap.instant import InstantMetrics
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import InstantMetrics, Metrics
 from lst_cli.ap.results_file import Boxed
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics, stored_detections

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lst_cli.ap.instant import InstantMetrics, load_instant
+from lst_cli.ap.metrics import InstantMetrics, load_instant
 from lst_cli.errors import LstError
 
 

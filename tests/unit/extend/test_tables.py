@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lst_cli.ap.instant import InstantMetrics
+from lst_cli.ap.metrics import InstantMetrics
 from lst_cli.display.records import ReportPhase
 from lst_cli.extend.tables import TITLE, instant_table
 from lst_cli.report.artwork import Artwork
