@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,9 +31,7 @@ SETTINGS = (
 )
 
 
-def test_five_commands_on_photographs(
-    lst: Callable[..., tuple[float, float]], shared_data: Path, tmp_path: Path
-) -> None:
+def test_five_commands_on_photographs(lst, shared_data, tmp_path):
     photos = shared_data / "coco-photos"
     workspace = Path(os.environ.get("LST_KEEP", tmp_path)) / "coco-photos"
     where = ("-w", workspace)

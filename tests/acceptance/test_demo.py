@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.acceptance
 
 
-def test_the_demo_learns_head_and_tail(
-    lst: Callable[..., tuple[float, float]], tmp_path: Path
-) -> None:
+def test_the_demo_learns_head_and_tail(lst, tmp_path):
     seconds, memory = lst("demo", "-w", tmp_path)
     metrics = json.loads((tmp_path / "phases" / "03" / "metrics.json").read_text())["segm"]
     rarest = next(one for one in metrics["bins"] if one["with_ground_truth"] > 2)

@@ -125,7 +125,7 @@ def row(*cells: object) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_phases_with_and_without_the_generator(runs: Runs, name: str) -> None:
+def test_phases_with_and_without_the_generator(runs, name):
     last = SPLITS[name][1]
     found: dict[str, list[list[Any]]] = {arm: [] for arm in CHOSEN}
     for seed in SEEDS:
@@ -154,7 +154,7 @@ def test_phases_with_and_without_the_generator(runs: Runs, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_classes_before_any_training_of_the_generator_phase(runs: Runs, name: str) -> None:
+def test_classes_before_any_training_of_the_generator_phase(runs, name):
     last = SPLITS[name][1]
     print(f"\n{name}, seeds {SEEDS}: new classes at iteration 0 of a phase, and at its end")
     table("phase", "random", "mean feature", "generated", "end of the phase", "old, generated")
@@ -172,7 +172,7 @@ def test_classes_before_any_training_of_the_generator_phase(runs: Runs, name: st
         row(phase, *cells, percent(ends), old)
 
 
-def test_classes_that_extend_adds(runs: Runs, tmp_path: Path) -> None:
+def test_classes_that_extend_adds(runs, tmp_path):
     if "cutouts" not in SETS:
         pytest.skip("LST_SETS leaves cutouts out")
     files = runs.data / "cutouts"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +82,7 @@ def make_weights(path: Path) -> Path:
     return path
 
 
-def test_the_papers_network_trains_on_a_cpu(
-    lst: Callable[..., tuple[float, float]], tmp_path: Path
-) -> None:
+def test_the_papers_network_trains_on_a_cpu(lst, tmp_path):
     # ~10 objects an image, as LVIS has; 180 images.
     train = draw_set(tmp_path / "train", images=180, repeats=3)
     val = draw_set(tmp_path / "val", images=2, repeats=1, first_id=1001)

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.acceptance
 
-Run = Callable[..., tuple[float, float]]
 
 SEEDS = os.environ.get("LST_SEEDS", "0").split(",")
 SETS = os.environ.get("LST_SETS", "cutouts,emblems").split(",")
@@ -35,7 +32,7 @@ SPLITS = {"cutouts": ((60, 1), (10_088, 2_352)), "emblems": ((150, 1), (16_496, 
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_table1(lst: Run, shared_data: Path, kept: Path, name: str) -> None:
+def test_table1(lst, shared_data, kept, name):
     files, ((classes, phases), (base, step)) = shared_data / name, SPLITS[name]
     passes = (f"base.image_passes={base}", f"step.image_passes={step}")
     root = kept / "_".join([f"table1-{name}", *CHANGES]).replace("/", "-")

@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,9 +142,7 @@ def without_boxes(detections: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 @pytest.mark.parametrize("images", IMAGES)
-def test_evaluation_is_measured_against_lvis_api(
-    images: int, iou_type: str, lvis_files: Callable[[int], Any], tmp_path: Path
-) -> None:
+def test_evaluation_is_measured_against_lvis_api(images, iou_type, lvis_files, tmp_path):
     files = lvis_files(images)
     paths = [str(files.annotations), str(files.detections)]
     words = [paths[1], "--annotations", paths[0], "--iou-type", iou_type]
@@ -214,9 +211,7 @@ LVIS_V1_VAL = 5_940_000  # detections
     ("what", "target"),
     [("panels", 300), ("bbox", 1024), ("segm", 1700)],
 )
-def test_memory_at_the_size_of_lvis_v1_val(
-    what: str, target: int, lvis_files: Callable[[int], Any], tmp_path: Path
-) -> None:
+def test_memory_at_the_size_of_lvis_v1_val(what, target, lvis_files, tmp_path):
     """Its peak by that of a hundredth and a tenth: it grows with the number of detections."""
     peaks = []
     for files in map(lvis_files, (198, 1980)):
@@ -230,7 +225,7 @@ def test_memory_at_the_size_of_lvis_v1_val(
     assert peak < target
 
 
-def test_generated_files_have_the_shape_of_lvis(lvis_files: Callable[[int], Any]) -> None:
+def test_generated_files_have_the_shape_of_lvis(lvis_files):
     files = lvis_files(60)
     truth = json.loads(files.annotations.read_text())
     found = json.loads(files.detections.read_text())
@@ -278,7 +273,7 @@ def test_generated_files_have_the_shape_of_lvis(lvis_files: Callable[[int], Any]
     assert 0.4 < labelled / len(found) < 0.8
 
 
-def test_a_difference_is_found_wherever_it_is() -> None:
+def test_a_difference_is_found_wherever_it_is():
     means = dict.fromkeys(ALWAYS, 0.5)
     reference = {**means, "ARs": 0.2, "APr": None, "per_class": {"3": 0.25, "7": 0.0}}
     assert largest_difference({**reference, "seconds": 9.0}, reference) == 0.0

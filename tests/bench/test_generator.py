@@ -103,7 +103,7 @@ def measure(*arguments: str | int) -> tuple[float, float]:
     return seconds, peak
 
 
-def test_kept_support_against_no_generator() -> None:
+def test_kept_support_against_no_generator():
     print("\n960 new classes, an iteration of 8 images with teacher; medians")
     print("| preset | without, s | with, s | ratio | without, GiB | with, GiB | ratio |")
     print("|---|---|---|---|---|---|---|")
@@ -128,7 +128,7 @@ def test_kept_support_against_no_generator() -> None:
         assert m1 <= 1.15 * m0
 
 
-def test_memory_of_exact_episodes_grows_with_the_phase() -> None:
+def test_memory_of_exact_episodes_grows_with_the_phase():
     print("\nlite-paper, an iteration of 8 images of 192 pixels with teacher")
     print("| new classes | none, s | kept, s | exact, s | none, GiB | kept, GiB | exact, GiB |")
     print("|---|---|---|---|---|---|---|")

@@ -45,7 +45,7 @@ def side_by_side(runs: int, *ways: Callable[[], Any]) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def test_choosing_detections_is_measured_side_by_side() -> None:
+def test_choosing_detections_is_measured_side_by_side():
     import torch
     from detectron2.layers import ShapeSpec
     from detectron2.modeling.box_regression import Box2BoxTransform
@@ -89,7 +89,7 @@ def test_choosing_detections_is_measured_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (800, 1200)])
-def test_encoding_masks_is_measured_side_by_side(height: int, width: int) -> None:
+def test_encoding_masks_is_measured_side_by_side(height, width):
     import torch
     from detectron2.layers import paste_masks_in_image
     from pycocotools import mask as mask_api
@@ -124,7 +124,7 @@ def test_encoding_masks_is_measured_side_by_side(height: int, width: int) -> Non
     )
 
 
-def test_whole_images_are_measured_side_by_side() -> None:
+def test_whole_images_are_measured_side_by_side():
     import torch
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model as build_detectron2

@@ -82,7 +82,7 @@ def seconds(run: Callable[[], None]) -> float:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_layouts_are_measured_side_by_side(threads: int) -> None:
+def test_layouts_are_measured_side_by_side(threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     print(f"\nms, median of {ROUNDS} pairs; {threads} thread(s), torch {torch.__version__}")

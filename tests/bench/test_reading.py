@@ -84,7 +84,7 @@ print(used.user + used.system, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/s
     return float(seconds), int(kilobytes) / 1024
 
 
-def test_reading_is_measured_side_by_side(lvis_file: Path) -> None:
+def test_reading_is_measured_side_by_side(lvis_file):
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     for _ in range(RUNS):
         for name, code in WAYS.items():

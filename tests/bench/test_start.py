@@ -32,7 +32,7 @@ def seconds(words: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_the_list_of_commands_costs_little_more_than_its_libraries() -> None:
+def test_the_list_of_commands_costs_little_more_than_its_libraries():
     for words in STARTS.values():
         seconds(words)  # fills the disk's cache
     # In turn, so that a slow minute of the machine slows all of them.

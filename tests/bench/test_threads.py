@@ -55,7 +55,7 @@ def seconds(spin: str | None) -> float:
     return float(done.stdout)
 
 
-def test_threads_that_sleep_are_measured_against_threads_that_spin() -> None:
+def test_threads_that_sleep_are_measured_against_threads_that_spin():
     print(
         f"\nseconds an iteration, batch 8 at 192 pixels, median of {RUNS}; {os.cpu_count()} cores"
     )

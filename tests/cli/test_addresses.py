@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import click
 import pytest
 
@@ -14,11 +10,9 @@ from lst_cli.cli.options import LocalPath
 from lst_cli.errors import LstError
 from lst_cli.files import refuse_address
 
-Lst = Callable[..., Any]
-
 
 @pytest.mark.parametrize("command", list(COMMANDS))
-def test_every_path_of_every_command_is_one_of_this_machine(command: str) -> None:
+def test_every_path_of_every_command_is_one_of_this_machine(command):
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
     for parameter in found.params:
@@ -41,7 +35,7 @@ def test_every_path_of_every_command_is_one_of_this_machine(command: str) -> Non
         ["status", "-w", "s3://bucket/work"],
     ],
 )
-def test_an_address_is_refused_in_words(lst: Lst, words: list[str]) -> None:
+def test_an_address_is_refused_in_words(lst, words):
     outcome = lst(*words)
     assert outcome.code == 1
     assert "is an address; lst reads files of this machine" in outcome.error
@@ -52,20 +46,18 @@ def test_an_address_is_refused_in_words(lst: Lst, words: list[str]) -> None:
     ("address", "path"),
     [("file:///a/b%20c.jpg", "give /a/b c.jpg"), ("file:/a/b.jpg", "give /a/b.jpg")],
 )
-def test_of_a_file_address_the_path_is_said(lst: Lst, address: str, path: str) -> None:
+def test_of_a_file_address_the_path_is_said(lst, address, path):
     outcome = lst("predict", address)
     assert outcome.error == f"error: {address}: is an address, not a path"
     assert outcome.hint == path
 
 
 @pytest.mark.parametrize("path", ["a.jpg", "work:2", "a:b/c", "/https://x", "", "~/a"])
-def test_a_path_is_no_address(path: str) -> None:
+def test_a_path_is_no_address(path):
     refuse_address(path)
 
 
-def test_a_directory_with_the_name_of_a_scheme_is_a_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_with_the_name_of_a_scheme_is_a_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LstError):
         refuse_address("https:/a")

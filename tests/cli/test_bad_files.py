@@ -54,9 +54,7 @@ BAD_DOCUMENTS: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = 
 
 
 @pytest.mark.parametrize("name", list(BAD_DOCUMENTS))
-def test_split_refuses_a_bad_file_by_name_and_makes_nothing(
-    lst: Lst, small_lvis: Any, tmp_path: Path, name: str
-) -> None:
+def test_split_refuses_a_bad_file_by_name_and_makes_nothing(lst, small_lvis, tmp_path, name):
     role, damage, named = BAD_DOCUMENTS[name]
     damage(getattr(small_lvis, role))
     small_lvis.save()
@@ -75,9 +73,7 @@ def test_split_refuses_a_bad_file_by_name_and_makes_nothing(
         (lambda data: None, "no such file"),
     ],
 )
-def test_split_refuses_what_is_no_annotation_file(
-    lst: Lst, small_lvis: Any, tmp_path: Path, damage: Callable[[bytes], bytes | None], part: str
-) -> None:
+def test_split_refuses_what_is_no_annotation_file(lst, small_lvis, tmp_path, damage, part):
     content = damage(small_lvis.val_json.read_bytes())
     small_lvis.val_json.unlink()
     if content is not None:
@@ -98,17 +94,15 @@ def test_split_refuses_what_is_no_annotation_file(
     ],
 )
 def test_groups_that_cannot_be_cut_are_refused(
-    lst: Lst, small_lvis: Any, tmp_path: Path, base: int, phases: int, error: str, hint: str
-) -> None:
+    lst, small_lvis, tmp_path, base, phases, error, hint
+):
     outcome = lst(*small_lvis.split_words(base, phases), "-w", tmp_path / "work")
     assert error in outcome.error
     assert outcome.hint == hint
     assert not (tmp_path / "work").exists()
 
 
-def test_a_class_without_training_instances_is_named_and_left_out(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_a_class_without_training_instances_is_named_and_left_out(lst, small_lvis, tmp_path):
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
     assert outcome.code == 0
     assert "left out, no training instance: class 12" in outcome.err
@@ -122,7 +116,7 @@ def check_words(small_lvis: Any) -> list[str]:
     return ["check", *map(str, files), "--images", str(small_lvis.images)]
 
 
-def test_check_shows_all_problems_of_all_files_at_once(lst: Lst, small_lvis: Any) -> None:
+def test_check_shows_all_problems_of_all_files_at_once(lst, small_lvis):
     first_annotation(small_lvis.train, bbox=[1, 1, 0, 5])
     first_annotation(small_lvis.val, segmentation=[[1, 1, 2, 2]])
     small_lvis.save()
@@ -139,14 +133,14 @@ def test_check_shows_all_problems_of_all_files_at_once(lst: Lst, small_lvis: Any
         assert part in outcome.out
 
 
-def test_check_is_content_with_good_files(lst: Lst, small_lvis: Any) -> None:
+def test_check_is_content_with_good_files(lst, small_lvis):
     outcome = lst(*check_words(small_lvis))
     assert outcome.code == 0
     assert "no errors in" in outcome.err
     assert "32 images" in outcome.err
 
 
-def test_check_prints_json(lst: Lst, small_lvis: Any) -> None:
+def test_check_prints_json(lst, small_lvis):
     first_annotation(small_lvis.train, bbox=[1, 1, 0, 5])
     small_lvis.save()
     outcome = lst(*check_words(small_lvis), "--json")
@@ -157,7 +151,7 @@ def test_check_prints_json(lst: Lst, small_lvis: Any) -> None:
 
 
 @pytest.mark.parametrize("role", ["train", "val"])
-def test_check_takes_one_file_alone(lst: Lst, small_lvis: Any, role: str) -> None:
+def test_check_takes_one_file_alone(lst, small_lvis, role):
     file = {"train": small_lvis.train_json, "val": small_lvis.val_json}[role]
     assert lst("check", f"--{role}", file, "--images", small_lvis.images).code == 0
     first_annotation({"train": small_lvis.train, "val": small_lvis.val}[role], segmentation=[])
@@ -166,9 +160,7 @@ def test_check_takes_one_file_alone(lst: Lst, small_lvis: Any, role: str) -> Non
     assert outcome.error == f"error: 1 kind of error found in {file}"
 
 
-def test_check_looks_at_the_files_of_the_split(
-    lst: Lst, workspace: Workspace, small_lvis: Any
-) -> None:
+def test_check_looks_at_the_files_of_the_split(lst, workspace, small_lvis):
     assert lst("check", "-w", workspace.root).code == 0
     (small_lvis.images / "train" / "000007.png").unlink()
     assert lst("check", "-w", workspace.root).code == 1
@@ -202,8 +194,8 @@ def test_training_does_not_begin_with_a_bad_image(
 
 
 def test_an_image_of_another_colour_mode_that_exif_turns_is_welcome(
-    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any
-) -> None:
+    lst, workspace, small_lvis, fake_trainer
+):
     path = small_lvis.images / "train" / "000005.png"
     exif = Image.Exif()
     exif[0x112] = 6  # turned a quarter; the annotations are of the picture as it is stored
@@ -211,9 +203,7 @@ def test_an_image_of_another_colour_mode_that_exif_turns_is_welcome(
     assert lst("train-base", "-w", workspace.root).code == 0
 
 
-def test_a_file_that_changed_after_the_split_is_refused(
-    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any
-) -> None:
+def test_a_file_that_changed_after_the_split_is_refused(lst, workspace, small_lvis, fake_trainer):
     small_lvis.train_json.write_text(json.dumps(small_lvis.train) + " ")
     for words in (("train-base",), ("train-base", "--dry-run")):
         outcome = lst(*words, "-w", workspace.root)
@@ -236,8 +226,8 @@ ODD_IMAGES = {
 
 @pytest.mark.parametrize("odd", ODD_IMAGES.values(), ids=list(ODD_IMAGES))
 def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
-    lst: Lst, small_lvis: Any, odd: dict[str, str], tmp_path: Path
-) -> None:
+    lst, small_lvis, odd, tmp_path
+):
     os.mkfifo(small_lvis.images / "pipe.png")
     (small_lvis.images / "folder.png").mkdir()
     (small_lvis.images / "train/000009.png").unlink()
@@ -253,9 +243,7 @@ def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
     assert "has no training instance" in outcome.out
 
 
-def test_split_and_dry_runs_say_that_images_are_not_found(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_split_and_dry_runs_say_that_images_are_not_found(lst, small_lvis, tmp_path):
     (small_lvis.images / "train/000009.png").unlink()
     words = [*small_lvis.split_words(), "-w", tmp_path / "work"]
     outcome = lst(*words)
@@ -277,9 +265,7 @@ def test_split_and_dry_runs_say_that_images_are_not_found(
 
 
 @pytest.mark.parametrize("layout", ["images/train", "train/images", "JPEGImages", "a/b/c"])
-def test_the_directory_above_everything_is_enough(
-    lst: Lst, small_lvis: Any, tmp_path: Path, layout: str
-) -> None:
+def test_the_directory_above_everything_is_enough(lst, small_lvis, tmp_path, layout):
     above = tmp_path / "mydata"
     for part in ("train", "val"):
         (above / layout).mkdir(parents=True, exist_ok=True)
@@ -307,8 +293,8 @@ def test_the_directory_above_everything_is_enough(
 )
 @pytest.mark.parametrize("odd", ["pipe", "/dev/zero", "/proc/kmsg", "x" * 300, "y/" * 2500])
 def test_no_command_waits_for_what_is_no_file_or_ends_in_a_traceback(
-    lst: Lst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, odd: str
-) -> None:
+    lst, tmp_path, monkeypatch, words, odd
+):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     Path("lst-workspace").mkdir()
@@ -318,9 +304,7 @@ def test_no_command_waits_for_what_is_no_file_or_ends_in_a_traceback(
 
 @pytest.mark.parametrize("name", ["lst.toml", "split.json"])
 @pytest.mark.parametrize("command", ["status", "train-base --dry-run", "report", "eval"])
-def test_no_command_waits_for_a_pipe_in_a_workspace(
-    lst: Lst, tmp_path: Path, name: str, command: str
-) -> None:
+def test_no_command_waits_for_a_pipe_in_a_workspace(lst, tmp_path, name, command):
     os.mkfifo(tmp_path / name)
     if name == "lst.toml":
         (tmp_path / "split.json").write_text("{}")

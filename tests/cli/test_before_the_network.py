@@ -103,14 +103,8 @@ LATE: dict[str, tuple[Callable[[Any, Workspace], object], tuple[str, ...], tuple
 
 @pytest.mark.parametrize("name", list(LATE))
 def test_what_would_fail_late_fails_first(
-    lst: Lst,
-    trained: Workspace,
-    small_lvis: Any,
-    fake_trainer: Any,
-    fake_detector: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
+    lst, trained, small_lvis, fake_trainer, fake_detector, monkeypatch, name
+):
     damage, words, named = LATE[name]
     damage(small_lvis, trained)
     if name == "lvis is not installed":
@@ -129,9 +123,7 @@ def test_what_would_fail_late_fails_first(
     assert not trained.phase(0).metrics.exists()
 
 
-def test_a_base_that_goes_on_looks_for_its_images_again(
-    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any
-) -> None:
+def test_a_base_that_goes_on_looks_for_its_images_again(lst, workspace, small_lvis, fake_trainer):
     fake_trainer.stop_after = 3
     assert lst("train-base", "-w", workspace.root).code != 0
     moved = small_lvis.images.rename(small_lvis.folder / "elsewhere")
@@ -144,8 +136,8 @@ def test_a_base_that_goes_on_looks_for_its_images_again(
 
 
 def test_odd_files_that_check_accepts_are_trained_on_and_scored(
-    lst: Lst, small_lvis: Any, tmp_path: Path, fake_trainer: Any, fake_detector: Any
-) -> None:
+    lst, small_lvis, tmp_path, fake_trainer, fake_detector
+):
     for document in (small_lvis.train, small_lvis.val):
         document["annotations"][0]["segmentation"].append([1, 1, 5, 5])  # a scrap
         for image in document["images"][:2]:

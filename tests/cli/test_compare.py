@@ -80,7 +80,7 @@ def rows_of(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in record["rows"]}
 
 
-def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair: Pair) -> None:
+def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair):
     outcome = pair()
     assert outcome.code == 0, outcome.err
     picture = pair.first.layout.report / "compare.png"
@@ -95,7 +95,7 @@ def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair: Pai
     assert "differs from" not in outcome.err
 
 
-def test_numbers_are_those_of_classes_found_and_not(pair: Pair) -> None:
+def test_numbers_are_those_of_classes_found_and_not(pair):
     record = pair.json()
     assert not pair.first.layout.report.exists()
     assert (record["format"], record["iou_type"], record["classes"]) == (1, "segm", 9)
@@ -115,7 +115,7 @@ def test_numbers_are_those_of_classes_found_and_not(pair: Pair) -> None:
     assert rows["10-99"]["differences"][0] == {"AP": 0.0, "interval": None, "clear": False}
 
 
-def test_a_run_with_itself_differs_in_nothing(pair: Pair) -> None:
+def test_a_run_with_itself_differs_in_nothing(pair):
     record = pair.json(pair.first.root, pair.first.root)
     assert len({run["name"] for run in record["runs"]}) == 2
     for row in record["rows"]:
@@ -125,7 +125,7 @@ def test_a_run_with_itself_differs_in_nothing(pair: Pair) -> None:
             assert difference["interval"] in ([0.0, 0.0], None)  # None: all found, or nothing
 
 
-def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(pair: Pair) -> None:
+def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(pair):
     root = pair.first.root
     record = pair.json(f"{root}:1", f"{root}:2")
     assert record["classes"] == 7
@@ -138,7 +138,7 @@ def test_phases_of_one_workspace_are_compared_over_the_classes_both_have_seen(pa
     assert set(differs) == {"phase", "classes of the phases"}
 
 
-def test_settings_that_differ_are_told(pair: Pair, tmp_path: Path) -> None:
+def test_settings_that_differ_are_told(pair, tmp_path):
     path = pair.second.phase(2).manifest
     manifest = load_json(path, "")
     manifest["settings"]["step"]["lr"] = 0.125
@@ -157,9 +157,7 @@ def test_settings_that_differ_are_told(pair: Pair, tmp_path: Path) -> None:
     assert not pair.first.layout.report.exists()
 
 
-def test_a_results_file_is_compared_with_a_workspace(
-    pair: Pair, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_a_results_file_is_compared_with_a_workspace(pair, small_lvis, tmp_path):
     results = tmp_path / "results.json"
     results.write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)))))
     record = pair.json(results, pair.first.root, "-o", tmp_path / "out")
@@ -171,9 +169,7 @@ def test_a_results_file_is_compared_with_a_workspace(
     assert (tmp_path / "out" / "compare.csv").exists()
 
 
-def test_results_files_alone_need_annotations_and_give_bins_with_counts(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_results_files_alone_need_annotations_and_give_bins_with_counts(lst, small_lvis, tmp_path):
     files = []
     for name, shift in (("still", 0.0), ("moved", 3.0)):
         files.append(tmp_path / f"{name}.json")
@@ -201,7 +197,7 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(
 # --- what is refused -------------------------------------------------------------------------
 
 
-def test_what_cannot_be_compared_is_named(pair: Pair, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_named(pair, tmp_path):
     root = pair.first.root
     outcome = pair(root)
     assert outcome.error == "error: a comparison takes two or more runs, not 1"
@@ -218,7 +214,7 @@ def test_what_cannot_be_compared_is_named(pair: Pair, tmp_path: Path) -> None:
     assert str(broken) in pair(root, broken).error
 
 
-def test_what_was_not_evaluated_is_named(pair: Pair) -> None:
+def test_what_was_not_evaluated_is_named(pair):
     first, second = pair.first.root, pair.second.root
     pair.second.phase(2).metrics.unlink()
     outcome = pair()
@@ -240,7 +236,7 @@ def change_split(workspace: Workspace, change: Callable[[dict[str, Any]], None])
         save_json(manifest, workspace.phase(phase).manifest)
 
 
-def test_other_validation_images_are_refused(pair: Pair, tmp_path: Path, small_lvis: Any) -> None:
+def test_other_validation_images_are_refused(pair, tmp_path, small_lvis):
     change_split(pair.second, lambda split: split["val"].update(sha256="0" * 64))
     outcome = pair()
     assert "were evaluated on different validation files" in outcome.error
@@ -252,7 +248,7 @@ def test_other_validation_images_are_refused(pair: Pair, tmp_path: Path, small_l
     assert "is not the validation file that" in outcome.error
 
 
-def test_classes_that_nobody_shares_are_refused(pair: Pair) -> None:
+def test_classes_that_nobody_shares_are_refused(pair):
     def move(split: dict[str, Any]) -> None:
         for one in split["classes"]:
             one["category_id"] += 100
@@ -266,7 +262,7 @@ def test_classes_that_nobody_shares_are_refused(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "words", [["work"], ["--bins", "=1"], ["--iou-type", "bbox"], ["--with", "x"]]
 )
-def test_the_report_takes_nothing_of_a_comparison_or_figure(lst: Lst, words: list[str]) -> None:
+def test_the_report_takes_nothing_of_a_comparison_or_figure(lst, words):
     outcome = lst("report", *words)
     assert outcome.code == 2
     assert words[0] in outcome.error

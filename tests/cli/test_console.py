@@ -30,7 +30,7 @@ def tables(draw: st.DrawFn) -> list[GridColumn]:
 
 @settings(max_examples=200)
 @given(tables(), st.integers(40, 120))
-def test_no_line_is_too_long_and_no_number_is_cut(columns: list[GridColumn], width: int) -> None:
+def test_no_line_is_too_long_and_no_number_is_cut(columns, width):
     lines = grid_lines(columns, width)
     assert max(map(cell_len, lines)) <= width
     printed = sorted(re.findall(r"(?<![\d,])[\d,]+(?![\d,])", "\n".join(lines)))
@@ -40,7 +40,7 @@ def test_no_line_is_too_long_and_no_number_is_cut(columns: list[GridColumn], wid
                 assert cell in printed
 
 
-def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again() -> None:
+def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again():
     columns = [
         GridColumn("phase", ["base", "1"], is_text=True),
         GridColumn("instances", ["12,345", "99"]),
@@ -64,9 +64,7 @@ def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again() -> Non
 
 
 @pytest.mark.parametrize("width", [60, 75, 130])
-def test_long_text_is_wrapped_and_the_number_beside_it_is_whole(
-    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_long_text_is_wrapped_and_the_number_beside_it_is_whole(width, monkeypatch, capsys):
     monkeypatch.setattr(console, "out", lambda: Console(highlight=False, width=80))
     words = ("owl, " * 40)[: width - 1] + "x"
     rows = [["photo.jpg", words, "0.66"]]
@@ -101,9 +99,7 @@ LOSSES = "loss 1.234  cls 0.321  box 0.456  mask 0.693  distill 0.123  distill b
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 82, 84, 120, 200])
-def test_the_progress_line_keeps_count_rate_and_time_left_and_drops_losses(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_progress_line_keeps_count_rate_and_time_left_and_drops_losses(width, monkeypatch):
     clock = iter(range(0, 1000, 5))
     monkeypatch.setattr("lst_cli.cli.console.time.monotonic", lambda: float(next(clock)))
     written = terminal(width, monkeypatch)
@@ -124,9 +120,7 @@ def test_the_progress_line_keeps_count_rate_and_time_left_and_drops_losses(
     assert (len(shown) == 7) == (width == 200)
 
 
-def test_what_is_said_beside_a_progress_line_stands_on_a_line_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_said_beside_a_progress_line_stands_on_a_line_of_its_own(monkeypatch):
     written = terminal(80, monkeypatch)
     with console.meter() as tell:
         tell("phase 1", 10, 10, "loss 0.5")
@@ -137,9 +131,7 @@ def test_what_is_said_beside_a_progress_line_stands_on_a_line_of_its_own(
     assert "warning: something" in lines
 
 
-def test_a_terminal_that_cannot_move_gets_lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_that_cannot_move_gets_lines(monkeypatch, capsys):
     monkeypatch.setattr(
         console, "Console",
         lambda **_: Console(force_terminal=True, _environ={"TERM": "dumb"}),
@@ -151,9 +143,7 @@ def test_a_terminal_that_cannot_move_gets_lines(
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_nothing_is_coloured_where_colour_is_not_wanted(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_coloured_where_colour_is_not_wanted(name, value, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert console.in_colour("error", "red") == "\x1b[31merror\x1b[0m"

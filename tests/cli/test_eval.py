@@ -23,8 +23,8 @@ def evaluated(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: 
 
 
 def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike(
-    lst: Lst, evaluated: Workspace, fake_detector: Any
-) -> None:
+    lst, evaluated, fake_detector
+):
     words, directory = ("eval", "-w", evaluated.root), evaluated.phase(0)
     looked = lst(*words, "--errors", "--reference", "--json")
     assert looked.code == 0, looked.err
@@ -44,7 +44,7 @@ def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike
     assert len(fake_detector.opened) == 2
 
 
-def test_ap_fixed_has_files_of_its_own(lst: Lst, evaluated: Workspace, fake_detector: Any) -> None:
+def test_ap_fixed_has_files_of_its_own(lst, evaluated, fake_detector):
     directory = evaluated.phase(0)
     before = directory.metrics.read_bytes(), directory.detections.read_bytes()
     outcome = lst("eval", "-w", evaluated.root, "--fixed-ap", "--errors", "--json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +13,6 @@ import pytest
 
 from lst_cli.report import report
 from lst_cli.workspace.store import Workspace
-
-Lst = Callable[..., Any]
 
 ROWS = [[0.5, 0.3, 0.1, 0.1, 0.0], [0.0, 0.0, 0.2, 0.2, 0.6]]
 
@@ -33,9 +30,7 @@ def save(workspace: Workspace, phase: int, rows: Any) -> Path:
     return path
 
 
-def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
-    lst: Lst, trained: Workspace
-) -> None:
+def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(lst, trained):
     save(trained, 1, ROWS)
     outcome = lst("figure", "attention", "-w", trained.root)
     assert outcome.code == 0, outcome.err
@@ -54,7 +49,7 @@ def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(
     assert "Principal components" in outcome.err
 
 
-def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) -> None:
+def test_the_newest_phase_with_attention_is_shown(lst, trained):
     save(trained, 1, ROWS)
     save(trained, 2, ROWS[::-1])
     words = ("figure", "attention", "attention", "--json")
@@ -67,20 +62,20 @@ def test_the_newest_phase_with_attention_is_shown(lst: Lst, trained: Workspace) 
     assert not trained.layout.report.exists()
 
 
-def test_without_a_generator_the_user_hears_how_to_train_one(lst: Lst, trained: Workspace) -> None:
+def test_without_a_generator_the_user_hears_how_to_train_one(lst, trained):
     outcome = lst("figure", "attention", "-w", trained.root)
     assert outcome.error == "error: no phase was trained with the meta weight generator"
     assert outcome.hint == f"lst step -w {trained.root} --mwg"
 
 
-def test_attention_of_other_classes_is_refused(lst: Lst, trained: Workspace) -> None:
+def test_attention_of_other_classes_is_refused(lst, trained):
     path = save(trained, 1, ROWS[:1])
     outcome = lst("figure", "attention", "-w", trained.root)
     assert f"{path}: no attention of phase 1: its shape is (1, 5)" in outcome.error
     assert f"put the file back from a copy, or move {path} elsewhere" in outcome.hint
 
 
-def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
+def test_an_unknown_figure_is_a_slip(lst, trained):
     outcome = lst("figure", "seven", "-w", trained.root)
     assert outcome.code == 2
     assert "'seven' is not" in outcome.error
@@ -91,12 +86,8 @@ def test_an_unknown_figure_is_a_slip(lst: Lst, trained: Workspace) -> None:
     [(False, True, False), (True, True, True), (True, False, False)],
 )
 def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(
-    trained: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-    attended: bool,
-    missing: bool,
-    noted: bool,
-) -> None:
+    trained, monkeypatch, attended, missing, noted
+):
     if attended:
         save(trained, 1, ROWS)
     metrics = SimpleNamespace(phase=0, annotations_sha256="", made_with={}, calibration=None)
@@ -109,7 +100,7 @@ def test_a_report_without_scikit_learn_says_what_is_missing_only_where_it_is(
     assert (data.attention is not None) == (attended and not missing)
 
 
-def test_the_report_holds_what_instant_evaluations_found(lst: Lst, runs: Any) -> None:
+def test_the_report_holds_what_instant_evaluations_found(lst, runs):
     run = runs.train("run")
     runs.evaluate(run, 0.25, phases=(1,))
     rows = {"generated": runs.record(run, 1, {11: 0.125})}

@@ -48,7 +48,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 # --- balance ---------------------------------------------------------------------------------
 
 
-def test_balance_needs_a_split_and_no_training(draw: Draw, workspace: Workspace) -> None:
+def test_balance_needs_a_split_and_no_training(draw, workspace):
     outcome = draw("balance", workspace)
     assert outcome.code == 0, outcome.err
     picture = workspace.layout.report / "figures" / "balance.png"
@@ -64,9 +64,7 @@ def test_balance_needs_a_split_and_no_training(draw: Draw, workspace: Workspace)
     assert 0 < float(first["class 7"]["D_t"]) < 12
 
 
-def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(
-    draw: Draw, workspace: Workspace
-) -> None:
+def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(draw, workspace):
     plain = draw("balance", workspace, "--json")
     workspace.layout.settings.write_text('[step]\nreplay = "all"\n')
     assert "own setting is step.replay = all" in " ".join(draw("balance", workspace).err.split())
@@ -74,7 +72,7 @@ def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(
     assert [row["old"] for row in plain.json["balance"]["phases"]] == [5, 7, 9]
 
 
-def test_joint_training_has_nothing_to_balance(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+def test_joint_training_has_nothing_to_balance(lst, small_lvis, tmp_path):
     words = small_lvis.split_words()
     root = tmp_path / "joint"
     assert lst(*words[: words.index("--b")], "--joint", "-w", root).code == 0
@@ -85,9 +83,7 @@ def test_joint_training_has_nothing_to_balance(lst: Lst, small_lvis: Any, tmp_pa
 # --- runs that differ in a setting -----------------------------------------------------------
 
 
-def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(
-    draw: Draw, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
+def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(draw, pair, tmp_path):
     outcome = draw("distill", *pair, "-o", tmp_path)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "figures"
@@ -115,8 +111,8 @@ def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(
     ],
 )  # fmt: skip
 def test_three_runs_are_told_apart_by_another_setting_or_by_where_they_lie(
-    draw: Draw, runs: Any, words: list[str], names: list[str]
-) -> None:
+    draw, runs, words, names
+):
     made = [runs.train("a"), runs.train("b", "--replay", "all")]
     made.append(runs.train("c", "--replay", "all", *words))
     for run in made:
@@ -126,9 +122,7 @@ def test_three_runs_are_told_apart_by_another_setting_or_by_where_they_lie(
     assert [run["run"] for run in outcome.json["replay"]["runs"]] == names
 
 
-def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
-    draw: Draw, runs: Any
-) -> None:
+def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(draw, runs):
     first, second = runs.train("first"), runs.train("second", "--mwg")
     runs.evaluate(first, 0.25)
     runs.evaluate(second, 0.5)
@@ -148,15 +142,13 @@ def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
     assert "no one trained (generated)" in told
 
 
-def test_phases_that_were_not_evaluated_everywhere_are_named(
-    draw: Draw, pair: tuple[Workspace, Workspace]
-) -> None:
+def test_phases_that_were_not_evaluated_everywhere_are_named(draw, pair):
     pair[1].phase(2).metrics.unlink()
     notes = draw("distill", *pair, "--json").json["distill"]["notes"]
     assert notes == ["Not evaluated in second: phase 2."]
 
 
-def test_base_phases_of_their_own_are_named(draw: Draw, pair: tuple[Workspace, Workspace]) -> None:
+def test_base_phases_of_their_own_are_named(draw, pair):
     for phase, key in ((0, "model_sha256"), (1, "previous_sha256")):
         path = pair[1].phase(phase).manifest
         save_json({**load_json(path, ""), key: "0" * 64}, path)
@@ -175,9 +167,7 @@ def test_base_phases_of_their_own_are_named(draw: Draw, pair: tuple[Workspace, W
         ("mwg", ("--mwg",), "--no-mwg"),
     ],
 )
-def test_one_run_alone_hears_which_other_the_figure_needs(
-    draw: Draw, runs: Any, figure: str, own: tuple[str, ...], needed: str
-) -> None:
+def test_one_run_alone_hears_which_other_the_figure_needs(draw, runs, figure, own, needed):
     outcome = draw(figure, runs.train("alone", *own))
     assert f"figure {figure} takes two or more runs" in outcome.error
     assert needed in outcome.hint
@@ -192,7 +182,7 @@ def test_one_run_alone_hears_which_other_the_figure_needs(
         assert {word for word in words if word.startswith("-")} <= known, command
 
 
-def test_runs_trained_alike_are_refused(draw: Draw, runs: Any) -> None:
+def test_runs_trained_alike_are_refused(draw, runs):
     first, second = runs.train("first"), runs.train("second", "--replay", "all")
     for run in (first, second):
         runs.evaluate(run, 0.5)
@@ -201,9 +191,7 @@ def test_runs_trained_alike_are_refused(draw: Draw, runs: Any) -> None:
     assert "lst step --all --no-distill -w OTHER" in outcome.hint
 
 
-def test_a_run_that_was_not_evaluated_is_refused(
-    draw: Draw, runs: Any, pair: tuple[Workspace, Workspace]
-) -> None:
+def test_a_run_that_was_not_evaluated_is_refused(draw, runs, pair):
     first, second = pair
     for phase in (1, 2):
         second.phase(phase).metrics.unlink()
@@ -219,9 +207,7 @@ def test_a_run_that_was_not_evaluated_is_refused(
     ("words", "where"),
     [(["--b", "6", "--phases", "2"], "5 + 2 + 2 + 2 classes and 6 + 3 + 2"), ([], "in phase 0")],
 )
-def test_runs_of_other_splits_are_refused(
-    draw: Draw, lst: Lst, runs: Any, small_lvis: Any, tmp_path: Path, words: list[str], where: str
-) -> None:
+def test_runs_of_other_splits_are_refused(draw, lst, runs, small_lvis, tmp_path, words, where):
     first = runs.train("first")
     runs.evaluate(first, 0.5)
     given = small_lvis.split_words()
@@ -256,7 +242,7 @@ def test_runs_of_other_splits_are_refused(
         (["mwg", "--with", "FIRST"], "FIRST is given twice", "--with DIR, another workspace"),
     ],
 )  # fmt: skip
-def test_slips_are_told(lst: Lst, runs: Any, words: list[str], error: str, hint: str) -> None:
+def test_slips_are_told(lst, runs, words, error, hint):
     first = runs.train("first")
     runs.evaluate(first, 0.5)
     given = [str(first.root) if word == "FIRST" else word for word in words]

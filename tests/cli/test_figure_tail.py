@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from pycocotools import mask as mask_utils
 
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
-
-Lst = Callable[..., Any]
 
 
 def detect(val: dict[str, Any], labels: Mapping[int, tuple[int, float]]) -> list[dict[str, Any]]:
@@ -49,8 +46,8 @@ def pair(runs: Any, small_lvis: Any) -> tuple[Workspace, Workspace]:
 
 
 def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_object(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
+    lst, pair, tmp_path
+):
     first, second = pair
     words = ("figure", "tail", "-w", first.root, "--with", second.root)
     outcome = lst(*words, "-o", tmp_path / "paper")
@@ -77,9 +74,7 @@ def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_obje
     )
 
 
-def test_tail_of_one_run_counts_what_it_got_right(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
+def test_tail_of_one_run_counts_what_it_got_right(lst, pair):
     outcome = lst("figure", "tail", "--json", "-w", pair[1].root)
     assert outcome.code == 0, outcome.err
     assert outcome.json["tail"]["runs"] == ["second"]
@@ -89,9 +84,7 @@ def test_tail_of_one_run_counts_what_it_got_right(
     assert shown[1:] == ["class 6", "class 11", "class 2"]
 
 
-def test_tail_takes_classes_that_all_runs_have_seen(
-    lst: Lst, pair: tuple[Workspace, Workspace], tmp_path: Path
-) -> None:
+def test_tail_takes_classes_that_all_runs_have_seen(lst, pair, tmp_path):
     first, second = pair
     second.phase(2).metrics.unlink()  # its newest evaluation is of phase 1
     words = ("figure", "tail", "--json", "-w", first.root, "--with", second.root)
@@ -99,9 +92,7 @@ def test_tail_takes_classes_that_all_runs_have_seen(
     assert [row["class"] for row in rows[::2]] == ["class 6", "class 11", "class 5", "class 2"]
 
 
-def test_tail_without_rare_classes_shows_the_rarest_there_are(
-    lst: Lst, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tail_without_rare_classes_shows_the_rarest_there_are(lst, pair, monkeypatch):
     from lst_cli.figures import tail_data as tail
 
     monkeypatch.setattr(tail, "TAIL", 2)
@@ -113,22 +104,20 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(
     assert "None has fewer than 2 training instances." in told
 
 
-def test_tail_of_a_run_without_an_evaluation_is_refused(lst: Lst, runs: Any) -> None:
+def test_tail_of_a_run_without_an_evaluation_is_refused(lst, runs):
     first = runs.train("first")
     outcome = lst("figure", "tail", "-w", first.root)
     assert outcome.error == f"error: no phase of {first.root} has been evaluated"
     assert outcome.hint == f"lst eval -w {first.root}"
 
 
-def test_tail_with_a_results_file_is_refused(lst: Lst, pair: tuple[Workspace, Workspace]) -> None:
+def test_tail_with_a_results_file_is_refused(lst, pair):
     file = pair[1].phase(2).detections
     outcome = lst("figure", "tail", "-w", pair[0].root, "--with", file)
     assert outcome.error == f"error: {file} is no workspace"
 
 
-def test_tail_of_other_validation_files_is_refused(
-    lst: Lst, pair: tuple[Workspace, Workspace]
-) -> None:
+def test_tail_of_other_validation_files_is_refused(lst, pair):
     first, second = pair
     split = load_json(second.layout.split, "")
     split["val"]["sha256"] = "0" * 64

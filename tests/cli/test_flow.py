@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from lst_cli.settings.models import Settings
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
 ROOT = Path(lst_cli.__file__).parents[1]
 
 
 # --- split and init ------------------------------------------------------------------------------
 
 
-def test_split_prints_what_a_script_needs(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+def test_split_prints_what_a_script_needs(lst, small_lvis, tmp_path):
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work", "--json")
     assert outcome.code == 0
     found = outcome.json
@@ -36,9 +34,7 @@ def test_split_prints_what_a_script_needs(lst: Lst, small_lvis: Any, tmp_path: P
     assert (found["excluded"], found["federated"]) == ([12], True)
 
 
-def test_split_shows_phases_and_how_balanced_they_are(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_split_shows_phases_and_how_balanced_they_are(lst, small_lvis, tmp_path):
     for document in (small_lvis.train, small_lvis.val):
         for image in document["images"]:
             del image["neg_category_ids"], image["not_exhaustive_category_ids"]
@@ -51,9 +47,7 @@ def test_split_shows_phases_and_how_balanced_they_are(
     assert "every image counts as exhaustively labelled" in outcome.err
 
 
-def test_split_writes_settings_once_and_says_that_it_leaves_them_alone(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_split_writes_settings_once_and_says_that_it_leaves_them_alone(lst, small_lvis, tmp_path):
     words = (*small_lvis.split_words(), "-w", tmp_path / "work")
     lst(*words, "--preset", "lite", "--set", "step.lr=0.25")
     settings = Workspace(tmp_path / "work").settings()
@@ -63,7 +57,7 @@ def test_split_writes_settings_once_and_says_that_it_leaves_them_alone(
     assert Workspace(tmp_path / "work").settings() == settings
 
 
-def test_init_writes_or_prints_every_setting(lst: Lst, tmp_path: Path) -> None:
+def test_init_writes_or_prints_every_setting(lst, tmp_path):
     at = ("-w", tmp_path / "work")
     printed = lst("init", *at, "--print", "--preset", "lite")
     assert printed.code == 0
@@ -83,8 +77,8 @@ def test_init_writes_or_prints_every_setting(lst: Lst, tmp_path: Path) -> None:
 
 
 def test_the_environment_or_the_current_directory_names_the_workspace(
-    lst: Lst, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    lst, workspace, monkeypatch, tmp_path
+):
     monkeypatch.setenv("LST_WORKSPACE", str(workspace.root))
     assert lst("status", "--json").json["workspace"] == str(workspace.root)
     assert "other holds no split yet" in lst("status", "-w", tmp_path / "other").error
@@ -107,16 +101,14 @@ def test_the_environment_or_the_current_directory_names_the_workspace(
         "train-base --dry-run",
     ],
 )  # fmt: skip
-def test_nothing_comes_before_the_split(lst: Lst, tmp_path: Path, command: str) -> None:
+def test_nothing_comes_before_the_split(lst, tmp_path, command):
     outcome = lst(*command.split(), "-w", tmp_path / "work")
     assert "holds no split yet" in outcome.error
     assert outcome.hint.startswith(f"lst split -w {tmp_path / 'work'} --train TRAIN.json")
     assert not (tmp_path / "work").exists()
 
 
-def test_commands_out_of_order_name_the_one_that_comes_first(
-    here: Lst, workspace: Workspace, files_below: Any
-) -> None:
+def test_commands_out_of_order_name_the_one_that_comes_first(here, workspace, files_below):
     before = files_below(workspace.root)
     for command, error, hint in (
         ("step", "the base phase comes first", "lst train-base"),
@@ -134,9 +126,7 @@ def test_commands_out_of_order_name_the_one_that_comes_first(
     assert files_below(workspace.root) == before
 
 
-def test_phases_are_trained_one_by_one_to_the_last(
-    here: Lst, workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_phases_are_trained_one_by_one_to_the_last(here, workspace, fake_trainer):
     at = f"-w {workspace.root}"
     outcome = here("train-base")
     assert "base phase begun: 5 classes, 24 images, 30 iterations" in outcome.err
@@ -156,7 +146,7 @@ def test_phases_are_trained_one_by_one_to_the_last(
     assert "has been evaluated" in here("report").error
 
 
-def test_parts_of_the_method_can_be_left_out_by_an_option(here: Lst, fake_trainer: Any) -> None:
+def test_parts_of_the_method_can_be_left_out_by_an_option(here, fake_trainer):
     here("train-base")
     words = "--no-distill --freeze backbone --freeze roi_heads.mask_head --new-rows mean-feature"
     (manifest,) = here(f"step {words} --mwg --json").json
@@ -172,7 +162,7 @@ def test_parts_of_the_method_can_be_left_out_by_an_option(here: Lst, fake_traine
 @pytest.mark.parametrize(
     ("words", "replayed"), [("--replay none", 0), ("--replay all", 74), ("", 19)]
 )
-def test_replay_is_an_option(here: Lst, fake_trainer: Any, words: str, replayed: int) -> None:
+def test_replay_is_an_option(here, fake_trainer, words, replayed):
     here("train-base")
     assert here(f"step {words} --dry-run --json").json["replay_entries"] == replayed
     (manifest,) = here(f"step {words} --json").json
@@ -180,9 +170,7 @@ def test_replay_is_an_option(here: Lst, fake_trainer: Any, words: str, replayed:
     assert manifest["done"]
 
 
-def test_an_interrupted_phase_goes_on_with_its_settings_or_is_restarted(
-    here: Lst, fake_trainer: Any
-) -> None:
+def test_an_interrupted_phase_goes_on_with_its_settings_or_is_restarted(here, fake_trainer):
     fake_trainer.stop_after = 4
     stopped = here("train-base")
     assert "interrupted" in stopped.error
@@ -201,9 +189,7 @@ def test_an_interrupted_phase_goes_on_with_its_settings_or_is_restarted(
     assert [run[1] for run in fake_trainer.runs] == [0, 4, 0, 0]
 
 
-def test_settings_that_are_refused_stop_every_command(
-    here: Lst, workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_settings_that_are_refused_stop_every_command(here, workspace, fake_trainer):
     workspace.layout.settings.write_text("seed = -1\n[eval]\nbins = 3\n")
     for command in ("train-base", "step", "eval"):
         outcome = here(command)
@@ -212,7 +198,7 @@ def test_settings_that_are_refused_stop_every_command(
     assert fake_trainer.runs == []
 
 
-def test_an_old_setting_in_lst_toml_is_noted_once(here: Lst, workspace: Workspace) -> None:
+def test_an_old_setting_in_lst_toml_is_noted_once(here, workspace):
     text = workspace.layout.settings.read_text()
     workspace.layout.settings.write_text(text.replace("[step]", "[step]\nprevious_share = 0.3\n#"))
     outcome = here("train-base --dry-run")
@@ -224,8 +210,8 @@ def test_an_old_setting_in_lst_toml_is_noted_once(here: Lst, workspace: Workspac
 
 
 def test_damaged_files_of_the_workspace_stop_the_commands_that_read_them(
-    here: Lst, workspace: Workspace, fake_trainer: Any
-) -> None:
+    here, workspace, fake_trainer
+):
     here("train-base")
     model = workspace.phase(0).model
     whole = model.read_bytes()
@@ -243,7 +229,7 @@ def test_damaged_files_of_the_workspace_stop_the_commands_that_read_them(
         assert "format version 3" in here(command).error
 
 
-def test_a_manifest_cut_short_is_named(here: Lst, workspace: Workspace, fake_trainer: Any) -> None:
+def test_a_manifest_cut_short_is_named(here, workspace, fake_trainer):
     here("train-base")
     manifest = workspace.phase(0).manifest
     manifest.write_text(manifest.read_text()[:100])
@@ -257,8 +243,8 @@ def test_a_manifest_cut_short_is_named(here: Lst, workspace: Workspace, fake_tra
 
 
 def test_status_shows_what_is_done_and_what_is_next_and_writes_nothing(
-    here: Lst, workspace: Workspace, fake_trainer: Any, files_below: Any
-) -> None:
+    here, workspace, fake_trainer, files_below
+):
     here("train-base")
     workspace.layout.lock.unlink()
     before = files_below(workspace.root)
@@ -285,8 +271,8 @@ def test_status_shows_what_is_done_and_what_is_next_and_writes_nothing(
     ],
 )
 def test_the_machines_limits_are_one_line_and_a_bug_keeps_its_traceback(
-    here: Lst, fake_trainer: Any, problem: Exception, error: str | None
-) -> None:
+    here, fake_trainer, problem, error
+):
     fake_trainer.fail_in_prepare = problem
     if error is None:
         with pytest.raises(RuntimeError, match="a bug"):
@@ -306,7 +292,7 @@ def status_into(output: Any, workspace: Workspace) -> subprocess.CompletedProces
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_output_that_cannot_be_written_is_one_line(workspace: Workspace) -> None:
+def test_output_that_cannot_be_written_is_one_line(workspace):
     with Path("/dev/full").open("w") as full:
         done = status_into(full, workspace)
     assert done.returncode == 1
@@ -315,7 +301,7 @@ def test_output_that_cannot_be_written_is_one_line(workspace: Workspace) -> None
     assert "No space left" in done.stderr
 
 
-def test_a_reader_that_has_seen_enough_hears_nothing_more(workspace: Workspace) -> None:
+def test_a_reader_that_has_seen_enough_hears_nothing_more(workspace):
     reader, writer = os.pipe()
     os.close(reader)
     done = status_into(writer, workspace)

@@ -4,9 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -14,7 +12,6 @@ import pytest
 import lst_cli
 from lst_cli.cli.main import COMMANDS, cli
 
-Lst = Callable[..., Any]
 ROOT = Path(lst_cli.__file__).parents[1]
 LIBRARIES = {
     "PIL", "cv2", "detectron2", "filelock", "lvis", "matplotlib", "msgspec", "numpy", "pycocotools",
@@ -24,8 +21,8 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options(
-    lst: Lst, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+    lst, monkeypatch, command
+):
     monkeypatch.setenv("COLUMNS", "80")
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
@@ -41,9 +38,7 @@ def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options
     assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", examples)) <= known
 
 
-def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(
-    lst: Lst, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(lst, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     outcome = lst("--help")
     assert max(map(len, outcome.out.splitlines())) <= 80
@@ -74,9 +69,7 @@ def loaded_by(*calls: str) -> set[str]:
     ("calls", "commands"),
     [(["--help", "--version"], set()), (["step --help", "train-base -h"], {"step", "train_base"})],
 )
-def test_the_lightest_calls_load_click_and_no_other_library(
-    calls: list[str], commands: set[str]
-) -> None:
+def test_the_lightest_calls_load_click_and_no_other_library(calls, commands):
     """How long it takes is measured by `make bench ARGS='-k start'`."""
     loaded = loaded_by(*calls)
     assert "click" in loaded
@@ -85,7 +78,7 @@ def test_the_lightest_calls_load_click_and_no_other_library(
     assert {one.removeprefix(prefix) for one in loaded if one.startswith(prefix)} == commands
 
 
-def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures() -> None:
+def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures():
     # The defaults of hold-out stand beside its arrays.
     loaded = loaded_by(*(f"{command} --help" for command in COMMANDS if command != "hold-out"))
     assert "rich" in loaded
@@ -113,7 +106,7 @@ def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures() -> Non
         ("demo --seed -1", "-1 is not in the range 0<=x<=2147483647"),
     ],
 )
-def test_a_typing_error_is_one_line_and_a_hint(lst: Lst, words: str, error: str) -> None:
+def test_a_typing_error_is_one_line_and_a_hint(lst, words, error):
     outcome = lst(*words.split())
     assert outcome.code == 2
     assert error in outcome.error
@@ -132,7 +125,7 @@ def test_a_typing_error_is_one_line_and_a_hint(lst: Lst, words: str, error: str)
         ("report -w a --figure tail --figure mwg --with b", "figure -w a tail mwg --with b"),
     ],
 )  # fmt: skip
-def test_an_old_spelling_is_answered_with_the_new_command(lst: Lst, old: str, new: str) -> None:
+def test_an_old_spelling_is_answered_with_the_new_command(lst, old, new):
     outcome = lst(*shlex.split(old))
     assert outcome.code == 1
     assert outcome.out == ""
@@ -141,7 +134,7 @@ def test_an_old_spelling_is_answered_with_the_new_command(lst: Lst, old: str, ne
     assert len(outcome.err.splitlines()) == 2
 
 
-def test_the_base_has_two_names(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+def test_the_base_has_two_names(lst, small_lvis, tmp_path):
     words = [*small_lvis.split_words(), "--json"]
     short = lst(*words, "-w", tmp_path / "short").json
     long = [word.replace("--b", "--base") for word in words]

@@ -6,9 +6,8 @@ import ast
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -16,9 +15,7 @@ import pytest
 import lst_cli
 from lst_cli.cli.main import COMMANDS, cli
 from lst_cli.modeling.zoo_files import configs
-from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
 PACKAGE = Path(lst_cli.__file__).parent
 NODES = {file: list(ast.walk(ast.parse(file.read_text()))) for file in PACKAGE.rglob("*.py")}
 # Where a command ends in a sentence.
@@ -57,7 +54,7 @@ def refuse_unknown(words: list[str]) -> None:
     parser.parse_args(list(words[1:]))
 
 
-def test_every_command_in_the_source_exists_with_its_options() -> None:
+def test_every_command_in_the_source_exists_with_its_options():
     found = [
         (file, words)
         for file, nodes in NODES.items()
@@ -79,7 +76,7 @@ def test_every_command_in_the_source_exists_with_its_options() -> None:
     ]  # fmt: skip
 
 
-def test_paths_in_printed_commands_are_quoted() -> None:
+def test_paths_in_printed_commands_are_quoted():
     """`-w {root}` breaks where the directory's name has a space."""
     bare = re.compile(r"(-w|--train|--val|--images|--with|-o|--dir) $")
     for file, nodes in NODES.items():
@@ -98,9 +95,7 @@ def test_paths_in_printed_commands_are_quoted() -> None:
         "figure balance --with x", "figure attention", "extend --train gone.json",
     ],
 )  # fmt: skip
-def test_the_hint_of_an_error_names_the_workspace(
-    lst: Lst, workspace: Workspace, words: str
-) -> None:
+def test_the_hint_of_an_error_names_the_workspace(lst, workspace, words):
     root = workspace.root.rename(workspace.root.with_name("my work"))
     outcome = lst(*words.split(), "-w", root)
     for command in commands_in(outcome.hint):
@@ -108,8 +103,8 @@ def test_the_hint_of_an_error_names_the_workspace(
 
 
 def test_nothing_is_added_where_the_command_would_find_the_workspace_itself(
-    lst: Lst, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    lst, workspace, monkeypatch
+):
     monkeypatch.chdir(workspace.root)
     assert lst("status").out.endswith("next: lst train-base\n")
     assert lst("step", "-w", ".").hint == "lst train-base"
@@ -120,9 +115,7 @@ def test_nothing_is_added_where_the_command_would_find_the_workspace_itself(
     assert lst("status", "-w", "lst-workspace").out.endswith("next: lst train-base\n")
 
 
-def test_the_next_command_for_scripts_names_the_workspace(
-    lst: Lst, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_command_for_scripts_names_the_workspace(lst, workspace, monkeypatch):
     root = workspace.root.rename(workspace.root.with_name("my work"))
     found = lst("status", "-w", root, "--json").json["next_command"]
     assert shlex.split(found) == ["lst", "train-base", "-w", str(root)]
@@ -131,7 +124,7 @@ def test_the_next_command_for_scripts_names_the_workspace(
     assert lst(*shlex.split(found)[1:], "--dry-run").code == 0
 
 
-def test_status_has_nothing_left_to_advise_once_the_report_is_written(lst: Lst, runs: Any) -> None:
+def test_status_has_nothing_left_to_advise_once_the_report_is_written(lst, runs):
     run = runs.train("first")
     at = ("-w", run.root)
     lst("step", *at)
@@ -163,8 +156,8 @@ def test_status_has_nothing_left_to_advise_once_the_report_is_written(lst: Lst, 
     ],
 )
 def test_the_next_command_continues_a_phase_as_it_was_begun(
-    lst: Lst, here: Lst, workspace: Workspace, fake_trainer: Any, begun: str
-) -> None:
+    lst, here, workspace, fake_trainer, begun
+):
     weights = workspace.root.parent / "some file.pkl"
     weights.write_bytes(b"\x80\2N.")
     fake_trainer.stop_after = 7
@@ -176,9 +169,7 @@ def test_the_next_command_continues_a_phase_as_it_was_begun(
     assert "continued after iteration 7" in done.err
 
 
-def test_a_joint_training_with_a_budget_continues_with_it(
-    lst: Lst, small_lvis: Any, tmp_path: Path, fake_trainer: Any
-) -> None:
+def test_a_joint_training_with_a_budget_continues_with_it(lst, small_lvis, tmp_path, fake_trainer):
     lst(*small_lvis.split_words()[:-4], "--joint", "-w", tmp_path / "joint")
     fake_trainer.stop_after = 7
     lst("train-joint", "-w", tmp_path / "joint", "--image-passes", 100)
@@ -189,9 +180,7 @@ def test_a_joint_training_with_a_budget_continues_with_it(
 
 @pytest.mark.parametrize("text", ["[base\n", "[base]\nlr = -1\n", "[eval]\nbins = '5'\n"])
 @pytest.mark.parametrize("words", ["status", "status --json"])
-def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(
-    here: Lst, workspace: Workspace, text: str, words: str
-) -> None:
+def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(here, workspace, text, words):
     workspace.layout.settings.write_text(text)
     outcome = here(words)
     assert outcome.code == 1
@@ -209,9 +198,7 @@ def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(
         (("eval",), "lst.toml: eval.bins"),
     ],
 )
-def test_bins_that_cannot_be_read_are_told_by_who_gave_them(
-    here: Lst, workspace: Workspace, words: tuple[str, ...], origin: str
-) -> None:
+def test_bins_that_cannot_be_read_are_told_by_who_gave_them(here, workspace, words, origin):
     if len(words) == 1:
         workspace.layout.settings.write_text("[eval]\nbins = '9-5'\n")
     outcome = here(*words)
@@ -229,8 +216,8 @@ def test_bins_that_cannot_be_read_are_told_by_who_gave_them(
     ],
 )
 def test_a_dry_run_counts_images_and_refuses_a_config_that_the_run_would_refuse(
-    here: Lst, config: str, words: str
-) -> None:
+    here, config, words
+):
     if configs() is None:
         pytest.skip("no detectron2, whose configs these stand beside")
     assert "each of 8 images" in here("train-base --dry-run --set base.batch_size=8").out

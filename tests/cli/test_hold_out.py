@@ -22,9 +22,7 @@ def hold_out(lst: Lst, small_lvis: Any, tmp_path: Path) -> Lst:
     return call
 
 
-def test_the_cut_is_shown_and_the_next_command_goes_on(
-    lst: Lst, hold_out: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_the_cut_is_shown_and_the_next_command_goes_on(lst, hold_out, small_lvis, tmp_path):
     out = tmp_path / "a part"
     outcome = hold_out()
     assert outcome.code == 0
@@ -53,9 +51,7 @@ def test_the_cut_is_shown_and_the_next_command_goes_on(
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 5])
-def test_the_printed_split_fits_however_few_classes_are_left(
-    lst: Lst, hold_out: Lst, small_lvis: Any, classes: int
-) -> None:
+def test_the_printed_split_fits_however_few_classes_are_left(lst, hold_out, small_lvis, classes):
     kept = (7, 9, 4, 2, 5)[:classes]
     found = small_lvis.train["annotations"]
     small_lvis.train["annotations"] = [one for one in found if one["category_id"] in kept]
@@ -71,7 +67,7 @@ def test_the_printed_split_fits_however_few_classes_are_left(
     assert done.code == 0, done.err
 
 
-def test_a_cut_that_makes_no_class_rare_is_warned_of(hold_out: Lst, small_lvis: Any) -> None:
+def test_a_cut_that_makes_no_class_rare_is_warned_of(hold_out, small_lvis):
     for annotation in small_lvis.train["annotations"]:
         annotation["category_id"] = 7  # in all 24 images
     small_lvis.save()
@@ -90,9 +86,7 @@ def test_a_cut_that_makes_no_class_rare_is_warned_of(hold_out: Lst, small_lvis: 
         (("--seed", "-1"), "-1 is not in the range x>=0"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(
-    hold_out: Lst, words: tuple[str, ...], error: str
-) -> None:
+def test_numbers_that_make_no_sense_are_refused(hold_out, words, error):
     outcome = hold_out(*words)
     assert outcome.code == 2
     assert error in outcome.error

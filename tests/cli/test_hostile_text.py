@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import unicodedata
-from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-Lst = Callable[..., Any]
 NAMES = [
     '=HYPERLINK("http://x","y")',
     "\x1b[31mred\x1b]0;title\x07",
@@ -28,9 +25,7 @@ def shown(outcome: Any) -> str:
     return text
 
 
-def test_class_and_file_names_reach_the_terminal_in_plain_letters(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_class_and_file_names_reach_the_terminal_in_plain_letters(lst, small_lvis, tmp_path):
     content = copy.deepcopy(small_lvis.train)
     for name, image in zip(cycle(NAMES), content["images"], strict=False):
         image["file_name"] = f"{name}{image['id']}.jpg"
@@ -68,8 +63,8 @@ def test_class_and_file_names_reach_the_terminal_in_plain_letters(
     ids=lambda words: words[0],
 )
 def test_words_of_the_command_line_reach_the_terminal_in_plain_letters(
-    words: tuple[str, ...], lst: Lst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    words, lst, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     outcome = lst(*words)
     assert "Traceback" not in shown(outcome)
@@ -85,9 +80,7 @@ def test_words_of_the_command_line_reach_the_terminal_in_plain_letters(
      ("=1+1,3", "line 2"), ("1,nan", "line 2"), ("1,1e400", "line 2"), ("\ud83d", "no UTF-8")],
     ids=range(7),
 )  # fmt: skip
-def test_counts_of_any_size_are_refused_by_line(
-    row: str, part: str, lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_counts_of_any_size_are_refused_by_line(row, part, lst, small_lvis, tmp_path):
     counts, results = tmp_path / "counts.csv", tmp_path / "r.json"
     content = f"category_id,train_instance_count\n{row}"
     counts.write_bytes(content.encode("utf-8", "surrogatepass"))
@@ -102,8 +95,8 @@ def test_counts_of_any_size_are_refused_by_line(
 
 @pytest.mark.parametrize("command", ["train-base", "train-joint"])
 def test_weights_that_are_no_file_are_refused_before_anything_is_read(
-    command: str, lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+    command, lst, small_lvis, tmp_path
+):
     work = ("-w", tmp_path / "work")
     words = small_lvis.split_words()
     words = [*words[:-4], "--joint"] if command == "train-joint" else words

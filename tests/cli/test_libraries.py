@@ -101,7 +101,7 @@ def test_a_missing_library_is_one_line_and_nothing_is_begun(
         ("hydra", "pip install hydra-core"),
     ],
 )
-def test_the_hint_says_what_installs_it(block: Any, name: str, install: str) -> None:
+def test_the_hint_says_what_installs_it(block, name, install):
     block(name)
     with pytest.raises(LstError) as caught:
         require("json", name)
@@ -125,9 +125,7 @@ BROKEN = [
         *((name, BROKEN[0]) for name in ("detectron2", "matplotlib", "sklearn")),
     ],
 )
-def test_a_broken_library_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, install: Any, lst: Lst, name: str, code: str
-) -> None:
+def test_a_broken_library_is_one_line(monkeypatch, install, lst, name, code):
     install(name, code)
     code_of_ours = compile(f"import {name}", libraries.__file__, "exec")
 
@@ -144,7 +142,7 @@ def test_a_broken_library_is_one_line(
     assert wanted in outcome.hint
 
 
-def test_the_innermost_broken_library_is_named(install: Any) -> None:
+def test_the_innermost_broken_library_is_named(install):
     install("torchvision", "1 / 0")
     install("detectron2", "import torchvision")
     with pytest.raises(ZeroDivisionError) as caught:
@@ -159,9 +157,7 @@ def test_the_innermost_broken_library_is_named(install: Any) -> None:
     [*((name, False) for name in ("numpy", "pydantic", "msgspec", "rich", "filelock")),
      ("pydantic_core", True), ("rich", True)],
 )  # fmt: skip
-def test_a_library_that_every_command_needs_is_one_line_too(
-    name: str, broken: bool, tmp_path: Path, workspace: Workspace
-) -> None:
+def test_a_library_that_every_command_needs_is_one_line_too(name, broken, tmp_path, workspace):
     start = f"import sys\n{inspect.getsource(Blocker)}\nsys.meta_path.insert(0, Blocker({name!r}))"
     if broken:
         (tmp_path / name).mkdir()
@@ -188,7 +184,7 @@ def test_a_library_that_every_command_needs_is_one_line_too(
         "import torch_of_ours",
     ],
 )
-def test_a_mistake_of_ours_keeps_its_traceback(code: str) -> None:
+def test_a_mistake_of_ours_keeps_its_traceback(code):
     with pytest.raises((ImportError, ZeroDivisionError)) as caught:
         exec(code, {"__name__": "lst_cli.train.something"})
     assert explain_import(caught.value) is None

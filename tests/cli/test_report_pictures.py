@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from lst_cli.display import class_plots
 from lst_cli.inputs import read_validation
 from lst_cli.report import ap_plots, report
-
-Lst = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +17,7 @@ def _no_report_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "no image", "cut"])
-def test_an_image_that_cannot_be_shown_costs_one_picture(lst: Lst, runs: Any, damage: str) -> None:
+def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage):
     workspace = runs.train("run")
     runs.evaluate(workspace, 0.3)
     workspace.phase(2).detections.write_text("[]")

@@ -72,7 +72,7 @@ def case(lst: Lst, small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return Case(lst, small_lvis, tmp_path / "results.json", empty)
 
 
-def test_the_json_has_what_a_script_needs(case: Case) -> None:
+def test_the_json_has_what_a_script_needs(case):
     metrics = case.json("--train-counts", case.small_lvis.train_json)
     assert metrics["format"] == 1
     assert (metrics["images"], metrics["detections"]) == (8, 40)
@@ -96,7 +96,7 @@ def test_the_json_has_what_a_script_needs(case: Case) -> None:
     assert metrics["segm"]["AP"] != metrics["bbox"]["AP"]
 
 
-def test_the_table_shows_masks_and_boxes_and_how_sure_they_are(case: Case) -> None:
+def test_the_table_shows_masks_and_boxes_and_how_sure_they_are(case):
     outcome = case.run("--train-counts", case.small_lvis.train_json)
     assert outcome.code == 0, outcome.err
     assert "mask AP" in outcome.out
@@ -111,7 +111,7 @@ def test_the_table_shows_masks_and_boxes_and_how_sure_they_are(case: Case) -> No
 
 
 @pytest.mark.parametrize(("kind", "other"), [("segm", "bbox"), ("bbox", "segm")])
-def test_masks_or_boxes_alone(case: Case, kind: str, other: str) -> None:
+def test_masks_or_boxes_alone(case, kind, other):
     both = case.json()
     metrics = case.json("--iou-type", kind, "--iou-type", kind)
     assert metrics[other] is None
@@ -120,14 +120,14 @@ def test_masks_or_boxes_alone(case: Case, kind: str, other: str) -> None:
     assert ("Mask AP" in text) == (kind == "segm")
 
 
-def test_bins_are_as_asked_for(case: Case) -> None:
+def test_bins_are_as_asked_for(case):
     words = ("--train-counts", case.small_lvis.train_json, "--bins", "=1,>=10")
     assert [one["classes"] for one in case.json(*words)["segm"]["bins"]] == [2, 3]
     assert case.json("--bins", "=1")["segm"]["bins"] == []  # nothing says how many there are
     assert "cannot read the bin 'few'" in case.run("--bins", "few").error
 
 
-def test_fixed_ap_says_so(case: Case) -> None:
+def test_fixed_ap_says_so(case):
     case.found = case.found * 100
     case.save()
     plain, fixed = case.json("--iou-type", "bbox"), case.json("--iou-type", "bbox", "--fixed-ap")
@@ -135,7 +135,7 @@ def test_fixed_ap_says_so(case: Case) -> None:
     assert fixed["bbox"]["AP"] > plain["bbox"]["AP"]  # the best 300 are all a little off
 
 
-def test_lvis_api_can_be_asked_too(case: Case) -> None:
+def test_lvis_api_can_be_asked_too(case):
     metrics = case.json("--reference")
     assert metrics["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
     assert case.json("--reference", "--fixed-ap")["largest_difference"] == {"segm": 0, "bbox": 0}
@@ -149,7 +149,7 @@ def test_lvis_api_can_be_asked_too(case: Case) -> None:
     assert case.json("--reference")["largest_difference"] == {"segm": None, "bbox": None}
 
 
-def test_a_coco_file_is_scored_and_the_user_told(case: Case) -> None:
+def test_a_coco_file_is_scored_and_the_user_told(case):
     for image in case.small_lvis.val["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     case.small_lvis.save()
@@ -167,21 +167,19 @@ def test_a_coco_file_is_scored_and_the_user_told(case: Case) -> None:
      ("score", "--phase"), ("score", "--all-phases"), ("score", "--instant"),
      ("score", "--device"), ("score", "--set")],
 )  # fmt: skip
-def test_eval_takes_no_options_of_files_and_score_none_of_phases(
-    case: Case, command: str, word: str
-) -> None:
+def test_eval_takes_no_options_of_files_and_score_none_of_phases(case, command, word):
     outcome = case.lst(command, word, "0") if command == "eval" else case.run(word, "0")
     assert outcome.code == 2
     assert f"No such option '{word}'" in outcome.error
 
 
-def test_annotations_are_required(case: Case) -> None:
+def test_annotations_are_required(case):
     outcome = case.lst("score", case.results)
     assert "Missing option '--annotations'" in outcome.error
     assert outcome.hint == "lst score --help"
 
 
-def test_a_file_that_is_not_there(case: Case) -> None:
+def test_a_file_that_is_not_there(case):
     outcome = case.lst("score", "gone.json", "--annotations", case.small_lvis.val_json)
     assert "gone.json" in outcome.error
     outcome = case.lst("score", case.results, "--annotations", "gone.json")
@@ -200,9 +198,7 @@ def test_a_file_that_is_not_there(case: Case) -> None:
         ({"segmentation": {"size": [80, 60], "counts": "n2"}}, "a mask of size [80, 60]"),
     ],
 )
-def test_bad_results_are_one_line_and_no_numbers(
-    case: Case, content: Any, message: str, json_words: list[str]
-) -> None:
+def test_bad_results_are_one_line_and_no_numbers(case, content, message, json_words):
     if isinstance(content, dict):
         content = json.dumps([*case.found[:3], case.found[3] | content])
     case.results.write_text(content)
@@ -213,7 +209,7 @@ def test_bad_results_are_one_line_and_no_numbers(
     assert outcome.out == ""
 
 
-def test_results_of_another_release_are_told(case: Case) -> None:
+def test_results_of_another_release_are_told(case):
     case.found[0]["category_id"] = 1203
     case.save()
     outcome = case.run()
@@ -225,7 +221,7 @@ def test_results_of_another_release_are_told(case: Case) -> None:
     assert "val.json is LVIS v0.5" in case.run().hint
 
 
-def test_bad_annotations_are_one_line(case: Case) -> None:
+def test_bad_annotations_are_one_line(case):
     case.small_lvis.val["annotations"][0].update(segmentation={"size": [60, 80], "counts": [5]})
     case.small_lvis.save()
     outcome = case.run("--json")
@@ -235,7 +231,7 @@ def test_bad_annotations_are_one_line(case: Case) -> None:
 
 
 @pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
-def test_images_without_federated_lists_are_scored_as_with_empty_ones(case: Case, key: str) -> None:
+def test_images_without_federated_lists_are_scored_as_with_empty_ones(case, key):
     images = case.small_lvis.val["images"][:2]
     for image in images:
         image[key] = []
@@ -250,7 +246,7 @@ def test_images_without_federated_lists_are_scored_as_with_empty_ones(case: Case
     assert "2 images have no neg_category_ids or" in " ".join(case.run().err.split())
 
 
-def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case: Case) -> None:
+def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case):
     for annotation in case.small_lvis.val["annotations"][::2]:
         del annotation["segmentation"], annotation["area"]
     case.small_lvis.save()
@@ -281,7 +277,7 @@ finally:
 """
 
 
-def test_no_network_and_no_plots_are_loaded_even_for_lvis_api(case: Case) -> None:
+def test_no_network_and_no_plots_are_loaded_even_for_lvis_api(case):
     words = case.words("--train-counts", case.small_lvis.train_json, "--reference", "--json")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words],

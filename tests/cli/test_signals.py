@@ -48,9 +48,7 @@ def test_a_command_that_is_stopped_says_so_and_leaves_nothing(
     assert lst(*small_lvis.split_words(base=4), "-w", workspace.root).code == 0
 
 
-def test_an_ignored_hangup_does_not_stop_a_command(
-    workspace: Workspace, small_lvis: Any, lst: Lst, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ignored_hangup_does_not_stop_a_command(workspace, small_lvis, lst, monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         _stop_while_writing(signal.SIGHUP, workspace, monkeypatch)
@@ -59,9 +57,7 @@ def test_an_ignored_hangup_does_not_stop_a_command(
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_worker_ends_by_the_signal_without_a_word(
-    workspace: Workspace, lst: Lst, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_ends_by_the_signal_without_a_word(workspace, lst, monkeypatch):
     codes = []
 
     def with_a_worker(*args: Any, **others: Any) -> Any:

@@ -151,7 +151,7 @@ def sweep(
     return sweeps
 
 
-def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(sweep: Sweeps) -> None:
+def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(sweep):
     outcome = sweep()
     assert outcome.code == 0, outcome.err
     # Joint training, then the base phase and two phases twice, then all again for the second seed.
@@ -171,9 +171,7 @@ def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(sweep: Sweeps) -
     assert sweep.workspace("mwg-seed0").settings().step.mwg
 
 
-def test_a_sweep_that_is_done_prints_its_table_again_even_without_base_phases(
-    sweep: Sweeps,
-) -> None:
+def test_a_sweep_that_is_done_prints_its_table_again_even_without_base_phases(sweep):
     before = sweep.json()
     done = len(sweep.trainer.runs), len(sweep.evaluation.calls)
     shutil.rmtree(sweep.root / "bases")
@@ -185,7 +183,7 @@ def test_a_sweep_that_is_done_prints_its_table_again_even_without_base_phases(
     assert "lst-seed1: done before" in again.err
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stopped(sweep: Sweeps) -> None:
+def test_an_interrupted_sweep_goes_on_where_it_stopped(sweep):
     sweep.trainer.stop_after = 3
     assert sweep().code == 130
     sweep.evaluation.fails["lst-seed0"] = KeyboardInterrupt()
@@ -199,7 +197,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(sweep: Sweeps) -> None:
     assert begun == [(0, 0), (0, 3), (0, 0), (1, 0), (2, 0)]
 
 
-def test_a_run_that_fails_does_not_stop_the_others(sweep: Sweeps) -> None:
+def test_a_run_that_fails_does_not_stop_the_others(sweep):
     sweep.evaluation.fails = {
         "joint-seed0": LstError("it broke", "mend it"),
         "lst-seed0": ValueError("what nobody thought of"),
@@ -220,7 +218,7 @@ def test_a_run_that_fails_does_not_stop_the_others(sweep: Sweeps) -> None:
     assert not traceback.exists()
 
 
-def test_runs_of_a_base_phase_that_failed_are_not_trained(sweep: Sweeps) -> None:
+def test_runs_of_a_base_phase_that_failed_are_not_trained(sweep):
     sweep.trainer.fail_in_prepare = LstError("diverged", "start the phase again with --restart")
     outcome = sweep("--only lst --seed 0")
     assert outcome.code == 1
@@ -229,7 +227,7 @@ def test_runs_of_a_base_phase_that_failed_are_not_trained(sweep: Sweeps) -> None
     assert "lst-seed0: its base phase, base-" in outcome.err
 
 
-def test_a_dry_run_counts_and_writes_nothing(sweep: Sweeps) -> None:
+def test_a_dry_run_counts_and_writes_nothing(sweep):
     outcome = sweep("--dry-run")
     assert outcome.code == 0, outcome.err
     rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
@@ -243,8 +241,8 @@ def test_a_dry_run_counts_and_writes_nothing(sweep: Sweeps) -> None:
 
 
 def test_without_a_directory_images_are_looked_for_in_the_current_one(
-    lst: Lst, sweep: Sweeps, small_lvis: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    lst, sweep, small_lvis, monkeypatch
+):
     monkeypatch.chdir(small_lvis.images)
     at = sweep.words.index("--images")
     outcome = lst(*sweep.words[:at], *sweep.words[at + 2 :], "--dry-run")
@@ -252,7 +250,7 @@ def test_without_a_directory_images_are_looked_for_in_the_current_one(
     assert "not found" not in outcome.err
 
 
-def test_a_dry_run_tells_what_is_left(sweep: Sweeps) -> None:
+def test_a_dry_run_tells_what_is_left(sweep):
     sweep("--only lst")
     record = sweep.json("--dry-run")
     states = {job["name"]: (job["state"], job["seconds_left"] > 0) for job in record["jobs"]}
@@ -261,7 +259,7 @@ def test_a_dry_run_tells_what_is_left(sweep: Sweeps) -> None:
     assert record["seconds_from"] == "the rate of what is finished here"
 
 
-def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(sweep: Sweeps) -> None:
+def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(sweep):
     (whole,) = sweep.jobs("--only joint").values()
     sweep.trainer.stop_after = 5
     sweep("--only joint")
@@ -270,9 +268,7 @@ def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(sweep: Sweeps) -
     assert left["seconds_left"] == pytest.approx(whole["seconds_left"] * share)
 
 
-def test_seeds_that_are_added_later_stand_beside_the_first_and_those_of_a_twin_too(
-    sweep: Sweeps,
-) -> None:
+def test_seeds_that_are_added_later_stand_beside_the_first_and_those_of_a_twin_too(sweep):
     sweep.leave_seeds_open()
     sweep.plan.write_text(f'{sweep.plan.read_text()}[[run]]\nname = "twin"\nkind = "lst"\n')
     for seed in (2, 0):
@@ -293,9 +289,7 @@ def test_seeds_that_are_added_later_stand_beside_the_first_and_those_of_a_twin_t
     assert {row["image passes"] for row in rows} == {str(runs["lst"]["seeds"][0]["image_passes"])}
 
 
-def test_seeds_of_other_settings_are_not_mixed_and_come_back_with_their_settings(
-    sweep: Sweeps,
-) -> None:
+def test_seeds_of_other_settings_are_not_mixed_and_come_back_with_their_settings(sweep):
     sweep.leave_seeds_open()
     before = sweep.json("--only lst")
     kept = sweep.workspace("lst-seed0").root.name
@@ -310,9 +304,7 @@ def test_seeds_of_other_settings_are_not_mixed_and_come_back_with_their_settings
     assert len(after["left_out"]) == 1
 
 
-def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table(
-    sweep: Sweeps,
-) -> None:
+def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table(sweep):
     sweep.leave_seeds_open()
     sweep.evaluation.fails["lst-seed3"] = LstError("no")
     sweep("--seed 3 --only lst")
@@ -327,7 +319,7 @@ def test_a_seed_of_another_time_that_is_unfinished_is_named_and_not_in_the_table
     assert told in sweep("--seed 0 --dry-run").err
 
 
-def test_other_annotations_make_another_workspace(sweep: Sweeps, small_lvis: Any) -> None:
+def test_other_annotations_make_another_workspace(sweep, small_lvis):
     before = {job["workspace"] for job in sweep.jobs().values()}
     small_lvis.train["annotations"][0]["bbox"][2] -= 0.25
     small_lvis.save()
@@ -348,7 +340,7 @@ def make_as_an_earlier_version_did(root: Path, digest: str = "") -> None:
 
 
 @pytest.mark.parametrize("digest", ["", "-00000000"])
-def test_directories_that_an_earlier_version_made_are_used(sweep: Sweeps, digest: str) -> None:
+def test_directories_that_an_earlier_version_made_are_used(sweep, digest):
     sweep.evaluation.fails["mwg-seed0"] = KeyboardInterrupt()
     assert sweep().code == 130
     make_as_an_earlier_version_did(sweep.root, digest)
@@ -362,9 +354,7 @@ def test_directories_that_an_earlier_version_made_are_used(sweep: Sweeps, digest
     assert sweep.done_by("") == (0, [])
 
 
-def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_alone(
-    sweep: Sweeps,
-) -> None:
+def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_alone(sweep):
     sweep("--seed 0 --only lst")
     make_as_an_earlier_version_did(sweep.root)
     files = {path: path.read_bytes() for path in (sweep.root / "lst-seed0").rglob("*.json")}
@@ -381,7 +371,7 @@ def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_
 # --- what has to be done again -------------------------------------------------------------------
 
 
-def test_only_what_a_change_touches_is_done_again(sweep: Sweeps) -> None:
+def test_only_what_a_change_touches_is_done_again(sweep):
     sweep()
     for words, trained, evaluated in (
         ("--device cpu --set step.save_every=7", 0, []),
@@ -393,9 +383,7 @@ def test_only_what_a_change_touches_is_done_again(sweep: Sweeps) -> None:
         assert sweep.done_by(words) == (trained, evaluated), words
 
 
-def test_all_phases_can_be_evaluated_and_a_shared_one_is_once_for_the_same_settings(
-    sweep: Sweeps,
-) -> None:
+def test_all_phases_can_be_evaluated_and_a_shared_one_is_once_for_the_same_settings(sweep):
     sweep.edit('title = "Few runs"', 'evaluate = "all"')
     _, evaluated = sweep.done_by("--seed 0")
     assert [call for call in evaluated if call[1] == 0] == [("joint-seed0", 0), ("lst-seed0", 0)]
@@ -406,7 +394,7 @@ def test_all_phases_can_be_evaluated_and_a_shared_one_is_once_for_the_same_setti
             assert json.loads(metrics.read_text())["segm"]["AP"] == pytest.approx(0.65)
 
 
-def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_again(sweep: Sweeps) -> None:
+def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_again(sweep):
     words = "--only lst --seed 0"
     before = sweep.json(words)
     workspace = sweep.workspace("lst-seed0")
@@ -417,9 +405,7 @@ def test_what_was_evaluated_by_hand_in_another_way_is_evaluated_again(sweep: Swe
         assert sweep.read("sweep.json") == before
 
 
-def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(
-    sweep: Sweeps,
-) -> None:
+def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(sweep):
     sweep.edit("step.mwg = true", "mwg.bank_size = 2")
     assert sweep("--only mwg --seed 0").code == 0
     trained = len(sweep.trainer.runs)
@@ -430,9 +416,7 @@ def test_a_run_that_is_the_same_as_another_is_found_whichever_was_made_first(
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_data_that_are_not_in_order_stop_a_sweep_before_it_begins(
-    sweep: Sweeps, small_lvis: Any
-) -> None:
+def test_data_that_are_not_in_order_stop_a_sweep_before_it_begins(sweep, small_lvis):
     small_lvis.train["images"][0]["coco_url"] = "http://images.invalid/train/none.png"
     small_lvis.save()
     outcome = sweep()
@@ -441,9 +425,7 @@ def test_data_that_are_not_in_order_stop_a_sweep_before_it_begins(
     assert sweep.trainer.runs == []
 
 
-def test_annotations_that_cannot_be_used_are_left_out_of_all_runs(
-    sweep: Sweeps, small_lvis: Any
-) -> None:
+def test_annotations_that_cannot_be_used_are_left_out_of_all_runs(sweep, small_lvis):
     small_lvis.train["annotations"][0].pop("segmentation")
     small_lvis.save()
     outcome = sweep("--dry-run")
@@ -453,8 +435,8 @@ def test_annotations_that_cannot_be_used_are_left_out_of_all_runs(
 
 
 def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
-    lst: Lst, small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    lst, small_lvis, tmp_path, monkeypatch
+):
     listed = lst("sweep", "--list")
     assert listed.code == 0
     assert "Table 1: " in listed.out
@@ -476,5 +458,5 @@ def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
         (["table1", "--b", "x"], "'x' is no number"),
     ],
 )
-def test_a_slip_is_one_line(lst: Lst, words: list[str], message: str) -> None:
+def test_a_slip_is_one_line(lst, words, message):
     assert message in lst("sweep", *words).err

@@ -29,7 +29,7 @@ def joint(tmp_path: Path, small_lvis: Any, lst: Lst) -> Workspace:
 # --- split ---------------------------------------------------------------------------------------
 
 
-def test_a_joint_split_has_one_phase(lst: Lst, small_lvis: Any, tmp_path: Path) -> None:
+def test_a_joint_split_has_one_phase(lst, small_lvis, tmp_path):
     outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
     assert ["joint", "11", "30"] in [line.split()[:3] for line in outcome.out.splitlines()]
     assert "old, before" not in outcome.out
@@ -42,25 +42,21 @@ def test_a_joint_split_has_one_phase(lst: Lst, small_lvis: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("option", ["--b", "--phases"])
-def test_a_joint_split_cannot_be_cut(
-    lst: Lst, small_lvis: Any, tmp_path: Path, option: str
-) -> None:
+def test_a_joint_split_cannot_be_cut(lst, small_lvis, tmp_path, option):
     outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
     assert f"{option} cuts them" in outcome.error
     assert not (tmp_path / "joint").exists()
 
 
-def test_a_joint_split_leaves_no_plot_of_an_earlier_one(
-    lst: Lst, workspace: Workspace, small_lvis: Any
-) -> None:
+def test_a_joint_split_leaves_no_plot_of_an_earlier_one(lst, workspace, small_lvis):
     assert workspace.layout.balance_plot.exists()
     lst(*joint_words(small_lvis), "-w", workspace.root)
     assert not workspace.layout.balance_plot.exists()
 
 
 def test_a_joint_split_does_not_lose_trained_phases_silently(
-    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any
-) -> None:
+    lst, workspace, small_lvis, fake_trainer
+):
     lst("train-base", "-w", workspace.root)
     outcome = lst(*joint_words(small_lvis), "-w", workspace.root)
     assert "holds phases trained on another split" in outcome.error
@@ -69,9 +65,7 @@ def test_a_joint_split_does_not_lose_trained_phases_silently(
 # --- training ------------------------------------------------------------------------------------
 
 
-def test_joint_training_learns_all_classes_and_evaluation_comes_next(
-    lst: Lst, joint: Workspace, fake_trainer: Any
-) -> None:
+def test_joint_training_learns_all_classes_and_evaluation_comes_next(lst, joint, fake_trainer):
     outcome = lst("train-joint", "-w", joint.root)
     assert "joint training begun: 11 classes, 24 images, 30 iterations" in outcome.err
     assert "joint training done: 30 iterations, 240 image passes" in outcome.err
@@ -84,8 +78,8 @@ def test_joint_training_learns_all_classes_and_evaluation_comes_next(
 
 
 def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
-    lst: Lst, joint: Workspace, fake_trainer: Any
-) -> None:
+    lst, joint, fake_trainer
+):
     words = ("train-joint", "-w", joint.root, "--row", "repeat-factor", "--image-passes", 80)
     fake_trainer.stop_after = 4
     assert lst(*words).code == 130
@@ -96,16 +90,14 @@ def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
 
 
 @pytest.mark.parametrize("row", JOINT_ROWS)
-def test_a_row_of_the_table_is_short_for_its_settings(
-    lst: Lst, joint: Workspace, fake_trainer: Any, row: str
-) -> None:
+def test_a_row_of_the_table_is_short_for_its_settings(lst, joint, fake_trainer, row):
     (manifest,) = lst("train-joint", "-w", joint.root, "--row", row, "--json").json
     for key, value in JOINT_ROWS[row].items():
         section, name = key.split(".")
         assert manifest["settings"][section][name] == value
 
 
-def test_options_count_more_than_the_row(lst: Lst, joint: Workspace, fake_trainer: Any) -> None:
+def test_options_count_more_than_the_row(lst, joint, fake_trainer):
     words = ["--row", "class-aware", "--head", "softmax", "--mask", "fcn"]
     (manifest,) = lst("train-joint", "-w", joint.root, *words, "--json").json
     assert manifest["settings"]["base"]["sampler"] == "class-aware"
@@ -113,9 +105,7 @@ def test_options_count_more_than_the_row(lst: Lst, joint: Workspace, fake_traine
     assert manifest["settings"]["model"]["mask"] == "fcn"
 
 
-def test_repeated_images_make_an_epoch_longer_and_a_budget_does_not(
-    lst: Lst, joint: Workspace
-) -> None:
+def test_repeated_images_make_an_epoch_longer_and_a_budget_does_not(lst, joint):
     words = ["--sampler", "repeat-factor", "--set", "base.repeat_threshold=0.5", "--dry-run"]
     plan = lst("train-joint", "-w", joint.root, *words, "--json").json
     assert plan["images"] == 24
@@ -125,9 +115,7 @@ def test_repeated_images_make_an_epoch_longer_and_a_budget_does_not(
     assert (plan["iterations"], plan["image_passes"]) == (10, 80)
 
 
-def test_the_budget_of_another_workspace_is_met(
-    lst: Lst, workspace: Workspace, joint: Workspace, fake_trainer: Any
-) -> None:
+def test_the_budget_of_another_workspace_is_met(lst, workspace, joint, fake_trainer):
     words = ["train-joint", "-w", joint.root, "--budget-of", workspace.root]
     outcome = lst(*words)
     assert f"the image passes of {workspace.root} are not known yet" in outcome.error
@@ -138,7 +126,7 @@ def test_the_budget_of_another_workspace_is_met(
     assert 8 * manifest["iterations"] == total == 784
 
 
-def test_two_budgets_are_one_too_many(lst: Lst, workspace: Workspace, joint: Workspace) -> None:
+def test_two_budgets_are_one_too_many(lst, workspace, joint):
     words = ["--image-passes", 80, "--budget-of", workspace.root]
     outcome = lst("train-joint", "-w", joint.root, *words)
     assert "--image-passes and --budget-of: two budgets" in outcome.error
@@ -147,9 +135,7 @@ def test_two_budgets_are_one_too_many(lst: Lst, workspace: Workspace, joint: Wor
 # --- what goes with which workspace --------------------------------------------------------------
 
 
-def test_each_kind_of_workspace_names_its_own_command(
-    lst: Lst, workspace: Workspace, joint: Workspace
-) -> None:
+def test_each_kind_of_workspace_names_its_own_command(lst, workspace, joint):
     outcome = lst("train-joint", "-w", workspace.root)
     assert "has phases" in outcome.error
     assert outcome.hint.startswith("lst train-base")
@@ -160,9 +146,7 @@ def test_each_kind_of_workspace_names_its_own_command(
     assert lst("eval", "-w", joint.root).hint == f"lst train-joint -w {joint.root}"
 
 
-def test_no_step_is_left_after_joint_training(
-    lst: Lst, joint: Workspace, fake_trainer: Any
-) -> None:
+def test_no_step_is_left_after_joint_training(lst, joint, fake_trainer):
     outcome = lst("step", "-w", joint.root)
     assert "learns all classes at once" in outcome.error
     assert outcome.hint == f"lst train-joint -w {joint.root}"
@@ -171,9 +155,7 @@ def test_no_step_is_left_after_joint_training(
 
 
 @pytest.mark.parametrize("setting", ["model.head=softmax", "model.mask=fcn"])
-def test_phases_do_not_begin_with_a_network_that_cannot_grow(
-    lst: Lst, workspace: Workspace, fake_trainer: Any, setting: str
-) -> None:
+def test_phases_do_not_begin_with_a_network_that_cannot_grow(lst, workspace, fake_trainer, setting):
     key, value = setting.split("=")
     for words in (["train-base"], ["train-base", "--dry-run"]):
         outcome = lst(*words, "-w", workspace.root, "--set", setting)
@@ -185,8 +167,8 @@ def test_phases_do_not_begin_with_a_network_that_cannot_grow(
 
 
 def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
-    lst: Lst, joint: Workspace, few: Any, fake_trainer: Any, fake_instant: Any
-) -> None:
+    lst, joint, few, fake_trainer, fake_instant
+):
     lst("train-joint", "-w", joint.root)
     outcome = lst(*few.words("--class", "zebra"), "-w", joint.root)
     assert outcome.code == 0, outcome.err
@@ -197,8 +179,8 @@ def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
 
 @pytest.mark.parametrize("more", [[], ["--finetune"]])
 def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
-    lst: Lst, joint: Workspace, few: Any, fake_trainer: Any, fake_instant: Any, more: list[str]
-) -> None:
+    lst, joint, few, fake_trainer, fake_instant, more
+):
     lst("train-joint", "-w", joint.root, "--row", "joint-softmax")
     before = joint.layout.split.read_bytes()
     outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
@@ -232,8 +214,8 @@ def test_a_budget_that_is_not_known_gives_hints_about_the_workspace_it_is_of(
 
 
 def test_a_budget_is_that_of_a_workspace_on_the_same_data(
-    lst: Lst, small_lvis: Any, workspace: Workspace, joint: Workspace, fake_trainer: Any
-) -> None:
+    lst, small_lvis, workspace, joint, fake_trainer
+):
     lst("train-base", "-w", workspace.root)
     lst("step", "--all", "-w", workspace.root)
     words = ["train-joint", "--budget-of", workspace.root, "--dry-run", "-w", joint.root]

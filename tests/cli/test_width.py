@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,6 @@ import pytest
 from rich.cells import cell_len
 
 from lst_cli.workspace.records import save_json
-from lst_cli.workspace.store import Workspace
 
 Lst = Callable[..., Any]
 WIDTHS = [60, 80, 82, 84, 100]
@@ -60,7 +58,7 @@ def terminal(lst: Lst, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal(lst, monkeypatch)
 
 
-def test_status_with_large_numbers(terminal: Terminal, runs: Any) -> None:
+def test_status_with_large_numbers(terminal, runs):
     run = runs.train("first")
     runs.evaluate(run, 0.4472)
     for phase in run.done_phases():
@@ -75,9 +73,7 @@ def test_status_with_large_numbers(terminal: Terminal, runs: Any) -> None:
     assert "34 h 17 min" in shown
 
 
-def test_split_and_dry_runs(
-    terminal: Terminal, small_lvis: Any, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_split_and_dry_runs(terminal, small_lvis, workspace, tmp_path):
     terminal.check(*small_lvis.split_words(), "-w", tmp_path / "new")
     terminal.check("train-base", "--dry-run", "-w", workspace.root)
     terminal.check(
@@ -87,13 +83,13 @@ def test_split_and_dry_runs(
     terminal.check("sweep", "--list")
 
 
-def test_hold_out_and_check(terminal: Terminal, small_lvis: Any, tmp_path: Path) -> None:
+def test_hold_out_and_check(terminal, small_lvis, tmp_path):
     words = ["--train", small_lvis.train_json]
     terminal.check("hold-out", *words, "--out", tmp_path / "out", "--rare", 3, "--force")
     terminal.check("check", *words, "--val", small_lvis.val_json, "--images", small_lvis.images)
 
 
-def test_scores_of_a_file(terminal: Terminal, small_lvis: Any, tmp_path: Path) -> None:
+def test_scores_of_a_file(terminal, small_lvis, tmp_path):
     keys = ("image_id", "category_id", "bbox")
     found = [
         {"score": 0.5, **{key: one[key] for key in keys}}

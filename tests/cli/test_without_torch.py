@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lst_cli
-from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
 ROOT = Path(lst_cli.__file__).parents[1]
 
 # Several calls in one process: what takes time is to load the other libraries.
@@ -46,8 +43,8 @@ def without_torch(*calls: list[Any]) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", ["train-base", "step"])
 def test_a_dry_run_loads_no_torch_and_writes_nothing(
-    here: Lst, workspace: Workspace, fake_trainer: Any, files_below: Any, command: str
-) -> None:
+    here, workspace, fake_trainer, files_below, command
+):
     if command == "step":
         here("train-base")
     before = files_below(workspace.root)
@@ -63,9 +60,7 @@ def test_a_dry_run_loads_no_torch_and_writes_nothing(
     assert "iterations" in done.stdout[end:]
 
 
-def test_other_commands_without_a_network_load_no_torch(
-    workspace: Workspace, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_other_commands_without_a_network_load_no_torch(workspace, small_lvis, tmp_path):
     at, out = ["-w", workspace.root], tmp_path / "out"
     done = without_torch(
         ["status", *at], ["check", *at], ["init", "--print", *at],
@@ -76,6 +71,6 @@ def test_other_commands_without_a_network_load_no_torch(
 
 
 @pytest.mark.engine
-def test_the_check_for_torch_bites(workspace: Workspace) -> None:
+def test_the_check_for_torch_bites(workspace):
     done = without_torch(["train-base", "-w", workspace.root, "--set", "model.config=none"])
     assert "torch was imported" in done.stderr

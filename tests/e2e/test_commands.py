@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from lst_cli.workspace.records import load_json
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 
 def rows(workspace: Workspace, phase: int) -> int:
@@ -22,9 +20,7 @@ def rows(workspace: Workspace, phase: int) -> int:
         return int(file.get_slice("roi_heads.box_predictor.cls_score.weight").get_shape()[0])
 
 
-def test_the_network_grows_by_the_classes_of_each_phase_and_logs_its_losses(
-    finished: Workspace,
-) -> None:
+def test_the_network_grows_by_the_classes_of_each_phase_and_logs_its_losses(finished):
     assert [len(group) for group in finished.split.groups] == [3, 2, 1]
     assert [rows(finished, phase) for phase in range(3)] == [4, 6, 7]  # background is the last
     for phase in range(3):
@@ -36,7 +32,7 @@ def test_the_network_grows_by_the_classes_of_each_phase_and_logs_its_losses(
         assert not finished.phase(phase).training_state.exists()
 
 
-def test_eval_prints_what_a_script_needs(finished: Workspace, run: Run) -> None:
+def test_eval_prints_what_a_script_needs(finished, run):
     outcome = run("eval", "-w", finished.root, "--json")
     assert outcome.code == 0, outcome.err
     metrics = outcome.json
@@ -58,14 +54,14 @@ def test_eval_prints_what_a_script_needs(finished: Workspace, run: Run) -> None:
     assert {"image_id", "category_id", "bbox", "score", "segmentation"} <= found[0].keys()
 
 
-def test_eval_of_all_phases_prints_a_row_for_each(finished: Workspace) -> None:
+def test_eval_of_all_phases_prints_a_row_for_each(finished):
     printed = (finished.root / "eval.out").read_text()
     table = printed.split("What became of each phase's classes")[0]
     assert re.findall(r"^(base|\d)\b", table, re.MULTILINE) == ["base", "1", "2"]
     assert printed.splitlines()[-1].startswith("next: lst report -w ")
 
 
-def test_the_report_has_all_its_formats_and_a_page_that_needs_nothing(finished: Workspace) -> None:
+def test_the_report_has_all_its_formats_and_a_page_that_needs_nothing(finished):
     folder = finished.layout.report
     for name in ("report.md", "report.csv", "report.json", "report.tex", "report.html"):
         assert (folder / name).stat().st_size > 0
@@ -75,14 +71,14 @@ def test_the_report_has_all_its_formats_and_a_page_that_needs_nothing(finished: 
     assert (finished.root / "report.out").read_text().endswith("report.html\n")
 
 
-def test_no_library_talks_to_the_user(finished: Workspace, run: Run) -> None:
+def test_no_library_talks_to_the_user(finished, run):
     for command in ("step", "eval", "report"):
         text = (finished.root / f"{command}.err").read_text()
         for line in text.splitlines():
             assert re.match(r"(phase \d|wrote|images:|mask AP|box AP|mean|pictures)", line), line
 
 
-def test_a_phase_runs_without_replay(based: Workspace, run: Run) -> None:
+def test_a_phase_runs_without_replay(based, run):
     outcome = run("step", "-w", based.root, "--replay", "none", "--new-rows", "random", "--json")
     assert outcome.code == 0, outcome.err
     (manifest,) = outcome.json
@@ -91,9 +87,7 @@ def test_a_phase_runs_without_replay(based: Workspace, run: Run) -> None:
     assert rows(based, 1) == 6
 
 
-def test_a_model_of_our_own_can_be_the_first_weights(
-    fresh: Workspace, based: Workspace, run: Run
-) -> None:
+def test_a_model_of_our_own_can_be_the_first_weights(fresh, based, run):
     model = based.phase(0).model
     outcome = run("train-base", "-w", fresh.root, "--weights", model, "--json")
     assert outcome.code == 0, outcome.err
@@ -115,7 +109,7 @@ def error_of(outcome: Any) -> str:
     return str(error)
 
 
-def test_a_loss_that_is_no_number_stops_the_training(fresh: Workspace, run: Run) -> None:
+def test_a_loss_that_is_no_number_stops_the_training(fresh, run):
     outcome = run(
         "train-base", "-w", fresh.root, "--set", "base.lr=1000", "--set", "base.clip_gradients=0"
     )
@@ -123,9 +117,7 @@ def test_a_loss_that_is_no_number_stops_the_training(fresh: Workspace, run: Run)
     assert not fresh.is_done(0)
 
 
-def test_a_network_or_weights_that_are_refused_leave_no_phase_begun(
-    fresh: Workspace, run: Run
-) -> None:
+def test_a_network_or_weights_that_are_refused_leave_no_phase_begun(fresh, run):
     file = fresh.root / "weights.pkl"
     file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     for words, part in (
@@ -137,9 +129,7 @@ def test_a_network_or_weights_that_are_refused_leave_no_phase_begun(
         assert fresh.manifest(0) is None
 
 
-def test_an_image_that_is_gone_when_it_is_evaluated_keeps_the_old_metrics(
-    finished: Workspace, run: Run
-) -> None:
+def test_an_image_that_is_gone_when_it_is_evaluated_keeps_the_old_metrics(finished, run):
     before = finished.phase(2).metrics.read_bytes()
     empty = finished.root / "empty"
     empty.mkdir()
@@ -150,7 +140,7 @@ def test_an_image_that_is_gone_when_it_is_evaluated_keeps_the_old_metrics(
     assert finished.phase(2).metrics.read_bytes() == before
 
 
-def test_an_evaluation_that_is_killed_keeps_the_old_metrics(finished: Workspace, run: Run) -> None:
+def test_an_evaluation_that_is_killed_keeps_the_old_metrics(finished, run):
     before = finished.phase(2).metrics.read_bytes()
     first = "import lst_cli.evaluate.validation as v; v.Validation.measure = kill"
     assert run("eval", "-w", finished.root, first=first).code == -9

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lst_cli.workspace.store import Workspace
-
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 AT_IMAGE = """
 import lst_cli.evaluate.detector as p
@@ -38,9 +34,7 @@ def without_seconds(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("instant", [False, True])
-def test_an_evaluation_that_was_killed_gives_the_same_numbers(
-    instant: bool, finished: Workspace, run: Run
-) -> None:
+def test_an_evaluation_that_was_killed_gives_the_same_numbers(instant, finished, run):
     directory = finished.phase(1)
     images = len(json.loads(Path(finished.split.val.path).read_text())["images"])
     assert images > 2

@@ -29,9 +29,7 @@ def extend(run: Run, workspace: Workspace, tiny: Any, file: Path, *more: str) ->
     return outcome
 
 
-def test_classes_are_added_instantly_trained_and_evaluated(
-    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path]
-) -> None:
+def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few_json):
     instant = extend(run, based, tiny, few_json(zebra=1), "--json").json
     assert (instant["phase"], instant["new_rows"]) == (1, "mean-feature")
     before, after = (load_file(based.phase(phase).model) for phase in (0, 1))
@@ -48,8 +46,8 @@ def test_classes_are_added_instantly_trained_and_evaluated(
 
 
 def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_starts_afresh(
-    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path
-) -> None:
+    run, based, tiny, few_json, tmp_path
+):
     for words in (["step", "--mwg"], ["step"]):
         outcome = run(*words, "-w", based.root)
         assert outcome.code == 0, outcome.err
@@ -74,8 +72,8 @@ def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_s
 
 
 def test_a_kill_before_the_manifest_is_made_good_by_the_same_command(
-    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path
-) -> None:
+    run, based, tiny, few_json, tmp_path
+):
     file = few_json(zebra=1)
     whole = Workspace(shutil.copytree(based.root, tmp_path / "whole"))
     extend(run, whole, tiny, file)
@@ -94,8 +92,8 @@ def test_a_kill_before_the_manifest_is_made_good_by_the_same_command(
 
 @pytest.mark.parametrize("rows", ["mean-feature", "generated"])
 def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
-    run: Run, based: Workspace, tiny: Any, few_json: Callable[..., Path], tmp_path: Path, rows: str
-) -> None:
+    run, based, tiny, few_json, tmp_path, rows
+):
     if rows == "generated":
         assert run("step", "--mwg", "-w", based.root).code == 0
     other = Workspace(shutil.copytree(based.root, tmp_path / "other"))

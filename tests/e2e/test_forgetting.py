@@ -75,9 +75,7 @@ def losses(workspace: Workspace) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights(
-    copy: Callable[[], Workspace], whole: Workspace, run: Run
-) -> None:
+def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights(copy, whole, run):
     workspace = copy()
     step = ["step", "--mwg", *KEEPING, "-w", workspace.root]
     plan = run(*step, "--dry-run", "--json").json
@@ -107,9 +105,7 @@ def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights
     assert not workspace.phase(2).training_state.exists()
 
 
-def test_every_other_option_works_together_and_is_kept_in_the_manifest(
-    tiny: Any, run: Run, tmp_path: Path
-) -> None:
+def test_every_other_option_works_together_and_is_kept_in_the_manifest(tiny, run, tmp_path):
     workspace = Workspace(tmp_path / "other")
     choices = (
         "model.class_agnostic_boxes=false",

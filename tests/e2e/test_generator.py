@@ -59,9 +59,7 @@ def generated(generated_folder: Path, tmp_path: Path) -> Workspace:
     return Workspace(shutil.copytree(generated_folder, tmp_path / "generated"))
 
 
-def test_a_finished_phase_is_an_ordinary_model_with_the_generator_beside_it(
-    generated: Workspace, finished: Workspace
-) -> None:
+def test_a_finished_phase_is_an_ordinary_model_with_the_generator_beside_it(generated, finished):
     for phase, classes in ((1, 2), (2, 1)):
         directory = generated.phase(phase)
         model = load_file(directory.model)
@@ -76,7 +74,7 @@ def test_a_finished_phase_is_an_ordinary_model_with_the_generator_beside_it(
         assert not directory.training_state.exists()
 
 
-def test_the_generator_goes_on_from_phase_to_phase(generated: Workspace, run: Run) -> None:
+def test_the_generator_goes_on_from_phase_to_phase(generated, run):
     shutil.rmtree(generated.phase(2).root)
     first = load_file(generated.phase(1).generator)
     np.testing.assert_allclose(first["feature_gain"], 1, atol=0.1)
@@ -96,9 +94,7 @@ def test_the_generator_goes_on_from_phase_to_phase(generated: Workspace, run: Ru
     assert not np.array_equal(second["feature_gain"], marked["feature_gain"])  # trained further
 
 
-def test_predictions_do_not_depend_on_the_generator_being_there(
-    generated: Workspace, run: Run
-) -> None:
+def test_predictions_do_not_depend_on_the_generator_being_there(generated, run):
     before = generated.phase(2).detections.read_bytes()
     for phase in (1, 2):
         generated.phase(phase).generator.unlink()
@@ -146,7 +142,7 @@ def averages(workspace: Workspace) -> dict[int, Any]:
     return found
 
 
-def test_delivered_rows_are_the_averages_over_all_boxes_of_a_class(generated: Workspace) -> None:
+def test_delivered_rows_are_the_averages_over_all_boxes_of_a_class(generated):
     delivered = torch.from_numpy(load_file(generated.phase(1).model)[CLASSIFIER])
     expected = averages(generated)
     assert expected.keys() == {3, 4}
@@ -154,9 +150,7 @@ def test_delivered_rows_are_the_averages_over_all_boxes_of_a_class(generated: Wo
         torch.testing.assert_close(delivered[label], row)
 
 
-def test_every_other_choice_of_the_generator_works_together(
-    tiny: Any, run: Run, few_json: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json, tmp_path):
     workspace = Workspace(tmp_path / "other")
     choices = (
         "model.class_agnostic_boxes=false",
@@ -213,8 +207,8 @@ def test_every_other_choice_of_the_generator_works_together(
     ids=["training-kept", "training-exact", "writing-kept"],
 )
 def test_a_phase_that_was_killed_comes_to_the_same_weights(
-    based: Workspace, generated: Workspace, tmp_path: Path, run: Run, first: str, support: str
-) -> None:
+    based, generated, tmp_path, run, first, support
+):
     words = ["step", "--mwg", "--set", f"mwg.support={support}", "--set", "mwg.boxes=jittered"]
     whole = Workspace(shutil.copytree(based.root, tmp_path / "whole"))
     assert run(*words, "-w", whole.root).code == 0
@@ -229,7 +223,7 @@ def test_a_phase_that_was_killed_comes_to_the_same_weights(
     assert whole.phase(1).model.read_bytes() != generated.phase(1).model.read_bytes()
 
 
-def test_a_phase_under_way_refuses_other_generator_settings(based: Workspace, run: Run) -> None:
+def test_a_phase_under_way_refuses_other_generator_settings(based, run):
     killed = run("step", "--mwg", "-w", based.root, first=BEFORE_ITERATION_3)
     assert killed.code == -signal.SIGKILL, killed.err
     outcome = run("step", "--mwg", "--set", "mwg.shots=2", "-w", based.root)
@@ -240,9 +234,7 @@ def test_a_phase_under_way_refuses_other_generator_settings(based: Workspace, ru
     assert "step.mwg was True, is now False" in outcome.err
 
 
-def test_a_generator_of_another_form_is_refused_by_the_next_phase(
-    based: Workspace, generated: Workspace, run: Run
-) -> None:
+def test_a_generator_of_another_form_is_refused_by_the_next_phase(based, generated, run):
     shutil.rmtree(generated.phase(2).root)
     outcome = run("step", "--mwg", "--set", "mwg.form=matrices", "-w", generated.root)
     assert outcome.code == 1
@@ -251,13 +243,13 @@ def test_a_generator_of_another_form_is_refused_by_the_next_phase(
     assert "Traceback" not in outcome.err
 
 
-def test_few_base_classes_are_told_of(generated: Workspace, based: Workspace, run: Run) -> None:
+def test_few_base_classes_are_told_of(generated, based, run):
     outcome = run("step", "--mwg", "-w", based.root)
     assert outcome.code == 0, outcome.err
     assert "3 base classes" in outcome.err
 
 
-def test_instant_classes_are_evaluated_in_every_way(generated: Workspace, run: Run) -> None:
+def test_instant_classes_are_evaluated_in_every_way(generated, run):
     outcome = run("eval", "--instant", "--all-phases", "--json", "-w", generated.root)
     assert outcome.code == 0, outcome.err
     [first, second] = outcome.json

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 DURING_CHECKS = "import lst_cli.train.train as t; t.check_before_training = kill"
 WHILE_BUILDING = "import lst_cli.engine.optim as o; o.build_optimizer = kill"
@@ -67,9 +64,7 @@ def assert_same(workspace: Workspace, other: Workspace, phase: int) -> None:
     assert not list(ours.root.glob(".*")), "something half-written was left behind"
 
 
-def test_a_base_killed_again_and_again_comes_to_the_same_weights(
-    fresh: Workspace, based: Workspace, run: Run
-) -> None:
+def test_a_base_killed_again_and_again_comes_to_the_same_weights(fresh, based, run):
     for moment, first in MOMENTS.items():
         killed = run("train-base", "-w", fresh.root, first=first)
         assert killed.code == -signal.SIGKILL, f"{moment}: {killed.err}"
@@ -83,9 +78,7 @@ def test_a_base_killed_again_and_again_comes_to_the_same_weights(
 @pytest.mark.parametrize(
     "moment", ["before the first state", "after a state", "while weights are written"]
 )
-def test_a_later_phase_that_was_killed_comes_to_the_same_weights(
-    based: Workspace, finished: Workspace, run: Run, moment: str
-) -> None:
+def test_a_later_phase_that_was_killed_comes_to_the_same_weights(based, finished, run, moment):
     killed = run("step", "-w", based.root, first=MOMENTS[moment])
     assert killed.code == -signal.SIGKILL, killed.err
     assert based.next_phase() == 1
@@ -95,9 +88,7 @@ def test_a_later_phase_that_was_killed_comes_to_the_same_weights(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_run_that_is_asked_to_stop_saves_and_continues(
-    based: Workspace, finished: Workspace, run: Run, name: str
-) -> None:
+def test_a_run_that_is_asked_to_stop_saves_and_continues(based, finished, run, name):
     stopped = run("step", "-w", based.root, first=BEFORE_ITERATION.format(iteration=2, signal=name))
     assert stopped.code == 1
     last = based.split.phases[0].iterations
@@ -108,7 +99,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_continues(
     assert_same(based, finished, 1)
 
 
-def test_ctrl_c_before_training_is_one_line(fresh: Workspace, run: Run) -> None:
+def test_ctrl_c_before_training_is_one_line(fresh, run):
     # A shell starts what it puts into the background deaf to Ctrl-C, and this may be there.
     listen = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     interrupt = DURING_CHECKS.replace("kill", "lambda *_: os.kill(os.getpid(), signal.SIGINT)")
@@ -119,7 +110,7 @@ def test_ctrl_c_before_training_is_one_line(fresh: Workspace, run: Run) -> None:
     assert fresh.manifest(0) is None
 
 
-def test_a_state_cut_short_is_told_with_what_mends_it(based: Workspace, run: Run) -> None:
+def test_a_state_cut_short_is_told_with_what_mends_it(based, run):
     run("step", "-w", based.root, first=MOMENTS["after a state"])
     state = based.phase(1).training_state
     state.write_bytes(state.read_bytes()[:1000])

@@ -37,9 +37,7 @@ def joint(tiny: Any, run: Run, tmp_path: Path) -> Workspace:
         ("repeat-factor", "cosine", "fcn"),
     ],
 )
-def test_joint_training_ends_in_a_report(
-    joint: Workspace, run: Run, tiny: Any, sampler: str, head: str, mask: str
-) -> None:
+def test_joint_training_ends_in_a_report(joint, run, tiny, sampler, head, mask):
     words = ["--sampler", sampler, "--head", head, "--mask", mask, "--image-passes", 8]
     outcome = run("train-joint", "-w", joint.root, *words, "--json")
     assert outcome.code == 0, outcome.err
@@ -72,7 +70,7 @@ def test_joint_training_ends_in_a_report(
     assert outcome.code == 0, outcome.err
 
 
-def test_a_sampler_goes_on_where_it_was_killed(joint: Workspace, run: Run, tmp_path: Path) -> None:
+def test_a_sampler_goes_on_where_it_was_killed(joint, run, tmp_path):
     copy = Workspace(shutil.copytree(joint.root, tmp_path / "copy"))
     words = ["--row", "repeat-factor", "--set", "base.repeat_threshold=0.9", "--image-passes", 40]
     kill = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from lst_cli.figures import FIGURES
 from lst_cli.sweep.plan import shipped_plans
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 # Two iterations a phase: enough to pass through everything once.
 SHORT = ("base.image_passes=4", "step.image_passes=4", "step.decay_epochs=[]")
@@ -41,9 +39,7 @@ def dozen(shared: Path) -> Any:
         )
 
 
-def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(
-    dozen: Any, tiny: Any, run: Run, tmp_path: Path
-) -> None:
+def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, tiny, run, tmp_path):
     root = tmp_path / "sweep"  # one for all plans: what two of them have in common is trained once
     words = tiny.split_words(tmp_path, *SHORT)
     data = (

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from lst_cli.workspace.store import Workspace
-
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 
-def test_any_image_is_predicted_as_it_is_when_evaluated(
-    finished: Workspace, tiny: Any, run: Run
-) -> None:
+def test_any_image_is_predicted_as_it_is_when_evaluated(finished, tiny, run):
     evaluated = json.loads(finished.phase(2).detections.read_text())
     images = {one["id"]: one for one in json.loads(tiny.val_json.read_text())["images"]}
     chosen = sorted({one["image_id"] for one in evaluated})[:2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 PLAN = """
 title = "A tiny table"
@@ -73,9 +71,7 @@ def workspace_of(root: Path, run: str, seed: int = 0) -> Workspace:
     return Workspace(found)
 
 
-def test_a_sweep_that_is_interrupted_goes_on_and_ends_in_a_table(
-    words: list[object], run: Run, tmp_path: Path
-) -> None:
+def test_a_sweep_that_is_interrupted_goes_on_and_ends_in_a_table(words, run, tmp_path):
     root = tmp_path / "sweep"
     planned = run(*words, "--dry-run", "--json")
     assert planned.code == 0, planned.err
@@ -122,9 +118,7 @@ def test_a_sweep_that_is_interrupted_goes_on_and_ends_in_a_table(
     assert (root / "sweep.md").read_text().startswith("# A tiny table")
 
 
-def test_a_base_phase_does_not_depend_on_later_phases(
-    tiny: Any, run: Run, base_folder: Path, tmp_path: Path
-) -> None:
+def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tmp_path):
     # What makes it right to share one between splits that differ after it.
     split = [str(word) for word in tiny.split_words(tmp_path)]
     split[split.index("--phases") + 1] = "3"

@@ -23,7 +23,7 @@ def parts(read: Callable[..., Dataset], two_classes: dict[str, Any]) -> list[Dat
     return [read(two_classes, "one.json"), read(other, "two.json")]
 
 
-def test_a_single_file_is_taken_as_it_is(parts: list[Dataset]) -> None:
+def test_a_single_file_is_taken_as_it_is(parts):
     joined = join_datasets(parts[:1])
     assert joined.images is parts[0].images
     assert joined.instances is parts[0].instances
@@ -31,7 +31,7 @@ def test_a_single_file_is_taken_as_it_is(parts: list[Dataset]) -> None:
     assert (joined.image_starts, joined.instance_starts) == ((0,), (0,))
 
 
-def test_rows_of_the_second_file_come_behind_those_of_the_first(parts: list[Dataset]) -> None:
+def test_rows_of_the_second_file_come_behind_those_of_the_first(parts):
     joined = join_datasets(parts)
     assert joined.images.ids.tolist() == [1, 2, 1, 2]
     assert joined.instances.ids.tolist() == [11, 12, 13, 11, 12, 13]
@@ -44,12 +44,12 @@ def test_rows_of_the_second_file_come_behind_those_of_the_first(parts: list[Data
     assert joined.instances.image_index.dtype == np.int32
 
 
-def test_the_files_themselves_are_left_alone(parts: list[Dataset]) -> None:
+def test_the_files_themselves_are_left_alone(parts):
     join_datasets(parts)
     assert parts[1].instances.image_index.tolist() == [1, 1, 0]
 
 
-def test_segmentations_come_from_the_file_of_their_row(parts: list[Dataset]) -> None:
+def test_segmentations_come_from_the_file_of_their_row(parts):
     joined = join_datasets(parts)
     found = joined.read_segmentations(np.array([0, 2, 4, 5]))
     assert [json.loads(raw)[0][0] for raw in found] == [1.0, 5.5, 12, 13]
@@ -58,6 +58,6 @@ def test_segmentations_come_from_the_file_of_their_row(parts: list[Dataset]) -> 
     assert json.loads(last)[0][0] == 13
 
 
-def test_a_row_that_no_file_has_is_refused(parts: list[Dataset]) -> None:
+def test_a_row_that_no_file_has_is_refused(parts):
     with pytest.raises(LstError, match=r"two\.json has no annotation in row 3"):
         join_datasets(parts).read_segmentations(np.array([0, 6]))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import pytest
 from lst_cli.annotations import json_stream
 from lst_cli.annotations.json_stream import ListStream, find_cut
 from lst_cli.errors import LstError
-
-Write = Callable[..., Path]
 
 
 class Record(msgspec.Struct):
@@ -74,19 +71,19 @@ def error_of(path: Path, **options: Any) -> LstError:
         '{"v": -1.5e3, "w": "]}", "info": ["' + "y" * 5000 + '"], "things": TEXT}',
     ],
 )
-def test_records_do_not_depend_on_blocks_or_spelling(write: Write, text: str, top: str) -> None:
+def test_records_do_not_depend_on_blocks_or_spelling(write, text, top):
     hint = "" if "{" in top else "give a list"
     assert ids_in(write(top.replace("TEXT", text)), list_hint=hint) == [1, 2, 3]
 
 
 @blocks
-def test_an_empty_list_has_no_records(write: Write) -> None:
+def test_an_empty_list_has_no_records(write):
     assert ids_in(write('{"things": [ ]}')) == []
     assert ids_in(write(" [\n] "), list_hint="give a list") == []
 
 
 @pytest.mark.parametrize("block_size", [3], indirect=True)
-def test_the_digest_is_that_of_the_bytes(write: Write) -> None:
+def test_the_digest_is_that_of_the_bytes(write):
     path = write('{"things": []}  \n ')
     stream = ListStream(path, THINGS, digest=True)
     assert list(stream) == [("things", 0, [])]
@@ -94,7 +91,7 @@ def test_the_digest_is_that_of_the_bytes(write: Write) -> None:
 
 
 @pytest.mark.parametrize("block_size", [100], indirect=True)
-def test_progress_ends_with_all_bytes(write: Write) -> None:
+def test_progress_ends_with_all_bytes(write):
     path = write({"things": [{"id": number} for number in range(50)]})
     calls: list[tuple[int, int | None]] = []
     ids_in(path, progress=lambda what, done, total: calls.append((done, total)))
@@ -111,7 +108,7 @@ def test_progress_ends_with_all_bytes(write: Write) -> None:
         ('[{"id": 1, "s": "x"}, {"id": 2, "n": [1.5]}]', "give a list", ' of "things"'),
     ],
 )
-def test_every_cut_file_is_refused(write: Write, text: str, hint: str, inside: str) -> None:
+def test_every_cut_file_is_refused(write, text, hint, inside):
     for end in range(1, len(text)):
         message = error_of(write(text[:end]), list_hint=hint).message
         assert f"ends after {end} bytes in the middle{inside}" in message, text[:end]
@@ -142,9 +139,7 @@ def test_every_cut_file_is_refused(write: Write, text: str, hint: str, inside: s
         ('{"things": [{"id": 1, "x": [1, 2}]}', "is not valid JSON"),
     ],
 )
-def test_what_is_no_object_of_lists_is_refused_with_its_place(
-    write: Write, text: str | bytes, reason: str
-) -> None:
+def test_what_is_no_object_of_lists_is_refused_with_its_place(write, text, reason):
     assert reason in error_of(write(text)).message
 
 
@@ -168,9 +163,7 @@ def test_what_is_no_object_of_lists_is_refused_with_its_place(
         ('[{"id": 1}, 5]', "thing in row 1: expected an object, got a whole number"),
     ],
 )
-def test_what_is_no_list_of_records_is_refused_with_its_place(
-    write: Write, text: str, reason: str
-) -> None:
+def test_what_is_no_list_of_records_is_refused_with_its_place(write, text, reason):
     error = error_of(write(text), list_hint="give a list")
     assert reason in error.message
     assert "not a list" not in reason or error.hint == "give a list"
@@ -179,7 +172,7 @@ def test_what_is_no_list_of_records_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize("block_size", [16, 1 << 20], indirect=True)
-def test_a_wrong_type_names_record_and_field(write: Write) -> None:
+def test_a_wrong_type_names_record_and_field(write):
     records: list[dict[str, Any]] = [{"id": number, "box": [1, 2]} for number in range(40)]
     records[33]["box"] = [1, "two"]
     message = error_of(write({"things": records})).message
@@ -189,9 +182,7 @@ def test_a_wrong_type_names_record_and_field(write: Write) -> None:
 @pytest.mark.parametrize("block_size", [16, 1 << 20], indirect=True)
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 @pytest.mark.parametrize("field", ["box", "ignored"])
-def test_numbers_json_does_not_have_are_named_with_their_place(
-    write: Write, number: str, field: str
-) -> None:
+def test_numbers_json_does_not_have_are_named_with_their_place(write, number, field):
     lines = [f'{{"id": {row}, "{field}": [1.5, 2]}}' for row in range(20)]
     lines[12] = f'{{"id": 12, "{field}": [1.5, {number}]}}'
     text = '{"things": [\n' + ",\n".join(lines) + "\n]}"
@@ -212,24 +203,24 @@ def test_numbers_json_does_not_have_are_named_with_their_place(
         ('{"b": {"c": DEEP}, "things": []}', "is nested too deeply"),
     ],
 )
-def test_values_within_values_without_end_are_refused(write: Write, text: str, reason: str) -> None:
+def test_values_within_values_without_end_are_refused(write, text, reason):
     assert reason in error_of(write(text.replace("DEEP", "[" * 10**5 + "]" * 10**5))).message
 
 
-def test_text_that_is_not_utf8_is_refused(write: Write) -> None:
+def test_text_that_is_not_utf8_is_refused(write):
     path = write(b'{"a": [{"id": 1, "name": "caf\xe9"}]}')
     named: Any = msgspec.json.Decoder(list[dict[str, Any]])
     with pytest.raises(LstError, match=r"row 0: not UTF-8 text \(line 1, byte 29\)"):
         list(ListStream(path, {"a": named}))
 
 
-def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_directory_are_refused(tmp_path):
     assert error_of(tmp_path / "nothing.json").message.startswith("no such file: ")
     assert "cannot read" in error_of(tmp_path).message
 
 
 @pytest.mark.parametrize("block_size", [1000], indirect=True)
-def test_a_broken_record_is_found_before_the_file_is_in_memory(write: Write) -> None:
+def test_a_broken_record_is_found_before_the_file_is_in_memory(write):
     text = json.dumps({"things": [{"id": row, "s": "abcdefgh"} for row in range(20_000)]})
     path = write(text.replace('{"id": 3, "s": "abc', '{"id": 3, "s": abc', 1))
     done: list[int] = []
@@ -238,7 +229,7 @@ def test_a_broken_record_is_found_before_the_file_is_in_memory(write: Write) -> 
     assert done[-1] <= 4000
 
 
-def test_cuts_lie_between_elements_only() -> None:
+def test_cuts_lie_between_elements_only():
     assert find_cut(b'{"a": [1, 2]}, {"b": 3}, {"c"', 0) == 23
     assert find_cut(b'{"a": [1, 2]}, {"b": 3}, {"c"', 0, first=True) == 13
     assert find_cut(b'{"a": "]"}], "x": [1, 2]', 0) == 10

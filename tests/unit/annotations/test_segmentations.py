@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ SQUARE = [1, 1, 5, 1, 5, 5, 1, 5]
         {"size": [4, 6], "counts": "62O1"},
     ],
 )
-def test_polygons_and_runs_are_parsed(segmentation: Any) -> None:
+def test_polygons_and_runs_are_parsed(segmentation):
     assert parse_segmentation(json.dumps(segmentation).encode()) == segmentation
 
 
@@ -50,12 +49,12 @@ def test_polygons_and_runs_are_parsed(segmentation: Any) -> None:
         b'{"more": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
     ],
 )
-def test_anything_else_is_refused(raw: bytes) -> None:
+def test_anything_else_is_refused(raw):
     with pytest.raises(LstError, match="neither polygons nor an RLE"):
         parse_segmentation(raw)
 
 
-def test_polygons_that_enclose_nothing_are_left_out() -> None:
+def test_polygons_that_enclose_nothing_are_left_out():
     polygons: list[list[float]] = [[], [1.0, 1, 2, 2], [*SQUARE], [1.0, 1, 2, 2, 3, 3, 4]]
     assert usable_polygons(polygons) == [SQUARE]
 
@@ -87,7 +86,7 @@ def test_polygons_that_enclose_nothing_are_left_out() -> None:
         ({"size": [10, 20], "counts": [150, 0, 50]}, "empty-mask"),
     ],
 )
-def test_faults_are_told_by_kind(segmentation: Any, fault: str | None) -> None:
+def test_faults_are_told_by_kind(segmentation, fault):
     assert measure(segmentation, height=10, width=20)[0] == fault
 
 
@@ -100,7 +99,7 @@ def test_faults_are_told_by_kind(segmentation: Any, fault: str | None) -> None:
     ),
     repeat=st.integers(1, 300),
 )
-def test_compressed_runs_decode_to_the_mask_they_encode(mask: Any, repeat: int) -> None:
+def test_compressed_runs_decode_to_the_mask_they_encode(mask, repeat):
     tall = np.asfortranarray(np.repeat(mask, repeat, axis=0))
     encoded = coco_mask.encode(tall)
     runs = decode_counts(encoded["counts"].decode())
@@ -109,7 +108,7 @@ def test_compressed_runs_decode_to_the_mask_they_encode(mask: Any, repeat: int) 
     assert measure(segmentation, *tall.shape)[0] == (None if tall.any() else "empty-mask")
 
 
-def test_a_cut_compressed_run_is_found() -> None:
+def test_a_cut_compressed_run_is_found():
     mask = np.zeros((40, 40), dtype=np.uint8, order="F")
     mask[3:33, 5:37] = 1
     text = coco_mask.encode(mask)["counts"].decode()

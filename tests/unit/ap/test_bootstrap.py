@@ -80,9 +80,7 @@ def assert_same_ap(matches: Matches, ours: NDArray[np.float64]) -> int:
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_images_that_all_weigh_the_same_give_ap_itself(
-    draw: types.SimpleNamespace, match: Match, seed: int, iou_type: Any
-) -> None:
+def test_images_that_all_weigh_the_same_give_ap_itself(draw, match, seed, iou_type):
     matches = match(*draw.federated_set(seed), iou_type)
     weights = np.ones((14, 3), dtype=np.float32) * [1, 2, 5]
     resampled = resampled_class_ap(matches, weights.astype(np.float32))
@@ -95,8 +93,8 @@ def test_images_that_all_weigh_the_same_give_ap_itself(
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_resample_is_the_evaluation_of_a_file_with_each_image_as_often_as_drawn(
-    draw: types.SimpleNamespace, match: Match, seed: int, iou_type: Any
-) -> None:
+    draw, match, seed, iou_type
+):
     content, found = without_ties(draw, seed)
     matches = match(content, found, iou_type)
     drawn = draw_resamples(14, 6, seed)
@@ -109,9 +107,7 @@ def test_a_resample_is_the_evaluation_of_a_file_with_each_image_as_often_as_draw
     assert resampled[:, :7].std(axis=0).max() > 0.01
 
 
-def test_a_recall_that_is_a_threshold_but_for_rounding_costs_less_than_one_threshold(
-    draw: types.SimpleNamespace, match: Match
-) -> None:
+def test_a_recall_that_is_a_threshold_but_for_rounding_costs_less_than_one_threshold(draw, match):
     boxes = [[20.0 * (n % 10), 40.0 * (n // 10), 15.0, 15.0] for n in range(20)]
     content = {
         "images": [draw.image(1, [], [])],
@@ -127,9 +123,7 @@ def test_a_recall_that_is_a_threshold_but_for_rounding_costs_less_than_one_thres
     assert 1e-6 < ours - ap < 1 / 101
 
 
-def test_a_class_that_a_resample_does_not_hold_has_no_ap_there(
-    draw: types.SimpleNamespace, match: Match
-) -> None:
+def test_a_class_that_a_resample_does_not_hold_has_no_ap_there(draw, match):
     content = {
         "images": [draw.image(1, [2], []), draw.image(2, [1], []), draw.image(3, [1, 2], [])],
         "annotations": [draw.annotation(1, 1, 1, BOX), draw.annotation(2, 2, 2, BOX)],
@@ -145,9 +139,7 @@ def test_a_class_that_a_resample_does_not_hold_has_no_ap_there(
     assert resampled[3].tolist() == [nan, nan, nan]
 
 
-def test_what_is_ignored_or_excused_is_neither_right_nor_wrong(
-    draw: types.SimpleNamespace, match: Match
-) -> None:
+def test_what_is_ignored_or_excused_is_neither_right_nor_wrong(draw, match):
     content = {
         "images": [draw.image(1, [], [1]), draw.image(2, [], [])],
         "annotations": [
@@ -170,8 +162,8 @@ def test_what_is_ignored_or_excused_is_neither_right_nor_wrong(
 
 @pytest.mark.parametrize("numbers", [1, 500, 2000])
 def test_the_result_does_not_depend_on_how_much_is_computed_at_once(
-    draw: types.SimpleNamespace, match: Match, monkeypatch: pytest.MonkeyPatch, numbers: int
-) -> None:
+    draw, match, monkeypatch, numbers
+):
     matches = match(*draw.federated_set(5))
     drawn = draw_resamples(14, 40)
     whole = resampled_class_ap(matches, drawn)
@@ -179,7 +171,7 @@ def test_the_result_does_not_depend_on_how_much_is_computed_at_once(
     np.testing.assert_allclose(resampled_class_ap(matches, drawn), whole, rtol=0, atol=1e-6)
 
 
-def test_progress_counts_the_classes(draw: types.SimpleNamespace, match: Match) -> None:
+def test_progress_counts_the_classes(draw, match):
     calls: list[tuple[int, int | None]] = []
     resampled_class_ap(
         match(*draw.federated_set(5)),
@@ -189,7 +181,7 @@ def test_progress_counts_the_classes(draw: types.SimpleNamespace, match: Match) 
     assert calls == [(done, 9) for done in range(1, 10)]
 
 
-def test_without_classes_images_or_detections(draw: types.SimpleNamespace, match: Match) -> None:
+def test_without_classes_images_or_detections(draw, match):
     nothing = match({"images": [], "annotations": [], "categories": []}, [])
     assert resampled_class_ap(nothing, draw_resamples(0, 4)).shape == (4, 0)
     assert np.isnan(mean_over(np.zeros((4, 0)), [])).all()
@@ -202,7 +194,7 @@ def test_without_classes_images_or_detections(draw: types.SimpleNamespace, match
 # --- images drawn anew ---------------------------------------------------------------------------
 
 
-def test_as_many_images_are_drawn_as_there_are_with_replacement() -> None:
+def test_as_many_images_are_drawn_as_there_are_with_replacement():
     drawn = draw_resamples(50)
     assert drawn.shape == (50, RESAMPLES)
     assert (drawn.sum(axis=0) == 50).all()
@@ -212,13 +204,13 @@ def test_as_many_images_are_drawn_as_there_are_with_replacement() -> None:
     assert (drawn == 0).mean() == pytest.approx((1 - 1 / 50) ** 50, abs=0.02)
 
 
-def test_the_same_seed_draws_the_same_images() -> None:
+def test_the_same_seed_draws_the_same_images():
     assert (draw_resamples(9, 20, 1) == draw_resamples(9, 20, 1)).all()
     assert (draw_resamples(9, 20, 1) != draw_resamples(9, 20, 2)).any()
     assert (draw_resamples(9, 20, 1) == draw_resamples(9, 30, 1)[:, :20]).all()
 
 
-def test_of_one_image_there_is_one_drawing_and_of_none_none() -> None:
+def test_of_one_image_there_is_one_drawing_and_of_none_none():
     assert draw_resamples(1, 3).tolist() == [[1, 1, 1]]
     assert draw_resamples(0, 3).shape == (0, 3)
     assert draw_resamples(4, 0).shape == (4, 0)
@@ -227,7 +219,7 @@ def test_of_one_image_there_is_one_drawing_and_of_none_none() -> None:
 # --- means and intervals -------------------------------------------------------------------------
 
 
-def test_a_mean_is_over_the_classes_that_a_resample_holds() -> None:
+def test_a_mean_is_over_the_classes_that_a_resample_holds():
     nan = np.nan
     class_ap = np.array([[0.2, nan, 0.6], [nan, nan, 0.5], [0.1, nan, nan]])
     assert mean_over(class_ap, [0, 1, 2]).tolist() == pytest.approx([0.4, 0.5, 0.1])
@@ -237,7 +229,7 @@ def test_a_mean_is_over_the_classes_that_a_resample_holds() -> None:
     assert np.isnan(mean_over(class_ap, [])).all()
 
 
-def test_an_interval_lies_around_the_real_value_and_is_as_wide_as_the_resamples_spread() -> None:
+def test_an_interval_lies_around_the_real_value_and_is_as_wide_as_the_resamples_spread():
     values = np.array([0.1, 0.3, np.nan, 0.2, 0.4])
     spread = 1.96 * np.std([0.1, 0.3, 0.2, 0.4], ddof=1)
     assert interval(values, 0.5) == pytest.approx((0.5 - spread, 0.5 + spread))
@@ -249,7 +241,7 @@ def test_an_interval_lies_around_the_real_value_and_is_as_wide_as_the_resamples_
     assert interval(np.zeros(0), 0.4) is None
 
 
-def test_more_images_make_intervals_narrower(draw: types.SimpleNamespace, match: Match) -> None:
+def test_more_images_make_intervals_narrower(draw, match):
     widths = []
     for images in (15, 150):
         generator = np.random.default_rng(0)
@@ -269,7 +261,7 @@ def test_more_images_make_intervals_narrower(draw: types.SimpleNamespace, match:
     assert widths[0] / widths[1] == pytest.approx(10**0.5, rel=0.4)
 
 
-def test_an_interval_holds_the_ap_of_other_images_about_as_often_as_it_says() -> None:
+def test_an_interval_holds_the_ap_of_other_images_about_as_often_as_it_says():
     # A class whose AP is the share of images with a right detection, in many sets of images.
     generator = np.random.default_rng(1)
     inside = 0

@@ -57,9 +57,7 @@ def table(detections: Detections) -> list[tuple[int, int, float]]:
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_they_stand_by_class_image_score_and_place(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections], iou_type: Any
-) -> None:
+def test_they_stand_by_class_image_score_and_place(draw, gather, iou_type):
     found = [
         draw.detection(9, 3, 0.1, FAR),
         draw.detection(5, 3, 0.3, FAR),
@@ -78,9 +76,7 @@ def test_they_stand_by_class_image_score_and_place(
     assert (len(detections), detections.given) == (6, 6)
 
 
-def test_classes_nobody_looked_for_are_left_out(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_classes_nobody_looked_for_are_left_out(draw, gather):
     found = [
         draw.detection(image_id, category_id, 0.5, BOX)
         for image_id in (5, 9)
@@ -92,17 +88,15 @@ def test_classes_nobody_looked_for_are_left_out(
 
 
 def test_an_annotation_without_an_area_does_not_say_that_its_class_was_looked_for(
-    draw: types.SimpleNamespace, content: dict[str, Any], gather: Callable[..., Detections]
-) -> None:
+    draw, content, gather
+):
     content["annotations"][0]["area"] = 0.0
     assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 0
     content["images"][1]["neg_category_ids"].append(1)
     assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 1
 
 
-def test_other_classes_of_the_file_fill_the_cap_only(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_other_classes_of_the_file_fill_the_cap_only(draw, gather):
     found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 3, 0.6, BOX)]
     assert table(gather(found, category_ids=[1])) == [(0, 0, 0.5)]
     assert table(gather(found, category_ids=[1], cap=Cap(per_image=1))) == []
@@ -111,37 +105,29 @@ def test_other_classes_of_the_file_fill_the_cap_only(
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("box", [[0.0, 0.0, 0.0, 5.0], [3.0, 3.0, 5.0, 0.0], [0.0] * 4])
-def test_those_without_an_area_go_but_have_filled_the_cap(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections], iou_type: Any, box: list[float]
-) -> None:
+def test_those_without_an_area_go_but_have_filled_the_cap(draw, gather, iou_type, box):
     found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 1, 0.9, box)]
     assert table(gather(found, iou_type)) == [(0, 0, 0.5)]
     assert table(gather(found, iou_type, cap=Cap(per_image=1))) == []
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_box_of_endless_area_goes_without_a_word(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_a_box_of_endless_area_goes_without_a_word(draw, gather):
     far = draw.detection(5, 1, 0.9, BOX) | {"bbox": [0.0, 0.0, 1e200, 1e200]}
     assert table(gather([far, draw.detection(5, 1, 0.5, BOX)])) == [(0, 0, 0.5)]
 
 
-def test_scores_of_any_size_are_taken(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_scores_of_any_size_are_taken(draw, gather):
     found = [draw.detection(5, 1, score, BOX) for score in (0.5, 1e300, -3.0, 2.0)]
     assert [score for _, _, score in table(gather(found))] == [1e300, 2.0, 0.5, -3.0]
 
 
-def test_the_same_detection_twice_is_two(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_the_same_detection_twice_is_two(draw, gather):
     assert len(gather([draw.detection(5, 1, 0.5, BOX)] * 3, "segm")) == 3
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_no_detections_are_none(gather: Callable[..., Detections], iou_type: Any) -> None:
+def test_no_detections_are_none(gather, iou_type):
     detections = gather([], iou_type)
     assert (len(detections), detections.given) == (0, 0)
 
@@ -149,7 +135,7 @@ def test_no_detections_are_none(gather: Callable[..., Detections], iou_type: Any
 # --- the cap -------------------------------------------------------------------------------------
 
 
-def test_of_equal_scores_the_earlier_stay() -> None:
+def test_of_equal_scores_the_earlier_stay():
     image = np.array([0, 0, 1, 0, 1, 0])
     classes = np.array([8, 7, 7, 7, 8, 7])
     scores = np.array([0.5, 0.9, 0.5, 0.5, 0.5, 0.5])
@@ -181,9 +167,7 @@ def best(cap: int | None, rows: list[int], group: Any, scores: Any) -> list[int]
     st.one_of(st.none(), st.integers(1, 6)),
     st.one_of(st.none(), st.integers(1, 6)),
 )
-def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(
-    rows: list[tuple[int, int, float]], per_image: int | None, per_class: int | None
-) -> None:
+def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(rows, per_image, per_class):
     image, classes, scores = ([row[at] for row in rows] for at in range(3))
     expected = best(per_image, list(range(len(rows))), image, scores)
     expected = best(per_class, expected, classes, scores)
@@ -196,7 +180,7 @@ def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(
     assert found.tolist() == expected
 
 
-def test_the_caps_of_lvis_and_of_fixed_ap() -> None:
+def test_the_caps_of_lvis_and_of_fixed_ap():
     assert (Cap().per_image, Cap().per_class) == (300, None)
     assert (FIXED_AP.per_image, FIXED_AP.per_class) == (None, 10_000)
 
@@ -232,13 +216,7 @@ def test_the_caps_of_lvis_and_of_fixed_ap() -> None:
         ({"segmentation": {"size": SIZE, "counts": "\ud800"}}, "segm", "detection in row 1: Input"),
     ],
 )
-def test_a_bad_detection_is_named(
-    draw: types.SimpleNamespace,
-    gather: Callable[..., Detections],
-    change: dict[str, Any],
-    iou_type: Any,
-    message: str,
-) -> None:
+def test_a_bad_detection_is_named(draw, gather, change, iou_type, message):
     found = [draw.detection(5, 1, 0.5, BOX), draw.detection(5, 1, 0.5, BOX) | change]
     with pytest.raises(LstError, match=message) as error:
         gather(found, iou_type)
@@ -246,9 +224,7 @@ def test_a_bad_detection_is_named(
     assert "\n" not in error.value.message
 
 
-def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(
-    draw: types.SimpleNamespace, content: dict[str, Any], gather: Callable[..., Detections]
-) -> None:
+def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(draw, content, gather):
     content["annotations"].clear()  # class 3 is known to be absent from image 5
     for image in content["images"]:  # "?" means 15 pixels
         image["height"], image["width"] = 3, 5
@@ -259,9 +235,7 @@ def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(
         gather(found, "segm")
 
 
-def test_how_many_are_wrong_is_told(
-    draw: types.SimpleNamespace, gather: Callable[..., Detections]
-) -> None:
+def test_how_many_are_wrong_is_told(draw, gather):
     good = draw.detection(5, 1, 0.5, BOX)
     found = [good, good | {"image_id": 7}, good, good | {"image_id": 8}]
     with pytest.raises(LstError, match=r"detection 1 names .* 7 \(2 of 4 detections do such\)"):
@@ -281,13 +255,8 @@ def test_how_many_are_wrong_is_told(
 )
 @pytest.mark.parametrize("unknown", [{"category_id": 1203}, {"image_id": 123456}])
 def test_detections_of_another_release_are_told_which_one_the_annotations_are(
-    draw: types.SimpleNamespace,
-    content: dict[str, Any],
-    gather: Callable[..., Detections],
-    change: dict[str, Any],
-    release: str,
-    unknown: dict[str, Any],
-) -> None:
+    draw, content, gather, change, release, unknown
+):
     for image in content["images"]:
         image.update(change)
     with pytest.raises(LstError) as error:
@@ -298,9 +267,7 @@ def test_detections_of_another_release_are_told_which_one_the_annotations_are(
 
 
 @pytest.mark.parametrize("any_class", [False, True])
-def test_masks_are_the_same_in_several_blocks_as_in_one(
-    draw: types.SimpleNamespace, build: Build, save: Save, any_class: bool
-) -> None:
+def test_masks_are_the_same_in_several_blocks_as_in_one(draw, build, save, any_class):
     known, found = draw.federated_set(30, per_image=120)
     truth = build(known)
     small = gather_detections(truth, save(found), "segm", any_class=any_class)

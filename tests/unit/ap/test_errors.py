@@ -83,7 +83,7 @@ def prices(**known: float) -> dict[str, Any]:
     return {kind: pytest.approx(known.get(kind, 0.0), abs=1e-12) for kind in KINDS}
 
 
-def test_a_wrong_name_costs_two_classes(analyse: Analyse) -> None:
+def test_a_wrong_name_costs_two_classes(analyse):
     annotated = [(1, 1, HERE), (1, 2, THERE)]
     found = [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)]  # class 2 said of an object of class 1
     one = analyse(annotated, found).all
@@ -93,7 +93,7 @@ def test_a_wrong_name_costs_two_classes(analyse: Analyse) -> None:
     assert (one.classes, one.with_ground_truth) == (3, 2)
 
 
-def test_a_wrong_place_is_mended_where_it_stands(analyse: Analyse) -> None:
+def test_a_wrong_place_is_mended_where_it_stands(analyse):
     one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, NEAR)]).all
     assert one.counts == counts(localisation=1, background=1)
     assert one.AP50 == 0.0
@@ -101,16 +101,14 @@ def test_a_wrong_place_is_mended_where_it_stands(analyse: Analyse) -> None:
     assert one.dAP50 == prices(localisation=1 / 2)
 
 
-def test_a_wrong_place_beside_what_is_already_found_vanishes(analyse: Analyse) -> None:
+def test_a_wrong_place_beside_what_is_already_found_vanishes(analyse):
     one = analyse([(1, 1, HERE)], [(1, 1, 0.9, NEAR), (1, 1, 0.8, HERE)]).all
     assert one.counts == counts(localisation=1)
     assert pytest.approx(1 / 2) == one.AP50
     assert one.dAP50 == prices(localisation=1 / 2)
 
 
-def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(
-    analyse: Analyse,
-) -> None:
+def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(analyse):
     found = [(1, 1, 0.7, NEAR), (1, 1, 0.9, NEAR), (1, 1, 0.8, NEAR), (1, 1, 0.6, THERE)]
     one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
     assert one.counts == counts(localisation=3)
@@ -118,7 +116,7 @@ def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(
     assert one.dAP50 == prices(localisation=1 - 51 / 101 / 4)
 
 
-def test_wrong_in_both_place_and_name_vanishes(analyse: Analyse) -> None:
+def test_wrong_in_both_place_and_name_vanishes(analyse):
     annotated = [(1, 2, HERE), (2, 1, HERE)]
     found = [(1, 2, 0.9, HERE), (1, 1, 0.9, NEAR), (2, 1, 0.8, HERE)]
     one = analyse(annotated, found, negative={1: [1]}).all
@@ -127,33 +125,33 @@ def test_wrong_in_both_place_and_name_vanishes(analyse: Analyse) -> None:
     assert one.dAP50 == prices(both=1 / 4)
 
 
-def test_a_duplicate_vanishes(analyse: Analyse) -> None:
+def test_a_duplicate_vanishes(analyse):
     found = [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 1, 0.7, THERE)]
     one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
     assert one.counts == counts(duplicate=1)
     assert one.dAP50 == prices(duplicate=50 / 101 / 3)
 
 
-def test_background_vanishes(analyse: Analyse) -> None:
+def test_background_vanishes(analyse):
     one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)]).all
     assert one.counts == counts(background=1)
     assert one.dAP50 == prices(background=1 / 2)
 
 
-def test_missed_objects_leave_the_count(analyse: Analyse) -> None:
+def test_missed_objects_leave_the_count(analyse):
     one = analyse([(1, 1, HERE), (1, 1, THERE)], [(1, 1, 0.9, HERE)]).all
     assert one.counts == counts(missed=1)
     assert pytest.approx(51 / 101) == one.AP50
     assert one.dAP50 == prices(missed=50 / 101)
 
 
-def test_a_class_of_which_everything_was_missed_has_its_whole_ap_to_gain(analyse: Analyse) -> None:
+def test_a_class_of_which_everything_was_missed_has_its_whole_ap_to_gain(analyse):
     one = analyse([(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.9, FAR), (2, 2, 0.5, HERE)]).all
     assert one.counts == counts(background=1, missed=1)
     assert one.dAP50 == prices(missed=1 / 2)
 
 
-def test_an_object_that_an_error_points_at_is_not_missed(analyse: Analyse) -> None:
+def test_an_object_that_an_error_points_at_is_not_missed(analyse):
     annotated = [(1, 1, HERE), (1, 1, THERE), (1, 2, FAR)]
     one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 2, 0.9, THERE), (1, 2, 0.8, FAR)]).all
     assert one.counts == counts(localisation=1, classification=1)
@@ -162,24 +160,24 @@ def test_an_object_that_an_error_points_at_is_not_missed(analyse: Analyse) -> No
 # --- the order of names ----------------------------------------------------------------------
 
 
-def test_a_wrong_place_of_its_class_comes_before_a_wrong_name(analyse: Analyse) -> None:
+def test_a_wrong_place_of_its_class_comes_before_a_wrong_name(analyse):
     one = analyse([(1, 1, HERE), (1, 2, NEAR)], [(1, 1, 0.9, NEAR), (1, 2, 0.8, NEAR)]).all
     assert one.counts == counts(localisation=1)
 
 
-def test_a_wrong_name_comes_before_a_duplicate(analyse: Analyse) -> None:
+def test_a_wrong_name_comes_before_a_duplicate(analyse):
     annotated = [(1, 1, HERE), (1, 2, HERE)]
     one = analyse(annotated, [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 2, 0.7, HERE)]).all
     assert one.counts == counts(classification=1)
 
 
-def test_a_duplicate_comes_before_both(analyse: Analyse) -> None:
+def test_a_duplicate_comes_before_both(analyse):
     annotated = [(1, 1, HERE), (1, 2, NEAR)]
     found = [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 2, 0.7, NEAR)]
     assert analyse(annotated, found).all.counts == counts(duplicate=1)
 
 
-def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse: Analyse) -> None:
+def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse):
     annotated = [(1, 1, [0.0, 0.0, 20.0, 20.0]), (1, 2, THERE)]
     right = [(1, 1, 0.9, HERE), (1, 2, 0.9, THERE)]
     half, tenth, less = [[0.0, 0.0, 20.0, height] for height in (10.0, 2.0, 1.9)]
@@ -192,7 +190,7 @@ def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse: Analyse) -> N
 # --- what is no error in a federated set -----------------------------------------------------
 
 
-def test_nothing_is_wrong_where_nobody_looked(analyse: Analyse) -> None:
+def test_nothing_is_wrong_where_nobody_looked(analyse):
     annotated, right = [(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.5, HERE), (2, 2, 0.5, HERE)]
     found = [*right, (1, 2, 0.9, HERE)]  # class 2 is neither annotated in image 1 nor absent
     assert analyse(annotated, found).all.counts == counts()
@@ -203,14 +201,12 @@ def test_nothing_is_wrong_where_nobody_looked(analyse: Analyse) -> None:
     assert one.dAP50 == prices(classification=1 / 4)
 
 
-def test_what_lacks_an_outline_is_no_background(analyse: Analyse) -> None:
+def test_what_lacks_an_outline_is_no_background(analyse):
     found = [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)]
     assert analyse([(1, 1, HERE)], found, partial={1: [1]}).all.counts == counts()
 
 
-def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(
-    analyse: Analyse,
-) -> None:
+def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(analyse):
     annotated = [(1, 1, HERE), (1, 1, THERE)]
     assert analyse(annotated, [(1, 1, 0.5, THERE)], ignore=[0]).all.counts == counts()
     one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 1, 0.5, THERE)], ignore=[0]).all
@@ -221,9 +217,7 @@ def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(
     assert one.counts == counts(duplicate=1)
 
 
-def test_a_mended_name_takes_its_place_in_the_other_class_and_is_no_duplicate_there(
-    analyse: Analyse,
-) -> None:
+def test_a_mended_name_takes_its_place_in_the_other_class_and_is_no_duplicate_there(analyse):
     annotated = [(1, 1, HERE), (1, 2, THERE)]
     found = [
         (1, 1, 0.95, FAR),  # false alarm of class 1, above the one that gets the right name
@@ -237,7 +231,7 @@ def test_a_mended_name_takes_its_place_in_the_other_class_and_is_no_duplicate_th
     assert one.dAP50 == prices(classification=1 / 2)
 
 
-def test_another_image_is_another_world(analyse: Analyse) -> None:
+def test_another_image_is_another_world(analyse):
     annotated = [(1, 1, HERE), (2, 2, HERE)]
     found = [(1, 1, 0.8, HERE), (2, 2, 0.8, HERE), (2, 1, 0.9, HERE)]
     one = analyse(annotated, found, negative={2: [1]}).all
@@ -246,9 +240,7 @@ def test_another_image_is_another_world(analyse: Analyse) -> None:
     assert one.counts == counts(background=1)
 
 
-def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothing(
-    analyse: Analyse,
-) -> None:
+def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothing(analyse):
     one = analyse([(1, 1, HERE)], [(1, 1, 0.8, HERE), (1, 3, 0.9, FAR)], negative={1: [3]}).all
     assert one.counts == counts(background=1)
     assert one.with_ground_truth == 1
@@ -259,9 +251,7 @@ def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothi
 # --- the whole -------------------------------------------------------------------------------
 
 
-def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(
-    match: Callable[..., Matches],
-) -> None:
+def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(match):
     annotated = [(1, 1, HERE), (1, 2, THERE)]
     matches = match(annotated, [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)])
     found = analyse_errors(matches, TrainBins({1: 1, 2: 40}, parse_bins("=1,10-99,>=100")))
@@ -278,7 +268,7 @@ def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(
     assert json.loads(found.model_dump_json())["format"] == 1
 
 
-def test_without_detections_everything_is_missed(analyse: Analyse) -> None:
+def test_without_detections_everything_is_missed(analyse):
     found = analyse([(1, 1, HERE), (2, 2, HERE)], [])
     assert found.all.counts == counts(missed=2)
     assert found.all.AP50 == 0.0
@@ -286,14 +276,14 @@ def test_without_detections_everything_is_missed(analyse: Analyse) -> None:
     assert found.bins == ()
 
 
-def test_without_annotations_nothing_has_a_price(analyse: Analyse) -> None:
+def test_without_annotations_nothing_has_a_price(analyse):
     found = analyse([], [(1, 1, 0.9, HERE)], negative={1: [1]})
     assert found.all.counts == counts(background=1)
     assert found.all.AP50 is None
     assert found.all.dAP50 == dict.fromkeys(KINDS)
 
 
-def test_masks_that_are_their_boxes_have_the_same_errors(analyse: Analyse) -> None:
+def test_masks_that_are_their_boxes_have_the_same_errors(analyse):
     annotated = [(1, 1, HERE), (1, 2, THERE), (2, 1, HERE)]
     found = [
         (1, 1, 0.9, NEAR),
@@ -314,8 +304,8 @@ def test_masks_that_are_their_boxes_have_the_same_errors(analyse: Analyse) -> No
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
-    tmp_path: Path, draw: types.SimpleNamespace, save: Save, seed: int, iou_type: IouType
-) -> None:
+    tmp_path, draw, save, seed, iou_type
+):
     document, found = draw.federated_set(seed)
     for category in document["categories"]:
         category["name"] = f"class {category['id']}"

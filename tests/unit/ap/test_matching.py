@@ -67,7 +67,7 @@ def outcome_of(matches: Matches, detection: int, area: int = ALL) -> list[int]:
     return outcomes
 
 
-def test_thresholds_and_area_ranges_are_lviss() -> None:
+def test_thresholds_and_area_ranges_are_lviss():
     expected = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
     assert IOU_THRESHOLDS.tolist() == pytest.approx(expected)
     assert AREA_RANGES == ((0, 1e10), (0, 1024), (1024, 9216), (9216, 1e10))
@@ -77,14 +77,12 @@ def test_thresholds_and_area_ranges_are_lviss() -> None:
 @pytest.mark.parametrize(
     ("share", "passed"), [(1.0, 10), (0.95, 10), (0.9, 9), (0.75, 6), (0.5, 1), (0.45, 0)]
 )
-def test_an_iou_that_is_a_threshold_passes_it(
-    match: Callable[..., Matches], iou_type: Any, share: float, passed: int
-) -> None:
+def test_an_iou_that_is_a_threshold_passes_it(match, iou_type, share, passed):
     matches = match([BOX], [first_columns(BOX, share)], iou_type)
     assert outcome_of(matches, 0) == [HIT] * passed + [MISSED] * (10 - passed)
 
 
-def test_an_annotation_is_taken_once_by_the_best_detection(match: Callable[..., Matches]) -> None:
+def test_an_annotation_is_taken_once_by_the_best_detection(match):
     matches = match([BOX], [first_columns(BOX, 0.6), BOX, BOX])
     assert outcome_of(matches, 0) == [HIT] * 3 + [MISSED] * 7  # the best score, not the best IoU
     assert outcome_of(matches, 1) == [MISSED] * 3 + [HIT] * 7
@@ -93,7 +91,7 @@ def test_an_annotation_is_taken_once_by_the_best_detection(match: Callable[..., 
     assert matches.rows.tolist() == [0, 1, 2]
 
 
-def test_a_detection_takes_what_it_overlaps_most(match: Callable[..., Matches]) -> None:
+def test_a_detection_takes_what_it_overlaps_most(match):
     wide = [0.0, 0.0, 20.0, 24.0]
     matches = match([wide, BOX], [BOX, BOX])
     assert matches.annotation.tolist() == [1, 0]
@@ -101,16 +99,14 @@ def test_a_detection_takes_what_it_overlaps_most(match: Callable[..., Matches]) 
     assert outcome_of(matches, 1) == [HIT] * 7 + [MISSED] * 3  # 20 / 24 = 0.83
 
 
-def test_of_equal_overlaps_the_later_annotation_is_taken(match: Callable[..., Matches]) -> None:
+def test_of_equal_overlaps_the_later_annotation_is_taken(match):
     assert match([BOX, FAR, BOX, BOX], [BOX, BOX]).annotation.tolist() == [3, 2]
     left, right = [0.0, 0.0, 10.0, 20.0], [10.0, 0.0, 10.0, 20.0]
     assert match([right, left], [BOX]).annotation.tolist() == [1]
     assert match([left, right], [BOX]).annotation.tolist() == [1]
 
 
-def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(
-    match: Callable[..., Matches],
-) -> None:
+def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(match):
     partly = first_columns(BOX, 0.6)
     matches = match([partly, BOX], [BOX, BOX, BOX], ignore=(1,))
     assert outcome_of(matches, 0) == [HIT] * 3 + [IGNORED] * 7
@@ -120,9 +116,7 @@ def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(
     assert matches.ignore[ALL].tolist() == [False, True]
 
 
-def test_annotations_of_other_areas_are_ignored_range_by_range(
-    match: Callable[..., Matches],
-) -> None:
+def test_annotations_of_other_areas_are_ignored_range_by_range(match):
     edge = [0.0, 0.0, 32.0, 32.0]  # both small and medium
     matches = match([edge, FAR, [100.0, 0.0, 100.0, 100.0]], [edge, FAR])
     assert matches.ignore.tolist() == [
@@ -135,7 +129,7 @@ def test_annotations_of_other_areas_are_ignored_range_by_range(
     assert [outcome_of(matches, 1, area)[0] for area in range(4)] == [HIT, IGNORED, HIT, IGNORED]
 
 
-def test_an_annotation_without_an_area_matches_nothing(match: Callable[..., Matches]) -> None:
+def test_an_annotation_without_an_area_matches_nothing(match):
     matches = match([[0.0, 0.0, 20.0, 0.0], BOX], [BOX, BOX])
     assert matches.ignore[:, 0].all()
     assert matches.annotation.tolist() == [1, -1]
@@ -144,18 +138,14 @@ def test_an_annotation_without_an_area_matches_nothing(match: Callable[..., Matc
 
 
 @pytest.mark.parametrize("partial", [(), (1,)])
-def test_a_miss_is_excused_where_not_all_is_outlined(
-    match: Callable[..., Matches], partial: tuple[int, ...]
-) -> None:
+def test_a_miss_is_excused_where_not_all_is_outlined(match, partial):
     matches = match([BOX], [BOX, FAR], partial=partial)
     assert matches.excused.tolist() == [bool(partial)] * 2
     assert matches.rows.tolist() == [0]
     assert outcome_of(matches, 0) == [HIT] * 10
 
 
-def test_classes_and_images_do_not_meet(
-    draw: types.SimpleNamespace, build: Build, save: Save
-) -> None:
+def test_classes_and_images_do_not_meet(draw, build, save):
     content = {
         "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
         "annotations": [draw.annotation(1, 5, 1, BOX), draw.annotation(2, 3, 2, BOX)],
@@ -172,7 +162,7 @@ def test_classes_and_images_do_not_meet(
     assert matches.annotation.tolist() == [0, 1]
 
 
-def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build, save: Save) -> None:
+def test_nothing_matches_nothing(draw, build, save):
     truth = build({"images": [], "annotations": [], "categories": []})
     matches = match_detections(truth, gather_detections(truth, save([]), "segm"))
     assert matches.outcome.shape == (4, 10, 0)
@@ -183,13 +173,8 @@ def test_nothing_matches_nothing(draw: types.SimpleNamespace, build: Build, save
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("pairs", [1, 7, 60])
 def test_the_result_does_not_depend_on_how_many_pairs_are_matched_at_once(
-    draw: types.SimpleNamespace,
-    build: Build,
-    save: Save,
-    monkeypatch: pytest.MonkeyPatch,
-    iou_type: Any,
-    pairs: int,
-) -> None:
+    draw, build, save, monkeypatch, iou_type, pairs
+):
     content, found = draw.federated_set(40)
     truth = build(content)
     detections = gather_detections(truth, save(found), iou_type)
@@ -202,9 +187,7 @@ def test_the_result_does_not_depend_on_how_many_pairs_are_matched_at_once(
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_no_annotation_is_taken_twice_nor_from_another_class(
-    draw: types.SimpleNamespace, build: Build, save: Save, iou_type: Any
-) -> None:
+def test_no_annotation_is_taken_twice_nor_from_another_class(draw, build, save, iou_type):
     content, found = draw.federated_set(41)
     truth = build(content)
     matches = match_detections(truth, gather_detections(truth, save(found), iou_type))
@@ -225,9 +208,7 @@ def test_no_annotation_is_taken_twice_nor_from_another_class(
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_overlaps_are_of_one_class_in_one_image_and_large_enough(
-    draw: types.SimpleNamespace, build: Build, save: Save, iou_type: Any
-) -> None:
+def test_overlaps_are_of_one_class_in_one_image_and_large_enough(draw, build, save, iou_type):
     content = {
         "images": [draw.image(5, [1, 2], []), draw.image(3, [1, 2], [])],
         "annotations": [

@@ -36,7 +36,7 @@ def error_of(source: ResultsFile, record: type[Any] = Boxed) -> LstError:
     return caught.value
 
 
-def test_every_row_is_read_with_the_fields_that_are_wanted(tmp_path: Path) -> None:
+def test_every_row_is_read_with_the_fields_that_are_wanted(tmp_path):
     source = file_of(tmp_path, [ROW | {"score": n / 7, "image_id": n - 2} for n in range(5)])
     found = rows_of(source)
     assert [(one.image_id, one.category_id, one.score) for one in found] == [
@@ -48,7 +48,7 @@ def test_every_row_is_read_with_the_fields_that_are_wanted(tmp_path: Path) -> No
     assert shapes == [((4, 5), "62O1")] * 5
 
 
-def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path: Path) -> None:
+def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path):
     source = file_of(tmp_path, [ROW | {"category_id": n, "note": "x" * 900} for n in range(2000)])
     blocks = list(source.blocks(Scored))
     assert len(blocks) > 2
@@ -56,11 +56,11 @@ def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path: Path) -> N
     assert all(block[0].category_id == first for first, block in blocks)
 
 
-def test_a_list_of_nothing_has_no_rows(tmp_path: Path) -> None:
+def test_a_list_of_nothing_has_no_rows(tmp_path):
     assert rows_of(file_of(tmp_path, " [ ]\n")) == []
 
 
-def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
+def test_progress_counts_the_bytes_of_each_pass(tmp_path):
     calls: list[tuple[int, int | None]] = []
     path = file_of(tmp_path, [ROW]).path
     source = ResultsFile(path, progress=lambda what, done, total: calls.append((done, total)))
@@ -69,14 +69,14 @@ def test_progress_counts_the_bytes_of_each_pass(tmp_path: Path) -> None:
     assert calls == [(path.stat().st_size,) * 2] * 2
 
 
-def test_more_fields_and_whole_numbers_do_no_harm(tmp_path: Path) -> None:
+def test_more_fields_and_whole_numbers_do_no_harm(tmp_path):
     row = {"id": 3, "area": "?", "note": {"a": [1, {}]}, **ROW, "score": 1, "bbox": [1, 2, 3, 4]}
     (found,) = rows_of(file_of(tmp_path, [row]))
     assert (found.score, found.bbox) == (1.0, (1.0, 2.0, 3.0, 4.0))
     assert isinstance(found.score, float)
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_passed_over(tmp_path):
     assert len(rows_of(file_of(tmp_path, "\ufeff" + json.dumps([ROW])))) == 1
 
 
@@ -106,9 +106,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
         ([[ROW]], "detection in row 0: expected an object, got a list"),
     ],
 )
-def test_what_is_no_list_of_detections_is_refused(
-    tmp_path: Path, content: Any, message: str
-) -> None:
+def test_what_is_no_list_of_detections_is_refused(tmp_path, content, message):
     error = error_of(file_of(tmp_path, content))
     assert re.search(message, error.message), error.message
 
@@ -137,26 +135,24 @@ def test_what_is_no_list_of_detections_is_refused(
         ({"bbox": [0, 0, 1, None]}, "field bbox[3]: expected a number, got null"),
     ],
 )
-def test_a_bad_field_is_named_with_its_row(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_bad_field_is_named_with_its_row(tmp_path, change, message):
     error = error_of(file_of(tmp_path, [ROW, ROW, ROW | change]))
     assert f"detection in row 2, {message}" in error.message
 
 
 @pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox"])
-def test_a_missing_field_is_named_with_its_row(tmp_path: Path, key: str) -> None:
+def test_a_missing_field_is_named_with_its_row(tmp_path, key):
     rows = [ROW, {name: value for name, value in ROW.items() if name != key}]
     error = error_of(file_of(tmp_path, rows))
     assert f"detection in row 1: object missing required field {key}" in error.message
 
 
-def test_boxes_are_no_matter_where_only_masks_are_asked_for(tmp_path: Path) -> None:
+def test_boxes_are_no_matter_where_only_masks_are_asked_for(tmp_path):
     rows = [{name: value for name, value in ROW.items() if name != "bbox"}]
     assert len(rows_of(file_of(tmp_path, rows), Scored)) == 1
 
 
-def test_a_missing_mask_is_named_with_its_row(tmp_path: Path) -> None:
+def test_a_missing_mask_is_named_with_its_row(tmp_path):
     rows = [ROW, {name: value for name, value in ROW.items() if name != "segmentation"}]
     error = error_of(file_of(tmp_path, rows), Masked)
     assert "detection in row 1: object missing required field segmentation" in error.message
@@ -179,14 +175,14 @@ def test_a_missing_mask_is_named_with_its_row(tmp_path: Path) -> None:
         {"size": [4, 5], "counts": None},
     ],
 )
-def test_other_shapes_than_compressed_runs_are_not_parsed(tmp_path: Path, shape: Any) -> None:
+def test_other_shapes_than_compressed_runs_are_not_parsed(tmp_path, shape):
     source = file_of(tmp_path, [ROW | {"segmentation": shape}])
     (record,) = rows_of(source, Masked)
     with pytest.raises(LstError, match="detection 8 has a segmentation that is not a compressed"):
         source.decode_mask(8, record.segmentation)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     assert "no such file" in error_of(ResultsFile(tmp_path / "none.json")).message
     with pytest.raises(LstError, match="it is a directory, not a regular file"):
         rows_of(ResultsFile(tmp_path))

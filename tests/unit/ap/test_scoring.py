@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-import types
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +39,7 @@ def result_of(class_ap: list[float], category_ids: list[int]) -> ApResult:
 ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50])
 
 
-def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds() -> None:
+def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds():
     ap = per_class_ap(ALL.precision)
     assert ap[[0, 2, 3, 4]] == pytest.approx([0.76, 0.38, 0.19, 0.095])  # 9.5 of 10 thresholds
     assert math.isnan(ap[1])
@@ -51,13 +48,13 @@ def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds() -> None:
     assert per_class_ap(np.empty((10, 101, 0, 4))).shape == (0,)
 
 
-def test_only_the_range_of_all_areas_counts() -> None:
+def test_only_the_range_of_all_areas_counts():
     precision = ALL.precision.copy()
     precision[..., 1:] = 1.0
     assert mean_ap(precision, EVERY) == mean_ap(ALL.precision, EVERY)
 
 
-def test_mean_ap_leaves_out_classes_without_ground_truth() -> None:
+def test_mean_ap_leaves_out_classes_without_ground_truth():
     assert mean_ap(ALL.precision, [0, 1, 2], "AP50") == pytest.approx(0.6)
     assert mean_ap(ALL.precision, [1]) is None
     assert mean_ap(ALL.precision, []) is None
@@ -65,9 +62,7 @@ def test_mean_ap_leaves_out_classes_without_ground_truth() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
-    draw: types.SimpleNamespace, score: Callable[..., ApResult], seed: int
-) -> None:
+def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(draw, score, seed):
     result = score(*draw.federated_set(seed), "segm")
     assert mean_ap(result.precision, range(9)) == result.summary["AP"]
     assert mean_ap(result.precision, range(9), "AP50") == result.summary["AP50"]
@@ -75,7 +70,7 @@ def test_the_mean_over_all_classes_and_over_frequent_ones_is_lvis_apis(
     assert mean_ap(result.precision, [0, 1]) == result.summary["APf"]
 
 
-def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
+def test_bins_are_half_open_and_say_how_many_classes_they_rest_on():
     bins = {each.bin: each for each in scores(ALL, BINS).bins}
     assert list(bins) == ["=1", "<5", "<10", "10-99", "100-999", ">=1000"]
     assert [each.classes for each in bins.values()] == [1, 1, 2, 1, 1, 1]
@@ -89,7 +84,7 @@ def test_bins_are_half_open_and_say_how_many_classes_they_rest_on() -> None:
     assert {each.interval for each in bins.values()} == {None}
 
 
-def test_a_bin_without_classes_is_there_with_nothing_in_it() -> None:
+def test_a_bin_without_classes_is_there_with_nothing_in_it():
     (empty,) = scores(ALL, TrainBins(INSTANCES, parse_bins("2-8"))).bins
     assert (empty.classes, empty.with_ground_truth, empty.AP, empty.interval) == (0, 0, None, None)
 
@@ -101,8 +96,8 @@ def test_a_bin_without_classes_is_there_with_nothing_in_it() -> None:
     instances=st.lists(st.integers(1, 40), min_size=12, max_size=12),
 )
 def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
-    ap: Any, known: Any, instances: list[int]
-) -> None:
+    ap, known, instances
+):
     result = result_of(np.where(known, ap, NONE).tolist(), list(range(12)))
     by = TrainBins(dict(enumerate(instances)), parse_bins("=1,2-9,10-19,>=20"))
     bins = scores(result, by).bins
@@ -116,7 +111,7 @@ def test_bins_that_partition_the_classes_weighted_by_ground_truth_give_back_ap(
     assert weighted / known.sum() == pytest.approx(overall, abs=1e-12)
 
 
-def test_groups_are_the_classes_each_phase_brought() -> None:
+def test_groups_are_the_classes_each_phase_brought():
     groups = iou_metrics(ALL, GROUPS, BINS).groups
     assert [each.phase for each in groups] == [0, 1, 2]
     assert [each.classes for each in groups] == [2, 1, 2]
@@ -132,17 +127,17 @@ def test_groups_are_the_classes_each_phase_brought() -> None:
         ([[40, 20, 30, 50], [10]], 0.35625, None),
     ],
 )
-def test_old_new_and_all(groups: list[list[int]], old: float | None, new: float | None) -> None:
+def test_old_new_and_all(groups, old, new):
     found = iou_metrics(ALL, groups, BINS)
     assert (found.old, found.new, found.all) == pytest.approx((old, new, 0.35625))
 
 
-def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug() -> None:
+def test_arrays_over_other_classes_than_the_seen_ones_are_a_bug():
     with pytest.raises(ValueError, match="not over the classes"):
         iou_metrics(result_of([0.8, 0.5], [40, 10]), GROUPS[:2], BINS)
 
 
-def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases() -> None:
+def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases():
     of_phase = iou_metrics(ALL, GROUPS, BINS)
     of_file = scores(ALL, BINS)
     more = {"old", "new", "all", "groups"}
@@ -152,18 +147,18 @@ def test_the_numbers_of_a_file_are_those_of_a_phase_without_its_phases() -> None
     assert of_phase.all == of_phase.AP == of_file.AP
 
 
-def test_without_training_instances_there_are_no_bins() -> None:
+def test_without_training_instances_there_are_no_bins():
     assert scores(ALL).bins == ()
     assert scores(ALL).AP == scores(ALL, BINS).AP
 
 
-def test_no_classes_have_no_numbers() -> None:
+def test_no_classes_have_no_numbers():
     nothing = scores(result_of([], []), TrainBins({}))
     assert (nothing.AP, nothing.per_class) == (None, {})
     assert [each.classes for each in nothing.bins] == [0] * 6
 
 
-def test_intervals_are_of_the_same_classes_as_their_ap() -> None:
+def test_intervals_are_of_the_same_classes_as_their_ap():
     nan = np.nan
     resampled = np.array(  # 40 and 30 vary, 20 does not, 50 is often missing
         [[0.75, nan, 0.30, 0.19, nan], [0.77, nan, 0.46, 0.19, 0.1], [0.76, nan, 0.38, 0.19, nan]]
@@ -179,7 +174,7 @@ def test_intervals_are_of_the_same_classes_as_their_ap() -> None:
     assert found.interval[0] < found.AP < found.interval[1]
 
 
-def test_intervals_end_at_nothing_and_at_everything() -> None:
+def test_intervals_end_at_nothing_and_at_everything():
     resampled = np.array([[0.1, 0.9], [0.5, 0.5], [0.9, 0.1]])
     low, high = (result_of([ap], [1]) for ap in (0.01, 0.99))
     assert scores(replace(low, resampled=resampled[:, :1])).interval == (0.0, pytest.approx(0.7935))
@@ -205,7 +200,7 @@ def metrics_of(class_ap: list[float], category_ids: list[int], phase: int) -> Me
     )
 
 
-def test_the_record_has_the_documented_fields_and_reads_back_from_json() -> None:
+def test_the_record_has_the_documented_fields_and_reads_back_from_json():
     metrics = metrics_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50], 2)
     plain = json.loads(metrics.model_dump_json())
     assert set(plain) >= {
@@ -228,7 +223,7 @@ def test_the_record_has_the_documented_fields_and_reads_back_from_json() -> None
     assert json.dumps(metrics.model_dump(mode="json")) == json.dumps(plain)
 
 
-def test_metrics_from_before_there_were_intervals_are_read() -> None:
+def test_metrics_from_before_there_were_intervals_are_read():
     plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
     for name in set(plain) - {
         "format", "phase", "images", "detections", "seconds", "federated", "segm", "bbox"
@@ -241,7 +236,7 @@ def test_metrics_from_before_there_were_intervals_are_read() -> None:
     assert Metrics.model_validate(plain) == metrics_of([0.8, 0.5], [40, 10], 0)
 
 
-def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refused() -> None:
+def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refused():
     metrics = metrics_of([0.8, 0.5], [40, 10], 0)
     plain = metrics.model_dump(mode="json")
     made = {"model_sha256": "0", "correction of scores": None}
@@ -252,7 +247,7 @@ def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refuse
             Metrics.model_validate(plain | {"calibration": calibration})
 
 
-def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -> None:
+def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only():
     numbers = scores(result_of([0.8, 0.5], [40, 10]), BINS)
     metrics = FileMetrics(
         images=7, detections=0, seconds=0, federated=False, fixed_ap=True, segm=None, bbox=numbers
@@ -268,7 +263,7 @@ def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only() -
     assert FileMetrics.model_validate_json(json.dumps(plain)) == metrics
 
 
-def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused() -> None:
+def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused():
     plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
     for change in (
         {"extra": 1},
@@ -282,14 +277,14 @@ def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused() -> None
         Metrics.model_validate(plain).phase = 3  # type: ignore[misc]
 
 
-def test_the_base_phase_has_no_old_classes_and_one_group() -> None:
+def test_the_base_phase_has_no_old_classes_and_one_group():
     metrics = metrics_of([0.8, 0.5], [40, 10], 0)
     assert metrics.segm.old is None
     assert metrics.segm.new == metrics.segm.all == metrics.segm.AP
     assert len(metrics.segm.groups) == 1
 
 
-def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned() -> None:
+def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned():
     base = metrics_of([0.8, 0.6], [40, 10], 0)
     first = metrics_of([0.7, 0.5, 0.4], [40, 10, 30], 1)
     second = metrics_of([0.6, 0.2, 0.5, NONE, NONE], [40, 10, 30, 20, 50], 2)
@@ -302,7 +297,7 @@ def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned() -
     assert forgetting([]) == {}
 
 
-def test_classes_without_ground_truth_forget_nothing() -> None:
+def test_classes_without_ground_truth_forget_nothing():
     base = metrics_of([NONE, NONE], [40, 10], 0)
     first = metrics_of([NONE, NONE, 0.4], [40, 10, 30], 1)
     assert base.segm.AP is None

@@ -89,7 +89,7 @@ BOXES: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("look", BOXES)
 @pytest.mark.parametrize("count", [4, 60])
-def test_boxes_of_another_meaning_are_an_error_that_names_it(look: str, count: int) -> None:
+def test_boxes_of_another_meaning_are_an_error_that_names_it(look, count):
     boxes, extents, sizes, images = drawn(count)
     wrong = np.stack(BOXES[look](*boxes.T, *sizes.T), axis=1)
     problem = compare(wrong, extents, sizes, images)
@@ -110,14 +110,14 @@ MASKS: dict[str, Callable[..., Array]] = {
 
 
 @pytest.mark.parametrize("look", MASKS)
-def test_masks_of_another_meaning_beside_right_boxes_are_named(look: str) -> None:
+def test_masks_of_another_meaning_beside_right_boxes_are_named(look):
     boxes, extents, sizes, images = drawn()
     problem = compare(boxes, MASKS[look](extents, np.tile(sizes, 2)), sizes, images)
     assert problem.severity == "error"
     assert problem.message.endswith(f"look like {look}")
 
 
-def test_a_few_wrong_boxes_are_a_warning_with_examples() -> None:
+def test_a_few_wrong_boxes_are_a_warning_with_examples():
     boxes, extents, sizes, images = drawn()
     boxes[7] += (40, 0, 0, 90)
     problem = compare(boxes, extents, sizes, images)
@@ -127,7 +127,7 @@ def test_a_few_wrong_boxes_are_a_warning_with_examples() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_or_two_odd_boxes_get_no_guess(count: int) -> None:
+def test_one_or_two_odd_boxes_get_no_guess(count):
     boxes, extents, sizes, images = drawn()
     boxes[:count, 2:] += boxes[:count, :2]
     problem = compare(boxes, extents, sizes, images)
@@ -146,7 +146,7 @@ def test_one_or_two_odd_boxes_get_no_guess(count: int) -> None:
         lambda box, size: _cut(np.add(box, (-30, -30, 60, 60)), size),
     ],
 )
-def test_boxes_with_a_margin_are_a_warning_that_says_so(grow: Any) -> None:
+def test_boxes_with_a_margin_are_a_warning_that_says_so(grow):
     boxes, extents, sizes, images = drawn()
     wide = np.stack([grow(box, size) for box, size in zip(boxes, sizes, strict=True)])
     problem = compare(wide, extents, sizes, images)
@@ -160,14 +160,14 @@ def _cut(box: Array, size: Array) -> Array:
     return np.concatenate((low, np.minimum(box[:2] + box[2:], size) - low))
 
 
-def test_boxes_of_whole_images_are_no_margin() -> None:
+def test_boxes_of_whole_images_are_no_margin():
     boxes, extents, sizes, images = drawn()
     boxes[:, :2], boxes[:, 2:] = 0, sizes
     problem = compare(boxes, extents, sizes, images)
     assert problem.severity == "error"
 
 
-def test_a_few_corners_among_many_right_boxes_are_named_too() -> None:
+def test_a_few_corners_among_many_right_boxes_are_named_too():
     boxes, extents, sizes, images = drawn()
     boxes[:9, 2:] += boxes[:9, :2]
     problem = compare(boxes, extents, sizes, images)
@@ -175,7 +175,7 @@ def test_a_few_corners_among_many_right_boxes_are_named_too() -> None:
     assert "like boxes as corners" in problem.message
 
 
-def test_two_meanings_in_one_file_are_both_named() -> None:
+def test_two_meanings_in_one_file_are_both_named():
     boxes, extents, sizes, images = drawn()
     boxes[:30, 2:] += boxes[:30, :2]
     boxes[30:] /= np.tile(sizes[30:], 2)
@@ -185,7 +185,7 @@ def test_two_meanings_in_one_file_are_both_named() -> None:
     assert "boxes as corners" in problem.message
 
 
-def test_boxes_that_belong_to_other_masks_are_an_error_without_a_name() -> None:
+def test_boxes_that_belong_to_other_masks_are_an_error_without_a_name():
     boxes, *others = drawn()
     problem = compare(np.roll(boxes, 5, axis=0), *others)
     assert problem.severity == "error"
@@ -193,7 +193,7 @@ def test_boxes_that_belong_to_other_masks_are_an_error_without_a_name() -> None:
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_boxes_that_count_pixels_from_one_are_a_warning(step: int) -> None:
+def test_boxes_that_count_pixels_from_one_are_a_warning(step):
     boxes, extents, sizes, images = drawn()
     boxes[:, :2] += step
     problem = compare(boxes, extents, sizes, images)
@@ -210,19 +210,19 @@ def test_boxes_that_count_pixels_from_one_are_a_warning(step: int) -> None:
         lambda boxes: boxes * (1, 1, 1.01, 1.01),
     ],
 )
-def test_rounding_of_any_kind_is_no_problem(change: Any) -> None:
+def test_rounding_of_any_kind_is_no_problem(change):
     boxes, extents, sizes, images = drawn()
     assert all_right(change(boxes), extents, sizes, images)
 
 
-def test_a_box_cut_off_at_the_image_is_that_of_a_mask_that_goes_on() -> None:
+def test_a_box_cut_off_at_the_image_is_that_of_a_mask_that_goes_on():
     boxes, extents, sizes, images = drawn()
     extents[3] = (-30, 5, 700, 90)
     boxes[3] = (0, 5, sizes[3, 0], 85)
     assert all_right(boxes, extents, sizes, images)
 
 
-def test_what_is_not_known_is_passed_over() -> None:
+def test_what_is_not_known_is_passed_over():
     boxes, extents, sizes, images = drawn()
     extents[2:], boxes[0] = np.nan, np.nan
     assert all_right(boxes, extents, sizes, images)
@@ -231,7 +231,7 @@ def test_what_is_not_known_is_passed_over() -> None:
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_boxes_computed_from_their_masks_never_raise_anything(data: st.DataObject) -> None:
+def test_boxes_computed_from_their_masks_never_raise_anything(data):
     count = data.draw(st.integers(1, 30))
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     sizes = np.tile(random.integers(4, 2000, 2), (count, 1)).astype(np.float64)
@@ -247,7 +247,7 @@ def test_boxes_computed_from_their_masks_never_raise_anything(data: st.DataObjec
 
 
 @pytest.mark.parametrize("look", list(BOXES)[1:8])
-def test_boxes_alone_that_reach_out_of_their_images_are_named(look: str) -> None:
+def test_boxes_alone_that_reach_out_of_their_images_are_named(look):
     boxes, _, sizes, _ = drawn()
     problem = alone(np.stack(BOXES[look](*boxes.T, *sizes.T), axis=1), sizes)
     assert (problem.severity, problem.kind) == ("error", "box-layout")
@@ -255,7 +255,7 @@ def test_boxes_alone_that_reach_out_of_their_images_are_named(look: str) -> None
 
 
 @pytest.mark.parametrize("look", [look for look in BOXES if "shares" in look])
-def test_boxes_alone_in_shares_of_the_image_are_named(look: str) -> None:
+def test_boxes_alone_in_shares_of_the_image_are_named(look):
     boxes, _, sizes, _ = drawn(3)
     problem = alone(np.stack(BOXES[look](*boxes.T, *sizes.T), axis=1), sizes, what="detections")
     assert problem.severity == "error"
@@ -264,21 +264,21 @@ def test_boxes_alone_in_shares_of_the_image_are_named(look: str) -> None:
     )
 
 
-def test_images_whose_width_and_height_are_exchanged_are_named_where_masks_agree() -> None:
+def test_images_whose_width_and_height_are_exchanged_are_named_where_masks_agree():
     boxes, _, sizes, _ = drawn()
     problem = alone(boxes, sizes[:, ::-1], readings=())
     assert problem.severity == "error"
     assert "if width and height of the images were exchanged" in problem.message
 
 
-def test_boxes_of_larger_images_are_a_warning() -> None:
+def test_boxes_of_larger_images_are_a_warning():
     boxes, _, sizes, _ = drawn()
     problem = alone(boxes * 2, sizes)
     assert problem.severity == "warning"
     assert problem.message.endswith("of 60 boxes reach out of their images")
 
 
-def test_boxes_without_area_and_a_few_that_reach_out_raise_nothing() -> None:
+def test_boxes_without_area_and_a_few_that_reach_out_raise_nothing():
     boxes, _, sizes, _ = drawn()
     boxes[:40] = 0
     boxes[40:42, 0] += 300

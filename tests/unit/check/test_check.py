@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
 from lst_cli.check.check import check
@@ -15,7 +13,7 @@ def kinds(problems: Any, severity: str = "error") -> set[tuple[str, str]]:
     return {(problem.kind, problem.where) for problem in problems if problem.severity == severity}
 
 
-def test_good_files_pass(small_lvis: Any) -> None:
+def test_good_files_pass(small_lvis):
     calls: list[tuple[str, int, int | None]] = []
     report = check(
         small_lvis.train_json,
@@ -35,7 +33,7 @@ def test_good_files_pass(small_lvis: Any) -> None:
     assert summary["train"]["usable_instances"] == len(small_lvis.train["annotations"])
 
 
-def test_one_run_shows_what_is_wrong_with_everything(small_lvis: Any) -> None:
+def test_one_run_shows_what_is_wrong_with_everything(small_lvis):
     train, val = str(small_lvis.train_json), str(small_lvis.val_json)
     small_lvis.train["annotations"][0] |= {"bbox": [1, 1, 0, 4], "segmentation": [[1, 1, 5, 1]]}
     small_lvis.train["categories"][0]["name"] = "cow"
@@ -54,7 +52,7 @@ def test_one_run_shows_what_is_wrong_with_everything(small_lvis: Any) -> None:
     assert ("shared-images", f"{train} and {val}") in kinds(report.problems, "warning")
 
 
-def test_a_file_that_cannot_be_read_is_a_problem_among_others(small_lvis: Any) -> None:
+def test_a_file_that_cannot_be_read_is_a_problem_among_others(small_lvis):
     train, val, images = small_lvis.train_json, small_lvis.val_json, small_lvis.images
     small_lvis.val["annotations"][0]["segmentation"] = []
     small_lvis.save()
@@ -71,8 +69,8 @@ def test_a_file_that_cannot_be_read_is_a_problem_among_others(small_lvis: Any) -
 
 
 def test_without_directories_the_current_one_is_looked_at_if_an_image_is_there(
-    small_lvis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    small_lvis, tmp_path, monkeypatch
+):
     files = small_lvis.train_json, small_lvis.val_json
     expected = check(*files, [small_lvis.images]).as_dict()
     for place in (tmp_path, small_lvis.images):
@@ -85,7 +83,7 @@ def test_without_directories_the_current_one_is_looked_at_if_an_image_is_there(
     assert ("images-not-checked", "") in kinds(report.problems, "warning")
 
 
-def test_decoding_finds_what_headers_hide(small_lvis: Any) -> None:
+def test_decoding_finds_what_headers_hide(small_lvis):
     path = small_lvis.images / "train" / "000002.png"
     Image.effect_noise((80, 60), 100).save(path)
     path.write_bytes(path.read_bytes()[:2000])

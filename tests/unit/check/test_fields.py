@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,6 @@ from lst_cli.annotations.problems import Problem, examples
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.check import check_pair
 from lst_cli.check.fields import check_dataset, usable_instances
-
-Read = Callable[..., Dataset]
 
 
 def found(dataset: Dataset, **kwargs: Any) -> dict[str, tuple[Any, int]]:
@@ -32,7 +29,7 @@ def only(problems: list[Problem], kind: str) -> Problem:
     return problem
 
 
-def test_a_good_file_has_no_problems(read: Read, two_classes: Any) -> None:
+def test_a_good_file_has_no_problems(read, two_classes):
     assert check_dataset(read(two_classes)) == []
     assert usable_instances(read(two_classes)).tolist() == [True, True, True]
 
@@ -50,9 +47,7 @@ def test_a_good_file_has_no_problems(read: Read, two_classes: Any) -> None:
         ("box-over-border", "warning", [[1, 2, 9, 4], [1, 2, 3, 40], [-2, 2, 9, 3], [1, -2, 3, 4]]),
     ],
 )
-def test_boxes_without_area_are_errors_and_never_usable(
-    read: Read, two_classes: Any, kind: str | None, severity: str, boxes: list[list[float]]
-) -> None:
+def test_boxes_without_area_are_errors_and_never_usable(read, two_classes, kind, severity, boxes):
     for box in boxes:
         two_classes["annotations"][0]["bbox"] = box
         dataset = read(two_classes)
@@ -67,9 +62,7 @@ def test_boxes_without_area_are_errors_and_never_usable(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", [0, 3])
-def test_boxes_that_are_not_finite_are_errors_and_never_usable(
-    read: Read, two_classes: Any, value: float, column: int
-) -> None:
+def test_boxes_that_are_not_finite_are_errors_and_never_usable(read, two_classes, value, column):
     dataset = read(two_classes)
     dataset.instances.boxes[1, column] = value
     kinds = found(dataset)
@@ -79,7 +72,7 @@ def test_boxes_that_are_not_finite_are_errors_and_never_usable(
     assert only(check_dataset(dataset), "no-box").examples == ("annotation 12 of image 2",)
 
 
-def test_crowds_are_told_and_never_usable(read: Read, two_classes: Any) -> None:
+def test_crowds_are_told_and_never_usable(read, two_classes):
     two_classes["annotations"][0]["iscrowd"] = 1
     two_classes["annotations"][0]["bbox"] = [0, 0, 0, 0]
     dataset = read(two_classes)
@@ -90,14 +83,12 @@ def test_crowds_are_told_and_never_usable(read: Read, two_classes: Any) -> None:
     assert usable_instances(dataset).tolist() == [False, True, True]
 
 
-def test_a_stated_area_of_zero_is_a_warning(read: Read, two_classes: Any) -> None:
+def test_a_stated_area_of_zero_is_a_warning(read, two_classes):
     two_classes["annotations"][2]["area"] = 0
     assert found(read(two_classes)) == {"area-zero": ("warning", 1)}
 
 
-def test_classes_without_usable_instances_are_a_warning_in_training_only(
-    read: Read, two_classes: Any
-) -> None:
+def test_classes_without_usable_instances_are_a_warning_in_training_only(read, two_classes):
     two_classes["categories"].append({"id": 9, "name": "eel", "frequency": "r"})
     dataset = read(two_classes)
     assert found(dataset) == {"class-without-instances": ("warning", 1)}
@@ -107,7 +98,7 @@ def test_classes_without_usable_instances_are_a_warning_in_training_only(
     assert found(read(two_classes))["class-without-instances"] == ("warning", 2)
 
 
-def test_names_and_frequencies_are_checked(read: Read, two_classes: Any) -> None:
+def test_names_and_frequencies_are_checked(read, two_classes):
     two_classes["categories"][1]["name"] = "cat"
     two_classes["categories"][0]["frequency"] = "x"
     del two_classes["images"][1]["coco_url"]
@@ -144,9 +135,7 @@ def test_names_and_frequencies_are_checked(read: Read, two_classes: Any) -> None
         ({"bbox": None, "segmentation": []}, {}),
     ],
 )
-def test_what_is_computed_is_told_with_what_it_is_computed_from(
-    read: Read, two_classes: Any, change: dict[str, Any], told: dict[str, str]
-) -> None:
+def test_what_is_computed_is_told_with_what_it_is_computed_from(read, two_classes, change, told):
     two_classes["annotations"][0] |= change
     computed = [one for one in check_dataset(read(two_classes)) if "-from-" in one.kind]
     assert {one.kind: one.message for one in computed} == {
@@ -154,7 +143,7 @@ def test_what_is_computed_is_told_with_what_it_is_computed_from(
     }
 
 
-def test_absent_classes_that_are_annotated_are_a_warning(read: Read, two_classes: Any) -> None:
+def test_absent_classes_that_are_annotated_are_a_warning(read, two_classes):
     two_classes["images"][0]["neg_category_ids"] = [5, 7, 7]
     two_classes["images"][1]["neg_category_ids"] = [5, 999]
     problems = check_dataset(read(two_classes))
@@ -166,7 +155,7 @@ def test_absent_classes_that_are_annotated_are_a_warning(read: Read, two_classes
     assert unknown.examples == ("image 2: category 999",)
 
 
-def test_a_coco_file_is_told_to_be_exhaustive(read: Read, two_classes: Any) -> None:
+def test_a_coco_file_is_told_to_be_exhaustive(read, two_classes):
     for image in two_classes["images"]:
         del image["neg_category_ids"]
         del image["not_exhaustive_category_ids"]
@@ -175,13 +164,13 @@ def test_a_coco_file_is_told_to_be_exhaustive(read: Read, two_classes: Any) -> N
     assert found(read(two_classes)) == {"not-federated": ("info", 1)}
 
 
-def test_empty_lists_are_errors(read: Read) -> None:
+def test_empty_lists_are_errors(read):
     problems = check_dataset(read({"images": [], "annotations": [], "categories": []}))
     errors = {problem.kind for problem in problems if problem.severity == "error"}
     assert errors == {"no-images", "no-annotations", "no-categories"}
 
 
-def test_many_problems_give_few_examples(read: Read, two_classes: Any) -> None:
+def test_many_problems_give_few_examples(read, two_classes):
     annotation = two_classes["annotations"][0]
     two_classes["annotations"] += [
         annotation | {"id": 100 + number, "bbox": [1, 1, 0, 1]} for number in range(1200)
@@ -200,9 +189,7 @@ ANY_NUMBER = st.floats(-300, 300) | st.floats() | st.sampled_from([0.0, -0.0, 50
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(st.lists(ANY_NUMBER, min_size=4, max_size=4), st.booleans())))
-def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
-    read: Read, two_classes: Any, instances: list[tuple[list[float], bool]]
-) -> None:
+def test_an_instance_is_unusable_exactly_if_a_problem_says_so(read, two_classes, instances):
     annotation = {"image_id": 2, "category_id": 5, "bbox": [1, 1, 1, 1], "area": 1}
     two_classes["annotations"] = [
         annotation | {"id": row, "iscrowd": crowd} for row, (_, crowd) in enumerate(instances)
@@ -219,14 +206,14 @@ def test_an_instance_is_unusable_exactly_if_a_problem_says_so(
         assert min(y + h, 6) > max(y, 0)
 
 
-def test_the_same_classes_are_no_problem(read: Read, two_classes: Any) -> None:
+def test_the_same_classes_are_no_problem(read, two_classes):
     train = read(two_classes)
     two_classes["categories"].reverse()
     assert check_pair(train, read(two_classes, "val.json")) == []
 
 
 @pytest.mark.parametrize("other", ["lvis-v0.5", "coco"])
-def test_mixed_layouts_are_an_error(read: Read, two_classes: Any, other: Any) -> None:
+def test_mixed_layouts_are_an_error(read, two_classes, other):
     train = read(two_classes)
     (problem,) = check_pair(train, replace(train, layout=other))
     assert (problem.severity, problem.kind) == ("error", "layouts-differ")
@@ -236,7 +223,7 @@ def test_mixed_layouts_are_an_error(read: Read, two_classes: Any, other: Any) ->
     assert problem.hint
 
 
-def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: Any) -> None:
+def test_other_names_and_missing_classes_are_an_error(read, two_classes):
     train = read(two_classes)
     two_classes["categories"][0]["name"] = "cow"
     two_classes["categories"].append({"id": 9, "name": "eel"})
@@ -259,7 +246,7 @@ def test_other_names_and_missing_classes_are_an_error(read: Read, two_classes: A
     assert alone.message == "1 category_id is in only one of the two files"
 
 
-def test_problems_know_their_file_and_go_to_json() -> None:
+def test_problems_know_their_file_and_go_to_json():
     problem = Problem("error", "kind", "message", 2, ("a", "b"), "do this").at("train.json")
     found = problem.as_dict()
     assert list(found.values()) == [
@@ -275,9 +262,7 @@ def test_problems_know_their_file_and_go_to_json() -> None:
     assert examples(str(number) for number in range(100)) == ("0", "1", "2", "3", "4")
 
 
-def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(
-    read: Read, two_classes: Any
-) -> None:
+def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(read, two_classes):
     for image in two_classes["images"]:
         image.pop("neg_category_ids")
         image.pop("not_exhaustive_category_ids", None)
@@ -288,9 +273,7 @@ def test_boxes_without_area_in_a_coco_file_are_left_out_with_a_warning(
     assert usable_instances(dataset).tolist() == [False, True, True]
 
 
-def test_numbers_too_large_to_add_raise_no_warning_of_numpy(
-    read: Read, two_classes: Any, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_numbers_too_large_to_add_raise_no_warning_of_numpy(read, two_classes, recwarn):
     two_classes["annotations"][0]["bbox"] = [1e308] * 4
     assert found(read(two_classes))["box-outside"] == ("error", 1)
     assert not recwarn.list

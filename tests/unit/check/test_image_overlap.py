@@ -73,9 +73,7 @@ def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) ->
         ),
     ],
 )
-def test_an_image_of_both_files_is_found_by_its_names(
-    read: Read, ours: dict[str, str], theirs: dict[str, str]
-) -> None:
+def test_an_image_of_both_files_is_found_by_its_names(read, ours, theirs):
     other = [{"file_name": "b/2.jpg"}, {"file_name": "b/3.jpg"}]
     train, val = files(read, [other[0], ours], [other[1], theirs])
     (problem,) = check_shared_images(train, val)
@@ -113,13 +111,11 @@ def test_an_image_of_both_files_is_found_by_its_names(
         ({"file_name": "000000000139.jpg"}, {"coco_url": f"{URL}/train2017/000000000140.jpg"}),
     ],
 )
-def test_names_that_only_look_alike_are_other_images(
-    read: Read, ours: dict[str, str], theirs: dict[str, str]
-) -> None:
+def test_names_that_only_look_alike_are_other_images(read, ours, theirs):
     assert check_shared_images(*files(read, [ours], [theirs])) == []
 
 
-def test_an_address_that_many_records_have_is_that_of_no_image(read: Read) -> None:
+def test_an_address_that_many_records_have_is_that_of_no_image(read):
     ours, theirs = (
         [{"file_name": f"{part}{n}.jpg", "coco_url": "http://x/y/set"} for n in range(2)]
         for part in ("train", "val")
@@ -129,9 +125,7 @@ def test_an_address_that_many_records_have_is_that_of_no_image(read: Read) -> No
     assert images_listed_twice(train.images) == {}
 
 
-def test_a_name_without_directory_is_shared_only_where_one_file_is_found(
-    read: Read, tmp_path: Path
-) -> None:
+def test_a_name_without_directory_is_shared_only_where_one_file_is_found(read, tmp_path):
     train, val = files(read, [{"file_name": "1.jpg"}], [{"file_name": "1.jpg"}])
     for part in ("train", "val"):
         (tmp_path / part).mkdir()
@@ -141,7 +135,7 @@ def test_a_name_without_directory_is_shared_only_where_one_file_is_found(
     assert problem.count == 1
 
 
-def test_images_of_equal_content_are_found_under_other_names(read: Read, tmp_path: Path) -> None:
+def test_images_of_equal_content_are_found_under_other_names(read, tmp_path):
     names = [[f"{part}{n}.jpg" for n in range(4)] for part in ("train", "val")]
     train, val = files(read, *([{"file_name": name} for name in part] for part in names))
     tail = b"x" * 5000
@@ -158,9 +152,7 @@ def test_images_of_equal_content_are_found_under_other_names(read: Read, tmp_pat
     assert problem.examples == ("image 101 (val0.jpg) is image 1 (train0.jpg) of train.json",)
 
 
-def test_only_files_of_equal_length_and_size_are_read(
-    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_files_of_equal_length_and_size_are_read(read, tmp_path, monkeypatch):
     train, val = files(read, [{"file_name": "a.jpg"}], [{"file_name": "b.jpg"}])
     (tmp_path / "a.jpg").write_bytes(b"12")
     (tmp_path / "b.jpg").write_bytes(b"123")
@@ -169,7 +161,7 @@ def test_only_files_of_equal_length_and_size_are_read(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_cannot_be_read_is_nobody_s_double(read: Read, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_nobody_s_double(read, tmp_path):
     train, val = files(read, [{"file_name": "a.jpg"}], [{"file_name": "b.jpg"}])
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"12")
@@ -177,13 +169,13 @@ def test_a_file_that_cannot_be_read_is_nobody_s_double(read: Read, tmp_path: Pat
     assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
 
 
-def test_one_file_for_both_is_said_and_nothing_else(read: Read, two_classes: Any) -> None:
+def test_one_file_for_both_is_said_and_nothing_else(read, two_classes):
     dataset, copy = read(two_classes), read(two_classes, "copy.json")
     (problem,) = check_shared_images(dataset, copy)
     assert (problem.severity, problem.kind) == ("warning", "train-is-val")
 
 
-def test_an_image_that_a_file_lists_twice_is_found(read: Read, two_classes: Any) -> None:
+def test_an_image_that_a_file_lists_twice_is_found(read, two_classes):
     assert check_listed_twice(read(two_classes)) == []
     for number in (7, 8):
         again = {**two_classes["images"][1], "id": number}
@@ -198,8 +190,8 @@ def test_an_image_that_a_file_lists_twice_is_found(read: Read, two_classes: Any)
 @pytest.mark.parametrize("name", ["A.JPG", "a%2Ejpg", "./a.jpg", "copy.jpg", "link.jpg"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_two_records_of_one_picture_are_found_within_a_file_and_between_files(
-    read: Read, tmp_path: Path, name: str, shared: bool
-) -> None:
+    read, tmp_path, name, shared
+):
     for file, content in (("a.jpg", "one"), ("copy.jpg", "one"), ("b.jpg", "two")):
         (tmp_path / file).write_text(content)
     (tmp_path / "link.jpg").symlink_to("a.jpg")

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.annotations.read import Dataset
 from lst_cli.check.images import check_images
 from lst_cli.images.finder import ImageFinder
-
-Read = Callable[..., Dataset]
 
 
 def draw(path: Path, height: int, width: int) -> Path:
@@ -30,9 +25,7 @@ def finder(tmp_path: Path) -> ImageFinder:
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_good_images_have_no_problems(
-    read: Read, two_classes: Any, finder: ImageFinder, decode: bool
-) -> None:
+def test_good_images_have_no_problems(read, two_classes, finder, decode):
     calls: list[tuple[int, int | None]] = []
     problems = check_images(
         read(two_classes),
@@ -44,9 +37,7 @@ def test_good_images_have_no_problems(
     assert calls[-1] == (2, 2)
 
 
-def test_missing_broken_and_wrong_images_are_errors(
-    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
-) -> None:
+def test_missing_broken_and_wrong_images_are_errors(read, two_classes, finder, tmp_path):
     one = two_classes["images"][0]
     two_classes["images"] += [
         one | {"id": 3, "coco_url": "x/gone.jpg"},
@@ -72,9 +63,7 @@ def test_missing_broken_and_wrong_images_are_errors(
     assert "--images" in missing.hint
 
 
-def test_only_decoding_finds_a_cut_image(
-    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
-) -> None:
+def test_only_decoding_finds_a_cut_image(read, two_classes, finder, tmp_path):
     path = draw(tmp_path / "coco/train2017/000000000001.jpg", 10, 20)
     path.write_bytes(path.read_bytes()[:-60])
     dataset = read(two_classes)
@@ -87,9 +76,7 @@ def test_only_decoding_finds_a_cut_image(
     assert "lst check --decode finds all such images" in (problem.hint or "")
 
 
-def test_only_wanted_rows_are_looked_at(
-    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
-) -> None:
+def test_only_wanted_rows_are_looked_at(read, two_classes, finder, tmp_path):
     (tmp_path / "coco/val2017/000000000002.jpg").unlink()
     dataset = read(two_classes)
     assert check_images(dataset, finder, rows=np.array([0])) == []
@@ -97,9 +84,7 @@ def test_only_wanted_rows_are_looked_at(
     assert check_images(dataset, finder, rows=[]) == []
 
 
-def test_images_with_another_remedy_are_another_problem(
-    read: Read, two_classes: Any, finder: ImageFinder, tmp_path: Path
-) -> None:
+def test_images_with_another_remedy_are_another_problem(read, two_classes, finder, tmp_path):
     pages = {"coco/train2017/000000000001.jpg": b"<html>", "coco/val2017/000000000002.jpg": b"DDS "}
     for name, content in pages.items():
         (tmp_path / name).write_bytes(content)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +9,12 @@ from lst_cli.annotations.read import Dataset
 from lst_cli.check.masks import check_masks, examine_masks
 from lst_cli.errors import LstError
 
-Read = Callable[..., Dataset]
-
 
 def check(dataset: Dataset) -> list[Problem]:
     return check_masks(dataset, examine_masks(dataset))
 
 
-def test_good_masks_have_no_problems(read: Read, two_classes: Any) -> None:
+def test_good_masks_have_no_problems(read, two_classes):
     assert check(read(two_classes)) == []
 
 
@@ -39,9 +35,7 @@ def test_good_masks_have_no_problems(read: Read, two_classes: Any) -> None:
         ({"size": [6, 8], "counts": [48]}, "empty-mask", "error"),
     ],
 )
-def test_a_bad_mask_is_told_with_its_annotation(
-    read: Read, two_classes: Any, segmentation: Any, kind: str, severity: str
-) -> None:
+def test_a_bad_mask_is_told_with_its_annotation(read, two_classes, segmentation, kind, severity):
     if segmentation is ...:
         del two_classes["annotations"][1]["segmentation"]
     else:
@@ -54,9 +48,7 @@ def test_a_bad_mask_is_told_with_its_annotation(
 
 
 @pytest.mark.parametrize("mask", [..., None])
-def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(
-    read: Read, two_classes: Any, mask: Any
-) -> None:
+def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(read, two_classes, mask):
     for annotation in two_classes["annotations"]:
         annotation["segmentation"] = mask
         if mask is ...:
@@ -67,20 +59,18 @@ def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(
     assert "skip" not in str(problem.hint)
 
 
-def test_a_mask_far_outside_says_nothing_about_its_box(read: Read, two_classes: Any) -> None:
+def test_a_mask_far_outside_says_nothing_about_its_box(read, two_classes):
     for annotation in two_classes["annotations"]:
         annotation["segmentation"] = [[0, 0, 900, 0, 900, 900]]
     assert [one.kind for one in check(read(two_classes))] == ["far-polygon"]
 
 
-def test_masks_of_crowds_are_not_looked_at(read: Read, two_classes: Any) -> None:
+def test_masks_of_crowds_are_not_looked_at(read, two_classes):
     two_classes["annotations"][0] |= {"segmentation": [], "iscrowd": 1}
     assert check(read(two_classes)) == []
 
 
-def test_rows_are_those_of_the_file_and_errors_come_first(
-    read: Read, two_classes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_those_of_the_file_and_errors_come_first(read, two_classes, monkeypatch):
     monkeypatch.setattr("lst_cli.annotations.json_stream.BLOCK_SIZE", 1000)
     good, bad, scrap = [[0, 0, 5, 0, 5, 5]], [[0, 0]], [[0, 0, 5, 0, 5, 5], [1, 1]]
     masks: list[Any] = ([good] * 3 + [bad] + [scrap]) * 20
@@ -101,9 +91,7 @@ def test_rows_are_those_of_the_file_and_errors_come_first(
 
 
 @pytest.mark.parametrize("change", ["more", "fewer"])
-def test_a_file_that_changed_since_is_refused(
-    write: Callable[..., Path], read: Read, two_classes: Any, change: str
-) -> None:
+def test_a_file_that_changed_since_is_refused(write, read, two_classes, change):
     dataset = read(two_classes)
     if change == "fewer":
         two_classes["annotations"].pop()

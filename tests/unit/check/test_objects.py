@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.annotations.read import Dataset
 from lst_cli.check.masks import check_masks, examine_masks
 from lst_cli.check.objects import (
     check_objects,
@@ -16,8 +12,6 @@ from lst_cli.check.objects import (
     find_unmatchable,
     tell_unmatchable,
 )
-
-Read = Callable[..., Dataset]
 
 
 @pytest.mark.parametrize(
@@ -34,9 +28,7 @@ Read = Callable[..., Dataset]
         ({"iscrowd": 1}, None),
     ],
 )
-def test_an_object_annotated_again_is_found(
-    read: Read, two_classes: Any, change: dict[str, Any], kind: str | None
-) -> None:
+def test_an_object_annotated_again_is_found(read, two_classes, change, kind):
     for training in (True, False):
         assert check_objects(read(two_classes), training=training) == []
     two_classes["annotations"].append({**two_classes["annotations"][0], "id": 99, **change})
@@ -60,8 +52,8 @@ def test_an_object_annotated_again_is_found(
      (400, 9, False)],
 )  # fmt: skip
 def test_a_copy_may_be_off_by_a_pixel_or_a_fiftieth_but_not_by_much_of_a_small_box(
-    side: float, shift: float, same: bool
-) -> None:
+    side, shift, same
+):
     box = np.array([3, 3, side, side], dtype=np.float64)
     for column in range(4):
         moved = box + shift * (np.arange(4) == column)
@@ -71,7 +63,7 @@ def test_a_copy_may_be_off_by_a_pixel_or_a_fiftieth_but_not_by_much_of_a_small_b
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
 @settings(max_examples=50, deadline=None)
-def test_doubles_are_those_that_comparing_all_with_all_finds(seed: int, count: int) -> None:
+def test_doubles_are_those_that_comparing_all_with_all_finds(seed, count):
     random = np.random.default_rng(seed)
     groups = random.integers(0, 3, count)
     boxes = random.integers(0, 3, (count, 4)) * 0.4 + np.array([0, 0, 0.8, 0.8])
@@ -101,8 +93,8 @@ def _shares(box: list[float]) -> list[float]:
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
-    read: Read, two_classes: Any, wrong: Any, training: bool
-) -> None:
+    read, two_classes, wrong, training
+):
     two_classes["images"][1] |= {"width": 20, "height": 10}
     two_classes["annotations"] = [
         {
@@ -121,7 +113,7 @@ def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
     assert [problem.severity for problem in found] == ["error"]
 
 
-def test_what_is_lost_in_a_validation_file_is_told_once(read: Read, two_classes: Any) -> None:
+def test_what_is_lost_in_a_validation_file_is_told_once(read, two_classes):
     first = two_classes["annotations"][0]
     thin = {"bbox": [1, 1, 0.5, 1], "segmentation": [[1.2, 1.2, 1.4, 1.2, 1.4, 1.4]], "area": 1}
     two_classes["annotations"] += [
@@ -140,7 +132,7 @@ def test_what_is_lost_in_a_validation_file_is_told_once(read: Read, two_classes:
     )
 
 
-def test_what_no_detection_can_match_is_counted_once_under_its_first_kind() -> None:
+def test_what_no_detection_can_match_is_counted_once_under_its_first_kind():
     boxes = np.array(
         [
             [10, 10, 20, 20],
@@ -167,7 +159,7 @@ def test_what_no_detection_can_match_is_counted_once_under_its_first_kind() -> N
     )
 
 
-def test_boxes_with_infinity_do_not_stop_the_count() -> None:
+def test_boxes_with_infinity_do_not_stop_the_count():
     boxes = np.array([[0, 0, np.inf, 1], [np.nan, 0, 1, 1]])
     none = np.zeros(2, dtype=np.int64)
     found = find_unmatchable(none, boxes, np.full((2, 2), 9.0), none.astype(bool))

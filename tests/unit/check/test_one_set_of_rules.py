@@ -243,7 +243,7 @@ def show(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("name", list(ACCEPTED))
-def test_what_check_accepts_everything_accepts(files: Any, tmp_path: Path, name: str) -> None:
+def test_what_check_accepts_everything_accepts(files, tmp_path, name):
     train, val = files(ACCEPTED[name], "both")
     assert [problem.kind for problem in check(train, val, []).errors] == []
     assert use(train, val, tmp_path / "work") == []
@@ -251,9 +251,7 @@ def test_what_check_accepts_everything_accepts(files: Any, tmp_path: Path, name:
 
 @pytest.mark.parametrize("where", ["train", "val"])
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_something_refuses_check_and_split_say_first(
-    files: Any, tmp_path: Path, name: str, where: str
-) -> None:
+def test_what_something_refuses_check_and_split_say_first(files, tmp_path, name, where):
     mutate, kind = REFUSED[name]
     train, val = files(mutate, where)
     errors = check(train, val, []).errors
@@ -268,8 +266,8 @@ def test_what_something_refuses_check_and_split_say_first(
 
 @pytest.mark.parametrize("name", list(NOTHING_TO_SCORE))
 def test_a_validation_file_that_gives_no_ap_is_refused_and_its_evaluation_says_so(
-    files: Any, tmp_path: Path, name: str
-) -> None:
+    files, tmp_path, name
+):
     mutate, kind = NOTHING_TO_SCORE[name]
     train, val = files(mutate, "val")
     (error,) = check(train, val, []).errors
@@ -286,7 +284,7 @@ def test_a_validation_file_that_gives_no_ap_is_refused_and_its_evaluation_says_s
         assert any("have an area of 0: not scored" in note for note in notes)
 
 
-def test_one_class_is_refused_by_check_and_by_split_with_joint_training(files: Any) -> None:
+def test_one_class_is_refused_by_check_and_by_split_with_joint_training(files):
     train, val = files(every(category_id=3), "train")
     errors = {one.kind: one for one in check(train, val, []).errors}
     assert "a split needs two or more, with --joint too" in errors["one-class"].message
@@ -295,7 +293,7 @@ def test_one_class_is_refused_by_check_and_by_split_with_joint_training(files: A
 
 
 @pytest.mark.parametrize("where", ["train", "val"])
-def test_a_class_that_skipping_leaves_alone_is_refused(files: Any, where: str) -> None:
+def test_a_class_that_skipping_leaves_alone_is_refused(files, where):
     def lose(document: dict[str, Any]) -> None:
         for record in document["annotations"]:
             if record["category_id"] != 7 or where == "val":
@@ -308,9 +306,7 @@ def test_a_class_that_skipping_leaves_alone_is_refused(files: Any, where: str) -
 
 @pytest.mark.parametrize("where", ["train", "val"])
 @pytest.mark.parametrize("name", list(OF_ONE_ANNOTATION))
-def test_what_cannot_be_used_is_left_out_on_request(
-    files: Any, tmp_path: Path, name: str, where: str
-) -> None:
+def test_what_cannot_be_used_is_left_out_on_request(files, tmp_path, name, where):
     train, val = files(OF_ONE_ANNOTATION[name], where)
     kind = REFUSED[name][1]
     assert all("--skip-unusable" in str(one.hint) for one in check(train, val, []).errors)
@@ -335,7 +331,7 @@ def test_what_cannot_be_used_is_left_out_on_request(
     assert any("1 annotation left out: 1 with" in note for note in truth.notes)
 
 
-def test_nothing_left_out_leaves_no_trace(files: Any, tmp_path: Path) -> None:
+def test_nothing_left_out_leaves_no_trace(files, tmp_path):
     train, val = files(lambda document: None, "train")
     for root, skip in (("plain", False), ("skipping", True)):
         assert use(train, val, tmp_path / root, skip_unusable=skip) == []
@@ -344,7 +340,7 @@ def test_nothing_left_out_leaves_no_trace(files: Any, tmp_path: Path) -> None:
     assert "skipped" not in Workspace(tmp_path / "plain").layout.split.read_text()
 
 
-def test_where_all_are_left_out_nothing_can_be_learned(files: Any, tmp_path: Path) -> None:
+def test_where_all_are_left_out_nothing_can_be_learned(files, tmp_path):
     train, val = files(every(segmentation=GONE), "train")
     errors = check(train, val, [], skip_unusable=True).errors
     assert [one.kind for one in errors] == ["no-usable-annotation"]
@@ -353,9 +349,7 @@ def test_where_all_are_left_out_nothing_can_be_learned(files: Any, tmp_path: Pat
     assert "no annotation marks one object" in refused[0]
 
 
-def test_a_split_with_annotations_left_out_says_so_where_it_is_to_be_made_again(
-    files: Any, tmp_path: Path
-) -> None:
+def test_a_split_with_annotations_left_out_says_so_where_it_is_to_be_made_again(files, tmp_path):
     train, val = files(annotation(segmentation=GONE), "train")
     assert use(train, val, tmp_path / "work", skip_unusable=True) == []
     train.rename(tmp_path / "moved.json")
@@ -364,7 +358,7 @@ def test_a_split_with_annotations_left_out_says_so_where_it_is_to_be_made_again(
     assert "--images DIR --skip-unusable" in str(caught.value.hint)
 
 
-def test_figures_show_the_mask_that_is_scored(files: Any) -> None:
+def test_figures_show_the_mask_that_is_scored(files):
     train, _ = files(ACCEPTED["a scrap of four numbers"], "train")
     dataset = read_dataset(train)
     (shown,) = read_annotated(dataset, np.array([0]), dict.fromkeys(range(1, 13), "a class"))

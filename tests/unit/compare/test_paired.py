@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import match_detections
-from lst_cli.ap.results_file import ResultsFile
 from lst_cli.ap.scoring import per_class_ap
 from lst_cli.compare.paired import (
     AP50_FACTOR,
@@ -46,7 +42,7 @@ def noise() -> NDArray[np.float64]:
     return np.linspace(-0.1, 0.1, 201)
 
 
-def test_a_run_is_equal_to_itself(noise: NDArray[np.float64]) -> None:
+def test_a_run_is_equal_to_itself(noise):
     one = class_ap([0.2, 0.4, 0.6], noise)
     [row] = compare_class_ap([one, one], ALL)
     [difference] = row.differences
@@ -56,7 +52,7 @@ def test_a_run_is_equal_to_itself(noise: NDArray[np.float64]) -> None:
     assert row.estimates[0].interval == interval(noise, 0.4)
 
 
-def test_what_is_alike_in_every_resample_cancels(noise: NDArray[np.float64]) -> None:
+def test_what_is_alike_in_every_resample_cancels(noise):
     first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], noise)
     [row] = compare_class_ap([first, second], ALL)
     # Side by side the two cannot be told apart; on the same images they can.
@@ -68,7 +64,7 @@ def test_what_is_alike_in_every_resample_cancels(noise: NDArray[np.float64]) -> 
     assert difference.clear
 
 
-def test_what_is_not_alike_does_not(noise: NDArray[np.float64]) -> None:
+def test_what_is_not_alike_does_not(noise):
     first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], -noise)
     [difference] = compare_class_ap([first, second], ALL)[0].differences
     assert pytest.approx(0.02) == difference.AP
@@ -76,22 +72,20 @@ def test_what_is_not_alike_does_not(noise: NDArray[np.float64]) -> None:
     assert not difference.clear
 
 
-def test_a_loss_is_as_clear_as_a_gain_and_each_is_held_against_the_first(
-    noise: NDArray[np.float64],
-) -> None:
+def test_a_loss_is_as_clear_as_a_gain_and_each_is_held_against_the_first(noise):
     runs = [class_ap([0.5 + plus] * 3, noise) for plus in (0.0, -0.1, 0.2)]
     [row] = compare_class_ap(runs, ALL)
     assert [one.AP for one in row.differences] == pytest.approx([-0.1, 0.2])
     assert [one.clear for one in row.differences] == [True, True]
 
 
-def test_ap50_is_compared_by_itself(noise: NDArray[np.float64]) -> None:
+def test_ap50_is_compared_by_itself(noise):
     runs = [class_ap([0.2, 0.4, 0.6], noise), class_ap([0.4, 0.4, 0.6], noise)]
     [row] = compare_class_ap(runs, [ClassSet("AP50", "all", (0, 1, 2), "AP50")])
     assert [one.AP for one in row.estimates] == pytest.approx([0.2, 0.7 / 3])
 
 
-def test_classes_without_ground_truth_leave_the_mean(noise: NDArray[np.float64]) -> None:
+def test_classes_without_ground_truth_leave_the_mean(noise):
     runs = [class_ap([0.2, np.nan, np.nan], noise), class_ap([0.3, np.nan, np.nan], noise)]
     sets = [*ALL, ClassSet("=1", "bin", (1, 2)), ClassSet("<5", "bin", ())]
     known, unknown, empty = compare_class_ap(runs, sets)
@@ -104,7 +98,7 @@ def test_classes_without_ground_truth_leave_the_mean(noise: NDArray[np.float64])
         assert (difference.AP, difference.interval, difference.clear) == (None, None, False)
 
 
-def test_an_interval_stays_where_a_value_can_be() -> None:
+def test_an_interval_stays_where_a_value_can_be():
     noise = np.linspace(-0.5, 0.5, 201)
     [row] = compare_class_ap([class_ap([0.1], noise), class_ap([0.9], -noise)], [
         ClassSet("AP", "all", (0,))
@@ -118,7 +112,7 @@ def test_an_interval_stays_where_a_value_can_be() -> None:
     assert difference[1] > 1
 
 
-def test_rows_are_all_classes_bins_frequencies_and_groups() -> None:
+def test_rows_are_all_classes_bins_frequencies_and_groups():
     sets = choose_class_sets(
         (7, 3, 9),
         ("f", "r", ""),
@@ -141,15 +135,13 @@ def test_rows_are_all_classes_bins_frequencies_and_groups() -> None:
     assert [one.threshold for one in sets[:3]] == ["AP", "AP50", "AP"]
 
 
-def test_what_is_not_known_has_no_row() -> None:
+def test_what_is_not_known_has_no_row():
     sets = choose_class_sets((7, 3), ("", ""), None, parse_bins("=1"), {})
     assert [one.name for one in sets] == ["AP", "AP50"]
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(
-    tmp_path: Path, draw: types.SimpleNamespace, save: Callable[..., ResultsFile], seed: int
-) -> None:
+def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(tmp_path, draw, save, seed):
     document, found = draw.federated_set(seed)
     for category in document["categories"]:
         category["name"] = f"class {category['id']}"

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
 
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.train.train import TrainingOptions, train_phase
@@ -10,8 +8,8 @@ from lst_cli.workspace.store import Workspace
 
 
 def test_lengths_that_a_number_of_images_decided_are_compared_as_images(
-    split_workspace: Workspace, fake_trainer: Any, tmp_path: Path
-) -> None:
+    split_workspace, fake_trainer, tmp_path
+):
     train_phase(split_workspace, 0, split_workspace.settings())
     copies = {
         name: Workspace(shutil.copytree(split_workspace.root, tmp_path / name))

@@ -66,7 +66,7 @@ def comparison(runs: int = 2) -> Comparison:
     )  # fmt: skip
 
 
-def test_the_table_shows_both_runs_the_difference_and_its_interval() -> None:
+def test_the_table_shows_both_runs_the_difference_and_its_interval():
     table = compare_table(comparison())
     assert table.title == "Mask AP of the same 4 classes in the same 1,200 images"
     assert [column.heading for column in table.columns] == [
@@ -84,7 +84,7 @@ def test_the_table_shows_both_runs_the_difference_and_its_interval() -> None:
     ]  # fmt: skip
 
 
-def test_the_csv_can_be_read_and_holds_no_formula() -> None:
+def test_the_csv_can_be_read_and_holds_no_formula():
     text = render_csv(compare_table(comparison()))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows[0]["difference(run$ 1)"] == "4.0000"
@@ -93,7 +93,7 @@ def test_the_csv_can_be_read_and_holds_no_formula() -> None:
     assert not any(cell.startswith("=") for line in csv.reader(io.StringIO(text)) for cell in line)
 
 
-def test_three_runs_have_a_row_each_and_all_classes_come_last() -> None:
+def test_three_runs_have_a_row_each_and_all_classes_come_last():
     table = layout_table(comparison(3))
     assert [column.heading for column in table.columns] == [
         "run", "=1", "≥1000", "AP", "image passes",
@@ -107,7 +107,7 @@ def test_three_runs_have_a_row_each_and_all_classes_come_last() -> None:
     ]
 
 
-def test_differences_of_three_runs_stand_with_their_intervals() -> None:
+def test_differences_of_three_runs_stand_with_their_intervals():
     table = differences_table(comparison(3))
     assert table.title == "Mask AP minus that of run$ 0"
     assert [column.heading for column in table.columns] == ["classes", "run$ 1", "run$ 2"]
@@ -120,7 +120,7 @@ def test_differences_of_three_runs_stand_with_their_intervals() -> None:
     ]
 
 
-def test_two_runs_stand_side_by_side_and_more_below_each_other() -> None:
+def test_two_runs_stand_side_by_side_and_more_below_each_other():
     assert comparison_tables(comparison(2))[1:] == [compare_table(comparison(2))]
     three = comparison(3)
     assert comparison_tables(three)[1:] == [layout_table(three), differences_table(three)]
@@ -130,14 +130,14 @@ def test_two_runs_stand_side_by_side_and_more_below_each_other() -> None:
     assert r"- a \| remark" in page
 
 
-def test_what_is_compared_is_told() -> None:
+def test_what_is_compared_is_told():
     texts = runs_table(comparison()).texts()
     assert texts[0] == ["run$ 0", "base", "4", "3,000", "\N{EN DASH}", "dir/0"]
     assert texts[1][4] == "12,440"
 
 
 @pytest.mark.parametrize("runs", [2, 3])
-def test_the_picture_has_a_row_for_what_has_ground_truth(runs: int) -> None:
+def test_the_picture_has_a_row_for_what_has_ground_truth(runs):
     shown = comparison(runs)
     with Image.open(io.BytesIO(plot_comparison(shown, scale=1))) as picture:
         # matplotlib before 3.11 rounds the size down
@@ -148,9 +148,7 @@ def test_the_picture_has_a_row_for_what_has_ground_truth(runs: int) -> None:
     assert compare_size(without) == compare_size(shown)
 
 
-def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(monkeypatch):
     shown = comparison()
     hidden = shown.runs[0].model_copy(update={"name": "_base"})
     drawn: list[Any] = []

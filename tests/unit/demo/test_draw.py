@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -81,12 +80,12 @@ def holes(mask: np.ndarray) -> int:
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_bytes(small: SmallSet, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
     draw_demo(tmp_path / "again", SMALL)
     assert hashes(tmp_path / "again") == hashes(small.directory)
 
 
-def test_another_seed_gives_other_images_and_other_ranks(small: SmallSet, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images_and_other_ranks(small, tmp_path):
     other = json.loads(draw_demo(tmp_path, replace(SMALL, seed=1)).train_json.read_text())
     assert [c["instance_count"] for c in other["categories"]] != [
         c["instance_count"] for c in small.train["categories"]
@@ -94,7 +93,7 @@ def test_another_seed_gives_other_images_and_other_ranks(small: SmallSet, tmp_pa
     assert hashes(tmp_path / "images") != hashes(small.directory / "images")
 
 
-def test_training_instances_fall_as_planned_and_validation_is_balanced(small: SmallSet) -> None:
+def test_training_instances_fall_as_planned_and_validation_is_balanced(small):
     counts = Counter(a["category_id"] for a in small.train["annotations"])
     assert sorted(counts.values(), reverse=True) == long_tail_counts(10, 40)
     assert {c["id"]: c["instance_count"] for c in small.train["categories"]} == counts
@@ -102,7 +101,7 @@ def test_training_instances_fall_as_planned_and_validation_is_balanced(small: Sm
     assert counts == {category["id"]: 3 for category in small.val["categories"]}
 
 
-def test_category_ids_are_alphabetical_and_not_in_order_of_rank(small: SmallSet) -> None:
+def test_category_ids_are_alphabetical_and_not_in_order_of_rank(small):
     categories = small.train["categories"]
     names = [category["name"] for category in categories]
     assert [category["id"] for category in categories] == list(range(1, 11))
@@ -112,7 +111,7 @@ def test_category_ids_are_alphabetical_and_not_in_order_of_rank(small: SmallSet)
         assert set(steps) == {-1, 1}
 
 
-def test_boxes_and_areas_are_those_of_the_masks(small: SmallSet) -> None:
+def test_boxes_and_areas_are_those_of_the_masks(small):
     for annotation in small.annotations:
         mask = decode(annotation)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -122,7 +121,7 @@ def test_boxes_and_areas_are_those_of_the_masks(small: SmallSet) -> None:
         assert annotation["segmentation"]["size"] == [96, 96]
 
 
-def test_visible_masks_of_an_image_are_disjoint(small: SmallSet) -> None:
+def test_visible_masks_of_an_image_are_disjoint(small):
     covered: dict[int, np.ndarray] = {}
     for annotation in small.annotations:
         total = covered.setdefault(annotation["image_id"], np.zeros((96, 96), int))
@@ -130,7 +129,7 @@ def test_visible_masks_of_an_image_are_disjoint(small: SmallSet) -> None:
     assert all(total.max() == 1 for total in covered.values())
 
 
-def test_masks_have_the_holes_of_their_glyphs(small: SmallSet) -> None:
+def test_masks_have_the_holes_of_their_glyphs(small):
     names = {category["id"]: category["name"] for category in small.train["categories"]}
     found: dict[str, list[int]] = {}
     for annotation in small.annotations:
@@ -140,7 +139,7 @@ def test_masks_have_the_holes_of_their_glyphs(small: SmallSet) -> None:
     assert (usual["letter A"], usual["digit 4"], usual["digit 8"], usual["heart"]) == (1, 1, 2, 0)
 
 
-def test_masks_fit_the_pixels_of_the_image(small: SmallSet) -> None:
+def test_masks_fit_the_pixels_of_the_image(small):
     """The colour changes at the border of a mask more than inside of it."""
     at_border, inside = [], []
     addresses = {image["id"]: image["coco_url"] for image in small.val["images"]}
@@ -154,7 +153,7 @@ def test_masks_fit_the_pixels_of_the_image(small: SmallSet) -> None:
     assert np.mean(at_border) > 2 * np.mean(inside)
 
 
-def test_most_tail_objects_share_their_image_with_a_head_object(small: SmallSet) -> None:
+def test_most_tail_objects_share_their_image_with_a_head_object(small):
     counts = {c["id"]: c["instance_count"] for c in small.train["categories"]}
     by_image: dict[int, list[int]] = {}
     for annotation in small.train["annotations"]:
@@ -164,7 +163,7 @@ def test_most_tail_objects_share_their_image_with_a_head_object(small: SmallSet)
     assert sum(max(numbers) >= 10 for numbers in with_tail) >= 0.8 * len(with_tail)
 
 
-def test_the_files_are_lvis_v1_and_exhaustively_labelled(small: SmallSet) -> None:
+def test_the_files_are_lvis_v1_and_exhaustively_labelled(small):
     for path, document in (
         (small.drawn.train_json, small.train),
         (small.drawn.val_json, small.val),
@@ -190,7 +189,7 @@ def test_the_files_are_lvis_v1_and_exhaustively_labelled(small: SmallSet) -> Non
     assert len(set(ids)) == len(ids)
 
 
-def test_image_counts_and_frequencies_are_those_of_the_training_images(small: SmallSet) -> None:
+def test_image_counts_and_frequencies_are_those_of_the_training_images(small):
     pairs = {(a["category_id"], a["image_id"]) for a in small.train["annotations"]}
     images = Counter(category_id for category_id, _ in pairs)
     for category in small.train["categories"]:
@@ -199,7 +198,7 @@ def test_image_counts_and_frequencies_are_those_of_the_training_images(small: Sm
         assert category["frequency"] == ("r" if count <= 10 else "c")
 
 
-def test_every_image_lies_where_its_address_says(small: SmallSet) -> None:
+def test_every_image_lies_where_its_address_says(small):
     for image in small.train["images"] + small.val["images"]:
         path = small.drawn.images_dir / image["coco_url"]
         assert ImageFinder([small.drawn.images_dir]).find("", image["coco_url"]) == path
@@ -208,7 +207,7 @@ def test_every_image_lies_where_its_address_says(small: SmallSet) -> None:
             assert picture.mode == "RGB"
 
 
-def test_the_phases_of_the_demo_split_its_classes() -> None:
+def test_the_phases_of_the_demo_split_its_classes():
     assert (Parameters().classes - DEMO_BASE) % DEMO_PHASES == 0
 
 
@@ -217,7 +216,7 @@ def test_the_phases_of_the_demo_split_its_classes() -> None:
 
 @settings(deadline=None)
 @given(classes=st.integers(4, 36), head=st.integers(2, 2000))
-def test_counts_fall_from_the_head_to_three_ones(classes: int, head: int) -> None:
+def test_counts_fall_from_the_head_to_three_ones(classes, head):
     counts = long_tail_counts(classes, head)
     assert len(counts) == classes
     assert counts[0] == head
@@ -225,7 +224,7 @@ def test_counts_fall_from_the_head_to_three_ones(classes: int, head: int) -> Non
     assert all(first >= second for first, second in pairwise(counts))
 
 
-def test_the_default_counts_fill_every_bin_of_the_paper_with_more_than_two_classes() -> None:
+def test_the_default_counts_fill_every_bin_of_the_paper_with_more_than_two_classes():
     counts = long_tail_counts(28, 260)
     bins = np.histogram(counts, [1, 2, 5, 10, 100, 1000])[0]
     assert bins.tolist() == [4, 4, 4, 10, 6]
@@ -238,9 +237,7 @@ def test_the_default_counts_fill_every_bin_of_the_paper_with_more_than_two_class
     per_image=st.floats(1, 6),
     seed=st.integers(0, 1000),
 )
-def test_dealing_loses_no_instance_and_leaves_no_image_empty(
-    counts: list[int], per_image: float, seed: int
-) -> None:
+def test_dealing_loses_no_instance_and_leaves_no_image_empty(counts, per_image, seed):
     images = deal_instances(counts, per_image, np.random.default_rng(seed))
     dealt = np.concatenate([*images, np.zeros(0, np.int64)])
     assert np.bincount(dealt, minlength=len(counts)).tolist() == counts
@@ -251,7 +248,7 @@ def test_dealing_loses_no_instance_and_leaves_no_image_empty(
 # --- a set that is there already -----------------------------------------------------------------
 
 
-def test_a_complete_set_is_used_again(tmp_path: Path) -> None:
+def test_a_complete_set_is_used_again(tmp_path):
     assert not draw_demo(tmp_path, TINY).reused
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert draw_demo(tmp_path, TINY).reused
@@ -269,7 +266,7 @@ def test_a_complete_set_is_used_again(tmp_path: Path) -> None:
     ],
     ids=["no train.json", "other val.json", "an image less", "odd marker", "cut marker"],
 )
-def test_a_damaged_set_is_drawn_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_set_is_drawn_again(tmp_path, damage):
     draw_demo(tmp_path, TINY)
     whole = hashes(tmp_path)
     damage(tmp_path)
@@ -277,9 +274,7 @@ def test_a_damaged_set_is_drawn_again(tmp_path: Path, damage: Callable[[Path], N
     assert hashes(tmp_path) == whole
 
 
-def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(
-    tmp_path: Path,
-) -> None:
+def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(tmp_path):
     seen: list[tuple[int, int | None]] = []
 
     def interrupt(what: str, done: int, total: int | None) -> None:
@@ -296,7 +291,7 @@ def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(
     assert seen == [(done, total) for done in range(1, total + 1)]
 
 
-def test_a_smaller_set_leaves_no_image_of_a_larger_one(tmp_path: Path) -> None:
+def test_a_smaller_set_leaves_no_image_of_a_larger_one(tmp_path):
     draw_demo(tmp_path, replace(TINY, head=9))
     draw_demo(tmp_path, TINY)
     images = [json.loads((tmp_path / name).read_text())["images"] for name in
@@ -307,14 +302,14 @@ def test_a_smaller_set_leaves_no_image_of_a_larger_one(tmp_path: Path) -> None:
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_files_of_somebody_else_are_not_replaced(tmp_path: Path) -> None:
+def test_files_of_somebody_else_are_not_replaced(tmp_path):
     (tmp_path / "train.json").write_text("mine")
     with pytest.raises(LstError, match=r"train\.json was not drawn by lst demo"):
         draw_demo(tmp_path, TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
 
 
-def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_an_error(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(LstError, match="taken"):
         draw_demo(tmp_path / "taken", TINY)
@@ -333,9 +328,7 @@ def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
         ("per_image", float("nan"), "use from 1 to 6"),
     ],
 )
-def test_a_parameter_that_makes_no_sense_is_named(
-    tmp_path: Path, argument: str, value: Any, hint: str
-) -> None:
+def test_a_parameter_that_makes_no_sense_is_named(tmp_path, argument, value, hint):
     with pytest.raises(LstError, match=f"{argument} = {value}") as error:
         draw_demo(tmp_path / "new", replace(TINY, **{argument: value}))
     assert error.value.hint == hint

@@ -31,12 +31,12 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return best
 
 
-def test_names_and_characters_are_unique() -> None:
+def test_names_and_characters_are_unique():
     assert len({glyph.name.lower() for glyph in GLYPHS}) == len(GLYPHS)
     assert len({glyph.character for glyph in GLYPHS}) == len(GLYPHS)
 
 
-def test_every_character_has_a_shape_of_its_own_in_the_font() -> None:
+def test_every_character_has_a_shape_of_its_own_in_the_font():
     # A character that the font lacks is drawn as a box, the same for all of them.
     missing = render_glyph("\ue123")
     shapes = [np.asarray(render_glyph(glyph.character)).tobytes() for glyph in GLYPHS]
@@ -45,7 +45,7 @@ def test_every_character_has_a_shape_of_its_own_in_the_font() -> None:
     assert np.asarray(missing).tobytes() not in shapes
 
 
-def test_no_two_glyphs_are_alike_even_rotated_or_mirrored() -> None:
+def test_no_two_glyphs_are_alike_even_rotated_or_mirrored():
     upright = {glyph.name: pose_glyph(glyph, 32) for glyph in GLYPHS}
     for glyph in GLYPHS:
         for angle in (-25, 0, 25):
@@ -56,7 +56,7 @@ def test_no_two_glyphs_are_alike_even_rotated_or_mirrored() -> None:
                     assert _overlap(turned[:, ::-1], other) < 0.8, (glyph.name, name, angle)
 
 
-def test_a_glyph_has_no_margin_and_its_longer_side_is_fixed() -> None:
+def test_a_glyph_has_no_margin_and_its_longer_side_is_fixed():
     for glyph in GLYPHS:
         pixels = np.asarray(render_glyph(glyph.character, 1))
         assert max(pixels.shape) == 192
@@ -66,15 +66,13 @@ def test_a_glyph_has_no_margin_and_its_longer_side_is_fixed() -> None:
         assert pixels[:, -1].any()
 
 
-def test_more_weight_covers_more() -> None:
+def test_more_weight_covers_more():
     thin, thick = (np.asarray(render_glyph("T", weight)).mean() for weight in (0, 3))
 
     assert thick > thin
 
 
-def test_a_missing_font_is_an_error_that_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_font_is_an_error_that_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(glyphs, "FONT", "NoSuchFont.ttf")
     find_font.cache_clear()
     try:
@@ -85,7 +83,7 @@ def test_a_missing_font_is_an_error_that_says_what_to_install(
     assert "matplotlib" in str(caught.value.hint)
 
 
-def test_drawing_imports_neither_torch_nor_matplotlib() -> None:
+def test_drawing_imports_neither_torch_nor_matplotlib():
     code = (
         "import sys; from lst_cli.demo.glyphs import render_glyph; import lst_cli.demo.draw;"
         "render_glyph('A');"

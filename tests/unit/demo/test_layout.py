@@ -12,7 +12,7 @@ from lst_cli.errors import LstError
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), objects=st.integers(1, 7))
-def test_every_object_keeps_enough_of_itself_and_shares_no_pixel(seed: int, objects: int) -> None:
+def test_every_object_keeps_enough_of_itself_and_shares_no_pixel(seed, objects):
     rng = np.random.default_rng(seed)
     chosen = [GLYPHS[index] for index in rng.integers(len(GLYPHS), size=objects)]
 
@@ -27,7 +27,7 @@ def test_every_object_keeps_enough_of_itself_and_shares_no_pixel(seed: int, obje
     assert not (layout.visible & (layout.stroke >= 128)).any()
 
 
-def test_the_last_object_lies_in_front() -> None:
+def test_the_last_object_lies_in_front():
     rng = np.random.default_rng(3)
     hidden = 0
     for _ in range(10):
@@ -40,12 +40,12 @@ def test_the_last_object_lies_in_front() -> None:
     assert hidden > 0  # something is occluded at all
 
 
-def test_a_crowd_that_does_not_fit_is_an_error() -> None:
+def test_a_crowd_that_does_not_fit_is_an_error():
     with pytest.raises(LstError, match="20 objects do not fit in a demo image of 16 pixels"):
         arrange_glyphs(np.random.default_rng(0), GLYPHS[:20], 16)
 
 
-def test_posing_sets_size_and_turns_counter_clockwise() -> None:
+def test_posing_sets_size_and_turns_counter_clockwise():
     seven = next(glyph for glyph in GLYPHS if glyph.name == "digit 7")
     upright = pose_glyph(seven, 40)
     turned = pose_glyph(seven, 40, 25)
@@ -56,7 +56,7 @@ def test_posing_sets_size_and_turns_counter_clockwise() -> None:
     assert first_rows[1] < first_rows[0]
 
 
-def test_a_scribble_crosses_part_of_the_image() -> None:
+def test_a_scribble_crosses_part_of_the_image():
     stroke = draw_scribble(np.random.default_rng(1), 64, 3.0)
 
     assert stroke.shape == (64, 64)

@@ -8,14 +8,13 @@ from lst_cli.demo.layout import arrange_glyphs
 from lst_cli.demo.paint import (
     BACKGROUNDS,
     Color,
-    Texture,
     color_distance,
     color_field,
     paint_layout,
 )
 
 
-def test_a_painted_object_stands_out_from_its_background() -> None:
+def test_a_painted_object_stands_out_from_its_background():
     rng = np.random.default_rng(5)
     contrasts = []
     for _ in range(10):
@@ -26,14 +25,14 @@ def test_a_painted_object_stands_out_from_its_background() -> None:
     assert min(contrasts) > 20
 
 
-def test_an_empty_layout_can_be_painted() -> None:
+def test_an_empty_layout_can_be_painted():
     layout = arrange_glyphs(np.random.default_rng(0), [], 64)
     assert layout.visible.shape == (0, 64, 64)
     assert paint_layout(np.random.default_rng(0), layout).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("draw", BACKGROUNDS, ids=lambda draw: draw.__name__)
-def test_a_texture_has_the_asked_shape_lies_between_0_and_1_and_is_not_flat(draw: Texture) -> None:
+def test_a_texture_has_the_asked_shape_lies_between_0_and_1_and_is_not_flat(draw):
     for seed in range(5):
         field = draw(np.random.default_rng(seed), 48, 12.0)
         assert (field.shape, field.dtype) == ((48, 48), np.float32)
@@ -41,14 +40,14 @@ def test_a_texture_has_the_asked_shape_lies_between_0_and_1_and_is_not_flat(draw
         assert field.std() > 0.05
 
 
-def test_a_field_takes_the_first_colour_at_0_and_the_last_at_1() -> None:
+def test_a_field_takes_the_first_colour_at_0_and_the_last_at_1():
     black, white, red = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.628, 0.2577, 29.23 / 360)
     field = np.array([[0.0, 1.0]], np.float32)
     np.testing.assert_allclose(color_field(field, [black, white])[0], [[0] * 3, [1] * 3], atol=0.01)
     np.testing.assert_allclose(color_field(field, [white, red])[0, 1], [1, 0, 0], atol=0.02)
 
 
-def test_black_and_white_are_one_apart() -> None:
+def test_black_and_white_are_one_apart():
     black: Color = (0.0, 0.0, 0.3)
     assert color_distance(black, (1.0, 0.0, 0.7)) == pytest.approx(1.0)
     assert color_distance((0.5, 0.1, 0.25), (0.5, 0.1, 1.25)) == pytest.approx(0.0, abs=1e-9)

@@ -111,7 +111,7 @@ def test_the_rarest_bin_is_warm_and_the_most_frequent_is_cool():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 11, 28, 1203])
-def test_ranks_are_ticked_at_whole_numbers_only(count: int) -> None:
+def test_ranks_are_ticked_at_whole_numbers_only(count):
     from matplotlib.figure import Figure
 
     from lst_cli.display.canvas import count_in_whole_numbers
@@ -124,7 +124,7 @@ def test_ranks_are_ticked_at_whole_numbers_only(count: int) -> None:
     assert all(tick == round(tick) for tick in inside)
 
 
-def test_every_plot_with_ranks_uses_them() -> None:
+def test_every_plot_with_ranks_uses_them():
     """An axis of the class order is labelled with RANK or says "(rank)"."""
     from pathlib import Path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -56,18 +55,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pa
 
 
 @pytest.mark.parametrize("name", ["cat", "кошка", "γάτα", "قطة", "mačka", "🐱", "50 % #1 - a/b"])
-def test_what_the_plots_own_font_has_is_drawn_with_it(machine: list[Path], name: str) -> None:
+def test_what_the_plots_own_font_has_is_drawn_with_it(machine, name):
     assert short_name(name, 22, 7) == name
     assert pieces_of(name) == [(name, plot_font())]
     assert families(name) == ["DejaVu Sans"]
 
 
 @pytest.mark.parametrize("name", [CAT, f"{CAT} cat", "บ้าน", "बिल्ली", OWL, "\U0010ffff", "", " \n"])
-def test_without_a_font_for_it_the_id_is_drawn(machine: list[Path], name: str) -> None:
+def test_without_a_font_for_it_the_id_is_drawn(machine, name):
     assert short_name(name, 22, 7) == "#7"
 
 
-def test_without_an_id_what_cannot_be_drawn_is_a_question_mark(machine: list[Path]) -> None:
+def test_without_an_id_what_cannot_be_drawn_is_a_question_mark(machine):
     assert short_name(f"run {CAT}", 22) == "run ?"
 
 
@@ -83,11 +82,11 @@ def test_without_an_id_what_cannot_be_drawn_is_a_question_mark(machine: list[Pat
         ("  spaced  ", "spaced"),
     ],
 )
-def test_a_name_is_one_line_of_letters_that_can_be_seen(name: str, shown: str) -> None:
+def test_a_name_is_one_line_of_letters_that_can_be_seen(name, shown):
     assert short_name(name, 22, 7) == shown
 
 
-def test_an_installed_font_lends_its_letters(machine: list[Path], tmp_path: Path) -> None:
+def test_an_installed_font_lends_its_letters(machine, tmp_path):
     machine.append(make_font(tmp_path / "cjk.ttf", "Lst Test CJK", CAT))
     assert short_name(CAT, 22, 7) == CAT
     assert pieces_of(CAT) == [(CAT, machine[0])]
@@ -98,9 +97,7 @@ def test_an_installed_font_lends_its_letters(machine: list[Path], tmp_path: Path
     assert families(f"{CAT} cat") == ["DejaVu Sans", "Lst Test CJK"]
 
 
-def test_a_font_that_has_all_of_a_name_goes_before_two_that_share_it(
-    machine: list[Path], tmp_path: Path
-) -> None:
+def test_a_font_that_has_all_of_a_name_goes_before_two_that_share_it(machine, tmp_path):
     machine += [
         make_font(tmp_path / "a.ttf", "Lst A", CAT),
         make_font(tmp_path / "b.ttf", "Lst B", CAT + "cat 0.9"),
@@ -108,16 +105,14 @@ def test_a_font_that_has_all_of_a_name_goes_before_two_that_share_it(
     assert pieces_of(f"{CAT} cat 0.9") == [(f"{CAT} cat 0.9", machine[1])]
 
 
-def test_a_damaged_font_is_passed_over(machine: list[Path], tmp_path: Path) -> None:
+def test_a_damaged_font_is_passed_over(machine, tmp_path):
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"\0\1\0\0no font")
     machine += [broken, tmp_path / "gone.ttf", make_font(tmp_path / "c.ttf", "Lst C", CAT)]
     assert pieces_of(CAT) == [(CAT, machine[2])]
 
 
-def test_a_picture_has_the_letters_of_an_installed_font(
-    machine: list[Path], tmp_path: Path
-) -> None:
+def test_a_picture_has_the_letters_of_an_installed_font(machine, tmp_path):
     def ink() -> float:
         found = [PanelObject(CAT, (0.0, 20.0, 30.0, 20.0), None, 0.5, category_id=7)]
         image = np.full((64, 64, 3), 128, dtype=np.uint8)
@@ -132,9 +127,7 @@ def test_a_picture_has_the_letters_of_an_installed_font(
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_a_plot_has_the_letters_of_an_installed_font(
-    machine: list[Path], tmp_path: Path, kind: Any
-) -> None:
+def test_a_plot_has_the_letters_of_an_installed_font(machine, tmp_path, kind):
     figure = make_figure(200, 100, LIGHT, 1.0)
     figure.text(0.2, 0.5, f"cat {CAT}", family="DejaVu Sans")
     machine.append(make_font(tmp_path / "cjk.ttf", "Lst Test CJK", CAT))

@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_model_comes_back_as_it_was(tmp_path):
     model, path = network(0), tmp_path / "phases" / "model.safetensors"
     save_model(path, model)
     tensors = load_model(path, "fix")
@@ -70,7 +70,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_transposed_and_empty_tensors_come_back(tmp_path: Path) -> None:
+def test_transposed_and_empty_tensors_come_back(tmp_path):
     model = nn.Module()
     model.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
     model.register_buffer("none", torch.zeros(0, 4))
@@ -84,9 +84,7 @@ def test_transposed_and_empty_tensors_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
-    kind: str, ema: float, path: Path
-) -> None:
+def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(kind, ema, path):
     def begin(seed: int) -> Learner:
         model = network(seed)
         model[0].bias.requires_grad_(False)  # without optimizer state
@@ -117,7 +115,7 @@ def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, path: Path) -> None:
+def test_momenta_come_back_in_the_layout_of_their_weights(kind, path):
     model: Any = Network(torch.nn.Conv2d(2, 3, 2), torch.nn.Flatten())
     learner, resumed = (learner_of(place(model, model.device), kind) for _ in range(2))
     model(torch.rand(1, 2, 4, 4)).sum().backward()
@@ -131,12 +129,12 @@ def test_momenta_come_back_in_the_layout_of_their_weights(kind: str, path: Path)
         assert torch.equal(tensor, learner.optimizer.state[weight][key])
 
 
-def test_a_state_before_the_first_update_has_no_momenta(path: Path) -> None:
+def test_a_state_before_the_first_update_has_no_momenta(path):
     save_training_state(path, learner_of(network(0)), 0, 0.0)
     assert load_training_state(path, "fix").optimizer == {}
 
 
-def test_the_scaler_of_mixed_precision_is_kept(path: Path) -> None:
+def test_the_scaler_of_mixed_precision_is_kept(path):
     learner, resumed = learner_of(network(0)), learner_of(network(0))
     learner.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
     save_training_state(path, learner, 1, 0.0)
@@ -146,7 +144,7 @@ def test_the_scaler_of_mixed_precision_is_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.99])
-def test_a_file_cut_short_is_named_with_its_fix(part: float, path: Path) -> None:
+def test_a_file_cut_short_is_named_with_its_fix(part, path):
     save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
@@ -158,19 +156,19 @@ def test_a_file_cut_short_is_named_with_its_fix(part: float, path: Path) -> None
         assert caught.value.hint == "lst step --restart"
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(LstError, match=r"nothing: missing") as caught:
         load_model(tmp_path / "nothing", "lst step")
     assert caught.value.hint == "lst step"
 
 
-def test_weights_alone_are_no_training_state(tmp_path: Path) -> None:
+def test_weights_alone_are_no_training_state(tmp_path):
     save_model(tmp_path / "model", network(0))
     with pytest.raises(LstError, match="no training state"):
         load_training_state(tmp_path / "model", "lst step --restart")
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "state"
     save(path, 3)
     before = path.read_bytes()
@@ -187,7 +185,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: 
     assert load_training_state(path, "fix").iteration == 9
 
 
-def test_a_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_called_that(tmp_path, monkeypatch):
     def full(path: Path, data: bytes) -> int:
         with path.open("wb") as file:
             file.write(data[:4])
@@ -237,7 +235,7 @@ CHANGES: dict[str, Callable[[dict[str, Any], dict[str, str]], object]] = {
 
 
 @pytest.mark.parametrize("kind", list(CHANGES))
-def test_a_state_that_was_changed_is_refused_in_one_line(kind: str, path: Path) -> None:
+def test_a_state_that_was_changed_is_refused_in_one_line(kind, path):
     save(path)
     load_training_state(path, "")
     rewritten(path, CHANGES[kind])
@@ -248,7 +246,7 @@ def test_a_state_that_was_changed_is_refused_in_one_line(kind: str, path: Path) 
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, path: Path) -> None:
+def test_a_flipped_bit_is_refused_or_changes_nothing(seed, path):
     save(path)
     before = load_training_state(path, "")
     data = bytearray(path.read_bytes())
@@ -265,9 +263,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(seed: int, path: Path) -> N
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
-    path: Path,
-) -> None:
+def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(path):
     save(path)
     rewritten(path, lambda t, m: m.pop("digest"))
     state = load_training_state(path, "")
@@ -292,14 +288,14 @@ def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
         ("0.weight/momentum_buffer", torch.zeros(4, 3).double(), "another shape or type"),
     ],
 )
-def test_momenta_of_another_network_are_refused(name: str, tensor: Any, why: str) -> None:
+def test_momenta_of_another_network_are_refused(name, tensor, why):
     learner = learner_of(network(0))
     state = TrainingState(1, 0.0, learner.model.state_dict(), {name: tensor}, {}, {})
     with pytest.raises(ValueError, match=why):
         restore(learner, state)
 
 
-def test_weights_of_another_type_are_refused() -> None:
+def test_weights_of_another_type_are_refused():
     learner = learner_of(network(0))
     weights = {name: tensor.double() for name, tensor in learner.model.state_dict().items()}
     with pytest.raises(ValueError, match=r"0\.weight is of another type"):

@@ -15,31 +15,31 @@ from lst_cli.engine.device import (
 from lst_cli.errors import LstError
 
 
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     for there, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert choose_device("auto").type == expected
         assert choose_device("cpu").type == "cpu"
 
 
-def test_cuda_without_a_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(LstError, match="no usable GPU") as caught:
         choose_device("cuda")
     assert caught.value.hint == "use --device cpu"
 
 
-def test_workers_are_as_wanted_or_suit_the_device() -> None:
+def test_workers_are_as_wanted_or_suit_the_device():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert [choose_workers(n, cpu) for n in (-1, 0, 3)] == [0, 0, 3]
     assert [choose_workers(n, cuda) for n in (-1, 0, 3)] == [4, 0, 3]
 
 
-def test_a_device_is_described() -> None:
+def test_a_device_is_described():
     assert describe_device(torch.device("cpu")).startswith("cpu, ")
 
 
-def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together() -> None:
+def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together():
     network: Any = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
     network.register_buffer("kept", torch.rand(2, 2, 2, 2, 2))  # as kept support features are
     images = torch.rand(2, 3, 8, 8)
@@ -53,7 +53,7 @@ def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together() -> None:
     assert torch.allclose(network(images), before, atol=1e-6)
 
 
-def test_on_another_device_the_layout_stays() -> None:
+def test_on_another_device_the_layout_stays():
     network = torch.nn.Conv2d(3, 4, 3)
     assert place(network, torch.device("meta")).weight.is_contiguous()
     assert network.weight.device.type == "meta"
@@ -64,7 +64,7 @@ def drawn(seed: int, phase: int, iteration: int) -> float:
     return torch.rand(()).item()
 
 
-def test_random_numbers_are_a_function_of_seed_phase_and_iteration() -> None:
+def test_random_numbers_are_a_function_of_seed_phase_and_iteration():
     first = drawn(1, 2, 3)
     others = [drawn(0, 2, 3), drawn(1, 3, 3), drawn(1, 2, 4), drawn(1, 3, 2), drawn(2, 1, 3)]
     assert drawn(1, 2, 3) == first

@@ -12,7 +12,7 @@ from lst_cli.engine.interrupt import deferred_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_is_a_request_and_the_second_interrupts(number: signal.Signals) -> None:
+def test_the_first_signal_is_a_request_and_the_second_interrupts(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), deferred_interrupt() as stop:  # noqa: PT012
         assert not stop.is_set()
@@ -22,7 +22,7 @@ def test_the_first_signal_is_a_request_and_the_second_interrupts(number: signal.
     assert signal.getsignal(number) is before
 
 
-def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal() -> None:
+def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal():
     with deferred_interrupt():
         fork = multiprocessing.get_context("fork")
         begun = fork.Event()
@@ -34,7 +34,7 @@ def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal() -> None:
     assert worker.exitcode == -signal.SIGTERM
 
 
-def test_handlers_are_put_back_without_a_signal_and_in_errors() -> None:
+def test_handlers_are_put_back_without_a_signal_and_in_errors():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with deferred_interrupt():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
@@ -43,7 +43,7 @@ def test_handlers_are_put_back_without_a_signal_and_in_errors() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_an_ignored_hangup_stays_ignored() -> None:
+def test_an_ignored_hangup_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with deferred_interrupt() as stop:
@@ -53,7 +53,7 @@ def test_an_ignored_hangup_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_outside_the_main_thread_it_does_nothing() -> None:
+def test_outside_the_main_thread_it_does_nothing():
     seen: list[bool] = []
 
     def run() -> None:

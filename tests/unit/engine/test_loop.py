@@ -74,7 +74,7 @@ class Run:
         return self
 
 
-def test_each_batch_is_one_update_at_the_scheduled_rate() -> None:
+def test_each_batch_is_one_update_at_the_scheduled_rate():
     run = Run(decay_epochs=(5.0,))([1.0, 1.0, 2.0, 2.0])
     assert run.model.weight.item() == pytest.approx(1 - 0.5 - 0.5 - 0.1 - 0.1)
     assert [report.lr for report in run.reports] == pytest.approx([0.5, 0.5, 0.05, 0.05])
@@ -87,32 +87,30 @@ def test_each_batch_is_one_update_at_the_scheduled_rate() -> None:
 
 
 @pytest.mark.parametrize(("clip", "step"), [(2.0, 2), (0.0, 40)])
-def test_gradients_are_clipped_to_the_largest_norm(clip: float, step: float) -> None:
+def test_gradients_are_clipped_to_the_largest_norm(clip, step):
     run = Run(clip_gradients=clip)([40.0])
     assert run.model.weight.item() == pytest.approx(1 - 0.5 * step)
     assert run.reports[0].details["gradient_norm"] == pytest.approx(40)
 
 
 @pytest.mark.parametrize(("batches", "start", "saved"), [(7, 0, [3, 6]), (6, 0, [3]), (4, 2, [3])])
-def test_states_are_saved_between_iterations_and_not_after_the_last(
-    batches: int, start: int, saved: list[int]
-) -> None:
+def test_states_are_saved_between_iterations_and_not_after_the_last(batches, start, saved):
     assert Run(save_every=3)([1.0] * batches, start=start).saved == saved
 
 
-def test_sampling_is_a_function_of_seed_phase_and_iteration() -> None:
+def test_sampling_is_a_function_of_seed_phase_and_iteration():
     whole = Run()([1.0] * 4).model.noise
     torch.manual_seed(99)
     assert Run()([1.0] * 2, start=2).model.noise == whole[2:]
     assert len({*whole, *Run()([1.0] * 4, phase=1).model.noise}) == 8
 
 
-def test_time_goes_on_from_what_was_spent() -> None:
+def test_time_goes_on_from_what_was_spent():
     assert 1000 < Run()([1.0], seconds=1000.0).reports[0].seconds < 1100
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_the_update(value: float) -> None:
+def test_a_loss_that_is_no_number_stops_before_the_update(value):
     run = Run()
     run.learner.schedule = StepSettings(lr=0.5, save_every=1, warmup_iterations=0)
     with pytest.raises(LstError, match="iteration 3 of phase 1: loss_slope = ") as caught:
@@ -124,7 +122,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(value: float) -> None:
 
 
 @pytest.mark.parametrize("clip", [0.0, 5.0])
-def test_a_gradient_that_is_no_number_stops_before_the_update(clip: float) -> None:
+def test_a_gradient_that_is_no_number_stops_before_the_update(clip):
     def cliff(batch: float) -> dict[str, Tensor]:
         """A finite loss with an infinite gradient."""
         return {"loss": (run.model.weight - 1).abs().sqrt() * batch}
@@ -136,7 +134,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(clip: float) -> No
     assert run.model.weight.item() == 1.0
 
 
-def test_proposals_that_are_no_numbers_are_told_in_one_line() -> None:
+def test_proposals_that_are_no_numbers_are_told_in_one_line():
     def broken(batch: float) -> dict[str, Tensor]:
         raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
 
@@ -146,7 +144,7 @@ def test_proposals_that_are_no_numbers_are_told_in_one_line() -> None:
 
 # Who asks to stop in the last iteration does not want the phase after this one either.
 @pytest.mark.parametrize("batches", [5, 2])
-def test_an_interrupt_waits_for_the_iteration_saves_and_stops(batches: int) -> None:
+def test_an_interrupt_waits_for_the_iteration_saves_and_stops(batches):
     run = Run()
     run.kill_after = (2, signal.SIGTERM if batches == 5 else signal.SIGINT)
     with pytest.raises(LstError, match=f"interrupted after iteration 2 of {batches}") as caught:
@@ -157,7 +155,7 @@ def test_an_interrupt_waits_for_the_iteration_saves_and_stops(batches: int) -> N
     assert Run()([], start=2).reports == []
 
 
-def test_an_average_takes_in_the_weights_after_each_update() -> None:
+def test_an_average_takes_in_the_weights_after_each_update():
     run = Run(ema=0.9)([1.0, 1.0])
     assert run.model.weight.item() == 0.0  # 1, after the first update 0.5
     assert run.learner.average is not None
@@ -166,12 +164,12 @@ def test_an_average_takes_in_the_weights_after_each_update() -> None:
     assert Run().learner.average is None
 
 
-def test_too_few_batches_are_a_bug() -> None:
+def test_too_few_batches_are_a_bug():
     with pytest.raises(ValueError, match="batches end before iteration 1"):
         Run()([1.0], end=2)
 
 
-def test_an_image_that_cannot_be_read_saves_what_was_trained() -> None:
+def test_an_image_that_cannot_be_read_saves_what_was_trained():
     def broken() -> Iterator[float]:
         yield from (1.0, 1.0)
         raise LstError("image 7 is gone", "lst check")

@@ -37,7 +37,7 @@ def groups_of(model: nn.Module, **settings: Any) -> dict[str, dict[str, Any]]:
     return dict(found)
 
 
-def test_freezing_stops_what_begins_with_a_prefix_and_nothing_else() -> None:
+def test_freezing_stops_what_begins_with_a_prefix_and_nothing_else():
     model = Network()
     freeze(model, ["backbone.bottom_up.", "heads.bias"])
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -53,7 +53,7 @@ def test_freezing_stops_what_begins_with_a_prefix_and_nothing_else() -> None:
     assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
 
 
-def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist() -> None:
+def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist():
     with pytest.raises(LstError, match=r"'backbon\.fpn'") as caught:
         freeze(Network(), ["backbone.fpn", "backbon.fpn"])
     assert caught.value.hint is not None
@@ -62,7 +62,7 @@ def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist() -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adamw", "AdamW")])
-def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer: Any, kind: str) -> None:
+def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer, kind):
     changes: dict[str, Any] = {"optimizer": optimizer, "lr": 0.1, "weight_decay": 0.01}
     rates = {"bias_lr_factor": 2.0, "bias_weight_decay": 0.0, "backbone_lr_factor": 0.5}
     groups = groups_of(Network(), **changes, **rates)
@@ -80,7 +80,7 @@ def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer: Any, k
     assert type(build_optimizer(Network(), BaseSettings(optimizer=optimizer))).__name__ == kind
 
 
-def test_momentum_is_sgds() -> None:
+def test_momentum_is_sgds():
     assert groups_of(Network(), momentum=0.7)["heads.weight"]["momentum"] == 0.7
     assert groups_of(Network())["heads.weight"]["momentum"] == 0.9
 
@@ -105,19 +105,17 @@ def test_momentum_is_sgds() -> None:
         (BaseSettings(), 1, [1.0]),
     ],
 )
-def test_the_learning_rate_warms_up_and_falls_by_tenths(
-    schedule: Any, iterations: int, expected: list[float]
-) -> None:
+def test_the_learning_rate_warms_up_and_falls_by_tenths(schedule, iterations, expected):
     factors = [lr_factor(i, iterations, schedule) for i in range(iterations)]
     assert factors == pytest.approx(expected)
 
 
-def test_decay_also_holds_where_warm_up_has_not_ended() -> None:
+def test_decay_also_holds_where_warm_up_has_not_ended():
     schedule = BaseSettings(epochs=10, decay_epochs=(1.0,), warmup_iterations=20, warmup_factor=0.5)
     assert lr_factor(10, 100, schedule) == pytest.approx(0.075)
 
 
-def test_setting_the_rate_keeps_the_ratios_and_is_no_product_of_products() -> None:
+def test_setting_the_rate_keeps_the_ratios_and_is_no_product_of_products():
     model: Any = Network()
     model.device = torch.device("cpu")
     learner = Learner.of(model, BaseSettings(lr=1, bias_lr_factor=2))
@@ -158,7 +156,7 @@ def averaged(decay: float, values: list[float]) -> float:
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.2])
-def test_the_average_follows_its_recurrence(decay: float) -> None:
+def test_the_average_follows_its_recurrence(decay):
     # Early on the decays are 2/11, 3/12, 4/13, ...: at 0.2 only the first is below the limit.
     keeps = {0.9: [2 / 11, 3 / 12, 4 / 13], 0.2: [2 / 11, 0.2, 0.2]}[decay]
     expected = 1.0  # the first update takes the weights as they are
@@ -169,13 +167,11 @@ def test_the_average_follows_its_recurrence(decay: float) -> None:
 
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), st.floats(0.01, 0.99))
 @settings(deadline=None, max_examples=30)
-def test_the_average_lies_among_the_weights_that_there_were(
-    values: list[float], decay: float
-) -> None:
+def test_the_average_lies_among_the_weights_that_there_were(values, decay):
     assert min(values) - 1e-3 <= averaged(decay, values) <= max(values) + 1e-3
 
 
-def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked() -> None:
+def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked():
     model: Any = Two()
     parameter = model.trained
     average = WeightAverage(model, 0.9)
@@ -191,7 +187,7 @@ def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked
     assert model.count.item() == 3
 
 
-def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped() -> None:
+def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped():
     model, other = Two(), Two()
     average, resumed = WeightAverage(model, 0.5), WeightAverage(other, 0.5)
     follow(average, model, [1.0, 5.0, -3.0])

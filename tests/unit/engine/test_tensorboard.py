@@ -6,7 +6,6 @@ import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -29,9 +28,7 @@ def small_files(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [0, 200])
-def test_a_full_disk_ends_the_curves_with_one_warning(
-    size: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_ends_the_curves_with_one_warning(size, tmp_path, capfd):
     warnings: list[str] = []
     hook = threading.excepthook
     with small_files(size), scalars(tmp_path / "tb", 0, warnings.append) as write:
@@ -43,7 +40,7 @@ def test_a_full_disk_ends_the_curves_with_one_warning(
     assert threading.excepthook is hook
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_the_way_is_told(tmp_path, capfd):
     warnings: list[str] = []
     (tmp_path / "tb").write_text("")
     with scalars(tmp_path / "tb", 0, warnings.append) as write:
@@ -52,7 +49,7 @@ def test_a_file_in_the_way_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
-def test_curves_that_can_be_written_bring_no_warning(tmp_path: Path) -> None:
+def test_curves_that_can_be_written_bring_no_warning(tmp_path):
     warnings: list[str] = []
     with scalars(tmp_path / "tb", 0, warnings.append) as write:
         write(report(10))

@@ -82,9 +82,7 @@ def pasted(
     size=st.sampled_from([(1, 1), (1, 9), (7, 1), (2, 2), (20, 33), (33, 20), (96, 64)]),
     side=st.sampled_from([28, 28, 28, 14, 1]),
 )
-def test_the_bytes_are_those_of_masks_drawn_on_full_images(
-    seed: int, size: tuple[int, int], side: int
-) -> None:
+def test_the_bytes_are_those_of_masks_drawn_on_full_images(seed, size, side):
     rng = np.random.default_rng(seed)
     masks, boxes = draw_masks(rng, 20, side), draw_boxes(rng, 20, *size)
     with warnings.catch_warnings():
@@ -93,7 +91,7 @@ def test_the_bytes_are_those_of_masks_drawn_on_full_images(
     assert ours == pasted(masks, boxes, *size)
 
 
-def test_large_images_have_the_same_bytes_too() -> None:
+def test_large_images_have_the_same_bytes_too():
     rng = np.random.default_rng(0)
     masks, boxes = draw_masks(rng, 60), draw_boxes(rng, 60, 480, 640)
     ours = encode_box_masks(masks, boxes, 480, 640)
@@ -102,25 +100,25 @@ def test_large_images_have_the_same_bytes_too() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_mask_that_is_not_finite_is_drawn_as_far_as_it_is(value: float) -> None:
+def test_a_mask_that_is_not_finite_is_drawn_as_far_as_it_is(value):
     masks = draw_masks(np.random.default_rng(1), 4)
     masks[:, 5, 7] = value
     boxes = np.array([[3, 4, 50, 40]] * 4, dtype=np.float32)
     assert encode_box_masks(masks, boxes, 60, 80) == pasted(masks, boxes, 60, 80)
 
 
-def test_no_masks_are_no_run_lengths() -> None:
+def test_no_masks_are_no_run_lengths():
     none = encode_box_masks(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), 20, 30)
     assert none == []
 
 
-def test_a_box_outside_its_image_has_an_empty_mask() -> None:
+def test_a_box_outside_its_image_has_an_empty_mask():
     box = np.array([[50, 50, 60, 60]], dtype=np.float32)
     [rle] = encode_box_masks(np.ones((1, 28, 28), np.float32), box, 20, 30)
     assert decode_counts(rle["counts"]).tolist() == [600]
 
 
-def test_what_comes_out_is_of_jsons_own_types() -> None:
+def test_what_comes_out_is_of_jsons_own_types():
     box = np.array([[1, 1, 6, 6]], dtype=np.float32)
     [rle] = encode_box_masks(np.ones((1, 28, 28), np.float32), box, 20, 30)
     assert type(rle["counts"]) is str
@@ -129,7 +127,7 @@ def test_what_comes_out_is_of_jsons_own_types() -> None:
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 10**9), height=st.integers(1, 9), width=st.integers(1, 9))
-def test_runs_of_a_part_are_runs_of_the_image(seed: int, height: int, width: int) -> None:
+def test_runs_of_a_part_are_runs_of_the_image(seed, height, width):
     rng = np.random.default_rng(seed)
     left, right = sorted(rng.integers(0, width + 1, 2).tolist())
     top, bottom = sorted(rng.integers(0, height + 1, 2).tolist())

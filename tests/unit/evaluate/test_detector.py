@@ -79,9 +79,7 @@ def detectron2s_own(model: Any, path: Path) -> Any:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_detections_are_detectron2s_in_lvis_format(
-    workers: int, network: Any, open_detector: Open, folder: Path
-) -> None:
+def test_detections_are_detectron2s_in_lvis_format(workers, network, open_detector, folder):
     found = dict(open_detector(workers).detect(IMAGES, find_in(folder), range(3)))
     assert list(found) == [0, 1, 2]
     labels = set()
@@ -109,16 +107,14 @@ def test_detections_are_detectron2s_in_lvis_format(
     assert len(labels) > 1
 
 
-def test_results_are_of_jsons_own_types(open_detector: Open, folder: Path) -> None:
+def test_results_are_of_jsons_own_types(open_detector, folder):
     _, [first, *_] = next(open_detector().detect(IMAGES, find_in(folder), [0]))
     assert list(first) == ["image_id", "category_id", "bbox", "score", "segmentation"]
     assert type(first["image_id"]) is type(first["category_id"]) is int
     assert {type(number) for number in (*first["bbox"], first["score"])} == {float}
 
 
-def test_images_without_detections_still_count_as_done(
-    network: Any, open_detector: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_without_detections_still_count_as_done(network, open_detector, folder, monkeypatch):
     monkeypatch.setattr(network.roi_heads.box_predictor, "test_score_thresh", 1.1)
     found = list(open_detector().detect(IMAGES, find_in(folder), range(3)))
     assert found == [(0, []), (1, []), (2, [])]
@@ -126,8 +122,8 @@ def test_images_without_detections_still_count_as_done(
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_used_ends_it_after_those_before_or_is_skipped(
-    workers: int, open_detector: Open, folder: Path
-) -> None:
+    workers, open_detector, folder
+):
     def detect(**options: Any) -> Iterator[tuple[int, Any]]:
         find = find_in(folder, "0.png", "gone.png", "2.png")
         return open_detector(workers).detect(IMAGES, find, range(3), **options)
@@ -144,18 +140,14 @@ def test_an_image_that_cannot_be_used_ends_it_after_those_before_or_is_skipped(
     assert skipped == [(1, f"no such image: {folder / 'gone.png'}")]
 
 
-def test_some_of_the_images_have_the_detections_they_have_among_all(
-    open_detector: Open, folder: Path
-) -> None:
+def test_some_of_the_images_have_the_detections_they_have_among_all(open_detector, folder):
     detector, find = open_detector(), find_in(folder)
     everything = dict(detector.detect(IMAGES, find, range(3)))
     assert list(detector.detect(IMAGES, find, [2, 0])) == [(2, everything[2]), (0, everything[0])]
     assert list(detector.detect(IMAGES, find, [])) == []
 
 
-def test_masks_are_encoded_while_the_model_is_at_work(
-    network: Any, open_detector: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_are_encoded_while_the_model_is_at_work(network, open_detector, folder, monkeypatch):
     # The first image's masks wait for the model to begin with the second one.
     began = threading.Event()
     detect = network.detect

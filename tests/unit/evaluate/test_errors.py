@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ def analysis() -> ErrorAnalysis:
     )
 
 
-def test_a_row_a_kind_and_ap50_below(analysis: ErrorAnalysis) -> None:
+def test_a_row_a_kind_and_ap50_below(analysis):
     table = errors_table(analysis)
     assert table.title == "Where AP50 of masks is lost"
     assert [row["kind"] for row in table.rows] == [*KINDS, "AP50"]
@@ -51,9 +50,7 @@ def test_a_row_a_kind_and_ap50_below(analysis: ErrorAnalysis) -> None:
     assert table.class_line() == ["classes", "", "", "2", "2", "0"]
 
 
-def test_three_files_are_written_and_the_csv_has_the_counts_of_every_bin(
-    analysis: ErrorAnalysis, tmp_path: Path
-) -> None:
+def test_three_files_are_written_and_the_csv_has_the_counts_of_every_bin(analysis, tmp_path):
     paths = write_errors(analysis, tmp_path / "errors")
     assert [path.name for path in paths] == ["errors.json", "errors.csv", "errors.png"]
     assert ErrorAnalysis.model_validate(json.loads(paths[0].read_text())) == analysis
@@ -68,13 +65,13 @@ def test_three_files_are_written_and_the_csv_has_the_counts_of_every_bin(
     assert paths[2].read_bytes() == plot_errors(analysis)
 
 
-def test_a_place_that_cannot_be_written_is_named(analysis: ErrorAnalysis, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(analysis, tmp_path):
     (tmp_path / "errors").touch()
     with pytest.raises(LstError, match=r"cannot write .*errors"):
         write_errors(analysis, tmp_path / "errors")
 
 
-def test_a_picture_without_anything_to_show_is_still_one(analysis: ErrorAnalysis) -> None:
+def test_a_picture_without_anything_to_show_is_still_one(analysis):
     empty = {"all": shares(0, None), "bins": []}
     nothing = ErrorAnalysis.model_validate({**analysis.model_dump(), **empty})
     assert plot_errors(nothing).startswith(b"\x89PNG")

@@ -25,16 +25,16 @@ def refusal(workspace: Workspace, phase: int) -> LstError:
     return caught.value
 
 
-def test_the_base_has_no_classes_to_add(trained: Workspace) -> None:
+def test_the_base_has_no_classes_to_add(trained):
     assert refusal(trained, 0).message == "the base phase has no classes to add instantly"
 
 
-def test_a_phase_that_is_not_finished_is_refused(trained: Workspace) -> None:
+def test_a_phase_that_is_not_finished_is_refused(trained):
     error = refusal(trained, 3)
     assert (error.message, error.hint) == ("phase 3 is not finished", "lst step")
 
 
-def test_a_phase_grown_from_a_model_that_is_gone_is_refused(trained: Workspace) -> None:
+def test_a_phase_grown_from_a_model_that_is_gone_is_refused(trained):
     trained.phase(1).manifest.unlink()
     train_phase(trained, 1, trained.settings(["seed=6"]))
     error = refusal(trained, 2)
@@ -42,7 +42,7 @@ def test_a_phase_grown_from_a_model_that_is_gone_is_refused(trained: Workspace) 
     assert error.hint == "lst status"
 
 
-def test_a_model_before_that_was_cut_short_is_refused(trained: Workspace) -> None:
+def test_a_model_before_that_was_cut_short_is_refused(trained):
     model = trained.phase(1).model
     model.write_text(model.read_text()[:5])
     assert "01/model.safetensors: cut short or changed" in refusal(trained, 2).message

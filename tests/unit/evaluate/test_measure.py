@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,7 @@ def results(small_lvis: Any, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_numbers_of_masks_and_boxes_are_lvis_apis(
-    small_lvis: Any, results: Path, reference: Callable[..., Any]
-) -> None:
+def test_the_numbers_of_masks_and_boxes_are_lvis_apis(small_lvis, results, reference):
     scored = score_file(results, small_lvis.val_json)
     metrics = scored.metrics
     assert (metrics.images, metrics.detections) == (8, 60)
@@ -84,7 +81,7 @@ def test_the_numbers_of_masks_and_boxes_are_lvis_apis(
         assert numbers.per_class.keys() == {1, 2, 3, 4, 5, 6, 7, 9, 11, 12}
 
 
-def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis: Any, results: Path) -> None:
+def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis, results):
     both = score_file(results, small_lvis.val_json).metrics
     for iou_type, other in OTHER_FIELD.items():
         rows = json.loads(results.read_text())
@@ -101,7 +98,7 @@ def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis: Any, resul
 
 
 @pytest.mark.parametrize("empty", ["detections", "annotations too"])
-def test_nothing_has_no_numbers(empty: str, small_lvis: Any, tmp_path: Path) -> None:
+def test_nothing_has_no_numbers(empty, small_lvis, tmp_path):
     annotations, results = small_lvis.val_json, tmp_path / "results.json"
     results.write_text("[]")
     if empty == "annotations too":
@@ -118,7 +115,7 @@ def test_nothing_has_no_numbers(empty: str, small_lvis: Any, tmp_path: Path) -> 
     assert compare_with_lvis_api(scored.measured["segm"], ResultsFile(results), "segm") is None
 
 
-def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis: Any, results: Path) -> None:
+def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis, results):
     for image in small_lvis.val["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     small_lvis.save()
@@ -128,7 +125,7 @@ def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis: Any, results: Path
     assert compare_with_lvis_api(scored.measured["segm"], ResultsFile(results), "segm") == 0
 
 
-def test_progress_tells_what_is_done(small_lvis: Any, results: Path) -> None:
+def test_progress_tells_what_is_done(small_lvis, results):
     told: dict[str, tuple[int, int | None]] = {}
     score_file(
         results,
@@ -147,7 +144,7 @@ def test_progress_tells_what_is_done(small_lvis: Any, results: Path) -> None:
 # --- training instances --------------------------------------------------------------------------
 
 
-def test_bins_count_usable_training_instances(small_lvis: Any, results: Path) -> None:
+def test_bins_count_usable_training_instances(small_lvis, results):
     crowd = {**small_lvis.train["annotations"][0], "id": 999, "iscrowd": 1}
     small_lvis.train["annotations"].append(crowd)
     small_lvis.save()
@@ -166,7 +163,7 @@ def test_bins_count_usable_training_instances(small_lvis: Any, results: Path) ->
     assert (bins[">=1000"].AP, bins[">=1000"].interval) == (None, None)
 
 
-def test_other_bins_can_be_asked_for(small_lvis: Any, results: Path) -> None:
+def test_other_bins_can_be_asked_for(small_lvis, results):
     scored = score_file(
         results,
         small_lvis.val_json,
@@ -178,9 +175,7 @@ def test_other_bins_can_be_asked_for(small_lvis: Any, results: Path) -> None:
     assert [(one.bin, one.classes) for one in scored.metrics.bbox.bins] == [("=30", 1), ("<30", 10)]
 
 
-def test_training_images_make_classes_rare_where_the_file_does_not_say(
-    small_lvis: Any, results: Path
-) -> None:
+def test_training_images_make_classes_rare_where_the_file_does_not_say(small_lvis, results):
     for category in small_lvis.val["categories"]:
         del category["frequency"]
     small_lvis.save()
@@ -212,15 +207,13 @@ def table(folder: Path, text: str | bytes, name: str = "counts.csv") -> Path:
         ('category_id,name,train_instance_count\n1,"a, b",2\n7,"c\nd",30\n', None),
     ],
 )
-def test_counts_are_read_from_a_table(tmp_path: Path, text: str, images: int | None) -> None:
+def test_counts_are_read_from_a_table(tmp_path, text, images):
     counts = read_train_counts(table(tmp_path, text, "COUNTS.CSV"))
     assert counts.instances == {1: 2, 7: 30}
     assert counts.images == ({} if images is None else {1: 2, 7: images})
 
 
-def test_classes_that_a_table_leaves_out_were_not_trained_on(
-    small_lvis: Any, results: Path, tmp_path: Path
-) -> None:
+def test_classes_that_a_table_leaves_out_were_not_trained_on(small_lvis, results, tmp_path):
     path = table(tmp_path, "category_id,train_instance_count\n4,1\n555,3\n")
     scored = score_file(results, small_lvis.val_json, train_counts=path)
     assert scored.notes == (f"11 of 12 classes are not in {path}; they are in no bin.",)
@@ -250,7 +243,7 @@ HEAD = "category_id,train_instance_count"
         ('"' + "x" * 200_000, "cannot read .*field larger than field limit"),
     ],
 )
-def test_a_bad_table_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_a_bad_table_is_refused(tmp_path, text, message):
     with pytest.raises(LstError, match=message) as error:
         read_train_counts(table(tmp_path, text))
     assert "counts.csv" in error.value.message
@@ -258,7 +251,7 @@ def test_a_bad_table_is_refused(tmp_path: Path, text: str | bytes, message: str)
     assert error.value.hint
 
 
-def test_training_annotations_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_training_annotations_that_are_none_are_refused(tmp_path):
     for name, message in (("gone.csv", "cannot read"), ("gone.json", "no such file")):
         with pytest.raises(LstError, match=message):
             read_train_counts(tmp_path / name)
@@ -269,7 +262,7 @@ def test_training_annotations_that_are_none_are_refused(tmp_path: Path) -> None:
 # --- other caps, other evaluators ----------------------------------------------------------------
 
 
-def test_other_caps_let_more_or_fewer_detections_take_part(small_lvis: Any, tmp_path: Path) -> None:
+def test_other_caps_let_more_or_fewer_detections_take_part(small_lvis, tmp_path):
     path = tmp_path / "many.json"
     path.write_text(json.dumps(perturbed(small_lvis.val, 1, 5, rounds=150)))
     capped = score_file(path, small_lvis.val_json)
@@ -287,12 +280,8 @@ def test_other_caps_let_more_or_fewer_detections_take_part(small_lvis: Any, tmp_
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_on_real_lvis_images_every_number_is_lvis_apis(
-    lst: Callable[..., Any],
-    reference: Callable[..., Any],
-    lvis_counts: Path,
-    tmp_path: Path,
-    iou_type: str,
-) -> None:
+    lst, reference, lvis_counts, tmp_path, iou_type
+):
     path = SHARED / "lvis_v0.5_val_100.json"
     if not path.is_file():
         pytest.skip("no LVIS sample; point LST_SHARED_DATA to it")

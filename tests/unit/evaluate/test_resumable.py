@@ -85,21 +85,21 @@ def interrupted(part: PartialDetections) -> PartialDetections:
     return part
 
 
-def test_an_evaluation_from_the_start_is_told_image_by_image(part: PartialDetections) -> None:
+def test_an_evaluation_from_the_start_is_told_image_by_image(part):
     network = finish(part)
     assert network.asked == [[0, 1, 2, 3, 4]]
     assert network.told == [("images", done, 5) for done in range(6)]
     assert len(part.path.read_text().splitlines()) == 6
 
 
-def test_an_interrupted_evaluation_does_only_what_is_left(interrupted: PartialDetections) -> None:
+def test_an_interrupted_evaluation_does_only_what_is_left(interrupted):
     assert interrupted.read().size == interrupted.path.stat().st_size
     network = finish(interrupted)
     assert network.asked == [[3, 4]]
     assert network.told == [("images, 3 kept", done, 5) for done in (3, 4, 5)]
 
 
-def test_it_can_be_interrupted_again_and_again(part: PartialDetections) -> None:
+def test_it_can_be_interrupted_again_and_again(part):
     for stop in range(IMAGES):
         network = Network(stop)
         with pytest.raises(KeyboardInterrupt):
@@ -108,16 +108,14 @@ def test_it_can_be_interrupted_again_and_again(part: PartialDetections) -> None:
     finish(part)
 
 
-def test_what_is_all_done_needs_no_network(part: PartialDetections) -> None:
+def test_what_is_all_done_needs_no_network(part):
     finish(part)
     network = finish(part)
     assert network.asked == []
     assert network.told == [("images, 5 kept", 5, 5)]
 
 
-def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(
-    interrupted: PartialDetections,
-) -> None:
+def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(interrupted):
     whole = interrupted.path.read_bytes()
     ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
     for size in range(len(whole)):
@@ -139,9 +137,7 @@ def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(
         b"[]\n",
     ],
 )
-def test_what_follows_a_damaged_line_is_done_again(
-    line: bytes, interrupted: PartialDetections
-) -> None:
+def test_what_follows_a_damaged_line_is_done_again(line, interrupted):
     with interrupted.path.open("ab") as file:
         file.write(line + b'{"row": 4, "detections": []}\n')
     assert finish(interrupted).asked == [[3, 4]]
@@ -161,9 +157,7 @@ def test_what_follows_a_damaged_line_is_done_again(
         ),
     ],
 )
-def test_detections_of_anything_else_are_begun_again_and_that_is_said(
-    changes: dict[str, Any], reason: str, interrupted: PartialDetections
-) -> None:
+def test_detections_of_anything_else_are_begun_again_and_that_is_said(changes, reason, interrupted):
     network = finish(PartialDetections(interrupted.path, header(**changes), IMAGES))
     assert network.asked == [[0, 1, 2, 3, 4]]
     assert network.told[0][0].startswith(f"images, again: {reason}")
@@ -172,14 +166,14 @@ def test_detections_of_anything_else_are_begun_again_and_that_is_said(
 
 
 @pytest.mark.parametrize("content", [b"not JSON\n", b"{}\n", b"\0" * 50, b'{"format": 1'])
-def test_a_header_that_cannot_be_read_is_replaced(content: bytes, part: PartialDetections) -> None:
+def test_a_header_that_cannot_be_read_is_replaced(content, part):
     part.path.parent.mkdir(parents=True)
     part.path.write_bytes(content)
     assert finish(part).told[0][0] == "images, again: the file of those kept is damaged"
     assert len(part.path.read_text().splitlines()) == 6
 
 
-def test_a_flipped_bit_costs_some_images_and_never_a_detection(part: PartialDetections) -> None:
+def test_a_flipped_bit_costs_some_images_and_never_a_detection(part):
     finish(part)
     whole, chance = part.path.read_bytes(), random.Random(0)
     for place in chance.sample(range(8 * len(whole)), 60):
@@ -191,7 +185,7 @@ def test_a_flipped_bit_costs_some_images_and_never_a_detection(part: PartialDete
         assert finish(part).asked == []
 
 
-def test_a_damaged_line_in_the_middle_costs_its_image_alone(part: PartialDetections) -> None:
+def test_a_damaged_line_in_the_middle_costs_its_image_alone(part):
     finish(part)
     lines = part.path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b"101", b"102")
@@ -199,13 +193,11 @@ def test_a_damaged_line_in_the_middle_costs_its_image_alone(part: PartialDetecti
     assert finish(part).asked == [[1]]
 
 
-def test_no_images_have_no_detections(part: PartialDetections) -> None:
+def test_no_images_have_no_detections(part):
     assert finish(PartialDetections(part.path, header(), 0)).asked == []
 
 
-def test_a_full_disk_is_told_and_what_was_written_is_kept(
-    part: PartialDetections, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_and_what_was_written_is_kept(part, monkeypatch):
     fdopen = os.fdopen
 
     def fill(*arguments: Any) -> Any:
@@ -235,7 +227,7 @@ def test_a_full_disk_is_told_and_what_was_written_is_kept(
     assert finish(part).asked == [[2, 3, 4]]
 
 
-def test_a_file_that_cannot_be_opened_is_named(part: PartialDetections) -> None:
+def test_a_file_that_cannot_be_opened_is_named(part):
     part.path.mkdir(parents=True)
     with pytest.raises(LstError) as caught:
         finish(part)
@@ -248,7 +240,7 @@ def made(today: dict[str, Any], **trained: Any) -> Header:
     return make_header("m", "i", inference_settings(before, now))
 
 
-def test_the_header_holds_what_decides_about_detections() -> None:
+def test_the_header_holds_what_decides_about_detections():
     found = made({}, eval={"detections": 7}, model={"cosine_scale": 12.0})
     assert (found.model, found.images) == ("m", "i")
     assert found.settings["eval.detections"] == 300  # as of today
@@ -269,5 +261,5 @@ def test_the_header_holds_what_decides_about_detections() -> None:
         ({"data": {"max_size_test": 999}}, False),
     ],
 )
-def test_only_settings_that_change_detections_count(change: dict[str, Any], same: bool) -> None:
+def test_only_settings_that_change_detections_count(change, same):
     assert (made({}) == made(change)) is same

@@ -75,7 +75,7 @@ def based(work: Work) -> Work:
 # --- learned instantly ---------------------------------------------------------------------------
 
 
-def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based: Work) -> None:
+def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based):
     based.train(1)
     manifest = based.extend("device=cpu")
     assert based.instant.calls == [(2, range(7, 10), 5)]
@@ -100,7 +100,7 @@ def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based: Work) ->
     assert third.new_entries == 4
 
 
-def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(work: Work) -> None:
+def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(work):
     train_phase(work.workspace, 0, work.workspace.settings(["mwg.shots=3", "seed=5"]))
     manifest = work.extend("mwg.shots=2", "data.workers=1", "device=cpu")
     assert manifest.settings["mwg"]["shots"] == 3
@@ -109,7 +109,7 @@ def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(work
     assert manifest.settings["device"] == "cpu"
 
 
-def test_phases_can_be_added_to_a_finished_workspace_again_and_again(based: Work) -> None:
+def test_phases_can_be_added_to_a_finished_workspace_again_and_again(based):
     based.train(1, 2, 3)
     names = ["zebra", "yak", "class 12"]
     for name in names:
@@ -126,7 +126,7 @@ def test_phases_can_be_added_to_a_finished_workspace_again_and_again(based: Work
 
 
 @pytest.mark.parametrize("added", ["mean-feature", "generated", "trained"])
-def test_the_report_says_how_classes_were_added(based: Work, added: str) -> None:
+def test_the_report_says_how_classes_were_added(based, added):
     based.instant.new_rows = added
     manifest = based.extend(finetune=added == "trained")
     told = any("no trained generator" in note and "imprinting" in note for note in based.notes)
@@ -144,7 +144,7 @@ def test_the_report_says_how_classes_were_added(based: Work, added: str) -> None
 # --- interrupted ---------------------------------------------------------------------------------
 
 
-def test_a_model_without_a_split_is_nothing(based: Work) -> None:
+def test_a_model_without_a_split_is_nothing(based):
     before = based.workspace.layout.split.read_bytes()
     based.instant.stop = KeyboardInterrupt()
     based.interrupted()
@@ -156,8 +156,8 @@ def test_a_model_without_a_split_is_nothing(based: Work) -> None:
 
 @pytest.mark.parametrize("again", ["extend", "extend --finetune", "step"])
 def test_a_split_without_a_manifest_is_finished_by_the_same_words_or_trained(
-    based: Work, monkeypatch: pytest.MonkeyPatch, again: str
-) -> None:
+    based, monkeypatch, again
+):
     with monkeypatch.context() as patch:
 
         def stop(workspace: Any, manifest: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_split_without_a_manifest_is_finished_by_the_same_words_or_trained(
     assert len(based.workspace.split.extensions) == 1
 
 
-def test_another_file_does_not_take_the_place_of_one_that_waits(based: Work) -> None:
+def test_another_file_does_not_take_the_place_of_one_that_waits(based):
     based.trainer.stop_after = 1
     based.interrupted(finetune=True)
     waiting = r"phase 1 was added before, .*: class 12, zebra, yak"
@@ -185,7 +185,7 @@ def test_another_file_does_not_take_the_place_of_one_that_waits(based: Work) -> 
 
 
 @pytest.mark.parametrize("again", ["extend", "step"])
-def test_interrupted_finetuning_goes_on_where_it_stopped(based: Work, again: str) -> None:
+def test_interrupted_finetuning_goes_on_where_it_stopped(based, again):
     based.trainer.stop_after = 3
     based.interrupted(finetune=True)
     assert based.states[1] == ("under way", True)
@@ -200,7 +200,7 @@ def test_interrupted_finetuning_goes_on_where_it_stopped(based: Work, again: str
 # --- trained -------------------------------------------------------------------------------------
 
 
-def test_finetuning_is_a_phase_with_replay(based: Work) -> None:
+def test_finetuning_is_a_phase_with_replay(based):
     based.train(1)
     manifest = based.extend(finetune=True)
     assert based.instant.calls == []
@@ -209,7 +209,7 @@ def test_finetuning_is_a_phase_with_replay(based: Work) -> None:
     assert manifest.iterations == based.workspace.split.phases[1].iterations
 
 
-def test_another_network_is_refused_before_anything_is_written(based: Work) -> None:
+def test_another_network_is_refused_before_anything_is_written(based):
     needed = "phase 1 needs the network of phase 0"
     based.refusal(needed, "detectron2.MODEL.A=1", finetune=True)
     assert based.workspace.split.extensions == ()
@@ -218,20 +218,20 @@ def test_another_network_is_refused_before_anything_is_written(based: Work) -> N
 # --- when a phase cannot be added ----------------------------------------------------------------
 
 
-def test_a_planned_phase_under_way_comes_first(based: Work) -> None:
+def test_a_planned_phase_under_way_comes_first(based):
     based.trainer.stop_after = 2
     with pytest.raises(KeyboardInterrupt):
         based.train(1)
     assert based.refusal("phase 1 is under way") == "lst step"
 
 
-def test_a_broken_chain_is_repaired_first(based: Work) -> None:
+def test_a_broken_chain_is_repaired_first(based):
     based.train(1, 2)
     based.workspace.phase(1).manifest.unlink()
     assert based.refusal("phase 2 was grown from a model that is gone") == "lst step"
 
 
-def test_a_phase_before_an_extension_comes_before_another_extension(based: Work) -> None:
+def test_a_phase_before_an_extension_comes_before_another_extension(based):
     based.train(1)
     based.extend(names=["zebra"])
     for phase in (1, 2):
@@ -240,13 +240,13 @@ def test_a_phase_before_an_extension_comes_before_another_extension(based: Work)
     assert based.refusal(first, names=["yak"]) == "lst step"
 
 
-def test_a_model_that_changed_is_not_built_upon(based: Work) -> None:
+def test_a_model_that_changed_is_not_built_upon(based):
     based.workspace.phase(0).model.write_text("x")
     based.refusal("cut short or changed since")
     assert based.instant.calls == []
 
 
-def test_classes_that_were_added_are_known(based: Work) -> None:
+def test_classes_that_were_added_are_known(based):
     based.extend()
     known = r'3 classes are in .*: "class 12" \(phase 1\), "yak"'
     for finetune in (False, True):
@@ -260,9 +260,7 @@ def test_classes_that_were_added_are_known(based: Work) -> None:
     ("damage", "message", "hint"),
     [("gone", "missing", "put it back"), ("new", "changed after", "put the old file back")],
 )
-def test_the_file_of_an_extension_has_to_stay(
-    based: Work, damage: str, message: str, hint: str
-) -> None:
+def test_the_file_of_an_extension_has_to_stay(based, damage, message, hint):
     based.extend()
     file = based.few.train_json
     if damage == "gone":
@@ -286,7 +284,7 @@ def resplit(workspace: Workspace, small_lvis: Any, **changed: Any) -> None:
     split_dataset(workspace, **{**arguments, **changed})
 
 
-def test_the_same_split_made_again_keeps_what_was_added(based: Work, small_lvis: Any) -> None:
+def test_the_same_split_made_again_keeps_what_was_added(based, small_lvis):
     based.extend()
     before = based.workspace.split
     moved = small_lvis.train_json.rename(small_lvis.folder / "moved.json")
@@ -299,7 +297,7 @@ def test_the_same_split_made_again_keeps_what_was_added(based: Work, small_lvis:
     assert based.workspace.done_phases() == [0, 1]
 
 
-def test_another_split_does_not_lose_what_was_added_silently(based: Work, small_lvis: Any) -> None:
+def test_another_split_does_not_lose_what_was_added_silently(based, small_lvis):
     based.extend()
     with pytest.raises(LstError, match="holds phases trained on another split"):
         resplit(based.workspace, small_lvis, base=4)

@@ -59,7 +59,7 @@ def choose(read: Read) -> Callable[..., tuple[list[str], NewClasses]]:
     return call
 
 
-def test_all_annotated_classes_are_learned_the_most_frequent_first(choose: Any) -> None:
+def test_all_annotated_classes_are_learned_the_most_frequent_first(choose):
     names, new = choose([(1, 4), (1, 7), (1, 7), (3, 7), (2, 9)], {})
     assert names == ["yak", "emu", "cat"]
     assert new.instances.tolist() == [3, 1, 1]
@@ -68,7 +68,7 @@ def test_all_annotated_classes_are_learned_the_most_frequent_first(choose: Any) 
     assert new.notes == ()
 
 
-def test_chosen_classes_may_stand_beside_known_and_other_ones(choose: Any) -> None:
+def test_chosen_classes_may_stand_beside_known_and_other_ones(choose):
     names, new = choose([(1, 7), (2, 9), (3, 7), (2, 4)], wanted=["yak", "yak"])
     assert names == ["yak"]
     assert new.image_rows.tolist() == [0, 2]
@@ -95,9 +95,7 @@ ALREADY = "in the workspace already"
         (ALL, "owl", "file.json has no annotation of it", "annotate a few objects"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_learned_is_named(
-    choose: Any, objects: list[tuple[int, int]], wanted: str, message: str, hint: str
-) -> None:
+def test_what_cannot_be_learned_is_named(choose, objects, wanted, message, hint):
     names = {**NAMES, 11: "owl", 12: "dog"}
     with pytest.raises(LstError) as caught:
         choose(objects, wanted=["yak", wanted] if wanted else [], names=names)
@@ -106,7 +104,7 @@ def test_what_cannot_be_learned_is_named(
     assert hint in str(caught.value.hint)
 
 
-def test_classes_without_annotation_are_left_out_and_named(choose: Any) -> None:
+def test_classes_without_annotation_are_left_out_and_named(choose):
     _, new = choose([(1, 4)])
     assert new.notes == ('left out, no instance in file.json: "yak"',)
 
@@ -114,7 +112,7 @@ def test_classes_without_annotation_are_left_out_and_named(choose: Any) -> None:
 @pytest.mark.parametrize(
     "damage", [{"iscrowd": 1}, {"bbox": [1, 1, 0, 4]}, {"bbox": [90, 1, 4, 4]}]
 )
-def test_boxes_that_cannot_be_used_do_not_count(choose: Any, damage: dict[str, Any]) -> None:
+def test_boxes_that_cannot_be_used_do_not_count(choose, damage):
     with pytest.raises(LstError, match='class "yak" has 2 annotations but no usable box'):
         choose([(1, 4), (1, 7), (2, 7)], damage=(damage, damage))
     _, new = choose([(1, 4), (1, 7), (2, 7)], damage=(damage,))
@@ -122,7 +120,7 @@ def test_boxes_that_cannot_be_used_do_not_count(choose: Any, damage: dict[str, A
     assert new.image_rows.tolist() == [0]
 
 
-def test_a_name_under_two_ids_is_refused_if_it_is_to_be_learned(choose: Any) -> None:
+def test_a_name_under_two_ids_is_refused_if_it_is_to_be_learned(choose):
     names = {4: "emu", 7: "emu", 8: "owl", 9: "owl", 10: "cat", 11: "cat"}
     with pytest.raises(LstError, match='class "emu" has more than one category id: 4, 7'):
         choose([(1, 4), (1, 7)], {}, names=names)
@@ -131,11 +129,11 @@ def test_a_name_under_two_ids_is_refused_if_it_is_to_be_learned(choose: Any) -> 
 
 
 @pytest.mark.parametrize("near", ["Cat", "CAT", "c_a t"])
-def test_a_name_like_a_known_one_is_another_class_and_told(choose: Any, near: str) -> None:
+def test_a_name_like_a_known_one_is_another_class_and_told(choose, near):
     _, new = choose([(1, 4)], names={4: near})
     (note,) = new.notes
     assert note.startswith(f'"{near}" is taken for another class than "cat" (base phase)')
 
 
-def test_names_are_told_apart_even_without_letters(choose: Any) -> None:
+def test_names_are_told_apart_even_without_letters(choose):
     assert choose([(1, 4)], {"++": "phase 1"}, names={4: "--"})[1].notes == ()

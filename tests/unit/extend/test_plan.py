@@ -43,7 +43,7 @@ def add(split: Split, few: Any, small_lvis: Any) -> Add:
     return call
 
 
-def test_new_classes_form_a_group_the_most_frequent_first(split: Split, add: Add) -> None:
+def test_new_classes_form_a_group_the_most_frequent_first(split, add):
     assert [one.name for one in split.left_out] == ["class 12"]
     extended = add().split
     assert extended.left_out == []
@@ -59,7 +59,7 @@ def test_new_classes_form_a_group_the_most_frequent_first(split: Split, add: Add
     assert (third.instances, third.images, third.val_instances) == (1, 1, 0)
 
 
-def test_ids_come_from_the_validation_file_then_from_the_file_itself(add: Add, few: Any) -> None:
+def test_ids_come_from_the_validation_file_then_from_the_file_itself(add, few):
     addition = add()
     # 7 and 3 are other classes of the workspace, 40 is free; class 12 is 12 in the workspace.
     assert addition.split.extensions[0].classes == (12, 41, 40)
@@ -68,7 +68,7 @@ def test_ids_come_from_the_validation_file_then_from_the_file_itself(add: Add, f
     assert truth.startswith('no object in val.json, so that they get no AP: "zebra", "yak"; --val')
 
 
-def test_what_a_phase_trains_on_is_counted_anew(split: Split, add: Add) -> None:
+def test_what_a_phase_trains_on_is_counted_anew(split, add):
     first, added, third, fourth = add().split.phases
     assert first == split.phases[0]
     assert (added.phase, added.classes, added.new_entries) == (2, 3, 5)
@@ -81,9 +81,7 @@ def test_what_a_phase_trains_on_is_counted_anew(split: Split, add: Add) -> None:
 
 
 @pytest.mark.parametrize("where", [1, 2, 3, 4])
-def test_an_extension_of_any_place_takes_the_labels_behind_the_phases_before(
-    split: Split, add: Add, where: int
-) -> None:
+def test_an_extension_of_any_place_takes_the_labels_behind_the_phases_before(split, add, where):
     extended = add(where).split
     assert extended.labels_of(where).start == sum(map(len, split.groups[:where]))
     assert extended.extension_at(where) is not None
@@ -102,9 +100,7 @@ def labelled(add: Add, few: Any, small_lvis: Any) -> Labelled:
     return call
 
 
-def test_labels_go_by_id_in_the_split_s_file_and_by_name_in_the_other(
-    split: Split, labelled: Labelled, small_lvis: Any
-) -> None:
+def test_labels_go_by_id_in_the_split_s_file_and_by_name_in_the_other(split, labelled, small_lvis):
     extended, inputs = labelled()
     # Category 3 of the split's file is "class 3"; in the other file 3 is the zebra.
     old = [a["category_id"] for a in small_lvis.train["annotations"]]
@@ -113,7 +109,7 @@ def test_labels_go_by_id_in_the_split_s_file_and_by_name_in_the_other(
     assert inputs.dataset.images.ids.tolist() == [*range(1, 25), 1, 2, 3]
 
 
-def test_every_class_is_learned_from_the_file_it_came_with(labelled: Labelled, few: Any) -> None:
+def test_every_class_is_learned_from_the_file_it_came_with(labelled, few):
     for category in (2, 5):
         few.document["categories"].append({"id": 100 + category, "name": f"class {category}"})
         few.add(3, 100 + category)
@@ -128,14 +124,14 @@ def test_every_class_is_learned_from_the_file_it_came_with(labelled: Labelled, f
     assert inputs.occurrences.images[7].tolist() == [24, 26]
 
 
-def test_objects_that_nobody_learns_have_no_label(labelled: Labelled) -> None:
+def test_objects_that_nobody_learns_have_no_label(labelled):
     _, inputs = labelled(names=["zebra"])
     assert inputs.labels[93:].tolist() == [7, 7] + [NO_LABEL] * 4
 
 
 def test_images_are_looked_for_where_their_file_says_then_where_the_split_says(
-    labelled: Labelled, few: Any, small_lvis: Any
-) -> None:
+    labelled, few, small_lvis
+):
     (few.images / "few-2.png").rename(small_lvis.images / "few-2.png")
     _, inputs = labelled()
     assert inputs.paths(0) == small_lvis.images / "train" / "000001.png"
@@ -149,9 +145,7 @@ def test_images_are_looked_for_where_their_file_says_then_where_the_split_says(
 # --- a validation file of its own ----------------------------------------------------------------
 
 
-def test_a_validation_file_decides_the_ids_of_the_new_classes(
-    split: Split, add: Add, small_lvis: Any
-) -> None:
+def test_a_validation_file_decides_the_ids_of_the_new_classes(split, add, small_lvis):
     small_lvis.val["categories"].append({"id": 77, "name": "zebra", "frequency": "r"})
     small_lvis.save()
     addition = add(new_val=True)
@@ -163,9 +157,7 @@ def test_a_validation_file_decides_the_ids_of_the_new_classes(
     assert addition.split.val_at(1) == split.val
 
 
-def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
-    add: Add, small_lvis: Any
-) -> None:
+def test_a_validation_file_has_to_know_the_classes_of_the_workspace(add, small_lvis):
     small_lvis.val["categories"][6]["name"] = "another"
     for category in (2, 9, 4):
         small_lvis.val["categories"][category - 1]["id"] += 500
@@ -183,7 +175,7 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(
 # --- checks --------------------------------------------------------------------------------------
 
 
-def test_only_images_that_are_learned_from_have_to_be_there(add: Add, few: Any) -> None:
+def test_only_images_that_are_learned_from_have_to_be_there(add, few):
     few.document["images"].append({"id": 9, "height": 1, "width": 1, "file_name": "gone.png"})
     few.save()
     add(check=True)

@@ -42,7 +42,7 @@ def _of_one_phase(*aps: float) -> Ablation:
     return Ablation("replay", [AblationRun(f"{ap}", "x", [_point(1, ap)]) for ap in aps])
 
 
-def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over() -> None:
+def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over():
     rows = list(csv.DictReader(io.StringIO(ablation_figure(_ablation(phases=2)).csv)))
     assert [(row["run"], row["phase"]) for row in rows] == [
         ("run 0", "1"), ("run 1", "1"), ("run 0", "2"), ("run 1", "2"),
@@ -54,9 +54,7 @@ def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over() 
 
 
 @pytest.mark.parametrize(("figure", "shown"), [("mwg", True), ("distill", False)])
-def test_what_was_evaluated_before_training_is_shown_in_mwg_alone(
-    figure: AblationName, shown: bool
-) -> None:
+def test_what_was_evaluated_before_training_is_shown_in_mwg_alone(figure, shown):
     ablation = _ablation(figure, instant=INSTANT)
     table = ablation_table(ablation)
     assert any(c.key == "iteration 0 (generated)" for c in table.columns) == shown
@@ -65,7 +63,7 @@ def test_what_was_evaluated_before_training_is_shown_in_mwg_alone(
     assert width == pytest.approx((PAPER_WIDTH if shown else COLUMN_WIDTH) / 100)
 
 
-def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase() -> None:
+def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase():
     ablation = _ablation("mwg", few=0.08, few_classes=57)
     assert (
         "New classes of phase 3 with fewer than 5 training instances (57 with ground truth): "
@@ -75,7 +73,7 @@ def test_the_caption_of_mwg_has_the_few_shot_classes_of_the_last_phase() -> None
     assert "fewer than" not in ablation_caption(_ablation("distill", few=0.08, few_classes=57))
 
 
-def test_a_run_has_a_line_over_its_own_phases_in_each_panel() -> None:
+def test_a_run_has_a_line_over_its_own_phases_in_each_panel():
     ablation = _ablation(phases=3)
     short = AblationRun("short", "s", [_point(2, 0.1)])
     figure = compose_ablation(Ablation("replay", [*ablation.runs, short]), scale=1)
@@ -88,17 +86,17 @@ def test_a_run_has_a_line_over_its_own_phases_in_each_panel() -> None:
         assert ap < high
 
 
-def test_the_marks_of_runs_with_the_same_ap_do_not_hide_each_other() -> None:
+def test_the_marks_of_runs_with_the_same_ap_do_not_hide_each_other():
     lines = compose_ablation(_of_one_phase(0.3, 0.3), scale=1).axes[0].lines
     assert abs(lines[0].get_xdata()[0] - lines[1].get_xdata()[0]) > 0.1
 
 
-def test_a_difference_that_is_noise_does_not_fill_a_panel() -> None:
+def test_a_difference_that_is_noise_does_not_fill_a_panel():
     low, high = compose_ablation(_of_one_phase(0.300, 0.301), scale=1).axes[0].get_ylim()
     assert high - low >= 2
 
 
-def test_runs_are_told_apart_without_colour() -> None:
+def test_runs_are_told_apart_without_colour():
     lines = compose_ablation(_ablation(runs=MOST_LINES), scale=1).axes[0].lines
     looks = {
         (line.get_marker(), line.get_markerfacecolor() == line.get_markeredgecolor())
@@ -107,7 +105,7 @@ def test_runs_are_told_apart_without_colour() -> None:
     assert len(looks) == MOST_LINES
 
 
-def test_runs_without_any_number_are_drawn_too() -> None:
+def test_runs_without_any_number_are_drawn_too():
     empty = AblationPoint(1, None, None, None, {"old": 0, "new": 0, "all": 0})
     ablation = Ablation("distill", [AblationRun(name, name, [empty]) for name in "ab"])
     assert ablation_table(ablation).rows[0]["old"] is None
@@ -123,12 +121,10 @@ def test_runs_without_any_number_are_drawn_too() -> None:
         _ablation("replay", phases=20, name="$all$ {}, a = 1, " + "b.c = 0.5, " * 6),
     ],
 )
-def test_letters_are_large_enough_for_print_and_none_is_cut_off(
-    ablation: Ablation, check_letters: Any
-) -> None:
+def test_letters_are_large_enough_for_print_and_none_is_cut_off(ablation, check_letters):
     check_letters(compose_ablation(ablation, scale=1))
 
 
-def test_the_picture_is_as_wide_as_a_column_of_print() -> None:
+def test_the_picture_is_as_wide_as_a_column_of_print():
     png = render(ablation_figure(_ablation()).picture)
     assert Image.open(io.BytesIO(png)).size[0] == 4 * COLUMN_WIDTH

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from lst_cli.figures.ablation_data import AblationName, name_runs
+from lst_cli.figures.ablation_data import name_runs
 
 
 @pytest.mark.parametrize(
@@ -24,7 +22,5 @@ from lst_cli.figures.ablation_data import AblationName, name_runs
          ["with MWG, seed = 0", "without MWG, seed = 1"]),
     ],
 )  # fmt: skip
-def test_runs_are_named_by_what_differs(
-    figure: AblationName, values: list[Any], others: list[dict[str, str]], names: list[str]
-) -> None:
+def test_runs_are_named_by_what_differs(figure, values, others, names):
     assert name_runs(figure, values, others) == names

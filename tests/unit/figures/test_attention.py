@@ -43,14 +43,14 @@ def _load(folder: Path, values: Any) -> Attention:
     return load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], HINT)
 
 
-def test_the_file_is_read_with_the_names_of_the_classes(tmp_path: Path) -> None:
+def test_the_file_is_read_with_the_names_of_the_classes(tmp_path):
     found = _load(tmp_path, [[0.25, 0.75], [1.0, 0.0]])
     assert (found.phase, found.classes, found.base_classes) == (2, ("yak", "emu"), ("cat", "dog"))
     assert found.weights.tolist() == [[0.25, 0.75], [1.0, 0.0]]
     assert found.left_out == ()
 
 
-def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path: Path) -> None:
+def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path):
     found = _load(tmp_path, [[0.25, 0.75], [0, 0]])
     assert (found.classes, found.left_out) == (("yak",), ("emu",))
     assert found.weights.shape == (1, 2)
@@ -67,9 +67,7 @@ def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path: Path) -> Non
         ([[0, 0], [0, 0]], "every row is zero"),
     ],
 )
-def test_an_attention_with_wrong_numbers_is_refused_with_its_name(
-    tmp_path: Path, values: Any, reason: str
-) -> None:
+def test_an_attention_with_wrong_numbers_is_refused_with_its_name(tmp_path, values, reason):
     with pytest.raises(LstError, match=rf"attention\.npy: no attention of phase 2: {reason}") as e:
         _load(tmp_path, values)
     assert e.value.hint == HINT
@@ -99,13 +97,13 @@ WHOLE = _npy(np.full((2, 2), 0.5, dtype=np.float32))
     ],
     ids=["empty", "text", "cut", "cut head", "huge", "npz", "pickle", "integers"],
 )
-def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path, content):
     with pytest.raises(LstError, match=r"attention\.npy: no attention of phase 2: .") as caught:
         _load(tmp_path, content)
     assert "\n" not in caught.value.message
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(LstError, match=r"gone\.npy: no attention .*No such file"):
         load_attention(tmp_path / "gone.npy", 1, ["yak"], ["cat"], HINT)
 
@@ -128,7 +126,7 @@ def test_the_base_classes_come_largest_first_and_ties_in_class_order():
         ([[0.64, 0.36, 0], [0.36, 0.64, 0], [0, 0, 1]], [[0, 0.08, 2], [0.08, 0, 2], [2, 2, 0]]),
     ],
 )
-def test_up_to_three_classes_keep_their_hellinger_distances(weights: Any, apart: Any) -> None:
+def test_up_to_three_classes_keep_their_hellinger_distances(weights, apart):
     layout = lay_out(_attention(weights))
     found = np.linalg.norm(layout.points[:, None] - layout.points, axis=-1)
     assert found == pytest.approx(np.array(apart) ** 0.5)

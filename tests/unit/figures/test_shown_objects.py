@@ -24,7 +24,7 @@ def results(tmp_path: Path, rows: list[dict[str, Any]]) -> ResultsFile:
     return ResultsFile(path)
 
 
-def test_only_detections_of_the_wanted_images_are_kept(tmp_path: Path) -> None:
+def test_only_detections_of_the_wanted_images_are_kept(tmp_path):
     rle = {"size": [4, 5], "counts": "0d0", "more": "x" * 99}
     rows = [detection(row % 3, row / 1e4, rle) for row in range(9000)]
     found = find_in(results(tmp_path, rows), {1, 5}, {7: "owl"})
@@ -36,7 +36,7 @@ def test_only_detections_of_the_wanted_images_are_kept(tmp_path: Path) -> None:
     assert all(one.segmentation == {"size": (4, 5), "counts": "0d0"} for one in found[1])
 
 
-def test_a_wanted_detection_without_a_mask_is_refused(tmp_path: Path) -> None:
+def test_a_wanted_detection_without_a_mask_is_refused(tmp_path):
     rows = [detection(1, 0.5, [[0, 0, 1, 0, 1, 1]])]
     assert find_in(results(tmp_path, rows), {2}, {}) == {2: []}
     with pytest.raises(LstError, match=r"results\.json: detection 0 .* not a compressed RLE"):

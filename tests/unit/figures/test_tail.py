@@ -52,7 +52,7 @@ def make_tail(tmp_path: Path) -> Callable[..., Tail]:
     return make
 
 
-def test_the_csv_has_every_class_and_run_and_what_is_shown_of_them(make_tail: Any) -> None:
+def test_the_csv_has_every_class_and_run_and_what_is_shown_of_them(make_tail):
     figure = tail_figure(make_tail())
     rows = list(csv.DictReader(io.StringIO(figure.csv)))
     assert len(rows) == 6
@@ -70,9 +70,7 @@ def test_the_csv_has_every_class_and_run_and_what_is_shown_of_them(make_tail: An
     assert [row["some"] for row in figure.table.rows] == [2, 3]
 
 
-def test_the_caption_says_how_rare_the_classes_are_and_how_objects_were_chosen(
-    make_tail: Any,
-) -> None:
+def test_the_caption_says_how_rare_the_classes_are_and_how_objects_were_chosen(make_tail):
     caption = tail_caption(make_tail())
     assert "The 3 rarest classes with ground truth (1 to 3 training instances)" in caption
     assert "largest annotated object" in caption
@@ -84,7 +82,7 @@ def _words(figure: Any) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_an_answer_is_told_with_class_and_scores(make_tail: Any) -> None:
+def test_an_answer_is_told_with_class_and_scores(make_tail):
     words = _words(compose_tail(make_tail(), scale=1))
     assert "✓ score 0.50, IoU 0.75" in words
     assert any(word.startswith("✗ a helmeted") for word in words)
@@ -95,9 +93,7 @@ def test_an_answer_is_told_with_class_and_scores(make_tail: Any) -> None:
 
 
 @pytest.mark.parametrize("examples", [0, 3])
-def test_every_picture_has_its_place_and_every_class_its_mark(
-    make_tail: Any, examples: int
-) -> None:
+def test_every_picture_has_its_place_and_every_class_its_mark(make_tail, examples):
     figure = compose_tail(make_tail(runs=3, classes=5, examples=examples), scale=1)
     assert len(figure.axes) == 1 + 4 * examples
     assert all(axes.images for axes in figure.axes[1:])
@@ -107,22 +103,18 @@ def test_every_picture_has_its_place_and_every_class_its_mark(
 
 
 @pytest.mark.parametrize("runs", range(1, MOST_RUNS + 1))
-def test_letters_are_large_enough_for_print_and_none_is_cut_off(
-    make_tail: Any, runs: int, check_letters: Any
-) -> None:
+def test_letters_are_large_enough_for_print_and_none_is_cut_off(make_tail, runs, check_letters):
     tail = make_tail(runs=runs, classes=60, examples=6 if runs < 3 else 3)
     check_letters(compose_tail(tail, scale=1))
 
 
-def test_long_names_of_runs_and_classes_are_cut_to_the_room_they_have(
-    make_tail: Any, check_letters: Any
-) -> None:
+def test_long_names_of_runs_and_classes_are_cut_to_the_room_they_have(make_tail, check_letters):
     name = "an extraordinarily long name of $something$ that goes on and on and on and on"
     figure = compose_tail(make_tail(classes=1, examples=1, name=name, run="a" * 60), scale=1)
     check_letters(figure)
     assert any(word.endswith("…") and word.startswith("an extra") for word in _words(figure))
 
 
-def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(make_tail: Any) -> None:
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(make_tail):
     legend = compose_tail(make_tail(run="_{}"), scale=1).axes[0].get_legend()
     assert [text.get_text().split(":")[0] for text in legend.get_texts()] == ["_0", "_1"]

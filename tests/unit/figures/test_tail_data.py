@@ -24,9 +24,7 @@ def box(category_id: int, x: float, score: float | None = None) -> PanelObject:
 TRUTH = box(1, 10)
 
 
-def test_the_most_confident_detection_that_overlaps_enough_is_the_answer_whatever_its_class() -> (
-    None
-):
+def test_the_most_confident_detection_that_overlaps_enough_is_the_answer_whatever_its_class():
     answer = judge(TRUTH, [box(1, 10, 0.2), box(2, 11, 0.7), box(2, 29, 0.9)], SIZE)
     assert answer.best is not None
     assert answer.own is not None
@@ -36,7 +34,7 @@ def test_the_most_confident_detection_that_overlaps_enough_is_the_answer_whateve
     assert not answer.right
 
 
-def test_of_the_right_class_the_most_confident_that_is_there_counts_and_else_the_nearest() -> None:
+def test_of_the_right_class_the_most_confident_that_is_there_counts_and_else_the_nearest():
     answer = judge(TRUTH, [box(1, 10, 0.2), box(1, 12, 0.4), box(1, 17, 0.9)], SIZE)
     assert answer.right
     assert answer.own is not None
@@ -49,7 +47,7 @@ def test_of_the_right_class_the_most_confident_that_is_there_counts_and_else_the
 
 
 @pytest.mark.parametrize("found", [[box(1, 25, 0.9)], []])
-def test_what_lies_elsewhere_is_no_answer(found: list[PanelObject]) -> None:
+def test_what_lies_elsewhere_is_no_answer(found):
     answer = judge(TRUTH, found, SIZE)
     assert (answer.best, answer.own, answer.right) == (None, None, False)
 
@@ -74,16 +72,14 @@ def dataset(tmp_path: Path) -> Dataset:
     return read_dataset(path)
 
 
-def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset: Dataset) -> None:
+def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset):
     assert choose_objects(dataset, [1, 2, 3], 6) == [(1, 1), (3, 4)]  # of equals the first
     assert choose_objects(dataset, [2, 1, 3], 6) == [(2, 2), (1, 0), (3, 4)]
     assert choose_objects(dataset, [2, 1, 3], 2) == [(2, 2), (1, 0)]
     assert choose_objects(dataset, [7], 2) == []
 
 
-def test_classes_added_later_take_their_place_among_the_rarest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_classes_added_later_take_their_place_among_the_rarest(monkeypatch):
     # A split lists the classes of `lst extend`, 8 and 3 instances, behind all others.
     classes = [
         SimpleNamespace(category_id=n, name=f"class {n}", instances=n) for n in (40, 6, 1, 8, 3)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +82,7 @@ COLOURS = [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[9, 8, 7], [9, 8, 7], [255,
         (Image.fromarray(np.concatenate((PIXELS, ALPHA), axis=2)), {}, PIXELS.tolist()),
     ],
 )
-def test_every_kind_of_colour_becomes_rgb(
-    tmp_path: Path, image: Image.Image, options: dict[str, Any], expected: Any
-) -> None:
+def test_every_kind_of_colour_becomes_rgb(tmp_path, image, options, expected):
     pixels = read_image(save(image, tmp_path / "a.png", **options), 2, 3)
     assert pixels.dtype == np.uint8
     assert pixels.tolist() == expected
@@ -93,13 +90,13 @@ def test_every_kind_of_colour_becomes_rgb(
     assert pixels.flags.c_contiguous
 
 
-def test_cmyk_is_converted(tmp_path: Path) -> None:
+def test_cmyk_is_converted(tmp_path):
     path = save(Image.fromarray(smooth(40, 60)).convert("CMYK"), tmp_path / "a.jpg", quality=100)
     assert Image.open(path).mode == "CMYK"
     assert close(read_image(path, 40, 60), smooth(40, 60))
 
 
-def test_floating_point_is_refused(tmp_path: Path) -> None:
+def test_floating_point_is_refused(tmp_path):
     path = save(Image.fromarray(GREYS.astype(np.float32)), tmp_path / "a.tif")
     with pytest.raises(LstError, match="floating-point"):
         read_image(path, 2, 3)
@@ -107,9 +104,7 @@ def test_floating_point_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_every_orientation_is_undone_when_the_turned_size_is_stated(
-    tmp_path: Path, orientation: int, suffix: str
-) -> None:
+def test_every_orientation_is_undone_when_the_turned_size_is_stated(tmp_path, orientation, suffix):
     upright = smooth(40, 60)
     stored = {  # how a camera stores what it should show upright
         1: upright,
@@ -129,9 +124,7 @@ def test_every_orientation_is_undone_when_the_turned_size_is_stated(
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_an_image_annotated_as_stored_stays_as_stored(
-    tmp_path: Path, orientation: int, suffix: str
-) -> None:
+def test_an_image_annotated_as_stored_stays_as_stored(tmp_path, orientation, suffix):
     stored = smooth(40, 60)
     path = save(Image.fromarray(stored), tmp_path / f"a.{suffix}", orientation, quality=100)
     assert close(read_image(path, 40, 60), stored)
@@ -141,13 +134,13 @@ def test_an_image_annotated_as_stored_stays_as_stored(
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 700])
-def test_an_orientation_that_means_nothing_is_ignored(tmp_path: Path, orientation: int) -> None:
+def test_an_orientation_that_means_nothing_is_ignored(tmp_path, orientation):
     path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation, quality=100)
     assert close(read_image(path, 40, 60), smooth(40, 60))
 
 
 @pytest.mark.parametrize("look", [read_image, check_image_size])
-def test_another_size_is_refused_with_both_sizes(tmp_path: Path, look: object) -> None:
+def test_another_size_is_refused_with_both_sizes(tmp_path, look):
     assert callable(look)
     plain = save(Image.fromarray(smooth(40, 60)), tmp_path / "plain.jpg")
     turned = save(Image.fromarray(smooth(40, 60)), tmp_path / "turned.jpg", 6)
@@ -158,7 +151,7 @@ def test_another_size_is_refused_with_both_sizes(tmp_path: Path, look: object) -
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path: Path, suffix: str) -> None:
+def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = save(Image.fromarray(noise), tmp_path / f"a.{suffix}")
     whole = path.read_bytes()
@@ -172,7 +165,7 @@ def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path: Path, suffix: s
             read_image(path, 64, 64)
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     with pytest.raises(LstError, match="no such image"):
         read_image(path, 1, 1)
@@ -187,9 +180,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 3, 5, 6, 8])
-def test_the_upright_size_is_the_one_that_makes_reading_turn(
-    tmp_path: Path, orientation: int | None
-) -> None:
+def test_the_upright_size_is_the_one_that_makes_reading_turn(tmp_path, orientation):
     path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation)
     size = upright_size(path)
     assert size == ((60, 40) if orientation in (5, 6, 8) else (40, 60))
@@ -210,7 +201,7 @@ def encode(image: Image.Image, name: str, **options: object) -> bytes:
 @pytest.mark.parametrize(
     "name", ["JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"]
 )
-def test_every_stated_format_is_read_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+def test_every_stated_format_is_read_whatever_its_suffix(tmp_path, name):
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(Image.fromarray(smooth(40, 60)), name))
     assert upright_size(path) == (40, 60)
@@ -218,7 +209,7 @@ def test_every_stated_format_is_read_whatever_its_suffix(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("name", ["DDS", "EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "SGI", "IM"])
-def test_any_other_format_is_refused_in_words(tmp_path: Path, name: str) -> None:
+def test_any_other_format_is_refused_in_words(tmp_path, name):
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(Image.fromarray(smooth(64, 64)), name))
     for look in (upright_size, load_image):
@@ -264,7 +255,7 @@ def test_any_other_format_is_refused_in_words(tmp_path: Path, name: str) -> None
         (b"\x81" * 4096, "damaged, or no image"),
     ],
 )
-def test_what_is_no_image_is_called_by_its_name(tmp_path: Path, head: bytes, what: str) -> None:
+def test_what_is_no_image_is_called_by_its_name(tmp_path, head, what):
     path = tmp_path / "a.jpg"
     path.write_bytes(head)
     with pytest.raises(LstError, match=f"it is {what}"):
@@ -288,9 +279,7 @@ def make_socket(path: Path) -> None:
         (lambda path: path.symlink_to(path.name), "a link to a.jpg, which cannot be reached"),
     ],
 )
-def test_what_is_no_file_is_to_be_replaced_not_downloaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], what: str
-) -> None:
+def test_what_is_no_file_is_to_be_replaced_not_downloaded(tmp_path, monkeypatch, make, what):
     monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
     make(Path("a.jpg"))
     for look in (upright_size, load_image):
@@ -303,7 +292,7 @@ def test_what_is_no_file_is_to_be_replaced_not_downloaded(
 @pytest.mark.parametrize(
     "name", ["JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "DDS"]
 )
-def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path: Path, name: str) -> None:
+def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path, name):
     rng = np.random.default_rng(len(name))
     whole = encode(Image.fromarray(smooth(24, 32)), name)
     path = tmp_path / "a.jpg"
@@ -336,8 +325,8 @@ def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path: Path, name: str) ->
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+    tmp_path, monkeypatch, error
+):
     def fail(image: object) -> None:
         raise error
 
@@ -360,9 +349,7 @@ def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
         ({254: 2}, None),  # a page of several
     ],
 )
-def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(
-    tmp_path: Path, tags: dict[int, object], what: str | None, look: Callable[[Path], object]
-) -> None:
+def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(tmp_path, tags, what, look):
     path = tmp_path / "a.jpg"
     Image.fromarray(smooth(12, 16)).save(path, "TIFF", tiffinfo=tags)
     if what is None:
@@ -373,7 +360,7 @@ def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(
     assert caught.value.hint == "convert it to JPEG or PNG under the same name"
 
 
-def test_a_raw_photo_of_canon_is_known_by_its_begin(tmp_path: Path) -> None:
+def test_a_raw_photo_of_canon_is_known_by_its_begin(tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(smooth(12, 16)).save(path)
     data = path.read_bytes()
@@ -389,9 +376,7 @@ def test_a_raw_photo_of_canon_is_known_by_its_begin(tmp_path: Path) -> None:
     ("bound", "packed"),
     [("MAX_TEXT_CHUNK", True), ("MAX_TEXT_MEMORY", True), ("MAX_TEXT_MEMORY", False)],
 )
-def test_text_beyond_the_bound_in_a_png_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, packed: bool
-) -> None:
+def test_text_beyond_the_bound_in_a_png_is_named(tmp_path, monkeypatch, bound, packed):
     monkeypatch.setattr(PngImagePlugin, bound, 2**18)
     info = PngInfo()
     info.add_text("Comment", "y" * 300_000, zip=packed)
@@ -402,9 +387,7 @@ def test_text_beyond_the_bound_in_a_png_is_named(
 
 
 @pytest.mark.parametrize("look", [upright_size, load_image])
-def test_an_image_beyond_the_bound_is_told_its_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], object]
-) -> None:
+def test_an_image_beyond_the_bound_is_told_its_size(tmp_path, monkeypatch, look):
     path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png")
     monkeypatch.setattr("lst_cli.images.decode.MAX_PIXELS", 2400)
     look(path)
@@ -414,7 +397,7 @@ def test_an_image_beyond_the_bound_is_told_its_size(
     assert "cut it into tiles" in (caught.value.hint or "")
 
 
-def test_a_scan_that_pillow_alone_takes_for_an_attack_is_looked_at(tmp_path: Path) -> None:
+def test_a_scan_that_pillow_alone_takes_for_an_attack_is_looked_at(tmp_path):
     path = tmp_path / "a.pgm"
     path.write_bytes(b"P5 13000 14000 255\n")
     assert MAX_PIXELS > 13000 * 14000
@@ -426,9 +409,7 @@ def test_a_scan_that_pillow_alone_takes_for_an_attack_is_looked_at(tmp_path: Pat
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("international", [True, False])
-def test_megabytes_of_text_in_a_png_are_no_matter(
-    tmp_path: Path, compressed: bool, international: bool
-) -> None:
+def test_megabytes_of_text_in_a_png_are_no_matter(tmp_path, compressed, international):
     info = PngInfo()
     add = info.add_itxt if international else info.add_text
     add("history", "layer " * 500_000, zip=compressed)
@@ -437,9 +418,7 @@ def test_megabytes_of_text_in_a_png_are_no_matter(
     assert read_image(path, 2, 3).tolist() == PIXELS.tolist()
 
 
-def test_a_png_without_exif_is_not_decoded_for_its_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_png_without_exif_is_not_decoded_for_its_size(tmp_path, monkeypatch):
     def fail(image: object) -> None:
         raise AssertionError
 
@@ -449,7 +428,7 @@ def test_a_png_without_exif_is_not_decoded_for_its_size(
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_exif_may_stand_behind_the_pixels_of_a_png(tmp_path: Path, late: bool) -> None:
+def test_exif_may_stand_behind_the_pixels_of_a_png(tmp_path, late):
     path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png", 6)
     data = path.read_bytes()
     start = data.index(b"eXIf") - 4

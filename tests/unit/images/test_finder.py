@@ -136,14 +136,12 @@ def disk(tmp_path: Path) -> Disk:
         ("set/c.png", "set", "C:\\photos\\c.png", ""),
     ],
 )
-def test_an_image_is_found_whichever_way_it_is_stored(
-    disk: Disk, stored: str, directory: str, file_name: str, coco_url: str
-) -> None:
+def test_an_image_is_found_whichever_way_it_is_stored(disk, stored, directory, file_name, coco_url):
     path = disk.put(stored)
     assert disk.find(file_name, coco_url, [directory]) == path
 
 
-def test_an_absolute_name_leads_only_below_a_given_directory(disk: Disk) -> None:
+def test_an_absolute_name_leads_only_below_a_given_directory(disk):
     path = disk.put("somewhere/a.jpg")
     disk.put("else/b.jpg")
     for directory in ("somewhere", "", Path("/")):
@@ -154,7 +152,7 @@ def test_an_absolute_name_leads_only_below_a_given_directory(disk: Disk) -> None
         assert error.hint == f"--images {disk.root / 'somewhere'}"
 
 
-def test_an_absolute_name_below_a_link_to_the_directory_is_found(disk: Disk) -> None:
+def test_an_absolute_name_below_a_link_to_the_directory_is_found(disk):
     path = disk.put("somewhere/a.jpg")
     (disk.root / "link").symlink_to(disk.root / "somewhere")
     assert disk.find(str(path), dirs=["link"]).samefile(path)
@@ -164,7 +162,7 @@ def test_an_absolute_name_below_a_link_to_the_directory_is_found(disk: Disk) -> 
 @pytest.mark.parametrize(
     "name", ["../secret/a.jpg", "x/../../secret/a.jpg", "..\\secret\\a.jpg", "./.././secret/a.jpg"]
 )
-def test_a_name_with_two_dots_leads_only_below_a_given_directory(disk: Disk, name: str) -> None:
+def test_a_name_with_two_dots_leads_only_below_a_given_directory(disk, name):
     path = disk.put("secret/a.jpg")
     disk.put("set/x/b.jpg")
     error = disk.error(name)
@@ -185,19 +183,17 @@ def test_a_name_with_two_dots_leads_only_below_a_given_directory(disk: Disk, nam
         ("set/.hidden/0001.jpg", "0001.jpg"),
     ],
 )
-def test_an_image_is_not_taken_from_a_directory_in_conflict(
-    disk: Disk, stored: str, name: str
-) -> None:
+def test_an_image_is_not_taken_from_a_directory_in_conflict(disk, stored, name):
     disk.put(stored)
     assert "not found" in disk.error(name).message
 
 
-def test_an_image_of_val_is_not_taken_from_train(disk: Disk) -> None:
+def test_an_image_of_val_is_not_taken_from_train(disk):
     disk.put("set/train/000001.jpg")
     assert "not found" in disk.error("val/000001.jpg", dirs=["set/train"]).message
 
 
-def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(disk: Disk) -> None:
+def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(disk):
     names = ("IMG_1.JPG", "img_1.jpg", "my%20photo.jpg", "my photo.jpg")
     for name in names:
         disk.put(f"set/{name}", name)
@@ -217,9 +213,7 @@ def test_a_name_to_the_letter_wins_over_one_spelled_otherwise(disk: Disk) -> Non
         ("train/1.jpg", "val/1.jpg", "1.jpg"),
     ],
 )
-def test_two_files_that_can_be_meant_are_both_named_if_they_differ(
-    disk: Disk, one: str, two: str, name: str
-) -> None:
+def test_two_files_that_can_be_meant_are_both_named_if_they_differ(disk, one, two, name):
     first, second = disk.put(f"set/{one}"), disk.put(f"set/{two}")
     error = disk.error(name)
     assert error.message == f"image 3 could be {first} or {second}, which differ"
@@ -228,7 +222,7 @@ def test_two_files_that_can_be_meant_are_both_named_if_they_differ(
     assert disk.find(name) == first
 
 
-def test_pictures_are_taken_rather_than_masks_of_the_same_name(disk: Disk) -> None:
+def test_pictures_are_taken_rather_than_masks_of_the_same_name(disk):
     disk.put("set/train/masks/a.png")
     path = disk.put("set/train/images/a.png")
     assert disk.find("a.png") == path
@@ -255,9 +249,7 @@ LONG = "x" * 300
         ("%", "http://host/%"),
     ],
 )
-def test_a_name_that_no_file_can_have_is_a_missing_image(
-    disk: Disk, file_name: str, coco_url: str
-) -> None:
+def test_a_name_that_no_file_can_have_is_a_missing_image(disk, file_name, coco_url):
     disk.put("set/file")
     (disk.set / "circle").symlink_to(disk.set / "circle")
     assert not ImageFinder([disk.set]).is_listed(file_name, coco_url)
@@ -268,7 +260,7 @@ def test_a_name_that_no_file_can_have_is_a_missing_image(
     "name", ["a\0b.jpg", "a\0/b.jpg", ".", "..", "/", "a/", "a/..", "\\", "\0"]
 )
 @pytest.mark.parametrize("url", ["", "http://[", "http://host/", "//["])
-def test_what_names_no_file_is_said(disk: Disk, name: str, url: str) -> None:
+def test_what_names_no_file_is_said(disk, name, url):
     assert not ImageFinder([disk.root]).is_listed(name, url)
     error = disk.error(name, url)
     assert error.message.startswith("image 3: file_name ")
@@ -278,7 +270,7 @@ def test_what_names_no_file_is_said(disk: Disk, name: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["/proc/self/environ", "/dev/zero", "/sys", "../pipe", "../x"])
-def test_what_is_no_file_is_not_proposed(disk: Disk, name: str) -> None:
+def test_what_is_no_file_is_not_proposed(disk, name):
     disk.set.mkdir()
     (disk.root / "x").mkdir()
     os.mkfifo(disk.root / "pipe")
@@ -286,13 +278,11 @@ def test_what_is_no_file_is_not_proposed(disk: Disk, name: str) -> None:
     assert "--images" not in hint
 
 
-def test_the_kernel_s_directories_are_not_looked_through(disk: Disk) -> None:
+def test_the_kernel_s_directories_are_not_looked_through(disk):
     assert "no picture is there" in disk.error("environ", dirs=["/proc"]).message
 
 
-def test_no_directory_is_left_out_because_another_is_deep(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_directory_is_left_out_because_another_is_deep(disk, monkeypatch):
     monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 5)
     disk.put("one/a/b/c/d/e/x.jpg")
     path = disk.put("two/p/q.jpg")
@@ -301,14 +291,14 @@ def test_no_directory_is_left_out_because_another_is_deep(
     assert disk.find("", URL, ["one", "two"]) == first
 
 
-def test_what_lies_near_goes_before_what_lies_deep(disk: Disk) -> None:
+def test_what_lies_near_goes_before_what_lies_deep(disk):
     near = disk.put("set/a/b/c/x.jpg", "near")
     disk.put("set/a/b/c/d/x.jpg", "deep")
     assert disk.find("x.jpg") == near
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://host/", "http://a]/x.jpg"])
-def test_a_bad_url_beside_a_good_name_does_no_harm(disk: Disk, url: str) -> None:
+def test_a_bad_url_beside_a_good_name_does_no_harm(disk, url):
     path = disk.put("set/a.jpg")
     assert disk.find("a.jpg", url) == path
     assert "x" in url or "names no file" in disk.error("", url).message
@@ -340,9 +330,7 @@ def test_a_bad_url_beside_a_good_name_does_no_harm(disk: Disk, url: str) -> None
         ("images.zip", "image.jpg", "no picture is there", "copy"),
     ],
 )
-def test_a_missing_image_is_told_with_the_nearest_name(
-    disk: Disk, stored: str, name: str, message: str, hint: str
-) -> None:
+def test_a_missing_image_is_told_with_the_nearest_name(disk, stored, name, message, hint):
     disk.put(f"set/{stored}")
     error = disk.error(name)
     assert message.format(set=disk.set) in error.message
@@ -350,22 +338,20 @@ def test_a_missing_image_is_told_with_the_nearest_name(
     assert not (error.hint or "").startswith("give the directory")
 
 
-def test_links_that_lead_round_in_a_circle_are_followed_once(disk: Disk) -> None:
+def test_links_that_lead_round_in_a_circle_are_followed_once(disk):
     path = disk.put("set/a/b/c.jpg")
     (disk.set / "a/again").symlink_to(disk.set)
     assert disk.find("c.jpg") == path
 
 
-def test_a_huge_tree_is_searched_up_to_a_limit_that_is_told(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_tree_is_searched_up_to_a_limit_that_is_told(disk, monkeypatch):
     monkeypatch.setattr("lst_cli.images.tree._MOST_DIRECTORIES", 3)
     for number in range(5):
         disk.put(f"set/{number}/x.jpg")
     assert f"its first 2 files; not in {disk.set}/2, say" in disk.error("c.jpg").message
 
 
-def test_directories_are_searched_in_order(disk: Disk) -> None:
+def test_directories_are_searched_in_order(disk):
     first, second = disk.put(f"one/train2017/{COCO}"), disk.put(f"two/train2017/{COCO}")
     assert disk.find("", URL, ["one", "two"]) == first
     assert disk.find("", URL, ["two", "one"]) == second
@@ -373,14 +359,14 @@ def test_directories_are_searched_in_order(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("dirs", [["set"], ["set/train", "set/val"], ["set/val", "set/train"]])
-def test_the_directory_in_a_name_decides_between_parts(disk: Disk, dirs: list[str]) -> None:
+def test_the_directory_in_a_name_decides_between_parts(disk, dirs):
     train, val = disk.put("set/train/000001.jpg"), disk.put("set/val/000001.jpg")
     assert disk.find("train/000001.jpg", dirs=dirs) == train
     assert disk.find("val/000001.jpg", dirs=dirs) == val
     assert disk.find("000001.jpg", "http://host/set/val/000001.jpg", dirs) == val
 
 
-def test_where_an_image_is_found_does_not_depend_on_earlier_ones(disk: Disk) -> None:
+def test_where_an_image_is_found_does_not_depend_on_earlier_ones(disk):
     path = disk.put("set/b.jpg")
     disk.put("set/images/a.jpg")
     disk.put("set/images/b.jpg")
@@ -389,7 +375,7 @@ def test_where_an_image_is_found_does_not_depend_on_earlier_ones(disk: Disk) -> 
     assert used.find("b.jpg", "") == disk.find("b.jpg") == path
 
 
-def test_an_image_that_came_later_is_found(disk: Disk) -> None:
+def test_an_image_that_came_later_is_found(disk):
     disk.put("set/a.jpg")
     finder = ImageFinder([disk.set])
     assert finder.look_up("b.jpg", "") is None
@@ -397,7 +383,7 @@ def test_an_image_that_came_later_is_found(disk: Disk) -> None:
     assert finder.find("b.jpg", "") == later
 
 
-def test_a_missing_image_is_told_with_names_and_directories(disk: Disk) -> None:
+def test_a_missing_image_is_told_with_names_and_directories(disk):
     error = disk.error(f"COCO_val2014_{COCO}", URL, ["one", "two"])
     assert error.message.startswith("image 3 not found")
     for text in (f"train2017/{COCO}", f"COCO_val2014_{COCO}", f" {COCO} in", "one, ", "two"):
@@ -405,7 +391,7 @@ def test_a_missing_image_is_told_with_names_and_directories(disk: Disk) -> None:
     assert "--images" in (error.hint or "")
 
 
-def test_no_name_and_no_directory_are_refused(disk: Disk) -> None:
+def test_no_name_and_no_directory_are_refused(disk):
     assert disk.error("").message == "image 3 has neither file_name nor coco_url"
     error = disk.error("a.jpg", dirs=[])
     assert "no directory at all" in error.message

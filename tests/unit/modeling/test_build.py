@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from detectron2.utils.events import EventStorage
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, detectron2_config, input_format
 from lst_cli.settings.load import build_settings, load_settings
-from lst_cli.settings.models import Settings
 
 pytestmark = pytest.mark.engine
 
@@ -19,7 +17,7 @@ def config_of(**changes: Any) -> Any:
     return detectron2_config(build_settings(changes), 1230, 100)
 
 
-def test_the_papers_numbers_reach_detectron2() -> None:
+def test_the_papers_numbers_reach_detectron2():
     cfg = config_of()
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1230
     assert cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE == 100
@@ -38,7 +36,7 @@ def test_the_papers_numbers_reach_detectron2() -> None:
 @pytest.mark.parametrize(
     ("preset", "channels"), [("paper-r50", "BGR"), ("paper-x101", "BGR"), ("lite", "RGB")]
 )
-def test_the_order_of_channels_is_the_backbones(preset: str, channels: str) -> None:
+def test_the_order_of_channels_is_the_backbones(preset, channels):
     assert input_format(build_settings({"preset": preset})) == channels
 
 
@@ -53,9 +51,7 @@ def test_the_order_of_channels_is_the_backbones(preset: str, channels: str) -> N
         ({"detectron2": {"MODEL.ROI_BOX_HEAD.NUM_FC": 0}}, "MODEL.ROI_BOX_HEAD.NUM_FC"),
     ],
 )
-def test_what_detectron2_refuses_is_named(
-    table: dict[str, Any], named: str, make_settings: Callable[..., Settings]
-) -> None:
+def test_what_detectron2_refuses_is_named(table, named, make_settings):
     with pytest.raises(LstError) as caught:
         build_model(make_settings(**table), 5)
     assert named in caught.value.message
@@ -63,7 +59,7 @@ def test_what_detectron2_refuses_is_named(
     assert caught.value.hint
 
 
-def test_settings_reach_the_parts_of_the_network(make_model: Callable[..., Any]) -> None:
+def test_settings_reach_the_parts_of_the_network(make_model):
     model = make_model(
         5,
         rois=77,
@@ -95,7 +91,7 @@ def test_settings_reach_the_parts_of_the_network(make_model: Callable[..., Any])
     assert model.proposal_generator.nms_thresh == 0.625
 
 
-def test_every_box_finds_its_mask_from_the_same_rows(five: Any) -> None:
+def test_every_box_finds_its_mask_from_the_same_rows(five):
     rows = five.roi_heads.box_predictor.cls_score.weight
     assert five.roi_heads.mask_head.transfer[0].in_features == rows.shape[1] == 32
 
@@ -104,9 +100,7 @@ COMBINATIONS = [(head, mask) for head in ("cosine", "softmax") for mask in ("tra
 
 
 @pytest.mark.parametrize(("head", "mask"), COMBINATIONS)
-def test_either_classifier_goes_with_either_mask(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any], head: str, mask: str
-) -> None:
+def test_either_classifier_goes_with_either_mask(make_model, make_batch, head, mask):
     model = make_model(5, model={"head": head, "mask": mask})
     heads = model.roi_heads
     last = [module for name, module in heads.box_head.named_children() if "relu" in name][-1]
@@ -128,9 +122,7 @@ def test_either_classifier_goes_with_either_mask(
 
 
 @pytest.mark.parametrize("head", ["cosine", "softmax"])
-def test_masks_by_transfer_teach_the_classifier_rows(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any], head: str
-) -> None:
+def test_masks_by_transfer_teach_the_classifier_rows(make_model, make_batch, head):
     model = make_model(5, model={"head": head})
     with EventStorage():
         losses = model.losses(make_batch((0, 1), (2, 2)))
@@ -140,7 +132,7 @@ def test_masks_by_transfer_teach_the_classifier_rows(
 
 
 @torch.no_grad()
-def test_an_image_without_detections_comes_through(five: Any) -> None:
+def test_an_image_without_detections_comes_through(five):
     five.eval()
     five.roi_heads.box_predictor.test_score_thresh = 0.999
     [result] = five([{"image": torch.zeros(3, 64, 64), "height": 50, "width": 40}])
@@ -155,7 +147,7 @@ def test_an_image_without_detections_comes_through(five: Any) -> None:
         ('detectron2.MODEL.BACKBONE.NAME="nope"', "nope"),
     ],
 )
-def test_keys_that_detectron2_cannot_build_are_one_line(key: str, named: str) -> None:
+def test_keys_that_detectron2_cannot_build_are_one_line(key, named):
     with pytest.raises(LstError) as caught:
         build_model(load_settings(None, ["preset=lite", key]), 3)
     assert named in caught.value.message

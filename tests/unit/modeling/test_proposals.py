@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,14 +50,12 @@ def overlaps(anchors: list[Boxes], box: list[float]) -> torch.Tensor:
     return iou
 
 
-def test_the_network_has_it(five: Any) -> None:
+def test_the_network_has_it(five):
     assert type(five.proposal_generator) is LstRPN
 
 
 @pytest.mark.parametrize("used", [16, 10_000])
-def test_without_objects_of_the_future_labels_are_detectron2s(
-    network: Any, anchors: list[Boxes], used: int
-) -> None:
+def test_without_objects_of_the_future_labels_are_detectron2s(network, anchors, used):
     network.batch_size_per_image = used
     plain = targets([0, 3], [SEEN, LATER])
     plain.remove("gt_labels")
@@ -70,9 +67,7 @@ def test_without_objects_of_the_future_labels_are_detectron2s(
 
 
 @pytest.mark.parametrize("later", [LATER, SMALL], ids=["large", "small"])
-def test_an_anchor_on_an_object_of_the_future_is_never_background(
-    network: Any, anchors: list[Boxes], later: list[float]
-) -> None:
+def test_an_anchor_on_an_object_of_the_future_is_never_background(network, anchors, later):
     [ours], _ = label(network, anchors, [targets([2, FUTURE], [SEEN, later])])
     [unaware], _ = label(network, anchors, [targets([2], [SEEN])], RPN)
     iou = overlaps(anchors, later)
@@ -84,9 +79,7 @@ def test_an_anchor_on_an_object_of_the_future_is_never_background(
     assert torch.equal(ours[unaware != 0], unaware[unaware != 0])
 
 
-def test_labels_and_boxes_of_seen_objects_are_detectron2s(
-    network: Any, anchors: list[Boxes]
-) -> None:
+def test_labels_and_boxes_of_seen_objects_are_detectron2s(network, anchors):
     network.batch_size_per_image = 16
     # The object of the future comes first: what is matched is no place in the whole list.
     [ours], [boxes] = label(network, anchors, [targets([FUTURE, 2], [LATER, SEEN])])
@@ -98,8 +91,8 @@ def test_labels_and_boxes_of_seen_objects_are_detectron2s(
 
 
 def test_an_image_of_nothing_but_the_future_has_background_elsewhere_and_no_object(
-    network: Any, anchors: list[Boxes]
-) -> None:
+    network, anchors
+):
     [first, second], boxes = label(
         network, anchors, [targets([FUTURE], [LATER]), targets([1], [SEEN])]
     )
@@ -111,7 +104,7 @@ def test_an_image_of_nothing_but_the_future_has_background_elsewhere_and_no_obje
     assert torch.equal(second, alone)  # another image's future is not its own
 
 
-def test_such_images_train(five: Any, make_batch: Callable[..., Any]) -> None:
+def test_such_images_train(five, make_batch):
     batch = make_batch((-1, -1), (2, -1), labels=(FUTURE, FUTURE))
     batch[1]["instances"].gt_labels[0] = 2
     with EventStorage():

@@ -22,9 +22,7 @@ def losses_of(call: Callable[[], Any]) -> dict[str, torch.Tensor]:
     return losses
 
 
-def test_without_a_teacher_the_losses_are_detectron2s(
-    five: Any, make_batch: Callable[..., Any]
-) -> None:
+def test_without_a_teacher_the_losses_are_detectron2s(five, make_batch):
     batch = make_batch((0, 1), (2, 3))
     ours = losses_of(lambda: five.losses(batch))
     theirs = losses_of(lambda: five(batch))
@@ -33,9 +31,7 @@ def test_without_a_teacher_the_losses_are_detectron2s(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_distillation_looks_at_the_boxes_of_new_classes_only(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+def test_distillation_looks_at_the_boxes_of_new_classes_only(make_model, make_batch):
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     teacher = Teacher(
         previous.backbone,
@@ -60,9 +56,7 @@ def test_distillation_looks_at_the_boxes_of_new_classes_only(
     assert all(torch.equal(losses[name], without[name]) for name in without)
 
 
-def test_distillation_looks_at_new_objects_that_do_not_count_too(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+def test_distillation_looks_at_new_objects_that_do_not_count_too(make_model, make_batch):
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     teacher = Teacher(
         previous.backbone,
@@ -80,8 +74,8 @@ def test_distillation_looks_at_new_objects_that_do_not_count_too(
 
 
 def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+    make_model, make_batch
+):
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     teacher = Teacher(
         previous.backbone,
@@ -96,9 +90,7 @@ def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
     assert student.roi_heads.box_predictor.cls_score.scale.grad is None
 
 
-def test_a_batch_without_new_classes_distils_nothing_and_trains(
-    five: Any, make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+def test_a_batch_without_new_classes_distils_nothing_and_trains(five, make_model, make_batch):
     previous = make_model(3)
     teacher = Teacher(
         previous.backbone,
@@ -141,9 +133,7 @@ def predicted(model: Any, batch: list[dict[str, Any]], boxes: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("regions", REGIONS)
-def test_the_chosen_regions_are_distilled(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any], regions: Any
-) -> None:
+def test_the_chosen_regions_are_distilled(make_model, make_batch, regions):
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     batch = make_batch((3, 1), (IGNORED, 4), (IGNORED, IGNORED))
     batch[1]["instances"].gt_labels[0] = 2  # an old object that does not count
@@ -164,9 +154,7 @@ def test_the_chosen_regions_are_distilled(
     torch.testing.assert_close(losses["loss_distill"], 0.5 * cosine)
 
 
-def test_other_losses_do_not_hang_on_what_is_distilled(
-    make_model: Callable[..., Any], make_batch: Callable[..., Any]
-) -> None:
+def test_other_losses_do_not_hang_on_what_is_distilled(make_model, make_batch):
     student, previous, batch = make_model(5, seed=1), make_model(3, seed=2), make_batch((3, 1))
     plain = losses_of(lambda: student.losses(batch))
     for regions in REGIONS:
@@ -175,7 +163,7 @@ def test_other_losses_do_not_hang_on_what_is_distilled(
         assert all(torch.equal(losses[name], plain[name]) for name in plain)
 
 
-def test_an_image_without_any_object_trains(five: Any, make_batch: Callable[..., Any]) -> None:
+def test_an_image_without_any_object_trains(five, make_batch):
     batch = make_batch((0, 1))
     empty = batch[0]["instances"][torch.zeros(2, dtype=torch.bool)]
     empty.remove("gt_masks")  # as the mapper makes it
@@ -185,22 +173,18 @@ def test_an_image_without_any_object_trains(five: Any, make_batch: Callable[...,
     assert all(torch.isfinite(p.grad).all() for p in five.parameters() if p.grad is not None)
 
 
-def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(
-    five: Any, make_batch: Callable[..., Any]
-) -> None:
+def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(five, make_batch):
     losses = losses_of(lambda: five.losses(make_batch((IGNORED, IGNORED), labels=(0, 1))))
     assert losses["loss_mask"].item() == losses["loss_box_reg"].item() == 0.0
     assert losses["loss_rpn_loc"].item() > 0
 
 
-def test_classes_are_counted_without_the_background(five: Any) -> None:
+def test_classes_are_counted_without_the_background(five):
     assert five.classes == 5
 
 
 @torch.no_grad()
-def test_it_detects_what_detectron2_does_but_leaves_masks_small(
-    five: Any, make_batch: Callable[..., Any]
-) -> None:
+def test_it_detects_what_detectron2_does_but_leaves_masks_small(five, make_batch):
     batch = [{**one, "height": 90, "width": 70} for one in make_batch((0, 1), (2, 3))]
     five.eval()
     five.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)

@@ -63,8 +63,8 @@ def of_teacher(teacher: Teacher, student: Any, batch: list[dict[str, Any]]) -> t
 
 
 def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_learns(
-    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
-) -> None:
+    pair, make_batch
+):
     previous, student, teacher, kind = pair
     batch = make_batch((5, 1), (2, 7))
     expected = of_previous(previous, batch)
@@ -84,9 +84,7 @@ def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_lea
     assert torch.equal(of_teacher(teacher, student, batch), expected)
 
 
-def test_the_teacher_keeps_nothing_of_the_models_that_may_change(
-    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
-) -> None:
+def test_the_teacher_keeps_nothing_of_the_models_that_may_change(pair, make_batch):
     previous, student, teacher, _ = pair
     batch = make_batch((5, 1))
     expected = of_previous(previous, batch)
@@ -96,16 +94,14 @@ def test_the_teacher_keeps_nothing_of_the_models_that_may_change(
     assert torch.equal(of_teacher(teacher, student, batch), expected)
 
 
-def test_only_what_the_student_trains_is_copied(pair: tuple[Any, Any, Teacher, str]) -> None:
+def test_only_what_the_student_trains_is_copied(pair):
     _, _, teacher, kind = pair
     names = [name for name, _ in teacher.named_parameters()]
     assert any("backbone.fpn" in name for name in names) is (kind != "whole backbone shared")
     assert any("backbone.bottom_up" in name for name in names) is (kind == "nothing shared")
 
 
-def test_the_teacher_is_not_trained_and_no_part_of_the_student(
-    pair: tuple[Any, Any, Teacher, str], make_batch: Callable[..., Any]
-) -> None:
+def test_the_teacher_is_not_trained_and_no_part_of_the_student(pair, make_batch):
     _, student, teacher, _ = pair
     before = list(student.state_dict())
     with EventStorage():
@@ -120,7 +116,7 @@ def test_the_teacher_is_not_trained_and_no_part_of_the_student(
     assert not teacher.class_rows.requires_grad
 
 
-def test_making_a_teacher_leaves_the_previous_model_as_it_was(five: Any) -> None:
+def test_making_a_teacher_leaves_the_previous_model_as_it_was(five):
     before = deepcopy(five.state_dict())
     trained = [parameter.requires_grad for parameter in five.parameters()]
     Teacher(
@@ -132,7 +128,7 @@ def test_making_a_teacher_leaves_the_previous_model_as_it_was(five: Any) -> None
     assert five.training
 
 
-def test_recording_hands_on_the_outputs_and_leaves_no_hook_behind(five: Any) -> None:
+def test_recording_hands_on_the_outputs_and_leaves_no_hook_behind(five):
     network = five.backbone.bottom_up
     with capture_outputs(network) as outputs:
         given = network(torch.zeros(1, 3, 32, 32))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -40,26 +39,26 @@ def by_hand(share: float = 0.0) -> WeightGenerator:
     return generator
 
 
-def test_attention_by_hand() -> None:
+def test_attention_by_hand():
     # x = (0.6, 0.8), Vx = (0.8, 0.6): cosines differ by 0.2, which the scale makes odds of 3:1.
     torch.testing.assert_close(
         by_hand().attention(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.75, 0.25]])
     )
 
 
-def test_a_row_by_hand() -> None:
+def test_a_row_by_hand():
     # W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
     row = by_hand()(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
     torch.testing.assert_close(row, torch.tensor([[3.6, 1.35]]))
 
 
-def test_a_share_of_the_background_is_taken_out_of_the_feature_alone() -> None:
+def test_a_share_of_the_background_is_taken_out_of_the_feature_alone():
     # Along the background's row (0, 1) x has 0.8, of which half goes: (0.6, 0.4).
     row = by_hand(share=0.5)(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
     torch.testing.assert_close(row, torch.tensor([[3.6, 0.55]]))
 
 
-def test_full_matrices_by_hand() -> None:
+def test_full_matrices_by_hand():
     generator = make(form="matrices", features=2, base_classes=2)
     with torch.no_grad():
         generator.query.copy_(torch.eye(2))
@@ -71,7 +70,7 @@ def test_full_matrices_by_hand() -> None:
     torch.testing.assert_close(row, torch.tensor([[1.8, 0.6]]))
 
 
-def test_first_values_are_those_of_gidaris_and_komodakis() -> None:
+def test_first_values_are_those_of_gidaris_and_komodakis():
     generator = make(features=300, base_classes=200)
     assert generator.feature_gain.tolist() == [1.0] * 300
     assert generator.attention_gain.tolist() == [1.0] * 300
@@ -84,7 +83,7 @@ def test_first_values_are_those_of_gidaris_and_komodakis() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 12), st.integers(0, 2**31))
-def test_attention_rows_sum_to_one(boxes: int, base_classes: int, seed: int) -> None:
+def test_attention_rows_sum_to_one(boxes, base_classes, seed):
     features = torch.randn(boxes, 4, generator=torch.Generator().manual_seed(seed))
     attention = make(base_classes=base_classes).attention(features)
     assert attention.shape == (boxes, base_classes)
@@ -94,9 +93,7 @@ def test_attention_rows_sum_to_one(boxes: int, base_classes: int, seed: int) -> 
 
 @settings(deadline=None)
 @given(st.permutations(range(5)), st.permutations(range(10)))
-def test_rows_follow_the_classes_and_not_the_order_of_the_shots(
-    classes: list[int], shots: list[int]
-) -> None:
+def test_rows_follow_the_classes_and_not_the_order_of_the_shots(classes, shots):
     features = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(5).repeat(2)
     generator = make()
@@ -113,7 +110,7 @@ def test_rows_follow_the_classes_and_not_the_order_of_the_shots(
 
 @pytest.mark.parametrize("form", ["vectors", "matrices"])
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_gradients_reach_every_part(form: str, share: float) -> None:
+def test_gradients_reach_every_part(form, share):
     generator = make(form=form, share=share)
     features = torch.randn(6, 4, requires_grad=True)
     base, background = torch.randn(3, 4, requires_grad=True), torch.randn(4)
@@ -126,7 +123,7 @@ def test_gradients_reach_every_part(form: str, share: float) -> None:
         assert tensor.grad.abs().sum() > 0, name
 
 
-def test_the_length_of_features_does_not_matter() -> None:
+def test_the_length_of_features_does_not_matter():
     generator, feature = make(), torch.randn(2, 4)
     base = torch.randn(3, 4)
     torch.testing.assert_close(
@@ -134,7 +131,7 @@ def test_the_length_of_features_does_not_matter() -> None:
     )
 
 
-def test_no_boxes_give_no_rows() -> None:
+def test_no_boxes_give_no_rows():
     assert make()(torch.zeros(0, 4), torch.randn(3, 4), torch.randn(4)).shape == (0, 4)
     assert (
         average_by_class(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2).tolist()
@@ -143,7 +140,7 @@ def test_no_boxes_give_no_rows() -> None:
 
 
 @pytest.mark.parametrize("form", ["vectors", "matrices"])
-def test_rows_stay_exact_under_mixed_precision(form: str) -> None:
+def test_rows_stay_exact_under_mixed_precision(form):
     generator = make(form=form, features=64, share=0.5)
     features, base, background = torch.randn(6, 64), torch.randn(3, 64), torch.randn(64)
     labels = torch.tensor([0, 2, 2, 0, 0, 2])
@@ -161,7 +158,7 @@ def test_rows_stay_exact_under_mixed_precision(form: str) -> None:
         assert generator(features.bfloat16(), base, background).dtype == torch.float32
 
 
-def test_a_generator_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_generator_comes_back_from_its_file(tmp_path):
     generator = make(share=0.5)
     save_model(tmp_path / "generator.safetensors", generator)
     other = make(share=0.25)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -41,9 +40,7 @@ def refusal(name: object) -> str:
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(error, monkeypatch):
     def fail(_cfg: object) -> None:
         raise error
 
@@ -54,7 +51,7 @@ def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(
     assert "MODEL.FPN.OUT_CHANNELS" in (caught.value.hint or "")
 
 
-def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it() -> None:
+def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it():
     from detectron2.config import get_cfg
 
     folder = configs()
@@ -67,7 +64,7 @@ def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it() -> None:
         assert merged(name) == theirs
 
 
-def test_a_file_of_ones_own_is_based_on_others(tmp_path: Path) -> None:
+def test_a_file_of_ones_own_is_based_on_others(tmp_path):
     (tmp_path / "a.yaml").write_text(GOOD)
     (tmp_path / "b.yaml").write_text("_BASE_: a.yaml\nMODEL: {RPN: {IN_FEATURES: [p2]}}\n")
     (tmp_path / "c.yaml").write_text(
@@ -113,9 +110,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("form", BAD)
-def test_a_config_that_is_not_plain_settings_is_refused_and_runs_nothing(
-    form: str, tmp_path: Path
-) -> None:
+def test_a_config_that_is_not_plain_settings_is_refused_and_runs_nothing(form, tmp_path):
     text, part = BAD[form]
     (tmp_path / "bad.yaml").write_text(text.replace("{}", str(tmp_path / "ran")))
     message = refusal(tmp_path / "bad.yaml")
@@ -124,23 +119,23 @@ def test_a_config_that_is_not_plain_settings_is_refused_and_runs_nothing(
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_loop_over_several_files_ends(tmp_path: Path) -> None:
+def test_a_loop_over_several_files_ends(tmp_path):
     for name, base in (("a", "b"), ("b", "c"), ("c", "a")):
         (tmp_path / f"{name}.yaml").write_text(f"_BASE_: {base}.yaml")
     assert "is based on itself" in refusal(tmp_path / "a.yaml")
 
 
 @pytest.mark.parametrize("name", [".", "/dev/zero", "a\0b", "x" * 300, "COCO/nothing.yaml"])
-def test_what_is_no_file_is_named(name: str) -> None:
+def test_what_is_no_file_is_named(name):
     refusal(name)
 
 
-def test_bytes_and_pipes_are_refused(tmp_path: Path) -> None:
+def test_bytes_and_pipes_are_refused(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\0")
     refusal(tmp_path / "x.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
     refusal(tmp_path / "pipe.yaml")
 
 
-def test_the_retinanet_of_the_zoo_runs_python_and_is_refused() -> None:
+def test_the_retinanet_of_the_zoo_runs_python_and_is_refused():
     assert "no plain YAML" in refusal("Base-RetinaNet.yaml")

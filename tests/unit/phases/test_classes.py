@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +15,7 @@ from lst_cli.phases.classes import (
 )
 
 
-def test_classes_are_ordered_by_instances_with_ties_by_id_and_none_without_instances() -> None:
+def test_classes_are_ordered_by_instances_with_ties_by_id_and_none_without_instances():
     order = order_classes(np.array([7, 1, 5, 2, 4]), np.array([3, 9, 3, 9, 0]))
     assert order.tolist() == [1, 3, 2, 0]
     assert order_classes(np.array([1, 2]), np.array([0, 0])).tolist() == []
@@ -27,15 +25,13 @@ def test_classes_are_ordered_by_instances_with_ties_by_id_and_none_without_insta
     ("classes", "base", "phases", "sizes"),
     [(1230, 270, 6, [270] + [160] * 6), (13, 13, 0, [13]), (13, 5, 3, [5, 3, 3, 2])],
 )
-def test_groups_have_the_papers_sizes_or_larger_ones_first(
-    classes: int, base: int, phases: int, sizes: list[int]
-) -> None:
+def test_groups_have_the_papers_sizes_or_larger_ones_first(classes, base, phases, sizes):
     assert [len(group) for group in split_classes(classes, base, phases)] == sizes
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_phases_partition_the_classes_evenly(data: st.DataObject) -> None:
+def test_phases_partition_the_classes_evenly(data):
     classes = data.draw(st.integers(2, 300))
     base = data.draw(st.integers(1, classes - 1))
     phases = data.draw(st.integers(1, classes - base))
@@ -59,9 +55,7 @@ def test_phases_partition_the_classes_evenly(data: st.DataObject) -> None:
         (1, 1, 1, "1 class"),
     ],
 )
-def test_impossible_splits_name_the_option(
-    classes: int, base: int, phases: int, named: str
-) -> None:
+def test_impossible_splits_name_the_option(classes, base, phases, named):
     with pytest.raises(LstError) as caught:
         split_classes(classes, base, phases)
     assert named in caught.value.message
@@ -70,11 +64,11 @@ def test_impossible_splits_name_the_option(
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), unique=True, min_size=1))
-def test_labels_are_ranks_in_the_class_order(class_order: list[int]) -> None:
+def test_labels_are_ranks_in_the_class_order(class_order):
     assert labels_of(class_order, class_order).tolist() == list(range(len(class_order)))
 
 
-def test_unknown_classes_have_no_label() -> None:
+def test_unknown_classes_have_no_label():
     assert labels_of([[3, 4], [5, 99]], [5, 3]).tolist() == [[1, NO_LABEL], [0, NO_LABEL]]
     assert labels_of([3], []).tolist() == [NO_LABEL]
 
@@ -101,9 +95,7 @@ def test_unknown_classes_have_no_label() -> None:
         ([], [], {"taken": [1], "used": [1]}, []),
     ],
 )
-def test_ids_are_those_of_other_files_or_their_own_or_new(
-    names: list[str], own: list[int], options: Any, expected: list[int]
-) -> None:
+def test_ids_are_those_of_other_files_or_their_own_or_new(names, own, options, expected):
     assert assign_category_ids(names, own, **{"taken": [], "used": [], **options}) == expected
 
 
@@ -112,9 +104,7 @@ IDS = st.lists(st.integers(1, 12), max_size=8, unique=True)
 
 @settings(deadline=None)
 @given(own=IDS, taken=IDS, used=IDS, told=IDS)
-def test_no_id_is_given_twice(
-    own: list[int], taken: list[int], used: list[int], told: list[int]
-) -> None:
+def test_no_id_is_given_twice(own, taken, used, told):
     names = [f"class {number}" for number in own]
     named = dict(zip(names, told, strict=False))
     found = assign_category_ids(names, own, taken=taken, used=[*used, *told], named=[named])

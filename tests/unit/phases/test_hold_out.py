@@ -42,7 +42,7 @@ def cut_of(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_class_becomes_as_rare_as_one_that_is_already(seed: int) -> None:
+def test_a_class_becomes_as_rare_as_one_that_is_already(seed):
     # Class 0 has 2 images, class 1 has 8 of its own; 4 is the border.
     occurrences = occurrences_of([0, 1], list(range(2, 10)))
     cut = cut_of(occurrences, 10, seed=seed)
@@ -51,7 +51,7 @@ def test_a_class_becomes_as_rare_as_one_that_is_already(seed: int) -> None:
     assert int(cut.held.sum()) == 6
 
 
-def test_images_that_stay_anyway_are_kept_first() -> None:
+def test_images_that_stay_anyway_are_kept_first():
     # Images 0 and 1 hold the rare class, and so are the two that class 1 keeps.
     occurrences = occurrences_of([0, 1], list(range(8)))
     for seed in range(5):
@@ -59,7 +59,7 @@ def test_images_that_stay_anyway_are_kept_first() -> None:
         assert cut.held.tolist() == [False, False, *[True] * 6]
 
 
-def test_a_class_keeps_more_than_it_should_where_its_images_must_stay() -> None:
+def test_a_class_keeps_more_than_it_should_where_its_images_must_stay():
     # The rare classes 0 to 4 have one image each, all of which class 5 shares.
     occurrences = occurrences_of([0], [1], [2], [3], [4], list(range(8)))
     cut = cut_of(occurrences, 8)
@@ -67,13 +67,13 @@ def test_a_class_keeps_more_than_it_should_where_its_images_must_stay() -> None:
     assert cut.demoted.tolist() == []  # with 5 images it is not rare
 
 
-def test_every_second_class_is_chosen_from_the_most_frequent_on() -> None:
+def test_every_second_class_is_chosen_from_the_most_frequent_on():
     own = [list(range(start, start + n)) for start, n in ((0, 15), (15, 14), (29, 9), (38, 8))]
     cut = cut_of(occurrences_of([46, 47], *own, list(range(48, 64))), 64)
     assert cut.demoted.tolist() == [1, 3]  # 16 images, four times the border, are too many
 
 
-def test_without_a_rare_class_the_new_ones_have_one_image_two_and_so_on() -> None:
+def test_without_a_rare_class_the_new_ones_have_one_image_two_and_so_on():
     own = [list(range(start, start + 8)) for start in range(0, 48, 8)]
     occurrences = occurrences_of(*own)
     cut = cut_of(occurrences, 48)
@@ -81,7 +81,7 @@ def test_without_a_rare_class_the_new_ones_have_one_image_two_and_so_on() -> Non
     assert sorted(left_of(occurrences, cut)[cut.demoted].tolist()) == [1, 2, 3]
 
 
-def test_a_class_that_shares_images_with_one_made_rare_keeps_one_and_is_named() -> None:
+def test_a_class_that_shares_images_with_one_made_rare_keeps_one_and_is_named():
     # Classes 1 and 2 are in the same images; only the first of them is chosen.
     occurrences = occurrences_of([0], list(range(1, 9)), list(range(2, 9)))
     for seed in range(5):
@@ -90,20 +90,20 @@ def test_a_class_that_shares_images_with_one_made_rare_keeps_one_and_is_named() 
         assert left_of(occurrences, cut)[2] == 1
 
 
-def test_random_images_follow_until_the_share_is_reached() -> None:
+def test_random_images_follow_until_the_share_is_reached():
     occurrences = occurrences_of([0, 1], list(range(2, 10)), list(range(100)))
     cut = cut_of(occurrences, 100, share=0.3)
     assert int(cut.held.sum()) == 30
     assert left_of(occurrences, cut).tolist() == [2, 2, 70]
 
 
-def test_images_without_any_object_may_be_set_aside() -> None:
+def test_images_without_any_object_may_be_set_aside():
     cut = cut_of(occurrences_of([0, 1]), 10, share=1.0)
     assert cut.held.tolist() == [False, False, *[True] * 8]
 
 
 @pytest.mark.parametrize("classes", [[], [[]], [[0]]])
-def test_where_there_is_nothing_to_set_aside_nothing_is(classes: list[list[int]]) -> None:
+def test_where_there_is_nothing_to_set_aside_nothing_is(classes):
     cut = cut_of(occurrences_of(*classes), 1, rare=10**18)
     assert cut.held.tolist() == [False]
     assert cut.demoted.tolist() == []
@@ -115,9 +115,7 @@ def test_where_there_is_nothing_to_set_aside_nothing_is(classes: list[list[int]]
 
 @settings(deadline=None, max_examples=200)
 @given(training_sets(), *CUTS)
-def test_what_is_promised_of_the_classes_holds(
-    given_set: tuple[Occurrences, int], rare: int, share: float, seed: int
-) -> None:
+def test_what_is_promised_of_the_classes_holds(given_set, rare, share, seed):
     occurrences, images = given_set
     cut = cut_of(occurrences, images, rare, share, seed)
     counts, left = occurrences.image_counts(), left_of(occurrences, cut)
@@ -132,9 +130,7 @@ def test_what_is_promised_of_the_classes_holds(
 
 @settings(deadline=None, max_examples=100)
 @given(training_sets(), *CUTS)
-def test_the_share_makes_no_further_class_rare_and_is_not_passed(
-    given_set: tuple[Occurrences, int], rare: int, share: float, seed: int
-) -> None:
+def test_the_share_makes_no_further_class_rare_and_is_not_passed(given_set, rare, share, seed):
     occurrences, images = given_set
     without = cut_of(occurrences, images, rare, 0.0, seed)
     cut, again = (cut_of(occurrences, images, rare, share, seed) for _ in range(2))
@@ -144,7 +140,7 @@ def test_the_share_makes_no_further_class_rare_and_is_not_passed(
     assert cut.held.tolist() == again.held.tolist(), "the same seed cuts alike"
 
 
-def test_another_seed_cuts_otherwise() -> None:
+def test_another_seed_cuts_otherwise():
     occurrences = occurrences_of([0, 1], list(range(2, 10)))
     assert len({tuple(cut_of(occurrences, 10, seed=seed).held) for seed in range(5)}) > 1
 
@@ -152,7 +148,7 @@ def test_another_seed_cuts_otherwise() -> None:
 # --- size ----------------------------------------------------------------------------------------
 
 
-def test_a_set_of_lvis_size_is_cut() -> None:
+def test_a_set_of_lvis_size_is_cut():
     """In 0.1 s when nobody else is at work; pair by pair it would take minutes."""
     rng = np.random.default_rng(0)
     images, classes, pairs = 57_000, 1_203, 230_000

@@ -11,7 +11,7 @@ from lst_cli.predict.found import FoundImage, Predictions, readable
 OWL = PanelObject("owl", (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"}, 0.5, 7)
 
 
-def test_predictions_are_what_the_file_holds() -> None:
+def test_predictions_are_what_the_file_holds():
     image = FoundImage(Path("d/a.png"), 6, 8, (OWL,), Path("a.jpg"))
     found = Predictions(3, 0.25, (image,), ((Path("d/b.png"), LstError("it is empty")),))
     assert found.as_dict() == {
@@ -39,12 +39,12 @@ def test_predictions_are_what_the_file_holds() -> None:
     }
 
 
-def test_without_a_picture_none_is_named() -> None:
+def test_without_a_picture_none_is_named():
     (image,) = Predictions(0, 0.3, (FoundImage(Path("a.png"), 6, 8, ()),)).as_dict()["images"]
     assert image == {"file": "a.png", "width": 8, "height": 6, "objects": []}
 
 
-def test_a_name_in_another_encoding_can_be_written() -> None:
+def test_a_name_in_another_encoding_can_be_written():
     path = Path(os.fsdecode(b"caf\xe9.png"))
     assert readable(path) == "caf\N{REPLACEMENT CHARACTER}.png"
     found = Predictions(

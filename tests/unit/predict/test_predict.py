@@ -26,12 +26,12 @@ def files(*names: str) -> list[LooseImage]:
         (("a", "a.b.png"), ["a.jpg", "a.b.jpg"]),
     ],
 )
-def test_a_picture_has_the_name_of_its_image(names: tuple[str, ...], pictures: list[str]) -> None:
+def test_a_picture_has_the_name_of_its_image(names, pictures):
     assert [path.as_posix() for path in name_pictures(files(*names))] == pictures
 
 
 @given(st.lists(st.from_regex(r"(a|b)(-2)?(\.(jpg|png))?", fullmatch=True), max_size=12))
-def test_no_picture_has_the_name_of_another(names: list[str]) -> None:
+def test_no_picture_has_the_name_of_another(names):
     pictures = name_pictures(files(*names))
     assert len(set(pictures)) == len(names)
     assert {path.suffix for path in pictures} <= {".jpg"}
@@ -46,9 +46,7 @@ def test_no_picture_has_the_name_of_another(names: list[str]) -> None:
         ("x" * 254 + "1", "x" * 254 + "2"),
     ],
 )
-def test_a_picture_of_an_image_with_the_longest_name_can_be_written(
-    tmp_path: Path, names: tuple[str, ...]
-) -> None:
+def test_a_picture_of_an_image_with_the_longest_name_can_be_written(tmp_path, names):
     pictures = name_pictures(files(*names))
     for picture in pictures:
         write_bytes(tmp_path / picture, b"picture")

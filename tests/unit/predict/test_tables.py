@@ -36,38 +36,38 @@ def image(*names: str, path: str = "a.jpg") -> FoundImage:
         (("two\nlines",), "1 two lines"),
     ],
 )
-def test_objects_are_counted_by_class(names: tuple[str, ...], text: str) -> None:
+def test_objects_are_counted_by_class(names, text):
     assert objects_text(image(*names)) == text
 
 
 @given(st.lists(st.sampled_from(["owl", "yak", "x" * 30, "a b", "candle", "emu"]), max_size=40))
-def test_no_object_is_lost_and_the_text_is_short(names: list[str]) -> None:
+def test_no_object_is_lost_and_the_text_is_short(names):
     text = objects_text(image(*names))
     counted = [int(part.split()[0]) for part in text.split(", ") if part != MISSING]
     assert sum(counted) == len(names)
     assert len(text) <= 40 + len(", 40 others")
 
 
-def test_a_row_is_an_image_with_its_best_score() -> None:
+def test_a_row_is_an_image_with_its_best_score():
     table = found_table(Predictions(3, 0.3, (image("owl", "yak"), image(path="b.jpg"))))
     assert table.title == "phase 3: 2 objects of 2 classes in 2 images, scores of 0.3 and more"
     assert table.texts() == [["a.jpg", "1 owl, 1 yak", "0.90"], ["b.jpg", MISSING, MISSING]]
     assert table.remark == ""
 
 
-def test_one_object_of_the_base_phase_is_told_in_the_singular() -> None:
+def test_one_object_of_the_base_phase_is_told_in_the_singular():
     table = found_table(Predictions(0, 0.25, (image("owl"),)))
     assert table.title == "base: 1 object of 1 class in 1 image, scores of 0.25 and more"
 
 
-def test_of_many_images_the_first_are_shown_and_all_are_counted() -> None:
+def test_of_many_images_the_first_are_shown_and_all_are_counted():
     table = found_table(Predictions(1, 0.3, (image("owl"),) * 25))
     assert len(table.rows) == 20
     assert table.remark == "… and 5 more images"
     assert "25 objects of 1 class in 25 images" in table.title
 
 
-def test_of_a_long_path_the_end_is_shown() -> None:
+def test_of_a_long_path_the_end_is_shown():
     path = "/a/long/way/down/to/the/very/last.jpg"
     (row,) = found_table(Predictions(1, 0.3, (image(path=path),))).texts()
     assert row[0] == "…y/down/to/the/very/last.jpg"

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lst_cli.report import report
 from lst_cli.report.artwork import _replay_clause
 from lst_cli.train.train import train_phase
-from lst_cli.workspace.store import Workspace
 
 
-def test_settings_of_the_base_are_those_it_was_trained_with(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_settings_of_the_base_are_those_it_was_trained_with(split_workspace, fake_trainer):
     train_phase(split_workspace, 0, split_workspace.settings(["base.epochs=12", "base.lr=0.123"]))
     train_phase(split_workspace, 1, split_workspace.settings(["step.lr=0.5"]))
     shown = report._settings(split_workspace, 1)
     assert (shown["base.epochs"], shown["base.lr"], shown["step.lr"]) == ("12", "0.123", "0.5")
 
 
-def test_what_each_phase_was_trained_on_goes_by_its_own_replay(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_what_each_phase_was_trained_on_goes_by_its_own_replay(split_workspace, fake_trainer):
     train_phase(split_workspace, 0, split_workspace.settings())
     for phase, replay in ((1, "balanced"), (2, "none"), (3, "all")):
         train_phase(split_workspace, phase, split_workspace.settings([f"step.replay={replay}"]))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from lst_cli.errors import LstError
@@ -19,7 +17,7 @@ def states(workspace: Workspace) -> list[str]:
     return [phase.state for phase in read_status(workspace).phases]
 
 
-def test_a_fresh_split_waits_for_its_base(split_workspace: Workspace) -> None:
+def test_a_fresh_split_waits_for_its_base(split_workspace):
     status = read_status(split_workspace)
     assert states(split_workspace) == ["next", "waiting", "waiting", "waiting"]
     assert status.next_command == "lst train-base"
@@ -28,9 +26,7 @@ def test_a_fresh_split_waits_for_its_base(split_workspace: Workspace) -> None:
     assert [phase.entries for phase in status.phases] == [None, 26, 18, 11]
 
 
-def test_a_phase_under_way_is_told_from_one_that_is_next(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_phase_under_way_is_told_from_one_that_is_next(split_workspace, fake_trainer):
     train(split_workspace, 0)
     assert states(split_workspace) == ["done", "next", "waiting", "waiting"]
     fake_trainer.stop_after = 2
@@ -42,9 +38,7 @@ def test_a_phase_under_way_is_told_from_one_that_is_next(
     assert done == [(30, 30), (2, 32), (0, 22), (0, 14)]
 
 
-def test_after_the_last_phase_come_evaluation_and_report(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_after_the_last_phase_come_evaluation_and_report(split_workspace, fake_trainer):
     for phase in range(4):
         train(split_workspace, phase)
     assert next_command(split_workspace) == "lst eval --all-phases"
@@ -57,9 +51,7 @@ def test_after_the_last_phase_come_evaluation_and_report(
     assert next_command(split_workspace) == "lst report"
 
 
-def test_phases_grown_from_a_model_that_is_gone_are_outdated(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_phases_grown_from_a_model_that_is_gone_are_outdated(split_workspace, fake_trainer):
     for phase in range(3):
         train(split_workspace, phase)
     split_workspace.phase(1).manifest.unlink()
@@ -70,9 +62,7 @@ def test_phases_grown_from_a_model_that_is_gone_are_outdated(
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1, "pha', "[]", '{"format": 1}', "null"])
-def test_damaged_metrics_are_named_with_what_mends_them(
-    split_workspace: Workspace, text: str
-) -> None:
+def test_damaged_metrics_are_named_with_what_mends_them(split_workspace, text):
     path = split_workspace.phase(0).metrics
     path.parent.mkdir(parents=True)
     path.write_text(text)

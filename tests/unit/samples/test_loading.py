@@ -54,13 +54,13 @@ def found(stream: Any) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_follow_the_positions_in_order(workers: int) -> None:
+def test_batches_follow_the_positions_in_order(workers):
     batches = list(reader(workers=workers).batches(range(4), 3))
     assert found(batches) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert all(item["augment"] for batch in batches for item in batch)
 
 
-def test_a_later_start_reads_the_rest_and_nothing_before() -> None:
+def test_a_later_start_reads_the_rest_and_nothing_before():
     samples = Samples()
     assert found(reader(samples).batches(range(2, 4), 3)) == [[6, 7, 8], [9, 10, 11]]
     assert samples.read == list(range(6, 12))
@@ -68,7 +68,7 @@ def test_a_later_start_reads_the_rest_and_nothing_before() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unusable_image_stops_with_its_own_message(workers: int) -> None:
+def test_an_unusable_image_stops_with_its_own_message(workers):
     stream = reader(Samples(broken=4), workers).batches(range(4), 3)
     assert [item["sample"] for item in next(stream)] == [0, 1, 2]
     with pytest.raises(LstError) as caught:
@@ -76,7 +76,7 @@ def test_an_unusable_image_stops_with_its_own_message(workers: int) -> None:
     assert (caught.value.message, caught.value.hint) == ("sample 4 is broken", "lst check")
 
 
-def test_an_error_of_the_mapper_is_raised_likewise() -> None:
+def test_an_error_of_the_mapper_is_raised_likewise():
     def refuse(sample: int, *, augment: bool) -> None:
         raise LstError(f"image of {sample}")
 
@@ -84,14 +84,14 @@ def test_an_error_of_the_mapper_is_raised_likewise() -> None:
         next(reader(mapper=refuse).batches(range(4), 3))
 
 
-def test_samples_are_read_one_batch_after_the_other() -> None:
+def test_samples_are_read_one_batch_after_the_other():
     samples = Samples()
     next(reader(samples).batches(range(4), 3))
     assert samples.read == [0, 1, 2]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_images_are_read_with_all_objects_and_without_augmentation(workers: int) -> None:
+def test_images_are_read_with_all_objects_and_without_augmentation(workers):
     items = list(reader(workers=workers).images(np.array([8, 20, 7])))
     assert [item["sample"] for item in items] == [(n, ALL_CLASSES, 0) for n in (8, 20, 7)]
     assert not any(item["augment"] for item in items)
@@ -113,7 +113,7 @@ def episodes(
     return found(stream)
 
 
-def test_an_episode_has_images_of_every_new_class_and_none_twice() -> None:
+def test_an_episode_has_images_of_every_new_class_and_none_twice():
     images = {1: {10, 11, 12, 13, 14}, 2: {20}, 3: {30, 31, 32}}
     for shots, counts in ((1, [1, 1, 1]), (3, [3, 1, 3]), (9, [5, 1, 3])):
         drawn = episodes(shots=shots)
@@ -128,14 +128,14 @@ def test_an_episode_has_images_of_every_new_class_and_none_twice() -> None:
         assert len(set(positions)) == len(positions)
 
 
-def test_episodes_differ_and_in_time_show_every_image() -> None:
+def test_episodes_differ_and_in_time_show_every_image():
     drawn = episodes(shots=1, iterations=range(60))
     assert len({tuple(image for image, *_ in episode) for episode in drawn}) > 10
     shown = {image for episode in drawn for image, *_ in episode}
     assert shown == {10, 11, 12, 13, 14, 20, 30, 31, 32}
 
 
-def test_an_episode_is_a_function_of_seed_phase_and_iteration() -> None:
+def test_an_episode_is_a_function_of_seed_phase_and_iteration():
     whole = episodes()
     assert episodes(workers=2) == whole
     assert episodes(iterations=range(4, 6)) == whole[4:]
@@ -145,12 +145,12 @@ def test_an_episode_is_a_function_of_seed_phase_and_iteration() -> None:
     assert episodes(Samples(phase=2)) != whole
 
 
-def test_support_is_read_when_it_is_asked_for() -> None:
+def test_support_is_read_when_it_is_asked_for():
     samples = Samples()
     next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
     assert len(samples.read) == 7
 
 
-def test_an_unusable_support_image_stops_with_its_own_message() -> None:
+def test_an_unusable_support_image_stops_with_its_own_message():
     with pytest.raises(LstError, match="sample 20 is broken"):
         episodes(Samples(broken=20))

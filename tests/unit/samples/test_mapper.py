@@ -88,7 +88,7 @@ def bitmaps(instances: Any) -> np.ndarray:
     return array
 
 
-def test_nothing_is_changed_where_nothing_is_asked(make: Make, pixels: np.ndarray) -> None:
+def test_nothing_is_changed_where_nothing_is_asked(make, pixels):
     item = make()(sample(RECTANGLE, labels=np.array([4]), counts=np.array([False])))
     assert torch.equal(item["image"], torch.from_numpy(pixels).permute(2, 0, 1).float())
     assert (item["height"], item["width"]) == (HEIGHT, WIDTH)
@@ -100,14 +100,14 @@ def test_nothing_is_changed_where_nothing_is_asked(make: Make, pixels: np.ndarra
     np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
 
 
-def test_channels_are_in_the_order_the_network_wants(make: Make, pixels: np.ndarray) -> None:
+def test_channels_are_in_the_order_the_network_wants(make, pixels):
     rgb, bgr = (make(channels)(sample())["image"].numpy() for channels in ("RGB", "BGR"))
     np.testing.assert_array_equal(rgb[0], pixels[:, :, 0])
     np.testing.assert_array_equal(bgr[0], pixels[:, :, 2])
     np.testing.assert_array_equal(bgr, rgb[::-1])
 
 
-def test_a_flip_turns_image_boxes_and_masks_alike(make: Make, pixels: np.ndarray) -> None:
+def test_a_flip_turns_image_boxes_and_masks_alike(make, pixels):
     mask = rectangle_mask()
     item = make(flip=1.0)(sample(RECTANGLE, compressed(mask)))
     np.testing.assert_array_equal(item["image"].numpy(), pixels[:, ::-1].transpose(2, 0, 1))
@@ -116,12 +116,12 @@ def test_a_flip_turns_image_boxes_and_masks_alike(make: Make, pixels: np.ndarray
         np.testing.assert_array_equal(bitmap, mask[:, ::-1])
 
 
-def test_polygons_are_flipped_by_their_points(make: Make) -> None:
+def test_polygons_are_flipped_by_their_points(make):
     item = make(flip=1.0)(sample([[0, 0, 3, 0, 3, 9]]))
     assert item["instances"].gt_masks.polygons[0][0].tolist() == [20, 0, 17, 0, 17, 9]
 
 
-def test_boxes_and_masks_grow_with_the_image(make: Make) -> None:
+def test_boxes_and_masks_grow_with_the_image(make):
     mask = rectangle_mask()
     item = make(min_size=(2 * HEIGHT,))(sample(RECTANGLE, compressed(mask)))
     assert item["image"].shape == (3, 20, 40)
@@ -131,7 +131,7 @@ def test_boxes_and_masks_grow_with_the_image(make: Make) -> None:
     assert (item["height"], item["width"]) == (HEIGHT, WIDTH)  # the stored image's
 
 
-def test_a_flip_is_about_the_middle_of_the_resized_image(make: Make) -> None:
+def test_a_flip_is_about_the_middle_of_the_resized_image(make):
     mask = rectangle_mask()
     item = make(min_size=(2 * HEIGHT,), flip=1.0)(sample(RECTANGLE, compressed(mask)))
     assert item["instances"].gt_boxes.tensor.tolist() == [[26, 2, 36, 10]] * 2
@@ -139,12 +139,12 @@ def test_a_flip_is_about_the_middle_of_the_resized_image(make: Make) -> None:
         np.testing.assert_array_equal(bitmap, mask.repeat(2, 0).repeat(2, 1)[:, ::-1])
 
 
-def test_the_longer_edge_is_limited(make: Make) -> None:
+def test_the_longer_edge_is_limited(make):
     assert make(min_size=(20,), max_size=30)(sample())["image"].shape == (3, 15, 30)
 
 
 @pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
-def test_a_thin_strip_keeps_a_pixel(make: Make, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_thin_strip_keeps_a_pixel(make, tmp_path, size):
     height, width = size
     mapper = make(max_size_test=100)
     Image.new("RGB", (width, height)).save(tmp_path / "image.png")
@@ -152,13 +152,13 @@ def test_a_thin_strip_keeps_a_pixel(make: Make, tmp_path: Path, size: tuple[int,
     assert sorted(shape) == [1, 3, 100]
 
 
-def test_boxes_are_cut_at_the_image(make: Make) -> None:
+def test_boxes_are_cut_at_the_image(make):
     boxes = np.array([[-3.0, 8.0, 30.0, 5.0]])
     item = make()(sample(RECTANGLE, boxes=boxes))
     assert item["instances"].gt_boxes.tensor.tolist() == [[0, 8, 20, 10]]
 
 
-def test_all_forms_of_a_mask_come_out_the_same(make: Make) -> None:
+def test_all_forms_of_a_mask_come_out_the_same(make):
     mask = rectangle_mask()
     forms = {"polygon": RECTANGLE, "compressed": compressed(mask), "runs": run_lengths(mask)}
     for chosen in (["polygon"], ["compressed"], ["runs"], ["runs", "polygon", "compressed"]):
@@ -169,7 +169,7 @@ def test_all_forms_of_a_mask_come_out_the_same(make: Make) -> None:
         assert len(instances.gt_masks) == len(chosen)
 
 
-def test_masks_may_be_written_to(make: Make) -> None:
+def test_masks_may_be_written_to(make):
     torch.set_warn_always(True)
     try:
         with warnings.catch_warnings():
@@ -179,14 +179,14 @@ def test_masks_may_be_written_to(make: Make) -> None:
         torch.set_warn_always(False)
 
 
-def test_a_mask_with_a_hole_keeps_it(make: Make) -> None:
+def test_a_mask_with_a_hole_keeps_it(make):
     mask = rectangle_mask()
     mask[2:4, 4] = 0
     for form in (compressed(mask), run_lengths(mask)):
         np.testing.assert_array_equal(bitmaps(make()(sample(form))["instances"])[0], mask)
 
 
-def test_scraps_of_polygons_mark_nothing(make: Make) -> None:
+def test_scraps_of_polygons_mark_nothing(make):
     # As a box, which is what pycocotools would take it for, the scrap would cover all.
     scraps = [[0, 0, 20, 10], [1, 1], *RECTANGLE]
     for others in ([], [compressed(rectangle_mask())]):
@@ -194,13 +194,13 @@ def test_scraps_of_polygons_mark_nothing(make: Make) -> None:
         np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
 
 
-def test_polygons_of_nothing_but_scraps_are_an_empty_mask(make: Make) -> None:
+def test_polygons_of_nothing_but_scraps_are_an_empty_mask(make):
     instances = make()(sample([[0, 0, 20, 10]], RECTANGLE))["instances"]
     boxes = instances.gt_boxes.tensor
     assert instances.gt_masks.crop_and_resize(boxes, 28).any(2).any(1).tolist() == [False, True]
 
 
-def test_an_image_without_objects(make: Make) -> None:
+def test_an_image_without_objects(make):
     instances = make(flip=1.0)(sample())["instances"]
     assert len(instances) == 0
     assert instances.gt_boxes.tensor.shape == (0, 4)
@@ -214,7 +214,7 @@ def mapped(mapper: Mapper, position: int) -> tuple[int, bool]:
     return height, round(left) != 2
 
 
-def test_size_and_flip_are_a_function_of_seed_and_position(make: Make) -> None:
+def test_size_and_flip_are_a_function_of_seed_and_position(make):
     options = {"min_size": (10, 12, 14), "flip": 0.5}
     mapper = make(**options)
     forwards = [mapped(mapper, position) for position in range(40)]
@@ -225,7 +225,7 @@ def test_size_and_flip_are_a_function_of_seed_and_position(make: Make) -> None:
     assert forwards != [mapped(make(seed=1, **options), position) for position in range(40)]
 
 
-def test_evaluation_takes_the_test_size_and_never_flips(make: Make, pixels: np.ndarray) -> None:
+def test_evaluation_takes_the_test_size_and_never_flips(make, pixels):
     mapper = make(min_size=(40,), min_size_test=HEIGHT, max_size_test=1000, flip=1.0)
     item = mapper(sample(RECTANGLE), augment=False)
     np.testing.assert_array_equal(item["image"].numpy(), pixels.transpose(2, 0, 1))
@@ -233,14 +233,14 @@ def test_evaluation_takes_the_test_size_and_never_flips(make: Make, pixels: np.n
     assert small["image"].shape == (3, 5, 10)
 
 
-def test_an_image_of_another_size_and_a_broken_segmentation_are_errors(make: Make) -> None:
+def test_an_image_of_another_size_and_a_broken_segmentation_are_errors(make):
     with pytest.raises(LstError, match=r"image\.png is 20 wide and 10 high"):
         make()(sample(height=11))
     with pytest.raises(LstError, match="neither polygons nor an RLE"):
         make()(sample("nonsense"))
 
 
-def test_what_does_not_count_is_what_it_is_told_to_be(make: Make) -> None:
+def test_what_does_not_count_is_what_it_is_told_to_be(make):
     one = sample(
         *[RECTANGLE] * 3, labels=np.array([4, 2, -1]), counts=np.array([True, False, False])
     )

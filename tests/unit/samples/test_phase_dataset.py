@@ -62,9 +62,7 @@ def expected_rows(image: int, seen: int) -> list[int]:
     return [r for r, (i, label) in enumerate(OBJECTS) if i == image and label < seen]
 
 
-def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(
-    dataset: JoinedDataset,
-) -> None:
+def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset):
     phase = make(dataset, 0)
     assert sorted(phase.wanted_images.tolist()) == [0, 1, 2]
     for position in range(9):
@@ -76,9 +74,7 @@ def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(
 
 
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
-def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
-    phase: int, seen: int, dataset: JoinedDataset
-) -> None:
+def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(phase, seen, dataset):
     entries = make(dataset, phase)
     classes = set()
     for position in range(5 * len(entries.data)):
@@ -97,7 +93,7 @@ def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(
     assert classes == set(range(seen))
 
 
-def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: JoinedDataset) -> None:
+def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset):
     for phase in range(3):
         entries = make(dataset, phase)
         for position in range(len(entries.data)):
@@ -108,7 +104,7 @@ def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset: Joined
                 assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
 
 
-def test_every_epoch_has_the_entries_of_the_phase(dataset: JoinedDataset) -> None:
+def test_every_epoch_has_the_entries_of_the_phase(dataset):
     entries = make(dataset, 2)
     size = len(entries.data)
     for epoch in (0, 1, 3):
@@ -118,7 +114,7 @@ def test_every_epoch_has_the_entries_of_the_phase(dataset: JoinedDataset) -> Non
     assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
 
 
-def test_a_sample_is_a_function_of_its_position(dataset: JoinedDataset) -> None:
+def test_a_sample_is_a_function_of_its_position(dataset):
     entries, fresh = make(dataset, 2), make(dataset, 2)
     positions = list(range(3 * len(entries.data)))
     forwards = [entries[position] for position in positions]
@@ -127,9 +123,7 @@ def test_a_sample_is_a_function_of_its_position(dataset: JoinedDataset) -> None:
         assert (again.image, again.labels.tolist()) == (sample.image, sample.labels.tolist())
 
 
-def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(
-    dataset: JoinedDataset,
-) -> None:
+def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset):
     assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
     # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.
     assert make(dataset, 1).segmentations.rows.tolist() == [0, 1, 2, 3, 4, 6, 8]
@@ -139,21 +133,21 @@ def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(
     assert alone.wanted_images.tolist() == [3]
 
 
-def test_annotations_without_a_label_do_not_exist(dataset: JoinedDataset) -> None:
+def test_annotations_without_a_label_do_not_exist(dataset):
     labels = LABELS.copy()
     labels[6] = -1  # as of a crowd
     entries = PhaseDataset(dataset, labels, 2, base_data(OCCURRENCES, range(2), seed=0))
     assert rows_of(entries.sample(0, ALL_CLASSES)) == [1, 8]
 
 
-def test_an_image_without_usable_objects_is_an_empty_sample(dataset: JoinedDataset) -> None:
+def test_an_image_without_usable_objects_is_an_empty_sample(dataset):
     sample = make(dataset, 0).sample(4, ALL_CLASSES)
     assert sample.boxes.shape == (0, 4)
     assert sample.labels.shape == (0,)
     assert sample.segmentations == []
 
 
-def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: JoinedDataset) -> None:
+def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset):
     store = SegmentationStore(dataset, np.array([2, 5, 9]))
     assert [json.loads(store[row])[0][0] for row in (9, 2, 5)] == [9, 2, 5]
     for row in (0, 3, 10, -1):
@@ -164,9 +158,7 @@ def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset: Joine
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])
-def test_positions_run_through_the_epochs_of_a_sampler(
-    dataset: JoinedDataset, sampling: Any
-) -> None:
+def test_positions_run_through_the_epochs_of_a_sampler(dataset, sampling):
     data = base_data(OCCURRENCES, range(5), seed=0, sampling=sampling, repeat_threshold=0.9)
     epochs = [data.epoch_entries(epoch) for epoch in range(12)]
     if sampling == "repeat-factor":
@@ -193,9 +185,7 @@ def with_options(dataset: JoinedDataset, phase: int, **options: Any) -> PhaseDat
 
 
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
-def test_where_others_count_all_seen_objects_do(
-    phase: int, seen: int, dataset: JoinedDataset
-) -> None:
+def test_where_others_count_all_seen_objects_do(phase, seen, dataset):
     entries = with_options(dataset, phase, others="count")
     for position in range(2 * len(entries.data)):
         sample = entries[position]
@@ -204,7 +194,7 @@ def test_where_others_count_all_seen_objects_do(
         assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
 
 
-def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset: JoinedDataset) -> None:
+def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset):
     entries, plain = with_options(dataset, 2, others="background"), make(dataset, 2)
     for position in range(len(plain.data)):
         ours, theirs = entries[position], plain[position]
@@ -214,9 +204,7 @@ def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset: Joined
 
 @pytest.mark.parametrize("others", ["ignore", "count", "background"])
 @pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3)])
-def test_objects_of_the_future_are_there_and_never_count(
-    phase: int, seen: int, others: Any, dataset: JoinedDataset
-) -> None:
+def test_objects_of_the_future_are_there_and_never_count(phase, seen, others, dataset):
     entries = with_options(dataset, phase, others=others, future="ignore")
     plain = with_options(dataset, phase, others=others)
     later = 0
@@ -237,7 +225,7 @@ def test_objects_of_the_future_are_there_and_never_count(
     assert later > 0
 
 
-def test_what_has_no_label_has_no_future_either(dataset: JoinedDataset) -> None:
+def test_what_has_no_label_has_no_future_either(dataset):
     labels = LABELS.copy()
     labels[7] = -1  # as of a crowd, of label 3 before
     data = base_data(OCCURRENCES, range(2), seed=0)
@@ -245,7 +233,7 @@ def test_what_has_no_label_has_no_future_either(dataset: JoinedDataset) -> None:
     assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
 
 
-def test_in_the_last_phase_there_is_no_future(dataset: JoinedDataset) -> None:
+def test_in_the_last_phase_there_is_no_future(dataset):
     entries, plain = with_options(dataset, 2, future="ignore"), make(dataset, 2)
     for position in range(len(plain.data)):
         assert rows_of(entries[position]) == rows_of(plain[position])

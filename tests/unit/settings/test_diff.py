@@ -20,11 +20,11 @@ from lst_cli.settings.nested import leaves
          {"weights"}),
     ],
 )  # fmt: skip
-def test_each_setting_says_what_it_decides(keys: set[str], roles: set[str]) -> None:
+def test_each_setting_says_what_it_decides(keys, roles):
     assert all(set(roles_of(key)) == roles for key in keys)
 
 
-def test_detections_are_decided_by_the_network_and_the_test_setting() -> None:
+def test_detections_are_decided_by_the_network_and_the_test_setting():
     names = set(values(Settings(), "detections"))
     network = {name for name in leaves(Settings().model_dump()) if name.startswith("model.")}
     assert names == network | {
@@ -33,7 +33,7 @@ def test_detections_are_decided_by_the_network_and_the_test_setting() -> None:
     }  # fmt: skip
 
 
-def test_differences_are_of_what_is_asked_for_and_say_how() -> None:
+def test_differences_are_of_what_is_asked_for_and_say_how():
     words = ["base.lr=0.5", "device=cpu", "eval.bins=<5", "eval.detections=7",
              "detectron2.MODEL.X=3"]  # fmt: skip
     before, now = Settings(), load_settings(None, words)

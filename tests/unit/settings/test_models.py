@@ -39,7 +39,7 @@ def value_of(found: Any, key: str) -> Any:
 # --- values --------------------------------------------------------------------------------------
 
 
-def test_defaults_are_the_numbers_of_the_paper() -> None:
+def test_defaults_are_the_numbers_of_the_paper():
     ours = Settings()
     assert ours.preset == "paper-r50"
     assert (ours.base.lr, ours.base.decay_epochs, ours.base.epochs) == (0.01, (6.0, 8.0), 10.0)
@@ -56,7 +56,7 @@ def test_defaults_are_the_numbers_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_each_preset_is_valid_plain_and_has_known_sections_only(name: str) -> None:
+def test_each_preset_is_valid_plain_and_has_known_sections_only(name):
     def plain(value: Any) -> bool:
         if isinstance(value, dict):
             return all(isinstance(key, str) and plain(item) for key, item in value.items())
@@ -71,7 +71,7 @@ def test_each_preset_is_valid_plain_and_has_known_sections_only(name: str) -> No
 
 
 @pytest.mark.engine
-def test_detectron2_knows_every_key_of_every_preset_and_refuses_others_by_name() -> None:
+def test_detectron2_knows_every_key_of_every_preset_and_refuses_others_by_name():
     from lst_cli.modeling.build import detectron2_config
 
     for name in PRESETS:
@@ -88,7 +88,7 @@ def test_detectron2_knows_every_key_of_every_preset_and_refuses_others_by_name()
 # --- where values come from ----------------------------------------------------------------------
 
 
-def test_the_command_line_overrides_the_file_and_the_file_the_preset(file: Path) -> None:
+def test_the_command_line_overrides_the_file_and_the_file_the_preset(file):
     file.write_text('preset = "lite"\nseed = 5\n[base]\nlr = 0.5\nbatch_size = 3\n')
     ours = load_settings(file, ["base.lr=0.25"])
     assert (ours.base.lr, ours.base.batch_size, ours.seed) == (0.25, 3, 5)
@@ -118,18 +118,18 @@ def test_the_command_line_overrides_the_file_and_the_file_the_preset(file: Path)
         ("detectron2.MODEL.X.SIZES=[[32], [64]]", "detectron2", {"MODEL.X.SIZES": [[32], [64]]}),
     ],
 )
-def test_a_word_of_set_is_read(word: str, key: str, value: object) -> None:
+def test_a_word_of_set_is_read(word, key, value):
     found = value_of(load_settings(None, [word]), key)
     assert found == value
     assert type(found) is type(value)
 
 
-def test_detectron2_keys_may_stand_in_the_file_without_quotes(file: Path) -> None:
+def test_detectron2_keys_may_stand_in_the_file_without_quotes(file):
     file.write_text('[detectron2]\nMODEL.RPN.NMS_THRESH = 0.6\n"MODEL.FPN.NORM" = "GN"\n')
     assert load_settings(file).detectron2 == {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.FPN.NORM": "GN"}
 
 
-def test_later_words_win() -> None:
+def test_later_words_win():
     assert override_table([]) == {}
     words = ["base.lr=1", "base.lr=2", "step.lr=3"]
     assert override_table(words) == {"base": {"lr": 2}, "step": {"lr": 3}}
@@ -144,7 +144,7 @@ tables = st.recursive(
 
 @given(tables, tables)
 @settings(deadline=None)
-def test_what_lies_above_wins_and_neither_table_changes(low: Any, high: Any) -> None:
+def test_what_lies_above_wins_and_neither_table_changes(low, high):
     kept = (repr(low), repr(high))
     merged = merge(low, high)
     assert (repr(low), repr(high)) == kept
@@ -156,7 +156,7 @@ def test_what_lies_above_wins_and_neither_table_changes(low: Any, high: Any) -> 
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_all_problems_are_told_at_once_each_with_its_file_and_key(file: Path) -> None:
+def test_all_problems_are_told_at_once_each_with_its_file_and_key(file):
     file.write_text(
         "seed = -1\ncolour = 3\n[base]\nlr = -0.5\nlearning_rate = 1\n"
         '[detectron2]\n"MODEL.DEVICE" = "cpu"\n"SOLVER.BASE_LR" = 1.0\n'
@@ -186,9 +186,7 @@ def test_all_problems_are_told_at_once_each_with_its_file_and_key(file: Path) ->
         ("mwg.shots=9", "mwg"),
     ],
 )
-def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(
-    word: str, section: str, file: Path
-) -> None:
+def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(word, section, file):
     file.write_text("[base]\nlr = 0.01\nepochs = 10.0\n[data]\nflip = 0.0\nmin_size = [800]\n")
     assert refusal(word, file=file).startswith(f"--set: {section}: ")
     key, value = word.split("=", 1)
@@ -229,11 +227,11 @@ def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(
         ),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_key(word: str, part: str) -> None:
+def test_a_wrong_value_is_refused_by_its_key(word, part):
     assert part in refusal(word)
 
 
-def test_without_options_against_forgetting_training_is_the_papers() -> None:
+def test_without_options_against_forgetting_training_is_the_papers():
     step = Settings().step
     assert (step.ema, step.future_classes) == (0.0, "background")
     assert (step.distill_regions, step.other_objects) == ("new", "ignore")
@@ -241,7 +239,7 @@ def test_without_options_against_forgetting_training_is_the_papers() -> None:
         assert word.partition("=")[0] in refusal(word)
 
 
-def test_more_shots_than_the_bank_holds_are_refused_unless_support_is_exact() -> None:
+def test_more_shots_than_the_bank_holds_are_refused_unless_support_is_exact():
     message = "--set: mwg: shots = 5 boxes of a class cannot be drawn from bank_size = 4"
     assert refusal("mwg.shots=5") == message
     assert "shots = 3 boxes" in refusal("mwg.shots=3", "mwg.bank_size=2")
@@ -249,13 +247,13 @@ def test_more_shots_than_the_bank_holds_are_refused_unless_support_is_exact() ->
         assert load_settings(None, [f"mwg.shots={words[0]}", *words[1:]])
 
 
-def test_a_file_that_is_missing_or_a_directory_is_named(file: Path) -> None:
+def test_a_file_that_is_missing_or_a_directory_is_named(file):
     assert f"{file}: no such file" in refusal(file=file)
     file.mkdir()
     assert f"{file}: cannot be read" in refusal(file=file)
 
 
-def test_python_310_reads_toml_with_tomli(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_310_reads_toml_with_tomli(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "tomli", pytest.importorskip("tomllib"))
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setattr(sys, "version_info", (3, 10, 14))
@@ -279,7 +277,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("value", ["1e308", "99999999999999999999", "0x" + "f" * 6000, "-1e308"])
-def test_every_number_has_bounds(value: str) -> None:
+def test_every_number_has_bounds(value):
     assert len(NUMBERS) > 40
     for key in NUMBERS:
         message = refusal(f"{key}={value}")
@@ -310,7 +308,7 @@ def test_every_number_has_bounds(value: str) -> None:
     ],
     ids=lambda word: word[:30],
 )
-def test_a_value_or_a_key_of_any_size_is_refused_in_a_short_line(word: str) -> None:
+def test_a_value_or_a_key_of_any_size_is_refused_in_a_short_line(word):
     assert len(refusal(word)) < 300
 
 
@@ -333,9 +331,7 @@ def test_a_value_or_a_key_of_any_size_is_refused_in_a_short_line(word: str) -> N
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_file_that_is_no_toml_or_of_any_size_is_refused_in_a_short_line(
-    file: Path, content: bytes, part: str
-) -> None:
+def test_a_file_that_is_no_toml_or_of_any_size_is_refused_in_a_short_line(file, content, part):
     file.write_bytes(content)
     message = refusal(file=file)
     assert part in message
@@ -346,6 +342,6 @@ def test_a_file_that_is_no_toml_or_of_any_size_is_refused_in_a_short_line(
 @pytest.mark.parametrize(
     "content", [b"\xef\xbb\xbfseed = 3\n", b"seed = 3\r\n[base]\r\nlr = 0.1\r\n"]
 )
-def test_a_file_of_another_editor_is_read(file: Path, content: bytes) -> None:
+def test_a_file_of_another_editor_is_read(file, content):
     file.write_bytes(content)
     assert load_settings(file).seed == 3

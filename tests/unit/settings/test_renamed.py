@@ -37,7 +37,7 @@ def older(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("older")
 @pytest.mark.filterwarnings("ignore::lst_cli.settings.renamed.OldSettingWarning")
-def test_an_old_name_counts_in_a_file_a_plan_and_in_set_and_is_noted(file: Path) -> None:
+def test_an_old_name_counts_in_a_file_a_plan_and_in_set_and_is_noted(file):
     file.write_text("[step]\nspeed = 0.5\n")
     with pytest.warns(OldSettingWarning, match=r"^lst\.toml: step\.speed is called step\.lr now$"):
         assert load_settings(file).step.lr == 0.5
@@ -60,9 +60,7 @@ def test_an_old_name_counts_in_a_file_a_plan_and_in_set_and_is_noted(file: Path)
 
 
 @pytest.mark.usefixtures("older")
-def test_a_phase_recorded_under_old_names_goes_on(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_phase_recorded_under_old_names_goes_on(split_workspace, fake_trainer):
     settings = split_workspace.settings(["base.lr=0.5", "step.lr=0.25"])
     train_phase(split_workspace, 0, settings)
     edit(split_workspace, 0, lambda table: table["step"].update(speed=table["step"].pop("lr")))
@@ -80,7 +78,7 @@ def test_a_phase_recorded_under_old_names_goes_on(
         ("mwg.support=kept", "mwg.support=bank"),
     ],
 )
-def test_names_of_the_first_version_keep_working(old: str, new: str) -> None:
+def test_names_of_the_first_version_keep_working(old, new):
     was, now = (word.replace("=", " = ") for word in (old, new))
     told = (was, now) if was.split()[0] == now.split()[0] else (was.split()[0], now.split()[0])
     with pytest.warns(OldSettingWarning, match=f"^--set: {told[0]} is called {told[1]} now$"):
@@ -97,7 +95,7 @@ def edit(workspace: Workspace, phase: int, change: Any, **record: Any) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_names_are_old_or_new_and_never_both() -> None:
+def test_names_are_old_or_new_and_never_both():
     today = set(leaves(Settings().model_dump()))
     assert today >= set(renamed.RENAMED.values())
     assert not today & {*renamed.RENAMED, *renamed.REMOVED}
@@ -105,7 +103,7 @@ def test_names_are_old_or_new_and_never_both() -> None:
         assert old.split(".")[0] == new.split(".")[0]
 
 
-def test_a_removed_setting_that_did_nothing_is_dropped_in_silence(file: Path) -> None:
+def test_a_removed_setting_that_did_nothing_is_dropped_in_silence(file):
     assert load_settings(None, NEUTRAL) == Settings()
     file.write_text('[step]\nrebalance_epochs = 0.0\n[eval]\ncalibration = "none"\n')
     assert load_settings(file) == Settings()
@@ -114,7 +112,7 @@ def test_a_removed_setting_that_did_nothing_is_dropped_in_silence(file: Path) ->
     assert plan.runs[0].settings == {"step": {}}
 
 
-def test_a_removed_setting_that_did_something_is_refused_or_noted(file: Path) -> None:
+def test_a_removed_setting_that_did_something_is_refused_or_noted(file):
     why = "was removed, because it gained nothing"
     with pytest.raises(LstError, match=f"^--set: step.previous_share: {why}"):
         load_settings(None, ["step.previous_share=0.3"])
@@ -129,8 +127,8 @@ def test_a_removed_setting_that_did_something_is_refused_or_noted(file: Path) ->
 
 
 def test_a_finished_phase_of_a_removed_option_is_built_on_and_one_under_way_is_not(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+    split_workspace, fake_trainer
+):
     workspace, settings = split_workspace, split_workspace.settings()
     for phase in (0, 1):
         train_phase(workspace, phase, settings)

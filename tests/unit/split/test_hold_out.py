@@ -53,7 +53,7 @@ def images_by_class(document: dict[str, Any]) -> dict[int, set[int]]:
 # --- what is written -----------------------------------------------------------------------------
 
 
-def test_both_files_together_are_the_old_one(small_lvis: Any, cut_of: Cut) -> None:
+def test_both_files_together_are_the_old_one(small_lvis, cut_of):
     train, val = parts(cut_of())
     for key in ("images", "annotations"):
         both = sorted(train[key] + val[key], key=lambda record: record["id"])
@@ -66,7 +66,7 @@ def test_both_files_together_are_the_old_one(small_lvis: Any, cut_of: Cut) -> No
         assert [one["id"] for one in part["categories"]] == list(range(1, 13))
 
 
-def test_the_result_counts_what_is_in_the_files(small_lvis: Any, cut_of: Cut) -> None:
+def test_the_result_counts_what_is_in_the_files(small_lvis, cut_of):
     cut = cut_of()
     documents = parts(cut)
     before = images_by_class(small_lvis.train)
@@ -81,7 +81,7 @@ def test_the_result_counts_what_is_in_the_files(small_lvis: Any, cut_of: Cut) ->
     assert cut.val.rare == len(cut.demoted) > 0
 
 
-def test_counts_and_letters_are_those_of_the_training_part(small_lvis: Any, cut_of: Cut) -> None:
+def test_counts_and_letters_are_those_of_the_training_part(small_lvis, cut_of):
     for one in small_lvis.train["categories"]:
         one.update(image_count=777, instance_count=888, frequency="f", more={"x": [1.0, "ü"]})
     small_lvis.save()
@@ -101,7 +101,7 @@ def test_counts_and_letters_are_those_of_the_training_part(small_lvis: Any, cut_
     assert list(train["categories"][0]) == list(small_lvis.train["categories"][0])
 
 
-def test_no_field_is_put_where_there_was_none(few: Any, out: Path) -> None:
+def test_no_field_is_put_where_there_was_none(few, out):
     for image_id, category_id in ((1, 3), (3, 3), (3, 7)):
         few.add(image_id, category_id)
     few.save()
@@ -109,7 +109,7 @@ def test_no_field_is_put_where_there_was_none(few: Any, out: Path) -> None:
         assert part["categories"] == few.document["categories"]
 
 
-def test_what_does_not_count_in_training_counts_nowhere(small_lvis: Any, cut_of: Cut) -> None:
+def test_what_does_not_count_in_training_counts_nowhere(small_lvis, cut_of):
     for one in small_lvis.train["categories"]:
         one["instance_count"] = 0
     for annotation in small_lvis.train["annotations"]:
@@ -121,9 +121,7 @@ def test_what_does_not_count_in_training_counts_nowhere(small_lvis: Any, cut_of:
 
 
 @pytest.mark.parametrize("block", [64, 1 << 20])
-def test_other_members_stay_whole_and_in_their_place(
-    small_lvis: Any, cut_of: Cut, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
+def test_other_members_stay_whole_and_in_their_place(small_lvis, cut_of, monkeypatch, block):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", block)
     others = {
         "info": {"text": 'a "quoted" } and ], é' + "x" * 150, "list": [1, {"b": 2.50}]},
@@ -144,9 +142,7 @@ def test_other_members_stay_whole_and_in_their_place(
 
 
 @pytest.mark.parametrize("layout", ["lvis-v1", "lvis-v0.5", "coco"])
-def test_a_file_that_passes_the_checks_becomes_two_that_do(
-    small_lvis: Any, cut_of: Cut, layout: str
-) -> None:
+def test_a_file_that_passes_the_checks_becomes_two_that_do(small_lvis, cut_of, layout):
     for image in small_lvis.train["images"]:
         if layout != "lvis-v1":
             image["file_name"] = image["coco_url"].rsplit("/", 1)[1]
@@ -163,7 +159,7 @@ def test_a_file_that_passes_the_checks_becomes_two_that_do(
     assert kinds[0] - {"train-is-val"} == kinds[1]
 
 
-def test_the_same_seed_writes_the_same_files(cut_of: Cut, out: Path) -> None:
+def test_the_same_seed_writes_the_same_files(cut_of, out):
     written = []
     for seed in (1, 1, 2):
         cut_of(seed=seed, force=True)
@@ -171,7 +167,7 @@ def test_the_same_seed_writes_the_same_files(cut_of: Cut, out: Path) -> None:
     assert written[0] == written[1] != written[2]
 
 
-def test_progress_names_what_is_done(small_lvis: Any, cut_of: Cut, out: Path) -> None:
+def test_progress_names_what_is_done(small_lvis, cut_of, out):
     calls: list[tuple[Any, ...]] = []
     cut_of(progress=lambda *call: calls.append(call))
     size = small_lvis.train_json.stat().st_size
@@ -179,9 +175,7 @@ def test_progress_names_what_is_done(small_lvis: Any, cut_of: Cut, out: Path) ->
     assert calls == [(stage, size, size) for stage in stages]
 
 
-def test_the_file_is_not_held_in_memory(
-    small_lvis: Any, cut_of: Cut, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_is_not_held_in_memory(small_lvis, cut_of, monkeypatch):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", 1 << 17)
     for annotation in small_lvis.train["annotations"]:
         x, y, w, h = annotation["bbox"]
@@ -202,9 +196,7 @@ def test_the_file_is_not_held_in_memory(
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_the_training_file_is_never_overwritten(
-    small_lvis: Any, cut_of: Cut, tmp_path: Path
-) -> None:
+def test_the_training_file_is_never_overwritten(small_lvis, cut_of, tmp_path):
     before = small_lvis.train_json.read_bytes()
     link = tmp_path / "link"
     link.symlink_to(small_lvis.folder)
@@ -219,7 +211,7 @@ def test_the_training_file_is_never_overwritten(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_in_the_way_stays_without_force(cut_of: Cut, out: Path, name: str) -> None:
+def test_a_file_in_the_way_stays_without_force(cut_of, out, name):
     out.mkdir()
     (out / name).write_text("old")
     with pytest.raises(LstError, match=f"{name} exists") as caught:
@@ -231,7 +223,7 @@ def test_a_file_in_the_way_stays_without_force(cut_of: Cut, out: Path, name: str
     assert b"old" not in contents(out).values()
 
 
-def test_a_place_that_cannot_be_written_is_named(cut_of: Cut, out: Path, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(cut_of, out, tmp_path):
     (out / "val.json").mkdir(parents=True)
     with pytest.raises(LstError, match=r"val\.json is a directory"):
         cut_of(force=True)
@@ -242,9 +234,7 @@ def test_a_place_that_cannot_be_written_is_named(cut_of: Cut, out: Path, tmp_pat
         assert caught.value.hint == "give another --out"
 
 
-def test_what_gives_no_part_is_told_and_leaves_nothing(
-    small_lvis: Any, cut_of: Cut, out: Path, tmp_path: Path
-) -> None:
+def test_what_gives_no_part_is_told_and_leaves_nothing(small_lvis, cut_of, out, tmp_path):
     with pytest.raises(LstError, match=r"no such file: .*gone\.json") as caught:
         hold_out_file(tmp_path / "gone.json", out)
     assert caught.value.hint == "give the path of the file"
@@ -260,9 +250,7 @@ def test_what_gives_no_part_is_told_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_a_file_that_changes_meanwhile_leaves_nothing(
-    cut_of: Cut, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_meanwhile_leaves_nothing(cut_of, out, monkeypatch):
     def change(path: Path, **options: Any) -> Any:
         dataset = read_checked(path, **options)
         path.write_text(path.read_text() + " ")
@@ -279,9 +267,7 @@ def test_a_file_that_changes_meanwhile_leaves_nothing(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_full_disk_is_told_and_leaves_what_was_there(
-    cut_of: Cut, out: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_full_disk_is_told_and_leaves_what_was_there(cut_of, out, monkeypatch, name):
     cut_of()
     before = contents(out)
     open_file, opened = Path.open, []
@@ -302,9 +288,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_new_file_never_stands_beside_an_old_one_or_alone(
-    cut_of: Cut, out: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: bool
-) -> None:
+def test_a_new_file_never_stands_beside_an_old_one_or_alone(cut_of, out, monkeypatch, name, old):
     if old:
         cut_of()
     before, replace = contents(out), Path.replace
@@ -321,9 +305,7 @@ def test_a_new_file_never_stands_beside_an_old_one_or_alone(
     assert contents(out).items() <= before.items()
 
 
-def test_a_kill_between_the_two_leaves_no_new_file_beside_an_old_one(
-    cut_of: Cut, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_the_two_leaves_no_new_file_beside_an_old_one(cut_of, out, monkeypatch):
     cut_of()
     old = contents(out)
     states: list[dict[str, bool]] = []

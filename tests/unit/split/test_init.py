@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from pydantic import BaseModel
 
@@ -22,16 +20,14 @@ OVERRIDES = (
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("words", OVERRIDES)
-def test_a_written_file_reads_back_to_the_same_settings(
-    tmp_path: Path, preset: str, words: tuple[str, ...]
-) -> None:
+def test_a_written_file_reads_back_to_the_same_settings(tmp_path, preset, words):
     chosen = (f"preset={preset}", *words)
     write_settings(tmp_path / "lst.toml", chosen)
     assert load_settings(tmp_path / "lst.toml") == load_settings(None, chosen)
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
-def test_the_file_shows_every_setting_with_what_it_means(preset: str) -> None:
+def test_the_file_shows_every_setting_with_what_it_means(preset):
     text = render_settings((f"preset={preset}",))
     lines = text.splitlines()
     model = Settings()
@@ -46,7 +42,7 @@ def test_the_file_shows_every_setting_with_what_it_means(preset: str) -> None:
             assert any(lines[place - 1] == f"# {field.description}" for place in places), key
 
 
-def test_only_chosen_values_are_set_in_the_file(tmp_path: Path) -> None:
+def test_only_chosen_values_are_set_in_the_file(tmp_path):
     write_settings(tmp_path / "lst.toml", ("preset=lite", "base.lr=0.5"))
     assert read_toml(tmp_path / "lst.toml") == {
         "preset": "lite", "data": {}, "model": {}, "base": {"lr": 0.5}, "step": {}, "mwg": {},
@@ -54,7 +50,7 @@ def test_only_chosen_values_are_set_in_the_file(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_every_line_becomes_a_setting_when_its_mark_is_removed(tmp_path: Path) -> None:
+def test_every_line_becomes_a_setting_when_its_mark_is_removed(tmp_path):
     file = tmp_path / "lst.toml"
     lines = [
         line[1:] if line.startswith("#") and not line.startswith("# ") else line
@@ -65,7 +61,7 @@ def test_every_line_becomes_a_setting_when_its_mark_is_removed(tmp_path: Path) -
     assert len(read_toml(file)["step"]) == len(type(Settings().step).model_fields)
 
 
-def test_refused_values_write_no_file(tmp_path: Path) -> None:
+def test_refused_values_write_no_file(tmp_path):
     with pytest.raises(LstError, match=r"base\.lr"):
         write_settings(tmp_path / "lst.toml", ("base.lr=-1",))
     assert list(tmp_path.iterdir()) == []

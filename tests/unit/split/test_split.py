@@ -37,9 +37,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
-def test_classes_are_ordered_by_instances_and_ties_by_id(
-    small_lvis: Any, workspace: Workspace
-) -> None:
+def test_classes_are_ordered_by_instances_and_ties_by_id(small_lvis, workspace):
     split = make(small_lvis, workspace)
     assert split.class_order == [7, 9, 4, 2, 5, 11, 6, 1, 10, 3, 8]
     assert split.groups == ((7, 9, 4, 2, 5), (11, 6), (1, 10), (3, 8))
@@ -48,7 +46,7 @@ def test_classes_are_ordered_by_instances_and_ties_by_id(
     assert (excluded.category_id, excluded.instances, excluded.val_instances) == (12, 0, 2)
 
 
-def test_counts_of_the_plan_are_those_of_the_method(small_lvis: Any, workspace: Workspace) -> None:
+def test_counts_of_the_plan_are_those_of_the_method(small_lvis, workspace):
     first, second, third = make(small_lvis, workspace).phases
     # 30 instances of class 7 lie in 24 images, all other classes once in an image:
     # ceil(3.5 * 24 / 30) = 3 and ceil(3.5) = 4 of the other four.
@@ -59,7 +57,7 @@ def test_counts_of_the_plan_are_those_of_the_method(small_lvis: Any, workspace: 
     assert first.iterations == round(10 * 26 / 8)
 
 
-def test_the_split_remembers_what_it_was_made_of(small_lvis: Any, workspace: Workspace) -> None:
+def test_the_split_remembers_what_it_was_made_of(small_lvis, workspace):
     split = make(small_lvis, workspace)
     assert Path(split.train.path) == small_lvis.train_json
     assert (split.train.images, split.train.instances, split.train.layout) == (24, 93, "lvis-v1")
@@ -73,7 +71,7 @@ def test_the_split_remembers_what_it_was_made_of(small_lvis: Any, workspace: Wor
     assert again.layout.split.read_bytes() == workspace.layout.split.read_bytes()
 
 
-def test_crowds_are_left_out_and_counted(small_lvis: Any, workspace: Workspace) -> None:
+def test_crowds_are_left_out_and_counted(small_lvis, workspace):
     small_lvis.train["annotations"][0]["iscrowd"] = 1  # one of category 1, which then has one
     small_lvis.save()
     split = make(small_lvis, workspace)
@@ -81,9 +79,7 @@ def test_crowds_are_left_out_and_counted(small_lvis: Any, workspace: Workspace) 
     assert split.class_order[-3:] == [1, 3, 8]
 
 
-def test_a_file_without_federated_fields_is_exhaustive(
-    small_lvis: Any, workspace: Workspace
-) -> None:
+def test_a_file_without_federated_fields_is_exhaustive(small_lvis, workspace):
     for document in (small_lvis.train, small_lvis.val):
         for image in document["images"]:
             del image["neg_category_ids"], image["not_exhaustive_category_ids"]
@@ -104,9 +100,7 @@ def train_a_phase(workspace: Workspace) -> Path:
     return workspace.phase(0).manifest
 
 
-def test_trained_phases_are_not_lost_to_another_split(
-    small_lvis: Any, workspace: Workspace
-) -> None:
+def test_trained_phases_are_not_lost_to_another_split(small_lvis, workspace):
     before = make(small_lvis, workspace)
     manifest = train_a_phase(workspace)
     with pytest.raises(LstError, match="holds phases trained on another split") as caught:
@@ -120,8 +114,8 @@ def test_trained_phases_are_not_lost_to_another_split(
 
 
 def test_the_same_split_can_be_made_again_after_damage_or_a_move_or_other_settings(
-    small_lvis: Any, workspace: Workspace
-) -> None:
+    small_lvis, workspace
+):
     make(small_lvis, workspace)
     manifest = train_a_phase(workspace)
     workspace.layout.split.write_text('{"format": 1, "tra')
@@ -132,7 +126,7 @@ def test_the_same_split_can_be_made_again_after_damage_or_a_move_or_other_settin
     assert Workspace(workspace.root).next_phase() == 1
 
 
-def test_a_refused_file_leaves_no_workspace(small_lvis: Any, workspace: Workspace) -> None:
+def test_a_refused_file_leaves_no_workspace(small_lvis, workspace):
     small_lvis.train["annotations"][3]["bbox"] = [1, 1, 0, 5]
     small_lvis.save()
     with pytest.raises(LstError, match="1 annotation with a box of no area, for instance annot"):
@@ -172,7 +166,7 @@ def lvis(counts: Path) -> Dataset:
     )  # fmt: skip
 
 
-def test_the_replay_table_of_lvis_comes_out_exactly(lvis_counts: Path) -> None:
+def test_the_replay_table_of_lvis_comes_out_exactly(lvis_counts):
     dataset = lvis(lvis_counts)
     assert len(dataset.instances) == 693_958
     split, _ = make_split(dataset, dataset, [], 270, 6, Settings())

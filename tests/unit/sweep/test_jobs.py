@@ -49,7 +49,7 @@ def bases(sweep: Sweep) -> list[Job]:
     return [job for job in sweep.jobs if job.kind == "base"]
 
 
-def test_runs_that_differ_after_the_base_phase_share_one(plan: Plan) -> None:
+def test_runs_that_differ_after_the_base_phase_share_one(plan):
     sweep = plan(
         LST,
         {**LST, "name": "mwg", "step": {"mwg": True}},
@@ -74,28 +74,26 @@ def test_runs_that_differ_after_the_base_phase_share_one(plan: Plan) -> None:
         {"seeds": [1]},
     ],
 )
-def test_runs_whose_base_phase_would_differ_share_none(plan: Plan, other: dict[str, Any]) -> None:
+def test_runs_whose_base_phase_would_differ_share_none(plan, other):
     assert len(bases(plan(LST, {**LST, "name": "other", **other}))) == 2
 
 
 @pytest.mark.parametrize(
     "change", [{"step": {"lr": 0.5}}, {"b": 4}, {"phases": 1}, {"weights": "w.pkl"}]
 )
-def test_what_is_trained_on_something_else_is_another_workspace(
-    plan: Plan, change: dict[str, Any]
-) -> None:
+def test_what_is_trained_on_something_else_is_another_workspace(plan, change):
     runs, others = plan(LST), plan(LST, **change)
     assert named(runs)["lst-seed0"].root != named(others)["lst-seed0"].root
     if "weights" in change:
         assert bases(runs)[0].root != bases(others)[0].root
 
 
-def test_where_a_base_phase_lies_does_not_depend_on_the_plan(plan: Plan) -> None:
+def test_where_a_base_phase_lies_does_not_depend_on_the_plan(plan):
     alone = bases(plan({**LST, "phases": 1, "step": {"lr": 0.5}}))[0]
     assert alone.root == bases(plan(JOINT, LST, {**LST, "name": "b", "b": 3}))[0].root
 
 
-def test_the_first_seed_of_all_runs_comes_before_the_second(plan: Plan) -> None:
+def test_the_first_seed_of_all_runs_comes_before_the_second(plan):
     sweep = plan(LST, {**JOINT, "seeds": [4]}, seeds=[0, 1])
     names = [job.name for job in sweep.jobs if job.run]
     assert names == ["lst-seed0", "joint-seed4", "lst-seed1"]
@@ -103,7 +101,7 @@ def test_the_first_seed_of_all_runs_comes_before_the_second(plan: Plan) -> None:
     assert [job.seed for job in bases(sweep)] == [0, 1]
 
 
-def test_only_some_runs_are_made_and_no_base_phase_that_nobody_needs(plan: Plan) -> None:
+def test_only_some_runs_are_made_and_no_base_phase_that_nobody_needs(plan):
     runs = (LST, JOINT, {**LST, "name": "b4", "b": 4})
     assert [job.kind for job in plan(*runs, only=("joint",)).jobs] == ["joint"]
     assert len(plan(*runs, only=("joint",)).every) == 3
@@ -112,14 +110,14 @@ def test_only_some_runs_are_made_and_no_base_phase_that_nobody_needs(plan: Plan)
         plan(*runs, only=("lts",))
 
 
-def test_joint_training_shows_as_many_images_as_all_phases_together(plan: Plan) -> None:
+def test_joint_training_shows_as_many_images_as_all_phases_together(plan):
     jobs = named(plan(LST, {**JOINT, "base": {"batch_size": 1}}))
     assert jobs["joint-seed0"].image_passes == jobs["lst-seed0"].image_passes
     assert len(jobs["joint-seed0"].phases) == 1
     assert jobs["joint-seed0"].phases[0].image_passes == jobs["lst-seed0"].image_passes
 
 
-def test_other_replay_shows_as_many_images_in_each_phase(plan: Plan) -> None:
+def test_other_replay_shows_as_many_images_in_each_phase(plan):
     other = {**LST, "name": "all", "step": {"replay": "all"}}
     jobs = named(plan(LST, {**other, "budget-of": "lst"}, {**other, "name": "free"}))
     shown = {name: [phase.shown for phase in job.phases] for name, job in jobs.items()}
@@ -128,12 +126,12 @@ def test_other_replay_shows_as_many_images_in_each_phase(plan: Plan) -> None:
     assert jobs["all-seed0"].base is not None
 
 
-def test_budgets_of_unlike_phases_are_refused(plan: Plan) -> None:
+def test_budgets_of_unlike_phases_are_refused(plan):
     with pytest.raises(LstError, match=r"run lst has 3 phase.* after the base phase, this one 2"):
         plan(LST, {**LST, "name": "two", "phases": 2, "budget-of": "lst"})
 
 
-def test_counts_are_those_of_training(plan: Plan, small_lvis: Any) -> None:
+def test_counts_are_those_of_training(plan, small_lvis):
     job = named(plan(LST))["lst-seed0"]
     # 10 epochs of 24 images, then of 7 new and 19 replayed entries, in batches of 8.
     assert [phase.iterations for phase in job.phases][:2] == [30, 32]
@@ -143,13 +141,13 @@ def test_counts_are_those_of_training(plan: Plan, small_lvis: Any) -> None:
     ]
 
 
-def test_a_share_of_the_classes_is_rounded(plan: Plan) -> None:
+def test_a_share_of_the_classes_is_rounded(plan):
     jobs = named(plan({**LST, "b": 0.5}, {**LST, "name": "few", "b": 0.01, "phases": 1}))
     assert [len(group) for group in jobs["lst-seed0"].split.groups] == [6, 2, 2, 1]
     assert len(jobs["few-seed0"].split.groups[0]) == 1
 
 
-def test_runs_that_would_be_the_same_are_made_once(plan: Plan) -> None:
+def test_runs_that_would_be_the_same_are_made_once(plan):
     again = {**LST, "name": "again", "step": {"distill_weight": 1.0}, "mwg": {"bank_size": 2}}
     sweep = plan(LST, again)
     assert [job.name for job in sweep.jobs if job.run] == ["lst-seed0"]
@@ -169,14 +167,12 @@ def test_runs_that_would_be_the_same_are_made_once(plan: Plan) -> None:
         ({**LST, "eval": {"bins": "few"}}, "run lst: .*few"),
     ],
 )
-def test_a_run_that_does_not_fit_the_data_is_named(
-    plan: Plan, run: dict[str, Any], message: str
-) -> None:
+def test_a_run_that_does_not_fit_the_data_is_named(plan, run, message):
     with pytest.raises(LstError, match=message):
         plan(run)
 
 
-def test_another_budget_makes_another_workspace(plan: Plan) -> None:
+def test_another_budget_makes_another_workspace(plan):
     roots = [
         named(plan({**LST, "step": step}, JOINT))["joint-seed0"].root
         for step in ({}, {"lr": 0.5}, {"epochs": 30.0})
@@ -184,21 +180,19 @@ def test_another_budget_makes_another_workspace(plan: Plan) -> None:
     assert roots[0] == roots[1] != roots[2]
 
 
-def test_runs_that_are_only_evaluated_differently_have_a_workspace_each(plan: Plan) -> None:
+def test_runs_that_are_only_evaluated_differently_have_a_workspace_each(plan):
     runs = plan(LST, {**LST, "name": "few", "eval": {"detections": 7}}).every
     assert len({job.root for job in runs}) == 2
     assert not any(job.same_as for job in runs)
 
 
 @pytest.mark.parametrize("word", [{"device": "cpu"}, {"eval": {"detections": 7}}, {"seeds": [3]}])
-def test_the_digest_of_a_run_does_not_depend_on_what_trains_nothing(
-    plan: Plan, word: dict[str, Any]
-) -> None:
+def test_the_digest_of_a_run_does_not_depend_on_what_trains_nothing(plan, word):
     first, other = plan(LST, {**LST, "name": "two", **word}).every
     assert first.digest == other.digest
 
 
-def test_what_differs_is_told_against_the_first_of_its_kind(plan: Plan) -> None:
+def test_what_differs_is_told_against_the_first_of_its_kind(plan):
     sweep = plan(
         {**JOINT, "row": "joint-cosine"},
         LST,

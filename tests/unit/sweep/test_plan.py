@@ -25,9 +25,7 @@ def refused(*runs: dict[str, Any], **table: Any) -> str:
     return caught.value.message.removeprefix("few.toml: ")
 
 
-def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_what_is_common() -> (
-    None
-):
+def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_what_is_common():
     settings = {"preset": "lite", "step": {"lr": 0.1, "epochs": 25.0}, "base": {"lr": 0.1}}
     plan = parse({**LST, "step": {"lr": 0.3}}, JOINT, settings=settings)
     files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
@@ -38,7 +36,7 @@ def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_wh
     assert own.preset == "lite"
 
 
-def test_the_words_of_a_run_stand_for_its_settings() -> None:
+def test_the_words_of_a_run_stand_for_its_settings():
     run = {**LST, "detectron2": {"MODEL": {"FPN": {"OUT_CHANNELS": 16}}}, "eval": {"bins": "=1"}}
     plan = parse(run, settings={"preset": "lite", "data": {"min_size": [64, 96]}})
     words = plan.words_of(plan.runs[0], 3)
@@ -48,7 +46,7 @@ def test_the_words_of_a_run_stand_for_its_settings() -> None:
 
 
 @pytest.mark.parametrize("row", JOINT_ROWS)
-def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(row: str) -> None:
+def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(row):
     plan = parse({**JOINT, "row": row}, {**JOINT, "name": "own", "row": row, "head": "softmax"})
     settings = plan.settings_of(plan.runs[0], 0)
     assert settings.base.sampler == JOINT_ROWS[row]["base.sampler"]
@@ -76,11 +74,11 @@ def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(
         ({**LST, "step": {"lr": -1}}, "run lst: step.lr: should be greater than 0, got -1"),
     ],
 )
-def test_a_slip_is_told_with_its_run_and_key(run: dict[str, Any], message: str) -> None:
+def test_a_slip_is_told_with_its_run_and_key(run, message):
     assert message in refused(run)
 
 
-def test_slips_beside_the_runs_are_told_too() -> None:
+def test_slips_beside_the_runs_are_told_too():
     assert refused() == "[[run]]: a plan lists one run or more"
     assert "unknown key 'titel'; did you mean title?" in refused(LST, titel="x")
     assert "[data]: unknown key 'image'; did you mean images?" in refused(LST, data={"image": "x"})
@@ -90,7 +88,7 @@ def test_slips_beside_the_runs_are_told_too() -> None:
     assert "the name comes 2 times" in refused(LST, LST)
 
 
-def test_a_budget_that_cannot_be_known_is_refused() -> None:
+def test_a_budget_that_cannot_be_known_is_refused():
     message = refused(
         {**LST, "budget-of": "joint"}, {**JOINT, "budget-of": "a"}, {**JOINT, "name": "a"},
         {**LST, "name": "b", "budget-of": "a"},
@@ -99,12 +97,12 @@ def test_a_budget_that_cannot_be_known_is_refused() -> None:
     assert "run b: budget-of: run a has no phases whose budgets could be taken" in message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_told_at_once():
     message = refused({**LST, "b": "x", "stp": 1}, {**JOINT, "row": "rare"})
     assert message.startswith("3 problems: ")
 
 
-def test_paths_of_a_plan_are_relative_to_its_file(tmp_path: Path) -> None:
+def test_paths_of_a_plan_are_relative_to_its_file(tmp_path):
     file = tmp_path / "mine.toml"
     text = '[data]\ntrain="t.json"\nval="/v.json"\nimages=["i"]\nweights="{}"\n{}'
     run = '[[run]]\nname="a"\nkind="lst"\n'
@@ -121,7 +119,7 @@ def test_paths_of_a_plan_are_relative_to_its_file(tmp_path: Path) -> None:
     assert choose(plan, val=Path("w.json")).data.val == Path("w.json")
 
 
-def test_the_command_line_fills_what_runs_leave_open() -> None:
+def test_the_command_line_fills_what_runs_leave_open():
     plan = parse({**LST, "seeds": [9], "phases": 2}, JOINT)
     files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     plan = choose(plan, **files, b=0.25, phases=4, seeds=[1, 2], preset="lite")
@@ -141,24 +139,24 @@ def test_the_command_line_fills_what_runs_leave_open() -> None:
         ({"train": None}, "few.toml does not say what to learn: no train annotations"),
     ],
 )
-def test_what_the_command_line_says_is_checked(more: dict[str, Any], message: str) -> None:
+def test_what_the_command_line_says_is_checked(more, message):
     files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     with pytest.raises(LstError, match=message):
         choose(parse(LST), **{**files, **more})
 
 
-def test_every_plan_that_comes_with_the_package_can_be_read() -> None:
+def test_every_plan_that_comes_with_the_package_can_be_read():
     plans = shipped_plans()
     assert list(plans) == ["ablations", "figures", "table1", "table2", "table3"]
     assert all(plans.values())
     assert [run.name for run in read_plan("table1").runs] == [*JOINT_ROWS, "lst", "lst-mwg"]
 
 
-def test_shares_of_a_plan_give_the_paper_s_numbers_for_its_set() -> None:
+def test_shares_of_a_plan_give_the_paper_s_numbers_for_its_set():
     shares = {run.b or read_plan("table3").common.b for run in read_plan("table3").runs}
     assert sorted(round(share * 1230) for share in shares) == [110, 270, 590]
 
 
-def test_a_plan_that_is_not_there_is_told_with_one_like_it() -> None:
+def test_a_plan_that_is_not_there_is_told_with_one_like_it():
     with pytest.raises(LstError, match=r"tabel1: no such plan; did you mean table1\?"):
         read_plan("tabel1")

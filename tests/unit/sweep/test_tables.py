@@ -56,14 +56,14 @@ def cells(found: SweepResults, place: int, **options: bool) -> dict[str, str]:
     return dict(zip([one.key for one in table.columns], table.texts()[place], strict=True))
 
 
-def test_a_spread_is_the_mean_and_the_deviation_of_a_sample() -> None:
+def test_a_spread_is_the_mean_and_the_deviation_of_a_sample():
     assert spread_of([]) == Spread(None, None, 0)
     assert spread_of([None]) == Spread(None, None, 0)
     assert spread_of([0.25]) == Spread(0.25, None, 1)
     assert spread_of([1.0, 2.0, 3.0]) == Spread(2.0, 1.0, 3)
 
 
-def test_seeds_are_put_together_as_mean_and_deviation(make_run: Make) -> None:
+def test_seeds_are_put_together_as_mean_and_deviation(make_run):
     found = results(make_run("a", 0.2, 0.3, 0.4), make_run("b", 0.25, passes=2400))
     first, second = cells(found, 0), cells(found, 1)
     assert first["AP"] == "30.0 ± 10.0"
@@ -73,7 +73,7 @@ def test_seeds_are_put_together_as_mean_and_deviation(make_run: Make) -> None:
     assert "The runs show 1,000 to 2,400 images." in sweep_table(found).remark
 
 
-def test_columns_are_bins_then_means_then_old_and_new(make_run: Make) -> None:
+def test_columns_are_bins_then_means_then_old_and_new(make_run):
     table = sweep_table(results(make_run("a", 0.2)))
     assert [one.key for one in table.columns] == [
         "run", "AP(=1)", "AP(<5)", "AP(10-99)", "AP(>=100)",
@@ -85,7 +85,7 @@ def test_columns_are_bins_then_means_then_old_and_new(make_run: Make) -> None:
     assert not {"AP75", "box AP"} & {one.key for one in narrow.columns}
 
 
-def test_what_is_missing_shows(make_run: Make) -> None:
+def test_what_is_missing_shows(make_run):
     found = results(make_run("a", 0.2, planned=3), make_run("b", planned=2))
     assert cells(found, 0)["seeds"] == "1 of 3"
     row = [cells(found, 1)[key] for key in ("AP", "AP(<5)", "time", "seeds")]
@@ -94,7 +94,7 @@ def test_what_is_missing_shows(make_run: Make) -> None:
     assert "±" not in sweep_table(found).remark
 
 
-def test_csv_has_every_number_with_its_deviation(make_run: Make) -> None:
+def test_csv_has_every_number_with_its_deviation(make_run):
     found = results(make_run("a", 0.2, 0.4), make_run("b"))
     row, other = csv.DictReader(io.StringIO(render_csv(sweep_numbers(found))))
     assert (row["run"], row["kind"], row["seeds"], row["planned"]) == ("a", "lst", "2", "2")
@@ -103,7 +103,7 @@ def test_csv_has_every_number_with_its_deviation(make_run: Make) -> None:
     assert other["AP"] == ""
 
 
-def test_json_has_every_seed_and_says_what_differs(make_run: Make) -> None:
+def test_json_has_every_seed_and_says_what_differs(make_run):
     differs = (Setting(key="step.mwg", first="false", this="true"),)
     run = make_run("a", 0.2, 0.4, differs=differs, differs_from="the lst")
     failed = (("b-seed0", "it broke", "mend it"),)
@@ -115,7 +115,7 @@ def test_json_has_every_seed_and_says_what_differs(make_run: Make) -> None:
     assert record["failed"] == [{"name": "b-seed0", "error": "it broke", "hint": "mend it"}]
 
 
-def test_markdown_names_what_differs_and_what_failed(make_run: Make) -> None:
+def test_markdown_names_what_differs_and_what_failed(make_run):
     differs = (Setting(key="step.mwg", first="false", this="true"),)
     found = results(
         make_run("a", 0.2),
@@ -133,7 +133,7 @@ def test_markdown_names_what_differs_and_what_failed(make_run: Make) -> None:
     assert "## What failed\n\n- b-seed0: it \\| broke\n" in page
 
 
-def test_where_all_classes_are_learned_at_once_none_is_new(make_run: Make) -> None:
+def test_where_all_classes_are_learned_at_once_none_is_new(make_run):
     found = results(make_run("joint", 0.2, phase=0, kind="joint"), make_run("lst", 0.2))
     assert cells(found, 0)["new"] == MISSING
     assert cells(found, 1)["new"] != MISSING
@@ -141,7 +141,7 @@ def test_where_all_classes_are_learned_at_once_none_is_new(make_run: Make) -> No
     assert not {"old", "new"} & alone.keys()
 
 
-def test_old_and_new_are_left_out_where_they_are_not_the_same_classes(make_run: Make) -> None:
+def test_old_and_new_are_left_out_where_they_are_not_the_same_classes(make_run):
     assert "new" in cells(results(make_run("few", 0.2), make_run("lst", 0.2)), 0)
     unlike = results(make_run("few", 0.2, phase=1), make_run("lst", 0.2))
     assert not {"old", "new"} & set(cells(unlike, 0))

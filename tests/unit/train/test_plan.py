@@ -28,7 +28,7 @@ def files_below(root: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_a_dry_run_counts_and_writes_nothing(split_workspace: Workspace) -> None:
+def test_a_dry_run_counts_and_writes_nothing(split_workspace):
     before = files_below(split_workspace.root)
     plan = dry_run(split_workspace, 0, split_workspace.settings())
     assert (plan.new_classes, plan.new_entries, plan.replay_entries) == (5, 24, 0)
@@ -39,9 +39,7 @@ def test_a_dry_run_counts_and_writes_nothing(split_workspace: Workspace) -> None
         dry_run(split_workspace, 2, split_workspace.settings())
 
 
-def test_a_plan_rests_on_the_rate_of_phases_already_trained(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_plan_rests_on_the_rate_of_phases_already_trained(split_workspace, fake_trainer):
     train(split_workspace, 0)
     plan = dry_run(split_workspace, 1, split_workspace.settings())
     # the fake trainer takes a quarter of a second for an iteration
@@ -51,7 +49,7 @@ def test_a_plan_rests_on_the_rate_of_phases_already_trained(
     assert "phase 1" in dry_run(split_workspace, 2, split_workspace.settings()).seconds_from
 
 
-def test_plan_and_split_count_the_same(split_workspace: Workspace) -> None:
+def test_plan_and_split_count_the_same(split_workspace):
     inputs, settings = read_training_input(split_workspace), split_workspace.settings()
     for counted in split_workspace.split.phases:
         data = phase_data(split_workspace.split, inputs, counted.phase, settings)
@@ -64,7 +62,7 @@ def test_plan_and_split_count_the_same(split_workspace: Workspace) -> None:
 # --- budgets -------------------------------------------------------------------------------------
 
 
-def test_a_budget_is_turned_into_epochs_and_keeps_the_places_of_decay() -> None:
+def test_a_budget_is_turned_into_epochs_and_keeps_the_places_of_decay():
     settings = build_settings({"base": {"epochs": 10.0, "decay_epochs": [6.0, 8.0]}})
     spent = scheduled(settings, 0, entries=200, image_passes=1000)
     assert (spent.base.epochs, *spent.base.decay_epochs) == (5.0, 3.0, 4.0)
@@ -76,16 +74,14 @@ def test_a_budget_is_turned_into_epochs_and_keeps_the_places_of_decay() -> None:
 
 
 @pytest.mark.parametrize(("passes", "iterations"), [(1, 1), (8, 1), (19, 2), (21, 3), (800, 100)])
-def test_image_passes_are_rounded_to_whole_batches(
-    split_workspace: Workspace, passes: int, iterations: int
-) -> None:
+def test_image_passes_are_rounded_to_whole_batches(split_workspace, passes, iterations):
     plan = dry_run(split_workspace, 0, split_workspace.settings(), image_passes=passes)
     assert (plan.iterations, plan.image_passes) == (iterations, 8 * iterations)
 
 
 def test_the_passes_of_a_workspace_are_those_of_all_its_phases_once_they_are_finished(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+    split_workspace, fake_trainer
+):
     for phase, command in ((0, "train-base"), (1, "step"), (2, "step"), (3, "step")):
         with pytest.raises(LstError, match=f"phase {phase} is not finished") as caught:
             image_passes_of(split_workspace)
@@ -96,7 +92,7 @@ def test_the_passes_of_a_workspace_are_those_of_all_its_phases_once_they_are_fin
     assert image_passes_of(split_workspace) == 8 * (30 + 32 + 14) + 4 * 45
 
 
-def test_settings_may_say_how_many_images_a_phase_shows() -> None:
+def test_settings_may_say_how_many_images_a_phase_shows():
     table = {"step": {"image_passes": 300, "epochs": 10.0, "decay_epochs": [6.0]}}
     settings = build_settings(table)
     step = scheduled(settings, 1, entries=50).step
@@ -107,7 +103,7 @@ def test_settings_may_say_how_many_images_a_phase_shows() -> None:
 
 
 @pytest.mark.parametrize("phase", [0, 1])
-def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase: int) -> None:
+def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase):
     key = "base" if phase == 0 else "step"
     settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
     with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 entries") as caught:

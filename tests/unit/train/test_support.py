@@ -125,9 +125,7 @@ def pooled(classes: Any, model: Any = None, **options: Any) -> list[tuple[list[i
         (range(1, 2), 6, [3, 5, 8, 9]),
     ],
 )
-def test_images_are_added_until_there_are_enough_boxes_of_each_class_and_no_more(
-    new: range, most: int | None, images: list[int]
-) -> None:
+def test_images_are_added_until_there_are_enough_boxes_of_each_class_and_no_more(new, most, images):
     assert support_images(OCCURRENCES, new, most).tolist() == images
 
 
@@ -147,15 +145,11 @@ def test_images_are_added_until_there_are_enough_boxes_of_each_class_and_no_more
         ),
     ],
 )
-def test_the_first_boxes_of_each_class_are_pooled_once_and_no_more_than_wanted(
-    most: int | None, expected: list[Any]
-) -> None:
+def test_the_first_boxes_of_each_class_are_pooled_once_and_no_more_than_wanted(most, expected):
     assert pooled(make(), most=most) == expected
 
 
-def test_shaken_boxes_and_proposals_stand_for_objects_where_they_are_wanted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_shaken_boxes_and_proposals_stand_for_objects_where_they_are_wanted(monkeypatch):
     def regions_of(model: Any, images: Any, features: Any) -> list[Boxes]:
         asked.append(model)
         return [Boxes(torch.tensor([[31.0, 0, 36, 5], [85.0, 0, 88, 5]]))]
@@ -173,7 +167,7 @@ def test_shaken_boxes_and_proposals_stand_for_objects_where_they_are_wanted(
     assert len(asked) == 3
 
 
-def test_the_network_is_in_evaluation_mode_while_it_lasts() -> None:
+def test_the_network_is_in_evaluation_mode_while_it_lasts():
     model = Network()
     pooled(make(), model)
     assert model.modes == [False] * 4
@@ -183,7 +177,7 @@ def test_the_network_is_in_evaluation_mode_while_it_lasts() -> None:
     assert model.training
 
 
-def test_what_is_done_is_told_of_how_much() -> None:
+def test_what_is_done_is_told_of_how_much():
     told: list[tuple[str, int, int | None]] = []
     classes = make()
     list(classes.pooled(Network(), "work", lambda *done: told.append(done), most=1))
@@ -194,7 +188,7 @@ def test_what_is_done_is_told_of_how_much() -> None:
 # --- what becomes of them ------------------------------------------------------------------------
 
 
-def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows() -> None:
+def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows():
     cases: list[tuple[int | None, list[list[float]]]] = [(1, [[30], [50], [81]]), (None, LEFT)]
     for most, left in cases:
         rows = make().mean_feature_rows(Network(), most, quiet).rows
@@ -203,7 +197,7 @@ def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows() -> None:
             torch.testing.assert_close(row, 3 * F.normalize(directions.mean(dim=0), dim=-1))
 
 
-def test_generated_rows_are_averages_over_all_boxes_of_a_class() -> None:
+def test_generated_rows_are_averages_over_all_boxes_of_a_class():
     model, generator = Network(), WeightGenerator(features=2, base_classes=1)
     written = make().generated_rows(model, generator, quiet)
     weight = model.roi_heads.box_predictor.cls_score.weight

@@ -29,9 +29,7 @@ def iterations_logged(workspace: Workspace, phase: int) -> list[int]:
     return [json.loads(line)["iteration"] for line in lines]
 
 
-def test_a_finished_phase_says_so_and_what_it_used(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_finished_phase_says_so_and_what_it_used(split_workspace, fake_trainer):
     manifest = train(split_workspace, 0, "seed=4")
     assert manifest == split_workspace.manifest(0)
     assert manifest.done
@@ -47,9 +45,7 @@ def test_a_finished_phase_says_so_and_what_it_used(
     assert iterations_logged(split_workspace, 0) == list(range(1, 31))
 
 
-def test_a_phase_names_the_model_it_grew_from_and_what_it_replayed(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_phase_names_the_model_it_grew_from_and_what_it_replayed(split_workspace, fake_trainer):
     base = train(split_workspace, 0)
     manifest = train(split_workspace, 1)
     assert manifest.previous_sha256 == base.model_sha256
@@ -60,14 +56,12 @@ def test_a_phase_names_the_model_it_grew_from_and_what_it_replayed(
 @pytest.mark.parametrize(
     ("replay", "counts"), [("none", {}), ("all", {"7": 24, "9": 22, "4": 14, "2": 9, "5": 5})]
 )
-def test_other_replay_changes_what_is_trained_on(
-    split_workspace: Workspace, fake_trainer: Any, replay: str, counts: dict[str, int]
-) -> None:
+def test_other_replay_changes_what_is_trained_on(split_workspace, fake_trainer, replay, counts):
     train(split_workspace, 0)
     assert train(split_workspace, 1, f"step.replay={replay}").replay_counts == counts
 
 
-def test_phases_come_one_after_the_other(split_workspace: Workspace, fake_trainer: Any) -> None:
+def test_phases_come_one_after_the_other(split_workspace, fake_trainer):
     with pytest.raises(LstError, match="phase 1 needs phase 0 first"):
         train(split_workspace, 1)
     for phase in range(4):
@@ -77,7 +71,7 @@ def test_phases_come_one_after_the_other(split_workspace: Workspace, fake_traine
     assert [run[0] for run in fake_trainer.runs] == [0, 1, 2, 3]
 
 
-def test_a_phase_is_not_trained_twice(split_workspace: Workspace, fake_trainer: Any) -> None:
+def test_a_phase_is_not_trained_twice(split_workspace, fake_trainer):
     train(split_workspace, 0)
     with pytest.raises(LstError, match="the base phase is done already") as caught:
         train(split_workspace, 0, restart=True)
@@ -85,9 +79,7 @@ def test_a_phase_is_not_trained_twice(split_workspace: Workspace, fake_trainer: 
     assert split_workspace.is_done(0)
 
 
-def test_an_interrupted_phase_continues_where_it_stopped(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_an_interrupted_phase_continues_where_it_stopped(split_workspace, fake_trainer):
     stop(fake_trainer, split_workspace)
     begun = split_workspace.manifest(0)
     assert begun is not None
@@ -100,9 +92,7 @@ def test_an_interrupted_phase_continues_where_it_stopped(
     assert not split_workspace.phase(0).training_state.exists()
 
 
-def test_the_log_is_cut_back_to_where_training_continues(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_the_log_is_cut_back_to_where_training_continues(split_workspace, fake_trainer):
     stop(fake_trainer, split_workspace)
     # killed three iterations later, while a line was being written
     with split_workspace.phase(0).log.open("a") as log:
@@ -114,9 +104,7 @@ def test_the_log_is_cut_back_to_where_training_continues(
     assert "killed run" not in split_workspace.phase(0).log.read_text()
 
 
-def test_other_settings_are_refused_on_the_way_by_name(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_other_settings_are_refused_on_the_way_by_name(split_workspace, fake_trainer):
     stop(fake_trainer, split_workspace, 0, "detectron2.MODEL.A=1", "detectron2.MODEL.B=1")
     with pytest.raises(LstError) as caught:
         train(split_workspace, 0, "base.lr=0.5", "seed=9", "detectron2.MODEL.A=2")
@@ -136,8 +124,8 @@ def forget_settings(content: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("phase", [0, 1])
 def test_a_phase_that_an_older_lst_began_is_continued(
-    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any, phase: int
-) -> None:
+    split_workspace, fake_trainer, as_lst_0_1, phase
+):
     for before in range(phase):
         train(split_workspace, before)
     stop(fake_trainer, split_workspace, phase)
@@ -147,8 +135,8 @@ def test_a_phase_that_an_older_lst_began_is_continued(
 
 
 def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
-    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
-) -> None:
+    split_workspace, fake_trainer, as_lst_0_1
+):
     train(split_workspace, 0)
     stop(fake_trainer, split_workspace, 1)
     as_lst_0_1(split_workspace.phase(1).manifest, forget_settings)
@@ -163,8 +151,8 @@ def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
 
 
 def test_a_phase_goes_on_from_one_that_an_older_lst_trained(
-    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
-) -> None:
+    split_workspace, fake_trainer, as_lst_0_1
+):
     train(split_workspace, 0)
     as_lst_0_1(
         split_workspace.phase(0).manifest, lambda c: c["settings"]["model"].pop("cosine_scale")
@@ -174,9 +162,7 @@ def test_a_phase_goes_on_from_one_that_an_older_lst_trained(
     assert train(split_workspace, 1).done
 
 
-def test_a_setting_that_is_gone_since_is_named(
-    split_workspace: Workspace, fake_trainer: Any, as_lst_0_1: Any
-) -> None:
+def test_a_setting_that_is_gone_since_is_named(split_workspace, fake_trainer, as_lst_0_1):
     stop(fake_trainer, split_workspace)
     as_lst_0_1(
         split_workspace.phase(0).manifest, lambda c: c["settings"]["base"].update(dropout=0.5)
@@ -190,15 +176,13 @@ def test_a_setting_that_is_gone_since_is_named(
     ["device=cpu", "data.workers=2", "base.save_every=5", "eval.detections=7", "step.lr=0.5"],
 )
 def test_settings_that_leave_the_weights_as_they_are_may_change(
-    split_workspace: Workspace, fake_trainer: Any, word: str
-) -> None:
+    split_workspace, fake_trainer, word
+):
     stop(fake_trainer, split_workspace)
     assert train(split_workspace, 0, word).done
 
 
-def test_a_restart_begins_anew_with_other_settings(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_restart_begins_anew_with_other_settings(split_workspace, fake_trainer):
     stop(fake_trainer, split_workspace)
     manifest = train(split_workspace, 0, "seed=9", restart=True)
     assert manifest.seed == 9
@@ -206,9 +190,7 @@ def test_a_restart_begins_anew_with_other_settings(
     assert iterations_logged(split_workspace, 0) == list(range(1, 31))
 
 
-def test_a_restart_that_cannot_begin_throws_nothing_away(
-    split_workspace: Workspace, fake_trainer: Any, small_lvis: Any
-) -> None:
+def test_a_restart_that_cannot_begin_throws_nothing_away(split_workspace, fake_trainer, small_lvis):
     stop(fake_trainer, split_workspace)
     small_lvis.train_json.write_text("{}")
     with pytest.raises(LstError):
@@ -217,9 +199,7 @@ def test_a_restart_that_cannot_begin_throws_nothing_away(
     assert split_workspace.manifest(0) is not None
 
 
-def test_what_is_left_of_a_phase_without_a_manifest_is_not_continued(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_what_is_left_of_a_phase_without_a_manifest_is_not_continued(split_workspace, fake_trainer):
     directory = split_workspace.phase(0)
     directory.root.mkdir(parents=True)
     directory.training_state.write_text("25")
@@ -232,9 +212,7 @@ def test_what_is_left_of_a_phase_without_a_manifest_is_not_continued(
 # --- weights -------------------------------------------------------------------------------------
 
 
-def test_weights_that_cannot_be_read_do_not_bind_the_next_try(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_weights_that_cannot_be_read_do_not_bind_the_next_try(split_workspace, fake_trainer):
     fake_trainer.fail_in_prepare = LstError("--weights misspelt.pkl: no such file")
     with pytest.raises(LstError, match="no such file"):
         train(split_workspace, 0, weights="misspelt.pkl")
@@ -244,23 +222,21 @@ def test_weights_that_cannot_be_read_do_not_bind_the_next_try(
 
 
 def test_a_phase_killed_before_its_first_state_starts_from_the_same_weights(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+    split_workspace, fake_trainer
+):
     stop(fake_trainer, split_workspace, 0, weights="coco.pkl")
     split_workspace.phase(0).training_state.unlink()
     train(split_workspace, 0)
     assert fake_trainer.runs == [(0, 0, "coco.pkl"), (0, 0, "coco.pkl")]
 
 
-def test_other_weights_are_refused_on_the_way(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_other_weights_are_refused_on_the_way(split_workspace, fake_trainer):
     stop(fake_trainer, split_workspace, 0, weights="coco.pkl")
     with pytest.raises(LstError, match=r"--weights was coco\.pkl, is now other\.pkl"):
         train(split_workspace, 0, weights="other.pkl")
 
 
-def test_only_the_base_takes_weights(split_workspace: Workspace, fake_trainer: Any) -> None:
+def test_only_the_base_takes_weights(split_workspace, fake_trainer):
     train(split_workspace, 0)
     with pytest.raises(LstError, match="only the base phase takes initial weights"):
         train(split_workspace, 1, weights="coco.pkl")
@@ -269,7 +245,7 @@ def test_only_the_base_takes_weights(split_workspace: Workspace, fake_trainer: A
 # --- the model before ----------------------------------------------------------------------------
 
 
-def test_all_phases_are_of_one_network(split_workspace: Workspace, fake_trainer: Any) -> None:
+def test_all_phases_are_of_one_network(split_workspace, fake_trainer):
     train(split_workspace, 0, "detectron2.MODEL.A=1")
     with pytest.raises(LstError) as caught:
         train(split_workspace, 1, "model.cosine_scale=5", "step.lr=0.1", "data.flip=0")
@@ -282,9 +258,7 @@ def test_all_phases_are_of_one_network(split_workspace: Workspace, fake_trainer:
 
 
 @pytest.mark.parametrize("damage", ["cut", "removed"])
-def test_damaged_weights_of_the_phase_before_are_refused(
-    split_workspace: Workspace, fake_trainer: Any, damage: str
-) -> None:
+def test_damaged_weights_of_the_phase_before_are_refused(split_workspace, fake_trainer, damage):
     train(split_workspace, 0)
     model = split_workspace.phase(0).model
     if damage == "cut":
@@ -296,9 +270,7 @@ def test_damaged_weights_of_the_phase_before_are_refused(
     assert split_workspace.manifest(1) is None
 
 
-def test_a_phase_begun_on_another_model_is_refused(
-    split_workspace: Workspace, fake_trainer: Any
-) -> None:
+def test_a_phase_begun_on_another_model_is_refused(split_workspace, fake_trainer):
     train(split_workspace, 0)
     stop(fake_trainer, split_workspace, 1)
     split_workspace.phase(0).manifest.unlink()
@@ -311,9 +283,7 @@ def test_a_phase_begun_on_another_model_is_refused(
 # --- inputs --------------------------------------------------------------------------------------
 
 
-def test_images_are_looked_at_before_anything_is_trained(
-    split_workspace: Workspace, fake_trainer: Any, small_lvis: Any
-) -> None:
+def test_images_are_looked_at_before_anything_is_trained(split_workspace, fake_trainer, small_lvis):
     told: list[tuple[str, int, int | None]] = []
     (small_lvis.images / "train" / "000003.png").unlink()
     with pytest.raises(LstError, match="1 image not found") as caught:
@@ -330,24 +300,20 @@ def test_images_are_looked_at_before_anything_is_trained(
     assert {work[0] for work in told} == {"checking files and images"}
 
 
-def test_a_changed_annotation_file_is_refused(
-    split_workspace: Workspace, fake_trainer: Any, small_lvis: Any
-) -> None:
+def test_a_changed_annotation_file_is_refused(split_workspace, fake_trainer, small_lvis):
     small_lvis.train["annotations"][0]["area"] = 1.0
     small_lvis.save()
     with pytest.raises(LstError, match=r"train\.json changed after the split was made"):
         train(split_workspace, 0)
 
 
-def test_a_missing_annotation_file_is_refused(
-    split_workspace: Workspace, fake_trainer: Any, small_lvis: Any
-) -> None:
+def test_a_missing_annotation_file_is_refused(split_workspace, fake_trainer, small_lvis):
     small_lvis.train_json.unlink()
     with pytest.raises(LstError, match=r"train\.json: missing since the split was made"):
         train(split_workspace, 0)
 
 
-def test_a_second_writer_is_refused(split_workspace: Workspace, fake_trainer: Any) -> None:
+def test_a_second_writer_is_refused(split_workspace, fake_trainer):
     with (
         split_workspace.locked(),
         pytest.raises(LstError, match="another lst is writing"),

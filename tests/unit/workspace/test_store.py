@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from lst_cli.errors import LstError
 from lst_cli.settings.models import Settings
 from lst_cli.workspace import store
 from lst_cli.workspace.atomic import write_text
-from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace, find_workspace, sha256_of
-
-Begin = Callable[..., PhaseManifest]
 
 # --- which directory -----------------------------------------------------------------------------
 

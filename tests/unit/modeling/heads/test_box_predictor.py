@@ -23,7 +23,7 @@ def make(agnostic: bool = False) -> CosineBoxPredictor:
     )
 
 
-def test_the_classifier_sees_raw_features_and_regression_their_relu() -> None:
+def test_the_classifier_sees_raw_features_and_regression_their_relu():
     predictor = make()
     features = torch.randn(5, 6)
     assert (features < 0).any()
@@ -36,15 +36,13 @@ def test_the_classifier_sees_raw_features_and_regression_their_relu() -> None:
 
 
 @pytest.mark.parametrize(("agnostic", "width"), [(False, 12), (True, 4)])
-def test_outputs_have_a_column_for_the_background_and_boxes_for_each_class(
-    agnostic: bool, width: int
-) -> None:
+def test_outputs_have_a_column_for_the_background_and_boxes_for_each_class(agnostic, width):
     logits, deltas = make(agnostic)(torch.randn(5, 6))
     assert logits.shape == (5, 4)
     assert deltas.shape == (5, width)
 
 
-def test_no_regions_have_no_outputs() -> None:
+def test_no_regions_have_no_outputs():
     logits, deltas = make()(torch.zeros(0, 6))
     assert logits.shape == (0, 4)
     assert deltas.shape == (0, 12)

@@ -18,16 +18,14 @@ def make(scale: float = 10.0, learn_scale: bool = True) -> CosineClassifier:
     return classifier
 
 
-def test_cosines_of_a_small_example() -> None:
+def test_cosines_of_a_small_example():
     expected = torch.tensor([[0.6, 0.8, -1.0], [0.0, -1.0, 0.8]])
     torch.testing.assert_close(cosines(FEATURES, ROWS), expected)
 
 
 @settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 2**31))
-def test_the_length_of_features_and_rows_does_not_move_cosines(
-    feature_length: float, row_length: float, seed: int
-) -> None:
+def test_the_length_of_features_and_rows_does_not_move_cosines(feature_length, row_length, seed):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(4, 6, generator=generator)
     rows = torch.randn(3, 6, generator=generator)
@@ -38,7 +36,7 @@ def test_the_length_of_features_and_rows_does_not_move_cosines(
     assert expected.abs().max() <= 1 + 1e-6
 
 
-def test_a_zero_feature_scores_zero_everywhere_and_keeps_gradients_finite() -> None:
+def test_a_zero_feature_scores_zero_everywhere_and_keeps_gradients_finite():
     feature = torch.zeros(1, 2, requires_grad=True)
     logits = make()(feature)
     assert logits.tolist() == [[0.0, 0.0, 0.0]]
@@ -47,16 +45,16 @@ def test_a_zero_feature_scores_zero_everywhere_and_keeps_gradients_finite() -> N
     assert torch.isfinite(feature.grad).all()
 
 
-def test_no_regions_give_no_logits() -> None:
+def test_no_regions_give_no_logits():
     assert make()(torch.zeros(0, 2)).shape == (0, 3)
 
 
-def test_logits_are_cosines_times_the_scale() -> None:
+def test_logits_are_cosines_times_the_scale():
     expected = torch.tensor([[1.5, 2.0, -2.5], [0.0, -2.5, 2.0]])
     torch.testing.assert_close(make(scale=2.5)(FEATURES), expected)
 
 
-def test_the_background_is_the_last_row_and_normalised_like_the_others() -> None:
+def test_the_background_is_the_last_row_and_normalised_like_the_others():
     classifier = make()
     before = classifier(FEATURES)
     with torch.no_grad():
@@ -69,7 +67,7 @@ def test_the_background_is_the_last_row_and_normalised_like_the_others() -> None
     torch.testing.assert_close(turned[:, :-1], before[:, :-1])
 
 
-def test_class_rows_are_the_raw_rows_without_the_background() -> None:
+def test_class_rows_are_the_raw_rows_without_the_background():
     classifier = make()
     assert classifier.class_rows.tolist() == ROWS[:2].tolist()
     classifier.class_rows.sum().backward()
@@ -78,7 +76,7 @@ def test_class_rows_are_the_raw_rows_without_the_background() -> None:
 
 
 @pytest.mark.parametrize("learn", [True, False])
-def test_the_scale_is_trained_only_if_wanted(learn: bool) -> None:
+def test_the_scale_is_trained_only_if_wanted(learn):
     classifier = make(learn_scale=learn)
     classifier(FEATURES).sum().backward()
     assert classifier.scale.requires_grad is learn
@@ -86,11 +84,11 @@ def test_the_scale_is_trained_only_if_wanted(learn: bool) -> None:
     assert "scale" in classifier.state_dict()
 
 
-def test_there_is_no_bias() -> None:
+def test_there_is_no_bias():
     assert set(make().state_dict()) == {"weight", "scale"}
 
 
-def test_cosines_stay_exact_under_mixed_precision() -> None:
+def test_cosines_stay_exact_under_mixed_precision():
     features, rows = torch.randn(8, 64), torch.randn(5, 64)
     classifier = CosineClassifier(features=64, classes=4, scale=10, learn_scale=True)
     exact, logits = cosines(features, rows), classifier(features)

@@ -69,9 +69,7 @@ def regions(*classes: int) -> Instances:
     [("deconv", 0), ("deconv", 3), ("conv", 0), ("conv", 3), ("none", 0)],
 )
 @torch.no_grad()
-def test_masks_are_those_of_the_dense_definition(
-    mlp_input: str, hidden: int, convolutions: int
-) -> None:
+def test_masks_are_those_of_the_dense_definition(mlp_input, hidden, convolutions):
     head = make(mlp_input, hidden, convolutions)
     x, rows = torch.randn(5, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
     classes = torch.tensor([3, 0, 0, 2, 1])
@@ -81,7 +79,7 @@ def test_masks_are_those_of_the_dense_definition(
     torch.testing.assert_close(logits[:, 0], dense[torch.arange(5), classes])
 
 
-def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others() -> None:
+def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others():
     head = make("deconv").train()
     rows = torch.randn(CLASSES, FEATURES, requires_grad=True)
     with EventStorage():
@@ -92,7 +90,7 @@ def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others() -> None:
     assert (rows.grad.abs().sum(1) > 0).tolist() == [False, True, False, True]
 
 
-def test_the_mask_loss_is_the_cross_entropy_of_the_regions_own_mask() -> None:
+def test_the_mask_loss_is_the_cross_entropy_of_the_regions_own_mask():
     head = make("conv", 3).train()
     x, rows = torch.randn(2, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
     targets = regions(2, 0)
@@ -106,7 +104,7 @@ def test_the_mask_loss_is_the_cross_entropy_of_the_regions_own_mask() -> None:
 
 
 @pytest.mark.parametrize("mlp_input", ["deconv", "conv", "none"])
-def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input: str) -> None:
+def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input):
     head = make(mlp_input).train()
     rows = torch.randn(CLASSES, FEATURES, requires_grad=True)
     with EventStorage():
@@ -119,7 +117,7 @@ def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input: str) -> Non
 
 
 @torch.no_grad()
-def test_inference_adds_the_mask_of_the_predicted_class() -> None:
+def test_inference_adds_the_mask_of_the_predicted_class():
     head = make("deconv").eval()
     x, rows = torch.randn(3, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
     found = [regions(2), regions(), regions(0, 3)]
@@ -133,13 +131,13 @@ def test_inference_adds_the_mask_of_the_predicted_class() -> None:
     assert len(nothing.pred_masks) == 0
 
 
-def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own() -> None:
+def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own():
     names = set(make("none").state_dict())
     assert {"mask_fcn1.weight", "mask_fcn2.bias", "deconv.weight"} <= names
     assert not any(name.startswith("predictor") for name in names)
 
 
-def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_threads() -> None:
+def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_threads():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -177,7 +175,7 @@ def pair() -> tuple[FcnMaskHead, MaskRCNNConvUpsampleHead]:
     return ours, theirs
 
 
-def test_losses_and_gradients_are_detectron2s() -> None:
+def test_losses_and_gradients_are_detectron2s():
     ours, theirs = pair()
     x, targets = torch.randn(3, 6, SIDE, SIDE), [regions(1, 3), regions(1)]
     with EventStorage():
@@ -193,7 +191,7 @@ def test_losses_and_gradients_are_detectron2s() -> None:
 
 
 @torch.no_grad()
-def test_masks_are_detectron2s() -> None:
+def test_masks_are_detectron2s():
     ours, theirs = (head.eval() for head in pair())
     x = torch.randn(3, 6, SIDE, SIDE)
     mine, other = ([regions(0, 2), regions(), regions(3)] for _ in range(2))
@@ -204,7 +202,7 @@ def test_masks_are_detectron2s() -> None:
         torch.testing.assert_close(one.pred_masks, two.pred_masks)
 
 
-def test_no_regions_have_a_loss_of_zero() -> None:
+def test_no_regions_have_a_loss_of_zero():
     with EventStorage():
         loss = pair()[0](torch.zeros(0, 6, SIDE, SIDE), [regions()], NO_ROWS)["loss_mask"]
     assert loss.item() == 0.0

@@ -66,8 +66,8 @@ def as_set(boxes: np.ndarray) -> set[tuple[float, ...]]:
 
 
 def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_background(
-    sample: Callable[..., Any], regions: np.ndarray
-) -> None:
+    sample, regions
+):
     boxes, labels = sample(targets([2, IGNORED]))
     # The ground-truth boxes themselves are regions too.
     everything = np.concatenate([regions, np.array([COUNTS, OTHER], dtype=np.float32)])
@@ -82,9 +82,7 @@ def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_backg
     assert not as_set(boxes) & as_set(on_other)
 
 
-def test_the_same_regions_are_used_where_the_object_counts_or_does_not_exist(
-    sample: Callable[..., Any], regions: np.ndarray
-) -> None:
+def test_the_same_regions_are_used_where_the_object_counts_or_does_not_exist(sample, regions):
     overlap = iou(regions, np.array([COUNTS, OTHER]))
     on_other = as_set(regions[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])])
     boxes, labels = sample(targets([2, 4]))
@@ -93,9 +91,7 @@ def test_the_same_regions_are_used_where_the_object_counts_or_does_not_exist(
     assert on_other & as_set(boxes[labels == BACKGROUND])
 
 
-def test_the_proposal_network_learns_both_objects_whether_they_count_or_not(
-    make_model: Callable[..., Any],
-) -> None:
+def test_the_proposal_network_learns_both_objects_whether_they_count_or_not(make_model):
     model = make_model(5)
     features = model.backbone(torch.zeros(1, 3, 96, 96))
     network = model.proposal_generator
@@ -116,9 +112,7 @@ def test_the_proposal_network_learns_both_objects_whether_they_count_or_not(
     assert not (alone[on_other] == 1).all()
 
 
-def test_features_of_boxes_are_fc7_before_its_relu(
-    five: Any, make_batch: Callable[..., Any]
-) -> None:
+def test_features_of_boxes_are_fc7_before_its_relu(five, make_batch):
     batch = make_batch((0, 1), (2, 3))
     features = five.backbone(five.preprocess_image(batch).tensor)
     boxes = [item["instances"].gt_boxes for item in batch]

@@ -11,7 +11,7 @@ from lst_cli.modeling.heads.box_predictor import LinearClassifier, SoftmaxBoxPre
 pytestmark = pytest.mark.engine
 
 
-def test_it_is_detectron2s_under_the_same_weights() -> None:
+def test_it_is_detectron2s_under_the_same_weights():
     transform = Box2BoxTransform(weights=(10, 10, 5, 5))
     ours = SoftmaxBoxPredictor(ShapeSpec(channels=6), classes=3, box2box_transform=transform)
     theirs = FastRCNNOutputLayers(ShapeSpec(channels=6), num_classes=3, box2box_transform=transform)
@@ -24,7 +24,7 @@ def test_it_is_detectron2s_under_the_same_weights() -> None:
         assert torch.equal(mine, other)
 
 
-def test_no_regions_have_no_outputs() -> None:
+def test_no_regions_have_no_outputs():
     predictor = SoftmaxBoxPredictor(
         ShapeSpec(channels=6), classes=3, box2box_transform=Box2BoxTransform(weights=(1, 1, 1, 1))
     )
@@ -33,7 +33,7 @@ def test_no_regions_have_no_outputs() -> None:
     assert deltas.shape == (0, 12)
 
 
-def test_the_rows_of_classes_leave_out_the_background() -> None:
+def test_the_rows_of_classes_leave_out_the_background():
     classifier = LinearClassifier(features=6, classes=3)
     assert classifier.bias.tolist() == [0.0] * 4
     assert torch.equal(classifier.class_rows, classifier.weight[:3])
