@@ -34,6 +34,7 @@ _FEWEST = 3  # wrong boxes that name a reading
 _MOST = 0.5  # share of the boxes of a file that makes it useless
 _FEW, _RARE = 10, 0.05  # boxes, and their share, that name a reading that fits no majority
 _MANY = 0.2  # share of boxes that may reach out before other readings are tried
+_BLOCK = 100_000  # boxes looked at together
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
 
@@ -149,14 +150,17 @@ def check_box_layout(
     rows = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if not len(rows):
         return []
-    boxes, sizes = boxes[rows], sizes[rows]
+    if len(rows) < len(boxes):
+        boxes, sizes = boxes[rows], sizes[rows]
     error, hint = True, f"write {what} as left, top, width and height in pixels"
     large = np.tile(sizes >= _TINY_IMAGE, 2)
     wrong: BoolArray = np.logical_and.reduce((boxes > -0.1) & (boxes < 1.1) & large, axis=1)
     if wrong.mean() >= _MOST:
         says = "hold no number above 1: they look like shares of the image"
     else:
-        wrong = ~_inside(_edges(boxes), sizes, 0.1)
+        # Block by block: of millions of detections, whole edges would take the most memory of all.
+        blocks = [slice(at, at + _BLOCK) for at in range(0, len(boxes), _BLOCK)]
+        wrong = ~np.concatenate([_inside(_edges(boxes[one]), sizes[one], 0.1) for one in blocks])
         if wrong.mean() < _MANY:
             return []
         says = "reach out of their images"
