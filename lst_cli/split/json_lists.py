@@ -33,7 +33,7 @@ class ObjectOfLists:
         """Add anything else."""
         self._begin(key)
         self._write(value)
-        self._list, self._before = None, b",\n"
+        self._before = b",\n"
 
     def finish(self) -> None:
         """Close the object and flush the file."""

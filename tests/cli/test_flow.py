@@ -73,6 +73,17 @@ def test_init_writes_or_prints_every_setting(lst, tmp_path):
         assert "a file is in the way" in lst("init", "-w", place).error
 
 
+def test_check_leaves_out_what_the_split_left_out(
+    lst: Lst, small_lvis: Any, tmp_path: Path
+) -> None:
+    small_lvis.train["annotations"][3]["bbox"] = [1, 1, 0, 5]
+    small_lvis.save()
+    at = ("-w", tmp_path / "work")
+    assert "--skip-unusable" in lst(*small_lvis.split_words(), *at).hint
+    assert lst(*small_lvis.split_words(), *at, "--skip-unusable").code == 0
+    assert lst("check", *at).code == 0
+
+
 # --- the workspace -------------------------------------------------------------------------------
 
 

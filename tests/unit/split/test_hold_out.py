@@ -120,6 +120,20 @@ def test_what_does_not_count_in_training_counts_nowhere(small_lvis, cut_of):
     assert cut.train.instances + cut.val.instances == 93 - 30
 
 
+def test_an_image_that_is_listed_twice_stays_in_training_if_either_entry_does(
+    small_lvis: Any, cut_of: Cut
+) -> None:
+    twice = small_lvis.train["images"][::2]
+    small_lvis.train["images"] += [{**image, "id": image["id"] + 100} for image in twice]
+    small_lvis.save()
+    for share in (0.5, 0.0):
+        written = parts(cut_of(share=share, force=True))
+        train, val = ({one["coco_url"] for one in part["images"]} for part in written)
+        assert val
+        assert not train & val
+    assert {image["coco_url"] for image in twice} <= train  # no entry is drawn at random
+
+
 @pytest.mark.parametrize("block", [64, 1 << 20])
 def test_other_members_stay_whole_and_in_their_place(small_lvis, cut_of, monkeypatch, block):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", block)
