@@ -73,9 +73,7 @@ def test_init_writes_or_prints_every_setting(lst, tmp_path):
         assert "a file is in the way" in lst("init", "-w", place).error
 
 
-def test_check_leaves_out_what_the_split_left_out(
-    lst: Lst, small_lvis: Any, tmp_path: Path
-) -> None:
+def test_check_leaves_out_what_the_split_left_out(lst, small_lvis, tmp_path):
     small_lvis.train["annotations"][3]["bbox"] = [1, 1, 0, 5]
     small_lvis.save()
     at = ("-w", tmp_path / "work")

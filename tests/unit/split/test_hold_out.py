@@ -120,9 +120,7 @@ def test_what_does_not_count_in_training_counts_nowhere(small_lvis, cut_of):
     assert cut.train.instances + cut.val.instances == 93 - 30
 
 
-def test_an_image_that_is_listed_twice_stays_in_training_if_either_entry_does(
-    small_lvis: Any, cut_of: Cut
-) -> None:
+def test_an_image_that_is_listed_twice_stays_in_training_if_either_entry_does(small_lvis, cut_of):
     twice = small_lvis.train["images"][::2]
     small_lvis.train["images"] += [{**image, "id": image["id"] + 100} for image in twice]
     small_lvis.save()
