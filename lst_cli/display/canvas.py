@@ -179,8 +179,8 @@ def add_legend(target: Any, theme: Theme, letters: Letters = PAGE_LETTERS, **pla
 def draw_line(axes: Any, points: Iterable[tuple[float, float | None]], **look: Any) -> None:
     """Draw a line through (x, AP) in percent; a place without an AP has no point."""
     known = [(x, 100 * value) for x, value in points if value is not None]
-    # A line without points pushes the axes aside unless it is not clipped: matplotlib takes it
-    # to lie at the figure's corner.
+    # Markers are not clipped, or those at the border would be cut. A line without points is, or
+    # it would push the axes aside: matplotlib takes it to lie at the figure's corner.
     axes.plot([x for x, _ in known], [y for _, y in known], clip_on=not known, **look)
 
 

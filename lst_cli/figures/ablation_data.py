@@ -17,7 +17,6 @@ from lst_cli.settings.diff import unused_sections
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten
 from lst_cli.workspace.hints import hints_for, name_workspace
-from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
 AblationName = Literal["distill", "replay", "mwg"]
@@ -32,7 +31,11 @@ SETTINGS: dict[AblationName, str] = {
 FEW = 5
 """Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
 
-_REPLAY = {"balanced": "balanced replay", "none": "no replay", "all": "all old data"}
+_NAMES: dict[AblationName, dict[Any, str]] = {
+    "distill": {0: "without distillation"},
+    "replay": {"balanced": "balanced replay", "none": "no replay", "all": "all old data"},
+    "mwg": {True: "with MWG", False: "without MWG"},
+}
 _NOT_RECORDED = "not recorded"
 
 
@@ -157,14 +160,10 @@ def name_runs(
 
 
 def _phrase(figure: AblationName, value: Any, values: Sequence[Any]) -> str:
-    if figure == "replay":
-        return _REPLAY.get(value, str(value))
-    if figure == "mwg":
-        return "with MWG" if value else "without MWG"
-    if value == 0:
-        return "without distillation"
-    several = len({one for one in values if one != 0}) > 1
-    return f"distillation, weight {value:g}" if several or 0 not in values else "with distillation"
+    if figure == "distill" and value != 0:
+        one_weight = 0 in values and len(set(values)) == 2
+        return "with distillation" if one_weight else f"distillation, weight {value:g}"
+    return _NAMES[figure][value]
 
 
 def _names(figure: AblationName, runs: Sequence[_Run], phase: int) -> list[str]:
@@ -250,22 +249,20 @@ def _roots(runs: Sequence[_Run]) -> str:
 
 def _refuse_other_split(first: Workspace, other: Workspace) -> None:
     """Check that both learn the same classes in the same phases; an error says the difference."""
-    if first.split.groups != other.split.groups:
-        difference = _difference(first.split, other.split)
-        raise LstError(
-            f"{first.root} and {other.root} have other splits: {difference}",
-            f"take a workspace that was split as {first.root} was",
-        )
-
-
-def _difference(first: Split, other: Split) -> str:
-    sizes = [[len(group) for group in one.groups] for one in (first, other)]
+    groups = [one.split.groups for one in (first, other)]
+    if groups[0] == groups[1]:
+        return
+    sizes = [" + ".join(str(len(group)) for group in one) for one in groups]
     if sizes[0] != sizes[1]:
-        mine, theirs = (" + ".join(map(str, one)) for one in sizes)
-        return f"{mine} classes and {theirs}"
-    pairs = zip(first.groups, other.groups, strict=True)
-    phase = next(phase for phase, (one, another) in enumerate(pairs) if one != another)
-    return f"other classes, or another class order, in phase {phase}"
+        difference = f"{sizes[0]} classes and {sizes[1]}"
+    else:
+        pairs = zip(*groups, strict=True)
+        phase = next(phase for phase, (one, another) in enumerate(pairs) if one != another)
+        difference = f"other classes, or another class order, in phase {phase}"
+    raise LstError(
+        f"{first.root} and {other.root} have other splits: {difference}",
+        f"take a workspace that was split as {first.root} was",
+    )
 
 
 def _point(workspace: Workspace, metrics: Metrics) -> AblationPoint:

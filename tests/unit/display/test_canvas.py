@@ -50,3 +50,11 @@ def test_lines_beyond_the_first_differ_from_it_in_more_than_colour():
     assert all(one["marker"] != first["marker"] for one in others)
     assert all(one["color"] != first["color"] for one in others)
     assert len({(one["marker"], str(one["linestyle"])) for one in [first, *others]}) == 6
+
+
+def test_texts_are_shown_as_they_are():
+    figure = make_figure(200, 100, LIGHT, 1.0)
+    text = figure.text(0, 0, "$a$\x1b")
+    render(figure)
+    assert text.get_text() == "$a$\\x1b"
+    assert not text.get_parse_math()

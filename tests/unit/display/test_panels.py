@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lst_cli.display.masks import mask_of, show_mask
+from lst_cli.display.masks import mask_of, outline_of, ring_around, show_mask
 from lst_cli.display.panels import (
     GAP,
     MOST_DRAWN,
@@ -79,6 +79,13 @@ def test_the_three_ways_to_write_a_mask_give_the_same_mask():
     polygon = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
     for segmentation in (packed, text, runs, polygon):
         assert np.array_equal(show_mask(segmentation, (8, 6), (8, 6)), mask.astype(bool))
+
+
+def test_an_outline_lies_in_the_mask_and_a_ring_around_it():
+    mask = np.zeros((6, 6), dtype=bool)
+    mask[1:5, :4] = True
+    assert (mask & ~outline_of(mask, 1)).nonzero()[0].tolist() == [2, 2, 3, 3]  # also at the border
+    assert ring_around(mask, 1).sum() == 4 + 4 + 4
 
 
 def test_an_object_without_a_mask_is_its_box():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lst_cli.figures.ablation_data import name_runs
+from lst_cli.figures.ablation_data import _without_unused, name_runs
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,16 @@ from lst_cli.figures.ablation_data import name_runs
 )  # fmt: skip
 def test_runs_are_named_by_what_differs(figure, values, others, names):
     assert name_runs(figure, values, others) == names
+
+
+@pytest.mark.parametrize(
+    ("mwg", "sampler", "used"),
+    [
+        (False, "uniform", ["step.new_rows", "seed"]),
+        (True, "repeat-factor", ["mwg.shots", "base.repeat_threshold", "seed"]),
+    ],
+)
+def test_settings_without_effect_are_ignored(mwg, sampler, used):
+    keys = ("mwg.shots", "step.new_rows", "base.repeat_threshold", "seed")
+    settings = {"step.mwg": mwg, "base.sampler": sampler}
+    assert list(_without_unused(dict.fromkeys(keys, "1"), settings)) == used
