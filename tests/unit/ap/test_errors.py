@@ -3,13 +3,11 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.detections import IouType, gather_detections
 from lst_cli.ap.errors import (
     KINDS,
@@ -19,7 +17,7 @@ from lst_cli.ap.errors import (
     fixed_class_ap,
     name_errors,
 )
-from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import average_precision
 from lst_cli.ap.matching import HIT, Matches, match_detections
 from lst_cli.ap.results_file import ResultsFile
@@ -34,11 +32,12 @@ Found = tuple[int, int, float, list[float]]
 """Image, class, score, box."""
 
 Analyse = Callable[..., ErrorAnalysis]
+Build = Callable[..., GroundTruth]
 Save = Callable[[list[dict[str, Any]]], ResultsFile]
 
 
 @pytest.fixture
-def match(tmp_path: Path, draw: types.SimpleNamespace, save: Save) -> Callable[..., Matches]:
+def match(build: Build, draw: types.SimpleNamespace, save: Save) -> Callable[..., Matches]:
     """Match boxes to annotations (image, class, box); images with their lists."""
 
     def run(
@@ -57,10 +56,9 @@ def match(tmp_path: Path, draw: types.SimpleNamespace, save: Save) -> Callable[.
         document = {
             "images": [draw.image(n, negative.get(n, []), partial.get(n, [])) for n in (1, 2, 3)],
             "annotations": annotations,
-            "categories": [{"id": n, "name": f"class {n}", "frequency": "r"} for n in (1, 2, 3)],
+            "categories": [{"id": n, "frequency": "r"} for n in (1, 2, 3)],
         }
-        (tmp_path / "val.json").write_text(json.dumps(document))
-        truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
+        truth = build(document)
         records = save([draw.detection(*one) for one in found])
         return match_detections(truth, gather_detections(truth, records, iou_type, any_class=True))
 
@@ -304,13 +302,10 @@ def test_masks_that_are_their_boxes_have_the_same_errors(analyse):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
-    tmp_path, draw, save, seed, iou_type
-):
+    build: Build, draw: types.SimpleNamespace, save: Save, seed: int, iou_type: IouType
+) -> None:
     document, found = draw.federated_set(seed)
-    for category in document["categories"]:
-        category["name"] = f"class {category['id']}"
-    (tmp_path / "val.json").write_text(json.dumps(document))
-    truth = build_ground_truth(read_dataset(tmp_path / "val.json"))
+    truth = build(document)
 
     def run(records: list[dict[str, Any]]) -> Matches:
         gathered = gather_detections(truth, save(records), iou_type, any_class=True)
