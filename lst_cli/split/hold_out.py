@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -23,7 +23,6 @@ from lst_cli.phases.classes import NO_LABEL
 from lst_cli.phases.hold_out import RARE_BELOW, SHARE, hold_out
 from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress, silent, stage
-from lst_cli.split.json_lists import ObjectOfLists
 from lst_cli.train.before_training import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
 
@@ -236,7 +235,7 @@ def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
 
 
 @contextmanager
-def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[ObjectOfLists, ObjectOfLists]]:
+def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[_JsonFile, _JsonFile]]:
     """Write two files that belong together.
 
     A new file never stands beside an old one, which would have images in both, not even after the
@@ -247,7 +246,7 @@ def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[ObjectOfLists, O
     try:
         with replacing(val) as new_val, replacing(train) as new_train:
             with new_train.open("wb") as first, new_val.open("wb") as second:
-                parts = ObjectOfLists(train, first), ObjectOfLists(val, second)
+                parts = _JsonFile(train, first), _JsonFile(val, second)
                 yield parts
                 for part in parts:
                     part.finish()
@@ -258,3 +257,42 @@ def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[ObjectOfLists, O
         if written is not None and train.exists() and os.path.samestat(train.stat(), written):
             train.unlink()
         raise
+
+
+class _JsonFile:
+    """A JSON object of lists, written piece by piece; errors name `path`, not the open file."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._list: str | None = None  # the list that is open
+        self._before = b"{"  # what is written before the next key
+        self._between = b"\n"  # and before the next record of the list
+
+    def extend(self, key: str, records: list[bytes]) -> None:
+        """Add records to a list, which stays open as long as no other key comes."""
+        if key != self._list:
+            self._begin(key)
+            self._write(b"[")
+            self._list, self._between, self._before = key, b"\n", b"],\n"
+        if records:
+            self._write(self._between + b",\n".join(records))
+            self._between = b",\n"
+
+    def put(self, key: str, value: bytes) -> None:
+        """Add anything else."""
+        self._begin(key)
+        self._write(value)
+        self._before = b",\n"
+
+    def finish(self) -> None:
+        """Close the object and flush the file."""
+        self._write(b"{}\n" if self._before == b"{" else self._before.rstrip(b",\n") + b"}\n")
+        with explain_os_error(self._path):
+            self._file.flush()
+
+    def _begin(self, key: str) -> None:
+        self._write(self._before + msgspec.json.encode(key) + b": ")
+
+    def _write(self, data: bytes) -> None:
+        with explain_os_error(self._path):
+            self._file.write(data)

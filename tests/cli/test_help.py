@@ -132,11 +132,3 @@ def test_an_old_spelling_is_answered_with_the_new_command(lst, old, new):
     assert re.fullmatch(r"error: lst \w+ --\w+ is now lst \w+", outcome.error)
     assert outcome.hint == f"lst {new}"
     assert len(outcome.err.splitlines()) == 2
-
-
-def test_the_base_has_two_names(lst, small_lvis, tmp_path):
-    words = [*small_lvis.split_words(), "--json"]
-    short = lst(*words, "-w", tmp_path / "short").json
-    long = [word.replace("--b", "--base") for word in words]
-    assert lst(*long, "-w", tmp_path / "long").json == short
-    assert len(short["groups"][0]) == 5

@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     "--score", type=float, default=SCORE, show_default=True, help="Lowest score of an object."
 )
 @options.directory_option(
-    "-o",
-    "--output",
-    help="Directory to write to.  [default: predictions/ in the workspace, with a directory for "
-    "each phase]",
+    "-o", "--output", help="Directory to write to.  [default: predictions/PHASE in the workspace]"
 )
 @options.settings_options
 @options.json_option

@@ -13,9 +13,7 @@ from lst_cli.settings.nested import toml_value
 @options.workspace_option
 @options.flag("--all", "Train all remaining phases.", "to_last")
 @options.choice(
-    "--replay",
-    ["balanced", "none", "all"],
-    "Replay of old classes: balanced by instances (paper), none, or all their data.",
+    "--replay", ["balanced", "none", "all"], "Replay of old classes: balanced (paper), none, all."
 )
 @options.flag("--no-distill", "Train without distillation; short for --set step.distill_weight=0.")
 @click.option(

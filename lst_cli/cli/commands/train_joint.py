@@ -32,19 +32,14 @@ from lst_cli.settings.presets import JOINT_ROWS
     "Images of an epoch: each once, all classes equally often, or images of rare classes repeated.",
 )
 @options.choice(
-    "--head", ["cosine", "softmax"], "Classifier: cosine as in LST, or the softmax of Mask R-CNN."
+    "--head", ["cosine", "softmax"], "Classifier: cosine (LST) or softmax (Mask R-CNN)."
 )
-@options.choice(
-    "--mask",
-    ["transfer", "fcn"],
-    "Mask branch: weights transferred from classifier rows as in LST, or that of Mask R-CNN.",
-)
+@options.choice("--mask", ["transfer", "fcn"], "Masks: weight transfer (LST) or FCN (Mask R-CNN).")
 @click.option(
     "--image-passes",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Train on N images in total, repeats counted. The learning rate drops at the same "
-    "fractions of the training.",
+    help="Train on N images in total, repeats counted; epochs are scaled to this.",
 )
 @click.option(
     "--budget-of",
