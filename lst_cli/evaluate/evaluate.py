@@ -15,16 +15,8 @@ from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.reference import load_lvis
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.errors import write_errors
-from lst_cli.evaluate.measure import (
-    NAMES,
-    Measured,
-    compare_with_lvis_api,
-)
-from lst_cli.evaluate.resumable import (
-    Detections,
-    PartialDetections,
-    inference_settings,
-)
+from lst_cli.evaluate.measure import NAMES, Measured, compare_with_lvis_api
+from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings
 from lst_cli.evaluate.stored import (
     EvaluationFiles,
     evaluation_files,
@@ -86,20 +78,14 @@ def evaluate_phase(
 ) -> Evaluation:
     """Run the model of a finished phase and compute its AP over the classes seen so far.
 
-    All validation images are used, also those without any object of these classes. Metrics and
-    detections are written beside the phase. A closer look, at errors or with lvis-api, takes the
-    detections that are there, if they were made under the same settings.
+    All validation images are used, also those without any object of these classes. The network is
+    built as it was trained; settings give device, workers, test setting and bins. Metrics and
+    detections are written beside the phase. A closer look, at errors or with lvis-api as a
+    reference, takes the detections that are there, if they were made under the same settings.
 
-    Args:
-        workspace: With the finished phase.
-        phase: t.
-        settings: Device, workers, test setting and bins; the network is built as it was trained.
-        fixed_ap: Whether the cap is 10,000 detections a class over all images (AP_fixed) instead
-            of `eval.detections` an image; the files then have other names.
-        errors: Whether to find out where AP is lost.
-        reference: Whether to run lvis-api too, and compare.
-        progress: What is done.
-        detector: Loads the model if there are images that it has not seen yet.
+    With `fixed_ap` the cap is 10,000 detections a class over all images (AP_fixed) instead of
+    `eval.detections` an image, and the files have other names. `detector` loads the model if there
+    are images that it has not seen yet.
 
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.

@@ -54,16 +54,9 @@ def extend_workspace(
     """Add a phase of new classes behind the phases that are done.
 
     Planned phases that are not begun move up by one. Whatever stops it, nothing that was there
-    is lost, and the same call continues it.
-
-    Args:
-        workspace: With the base phase trained.
-        settings: What to train with; an instant phase takes device and data from them, and all
-            else from the phase before.
-        files: The annotated images.
-        finetune: Whether the phase is trained as others are, instead of learned instantly.
-        events: Progress callbacks.
-        learn: Writes the model of an instant phase.
+    is lost, and the same call continues it. The phase is learned instantly, by `learn`, with the
+    settings of the phase before but for device and data; to `finetune` is to train it as others
+    are.
 
     Returns:
         The manifest of the finished phase.

@@ -52,13 +52,8 @@ def add_phase(
 ) -> Addition:
     """Decide what a file adds to a split; nothing is read or written.
 
-    Args:
-        split: The split, without this extension.
-        phase: The place of the new phase.
-        train: Annotations of the new classes.
-        val: The validation file of the phase, new or not.
-        settings: For the lengths of the phases.
-        files: What the user named; the two files are those above.
+    The split is without this extension, and `phase` its place there. `val` is the validation file
+    of the phase, new or not; settings give the lengths of phases.
 
     Raises:
         LstError: If a class cannot be learned, or a new validation file does not know the classes

@@ -56,12 +56,7 @@ def measure_images(
     *,
     progress: Progress = silent,
 ) -> tuple[list[LooseImage], Images]:
-    """Read the sizes of images from their headers.
-
-    Args:
-        files: The images.
-        skip: Called with an image whose header cannot be read, and why.
-        progress: Headers read.
+    """Read the sizes of images from their headers; `skip` those that cannot be read.
 
     Returns:
         The N images that can be used, and a table of them; an image's id is its row.

@@ -17,7 +17,7 @@ from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import OpenDetector, open_detector
 from lst_cli.files import read_regular, shorten_name
-from lst_cli.predict.found import FORMAT, SCORE, FoundImage, Predictions
+from lst_cli.predict.found import FORMAT, FoundImage, Predictions
 from lst_cli.predict.loose_images import LooseImage, list_images, measure_images
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
@@ -37,25 +37,18 @@ def predict_images(
     settings: Settings,
     *,
     phase: int,
-    score: float = SCORE,
+    score: float,
     directory: Path | None = None,
     progress: Progress = silent,
     detector: OpenDetector = open_detector,
 ) -> Predictions:
     """Run the model of a finished phase on images that need no annotations.
 
-    An image that cannot be used is left out, and the others are predicted. The workspace is only
-    read, so that this can be done while a phase is being trained.
-
-    Args:
-        workspace: With the finished phase.
-        places: Image files, and directories with images anywhere below them.
-        settings: Device, workers and test setting; the network is built as it was trained.
-        phase: t.
-        score: Lowest score of an object; `eval.score_threshold` if that is higher.
-        directory: Where pictures and predictions.json are written; None writes nothing.
-        progress: What is done.
-        detector: Loads the model.
+    Places are image files, and directories with images anywhere below them. An image that cannot
+    be used is left out, and the others are predicted. The network is built as it was trained;
+    settings give device, workers and test setting. No object has a lower score than `score` or
+    `eval.score_threshold`. Pictures and predictions.json are written to the directory, if there
+    is one; the workspace is only read, so that this can be done while a phase is being trained.
 
     Raises:
         LstError: If the phase is not finished, a place is not there or holds no images, no image

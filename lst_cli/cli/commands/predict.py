@@ -12,7 +12,6 @@ from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
-from lst_cli.predict.found import SCORE
 
 if TYPE_CHECKING:
     from lst_cli.predict.found import Predictions
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 @options.workspace_option
 @click.option("--phase", type=int, help="Phase to use.  [default: the newest finished phase]")
 @click.option(
-    "--score", type=float, default=SCORE, show_default=True, help="Lowest score of an object."
+    "--score", type=float, default=0.3, show_default=True, help="Lowest score of an object."
 )
 @options.directory_option(
     "-o", "--output", help="Directory to write to.  [default: predictions/PHASE in the workspace]"
@@ -79,7 +78,7 @@ def command(
 
 
 def _show(found: Predictions, directory: Path) -> None:
-    from lst_cli.predict.tables import found_table
+    from lst_cli.predict.found import found_table
 
     print_table(found_table(found))
     note("wrote the pictures and predictions.json in")

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import MISSING
-from lst_cli.predict.found import FoundImage, Predictions
-from lst_cli.predict.tables import found_table, objects_text
+from lst_cli.predict.found import FoundImage, Predictions, found_table, objects_text
 
 
 def image(*names: str, path: str = "a.jpg") -> FoundImage:
