@@ -29,10 +29,8 @@ _Any = TypeVar("_Any")
 class Detector:
     """A network on its device, with all it takes to find objects in images.
 
-    Args:
-        network: Changed: it is moved to the device of the settings.
-        settings: What it runs with; see `resumable.inference_settings`.
-        category_ids: Category id of each label, K of them.
+    It is moved to the device of its settings, see `resumable.inference_settings`; category ids
+    are those of labels 0 to K - 1.
     """
 
     def __init__(self, network: LstRCNN, settings: Settings, category_ids: Sequence[int]) -> None:
@@ -50,13 +48,9 @@ class Detector:
     ) -> Iterator[tuple[int, Detections]]:
         """Find the objects in some of the images, one image after another.
 
-        While the masks of an image are encoded, the network is at work on the next ones.
-
-        Args:
-            images: The image table.
-            find: Path of an image by its row; may be sent to another process.
-            rows: Rows of the images to look at, in this order.
-            skip: Called with the row of an image that cannot be used, and why.
+        While the masks of an image are encoded, the network is at work on the next ones. `find`
+        gives the path of an image by its row, and may be sent to another process; `skip` is called
+        with the row of an image that cannot be used, and why.
 
         Yields:
             Row and detections of each image, the best first; none of one that was skipped.

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ from lst_cli.evaluate.measure import compare_with_lvis_api, read_train_counts, s
 from lst_cli.phases.bins import parse_bins
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")
-SHARED = Path(
-    os.environ.get("LST_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data")
-)
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 OTHER_FIELD: dict[IouType, str] = {"segm": "bbox", "bbox": "segmentation"}
 SLICES = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
@@ -280,11 +276,9 @@ def test_other_caps_let_more_or_fewer_detections_take_part(small_lvis, tmp_path)
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_on_real_lvis_images_every_number_is_lvis_apis(
-    lst, reference, lvis_counts, tmp_path, iou_type
+    lst, reference, lvis_counts, shared_data, tmp_path, iou_type
 ):
-    path = SHARED / "lvis_v0.5_val_100.json"
-    if not path.is_file():
-        pytest.skip("no LVIS sample; point LST_SHARED_DATA to it")
+    path = shared_data / "lvis_v0.5_val_100.json"
     truth = json.loads(path.read_text())
     found = perturbed(truth, 0, 4)
     results = tmp_path / "results.json"

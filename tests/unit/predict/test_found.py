@@ -4,9 +4,14 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from lst_cli.display.records import PanelObject
+from lst_cli.display.tables import MISSING
 from lst_cli.errors import LstError
-from lst_cli.predict.found import FoundImage, Predictions, readable
+from lst_cli.predict.found import FoundImage, Predictions, found_table, objects_text, readable
 
 OWL = PanelObject("owl", (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"}, 0.5, 7)
 
@@ -52,3 +57,67 @@ def test_a_name_in_another_encoding_can_be_written():
     )
     assert json.dumps(found.as_dict(), ensure_ascii=False).encode()
     assert readable("é.png") == "é.png"
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def image(*names: str, path: str = "a.jpg") -> FoundImage:
+    """With an object of each class name, scores falling from 0.9."""
+    objects = [
+        PanelObject(name, (0, 0, 1, 1), {}, 0.9 - 0.001 * place, sum(map(ord, name)))
+        for place, name in enumerate(names)
+    ]
+    return FoundImage(Path(path), 6, 8, tuple(objects))
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ((), MISSING),
+        (("owl",), "1 owl"),
+        (("candle", "owl", "owl"), "2 owl, 1 candle"),
+        (("owl", "candle"), "1 owl, 1 candle"),  # the surer first
+        (("owl",) * 1200, "1,200 owl"),
+        (("A Seville orange, also bitter",), "1 A Seville orange, als…"),
+        (tuple("abcdefghij"), "1 a, 1 b, 1 c, 1 d, 1 e, 1 f, 1 g, 1 h, 2 others"),
+        (("a" * 20, "b" * 20, "c" * 20), f"1 {'a' * 20}, 2 others"),
+        (("a" * 18, "b" * 18), f"1 {'a' * 18}, 1 other"),
+        (("two\nlines",), "1 two lines"),
+    ],
+)
+def test_objects_are_counted_by_class(names, text):
+    assert objects_text(image(*names)) == text
+
+
+@given(st.lists(st.sampled_from(["owl", "yak", "x" * 30, "a b", "candle", "emu"]), max_size=40))
+def test_no_object_is_lost_and_the_text_is_short(names):
+    text = objects_text(image(*names))
+    counted = [int(part.split()[0]) for part in text.split(", ") if part != MISSING]
+    assert sum(counted) == len(names)
+    assert len(text) <= 40 + len(", 40 others")
+
+
+def test_a_row_is_an_image_with_its_best_score():
+    table = found_table(Predictions(3, 0.3, (image("owl", "yak"), image(path="b.jpg"))))
+    assert table.title == "phase 3: 2 objects of 2 classes in 2 images, scores of 0.3 and more"
+    assert table.texts() == [["a.jpg", "1 owl, 1 yak", "0.90"], ["b.jpg", MISSING, MISSING]]
+    assert table.remark == ""
+
+
+def test_one_object_of_the_base_phase_is_told_in_the_singular():
+    table = found_table(Predictions(0, 0.25, (image("owl"),)))
+    assert table.title == "base: 1 object of 1 class in 1 image, scores of 0.25 and more"
+
+
+def test_of_many_images_the_first_are_shown_and_all_are_counted():
+    table = found_table(Predictions(1, 0.3, (image("owl"),) * 25))
+    assert len(table.rows) == 20
+    assert table.remark == "… and 5 more images"
+    assert "25 objects of 1 class in 25 images" in table.title
+
+
+def test_of_a_long_path_the_end_is_shown():
+    path = "/a/long/way/down/to/the/very/last.jpg"
+    (row,) = found_table(Predictions(1, 0.3, (image(path=path),))).texts()
+    assert row[0] == "…y/down/to/the/very/last.jpg"
