@@ -90,7 +90,7 @@ def damages(data: bytes, seed: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damage_is_refused_or_changes_nothing(name: str, finished: Workspace) -> None:
+def test_damage_is_refused_or_changes_nothing(name, finished):
     path, right = finished.root / name, told(finished.root)
     data, tried, same, refused = path.read_bytes(), 0, 0, 0
     for damaged in damages(data, name):
@@ -107,7 +107,7 @@ def test_damage_is_refused_or_changes_nothing(name: str, finished: Workspace) ->
 
 
 @pytest.mark.parametrize("name", [one for one in FILES if "manifest" in one or "split" in one])
-def test_the_check_itself_cannot_be_switched_off(name: str, finished: Workspace, lst: Any) -> None:
+def test_the_check_itself_cannot_be_switched_off(name, finished, lst):
     path = finished.root / name
     text = path.read_text()
     lines = [line for line in text.splitlines(True) if "checksum" not in line]
@@ -134,7 +134,7 @@ WRONG_METRICS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 ]
 
 
-def test_metrics_of_another_phase_model_or_split_are_refused(finished: Workspace, lst: Any) -> None:
+def test_metrics_of_another_phase_model_or_split_are_refused(finished, lst):
     path = finished.phase(2).metrics
     whole = path.read_bytes()
     for change, message in WRONG_METRICS:
@@ -172,9 +172,7 @@ WRONG_MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }  # fmt: skip
 
 
-def test_a_manifest_of_the_first_version_is_read_as_a_whole(
-    finished: Workspace, as_lst_0_1: Any, lst: Any
-) -> None:
+def test_a_manifest_of_the_first_version_is_read_as_a_whole(finished, as_lst_0_1, lst):
     path = finished.phase(1).manifest
     whole = path.read_bytes()
     as_lst_0_1(path, lambda content: None)
@@ -207,9 +205,7 @@ WRONG_SPLITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }  # fmt: skip
 
 
-def test_a_split_of_the_first_version_is_read_as_a_whole(
-    workspace: Workspace, as_lst_0_1: Any, lst: Any
-) -> None:
+def test_a_split_of_the_first_version_is_read_as_a_whole(workspace, as_lst_0_1, lst):
     path = workspace.layout.split
     whole = path.read_bytes()
     for kind, (change, key) in WRONG_SPLITS.items():
@@ -223,8 +219,8 @@ def test_a_split_of_the_first_version_is_read_as_a_whole(
 
 
 def test_a_flipped_digit_before_a_finished_phase_is_seen_and_loses_nothing(
-    finished: Workspace, as_lst_0_1: Any, lst: Any
-) -> None:
+    finished, as_lst_0_1, lst
+):
     other = "0" * 64
     as_lst_0_1(finished.phase(0).manifest, lambda m: m.update(model_sha256=other))
     before = sorted(path for path in finished.root.rglob("*") if path.suffix != ".lock")
@@ -235,8 +231,8 @@ def test_a_flipped_digit_before_a_finished_phase_is_seen_and_loses_nothing(
 
 
 def test_restart_looks_at_everything_before_it_moves_a_finished_phase(
-    finished: Workspace, as_lst_0_1: Any, lst: Any, small_lvis: Any
-) -> None:
+    finished, as_lst_0_1, lst, small_lvis
+):
     # The base was trained again: phase 1 is outdated, and finished.
     base = finished.phase(0)
     base.model.write_bytes(b"other weights")
@@ -263,8 +259,8 @@ def test_restart_looks_at_everything_before_it_moves_a_finished_phase(
 
 
 def test_another_split_moves_finished_phases_and_a_damaged_manifest_is_no_other_split(
-    finished: Workspace, small_lvis: Any, lst: Any
-) -> None:
+    finished, small_lvis, lst
+):
     manifest = finished.phase(1).manifest
     whole = manifest.read_bytes()
     manifest.write_bytes(whole.replace(b'"seed": 0', b'"seed": 1'))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ def extend(here: Call, few: Any) -> Call:
     return lambda *more: here(*few.words(*more))
 
 
-def test_new_classes_are_shown_with_what_is_known_of_them(trained: Workspace, extend: Call) -> None:
+def test_new_classes_are_shown_with_what_is_known_of_them(trained, extend):
     outcome = extend()
     assert outcome.code == 0, outcome.err
     assert "phase 2: 3 new classes" in outcome.out
@@ -40,9 +39,7 @@ def test_new_classes_are_shown_with_what_is_known_of_them(trained: Workspace, ex
     assert "without training, rows made by the generator" in outcome.err
 
 
-def test_a_script_gets_the_classes_and_the_manifest(
-    trained: Workspace, extend: Call, fake_instant: Any
-) -> None:
+def test_a_script_gets_the_classes_and_the_manifest(trained, extend, fake_instant):
     fake_instant.new_rows = "mean-feature"
     outcome = extend("--json")
     found = outcome.json
@@ -53,9 +50,7 @@ def test_a_script_gets_the_classes_and_the_manifest(
     assert "no trained generator in the workspace" in outcome.err
 
 
-def test_status_and_further_steps_know_the_added_phase(
-    here: Call, trained: Workspace, extend: Call
-) -> None:
+def test_status_and_further_steps_know_the_added_phase(here, trained, extend):
     extend()
     lines = [line.split() for line in here("status").out.splitlines()]
     assert ["2", "added", "done", "3"] in [line[:4] for line in lines]
@@ -65,7 +60,7 @@ def test_status_and_further_steps_know_the_added_phase(
     assert trained.done_phases() == [0, 1, 2, 3, 4]
 
 
-def test_finetuning_shows_a_training(trained: Workspace, extend: Call) -> None:
+def test_finetuning_shows_a_training(trained, extend):
     outcome = extend("--finetune", "--mwg")
     assert outcome.code == 0, outcome.err
     assert "phase 2 begun: 3 new classes, 5 new + " in outcome.err
@@ -73,9 +68,7 @@ def test_finetuning_shows_a_training(trained: Workspace, extend: Call) -> None:
     assert trained.require_done(2).settings["step"]["mwg"] is True
 
 
-def test_an_added_phase_is_evaluated_and_reported(
-    here: Call, trained: Workspace, extend: Call, small_lvis: Any, fake_detector: Any
-) -> None:
+def test_an_added_phase_is_evaluated_and_reported(here, trained, extend, small_lvis, fake_detector):
     val = small_lvis.val
     val["images"].pop()
     val["annotations"] = [one for one in val["annotations"] if one["image_id"] != 1008]
@@ -100,9 +93,7 @@ def test_an_added_phase_is_evaluated_and_reported(
 # --- refused -------------------------------------------------------------------------------------
 
 
-def test_nothing_is_added_before_the_base(
-    lst: Call, workspace: Workspace, extend: Call, few: Any, tmp_path: Path
-) -> None:
+def test_nothing_is_added_before_the_base(lst, workspace, extend, few, tmp_path):
     outcome = extend()
     assert "the base phase comes first" in outcome.error
     assert outcome.hint == f"lst train-base -w {workspace.root}"
@@ -145,9 +136,7 @@ BAD_FILES: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]]
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_bad_file_is_one_line_and_nothing_is_written(
-    trained: Workspace, extend: Call, few: Any, files_below: Call, kind: str
-) -> None:
+def test_a_bad_file_is_one_line_and_nothing_is_written(trained, extend, few, files_below, kind):
     damage, named = BAD_FILES[kind]
     damage(few.document)
     few.save()
@@ -170,9 +159,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(
         (["--set", "step.lr=1"], "--set step.lr=1: without --finetune", "--finetune"),
     ],
 )
-def test_words_that_do_not_fit_are_refused(
-    trained: Workspace, extend: Call, files_below: Call, words: list[str], error: str, hint: str
-) -> None:
+def test_words_that_do_not_fit_are_refused(trained, extend, files_below, words, error, hint):
     before = files_below(trained.root)
     outcome = extend(*words)
     assert error in outcome.error
@@ -180,17 +167,13 @@ def test_words_that_do_not_fit_are_refused(
     assert files_below(trained.root) == before
 
 
-def test_a_validation_file_of_other_classes_is_refused(
-    trained: Workspace, extend: Call, few: Any
-) -> None:
+def test_a_validation_file_of_other_classes_is_refused(trained, extend, few):
     outcome = extend("--val", few.train_json)
     assert 'category 7 is "class 7" in the workspace, "class 12" in this file' in outcome.error
     assert "all classes of the workspace" in outcome.hint
 
 
-def test_what_cannot_be_used_is_left_out_of_new_classes(
-    trained: Workspace, extend: Call, few: Any
-) -> None:
+def test_what_cannot_be_used_is_left_out_of_new_classes(trained, extend, few):
     few.document["annotations"][0].pop("segmentation")
     few.save()
     outcome = extend("--class", "zebra", "--skip-unusable")

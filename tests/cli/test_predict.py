@@ -77,7 +77,7 @@ def case(
     return Case(workspace, folder, fake_detector, here, files_below)
 
 
-def test_pictures_and_numbers_are_written_and_shown(case: Case) -> None:
+def test_pictures_and_numbers_are_written_and_shown(case):
     with case.workspace.locked():  # as while the next phase is trained
         outcome = case.works(case.photos)
     assert outcome.out.endswith(f"{case.folder}\n")
@@ -106,7 +106,7 @@ def test_pictures_and_numbers_are_written_and_shown(case: Case) -> None:
     assert turned["objects"][0]["segmentation"]["size"] == [80, 60]
 
 
-def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(case: Case) -> None:
+def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(case):
     words = ["--set", "eval.detections=7", "--device", "cpu", "--score", "0.7", "--json"]
     for phase in (0, 1):
         found = case.works(case.photos, "--phase", phase, *words).json
@@ -119,14 +119,14 @@ def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(case: Case
         assert [len(one["objects"]) for one in found["images"]] == [1, 1, 1]
 
 
-def test_a_threshold_of_the_workspace_holds_here_too(case: Case) -> None:
+def test_a_threshold_of_the_workspace_holds_here_too(case):
     words = ["--set", "eval.score_threshold=0.5", "--json"]
     found = case.works(case.photos / "a.png", *words).json
     assert found["score"] == 0.5
     assert [one["score"] for one in found["images"][0]["objects"]] == [0.8, 0.6]
 
 
-def test_json_is_what_the_file_holds_and_nothing_is_written(case: Case) -> None:
+def test_json_is_what_the_file_holds_and_nothing_is_written(case):
     before = case.everything
     printed = case.works(case.photos, "--json").json
     assert case.everything == before
@@ -137,7 +137,7 @@ def test_json_is_what_the_file_holds_and_nothing_is_written(case: Case) -> None:
     assert printed == written
 
 
-def test_an_added_phase_predicts_its_classes(case: Case, few: Any, fake_instant: Any) -> None:
+def test_an_added_phase_predicts_its_classes(case, few, fake_instant):
     command, *words = few.words("--class", "zebra")
     assert case.here(command, *words).code == 0
     outcome = case.works(case.photos / "a.png")
@@ -145,7 +145,7 @@ def test_an_added_phase_predicts_its_classes(case: Case, few: Any, fake_instant:
     assert outcome.out.endswith("/predictions/02\n")
 
 
-def test_the_same_command_again_replaces_its_pictures(case: Case) -> None:
+def test_the_same_command_again_replaces_its_pictures(case):
     # Nothing found is an answer too.
     assert "0 objects of 0 classes in 3 images" in case.works(case.photos, "--score", 1).out
     empty = case.files
@@ -154,7 +154,7 @@ def test_the_same_command_again_replaces_its_pictures(case: Case) -> None:
     assert all(case.files[name] != empty[name] for name in empty)
 
 
-def test_pictures_below_the_images_are_no_images_next_time(case: Case) -> None:
+def test_pictures_below_the_images_are_no_images_next_time(case):
     for _ in range(2):
         assert "in 3 images" in case.works(case.photos, "-o", case.photos / "drawn").out
 
@@ -172,9 +172,7 @@ def damaged(case: Case) -> Case:
 
 
 @pytest.mark.parametrize("json_words", [[], ["--json"]])
-def test_broken_images_are_named_and_the_others_are_done(
-    damaged: Case, json_words: list[str]
-) -> None:
+def test_broken_images_are_named_and_the_others_are_done(damaged, json_words):
     outcome = damaged.fails(damaged.photos, *json_words)
     assert outcome.code == 1
     assert "2 images were left out: " in outcome.error
@@ -192,7 +190,7 @@ def test_broken_images_are_named_and_the_others_are_done(
 
 
 @pytest.mark.parametrize("name", ["aa.jpg", "cut.jpg"])
-def test_where_no_image_can_be_used_nothing_is_written(damaged: Case, name: str) -> None:
+def test_where_no_image_can_be_used_nothing_is_written(damaged, name):
     before = damaged.everything
     error = damaged.fails(damaged.photos / name).error
     assert "no image can be used; the first: " in error
@@ -203,9 +201,7 @@ def test_where_no_image_can_be_used_nothing_is_written(damaged: Case, name: str)
 # --- pictures that cannot be drawn or written ----------------------------------------------------
 
 
-def test_a_picture_that_cannot_be_drawn_costs_one_picture(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_cannot_be_drawn_costs_one_picture(case, monkeypatch):
     def fail(panel: Any, **options: Any) -> bytes:
         if panel.title.endswith("b.jpg"):
             raise LstError(f"cannot draw {panel.title}: broken")
@@ -238,8 +234,8 @@ def test_a_picture_that_cannot_be_drawn_costs_one_picture(
     ],
 )
 def test_a_picture_that_cannot_be_written_costs_one_picture_or_on_a_full_disk_all(
-    case: Case, monkeypatch: pytest.MonkeyPatch, number: int, error: str, left: set[str]
-) -> None:
+    case, monkeypatch, number, error, left
+):
     def fail(path: Path, data: bytes) -> None:
         if path == case.folder / "a.jpg":
             with explain_os_error(path):
@@ -253,9 +249,7 @@ def test_a_picture_that_cannot_be_written_costs_one_picture_or_on_a_full_disk_al
     assert case.files.keys() == {"predictions.json", *left}
 
 
-def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_numbers_are_kept_whatever_happens_to_the_pictures(case, monkeypatch):
     def kill(panel: Any, **options: Any) -> bytes:
         raise KeyboardInterrupt
 
@@ -286,9 +280,7 @@ def test_the_numbers_are_kept_whatever_happens_to_the_pictures(
         ("", "Missing argument", "lst predict --help"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
-    case: Case, words: str, error: str, hint: str
-) -> None:
+def test_what_cannot_be_done_is_one_line_and_nothing_is_written(case, words, error, hint):
     (case.photos / "empty").mkdir()
     (case.photos / "mine").mkdir()
     (case.photos / "mine" / "predictions.json").write_text('[{"image_id": 1}]')
@@ -300,15 +292,13 @@ def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
     assert case.detector.opened == []
 
 
-def test_a_directory_that_may_not_be_written_is_told_before_the_work(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_that_may_not_be_written_is_told_before_the_work(case, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: mode == os.R_OK)
     assert "is not writable" in case.fails(case.photos).error
     assert case.detector.opened == []
 
 
-def test_a_model_that_was_cut_short_is_refused(case: Case) -> None:
+def test_a_model_that_was_cut_short_is_refused(case):
     case.workspace.phase(1).model.write_text("w")
     assert "cut short or changed" in case.fails(case.photos).error
     assert case.detector.opened == []

@@ -58,9 +58,7 @@ def put(tmp_path: Path) -> Put:
         ("d/a.png d/out/old.png", ["d/out"], ["old.png"]),
     ],
 )
-def test_images_are_listed_as_they_were_named(
-    put: Put, tmp_path: Path, there: str, places: list[str], found: list[str]
-) -> None:
+def test_images_are_listed_as_they_were_named(put, tmp_path, there, places, found):
     for name in there.split():
         put(name)
     (tmp_path / "d" / "notes.txt").write_text("no image")
@@ -70,8 +68,8 @@ def test_images_are_listed_as_they_were_named(
 
 @pytest.mark.parametrize("suffix", ["HEIC", "heif", "dng", "NEF", "cr2", "rw2", "jxl", "psd"])
 def test_pictures_of_formats_that_are_not_read_are_listed_and_left_out_with_a_reason(
-    put: Put, tmp_path: Path, suffix: str
-) -> None:
+    put, tmp_path, suffix
+):
     put("d/a.png")
     (tmp_path / f"d/alone.{suffix}").write_bytes(b"\0\0\0\x18ftypheic")
     (tmp_path / f"d/a.{suffix}").write_bytes(b"the raw photo of a.png")
@@ -83,9 +81,7 @@ def test_pictures_of_formats_that_are_not_read_are_listed_and_left_out_with_a_re
 
 
 @pytest.mark.parametrize("end", [".jp2", ".avif", ".jfif", ".JPE", ".webp", ".pgm", ".TIFF"])
-def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
-    tmp_path: Path, end: str
-) -> None:
+def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(tmp_path, end):
     if end not in suffixes() and end.islower():
         pytest.skip("this Pillow does not know the format")
     path = tmp_path / f"a{end}"
@@ -111,18 +107,14 @@ def test_a_directory_s_images_are_those_of_every_format_that_is_decoded(
         (None, "no image was named", "name image files"),
     ],
 )
-def test_what_is_not_there_and_what_holds_no_images_is_named(
-    tmp_path: Path, place: str | None, message: str, hint: str
-) -> None:
+def test_what_is_not_there_and_what_holds_no_images_is_named(tmp_path, place, message, hint):
     (tmp_path / "file").touch()
     with pytest.raises(LstError, match=message) as caught:
         list_images([] if place is None else [tmp_path / place])
     assert hint in (caught.value.hint or "")
 
 
-def test_sizes_are_those_of_the_upright_images_and_broken_headers_are_told(
-    put: Put, tmp_path: Path
-) -> None:
+def test_sizes_are_those_of_the_upright_images_and_broken_headers_are_told(put, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_text("not an image")
     files = list_images([put("a.jpg", 8, 6), broken, put("b.jpg", 8, 6, orientation=6)])
@@ -139,7 +131,7 @@ def test_sizes_are_those_of_the_upright_images_and_broken_headers_are_told(
     assert done == [("headers", number, 3) for number in (1, 2, 3)]
 
 
-def test_no_image_at_all_is_an_empty_table() -> None:
+def test_no_image_at_all_is_an_empty_table():
     _, table = measure_images([], unexpected)
     assert len(table) == 0
     assert table.heights.dtype == np.int32
