@@ -13,8 +13,7 @@ from lst_cli.annotations.problems import Problem, count_of, examples
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.check.boxes import WRONG_BOXES
 from lst_cli.check.fields import check_dataset, class_name, usable_instances
-from lst_cli.check.image_overlap import check_listed_twice, check_shared_images
-from lst_cli.check.images import check_images
+from lst_cli.check.images import check_images, check_listed_twice, check_shared_images
 from lst_cli.check.masks import Masks, check_masks, examine_masks, leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE, ImageFinder

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of, problems_of
 from lst_cli.annotations.read import Dataset, huge_images
 from lst_cli.annotations.segmentations import FAULTS
-from lst_cli.check.image_overlap import check_listed_twice
+from lst_cli.check.images import check_listed_twice
 from lst_cli.images.decode import MAX_PIXELS
 
 CROWD_HINT = (

@@ -1,9 +1,19 @@
-"""Whether the images of an annotation file are there and as large as stated."""
+"""Whether images of annotation files are there, as large as stated, and listed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +21,11 @@ import numpy.typing as npt
 from lst_cli.annotations.problems import EXAMPLES, Problem, count_of, problems_of
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular, read_regular
 from lst_cli.images.decode import FIND_ALL, ImageSizeError, check_image_size, read_image
 from lst_cli.images.finder import ImageFinder
+from lst_cli.images.kinds import is_picture_name
+from lst_cli.images.names import ImageName
 from lst_cli.progress import Progress, silent
 
 _THREADS = 4  # waiting for a disk is most of the work
@@ -22,6 +35,12 @@ _WHAT = {
     "unreadable-image": "unreadable",
     "image-size": "of another size than stated",
 }
+_COCO = re.compile(r"(?:COCO_\w+_|.*cocodataset\.org/.*)(\d{12})\.\w+")
+_QUERY = re.compile("[?#]")
+_TAIL = 4096  # bytes; the ends of two photos differ, their heads often do not
+
+_Names = tuple[str, str]  # file_name and coco_url
+_Key = tuple[str, str]  # "coco", "address", "page" or "name", and what it is
 
 
 def check_images(
@@ -111,3 +130,192 @@ def _look(
         hint = error.hint and error.hint.removesuffix(FIND_ALL if decode else "")
         return "unreadable-image", LstError(error.message, hint)
     return None
+
+
+class _File(NamedTuple):
+    part: int  # 0 is the first annotation file
+    row: int
+    path: Path
+    size: list[int]  # as stated, the shorter side first: a viewer may turn it
+
+
+def check_shared_images(
+    train: Dataset, val: Dataset, finder: ImageFinder | None = None, *, content: bool = False
+) -> list[Problem]:
+    """Find images that are both trained on and evaluated on.
+
+    With a finder of images, a name stands for an image only where both files find the same one by
+    it. With `content`, image files are compared byte for byte, too; only those of equal length
+    are read.
+    """
+    if train.sha256 == val.sha256:
+        return [
+            Problem(
+                "warning",
+                "train-is-val",
+                "training and validation file are the same: AP tells how well images are "
+                "remembered, not how well new ones are understood",
+                len(val.images),
+                hint="lst hold-out cuts a training file in two",
+            )
+        ]
+    by_name = _same_names(train.images, val.images, finder)
+    equal = {}
+    if content and finder is not None:
+        equal = {
+            file.row: first.row
+            for first, *others in _same_bytes((train.images, val.images), finder)
+            for file in others
+            if file.part > first.part
+        }
+    shared = equal | by_name
+    ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
+    how = ", ".join(f"{count:,} {way}" for way, count in ways.items() if count)
+    images = count_of(len(val.images), "validation image", "validation images")
+    return problems_of(
+        sorted(shared),
+        lambda row: (
+            f"{_name(val.images, row)} is {_name(train.images, shared[row])} of {train.path.name}"
+        ),
+        "warning",
+        "shared-images",
+        f"of {images} ({len(shared) / max(len(val.images), 1):.1%}) [is a training image|are "
+        f"training images] too ({how}): AP on them is too high",
+        "remove them from one of the files; lst hold-out cuts a part that shares no image",
+    )
+
+
+def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> list[Problem]:
+    """Find images that a file lists more than once, under several ids.
+
+    Without a finder of images those that are found by their names; with it, those that are found
+    by their bytes alone.
+    """
+    images = dataset.images
+    twice, how = images_listed_twice(images), "under another id"
+    if finder is not None:
+        how = "under another name, byte for byte"
+        twice = {
+            file.row: first.row
+            for first, *others in _same_bytes((images,), finder)
+            for file in others
+            if file.row not in twice
+        }
+    return problems_of(
+        sorted(twice),
+        lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
+        "warning",
+        "image-listed-twice",
+        f"image[ is|s are] listed again {how}: the objects of one entry are missing in the other "
+        "and count as background there",
+        "give the annotations of both the id of the first, and remove the second",
+    )
+
+
+def images_listed_twice(images: Images) -> dict[int, int]:
+    """Rows that show an image of an earlier row by their names, and that row."""
+    return _same_names(images, images, None)
+
+
+def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
+    """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
+    within = ours is theirs
+    our_names, their_names = (
+        list(zip(images.file_names, images.coco_urls, strict=True)) for images in (ours, theirs)
+    )
+    our_keys = [list(_keys(names)) for names in our_names]
+    their_keys = our_keys if within else [list(_keys(names)) for names in their_names]
+    often = Counter(chain.from_iterable(our_keys + their_keys))
+    first: dict[_Key, int] = {}
+    for row, keys in enumerate(our_keys):
+        for key in keys:
+            first.setdefault(key, row)
+    found: dict[int, int] = {}
+    for row, keys in enumerate(their_keys):
+        for key in keys:
+            other = first.get(key)
+            if other is None or (within and other == row):
+                continue
+            if key[0] == "page" and often[key] > 2:  # the page of a data set, say
+                continue
+            if key[0] != "name" or _may_be_one(our_names[other], their_names[row], finder):
+                found.setdefault(row, found.get(other, other) if within else other)
+    return found
+
+
+def _keys(names: _Names) -> Iterator[_Key]:
+    """What tells an image from others: COCO's number and an address do, a name may not."""
+    given = [text for text in names if text]
+    for text in given:
+        scheme, _, address = text.replace("\\", "/").rpartition("://")
+        path = _QUERY.split(address, maxsplit=1)[0]
+        if scheme and is_picture_name(path):
+            address = path  # what follows does not choose the picture
+        place = posixpath.normpath(unquote(address) if scheme else address)
+        if coco := _COCO.fullmatch(place):
+            yield "coco", coco[1]
+        elif scheme and "/" in place and (is_picture_name(place) or "?" in place):
+            yield "address", place
+        elif scheme and "/" in place and not address.endswith("/"):
+            yield "page", place
+        if text is given[0]:
+            yield "name", place
+
+
+def _may_be_one(mine: _Names, other: _Names, finder: ImageFinder | None) -> bool:
+    """Whether one name can stand for one image in two records."""
+    if finder is not None:
+        try:
+            places = finder.look_up(*mine), finder.look_up(*other)
+        except LstError:  # several that differ, an error of check_images
+            return False
+        if any(places):
+            return places[0] == places[1]
+    parts = ImageName(*mine).parts, ImageName(*other).parts
+    return not all(parts) or not parts[0].isdisjoint(parts[1])
+
+
+def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> list[list[_File]]:
+    """Groups of equal image files, some of every list, in the order of lists and rows."""
+    groups = [list(_files(lists, finder))]
+    for key in (_length, _tail, _digest):
+        finer: dict[Any, list[_File]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for file in group:
+                with suppress(OSError):  # an error of check_images
+                    finer[number, key(file)].append(file)
+        groups = [
+            group
+            for group in finer.values()
+            if len(group) > 1 and len({file.part for file in group}) == len(lists)
+        ]
+    return groups
+
+
+def _files(lists: Sequence[Images], finder: ImageFinder) -> Iterator[_File]:
+    for part, images in enumerate(lists):
+        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True)):
+            with suppress(LstError):  # an error of check_images
+                path = finder.look_up(*names)
+                if path is not None:
+                    size = sorted((int(images.heights[row]), int(images.widths[row])))
+                    yield _File(part, row, path, size)
+
+
+def _length(file: _File) -> object:
+    return file.path.stat().st_size, *file.size
+
+
+def _tail(file: _File) -> object:
+    with open_regular(file.path) as opened:
+        length = opened.seek(0, os.SEEK_END)
+        opened.seek(max(length - _TAIL, 0))
+        return opened.read()
+
+
+def _digest(file: _File) -> object:
+    return hashlib.sha256(read_regular(file.path)).digest()
+
+
+def _name(images: Images, row: int) -> str:
+    return f"image {images.ids[row]} ({images.file_names[row] or images.coco_urls[row]})"

@@ -12,8 +12,7 @@ from lst_cli.annotations.problems import examples
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.check import check_annotations
 from lst_cli.check.fields import usable_instances
-from lst_cli.check.image_overlap import check_shared_images
-from lst_cli.check.images import check_images
+from lst_cli.check.images import check_images, check_shared_images
 from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
 from lst_cli.images.finder import ImageFinder

@@ -20,11 +20,10 @@ from lst_cli.files import require_regular
 from lst_cli.images.names import COCO_NAME, ImageName, part_of
 from lst_cli.images.tree import ImageTree
 
-SUBDIRECTORIES = (
+_BELOW = (
     "train2017", "val2017", "test2017", "train2014", "val2014", "test2014",
     "images", "train", "val", "test",
-)  # fmt: skip
-"""Directories below a given one in which a bare name is looked for first."""
+)  # fmt: skip  # where a bare name is looked for first
 
 HERE = (Path(),)
 """Where images are looked for if no directory is given."""
@@ -60,11 +59,10 @@ class ImageFinder:
     def __init__(self, dirs: Sequence[Path | str]) -> None:
         self.dirs = tuple(Path(directory) for directory in dirs)
         self._roots = [str(directory) for directory in self.dirs]
-        self._parts = [part_of(directory.absolute().name) for directory in self.dirs]
+        # Directories, and the part of the data set that they hold.
+        self._own = [(str(one), part_of(one.absolute().name)) for one in self.dirs]
         self._below = [
-            (os.path.join(root, name), part_of(name))
-            for root in self._roots
-            for name in SUBDIRECTORIES
+            (os.path.join(root, name), part_of(name)) for root in self._roots for name in _BELOW
         ]
         self._listings: dict[str, frozenset[str]] = {}
         self._inside: dict[str, bool] = {}
@@ -168,21 +166,16 @@ class ImageFinder:
                 yield [(folder, name)]
             folder = folder.strip("/")
             if ".." in folder:
-                places = [os.path.normpath(os.path.join(root, folder)) for root in self._roots]
-                yield [(place, name) for place in places if self._is_inside(place)]
+                there = [os.path.normpath(os.path.join(root, folder)) for root in self._roots]
+                yield [(place, name) for place in there if self._is_inside(place)]
                 continue
             yield [(os.path.join(root, folder), name) for root in self._roots]
             yield [
                 (root, name) for root in self._roots if os.path.abspath(root).endswith(f"/{folder}")
             ]
-        for name in wanted.bare:
-            yield [
-                (root, name)
-                for root, part in zip(self._roots, self._parts, strict=True)
-                if not wanted.contradicts(part)
-            ]
-        for name in wanted.bare:
-            yield [(place, name) for place, part in self._below if not wanted.contradicts(part)]
+        for places in (self._own, self._below):
+            for name in wanted.bare:
+                yield [(place, name) for place, part in places if not wanted.contradicts(part)]
 
     def _is_inside(self, folder: str) -> bool:
         """Tell whether a directory is a given one or lies below one."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lst_cli.annotations.json_stream import RAW, ListStream
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.fields import usable_instances
-from lst_cli.check.image_overlap import images_listed_twice
+from lst_cli.check.images import images_listed_twice
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import NO_LABEL

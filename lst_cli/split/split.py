@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.check import check_pair
 from lst_cli.check.fields import usable_instances
-from lst_cli.check.image_overlap import check_shared_images
+from lst_cli.check.images import check_shared_images
 from lst_cli.display.class_plots import plot_class_counts, plot_replay_balance
 from lst_cli.display.records import ReplayBalance, ReportClass
 from lst_cli.errors import LstError

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.check.images import check_images
+from lst_cli.check.images import (
+    check_images,
+    check_listed_twice,
+    check_shared_images,
+    images_listed_twice,
+)
 from lst_cli.images.finder import ImageFinder
+
+URL = "http://images.cocodataset.org"
 
 
 def draw(path: Path, height: int, width: int) -> Path:
@@ -93,3 +101,193 @@ def test_images_with_another_remedy_are_another_problem(read, two_classes, finde
     assert [one.hint for one in problems] == [
         "download the image itself", "convert it to JPEG or PNG under the same name"
     ]  # fmt: skip
+
+
+def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> Any:
+    """Two files of these images, which are numbered from 1 and from 101."""
+    found = []
+    for name, images, first in (("train", train, 1), ("val", val, 101)):
+        size = {"height": 6, "width": 8}
+        records = [{"id": n, **size, **image} for n, image in enumerate(images, first)]
+        content = {"images": records, "annotations": [], "categories": [], "info": {"part": name}}
+        found.append(read(content, f"{name}.json"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"file_name": "a/1.jpg"}, {"file_name": "a/1.jpg"}),
+        ({"file_name": "a\\1.jpg"}, {"file_name": "./a/1.jpg"}),
+        ({"file_name": "1.jpg"}, {"file_name": "1.jpg"}),
+        ({"file_name": "1.jpg", "coco_url": "http://x/1"}, {"file_name": "1.jpg"}),
+        ({"coco_url": "http://x/y/1.jpg"}, {"coco_url": "https://x/y/1.jpg"}),
+        ({"coco_url": "http://x/y/1%20a.jpg"}, {"coco_url": "http://x/y/1 a.jpg"}),
+        # An address stands for itself, whatever the name beside it.
+        (
+            {"file_name": "1.jpg", "coco_url": "http://x/y/1.jpg"},
+            {"file_name": "2.jpg", "coco_url": "https://x/y/1.jpg?size=big#top"},
+        ),
+        ({"file_name": "a.jpg", "coco_url": "http://x/1.jpg"}, {"file_name": "http://x/1.jpg"}),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/get?id=3"},
+            {"file_name": "b.jpg", "coco_url": "http://x/get?id=3"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "s3://bucket/a b.JPG"},
+            {"file_name": "b.jpg", "coco_url": "s3://bucket//a%20b.JPG"},
+        ),
+        ({"coco_url": "http://x"}, {"coco_url": "http://x"}),
+        (
+            {"file_name": "a.jpg", "coco_url": "https://x/p/8f3a9b"},
+            {"file_name": "b.jpg", "coco_url": "http://x/p/8f3a9b"},
+        ),
+        ({"file_name": "1.jpg", "coco_url": "http://x/a"}, {"file_name": "1.jpg", "coco_url": "b"}),
+        (
+            {"file_name": "1.jpg", "coco_url": "http://x/p/1.jpg"},
+            {"file_name": "1.jpg", "coco_url": "http://x/q/2.jpg"},
+        ),
+        (
+            {"coco_url": f"{URL}/train2017/000000000139.jpg"},
+            {"file_name": "COCO_train2014_000000000139.jpg"},
+        ),
+        (
+            {"coco_url": f"{URL}/train2017/000000000139.jpg"},
+            {"coco_url": f"{URL}/val2014/COCO_val2014_000000000139.jpg"},
+        ),
+    ],
+)
+def test_an_image_of_both_files_is_found_by_its_names(read, ours, theirs):
+    other = [{"file_name": "b/2.jpg"}, {"file_name": "b/3.jpg"}]
+    train, val = files(read, [other[0], ours], [other[1], theirs])
+    (problem,) = check_shared_images(train, val)
+    assert (problem.severity, problem.kind, problem.count) == ("warning", "shared-images", 1)
+    assert problem.message.startswith("1 of 2 validation images (50.0%) is a training image too")
+    assert problem.examples[0].startswith("image 102 (")
+    assert "is image 2 (" in problem.examples[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"file_name": "train/0001.jpg"}, {"file_name": "val/0001.jpg"}),
+        ({"coco_url": "http://x/train/1.jpg"}, {"coco_url": "http://x/val/1.jpg"}),
+        (
+            {"file_name": "1.jpg", "coco_url": "http://x/train/1.jpg"},
+            {"file_name": "1.jpg", "coco_url": "http://x/val/1.jpg"},
+        ),
+        (
+            {"file_name": "1.jpg", "coco_url": "http://example.com"},
+            {"file_name": "2.jpg", "coco_url": "http://example.com"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/get?id=3"},
+            {"file_name": "b.jpg", "coco_url": "http://x/get?id=4"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "http://x/all/photos/"},
+            {"file_name": "b.jpg", "coco_url": "http://x/all/photos/"},
+        ),
+        (
+            {"file_name": "a.jpg", "coco_url": "x/1.jpg"},
+            {"file_name": "b.jpg", "coco_url": "x/1.jpg"},
+        ),
+        ({"file_name": "000000000139.jpg"}, {"coco_url": f"{URL}/train2017/000000000140.jpg"}),
+    ],
+)
+def test_names_that_only_look_alike_are_other_images(read, ours, theirs):
+    assert check_shared_images(*files(read, [ours], [theirs])) == []
+
+
+def test_an_address_that_many_records_have_is_that_of_no_image(read):
+    ours, theirs = (
+        [{"file_name": f"{part}{n}.jpg", "coco_url": "http://x/y/set"} for n in range(2)]
+        for part in ("train", "val")
+    )
+    train, val = files(read, ours, theirs)
+    assert check_shared_images(train, val) == []
+    assert images_listed_twice(train.images) == {}
+
+
+def test_a_name_without_directory_is_shared_only_where_one_file_is_found(read, tmp_path):
+    train, val = files(read, [{"file_name": "1.jpg"}], [{"file_name": "1.jpg"}])
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "1.jpg").write_text(part)
+    assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
+    (problem,) = check_shared_images(train, val, ImageFinder([tmp_path / "train"]))
+    assert problem.count == 1
+
+
+def test_images_of_equal_content_are_found_under_other_names(read, tmp_path):
+    names = [[f"{part}{n}.jpg" for n in range(4)] for part in ("train", "val")]
+    train, val = files(read, *([{"file_name": name} for name in part] for part in names))
+    tail = b"x" * 5000
+    for number in range(4):
+        (tmp_path / names[0][number]).write_bytes(bytes([number]) + tail)
+        # 0 is the same; of 1 the head differs, of 2 the length, 3 the tail
+        other = [b"\0" + tail, b"\7" + tail, b"\2\2" + tail, b"\3" + tail[:-1] + b"y"][number]
+        (tmp_path / names[1][number]).write_bytes(other)
+    finder = ImageFinder([tmp_path])
+    assert check_shared_images(train, val, finder) == []
+    (problem,) = check_shared_images(train, val, finder, content=True)
+    assert (problem.count, problem.severity) == (1, "warning")
+    assert "(1 byte for byte)" in problem.message
+    assert problem.examples == ("image 101 (val0.jpg) is image 1 (train0.jpg) of train.json",)
+
+
+def test_only_files_of_equal_length_and_size_are_read(read, tmp_path, monkeypatch):
+    train, val = files(read, [{"file_name": "a.jpg"}], [{"file_name": "b.jpg"}])
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    (tmp_path / "b.jpg").write_bytes(b"123")
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was read"))
+    assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_nobody_s_double(read, tmp_path):
+    train, val = files(read, [{"file_name": "a.jpg"}], [{"file_name": "b.jpg"}])
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"12")
+        (tmp_path / name).chmod(0)
+    assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
+
+
+def test_one_file_for_both_is_said_and_nothing_else(read, two_classes):
+    dataset, copy = read(two_classes), read(two_classes, "copy.json")
+    (problem,) = check_shared_images(dataset, copy)
+    assert (problem.severity, problem.kind) == ("warning", "train-is-val")
+
+
+def test_an_image_that_a_file_lists_twice_is_found(read, two_classes):
+    assert check_listed_twice(read(two_classes)) == []
+    for number in (7, 8):
+        again = {**two_classes["images"][1], "id": number}
+        two_classes["images"].append(again)
+    dataset = read(two_classes)
+    assert images_listed_twice(dataset.images) == {2: 1, 3: 1}
+    (problem,) = check_listed_twice(dataset)
+    assert (problem.severity, problem.count) == ("warning", 2)
+    assert problem.examples[0].startswith("image 7 (http")
+
+
+@pytest.mark.parametrize("name", ["A.JPG", "a%2Ejpg", "./a.jpg", "copy.jpg", "link.jpg"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_two_records_of_one_picture_are_found_within_a_file_and_between_files(
+    read, tmp_path, name, shared
+):
+    for file, content in (("a.jpg", "one"), ("copy.jpg", "one"), ("b.jpg", "two")):
+        (tmp_path / file).write_text(content)
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    first, again, other = ({"file_name": one} for one in ("a.jpg", name, "b.jpg"))
+    ours, theirs = ([first], [again]) if shared else ([first, again, other], [other])
+    train, val = files(read, ours, theirs)
+    finder = ImageFinder([tmp_path])
+    if shared:
+        (problem,) = check_shared_images(train, val, finder, content=True)
+    else:
+        (problem,) = check_listed_twice(train, finder) or check_listed_twice(train)
+        assert len(check_listed_twice(train)) == (name == "./a.jpg")  # by name; the others by bytes
+        assert problem.kind == "image-listed-twice"
+    assert problem.count == 1
+    assert f"({name}) is image 1 (a.jpg)" in problem.examples[0]
