@@ -11,10 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lst_cli.workspace.store import Workspace
-
-Lst = Callable[..., Any]
-
 
 def first_annotation(document: dict[str, Any], **changed: Any) -> None:
     document["annotations"][0].update(changed)
@@ -181,9 +177,8 @@ def test_check_looks_at_the_files_of_the_split(lst, workspace, small_lvis):
 )
 @pytest.mark.parametrize("name", ["train/000005.png", "val/001004.png"])
 def test_training_does_not_begin_with_a_bad_image(
-    lst: Lst, workspace: Workspace, small_lvis: Any, fake_trainer: Any,
-    damage: Callable[[Path], object], part: str, name: str,
-) -> None:  # fmt: skip
+    lst, workspace, small_lvis, fake_trainer, damage, part, name
+):
     damage(small_lvis.images / name)
     outcome = lst("train-base", "-w", workspace.root)
     assert part in outcome.error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,8 +35,8 @@ def corners(box: list[float]) -> list[float]:
     ],
 )
 def test_boxes_of_another_meaning_stop_split_and_check_and_come_before_what_they_cause(
-    small_lvis: Any, lst: Any, tmp_path: Path, change: Any, look: str
-) -> None:
+    small_lvis, lst, tmp_path, change, look
+):
     for annotation in small_lvis.train["annotations"]:
         annotation["bbox"] = change(annotation["bbox"])
     found = problems(lst, small_lvis)
@@ -53,7 +52,7 @@ def test_boxes_of_another_meaning_stop_split_and_check_and_come_before_what_they
     assert "--skip-unusable" not in outcome.err
 
 
-def test_a_file_given_twice_is_named_and_counted_once(small_lvis: Any, lst: Any) -> None:
+def test_a_file_given_twice_is_named_and_counted_once(small_lvis, lst):
     small_lvis.save()
     file = small_lvis.train_json
     outcome = lst("check", "--train", file, "--val", file, "--images", small_lvis.images)
@@ -62,7 +61,7 @@ def test_a_file_given_twice_is_named_and_counted_once(small_lvis: Any, lst: Any)
     assert f"{file} and {file}" not in outcome.err + outcome.out
 
 
-def test_boxes_and_masks_that_are_both_shares_stop_check(small_lvis: Any, lst: Any) -> None:
+def test_boxes_and_masks_that_are_both_shares_stop_check(small_lvis, lst):
     for annotation in small_lvis.train["annotations"]:
         annotation["bbox"] = shares(annotation["bbox"])
         points = annotation["segmentation"][0]
@@ -75,7 +74,7 @@ def test_boxes_and_masks_that_are_both_shares_stop_check(small_lvis: Any, lst: A
     assert found["no-pixel"]["count"] == len(small_lvis.train["annotations"])
 
 
-def test_an_exchanged_width_and_height_stops_check(small_lvis: Any, lst: Any) -> None:
+def test_an_exchanged_width_and_height_stops_check(small_lvis, lst):
     for image in small_lvis.train["images"]:
         image["width"], image["height"] = 20, 80
     found = problems(lst, small_lvis)
@@ -83,8 +82,8 @@ def test_an_exchanged_width_and_height_stops_check(small_lvis: Any, lst: Any) ->
 
 
 def test_shared_images_and_doubled_objects_are_warnings_of_check_and_split(
-    small_lvis: Any, lst: Any, tmp_path: Path
-) -> None:
+    small_lvis, lst, tmp_path
+):
     train, val = small_lvis.train, small_lvis.val
     val["images"][0]["coco_url"] = train["images"][3]["coco_url"]
     (small_lvis.images / "val" / "001002.png").write_bytes(
@@ -104,9 +103,7 @@ def test_shared_images_and_doubled_objects_are_warnings_of_check_and_split(
     assert "1 image is listed again under another id" in outcome.err
 
 
-def test_the_parts_of_a_hold_out_never_share_an_image(
-    small_lvis: Any, lst: Any, tmp_path: Path
-) -> None:
+def test_the_parts_of_a_hold_out_never_share_an_image(small_lvis, lst, tmp_path):
     train = small_lvis.train
     for image in copy.deepcopy(train["images"]):
         train["images"].append({**image, "id": image["id"] + 500})
@@ -137,9 +134,7 @@ def scored(lst: Any, small_lvis: Any, change: Any = None) -> Any:
     return lst("score", *files, "--iou-type", "bbox")
 
 
-def test_score_says_what_no_detection_can_match_and_leaves_ap_as_it_is(
-    small_lvis: Any, lst: Any
-) -> None:
+def test_score_says_what_no_detection_can_match_and_leaves_ap_as_it_is(small_lvis, lst):
     plain = scored(lst, small_lvis)
     assert plain.code == 0
     assert "missed whatever" not in plain.err
@@ -155,15 +150,13 @@ def test_score_says_what_no_detection_can_match_and_leaves_ap_as_it_is(
     ) in noted.err
 
 
-def test_eval_says_that_boxes_of_detections_are_shares_or_corners(
-    small_lvis: Any, lst: Any
-) -> None:
+def test_eval_says_that_boxes_of_detections_are_shares_or_corners(small_lvis, lst):
     assert "shares of the image" in scored(lst, small_lvis, shares).err
     outside = scored(lst, small_lvis, lambda box: [box[0] * 3 + 30, box[1] * 3 + 20, 30, 30])
     assert "detections reach out of their images" in outside.err
 
 
-def test_eval_says_that_boxes_of_annotations_are_shares(small_lvis: Any, lst: Any) -> None:
+def test_eval_says_that_boxes_of_annotations_are_shares(small_lvis, lst):
     for annotation in small_lvis.val["annotations"]:
         annotation["bbox"] = shares(annotation["bbox"])
     assert "boxes hold no number above 1" in scored(lst, small_lvis).err

@@ -147,9 +147,7 @@ def files(draw: st.DrawFn) -> str:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=files(), block_size=st.integers(3, 300) | st.just(512 * 1024))
-def test_streaming_reads_what_json_load_reads(
-    write: Callable[..., Path], text: str, block_size: int
-) -> None:
+def test_streaming_reads_what_json_load_reads(write, text, block_size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "BLOCK_SIZE", block_size)
         read_like_json(write(text))
@@ -159,18 +157,14 @@ def test_streaming_reads_what_json_load_reads(
     "name",
     ["cutouts/train.json", "cutouts/val.json", "coco-photos/train.json", "lvis_v0.5_val_100.json"],
 )
-def test_real_files_equal_json_load(
-    shared_data: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_files_equal_json_load(shared_data, name, monkeypatch):
     dataset = read_like_json(shared_data / name)
     assert (dataset.layout, dataset.federated) == ("lvis-v0.5", True)
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", 4096)
     read_like_json(shared_data / name)
 
 
-def test_the_layout_is_seen_from_file_names_and_federated_fields(
-    read: Callable[..., Dataset], two_classes: Any
-) -> None:
+def test_the_layout_is_seen_from_file_names_and_federated_fields(read, two_classes):
     images = two_classes["images"]
     assert (read(two_classes).layout, read(two_classes).federated) == ("lvis-v1", True)
     images[0]["file_name"], images[1]["file_name"] = None, ""
@@ -269,13 +263,8 @@ def change(path: str, value: object) -> Callable[[Any], None]:
 )
 @pytest.mark.parametrize("block_size", [50, 512 * 1024])
 def test_what_makes_a_file_meaningless_is_refused_by_name(
-    write: Callable[..., Path],
-    two_classes: Any,
-    mutate: Callable[[Any], None],
-    message: str,
-    block_size: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    write, two_classes, mutate, message, block_size, monkeypatch
+):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", block_size)
     mutate(two_classes)
     path = write(two_classes)
@@ -287,30 +276,24 @@ def test_what_makes_a_file_meaningless_is_refused_by_name(
     assert caught.value.hint
 
 
-def test_a_number_too_large_for_a_float_is_refused(
-    write: Callable[..., Path], two_classes: Any
-) -> None:
+def test_a_number_too_large_for_a_float_is_refused(write, two_classes):
     text = json.dumps(two_classes).replace("24.5", "1e999")
     with pytest.raises(LstError, match=r"row 1 \(id 12\), field area: number out of range"):
         read_dataset(write(text))
 
 
-def test_segmentations_come_in_the_order_of_the_rows(
-    write: Callable[..., Path], two_classes: Any
-) -> None:
+def test_segmentations_come_in_the_order_of_the_rows(write, two_classes):
     raw = read_segmentations(write(two_classes), np.array([2, 0, 2, 1]))
     masks = [annotation["segmentation"] for annotation in two_classes["annotations"]]
     assert [json.loads(text) for text in raw] == [masks[2], masks[0], masks[2], masks[1]]
     assert all(isinstance(text, bytes) for text in raw)
 
 
-def test_no_rows_need_no_file(tmp_path: Path) -> None:
+def test_no_rows_need_no_file(tmp_path):
     assert read_segmentations(tmp_path / "nothing.json", np.array([], dtype=np.int64)) == []
 
 
-def test_reading_segmentations_stops_behind_the_last_wanted_one(
-    write: Callable[..., Path], two_classes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_segmentations_stops_behind_the_last_wanted_one(write, two_classes, monkeypatch):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", 100)
     text = json.dumps(two_classes)
     path = write(text[: text.index('"id": 13')])  # cut within the third annotation
@@ -318,9 +301,7 @@ def test_reading_segmentations_stops_behind_the_last_wanted_one(
     assert json.loads(raw[0]) == [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0, 1.0, 6.0]]
 
 
-def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(
-    write: Callable[..., Path], two_classes: Any
-) -> None:
+def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(write, two_classes):
     del two_classes["annotations"][1]["segmentation"]
     path = write(two_classes)
     with pytest.raises(LstError, match="annotation 12 has no segmentation"):
@@ -334,8 +315,8 @@ def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(
 @pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
 @pytest.mark.parametrize("row", [0, 1])
 def test_images_without_a_federated_list_that_others_have_are_remembered(
-    read: Callable[..., Dataset], two_classes: Any, key: str, row: int
-) -> None:
+    read, two_classes, key, row
+):
     assert read(two_classes).unlisted == ()
     two_classes["images"].append(two_classes["images"][0] | {"id": 3})
     for image in (two_classes["images"][row], two_classes["images"][2]):
@@ -367,14 +348,8 @@ RUNS = {"size": [6, 8], "counts": [8, 3, 3, 3, 31]}  # rows 2 to 4 of columns 1 
 @pytest.mark.parametrize("missing", [("bbox",), ("area",), ("bbox", "area")])
 @pytest.mark.parametrize("how", ["left out", "null", "nothing"])
 def test_a_missing_box_or_area_is_taken_from_the_mask(
-    read: Callable[..., Dataset],
-    two_classes: Any,
-    segmentation: Any,
-    box: list[float] | None,
-    area: float | None,
-    missing: tuple[str, ...],
-    how: str,
-) -> None:
+    read, two_classes, segmentation, box, area, missing, how
+):
     record = two_classes["annotations"][0]
     record["segmentation"] = segmentation
     for key in missing:
@@ -400,8 +375,6 @@ def test_a_missing_box_or_area_is_taken_from_the_mask(
         assert found.areas[0] == (area if "area" in missing else record["area"])
 
 
-def test_a_file_that_states_all_boxes_and_areas_is_read_once(
-    write: Callable[..., Path], two_classes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_states_all_boxes_and_areas_is_read_once(write, two_classes, monkeypatch):
     monkeypatch.setattr(read, "iter_segmentations", lambda *_, **__: pytest.fail("read again"))
     assert read_dataset(write(two_classes)).computed == {}

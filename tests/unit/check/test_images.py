@@ -103,7 +103,7 @@ def test_images_with_another_remedy_are_another_problem(read, two_classes, finde
     ]  # fmt: skip
 
 
-def files(read: Read, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> Any:
+def files(read, train, val):
     """Two files of these images, which are numbered from 1 and from 101."""
     found = []
     for name, images, first in (("train", train, 1), ("val", val, 101)):
