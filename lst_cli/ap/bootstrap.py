@@ -83,14 +83,10 @@ def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, 
 
     Not their quantiles: the mean of the resamples is not the real AP. A class whose few wrong
     detections lie in other images than its objects loses some of them in most resamples, so that
-    most flatter it. What the resamples tell is the spread, and for that 200 suffice.
+    most are better. What the resamples tell is the spread, and for that 200 suffice.
 
-    Args:
-        values: Of each resample, shape (B,), nan for none.
-        center: The value over the images as they are.
-
-    Returns:
-        The bounds; None if nothing has a value. See `tells` for whether they mean anything.
+    `center` is the value over the images as they are; values of resamples are nan for none.
+    Without any value there is no interval; see `tells` for whether it means anything.
     """
     known = values[~np.isnan(values)]
     if len(known) < 2 or center is None:

@@ -5,9 +5,8 @@ IoU 0.5. A detection is wrong if lvis-api's matching counts it as wrong: its cla
 in its image, it matched nothing, and not every instance left over may lack an outline. What is
 ignored or excused is no error, and neither is anything where nobody looked.
 
-A wrong detection is held against every annotation of its image, whichever scored class that is
-of, since what is annotated was looked for. Annotations without an area do not exist, as for
-lvis-api. The first line that fits names the error, in the order of TIDE's own program:
+A wrong detection is compared with all annotations of its image that have an area, whatever scored
+class they are of. The first line that fits names the error, in the order of TIDE's own program:
 
 - *localisation*: its best IoU with an annotation of its class is in [0.1, 0.5);
 - *classification*: IoU of 0.5 or more with an annotation of another class;
@@ -16,7 +15,7 @@ lvis-api. The first line that fits names the error, in the order of TIDE's own p
 - *background*: all else.
 
 An annotation that nothing matched is *missed*, unless a localisation or classification error
-points at it, that is, overlaps no other of that kind more.
+overlaps no other of that kind more.
 
 The price of a kind, dAP50, is AP50 after an oracle has fixed all errors of that kind and no
 other, minus AP50:
@@ -24,15 +23,13 @@ other, minus AP50:
 - localisation: the detection becomes right where it stands in the order of scores. If a detection
   has taken its annotation before, or it does not count, it vanishes; of several that point at one
   annotation the best becomes right and the others vanish.
-- classification: likewise, and it moves to the list of the annotation's class. Its price is thus
-  paid by two classes: the one that lost a hit and the one that got a false alarm.
+- classification: likewise, and it moves to the list of the annotation's class.
 - duplicate, both, background: the detection vanishes.
-- missed: the annotations leave the count. A class of which nothing is left to be found has lost
-  nothing any more: it counts as 1. (TIDE lets it leave the mean, which hides the price where it
-  is highest: among classes with one or two annotations.)
+- missed: the annotations leave the count. A class of which none is left counts as 1. (TIDE lets
+  it leave the mean, which hides the price where it is highest: among the rarest classes.)
 
-Prices are no shares of 1 - AP50: they may overlap, and sum to less or more. Each is 0 or above.
-Classes without ground truth have no price; their false alarms are counted nevertheless.
+Prices may overlap, and do not sum to 1 - AP50. Each is 0 or above. Classes without ground truth
+have no price; their false alarms are counted nevertheless.
 
 Letters: D detections, W wrong ones, M annotations, K classes.
 """

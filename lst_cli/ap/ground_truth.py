@@ -42,11 +42,9 @@ class GroundTruth:
     category_ids: tuple[int, ...]  # the classes to score, in the order of their columns
     # These and all others of the file, whose detections take part in the cap on detections only.
     known_category_ids: frozenset[int]
-    names: tuple[str, ...]
     frequencies: tuple[str, ...]  # "r", "c", "f", or "" of each class
     image: NDArray[np.int64]  # row of each annotation's image, in the order of the file, shape (M,)
     category: NDArray[np.int64]  # column of each annotation's class, shape (M,)
-    ids: NDArray[np.int64]  # shape (M,)
     boxes: NDArray[np.float64]  # x, y, width, height in pixels, shape (M, 4)
     areas: NDArray[np.float64]  # as stated, in square pixels, shape (M,)
     ignore: NDArray[np.bool_]  # whether a match with it is neither right nor wrong, shape (M,)
@@ -85,32 +83,22 @@ def build_ground_truth(
 ) -> GroundTruth:
     """Leave of an annotation file only what some classes need, and read their masks.
 
-    A plain COCO-format file names no negatives: every image is taken to be labelled for
-    every class, so that each image is a negative of each class it has no annotation of.
-    Crowd regions, which LVIS does not have, are dropped; what COCO says by them (more
+    A plain COCO-format file names no negatives: every image is taken to be labelled for every
+    class. Crowd regions, which LVIS does not have, are dropped; what COCO says by them (more
     instances here than are outlined) is said in LVIS's way, by listing the class as not
     exhaustively labelled in that image.
 
-    Args:
-        dataset: The file's columns: LVIS v0.5, LVIS v1 or plain COCO instance annotations.
-        category_ids: The classes to score, in the order of their columns; all classes of the
-            file by default.
-        train_image_counts: Training images of each class, which decide whether it is rare,
-            common or frequent where the file does not say. Without it such a class is none of
-            them.
-        masks: Whether to read the masks.
-        progress: Bytes of the file read, and its size.
+    The classes to score are all of the file by default. Training images of each class decide
+    whether it is rare, common or frequent where the file does not say.
 
     Raises:
         LstError: If a class is asked for twice, or a segmentation is unusable.
     """
-    path = dataset.path
     listed = tuple(dataset.categories.ids.tolist())
     # lvis-api takes them in this order, on which the last bits of its means depend.
     wanted = tuple(sorted(listed)) if category_ids is None else tuple(category_ids)
     if len(set(wanted)) != len(wanted):
         raise LstError("a class is listed twice among those to score", "list every class once")
-    frequencies = _frequencies(dataset, wanted, train_image_counts)
     column_of = {category_id: column for column, category_id in enumerate(wanted)}
     columns = np.array([column_of.get(one, -1) for one in listed], dtype=np.int64)
 
@@ -122,7 +110,6 @@ def build_ground_truth(
     image = rank[instances.image_index]
     kept = np.flatnonzero((category >= 0) & ~instances.crowd)
     crowds = np.flatnonzero((category >= 0) & instances.crowd)
-    names = dict(zip(listed, dataset.categories.names, strict=True))
     sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
     rles, scraps = None, 0
     if masks:
@@ -133,17 +120,15 @@ def build_ground_truth(
     negative = _pairs(dataset.images.neg_category_ids, rank, column_of)
     partial = _pairs(dataset.images.not_exhaustive_category_ids, rank, column_of)
     return GroundTruth(
-        path=path,
+        path=dataset.path,
         layout=dataset.layout,
         image_ids=dataset.images.ids[order],
         sizes=sizes.astype(np.int64),
         category_ids=wanted,
         known_category_ids=frozenset(wanted) | frozenset(listed),
-        names=tuple(names.get(one, "") for one in wanted),
-        frequencies=frequencies,
+        frequencies=_frequencies(dataset, wanted, train_image_counts),
         image=image[kept],
         category=category[kept],
-        ids=instances.ids[kept],
         boxes=instances.boxes[kept],
         areas=instances.areas[kept],
         ignore=instances.ignore[kept],
@@ -152,7 +137,7 @@ def build_ground_truth(
         unsure=crowded,
         partial=np.union1d(partial, crowded),
         federated=dataset.federated,
-        notes=_notes(dataset, crowds, sum(one not in names for one in wanted), scraps),
+        notes=_notes(dataset, crowds, len(set(wanted) - set(listed)), scraps),
     )
 
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches
 from lst_cli.progress import Progress, silent
 
-RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
-"""Shape (R,)."""
+RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)  # shape (R,)
 
 _EPS = np.spacing(1)
 _FREQUENCIES = "rcf"

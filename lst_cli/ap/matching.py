@@ -21,8 +21,7 @@ from lst_cli.ap.detections import Detections
 from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
 from lst_cli.ap.overlap import FOREGROUND
 
-IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
-"""Shape (T,)."""
+IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)  # shape (T,)
 
 AREA_RANGES = (
     (0.0, 1e5**2),

@@ -62,8 +62,7 @@ class ResultsFile:
     def blocks(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
         """Read the file in blocks: the row of the first record, and the records.
 
-        Args:
-            record: msgspec struct with the fields that are wanted.
+        `record` is a msgspec struct with the fields that are wanted.
 
         Raises:
             LstError: If the file cannot be read, or is not the one that was written.

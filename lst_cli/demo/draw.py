@@ -287,8 +287,7 @@ def deal_instances(
 ) -> list[NDArray[np.int64]]:
     """Spread instances over images at random, so that head and tail classes meet.
 
-    Returns:
-        One array of ranks per image, the lowest object first; no image is empty.
+    Gives one array of ranks per image, the lowest object first; no image is empty.
     """
     ranks = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     if ranks.size == 0:

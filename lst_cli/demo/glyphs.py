@@ -92,22 +92,18 @@ def find_font() -> Path:
 
 @cache
 def render_glyph(character: str, weight: int = 0) -> Image.Image:
-    """Draw one character large, white on black, without margins.
+    """Draw one character white on black, without margins, its longer side `SOURCE_SIDE`.
 
-    Args:
-        character: The character.
-        weight: Steps of outline added, from 0 to `HEAVIEST`.
-
-    Returns:
-        An 8-bit grey image whose longer side is `SOURCE_SIDE`. It is shared: do not edit it.
+    `weight` steps of outline are added, from 0 to `HEAVIEST`. The image is shared: do not edit it.
     """
     font = _load_font()
     outline = 2 * weight
     box = font.getbbox(character, stroke_width=outline)
     left, top, right, bottom = (int(edge) for edge in box)
     canvas = Image.new("L", (right - left + 8, bottom - top + 8))
-    draw = ImageDraw.Draw(canvas)
-    draw.text((4 - left, 4 - top), character, fill=255, font=font, stroke_width=outline)
+    ImageDraw.Draw(canvas).text(
+        (4 - left, 4 - top), character, fill=255, font=font, stroke_width=outline
+    )
     glyph = canvas.crop(canvas.getbbox())
     scale = SOURCE_SIDE / max(glyph.size)
     width, height = (max(1, round(side * scale)) for side in glyph.size)

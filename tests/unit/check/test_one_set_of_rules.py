@@ -326,7 +326,7 @@ def test_what_cannot_be_used_is_left_out_on_request(files, tmp_path, name, where
         else read_validation(Workspace(tmp_path / "work"), 0)[0]
     )
     truth = build_ground_truth(dataset)
-    assert len(truth.ids) == len(dataset.instances) - 1
+    assert len(truth.image) == len(dataset.instances) - 1
     assert len(truth.partial) > 0  # a detection there is not counted as wrong
     assert any("1 annotation left out: 1 with" in note for note in truth.notes)
 
