@@ -274,7 +274,9 @@ def test_seeds_that_are_added_later_stand_beside_the_first_and_those_of_a_twin_t
     for seed in (2, 0):
         assert sweep(f"--seed {seed} --only lst").code == 0
     trained = len(sweep.trainer.runs)
-    runs = sweep.runs("--seed 0 --only lst")
+    record = sweep.json("--seed 0 --only lst")
+    runs = {run["name"]: run for run in record["runs"]}
+    assert record["left_out"] == []
     assert len(sweep.trainer.runs) == trained
     for name in ("lst", "twin"):
         assert [one["seed"] for one in runs[name]["seeds"]] == [0, 2]
@@ -371,22 +373,30 @@ def test_a_directory_of_an_earlier_version_and_other_settings_is_named_and_left_
 # --- what has to be done again -------------------------------------------------------------------
 
 
-def test_only_what_a_change_touches_is_done_again(sweep):
+def test_only_what_a_change_touches_is_done_again(sweep, tmp_path):
     sweep()
+    moved = f"--set eval.detections=7 --only lst --device cpu --images {tmp_path}"
     for words, trained, evaluated in (
         ("--device cpu --set step.save_every=7", 0, []),
-        ("--set eval.detections=7 --only lst", 0, [("lst-seed0", 2), ("lst-seed1", 2)]),
+        (moved, 0, [("lst-seed0", 2), ("lst-seed1", 2)]),
         ("--only joint --set step.lr=0.5", 0, []),
         ("--only joint --set mwg.bank_size=2", 0, []),
         ("--only mwg --set mwg.bank_size=2", 2, [("mwg-seed0", 2)]),
     ):
         assert sweep.done_by(words) == (trained, evaluated), words
+    workspace = sweep.workspace("lst-seed0")
+    assert workspace.settings().device == "cpu"
+    assert str(tmp_path) in workspace.split.image_dirs
 
 
 def test_all_phases_can_be_evaluated_and_a_shared_one_is_once_for_the_same_settings(sweep):
     sweep.edit('title = "Few runs"', 'evaluate = "all"')
     _, evaluated = sweep.done_by("--seed 0")
     assert [call for call in evaluated if call[1] == 0] == [("joint-seed0", 0), ("lst-seed0", 0)]
+    sweep.edit("step.mwg = true", "step.mwg = true\neval.detections = 400")
+    _, evaluated = sweep.done_by("--seed 0 --only mwg")
+    assert evaluated == [("mwg-seed0", phase) for phase in range(3)]
+    sweep.edit("\neval.detections = 400", "")
     assert sweep("--seed 0 --set eval.detections=700").code == 0
     for run in ("lst-seed0", "mwg-seed0"):
         for phase in range(3):

@@ -9,6 +9,7 @@ from lst_cli.train.train import train_phase
 
 def test_settings_of_the_base_are_those_it_was_trained_with(split_workspace, fake_trainer):
     train_phase(split_workspace, 0, split_workspace.settings(["base.epochs=12", "base.lr=0.123"]))
+    assert not any(key.startswith("step.") for key in report._settings(split_workspace, 0))
     train_phase(split_workspace, 1, split_workspace.settings(["step.lr=0.5"]))
     shown = report._settings(split_workspace, 1)
     assert (shown["base.epochs"], shown["base.lr"], shown["step.lr"]) == ("12", "0.123", "0.5")
