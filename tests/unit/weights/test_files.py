@@ -93,35 +93,35 @@ def named(prefix: str) -> dict[str, torch.Tensor]:
     return {prefix + name: tensor for name, tensor in TENSORS.items()}
 
 
-GOOD: dict[str, Callable[[], bytes]] = {
-    "safetensors": lambda: save(TENSORS),
-    "zip": lambda: torch_bytes(TENSORS),
-    "old torch": lambda: torch_bytes(TENSORS, old=True),
-    "pickle": lambda: pickle.dumps({"model": arrays()}),
-    "protocol 0": lambda: pickle.dumps({"model": arrays()}, 0),
-    "protocol 2": lambda: pickle.dumps(
+GOOD: dict[str, bytes] = {
+    "safetensors": save(TENSORS),
+    "zip": torch_bytes(TENSORS),
+    "old torch": torch_bytes(TENSORS, old=True),
+    "pickle": pickle.dumps({"model": arrays()}),
+    "protocol 0": pickle.dumps({"model": arrays()}, 0),
+    "protocol 2": pickle.dumps(
         {"model": OrderedDict(arrays()), "lr": [0.1, 2**70, b"x"], "args": Namespace(a=1)}, 2
     ),
-    "state_dict": lambda: torch_bytes(wrapped("state_dict")),
-    "model_state_dict": lambda: torch_bytes(wrapped("model_state_dict"), old=True),
-    "weights in a model": lambda: torch_bytes(wrapped("weights", "model")),
-    "three deep": lambda: torch_bytes(wrapped("module", "state_dict", "ema")),
-    "arrays in a state_dict": lambda: pickle.dumps({"state_dict": arrays()}),
-    "DDP": lambda: torch_bytes(named("module.")),
-    "compiled": lambda: torch_bytes({"state_dict": named("_orig_mod.")}),
-    "DDP and compiled": lambda: torch_bytes(named("module._orig_mod.")),
-    "a wrapper of its own": lambda: save(named("generalized_rcnn.net.")),
-    "two copies": lambda: torch_bytes(TENSORS | {f"ema.{n}": t * 0 for n, t in TENSORS.items()}),
+    "state_dict": torch_bytes(wrapped("state_dict")),
+    "model_state_dict": torch_bytes(wrapped("model_state_dict"), old=True),
+    "weights in a model": torch_bytes(wrapped("weights", "model")),
+    "three deep": torch_bytes(wrapped("module", "state_dict", "ema")),
+    "arrays in a state_dict": pickle.dumps({"state_dict": arrays()}),
+    "DDP": torch_bytes(named("module.")),
+    "compiled": torch_bytes({"state_dict": named("_orig_mod.")}),
+    "DDP and compiled": torch_bytes(named("module._orig_mod.")),
+    "a wrapper of its own": save(named("generalized_rcnn.net.")),
+    "two copies": torch_bytes(TENSORS | {f"ema.{n}": t * 0 for n, t in TENSORS.items()}),
     **{
-        key: lambda key=key: torch_bytes(wrapped(key))  # type: ignore[misc]
+        key: torch_bytes(wrapped(key))
         for key in ("params_ema", "generator", "modelTeacher", "a name of its own")
     },
-    "unknown in known": lambda: torch_bytes(wrapped("student", "model")),
-    "known beside unknown": lambda: torch_bytes(wrapped("model") | {"ema_2": dict(TENSORS)}),
-    "a compiled part": lambda: torch_bytes(
+    "unknown in known": torch_bytes(wrapped("student", "model")),
+    "known beside unknown": torch_bytes(wrapped("model") | {"ema_2": dict(TENSORS)}),
+    "a compiled part": torch_bytes(
         {n.replace("backbone.", "backbone._orig_mod."): t for n, t in TENSORS.items()}
     ),
-    "parameters": lambda: torch_bytes({n: nn.Parameter(t) for n, t in TENSORS.items()}),
+    "parameters": torch_bytes({n: nn.Parameter(t) for n, t in TENSORS.items()}),
 }
 
 
@@ -129,7 +129,7 @@ GOOD: dict[str, Callable[[], bytes]] = {
 def test_weights_are_found_whatever_is_around_them(form, tmp_path):
     for suffix in (".pth", ".pkl", ".safetensors"):
         path = tmp_path / f"weights{suffix}"
-        path.write_bytes(GOOD[form]())
+        path.write_bytes(GOOD[form])
         model = Small()
         assert set(load_weights(model, str(path)).matched) == set(TENSORS)
         for name, tensor in TENSORS.items():
@@ -148,79 +148,70 @@ def test_other_widths_of_numbers_are_converted(form, dtype, tmp_path):
     assert torch.equal(model.state_dict()[name], tensors[name].float())
 
 
-OTHER: dict[str, tuple[Callable[[], bytes], str]] = {
-    "nothing": (lambda: b"", "is empty"),
+OTHER: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "is empty"),
     "git lfs": (
-        lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:4\nsize 1\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4\nsize 1\n",
         "Git LFS pointer",
     ),
-    "page": (lambda: b"\n<!DOCTYPE html><html>404</html>", "web page"),
-    "a refusal": (lambda: b"<?xml version='1.0'?><Error><Code>AccessDenied", "refusal of a server"),
-    "xml": (lambda: b"<?xml version='1.0'?><svg/>", "XML"),
-    "a saved page": (lambda: b"<!-- saved --><html>", "web page"),
-    "gzip": (lambda: gzip.compress(torch_bytes(TENSORS)), "gzip"),
-    "tar": (lambda: tarred(b"x"), "tar archive"),
-    "zip of a file": (lambda: zipped(model_DOT_pth=b"x"), "zip archive"),
-    "cut zip": (lambda: torch_bytes(TENSORS)[:-100], "cut short"),
-    "cut in the middle": (lambda: torch_bytes(TENSORS)[:700], "cut short"),
-    "cut old": (lambda: torch_bytes(TENSORS, old=True)[:-5], "cut short"),
-    "cut safetensors": (lambda: save(TENSORS)[:-5], "cut short"),
-    "torchscript": (scripted, "TorchScript"),
-    "onnx": (lambda: b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "ONNX"),
-    "keras": (lambda: b"\x89HDF\r\n\x1a\n", "HDF5"),
-    "new keras": (lambda: zipped(model_DOT_weights_DOT_h5=b"x"), "Keras"),
-    "npz": (lambda: zipped(a_DOT_npy=b"x"), "npz"),
-    "npy": (lambda: b"\x93NUMPY\x01\0", "numpy array"),
-    "json": (lambda: json.dumps({"weight_map": {}}).encode(), "JSON"),
-    "yaml": (lambda: b"MODEL:\n  WEIGHTS: x\n", "is text"),
-    "image": (lambda: b"\x89PNG\r\n", "image"),
-    "texture": (lambda: b"DDS \0", "DDS texture"),
-    "7z": (lambda: b"7z\xbc\xaf", "7z archive"),
-    "video": (lambda: b"\x1aE\xdf\xa3", "is a video"),
-    "gguf": (lambda: b"GGUF\3\0", "GGUF"),
-    "noise": (lambda: bytes(range(255, 128, -1)), "damaged"),
-    "only settings": (lambda: torch_bytes({"optimizer": {"lr": 0.1}, "epoch": 3}), "optimizer"),
-    "an empty table": (lambda: torch_bytes({}), "it holds no weights$"),
-    "a list": (lambda: pickle.dumps([1.0]), "no table"),
-    "a whole model": (lambda: torch_bytes(Small()), "it would run"),
-    "an empty archive": (lambda: zipped(a__data_DOT_pkl=b"N."), "no table"),
-    "objects": (lambda: pickle.dumps({"model": {"a": np.array([None])}}), "no plain number"),
-    "infinite": (
-        lambda: save({n: t * float("nan") for n, t in TENSORS.items()}),
-        "not finite",
-    ),
-    "too large": (
-        lambda: save({n: t.double() * 1e300 for n, t in TENSORS.items()}),
-        "not finite",
-    ),
-    "8 bits": (lambda: save({n: t.to(torch.int8) for n, t in TENSORS.items()}), "int8"),
-    "8 bit floats": (
-        lambda: save({n: t.to(torch.float8_e4m3fn) for n, t in TENSORS.items()}),
-        "float8",
-    ),
-    "a value that is not there": (lambda: b"\x80\x02h\x05.", "damaged"),
+    "page": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+    "a refusal": (b"<?xml version='1.0'?><Error><Code>AccessDenied", "refusal of a server"),
+    "xml": (b"<?xml version='1.0'?><svg/>", "XML"),
+    "a saved page": (b"<!-- saved --><html>", "web page"),
+    "gzip": (gzip.compress(torch_bytes(TENSORS)), "gzip"),
+    "tar": (tarred(b"x"), "tar archive"),
+    "zip of a file": (zipped(model_DOT_pth=b"x"), "zip archive"),
+    "cut zip": (torch_bytes(TENSORS)[:-100], "cut short"),
+    "cut in the middle": (torch_bytes(TENSORS)[:700], "cut short"),
+    "cut old": (torch_bytes(TENSORS, old=True)[:-5], "cut short"),
+    "cut safetensors": (save(TENSORS)[:-5], "cut short"),
+    "torchscript": (scripted(), "TorchScript"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "ONNX"),
+    "keras": (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    "new keras": (zipped(model_DOT_weights_DOT_h5=b"x"), "Keras"),
+    "npz": (zipped(a_DOT_npy=b"x"), "npz"),
+    "npy": (b"\x93NUMPY\x01\0", "numpy array"),
+    "json": (json.dumps({"weight_map": {}}).encode(), "JSON"),
+    "yaml": (b"MODEL:\n  WEIGHTS: x\n", "is text"),
+    "image": (b"\x89PNG\r\n", "image"),
+    "texture": (b"DDS \0", "DDS texture"),
+    "7z": (b"7z\xbc\xaf", "7z archive"),
+    "video": (b"\x1aE\xdf\xa3", "is a video"),
+    "gguf": (b"GGUF\3\0", "GGUF"),
+    "noise": (bytes(range(255, 128, -1)), "damaged"),
+    "only settings": (torch_bytes({"optimizer": {"lr": 0.1}, "epoch": 3}), "optimizer"),
+    "an empty table": (torch_bytes({}), "it holds no weights$"),
+    "a list": (pickle.dumps([1.0]), "no table"),
+    "a whole model": (torch_bytes(Small()), "it would run"),
+    "an empty archive": (zipped(a__data_DOT_pkl=b"N."), "no table"),
+    "objects": (pickle.dumps({"model": {"a": np.array([None])}}), "no plain number"),
+    "infinite": (save({n: t * float("nan") for n, t in TENSORS.items()}), "not finite"),
+    "too large": (save({n: t.double() * 1e300 for n, t in TENSORS.items()}), "not finite"),
+    "8 bits": (save({n: t.to(torch.int8) for n, t in TENSORS.items()}), "int8"),
+    "8 bit floats": (save({n: t.to(torch.float8_e4m3fn) for n, t in TENSORS.items()}), "float8"),
+    "a value that is not there": (b"\x80\x02h\x05.", "damaged"),
     "two networks": (
-        lambda: torch_bytes({"teacher": TENSORS, "student": TENSORS}),
+        torch_bytes({"teacher": TENSORS, "student": TENSORS}),
         "under teacher, student",
     ),
     "another network": (
-        lambda: torch_bytes({"layer1.0.conv1.weight": torch.zeros(3)}),
+        torch_bytes({"layer1.0.conv1.weight": torch.zeros(3)}),
         "such as layer1.0.conv1.weight, the network's such as backbone.0.weight",
     ),
     "other sizes": (
-        lambda: torch_bytes({"backbone.0.weight": torch.zeros(8, 3)}),
+        torch_bytes({"backbone.0.weight": torch.zeros(8, 3)}),
         r"backbone.0.weight is \(8, 3\) there and \(4, 3\) in the network",
     ),
-    "a large head": (lambda: (2**60).to_bytes(8, "little") + b"{", "damaged"),
-    "a deep head": (lambda: (2**20).to_bytes(8, "little") + b'{"a":' * 209_716, "damaged"),
+    "a large head": ((2**60).to_bytes(8, "little") + b"{", "damaged"),
+    "a deep head": ((2**20).to_bytes(8, "little") + b'{"a":' * 209_716, "damaged"),
 }
 
 
 @pytest.mark.parametrize("form", OTHER)
 def test_anything_else_is_named_in_one_line_that_says_what_to_do(form, tmp_path):
-    make, words = OTHER[form]
+    content, words = OTHER[form]
     path = tmp_path / "model.pth"
-    path.write_bytes(make())
+    path.write_bytes(content)
     with pytest.raises(LstError, match=words) as caught:
         load_weights(Small(), str(path))
     message, hint = caught.value.message, caught.value.hint
@@ -336,7 +327,7 @@ def test_an_archive_whose_parts_do_not_fit_is_refused(part, change, words, tmp_p
 )
 def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(form, tmp_path):
     rng = random.Random(form)
-    whole = GOOD[form]()
+    whole = GOOD[form]
     path = tmp_path / "model"
     refused = 0
     for _ in range(120):
