@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from lst_cli.display.canvas import PAPER_SCALE, render
@@ -71,20 +72,16 @@ def write_figures(
     Raises:
         LstError: If a file cannot be written.
     """
-    if directory is not None:  # nothing of the workspace is touched
-        return _write(figures, directory)
-    with workspace.locked():
-        return _write(figures, workspace.layout.report)
-
-
-def _write(figures: Sequence[Figure], directory: Path) -> list[Path]:
     paths = []
-    for figure in figures:
-        png, pdf = render(figure.picture), render(figure.picture, "pdf")
-        paths.append(directory / "figures" / f"{figure.name}.png")
-        write_text(paths[-1].with_suffix(".csv"), figure.csv)
-        write_bytes(paths[-1].with_suffix(".pdf"), pdf)
-        write_bytes(paths[-1], png)
+    # Nothing of the workspace is touched where the figures go elsewhere.
+    with workspace.locked() if directory is None else nullcontext():
+        for figure in figures:
+            png, pdf = render(figure.picture), render(figure.picture, "pdf")
+            folder = (directory or workspace.layout.report) / "figures"
+            paths.append(folder / f"{figure.name}.png")
+            write_text(paths[-1].with_suffix(".csv"), figure.csv)
+            write_bytes(paths[-1].with_suffix(".pdf"), pdf)
+            write_bytes(paths[-1], png)
     return paths
 
 

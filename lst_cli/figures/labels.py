@@ -24,6 +24,7 @@ _ON_PATH = np.linspace(0.1, 0.9, 8)[:, None]  # places along the line from a poi
 
 # What a place costs, in heights of a line that a name would rather move away.
 _ON_POINT = 12.0
+_NEAR_POINT = 2.5  # two points as near to a name leave a reader in doubt
 _LINE_ON_NAME = 8.0
 _LINE_ON_POINT = 9.0
 _CROSSING = 4.0
@@ -110,14 +111,16 @@ def _candidates(points: Floats, sizes: Floats, area: Box, radius: float) -> _Can
     # On the right is where a reader looks first; then left, above and below, then between.
     liking = np.where(compass[:, 0] > 0.99, 0.0, 0.15 + 0.2 * np.abs(np.sin(2 * angles)))
     costs = np.tile((_GAPS[:, None] * 1.2 + liking).reshape(-1), (len(points), 1))
-    outward = 0.6 * radius * np.array([-1.0, -1.0, 1.0, 1.0])
+    outward = radius * np.array([-1.0, -1.0, 1.0, 1.0])
     for one, point in enumerate(points):
-        under = _inside(np.delete(points, one, axis=0), boxes[one][:, None] + outward)
+        rest, own = np.delete(points, one, axis=0), boxes[one][:, None]
+        under = _inside(rest, own + 0.6 * outward).sum(axis=1)
+        near = _inside(rest, own + 2.0 * outward).sum(axis=1)
         # A point that touches this one is in the way of every line, and of none.
         others = points[np.abs(points - point).max(axis=1) > 2.2 * radius]
         apart = np.linalg.norm(paths[one][:, :, None] - others, axis=-1)  # (K, S, others)
         hit = far & (apart < 1.4 * radius).any(axis=1).T  # (others, K)
-        costs[one] += _ON_POINT * under.sum(axis=1) + _LINE_ON_POINT * hit.sum(axis=0)
+        costs[one] += _ON_POINT * under + _NEAR_POINT * near + _LINE_ON_POINT * hit.sum(axis=0)
     inside = (boxes[..., :2] >= area[:2]).all(axis=-1) & (boxes[..., 2:] <= area[2:]).all(axis=-1)
     return _Candidates(boxes, points, ends, paths, far, np.where(inside, costs, np.inf))
 

@@ -16,7 +16,7 @@ def _no_report_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_plots, "plot_class_counts", lambda *args: b"a plot")
 
 
-@pytest.mark.parametrize("damage", ["missing", "no image", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage):
     workspace = runs.train("run")
     runs.evaluate(workspace, 0.3)
@@ -29,8 +29,8 @@ def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage):
     image = find(rows[0])
     whole = image.read_bytes()
     image.unlink()
-    if damage != "missing":
-        image.write_bytes(b"no image" if damage == "no image" else whole[: len(whole) // 2])
+    if damage == "cut":
+        image.write_bytes(whole[: len(whole) // 2])
     outcome = lst("report", "-w", workspace.root)
     assert outcome.code == 1
     assert "error: 1 validation image is not shown: " in outcome.error
