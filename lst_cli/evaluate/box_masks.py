@@ -78,11 +78,6 @@ def runs_of(
 
     The part begins at the column `left` and the row `top` of the image. Runs go down one column
     after the other, background first.
-
-    Example:
-        >>> part = np.array([[True, True], [False, True]])
-        >>> runs_of(part, left=1, top=0, height=3, width=4).tolist()
-        [3, 2, 2, 1, 4]
     """
     columns, rows = part.shape
     # An empty row above and below: no run then goes from one column into the next.

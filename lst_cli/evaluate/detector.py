@@ -46,14 +46,11 @@ class Detector:
         rows: Sequence[int],
         skip: Callable[[int, LstError], None] | None = None,
     ) -> Iterator[tuple[int, Detections]]:
-        """Find the objects in some of the images, one image after another.
+        """Give row and detections of some of the images, one image after another.
 
         While the masks of an image are encoded, the network is at work on the next ones. `find`
-        gives the path of an image by its row, and may be sent to another process; `skip` is called
-        with the row of an image that cannot be used, and why.
-
-        Yields:
-            Row and detections of each image, the best first; none of one that was skipped.
+        gives the path of an image by its row, and may be sent to another process. `skip` is called
+        with the row of an image that cannot be used, and why; it has no detections then.
 
         Raises:
             LstError: If an image cannot be used and there is no `skip`; those before it have been

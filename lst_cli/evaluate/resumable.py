@@ -12,9 +12,9 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -56,12 +56,10 @@ _HEADER, _LINE = msgspec.json.Decoder(Header), msgspec.json.Decoder(_Line)
 _Any = TypeVar("_Any")
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """What an earlier run left."""
 
-    # where the line of each image begins and how long it is, by row
-    lines: dict[int, tuple[int, int]] = field(default_factory=dict)
+    lines: dict[int, tuple[int, int]]  # where that of each image begins and its length, by row
     size: int = 0  # bytes of the file that are whole lines; 0 if it has to be started again
     refused: str | None = None  # why lines that are there are not kept
 
@@ -116,12 +114,9 @@ class PartialDetections:
                 progress(what, done, self.images)
 
     def collect(self, to: Path) -> str:
-        """Write the detections of all images as a results file, ordered by image.
+        """Write the detections of all images as a results file and give its SHA-256.
 
         They pass through memory one image at a time: at LVIS's size they are gigabytes.
-
-        Returns:
-            The SHA-256 of the results file.
 
         Raises:
             LstError: If a file cannot be read or written.
@@ -160,9 +155,9 @@ class PartialDetections:
                 first = file.readline()
                 theirs = _verified(first, _HEADER)
                 if theirs is None:
-                    return Kept(refused="the file of those kept is damaged" if first else None)
+                    return Kept({}, refused="the file of those kept is damaged" if first else None)
                 if theirs != self.header:
-                    return Kept(refused=_difference(theirs, self.header))
+                    return Kept({}, refused=_difference(theirs, self.header))
                 end = len(first)
                 for text in file:
                     if not text.endswith(b"\n"):  # the run ended in it
@@ -172,7 +167,7 @@ class PartialDetections:
                         lines.setdefault(line.row, (end, len(text)))
                     end += len(text)
         except FileNotFoundError:
-            return Kept()
+            return Kept({})
         except OSError as error:
             why = f"{self.path}: cannot be read: {error.strerror}"
             raise LstError(why, f"move {self.path} elsewhere") from error
@@ -180,10 +175,9 @@ class PartialDetections:
 
     @contextmanager
     def _appended(self, size: int) -> Iterator[Callable[[object], None]]:
-        """Open the file behind its first `size` bytes; without any, write the header.
+        """Open the file behind its first `size` bytes, to write lines that outlive this process.
 
-        Yields:
-            What writes a line so that it outlives this process.
+        Without any bytes, write the header.
         """
         with explain_os_error(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
 
 from lst_cli.ap.metrics import BinMetrics, Scores
@@ -29,18 +30,8 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
             ),
             Column("with_ground_truth", "scored", "integer", description="with ground truth"),
             Column("AP", "AP"),
-            Column(
-                "low",
-                "from",
-                get=lambda one: one.interval and one.interval[0],
-                description="lower bound of AP",
-            ),
-            Column(
-                "high",
-                "to",
-                get=lambda one: one.interval and one.interval[1],
-                description="upper bound of AP",
-            ),
+            Column("low", "from", get=_bound(0), description="lower bound of AP"),
+            Column("high", "to", get=_bound(1), description="upper bound of AP"),
             Column("AP50", "AP50"),
             Column("AP75", "AP75"),
         ),
@@ -48,6 +39,10 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
         "drawn with replacement. Where they do not differ the images are too few to tell, and "
         "nothing is printed.",
     )
+
+
+def _bound(end: int) -> Callable[[BinMetrics], float | None]:
+    return lambda one: one.interval[end] if one.interval else None
 
 
 def newest(phase: int) -> str:

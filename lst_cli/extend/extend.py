@@ -30,16 +30,16 @@ from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
-# How rows came about and on which device; see `lst_cli.extend.instant.write_instant_model`.
+# How rows came about and on which device; see `InstantClasses.write`.
 Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], tuple[Way, str]]
 
 
 def learn_instantly(*given: Any) -> tuple[Way, str]:
-    """Import and call `write_instant_model`."""
+    """Write the model of new classes without training."""
     # torch and detectron2 take seconds to import: only now is it sure that they are needed.
-    from lst_cli.extend.instant import write_instant_model
+    from lst_cli.extend.instant import InstantClasses
 
-    return write_instant_model(*given)
+    return InstantClasses(*given).write()
 
 
 def extend_workspace(
@@ -72,8 +72,7 @@ def extend_workspace(
         addition, inputs = _decide(workspace, phase, settings, files, events.prepare)
         if not finetune and workspace.manifest(phase) is not None:
             raise LstError(
-                f"phase {phase} is being trained on these classes",
-                next_training_command(workspace),
+                f"phase {phase} is being trained on these classes", next_training_command(workspace)
             )
         previous = workspace.require_model(phase - 1)
         workspace.require_generator(phase - 1)

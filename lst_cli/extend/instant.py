@@ -42,27 +42,28 @@ class InstantClasses:
         inputs: TrainingInput,
         progress: Progress,
     ) -> None:
-        self.before = workspace.phase(phase - 1)
+        self._before = workspace.phase(phase - 1)
         self.trained = workspace.trained_settings(phase - 1)
-        self.phase = phase
+        self._directory = workspace.phase(phase)
+        self._seed = self.trained.seed * 1000 + phase
         self._progress = progress
         self._base_classes = split.base_classes
         new = split.labels_of(phase)
-        self.device = choose_device(settings.device)
-        model = load_network(self.before.model, self.trained, new.start)
-        self._model = place(model, self.device).eval()
+        self._device = choose_device(settings.device)
+        model = load_network(self._before.model, self.trained, new.start)
+        self._model = place(model, self._device).eval()
         data = step_data(inputs.occurrences, new, phase, settings.seed, "none")
         dataset = PhaseDataset(inputs.dataset, inputs.labels, new.stop, data)
         channels = input_format(self.trained)
         mapper = Mapper(inputs.paths, settings.data, channels=channels, seed=settings.seed)
-        workers = choose_workers(settings.data.workers, self.device)
+        workers = choose_workers(settings.data.workers, self._device)
         self._support = Support(SampleReader(dataset, mapper, workers), new)
 
     @property
     def ways(self) -> Sequence[Way]:
         """How rows can be had; `generated` where the phase before left a generator."""
         known: list[Way] = ["random", "mean-feature"]
-        return [*known, "generated"] if self.before.generator.exists() else known
+        return [*known, "generated"] if self._before.generator.exists() else known
 
     def rows(self, way: Way) -> WrittenRows:
         """Rows of the new classes, written in one of the `ways`.
@@ -70,7 +71,7 @@ class InstantClasses:
         Raises:
             LstError: If an image or the generator cannot be used.
         """
-        generator = torch.Generator().manual_seed(self.trained.seed * 1000 + self.phase)
+        generator = torch.Generator().manual_seed(self._seed)
         model, support = self._model, self._support
         if way == "random":
             rows = random_rows(len(support.new), model.row_features, 0.01, generator)
@@ -79,7 +80,7 @@ class InstantClasses:
             most = self.trained.step.new_row_samples
             return support.mean_feature_rows(model, most, self._progress)
         writer = load_generator(
-            self.before.generator, self.trained.mwg, model.row_features, self._base_classes
+            self._before.generator, self.trained.mwg, model.row_features, self._base_classes
         )
         return support.generated_rows(model, writer.to(model.device), self._progress)
 
@@ -99,33 +100,20 @@ class InstantClasses:
             average_boxes=True,
         )
 
+    def write(self) -> tuple[Way, str]:
+        """Write the model of the phase, and say how its rows came about and on which device.
 
-def write_instant_model(
-    workspace: Workspace,
-    phase: int,
-    split: Split,
-    settings: Settings,
-    inputs: TrainingInput,
-    progress: Progress,
-) -> tuple[Way, str]:
-    """Write the model of a phase that trains nothing; arguments as for `InstantClasses`.
+        Rows come from the generator that the phase before left, and else are mean features
+        (imprinting). The generator is copied, so that further classes can follow.
 
-    Rows come from the generator that the phase before left, and else are mean features
-    (imprinting). The generator is copied, so that further classes can follow.
-
-    Returns:
-        How the rows came about, and on which device.
-
-    Raises:
-        LstError: If an image or a weight file cannot be used, or nothing can be written.
-    """
-    classes = InstantClasses(workspace, phase, split, settings, inputs, progress)
-    way: Way = "generated" if "generated" in classes.ways else "mean-feature"
-    rows = classes.rows(way)
-    directory = workspace.phase(phase)
-    directory.root.mkdir(parents=True, exist_ok=True)
-    if rows.attention is not None:
-        save_attention(directory.attention, rows.attention)
-        save_tensors(directory.generator, load_model(classes.before.generator, "lst step --mwg"))
-    save_tensors(directory.model, classes.grown(rows))
-    return way, describe_device(classes.device)
+        Raises:
+            LstError: If an image or a weight file cannot be used, or nothing can be written.
+        """
+        way: Way = "generated" if "generated" in self.ways else "mean-feature"
+        rows, to = self.rows(way), self._directory
+        to.root.mkdir(parents=True, exist_ok=True)
+        if rows.attention is not None:
+            save_attention(to.attention, rows.attention)
+            save_tensors(to.generator, load_model(self._before.generator, "lst step --mwg"))
+        save_tensors(to.model, self.grown(rows))
+        return way, describe_device(self._device)

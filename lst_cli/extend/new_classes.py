@@ -40,11 +40,8 @@ def choose_new_classes(
 ) -> NewClasses:
     """Choose the classes of a file that are to be learned.
 
-    Args:
-        dataset: The file.
-        known: Classes that are there already: name, and the phase's name for the error.
-        wanted: Names of the classes to learn; annotations of others are then no obstacle. By
-            default these are all annotated classes, none of which may be known.
+    Those `wanted` by name, and then annotations of others are no obstacle; or all annotated
+    classes, none of which may be known. `known` has the phase's name of each class.
 
     Raises:
         LstError: If there is nothing to learn, a class is known already or not there, has no

@@ -75,7 +75,7 @@ def add_phase(
         split=extended.model_copy(update={"phases": plan_phases(extended, settings)}),
         phase=phase,
         new=new,
-        notes=(*new.notes, *_id_notes(train, new, records), *_truth_notes(val, records)),
+        notes=(*new.notes, *_notes(train, val, new, records)),
     )
 
 
@@ -163,24 +163,25 @@ def _refuse_other_classes(val: Dataset, split: Split) -> None:
     )
 
 
-def _id_notes(train: Dataset, new: NewClasses, records: Sequence[ClassRecord]) -> list[str]:
+def _notes(
+    train: Dataset, val: Dataset, new: NewClasses, records: Sequence[ClassRecord]
+) -> list[str]:
+    """Sentences about new classes with another id than in their file, and without ground truth."""
+    notes = []
     own = train.categories.ids[new.rows].tolist()
     moved = [
         f"{quoted(record.name)} {number} -> {record.category_id}"
         for record, number in zip(records, own, strict=True)
         if record.category_id != number
     ]
-    if not moved:
-        return []
-    more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
-    return [f"category ids that differ from {train.path.name}: {', '.join(moved[:5])}{more}"]
-
-
-def _truth_notes(val: Dataset, records: Sequence[ClassRecord]) -> list[str]:
+    if moved:
+        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+        shown = ", ".join(moved[:5])
+        notes.append(f"category ids that differ from {train.path.name}: {shown}{more}")
     without = [record.name for record in records if not record.val_instances]
-    if not without:
-        return []
-    return [
-        f"no object in {val.path.name}, so that they get no AP: {listed(without)}; "
-        "--val gives another validation file"
-    ]
+    if without:
+        notes.append(
+            f"no object in {val.path.name}, so that they get no AP: {listed(without)}; "
+            "--val gives another validation file"
+        )
+    return notes

@@ -149,12 +149,7 @@ def _draw(image: FoundImage, directory: Path) -> None:
 def name_pictures(files: Sequence[LooseImage]) -> list[Path]:
     """Name a picture for each image: where it lies below its directory, as a JPEG.
 
-    Where two would have one name, the later one is numbered.
-
-    Example:
-        >>> files = [LooseImage(Path(d, "owl.png"), Path("owl.png")) for d in ("a", "b")]
-        >>> [str(path) for path in name_pictures(files)]
-        ['owl.jpg', 'owl-2.jpg']
+    Where two would have one name, the later one is numbered: owl.jpg, owl-2.jpg.
     """
     taken: dict[str, Path] = {}
     for file in files:
