@@ -56,8 +56,7 @@ class InputFile(Record):
     layout: Literal["lvis-v0.5", "lvis-v1", "coco"]
     images: Count
     instances: Count
-    skipped: dict[str, Count] = {}
-    """Annotations left out by `--skip-unusable`, by kind of fault; empty if there are none."""
+    skipped: dict[str, Count] = {}  # annotations that `--skip-unusable` left out, by kind of fault
 
 
 class ClassRecord(Record):
@@ -87,13 +86,11 @@ class Extension(Record):
 
     phase: Count
     train: InputFile
-    image_dirs: tuple[str, ...]
-    """Where its images are looked for before the split's directories are."""
+    image_dirs: tuple[str, ...]  # where its images are looked for before the split's directories
+    # Category ids in class order: the group of the phase. The file may have other ids; its classes
+    # are known by name.
     classes: tuple[int, ...]
-    """Category ids in class order: the group of the phase. The file may call them otherwise; its
-    classes are known by name."""
-    val: InputFile | None = None
-    """What the phase and those after it are evaluated on, if not on what came before."""
+    val: InputFile | None = None  # of the phase and those after it, where a new one was given
 
 
 class Split(Record):
@@ -260,8 +257,7 @@ class SharedFrom(Record):
     """Where a phase was trained that another workspace took over."""
 
     workspace: str
-    split_sha256: str
-    """The split that it was trained under there."""
+    split_sha256: str  # of the split there
 
 
 class PhaseManifest(Record):
@@ -287,16 +283,14 @@ class PhaseManifest(Record):
     finished: str | None = None
     seconds: Annotated[float, Field(ge=0)] | None = None
     model_sha256: Sha256 | None = None
+    # Of the meta weight generator that the phase left, if any, and of what its attention made of
+    # the classes; lst 0.1 did not record them.
     generator_sha256: Sha256 | None = None
-    """Of the meta weight generator that the phase left, if any; lst 0.1 did not record it."""
     attention_sha256: Sha256 | None = None
-    """Of what its attention made of the classes; likewise."""
+    # How the classifier rows of the new classes were initialized; None in the base phase.
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
-    """How the classifier rows of the new classes were initialized; None in the base phase."""
-    shared_from: SharedFrom | None = None
-    """Where the phase was trained, if not in this workspace."""
-    image_budget: Count | None = None
-    """Images to be seen, where that was given and not a number of epochs."""
+    shared_from: SharedFrom | None = None  # where the phase was trained, if not here
+    image_budget: Count | None = None  # images to be seen, where given instead of epochs
 
     def find_problem(self, phase: int, split: Split) -> str | None:
         """What contradicts itself or the split: the key and why; None if nothing does."""
