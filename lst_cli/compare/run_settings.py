@@ -32,7 +32,13 @@ def find_differences(
         for workspace, phase in both
     )
     tables = [_describe(*one, mwg) for one in both]
-    budgeted = {section for one in both for section in _budgeted(*one)}
+    # Sections of the settings whose number of epochs comes from a number of images.
+    budgeted = {
+        "step" if one else "base"
+        for workspace, phase in both
+        for one in range(phase + 1)
+        if workspace.require_done(one).image_budget
+    }
     for table, (workspace, phase) in zip(tables, both, strict=True):
         for section in budgeted:
             for key in _LENGTHS:
@@ -85,13 +91,6 @@ def _describe(workspace: Workspace, phase: int, mwg: bool) -> dict[str, str]:
     made_with = metrics.made_with if metrics is not None else {}
     table |= {key: value for key, value in made_with.items() if key.startswith("eval.")}
     return {key: _shown(value) for key, value in table.items()}
-
-
-def _budgeted(workspace: Workspace, phase: int) -> set[str]:
-    """Sections of the settings whose number of epochs comes from a number of images."""
-    budgets = [workspace.require_done(one).image_budget for one in range(phase + 1)]
-    found = {"base"} if budgets[0] else set()
-    return found | {"step"} if any(budgets[1:]) else found
 
 
 def _shown(value: Any) -> str:

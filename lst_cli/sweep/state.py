@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,30 +249,20 @@ def _job_outlook(sweep: Sweep, job: Job, rates: Mapping[bool, float]) -> Outlook
     nominal = nominal_seconds_per_image(job.settings)
     seconds = 0.0
     for phase in left:
-        share = 1 - _done_share(workspace, phase, job.phases[phase].iterations)
-        seconds += share * job.phases[phase].shown * rates.get(phase > 0, nominal)
+        directory, length, done_share = workspace.phase(phase), job.phases[phase], 0.0
+        if directory.training_state.exists():  # else it has to be done again
+            done_share = min(1.0, logged_iterations(directory.log) / length.iterations)
+        seconds += (1 - done_share) * length.shown * rates.get(phase > 0, nominal)
     return Outlook(job, state, seconds)
-
-
-def _done_share(workspace: Workspace, phase: int, iterations: int) -> float:
-    """How much of a phase under way is done; what nothing was saved of has to be done again."""
-    directory = workspace.phase(phase)
-    if not directory.training_state.exists():
-        return 0.0
-    return min(1.0, logged_iterations(directory.log) / iterations)
 
 
 def _measured_rates(sweep: Sweep) -> dict[bool, float]:
     """Seconds an image took, in later phases (True) and in the first (False)."""
-    seconds = {False: 0.0, True: 0.0}
-    images = {False: 0, True: 0}
+    seconds, images = defaultdict[bool, float](float), defaultdict[bool, int](int)
     for root in {job.root for job in (*sweep.every, *sweep.jobs)}:
-        try:
-            manifests = done_manifests(root)
-        except LstError:
-            continue
-        for one in manifests:
-            if one.seconds and one.image_passes and one.shared_from is None:
-                seconds[one.phase > 0] += one.seconds
-                images[one.phase > 0] += one.image_passes
-    return {later: seconds[later] / images[later] for later in images if images[later]}
+        with suppress(LstError):
+            for one in done_manifests(root):
+                if one.seconds and one.image_passes and one.shared_from is None:
+                    seconds[one.phase > 0] += one.seconds
+                    images[one.phase > 0] += one.image_passes
+    return {later: seconds[later] / images[later] for later in images}

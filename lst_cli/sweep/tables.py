@@ -115,6 +115,15 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
 
     A `narrow` one, for a terminal, leaves out AP75 and box AP.
     """
+
+    def time(run: RunResult) -> str | None:
+        hours = _spread(run, _HOURS).mean
+        return None if hours is None else format_seconds(3600 * hours)
+
+    def seeds_done(run: RunResult) -> str:
+        done = len(run.seeds)
+        return str(done) if done == run.planned else f"{done} of {run.planned}"
+
     metrics = [one.metrics for one in results.seeds if one.metrics.phase]
     left_out = ["AP75", "box AP"] if narrow else []
     # Old and new classes are compared only where they are the same in all runs.
@@ -128,8 +137,8 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
             if one.kind == "ap" and one.key not in left_out
         ),
         replace(_PASSES, kind="integer", get=partial(_mean, column=_PASSES)),
-        Column("time", "time", "text", _time, description="of training, all phases"),
-        Column("seeds", "seeds", "text", _seeds_done),
+        Column("time", "time", "text", time, description="of training, all phases"),
+        Column("seeds", "seeds", "text", seeds_done),
     ]
     return Table.of(results.title, results.runs, columns, _remark(results))
 
@@ -271,16 +280,6 @@ def _ap_text(run: RunResult, column: Column) -> str | None:
         return None
     text = f"{100 * spread.mean:.1f}"
     return text if spread.sd is None else f"{text} ± {100 * spread.sd:.1f}"
-
-
-def _time(run: RunResult) -> str | None:
-    hours = _spread(run, _HOURS).mean
-    return None if hours is None else format_seconds(3600 * hours)
-
-
-def _seeds_done(run: RunResult) -> str:
-    done = len(run.seeds)
-    return str(done) if done == run.planned else f"{done} of {run.planned}"
 
 
 def _remark(results: SweepResults) -> str:
