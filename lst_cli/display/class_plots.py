@@ -20,10 +20,9 @@ RANK = "classes in class order, most frequent first (rank)"
 def plot_class_counts(
     classes: Sequence[ReportClass], theme: Theme = LIGHT, scale: float = 2.0
 ) -> bytes:
-    """Draw training instances and images of all classes, in class order, with the phases' borders.
+    """Draw training instances and images of all classes in class order, with the phases' borders.
 
-    Returns:
-        A PNG of `WIDE_SIZE` times `scale`, log scale.
+    A PNG of `WIDE_SIZE` times `scale`.
     """
     figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
@@ -67,10 +66,7 @@ def plot_replay_balance(
     """Draw instances per seen class without and with balanced replay, a panel a phase.
 
     The paper's Fig. 3: without replay the old classes outnumber the new ones by orders of
-    magnitude; in D_t both have about as many.
-
-    Returns:
-        A PNG of `replay_size` times `scale`.
+    magnitude; in D_t both have about as many. A PNG of `replay_size` times `scale`.
     """
     figure = canvas.make_figure(*replay_size(len(balances)), theme, scale)
     canvas.add_heading(figure, theme, "Instances per class in each phase's training set")

@@ -20,19 +20,12 @@ _MUCH_LARGER = 4  # in pixels; up to this an image's masks are drawn whole and r
 def mask_of(
     one: PanelObject, size: tuple[int, int], title: str, shown: tuple[int, int] | None = None
 ) -> Mask:
-    """Give the mask of an object, its box if it has none.
+    """Give the mask of an object, its box if it has none, in an image of some (width, height).
 
-    Args:
-        one: The object.
-        size: (width, height) of the image.
-        title: What to call the image in an error.
-        shown: (width, height) that the image is shown at; by default its own.
-
-    Returns:
-        Shape (height, width) of what is shown.
+    Its shape is the (height, width) that the image is shown at, by default its own.
 
     Raises:
-        LstError: If the mask cannot be decoded.
+        LstError: If the mask cannot be decoded; the message calls the image `title`.
     """
     shown = shown or size
     if one.segmentation is None:

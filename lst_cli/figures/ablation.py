@@ -98,10 +98,7 @@ def _few_sentence(ablation: Ablation) -> list[str]:
 def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
     """Make the table of every run after every phase.
 
-    Returns:
-        Columns ``run``, ``phase``, ``old``, ``new``, ``all`` and ``few``, and ``iteration 0
-        (way)`` for every way evaluated; with `counts`, for programs, also ``classes(old)`` and so
-        on, and ``source``.
+    With `counts`, for programs, it has also numbers of classes and the directories of the runs.
     """
     rows = []
     records = [(one, point) for one in ablation.runs for point in one.points]

@@ -75,9 +75,8 @@ def tail_caption(tail: Tail) -> str:
 def tail_table(tail: Tail) -> Table:
     """Make the table of every class in every run, with the object shown of it.
 
-    Returns:
-        Where an object is shown, ``score`` and ``IoU`` are of the class's own detection,
-        ``answer_score`` and ``answer_IoU`` of the most confident.
+    ``score`` and ``IoU`` are of the class's own detection, ``answer_score`` and ``answer_IoU`` of
+    the most confident.
     """
     examples = {one.of.category_id: one for one in tail.examples}
     rows = [

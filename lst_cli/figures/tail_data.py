@@ -201,11 +201,8 @@ def _find_examples(
 def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> list[tuple[int, int]]:
     """Choose an object of each class: the largest, in an image that shows no other yet.
 
-    What was detected does not matter. The classes are category ids, the most wanted first.
-
-    Returns:
-        At most so many pairs of a category id and the row of an instance; a class without an
-        image of its own is left out.
+    What was detected does not matter. The classes are category ids, the most wanted first; one
+    without an image of its own is left out. Gives category ids and rows of instances.
     """
     instances = dataset.instances
     taken: set[int] = set()
@@ -231,10 +228,8 @@ def judge(
 ) -> Answer:
     """Say what a run detects at an object, among all detections in its image.
 
-    Classes are told apart by their ids: two may have one name. `size` is (width, height).
-
-    Raises:
-        LstError: If a mask cannot be decoded; the message calls the image `title`.
+    Classes are told apart by their ids: two may have one name. Size, title and errors are those
+    of `mask_of`.
     """
     wanted = mask_of(truth, size, title)
     matches = []

@@ -104,13 +104,6 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(lst, pair, monkeyp
     assert "None has fewer than 2 training instances." in told
 
 
-def test_tail_of_a_run_without_an_evaluation_is_refused(lst, runs):
-    first = runs.train("first")
-    outcome = lst("figure", "tail", "-w", first.root)
-    assert outcome.error == f"error: no phase of {first.root} has been evaluated"
-    assert outcome.hint == f"lst eval -w {first.root}"
-
-
 def test_tail_with_a_results_file_is_refused(lst, pair):
     file = pair[1].phase(2).detections
     outcome = lst("figure", "tail", "-w", pair[0].root, "--with", file)

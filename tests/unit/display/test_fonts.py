@@ -73,15 +73,11 @@ def test_without_an_id_what_cannot_be_drawn_is_a_question_mark(machine):
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("two\nlines", "two lines"),
-        ("tab\tand\x1b[31m", "tab and\\x1b[31m"),
-        ("a\u202eb\ud800", "a\\u202eb\\ud800"),
-        ("e\u0301tude", "étude"),
-        ("x" * 23, "x" * 21 + "…"),
-        ("x" * 22, "x" * 22),
-        ("  spaced  ", "spaced"),
+        ("two\nlines", "two lines"), ("tab\tand\x1b[31m", "tab and\\x1b[31m"),
+        ("a\u202eb\ud800", "a\\u202eb\\ud800"), ("e\u0301tude", "étude"),
+        ("x" * 23, "x" * 21 + "…"), ("x" * 22, "x" * 22), ("  spaced  ", "spaced"),
     ],
-)
+)  # fmt: skip
 def test_a_name_is_one_line_of_letters_that_can_be_seen(name, shown):
     assert short_name(name, 22, 7) == shown
 

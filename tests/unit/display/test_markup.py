@@ -51,14 +51,11 @@ def test_no_name_breaks_a_markdown_table_apart(name):
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
-        ("a|b", r"a\|b"),
-        ("<b>", r"\<b\>"),
-        ("&lt;", "&amp;lt;"),
-        ("[x](http://y)", r"\[x\](http\://y)"),
-        ("two\nlines", "two lines"),
+        ("a|b", r"a\|b"), ("<b>", r"\<b\>"), ("&lt;", "&amp;lt;"),
+        ("[x](http://y)", r"\[x\](http\://y)"), ("two\nlines", "two lines"),
         ("snow_man*", r"snow\_man\*"),
     ],
-)
+)  # fmt: skip
 def test_markdown_shows_names_as_they_are(text, escaped):
     assert escape_markdown(text) == escaped
 
@@ -66,18 +63,12 @@ def test_markdown_shows_names_as_they_are(text, escaped):
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
-        ("50% & more", r"50\% \& more"),
-        ("a_b#c$d", r"a\_b\#c\$d"),
-        ("{x}", r"\{x\}"),
-        ("\\", r"\textbackslash{}"),
-        ("^~", r"\textasciicircum{}\textasciitilde{}"),
-        ("<5", r"\textless{}5"),
-        ("≥1000", r"$\geq$1000"),
-        (f"10{DASH}99", "10--99"),
-        ('"x"', "''x''"),
-        ("", ""),
+        ("50% & more", r"50\% \& more"), ("a_b#c$d", r"a\_b\#c\$d"), ("{x}", r"\{x\}"),
+        ("\\", r"\textbackslash{}"), ("^~", r"\textasciicircum{}\textasciitilde{}"),
+        ("<5", r"\textless{}5"), ("≥1000", r"$\geq$1000"), (f"10{DASH}99", "10--99"),
+        ('"x"', "''x''"), ("", ""),
     ],
-)
+)  # fmt: skip
 def test_latex_specials_are_escaped_once(text, escaped):
     assert escape_latex(text) == escaped
 

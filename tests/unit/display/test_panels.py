@@ -36,13 +36,10 @@ def _pixels(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize(
     ("size", "shown"),
     [
-        ((128, 128), (320, 320)),
-        ((400, 300), (400, 300)),
-        ((640, 480), (560, 420)),
-        ((300, 900), (187, 560)),
-        ((1, 2000), (1, 560)),
+        ((128, 128), (320, 320)), ((400, 300), (400, 300)), ((640, 480), (560, 420)),
+        ((300, 900), (187, 560)), ((1, 2000), (1, 560)),
     ],
-)
+)  # fmt: skip
 def test_small_images_are_enlarged_and_large_ones_reduced(size, shown):
     assert display_size(size) == shown
 

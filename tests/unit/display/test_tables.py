@@ -72,13 +72,8 @@ def test_bins_of_another_evaluation_keep_their_column(make_data, make_record):
     record = make_record(0)
     record["segm"]["bins"][0] = {**record["segm"]["bins"][0], "bin": "1-3", "low": 1, "high": 4}
     table = binned_table(make_data(metrics=[record, make_record(1)]).metrics)
-    assert [c.key for c in table.columns if c.row_classes] == [
-        "AP(=1)",
-        "AP(1-3)",
-        "AP(<5)",
-        "AP(10-99)",
-        "AP(>=100)",
-    ]
+    keys = [c.key for c in table.columns if c.row_classes]
+    assert keys == ["AP(=1)", "AP(1-3)", "AP(<5)", "AP(10-99)", "AP(>=100)"]
 
 
 def test_the_groups_table_shows_what_is_left_of_each_phase(make_data):
@@ -160,20 +155,13 @@ def test_the_sizes_table_keeps_frequencies_that_are_not_there_empty(make_data):
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [
-        ("ap", 0.0, "0.0"),
-        ("ap", 1.0, "100.0"),
-        ("change", 0.0004, "0.0"),
-        ("change", -0.0004, "0.0"),
-        ("change", 0.021, "+2.1"),
-        ("change", -0.021, "\N{MINUS SIGN}2.1"),
-        ("integer", 693958, "693,958"),
-        ("id", 1230, "1230"),
-        ("phase", 0, "base"),
-        ("phase", 6, "6"),
-        ("number", 1234.56, "1,234.6"),
-        ("seconds", None, DASH),
+        ("ap", 0.0, "0.0"), ("ap", 1.0, "100.0"), ("change", 0.0004, "0.0"),
+        ("change", -0.0004, "0.0"), ("change", 0.021, "+2.1"),
+        ("change", -0.021, "\N{MINUS SIGN}2.1"), ("integer", 693958, "693,958"),
+        ("id", 1230, "1230"), ("phase", 0, "base"), ("phase", 6, "6"),
+        ("number", 1234.56, "1,234.6"), ("seconds", None, DASH),
     ],
-)
+)  # fmt: skip
 def test_values_are_printed_by_their_kind(kind, value, text):
     assert format_value(kind, value) == text
 
@@ -181,13 +169,10 @@ def test_values_are_printed_by_their_kind(kind, value, text):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (3599, "59 min 59 s"),
+        (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"),
         (90000, "25 h 00 min"),
     ],
-)
+)  # fmt: skip
 def test_durations_are_printed_in_two_units(seconds, text):
     assert format_seconds(seconds) == text
 
