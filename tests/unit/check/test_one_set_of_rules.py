@@ -332,7 +332,7 @@ def test_what_cannot_be_used_is_left_out_on_request(files, tmp_path, name, where
 
 
 def test_nothing_left_out_leaves_no_trace(files, tmp_path):
-    train, val = files(lambda document: None, "train")
+    train, val = files(annotation(segmentation=[*WHOLE, [1, 1, 5, 5]]), "train")
     for root, skip in (("plain", False), ("skipping", True)):
         assert use(train, val, tmp_path / root, skip_unusable=skip) == []
     plain, skipping = (Workspace(tmp_path / root).split for root in ("plain", "skipping"))

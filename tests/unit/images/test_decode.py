@@ -223,6 +223,7 @@ def test_any_other_format_is_refused_in_words(tmp_path, name):
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "a raw photo of a camera"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
         (b'<?xml version="1.0"?><svg></svg>', "an SVG drawing"),

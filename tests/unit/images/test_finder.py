@@ -342,6 +342,9 @@ def test_links_that_lead_round_in_a_circle_are_followed_once(disk):
     path = disk.put("set/a/b/c.jpg")
     (disk.set / "a/again").symlink_to(disk.set)
     assert disk.find("c.jpg") == path
+    disk.put("elsewhere/d.jpg")
+    (disk.set / "photos").symlink_to(disk.root / "elsewhere")
+    assert disk.find("d.jpg") == disk.set / "photos/d.jpg"
 
 
 def test_a_huge_tree_is_searched_up_to_a_limit_that_is_told(disk, monkeypatch):
@@ -381,6 +384,7 @@ def test_an_image_that_came_later_is_found(disk):
     assert finder.look_up("b.jpg", "") is None
     later = disk.put("set/b.jpg")
     assert finder.find("b.jpg", "") == later
+    assert finder.is_listed("b.jpg", "")
 
 
 def test_a_missing_image_is_told_with_names_and_directories(disk):
