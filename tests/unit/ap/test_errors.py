@@ -302,8 +302,8 @@ def test_masks_that_are_their_boxes_have_the_same_errors(analyse):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
-    build: Build, draw: types.SimpleNamespace, save: Save, seed: int, iou_type: IouType
-) -> None:
+    build, draw, save, seed, iou_type
+):
     document, found = draw.federated_set(seed)
     truth = build(document)
 

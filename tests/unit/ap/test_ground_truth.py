@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,6 @@ import pytest
 from lst_cli.ap.ground_truth import GroundTruth, contains, truth_notes
 from lst_cli.errors import LstError
 
-Build = Callable[..., GroundTruth]
-Score = Callable[..., Any]
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 30.0, 30.0]
 
 
@@ -48,16 +44,14 @@ def named(truth: GroundTruth, pairs: Any) -> list[tuple[int, int]]:
     return list(zip(truth.image_ids[rows].tolist(), ids, strict=True))
 
 
-def test_notes_are_made_of_any_number_of_masks(draw: types.SimpleNamespace, build: Build) -> None:
+def test_notes_are_made_of_any_number_of_masks(draw, build):
     content = federated_set(draw)
     content["annotations"] = [draw.annotation(number, 1, 1, BOX) for number in range(1, 301)]
     *_, surplus = truth_notes(build(content, [1], {}), 100)
     assert "200" in surplus
 
 
-def test_only_the_seen_classes_stay_but_every_image_does(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_only_the_seen_classes_stay_but_every_image_does(draw, build):
     truth = build(federated_set(draw), [2, 1], {})
     assert truth.federated is True
     assert truth.layout == "lvis-v0.5"
@@ -77,9 +71,7 @@ def test_only_the_seen_classes_stay_but_every_image_does(
     assert truth.rles == [draw.rle_of(BOX), draw.rle_of(FAR), draw.rle_of(BOX)]
 
 
-def test_by_default_all_classes_are_scored_in_lvis_apis_order(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_by_default_all_classes_are_scored_in_lvis_apis_order(draw, build):
     content = federated_set(draw)
     content["categories"].reverse()
     truth = build(content)
@@ -88,9 +80,7 @@ def test_by_default_all_classes_are_scored_in_lvis_apis_order(
     assert len(truth.image) == 4
 
 
-def test_images_stand_by_id_and_annotations_as_in_the_file(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_images_stand_by_id_and_annotations_as_in_the_file(draw, build):
     content = federated_set(draw)
     content["images"] = [content["images"][row] | {"width": 220 + row} for row in (2, 0, 1)]
     content["annotations"].reverse()
@@ -104,9 +94,7 @@ def test_images_stand_by_id_and_annotations_as_in_the_file(
     assert named(truth, truth.partial) == [(2, 2), (2, 3)]
 
 
-def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(draw, build):
     truth = build(coco_set(draw), [1, 2], {1: 101, 2: 10})
     assert truth.federated is False
     assert truth.layout == "coco"
@@ -119,8 +107,8 @@ def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(
 
 
 def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
-    draw: types.SimpleNamespace, build: Build, score: Score, tmp_path: Path
-) -> None:
+    draw, build, score, tmp_path
+):
     by_hand = coco_set(draw)
     negatives = {1: [3], 2: [1], 3: [1, 2, 3]}
     for image in by_hand["images"]:
@@ -143,9 +131,7 @@ def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
     assert ours.summary["APr"] == pytest.approx(0.5)  # class 1: one right behind one wrong
 
 
-def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(
-    draw: types.SimpleNamespace, build: Build, score: Score
-) -> None:
+def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(draw, build, score):
     content = coco_set(draw)
     crowd = draw.annotation(14, 3, 1, BOX) | {"iscrowd": 1}
     crowd["segmentation"] = {"size": [160, 220], "counts": [0, 20, 35180]}
@@ -160,9 +146,7 @@ def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(
     assert score(content, found, "bbox", [1]).summary["AP"] > 0.999
 
 
-def test_polygons_compressed_and_uncompressed_runs_come_out_alike(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_polygons_compressed_and_uncompressed_runs_come_out_alike(draw, build):
     content = federated_set(draw)
     column = [160 * 50 + 50, *([30, 130] * 29), 30, 160 * 140 + 80]  # FAR, column after column
     packed = draw.rle_of(FAR)["counts"].decode()
@@ -173,7 +157,7 @@ def test_polygons_compressed_and_uncompressed_runs_come_out_alike(
     assert truth.rles[1] == truth.rles[3] == draw.rle_of(FAR)
 
 
-def test_masks_nobody_wants_are_not_looked_at(draw: types.SimpleNamespace, build: Build) -> None:
+def test_masks_nobody_wants_are_not_looked_at(draw, build):
     content = federated_set(draw)
     content["annotations"][3]["segmentation"] = "nonsense"
     assert build(content, [1, 2]).rles is not None  # it is of class 3
@@ -184,27 +168,21 @@ def test_masks_nobody_wants_are_not_looked_at(draw: types.SimpleNamespace, build
 @pytest.mark.parametrize(
     ("flag", "ignored"), [(0, False), (1, True), (True, True), (None, False), (2, True)]
 )
-def test_ignore_is_read_as_lvis_api_does(
-    draw: types.SimpleNamespace, build: Build, flag: Any, ignored: bool
-) -> None:
+def test_ignore_is_read_as_lvis_api_does(draw, build, flag, ignored):
     content = federated_set(draw)
     content["annotations"][1]["ignore"] = flag
     assert build(content).ignore.tolist() == [False, ignored, False, False]
     assert build(content, masks=False).ignore.tolist() == [False, ignored, False, False]
 
 
-def test_annotations_without_an_area_do_not_count(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_annotations_without_an_area_do_not_count(draw, build):
     content = federated_set(draw)
     for row, area in enumerate((0, -1.0, 1e300)):
         content["annotations"][row]["area"] = area
     assert build(content).counts.tolist() == [False, False, True, True]
 
 
-def test_a_seen_class_that_the_file_does_not_list_has_no_ground_truth(
-    draw: types.SimpleNamespace, build: Build, score: Score
-) -> None:
+def test_a_seen_class_that_the_file_does_not_list_has_no_ground_truth(draw, build, score):
     truth = build(federated_set(draw), [1, 77], {77: 11})
     assert truth.frequencies == ("f", "c")
     assert truth.notes[0].startswith("1 of the classes to score")
@@ -212,7 +190,7 @@ def test_a_seen_class_that_the_file_does_not_list_has_no_ground_truth(
     assert score(federated_set(draw), found, "bbox", [77]).summary["AP"] == -1
 
 
-def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
+def test_a_file_without_images_has_no_ground_truth(build):
     truth = build({"images": [], "annotations": [], "categories": []}, [], {})
     assert (len(truth.image_ids), len(truth.image), truth.category_ids) == (0, 0, ())
     assert (truth.boxes.shape, truth.sizes.shape, truth.rles) == ((0, 4), (0, 2), [])
@@ -233,13 +211,7 @@ def test_a_file_without_images_has_no_ground_truth(build: Build) -> None:
         ),
     ],
 )
-def test_a_mask_that_cannot_be_drawn_is_named(
-    draw: types.SimpleNamespace,
-    build: Build,
-    tmp_path: Path,
-    change: dict[str, Any],
-    message: str,
-) -> None:
+def test_a_mask_that_cannot_be_drawn_is_named(draw, build, tmp_path, change, message):
     content = federated_set(draw)
     content["annotations"][0].update(change)
     with pytest.raises(LstError, match=message) as error:
@@ -249,9 +221,7 @@ def test_a_mask_that_cannot_be_drawn_is_named(
     assert error.value.hint
 
 
-def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(draw, build):
     content = federated_set(draw)
     for scrap in ([30, 30, 90, 90], [5.0], [], [1, 2, 3, 4, 5, 6, 7]):
         content["annotations"][0]["segmentation"] = [[0, 0, 20, 0, 20, 20, 0, 20], scrap]
@@ -262,9 +232,7 @@ def test_a_scrap_beside_a_whole_polygon_is_left_out_as_in_training(
 
 
 @pytest.mark.parametrize("frequency", ["x", "R", "rare", ""])
-def test_a_frequency_that_is_none_counts_as_not_stated(
-    draw: types.SimpleNamespace, build: Build, frequency: str
-) -> None:
+def test_a_frequency_that_is_none_counts_as_not_stated(draw, build, frequency):
     content = federated_set(draw)
     content["categories"][0]["frequency"] = frequency
     assert build(content, [1], {1: 4}).frequencies == ("r",)
@@ -273,9 +241,7 @@ def test_a_frequency_that_is_none_counts_as_not_stated(
 
 @pytest.mark.parametrize("value", [..., None])
 @pytest.mark.parametrize("key", ["not_exhaustive_category_ids", "neg_category_ids"])
-def test_federated_lists_that_only_other_images_have_count_as_empty(
-    draw: types.SimpleNamespace, build: Build, key: str, value: Any
-) -> None:
+def test_federated_lists_that_only_other_images_have_count_as_empty(draw, build, key, value):
     empty, without = federated_set(draw), federated_set(draw)
     empty["images"][1][key] = []
     without["images"][1][key] = value
@@ -289,29 +255,25 @@ def test_federated_lists_that_only_other_images_have_count_as_empty(
     assert ours.federated
 
 
-def test_a_class_without_a_known_image_count_is_named(
-    draw: types.SimpleNamespace, build: Build
-) -> None:
+def test_a_class_without_a_known_image_count_is_named(draw, build):
     with pytest.raises(LstError, match="training images of class 2 is not known"):
         build(coco_set(draw), [1, 2], {1: 5})
     assert build(coco_set(draw), [1, 2]).frequencies == ("", "")
 
 
-def test_a_class_that_is_scored_twice_is_refused(draw: types.SimpleNamespace, build: Build) -> None:
+def test_a_class_that_is_scored_twice_is_refused(draw, build):
     with pytest.raises(LstError, match="listed twice"):
         build(coco_set(draw), [1, 2, 1])
 
 
-def test_progress_counts_the_bytes_of_the_file(
-    draw: types.SimpleNamespace, build: Build, tmp_path: Path
-) -> None:
+def test_progress_counts_the_bytes_of_the_file(draw, build, tmp_path):
     calls: list[tuple[int, int | None]] = []
     build(federated_set(draw), progress=lambda what, done, total: calls.append((done, total)))
     size = (tmp_path / "annotations.json").stat().st_size
     assert calls[-1] == (size, size)
 
 
-def test_keys_are_looked_up_among_pairs() -> None:
+def test_keys_are_looked_up_among_pairs():
     pairs, keys = np.array([2, 5, 9]), np.array([0, 2, 3, 9, 10, -1])
     assert contains(pairs, keys).tolist() == [False, True, False, True, False, False]
     assert contains(pairs[:0], keys).tolist() == [False] * 6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,6 @@ from pycocotools import mask
 from lst_cli.ap.detections import FIXED_AP, Cap
 from lst_cli.errors import LstError
 
-Score = Callable[..., Any]
 ONE = pytest.approx(1.0)  # lvis-api divides by one and a hair
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"]
 RECALLS = ["AR", "ARs", "ARm", "ARl"]
@@ -116,21 +114,14 @@ def federated_sets(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]
     deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(drawn=federated_sets(), most=st.sampled_from([300, 1, 2, 5]))
-def test_every_number_is_lvis_apis(
-    equal: Score,
-    iou_type: Any,
-    drawn: tuple[dict[str, Any], list[dict[str, Any]]],
-    most: int,
-) -> None:
+def test_every_number_is_lvis_apis(equal, iou_type, drawn, most):
     result = equal(*drawn, iou_type, Cap(per_image=most))
     assert result.category_ids == tuple(sorted(one["id"] for one in drawn[0]["categories"]))
 
 
 @both_kinds
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_ap_of_drawn_sets_is_lvis_apis(
-    draw: types.SimpleNamespace, equal: Score, seed: int, iou_type: Any
-) -> None:
+def test_the_ap_of_drawn_sets_is_lvis_apis(draw, equal, seed, iou_type):
     result = equal(*draw.federated_set(seed), iou_type)
     assert 0.05 < result.summary["AP"] < 0.95
     assert result.category_ids == tuple(range(1, 10))
@@ -138,9 +129,7 @@ def test_the_ap_of_drawn_sets_is_lvis_apis(
 
 
 @both_kinds
-def test_hundreds_of_tied_detections_on_every_image(
-    draw: types.SimpleNamespace, equal: Score, iou_type: Any
-) -> None:
+def test_hundreds_of_tied_detections_on_every_image(draw, equal, iou_type):
     content, found = draw.federated_set(20, images=3, per_image=450)  # images interleaved
     content["categories"].sort(key=lambda one: one["id"] % 4)
     result = equal(content, found, iou_type)
@@ -148,17 +137,13 @@ def test_hundreds_of_tied_detections_on_every_image(
     assert 0 < ten.summary["AR"] < result.summary["AR"]
 
 
-def test_fixed_ap_takes_ten_thousand_of_a_class_however_many_an_image(
-    draw: types.SimpleNamespace, equal: Score, score: Score
-) -> None:
+def test_fixed_ap_takes_ten_thousand_of_a_class_however_many_an_image(draw, equal, score):
     truth, found = draw.federated_set(3, images=2, per_image=700)
     fixed = equal(truth, found, "bbox", FIXED_AP)
     assert fixed.summary["AR"] > score(truth, found, "bbox").summary["AR"]
 
 
-def test_a_subset_of_the_classes_in_any_order_gives_their_columns(
-    draw: types.SimpleNamespace, equal: Score, score: Score
-) -> None:
+def test_a_subset_of_the_classes_in_any_order_gives_their_columns(draw, equal, score):
     truth, found = draw.federated_set(4)
     whole = score(truth, found, "segm")
     part = equal(truth, found, "segm", category_ids=[6, 2, 3])
@@ -177,9 +162,7 @@ def one_class(draw: types.SimpleNamespace, *boxes: list[float], first: int = 1) 
 
 
 @both_kinds
-def test_a_wrong_detection_between_two_right_ones_costs_a_sixth(
-    draw: types.SimpleNamespace, score: Score, iou_type: Any
-) -> None:
+def test_a_wrong_detection_between_two_right_ones_costs_a_sixth(draw, score, iou_type):
     found = [
         draw.detection(5, 1, 0.7, SECOND),
         draw.detection(5, 1, 0.9, FIRST),
@@ -196,8 +179,8 @@ def test_a_wrong_detection_between_two_right_ones_costs_a_sixth(
 
 @both_kinds
 def test_an_annotation_with_the_id_0_counts_here_though_not_in_lvis_api(
-    draw: types.SimpleNamespace, score: Score, reference: Score, iou_type: Any
-) -> None:
+    draw, score, reference, iou_type
+):
     # lvis-api stores the id of what a detection matched, and takes 0 for no match.
     truth = one_class(draw, FIRST, SECOND, first=0)
     found = [draw.detection(5, 1, 0.9, FIRST), draw.detection(5, 1, 0.7, SECOND)]
@@ -205,17 +188,13 @@ def test_an_annotation_with_the_id_0_counts_here_though_not_in_lvis_api(
     assert reference(truth, found, iou_type).results["AP"] < 0.6
 
 
-def test_more_than_255_masks_of_one_class_are_measured(
-    draw: types.SimpleNamespace, equal: Score
-) -> None:
+def test_more_than_255_masks_of_one_class_are_measured(draw, equal):
     found = [draw.detection(5, 1, n / 300, FIRST if n % 3 else SECOND) for n in range(300)]
     equal(one_class(draw, FIRST, SECOND), found, "segm")
 
 
 @both_kinds
-def test_without_detections_classes_with_ground_truth_score_zero(
-    draw: types.SimpleNamespace, score: Score, iou_type: Any
-) -> None:
+def test_without_detections_classes_with_ground_truth_score_zero(draw, score, iou_type):
     result = score(one_class(draw, FIRST), [], iou_type)
     assert (result.precision[:, :, 0, 0] == 0).all()
     assert (result.precision[:, :, 1] == -1).all()
@@ -224,9 +203,7 @@ def test_without_detections_classes_with_ground_truth_score_zero(
 
 
 @both_kinds
-def test_without_ground_truth_every_mean_is_minus_one(
-    draw: types.SimpleNamespace, score: Score, iou_type: Any
-) -> None:
+def test_without_ground_truth_every_mean_is_minus_one(draw, score, iou_type):
     result = score(one_class(draw), [draw.detection(5, 1, 0.5, FIRST)], iou_type)
     assert result.summary == dict.fromkeys(NAMES + RECALLS, -1.0)
     result = score({"images": [], "annotations": [], "categories": []}, [], iou_type)
@@ -234,9 +211,7 @@ def test_without_ground_truth_every_mean_is_minus_one(
     assert set(result.summary.values()) == {-1.0}
 
 
-def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(
-    draw: types.SimpleNamespace, equal: Score
-) -> None:
+def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(draw, equal):
     found = [draw.detection(5, 1, 0.9, THIRD), draw.detection(5, 1, 0.8, FIRST)]
     found[0]["bbox"] = [0.0, 0.0, 1.0, 1.0]  # small as a box; as a mask it is medium
     assert equal(one_class(draw, FIRST), found, "segm").summary["APs"] == ONE
@@ -245,9 +220,7 @@ def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(
 @pytest.mark.parametrize(
     ("side", "ranges"), [(31.0, "s"), (32.0, "sm"), (33.0, "m"), (96.0, "ml"), (97.0, "l")]
 )
-def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(
-    draw: types.SimpleNamespace, equal: Score, side: float, ranges: str
-) -> None:
+def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(draw, equal, side, ranges):
     boxes = FIRST, [20.0, 0.0, 40.0, 40.0], [0.0, 40.0, 100.0, 100.0]
     found = [draw.detection(5, 1, 0.5, box) for box in boxes]
     found.append(draw.detection(5, 1, 0.9, [110.0, 0.0, side, side]))
@@ -255,16 +228,14 @@ def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(
     assert [letter for letter in "sml" if summary[f"AP{letter}"] < 0.6] == list(ranges)
 
 
-def test_a_class_without_frequency_leaves_the_three_groups_but_not_ap(
-    draw: types.SimpleNamespace, score: Score
-) -> None:
+def test_a_class_without_frequency_leaves_the_three_groups_but_not_ap(draw, score):
     truth = one_class(draw, FIRST)
     del truth["categories"][0]["frequency"]
     summary = score(truth, [draw.detection(5, 1, 0.5, FIRST)], "segm").summary
     assert [summary[name] for name in ("AP", "APr", "APc", "APf")] == [ONE, -1, -1, -1]
 
 
-def test_progress_counts_the_classes(draw: types.SimpleNamespace, score: Score) -> None:
+def test_progress_counts_the_classes(draw, score):
     seen: list[tuple[int, int | None]] = []
     score(
         one_class(draw, FIRST), [], "bbox",
@@ -274,9 +245,7 @@ def test_progress_counts_the_classes(draw: types.SimpleNamespace, score: Score) 
 
 
 @pytest.mark.parametrize("cap", [Cap(per_image=0), Cap(per_image=-1), Cap(None, 0)])
-def test_a_cap_that_leaves_nothing_is_refused(
-    draw: types.SimpleNamespace, score: Score, cap: Cap
-) -> None:
+def test_a_cap_that_leaves_nothing_is_refused(draw, score, cap):
     with pytest.raises(LstError, match=r"the cap per_(image|class) on detections is") as error:
         score(one_class(draw, FIRST), [], "bbox", cap=cap)
     assert error.value.hint
@@ -322,7 +291,7 @@ def guard(culprit: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
-def test_scoring_changes_nothing_in_the_process_and_imports_nothing_heavy() -> None:
+def test_scoring_changes_nothing_in_the_process_and_imports_nothing_heavy():
     done = guard("")
     assert done.returncode == 0, done.stderr
     assert (done.stdout, done.stderr) == ("", "")
@@ -337,7 +306,7 @@ def test_scoring_changes_nothing_in_the_process_and_imports_nothing_heavy() -> N
         ("sys.modules['cv2'] = sys", "['cv2']"),
     ],
 )
-def test_that_guard_bites(culprit: str, complaint: str) -> None:
+def test_that_guard_bites(culprit, complaint):
     done = guard(culprit)
     assert done.returncode == 1
     assert f"AssertionError: {complaint}" in done.stderr

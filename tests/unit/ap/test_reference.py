@@ -4,7 +4,6 @@ import dataclasses
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 
 Run = Callable[..., ApResult]
-Score = Callable[..., ApResult]
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]
 
@@ -48,13 +46,7 @@ def content(draw: types.SimpleNamespace) -> dict[str, Any]:
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", [6, 7])
-def test_it_is_lvis_api_as_it_is_installed(
-    draw: types.SimpleNamespace,
-    run: Run,
-    reference: Callable[..., Any],
-    seed: int,
-    iou_type: Any,
-) -> None:
+def test_it_is_lvis_api_as_it_is_installed(draw, run, reference, seed, iou_type):
     known, found = draw.federated_set(seed)
     result = run(known, found, iou_type)
     draw.assert_same(result, reference(known, found, iou_type))
@@ -62,21 +54,14 @@ def test_it_is_lvis_api_as_it_is_installed(
 
 
 @pytest.mark.parametrize("most", [4, None])
-def test_its_cap_is_the_one_asked_for(
-    draw: types.SimpleNamespace,
-    run: Run,
-    reference: Callable[..., Any],
-    most: int | None,
-) -> None:
+def test_its_cap_is_the_one_asked_for(draw, run, reference, most):
     known, found = draw.federated_set(8, images=3, per_image=400)
     result = run(known, found, cap=Cap(per_image=most))
     draw.assert_same(result, reference(known, found, "bbox", max_detections=most or -1))
 
 
 @pytest.mark.parametrize("cap", [Cap(None, 20), Cap(30, 5), FIXED_AP])
-def test_a_cap_per_class_is_applied_before_it(
-    draw: types.SimpleNamespace, run: Run, score: Score, cap: Cap
-) -> None:
+def test_a_cap_per_class_is_applied_before_it(draw, run, score, cap):
     known, found = draw.federated_set(9)
     ours = score(known, found, "segm", cap=cap)
     assert largest_difference(ours, run(known, found, "segm", cap=cap)) == 0
@@ -84,8 +69,8 @@ def test_a_cap_per_class_is_applied_before_it(
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_classes_without_a_frequency_and_the_id_0_do_not_stop_it(
-    draw: types.SimpleNamespace, content: dict[str, Any], run: Run, score: Score, iou_type: Any
-) -> None:
+    draw, content, run, score, iou_type
+):
     del content["categories"][1]["frequency"]
     found = [draw.detection(5, 1, 0.9, BOX), draw.detection(2, 1, 0.95, BOX)]
     theirs = run(content, found, iou_type)
@@ -93,9 +78,7 @@ def test_classes_without_a_frequency_and_the_id_0_do_not_stop_it(
     assert theirs.summary["AP"] == pytest.approx(51 / 101 / 2)
 
 
-def test_a_coco_file_is_made_federated_for_it(
-    draw: types.SimpleNamespace, content: dict[str, Any], run: Run, score: Score
-) -> None:
+def test_a_coco_file_is_made_federated_for_it(draw, content, run, score):
     for image in content["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     content["annotations"].append(draw.annotation(9, 2, 1, FAR) | {"iscrowd": 1})
@@ -104,25 +87,19 @@ def test_a_coco_file_is_made_federated_for_it(
     assert largest_difference(ours, run(content, found, "segm")) == 0
 
 
-def test_an_empty_list_is_refused_since_it_cannot_score_it(
-    content: dict[str, Any], run: Run
-) -> None:
+def test_an_empty_list_is_refused_since_it_cannot_score_it(content, run):
     with pytest.raises(LstError, match="cannot score an empty list"):
         run(content, [])
 
 
-def test_an_unreadable_mask_is_named(
-    draw: types.SimpleNamespace, content: dict[str, Any], run: Run
-) -> None:
+def test_an_unreadable_mask_is_named(draw, content, run):
     # Nobody looked for class 2 there: only lvis-api sees the mask.
     found = [draw.detection(5, 2, 0.5, BOX) | {"segmentation": [[1, 2, 3, 4, 5, 6]]}]
     with pytest.raises(LstError, match="detection 0 has a segmentation that is not a compressed"):
         run(content, found, "segm")
 
 
-def test_the_largest_difference_is_that_of_any_number(
-    draw: types.SimpleNamespace, score: Score
-) -> None:
+def test_the_largest_difference_is_that_of_any_number(draw, score):
     ours = score(*draw.federated_set(10, images=4), "bbox")
     assert largest_difference(ours, ours) == 0
     precision, recall = ours.precision.copy(), ours.recall.copy()
@@ -140,12 +117,7 @@ def test_the_largest_difference_is_that_of_any_number(
     assert largest_difference(nothing, nothing) == 0
 
 
-def test_the_users_own_lvis_module_is_neither_used_nor_replaced(
-    draw: types.SimpleNamespace,
-    content: dict[str, Any],
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_users_own_lvis_module_is_neither_used_nor_replaced(draw, content, run, monkeypatch):
     own = types.ModuleType("lvis")
     own.__spec__ = None
     monkeypatch.setitem(sys.modules, "lvis", own)
@@ -158,12 +130,8 @@ def test_the_users_own_lvis_module_is_neither_used_nor_replaced(
 
 
 def test_a_missing_lvis_package_is_told_with_what_installs_it(
-    draw: types.SimpleNamespace,
-    content: dict[str, Any],
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    draw, content, run, monkeypatch, tmp_path
+):
     (tmp_path / "lvis").mkdir()  # a folder of annotations, say, is no package
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "lvis", raising=False)

@@ -47,7 +47,7 @@ RUNS = st.lists(st.integers(0, 5000), min_size=1, max_size=12)
 
 @settings(deadline=None)
 @given(st.lists(PIXELS, max_size=6))
-def test_areas_are_pycocotools_areas(masks: list[np.ndarray]) -> None:
+def test_areas_are_pycocotools_areas(masks):
     rles = [mask.encode(np.asfortranarray(one)) for one in masks]
     counts = [rle["counts"] for rle in rles]
     areas, broken = measure_masks(counts, np.array([one.size for one in masks], dtype=np.int64))
@@ -58,7 +58,7 @@ def test_areas_are_pycocotools_areas(masks: list[np.ndarray]) -> None:
 
 @settings(deadline=None)
 @given(st.lists(RUNS, min_size=1, max_size=6))
-def test_any_runs_that_fill_their_image_are_summed(masks: list[list[int]]) -> None:
+def test_any_runs_that_fill_their_image_are_summed(masks):
     # Runs of no pixel included, which pycocotools reads though it writes none.
     pixels = np.array([sum(runs) for runs in masks])
     areas, broken = measure_masks([pack(runs) for runs in masks], pixels)
@@ -68,9 +68,7 @@ def test_any_runs_that_fill_their_image_are_summed(masks: list[list[int]]) -> No
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(RUNS, st.integers(-3, 3)), min_size=1, max_size=6))
-def test_masks_that_do_not_fill_their_image_are_named_and_no_others(
-    masks: list[tuple[list[int], int]],
-) -> None:
+def test_masks_that_do_not_fill_their_image_are_named_and_no_others(masks):
     pixels = np.array([sum(runs) + short for runs, short in masks])
     _, broken = measure_masks([pack(runs) for runs, _ in masks], pixels)
     assert broken.tolist() == [row for row, (_, short) in enumerate(masks) if short]
@@ -89,7 +87,7 @@ def test_masks_that_do_not_fill_their_image_are_named_and_no_others(
     ),
     st.integers(0, 6000),
 )
-def test_what_is_whole_is_what_a_reader_of_one_text_takes(texts: list[bytes], pixels: int) -> None:
+def test_what_is_whole_is_what_a_reader_of_one_text_takes(texts, pixels):
     expected = []
     for row, text in enumerate(texts):
         if re.search(rb"[P-o]{6}", text):  # seven digits
@@ -111,9 +109,7 @@ EXTREME = st.sampled_from([BIG, -BIG - 1, 2**28, -(2**28), 2**26, 3, 1, 0, -1])
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(EXTREME, min_size=1, max_size=40), st.integers(0, 2**31 - 1), st.booleans())
-def test_sums_that_leave_32_bits_are_not_taken_for_small_ones(
-    numbers: list[int], pixels: int, wrapped: bool
-) -> None:
+def test_sums_that_leave_32_bits_are_not_taken_for_small_ones(numbers, pixels, wrapped):
     runs: list[int] = []
     for place, number in enumerate(numbers):
         runs.append(number + runs[place - 2] if place > 2 else number)
@@ -154,7 +150,7 @@ def test_sums_that_leave_32_bits_are_not_taken_for_small_ones(
         pack([2**34, 0, -(2**34), 10]),
     ],
 )
-def test_broken_texts_are_refused_beside_good_ones(text: bytes) -> None:
+def test_broken_texts_are_refused_beside_good_ones(text):
     good, other = pack([3, 7]), pack([0, 2, 6, 1, 1])
     areas, broken = measure(good, text, other, pixels=10)
     assert broken == [1]
@@ -163,20 +159,20 @@ def test_broken_texts_are_refused_beside_good_ones(text: bytes) -> None:
     assert measure(text, text, pixels=10)[1] == [0, 1]
 
 
-def test_masks_of_nothing_and_of_everything() -> None:
+def test_masks_of_nothing_and_of_everything():
     assert measure(pack([10]), pack([0, 10]), pixels=10) == ([0, 10], [])
     assert measure(pack([BIG]), pack([0, BIG]), pixels=BIG) == ([0, BIG], [])
     assert measure(pack([0]), pixels=0) == ([0], [])
 
 
-def test_each_mask_is_measured_by_its_own_image() -> None:
+def test_each_mask_is_measured_by_its_own_image():
     texts = [pack([3, 7]), pack([3, 7]), pack([3, 8])]
     areas, broken = measure_masks(texts, np.array([10, 11, 11]))
     assert areas.tolist()[::2] == [7, 8]
     assert broken.tolist() == [1]
 
 
-def test_many_masks_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_masks_are_measured_in_parts(monkeypatch):
     texts = [pack([3, place, 10 - place]) for place in range(11)]
     texts[4] = b""
     pixels = np.full(11, 13)

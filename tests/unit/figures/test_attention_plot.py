@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ def _open(png: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
-def test_few_classes_are_drawn_by_principal_components_and_say_so(classes: int) -> None:
+def test_few_classes_are_drawn_by_principal_components_and_say_so(classes):
     attention = _attention(classes)
     layout = lay_out(attention)
     assert "Principal components" in attention_caption(attention, layout)
@@ -61,23 +60,19 @@ def test_few_classes_are_drawn_by_principal_components_and_say_so(classes: int) 
     ("classes", "width", "size"),
     [(1, 1080, (1080, 594)), (160, 720, (720, 900)), (1000, 1080, (1080, 1350))],
 )
-def test_the_plot_grows_with_the_names_up_to_a_page(
-    classes: int, width: int, size: tuple[int, int]
-) -> None:
+def test_the_plot_grows_with_the_names_up_to_a_page(classes, width, size):
     assert attention_size(classes, width) == size
 
 
 @pytest.mark.parametrize(("theme", "corner"), [(LIGHT, (255, 255, 255)), (DARK, (23, 28, 36))])
-def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(
-    theme: Theme, corner: tuple[int, ...]
-) -> None:
+def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(theme, corner):
     first, second = (_plot(_attention(12), _layout(12), theme, width=PAPER_WIDTH) for _ in range(2))
     assert _open(first).size == (720, 396)
     assert _open(first).getpixel((0, 0)) == corner
     assert first == second
 
 
-def test_every_point_is_drawn_where_it_lies() -> None:
+def test_every_point_is_drawn_where_it_lies():
     layout = Layout(np.array([[-10.0, 4.0], [-10.0, -4.0], [10.0, 4.0], [10.0, -4.0]]), 2.0)
     pixels = np.asarray(_open(_plot(_attention(4), layout)))
     orange = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
@@ -87,14 +82,14 @@ def test_every_point_is_drawn_where_it_lies() -> None:
     assert min(quarters) > 15
 
 
-def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning() -> None:
+def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning():
     names = (r"$\nonsense{$", "犬", "", "a" * 80, "two\nlines")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _open(_plot(_attention(5, classes=names), _layout(5)))
 
 
-def test_the_caption_counts_classes_and_names_those_left_out() -> None:
+def test_the_caption_counts_classes_and_names_those_left_out():
     one = _attention(1, base=1, weights=np.ones((1, 1)), left_out=("yak",))
     caption = attention_caption(one, lay_out(one))
     assert caption.startswith("What the 1 class of phase 2 resembles: attention m")
@@ -111,16 +106,14 @@ def test_the_caption_counts_classes_and_names_those_left_out() -> None:
         ([0.25, 0.75], ["base 1", "0.75", "base 0", "0.25"], "0.5"),
     ],
 )
-def test_the_table_has_the_three_largest_coefficients(
-    weights: list[float], texts: list[str], each: str
-) -> None:
+def test_the_table_has_the_three_largest_coefficients(weights, texts, each):
     attention = _attention(1, base=len(weights), weights=np.array([weights]))
     table = attention_figure(attention).table
     assert table.texts() == [["class_0", *texts]]
     assert f"without any preference each has {each}." in table.remark
 
 
-def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json() -> None:
+def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json():
     weights = np.array([[0.64, 0.36, 0.0], [0.36, 0.64, 0.0], [0.0, 0.0, 1.0]])
     names = ("a, b", 'c "d"', "e")
     figure = attention_figure(_attention(3, base=3, weights=weights, classes=names))
@@ -142,9 +135,7 @@ def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json() -> None:
         assert float(row["y"]) == pytest.approx(one["y"], rel=1e-5, abs=1e-12)
 
 
-def test_the_report_has_the_plot_where_there_is_attention_and_drops_an_old_one(
-    make_data: Any, tmp_path: Path
-) -> None:
+def test_the_report_has_the_plot_where_there_is_attention_and_drops_an_old_one(make_data, tmp_path):
     files = write_report(make_data(attention=_attention(3)), tmp_path)
     assert files["plot:attention"] == tmp_path / "plots" / "attention.png"
     assert "plots/attention.png" in files["markdown"].read_text(encoding="utf-8")
