@@ -86,7 +86,6 @@ class PhaseDataset:
         self._starts = np.searchsorted(
             dataset.instances.image_index[by_image], np.arange(len(dataset.images.ids) + 1)
         )
-        self.wanted_images: IntArray = np.flatnonzero(wanted)
         self.segmentations = SegmentationStore(dataset, rows)
         self._drawn: dict[int, Entries] = {}
         self._epochs = [0]  # position of the first entry of each epoch, as far as they were asked

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.kills import before_iteration, differing, losses
 
 pytestmark = pytest.mark.engine
+Run = Callable[..., Any]
 
 DURING_CHECKS = "import lst_cli.train.train as t; t.check_before_training = kill"
 WHILE_BUILDING = "import lst_cli.engine.optim as o; o.build_optimizer = kill"
-BEFORE_ITERATION = """
-import lst_cli.engine.loop as loop
-seed_iteration = loop.seed_iteration
-def seed_or_kill(seed, phase, iteration):
-    if iteration == {iteration}:
-        os.kill(os.getpid(), signal.{signal})
-    seed_iteration(seed, phase, iteration)
-loop.seed_iteration = seed_or_kill
-"""
 WHILE_WRITING = """
 import lst_cli.engine.checkpoint as c
 from pathlib import Path
@@ -40,24 +34,19 @@ BEFORE_THE_MANIFEST = "import lst_cli.train.train as t; t.sha256_of = kill"
 MOMENTS = {
     "during the checks": DURING_CHECKS,
     "while the network is built": WHILE_BUILDING,
-    "before the first iteration": BEFORE_ITERATION.format(iteration=0, signal="SIGKILL"),
-    "before the first state": BEFORE_ITERATION.format(iteration=1, signal="SIGKILL"),
+    "before the first iteration": before_iteration(0),
+    "before the first state": before_iteration(1),
     "while a state is written": WHILE_WRITING.format(state=True),
-    "after a state": BEFORE_ITERATION.format(iteration=3, signal="SIGKILL"),
+    "after a state": before_iteration(3),
     "while weights are written": WHILE_WRITING.format(state=False),
     "between the last iteration and the manifest": BEFORE_THE_MANIFEST,
 }
 
 
-def losses(workspace: Workspace, phase: int) -> list[dict[str, float]]:
-    lines = workspace.phase(phase).log.read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
 def assert_same(workspace: Workspace, other: Workspace, phase: int) -> None:
     """The same weights to the last bit, and the same losses on the way."""
-    ours, theirs = workspace.phase(phase), other.phase(phase)
-    assert ours.model.read_bytes() == theirs.model.read_bytes()
+    ours = workspace.phase(phase)
+    assert differing(workspace, other, phase) == []
     assert losses(workspace, phase) == losses(other, phase)
     assert workspace.is_done(phase)
     assert not ours.training_state.exists()
@@ -75,27 +64,26 @@ def test_a_base_killed_again_and_again_comes_to_the_same_weights(fresh, based, r
     assert_same(fresh, based, 0)
 
 
-@pytest.mark.parametrize(
-    "moment", ["before the first state", "after a state", "while weights are written"]
-)
-def test_a_later_phase_that_was_killed_comes_to_the_same_weights(based, finished, run, moment):
-    killed = run("step", "-w", based.root, first=MOMENTS[moment])
-    assert killed.code == -signal.SIGKILL, killed.err
-    assert based.next_phase() == 1
+def test_a_later_phase_killed_again_and_again_comes_to_the_same_weights(based, finished, run):
+    for moment in ("before the first state", "after a state", "while weights are written"):
+        killed = run("step", "-w", based.root, first=MOMENTS[moment])
+        assert killed.code == -signal.SIGKILL, killed.err
+        assert based.next_phase() == 1
     outcome = run("step", "-w", based.root)
     assert outcome.code == 0, outcome.err
     assert_same(based, finished, 1)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_run_that_is_asked_to_stop_saves_and_continues(based, finished, run, name):
-    stopped = run("step", "-w", based.root, first=BEFORE_ITERATION.format(iteration=2, signal=name))
-    assert stopped.code == 1
+def test_a_run_that_is_asked_to_stop_saves_and_continues(based, finished, run):
     last = based.split.phases[0].iterations
-    assert f"error: interrupted after iteration 3 of {last} of phase 1" in stopped.err
-    assert "try: run the same command again" in stopped.err
+    for iteration, name in ((2, "SIGINT"), (4, "SIGTERM")):
+        stopped = run("step", "-w", based.root, first=before_iteration(iteration, name))
+        assert stopped.code == 1
+        done = f"iteration {iteration + 1}"
+        assert f"error: interrupted after {done} of {last} of phase 1" in stopped.err
+        assert "try: run the same command again" in stopped.err
     outcome = run("step", "-w", based.root)
-    assert "phase 1 continued after iteration 3" in outcome.err
+    assert "phase 1 continued after iteration 5" in outcome.err
     assert_same(based, finished, 1)
 
 

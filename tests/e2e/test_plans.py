@@ -14,10 +14,15 @@ from lst_cli.sweep.plan import shipped_plans
 
 pytestmark = pytest.mark.engine
 
-# Two iterations a phase: enough to pass through everything once.
-SHORT = ("base.image_passes=4", "step.image_passes=4", "step.decay_epochs=[]")
+# One iteration a phase: enough to pass through everything once.
+SHORT = ("base.image_passes=2", "step.image_passes=2", "step.decay_epochs=[]")
+# Those of a split take a quarter of the time.
+NO_PLOTS = """
+import lst_cli.split.split as s
+s.plot_class_counts = s.plot_replay_balance = lambda *_, **__: b"a plot"
+"""
 # Runs of table 3 that stand for the others: they differ from these in sizes alone.
-SIZES = ("b110-7x160", "b270-1x960", "b590-2x320")
+SIZES = ("b110-7x160", "b270-1x960")
 # Figure, the run it is drawn of, and the runs beside it.
 DRAWN = {
     "balance": ("lst",),
@@ -48,7 +53,8 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
     )  # fmt: skip
     for plan in sorted(shipped_plans()):
         only = SIZES if plan == "table3" else ()
-        outcome = run("sweep", plan, *data, *(w for one in only for w in ("--only", one)), "--json")
+        chosen = (word for one in only for word in ("--only", one))
+        outcome = run("sweep", plan, *data, *chosen, "--json", first=NO_PLOTS)
         assert outcome.code == 0, f"{plan}: {outcome.err}"
         record = outcome.json
         assert not record["failed"]
@@ -58,7 +64,7 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
         assert all(one["numbers"]["AP"]["mean"] is not None for one in made)
         table = (root / "sweep.md").read_text()
         assert all(one["label"] in table for one in record["runs"])
-    assert len(list((root / "bases").iterdir())) == 3, "one for each size of the base"
+    assert len(list((root / "bases").iterdir())) == 2, "one for each size of the base"
 
     assert set(DRAWN) == set(FIGURES)
     for figure, runs in DRAWN.items():

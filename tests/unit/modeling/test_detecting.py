@@ -133,9 +133,8 @@ def test_many_candidates_give_detectron2s_detections(agnostic, monkeypatch):
     confidence=st.sampled_from([0.0, 0.5, 2.0, 30.0]),
 )
 def test_whatever_comes_gives_detectron2s_detections(
-    seed: int, classes: int, agnostic: bool, counts: list[int], wanted: int, lowest: float,
-    overlap: float, confidence: float,
-) -> None:  # fmt: skip
+    seed, classes, agnostic, counts, wanted, lowest, overlap, confidence
+):
     layers = make_layers(
         classes,
         agnostic=agnostic,
@@ -168,13 +167,6 @@ def test_few_candidates_are_detectron2s_own_affair(monkeypatch):
     assert rounds == []
 
 
-def test_nothing_above_the_threshold_is_nothing_found():
-    layers = make_layers(50, test_score_thresh=1.0)
-    [found] = assert_detectron2s(layers, *make_input(layers, 200))
-    assert len(found) == 0
-    assert found.pred_boxes.tensor.shape == (0, 4)
-
-
 def test_no_regions_and_no_images():
     layers = make_layers(50)
     found = assert_detectron2s(layers, *make_input(layers, 0, 90, 0))
@@ -201,12 +193,6 @@ def test_of_equal_scores_the_earlier_region_then_the_lower_label_comes_first(lev
     assert keys == sorted(keys)
     assert torch.equal(found.scores, scores[regions, found.pred_classes])
     assert_detectron2s(layers, (logits, deltas), proposals)
-
-
-def test_all_scores_alike_give_detectron2s_detections():
-    layers = make_layers(40)
-    (logits, deltas), proposals = make_input(layers, 100)
-    assert_detectron2s(layers, (torch.zeros_like(logits), deltas), proposals)
 
 
 @pytest.mark.parametrize("where", ["logits", "deltas", "region"])

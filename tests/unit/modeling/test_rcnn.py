@@ -31,78 +31,6 @@ def test_without_a_teacher_the_losses_are_detectron2s(five, make_batch):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_distillation_looks_at_the_boxes_of_new_classes_only(make_model, make_batch):
-    student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(
-        previous.backbone,
-        previous.roi_heads,
-        student_trains_bottom_up=True,
-        student_trains_backbone=True,
-    )
-    # Labels 3 and 4 are new; one box is of an old class and one does not count.
-    batch = make_batch((3, 1), (IGNORED, 4))
-    losses = losses_of(lambda: student.losses(batch, Distillation(teacher, 0.5)))
-
-    chosen = [batch[0]["instances"].gt_boxes[:1], batch[1]["instances"].gt_boxes[1:]]
-
-    def score(model: Any) -> torch.Tensor:
-        features = model.backbone(model.preprocess_image(batch).tensor)
-        rows = model.roi_heads.box_predictor.cls_score.weight[:3]
-        return cosines(model.roi_heads.box_features(features, chosen), rows)
-
-    expected = 0.5 * (score(student) - score(previous)).square().sum() / 2
-    torch.testing.assert_close(losses["loss_distill"], expected)
-    without = losses_of(lambda: student.losses(batch))
-    assert all(torch.equal(losses[name], without[name]) for name in without)
-
-
-def test_distillation_looks_at_new_objects_that_do_not_count_too(make_model, make_batch):
-    student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(
-        previous.backbone,
-        previous.roi_heads,
-        student_trains_bottom_up=True,
-        student_trains_backbone=True,
-    )
-
-    def distil(classes: tuple[int, int]) -> torch.Tensor:
-        batch = make_batch(classes, labels=(3, 4))
-        return losses_of(lambda: student.losses(batch, Distillation(teacher)))["loss_distill"]
-
-    # An entry of class 3, and one of an old class: the boxes of labels 3 and 4 are the same.
-    assert distil((3, IGNORED)) == distil((IGNORED, IGNORED)) == distil((3, 4)) > 0
-
-
-def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
-    make_model, make_batch
-):
-    student, previous = make_model(5, seed=1), make_model(3, seed=2)
-    teacher = Teacher(
-        previous.backbone,
-        previous.roi_heads,
-        student_trains_bottom_up=True,
-        student_trains_backbone=True,
-    )
-    losses = losses_of(lambda: student.losses(make_batch((3, 1)), Distillation(teacher)))
-    losses["loss_distill"].backward()
-    gradient = student.roi_heads.box_predictor.cls_score.weight.grad
-    assert (gradient.abs().sum(1) > 0).tolist() == [True, True, True, False, False, False]
-    assert student.roi_heads.box_predictor.cls_score.scale.grad is None
-
-
-def test_a_batch_without_new_classes_distils_nothing_and_trains(five, make_model, make_batch):
-    previous = make_model(3)
-    teacher = Teacher(
-        previous.backbone,
-        previous.roi_heads,
-        student_trains_bottom_up=True,
-        student_trains_backbone=True,
-    )
-    losses = losses_of(lambda: five.losses(make_batch((0, IGNORED), (2, 1)), Distillation(teacher)))
-    assert losses["loss_distill"].item() == 0.0
-    torch.stack(list(losses.values())).sum().backward()
-
-
 REGIONS = ("new", "seen", "sampled")
 
 
@@ -133,13 +61,18 @@ def predicted(model: Any, batch: list[dict[str, Any]], boxes: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("regions", REGIONS)
-def test_the_chosen_regions_are_distilled(make_model, make_batch, regions):
+def test_the_chosen_regions_are_distilled_and_no_other_loss_depends_on_them(
+    make_model, make_batch, regions
+):
     student, previous = make_model(5, seed=1), make_model(3, seed=2)
     batch = make_batch((3, 1), (IGNORED, 4), (IGNORED, IGNORED))
     batch[1]["instances"].gt_labels[0] = 2  # an old object that does not count
     batch[2]["instances"].gt_labels[0] = 4  # a new one that does not count, and a later one
     assert batch[2]["instances"].gt_labels.tolist() == [4, FUTURE]
+    plain = losses_of(lambda: student.losses(batch))
     losses, sampled = distilled(student, previous, batch, regions=regions, weight=0.5)
+    assert losses.keys() - plain.keys() == {"loss_distill"}
+    assert all(torch.equal(losses[name], plain[name]) for name in plain)
     chosen = {"new": ([0], [1], [0]), "seen": ([0, 1], [0, 1], [0])}
     boxes = sampled
     if regions != "sampled":
@@ -154,13 +87,21 @@ def test_the_chosen_regions_are_distilled(make_model, make_batch, regions):
     torch.testing.assert_close(losses["loss_distill"], 0.5 * cosine)
 
 
-def test_other_losses_do_not_hang_on_what_is_distilled(make_model, make_batch):
-    student, previous, batch = make_model(5, seed=1), make_model(3, seed=2), make_batch((3, 1))
-    plain = losses_of(lambda: student.losses(batch))
-    for regions in REGIONS:
-        losses, _ = distilled(student, previous, batch, regions=regions)
-        assert losses.keys() - plain.keys() == {"loss_distill"}
-        assert all(torch.equal(losses[name], plain[name]) for name in plain)
+def test_distillation_reaches_old_rows_and_neither_new_ones_nor_the_background(
+    make_model, make_batch
+):
+    student, previous = make_model(5, seed=1), make_model(3, seed=2)
+    losses, _ = distilled(student, previous, make_batch((3, 1)))
+    losses["loss_distill"].backward()
+    gradient = student.roi_heads.box_predictor.cls_score.weight.grad
+    assert (gradient.abs().sum(1) > 0).tolist() == [True, True, True, False, False, False]
+    assert student.roi_heads.box_predictor.cls_score.scale.grad is None
+
+
+def test_a_batch_without_new_classes_distils_nothing_and_trains(five, make_model, make_batch):
+    losses, _ = distilled(five, make_model(3), make_batch((0, IGNORED), (2, 1)))
+    assert losses["loss_distill"].item() == 0.0
+    torch.stack(list(losses.values())).sum().backward()
 
 
 def test_an_image_without_any_object_trains(five, make_batch):
@@ -179,14 +120,11 @@ def test_an_object_that_does_not_count_adds_to_no_head_loss_as_positive(five, ma
     assert losses["loss_rpn_loc"].item() > 0
 
 
-def test_classes_are_counted_without_the_background(five):
-    assert five.classes == 5
-
-
 @torch.no_grad()
 def test_it_detects_what_detectron2_does_but_leaves_masks_small(five, make_batch):
     batch = [{**one, "height": 90, "width": 70} for one in make_batch((0, 1), (2, 3))]
     five.eval()
+    assert five.classes == 5
     five.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
     ours, theirs = five.detect(batch), [one["instances"] for one in five(batch)]
     assert len(ours) == len(theirs) == 2

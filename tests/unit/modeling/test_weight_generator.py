@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
 
 BASE_ROWS = torch.tensor([[5.0, 0.0], [0.0, 0.1]])
@@ -46,16 +45,18 @@ def test_attention_by_hand():
     )
 
 
-def test_a_row_by_hand():
-    # W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
-    row = by_hand()(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
-    torch.testing.assert_close(row, torch.tensor([[3.6, 1.35]]))
-
-
-def test_a_share_of_the_background_is_taken_out_of_the_feature_alone():
-    # Along the background's row (0, 1) x has 0.8, of which half goes: (0.6, 0.4).
-    row = by_hand(share=0.5)(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
-    torch.testing.assert_close(row, torch.tensor([[3.6, 0.55]]))
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        # W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
+        (0.0, [3.6, 1.35]),
+        # Along the background's row (0, 1) x has 0.8, of which half goes: (0.6, 0.4).
+        (0.5, [3.6, 0.55]),
+    ],
+)
+def test_a_row_by_hand(share, expected):
+    row = by_hand(share)(torch.tensor([[3.0, 4.0]]), BASE_ROWS, BACKGROUND)
+    torch.testing.assert_close(row, torch.tensor([expected]))
 
 
 def test_full_matrices_by_hand():
@@ -79,16 +80,6 @@ def test_first_values_are_those_of_gidaris_and_komodakis():
     assert off_the_identity.std().item() == pytest.approx(0.001, rel=0.02)
     assert generator.keys.detach().std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
     assert generator.background_share is None
-
-
-@settings(deadline=None)
-@given(st.integers(1, 20), st.integers(1, 12), st.integers(0, 2**31))
-def test_attention_rows_sum_to_one(boxes, base_classes, seed):
-    features = torch.randn(boxes, 4, generator=torch.Generator().manual_seed(seed))
-    attention = make(base_classes=base_classes).attention(features)
-    assert attention.shape == (boxes, base_classes)
-    assert attention.min() >= 0
-    torch.testing.assert_close(attention.sum(dim=1), torch.ones(boxes))
 
 
 @settings(deadline=None)
@@ -123,20 +114,10 @@ def test_gradients_reach_every_part(form, share):
         assert tensor.grad.abs().sum() > 0, name
 
 
-def test_the_length_of_features_does_not_matter():
-    generator, feature = make(), torch.randn(2, 4)
-    base = torch.randn(3, 4)
-    torch.testing.assert_close(
-        generator(feature * 500, base, base[0]), generator(feature, base, base[0])
-    )
-
-
 def test_no_boxes_give_no_rows():
     assert make()(torch.zeros(0, 4), torch.randn(3, 4), torch.randn(4)).shape == (0, 4)
-    assert (
-        average_by_class(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2).tolist()
-        == [[0.0] * 4] * 2
-    )
+    nothing = average_by_class(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2)
+    assert nothing.tolist() == [[0.0] * 4] * 2
 
 
 @pytest.mark.parametrize("form", ["vectors", "matrices"])
@@ -156,12 +137,3 @@ def test_rows_stay_exact_under_mixed_precision(form):
             assert torch.equal(ours, expected)
         # The box head's features, which are of half precision there.
         assert generator(features.bfloat16(), base, background).dtype == torch.float32
-
-
-def test_a_generator_comes_back_from_its_file(tmp_path):
-    generator = make(share=0.5)
-    save_model(tmp_path / "generator.safetensors", generator)
-    other = make(share=0.25)
-    other.load_state_dict(load_model(tmp_path / "generator.safetensors", ""))
-    features, base = torch.randn(2, 4), torch.randn(3, 4)
-    assert other(features, base, base[0]).tolist() == generator(features, base, base[0]).tolist()

@@ -121,22 +121,17 @@ def test_polygons_are_flipped_by_their_points(make):
     assert item["instances"].gt_masks.polygons[0][0].tolist() == [20, 0, 17, 0, 17, 9]
 
 
-def test_boxes_and_masks_grow_with_the_image(make):
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_boxes_and_masks_grow_with_the_image_and_flip_about_its_middle(make, flip):
     mask = rectangle_mask()
-    item = make(min_size=(2 * HEIGHT,))(sample(RECTANGLE, compressed(mask)))
+    item = make(min_size=(2 * HEIGHT,), flip=flip)(sample(RECTANGLE, compressed(mask)))
     assert item["image"].shape == (3, 20, 40)
-    assert item["instances"].gt_boxes.tensor.tolist() == [[4, 2, 14, 10]] * 2
+    box = [26, 2, 36, 10] if flip else [4, 2, 14, 10]
+    assert item["instances"].gt_boxes.tensor.tolist() == [box] * 2
+    grown = mask.repeat(2, 0).repeat(2, 1)
     for bitmap in bitmaps(item["instances"]):
-        np.testing.assert_array_equal(bitmap, mask.repeat(2, 0).repeat(2, 1))
+        np.testing.assert_array_equal(bitmap, grown[:, ::-1] if flip else grown)
     assert (item["height"], item["width"]) == (HEIGHT, WIDTH)  # the stored image's
-
-
-def test_a_flip_is_about_the_middle_of_the_resized_image(make):
-    mask = rectangle_mask()
-    item = make(min_size=(2 * HEIGHT,), flip=1.0)(sample(RECTANGLE, compressed(mask)))
-    assert item["instances"].gt_boxes.tensor.tolist() == [[26, 2, 36, 10]] * 2
-    for bitmap in bitmaps(item["instances"]):
-        np.testing.assert_array_equal(bitmap, mask.repeat(2, 0).repeat(2, 1)[:, ::-1])
 
 
 def test_the_longer_edge_is_limited(make):
@@ -159,6 +154,10 @@ def test_boxes_are_cut_at_the_image(make):
 
 
 def test_all_forms_of_a_mask_come_out_the_same(make):
+    hole = rectangle_mask()
+    hole[2:4, 4] = 0
+    for form in (compressed(hole), run_lengths(hole)):
+        np.testing.assert_array_equal(bitmaps(make()(sample(form))["instances"])[0], hole)
     mask = rectangle_mask()
     forms = {"polygon": RECTANGLE, "compressed": compressed(mask), "runs": run_lengths(mask)}
     for chosen in (["polygon"], ["compressed"], ["runs"], ["runs", "polygon", "compressed"]):
@@ -179,22 +178,12 @@ def test_masks_may_be_written_to(make):
         torch.set_warn_always(False)
 
 
-def test_a_mask_with_a_hole_keeps_it(make):
-    mask = rectangle_mask()
-    mask[2:4, 4] = 0
-    for form in (compressed(mask), run_lengths(mask)):
-        np.testing.assert_array_equal(bitmaps(make()(sample(form))["instances"])[0], mask)
-
-
 def test_scraps_of_polygons_mark_nothing(make):
     # As a box, which is what pycocotools would take it for, the scrap would cover all.
     scraps = [[0, 0, 20, 10], [1, 1], *RECTANGLE]
     for others in ([], [compressed(rectangle_mask())]):
         instances = make()(sample(scraps, *others))["instances"]
         np.testing.assert_array_equal(bitmaps(instances)[0], rectangle_mask())
-
-
-def test_polygons_of_nothing_but_scraps_are_an_empty_mask(make):
     instances = make()(sample([[0, 0, 20, 10]], RECTANGLE))["instances"]
     boxes = instances.gt_boxes.tensor
     assert instances.gt_masks.crop_and_resize(boxes, 28).any(2).any(1).tolist() == [False, True]

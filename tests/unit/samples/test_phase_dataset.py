@@ -44,13 +44,13 @@ LABELS = np.array([label for _, label in OBJECTS])
 OCCURRENCES = Occurrences.of(np.array([image for image, _ in OBJECTS]), LABELS, 5)
 
 
-def make(dataset: JoinedDataset, phase: int) -> PhaseDataset:
+def make(dataset: JoinedDataset, phase: int, **options: Any) -> PhaseDataset:
     """Phase 0 has labels 0 and 1, phase 1 label 2, phase 2 labels 3 and 4."""
-    if phase == 0:
-        return PhaseDataset(dataset, LABELS, 2, base_data(OCCURRENCES, range(2), seed=0))
-    new = [range(2, 3), range(3, 5)][phase - 1]
+    new = [range(2), range(2, 3), range(3, 5)][phase]
     data = step_data(OCCURRENCES, new, phase, seed=0)
-    return PhaseDataset(dataset, LABELS, new.stop, data)
+    if phase == 0:
+        data = base_data(OCCURRENCES, new, seed=0)
+    return PhaseDataset(dataset, LABELS, new.stop, data, **options)
 
 
 def rows_of(sample: Any) -> list[int]:
@@ -64,7 +64,6 @@ def expected_rows(image: int, seen: int) -> list[int]:
 
 def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset):
     phase = make(dataset, 0)
-    assert sorted(phase.wanted_images.tolist()) == [0, 1, 2]
     for position in range(9):
         sample = phase[position]
         assert phase.entry(position) == (sample.image, ALL_CLASSES)
@@ -73,9 +72,10 @@ def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset):
         assert sample.counts.all()
 
 
+@pytest.mark.parametrize("others", ["ignore", "background"])  # which the mapper tells apart
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
-def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(phase, seen, dataset):
-    entries = make(dataset, phase)
+def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(phase, seen, others, dataset):
+    entries = make(dataset, phase, others=others)
     classes = set()
     for position in range(5 * len(entries.data)):
         image, label = entries.entry(position)
@@ -114,15 +114,6 @@ def test_every_epoch_has_the_entries_of_the_phase(dataset):
     assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
 
 
-def test_a_sample_is_a_function_of_its_position(dataset):
-    entries, fresh = make(dataset, 2), make(dataset, 2)
-    positions = list(range(3 * len(entries.data)))
-    forwards = [entries[position] for position in positions]
-    for position in reversed(positions):
-        again, sample = fresh[position], forwards[position]
-        assert (again.image, again.labels.tolist()) == (sample.image, sample.labels.tolist())
-
-
 def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset):
     assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
     # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.
@@ -130,7 +121,6 @@ def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset)
     nothing_replayed = step_data(OCCURRENCES, range(4, 5), 1, seed=0, replay="none")
     alone = PhaseDataset(dataset, LABELS, 5, nothing_replayed)
     assert alone.segmentations.rows.tolist() == [9]
-    assert alone.wanted_images.tolist() == [3]
 
 
 def test_annotations_without_a_label_do_not_exist(dataset):
@@ -142,9 +132,7 @@ def test_annotations_without_a_label_do_not_exist(dataset):
 
 def test_an_image_without_usable_objects_is_an_empty_sample(dataset):
     sample = make(dataset, 0).sample(4, ALL_CLASSES)
-    assert sample.boxes.shape == (0, 4)
-    assert sample.labels.shape == (0,)
-    assert sample.segmentations == []
+    assert (sample.boxes.shape, sample.labels.shape, sample.segmentations) == ((0, 4), (0,), [])
 
 
 def test_the_store_gives_back_what_the_file_says_and_nothing_else(dataset):
@@ -176,17 +164,9 @@ def test_positions_run_through_the_epochs_of_a_sampler(dataset, sampling):
 # --- what counts, and what is to come ------------------------------------------------------------
 
 
-def with_options(dataset: JoinedDataset, phase: int, **options: Any) -> PhaseDataset:
-    """As `make`."""
-    if phase == 0:
-        return PhaseDataset(dataset, LABELS, 2, make(dataset, 0).data, **options)
-    seen = [3, 5][phase - 1]
-    return PhaseDataset(dataset, LABELS, seen, make(dataset, phase).data, **options)
-
-
 @pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
 def test_where_others_count_all_seen_objects_do(phase, seen, dataset):
-    entries = with_options(dataset, phase, others="count")
+    entries = make(dataset, phase, others="count")
     for position in range(2 * len(entries.data)):
         sample = entries[position]
         assert rows_of(sample) == expected_rows(sample.image, seen)
@@ -194,19 +174,11 @@ def test_where_others_count_all_seen_objects_do(phase, seen, dataset):
         assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
 
 
-def test_background_is_made_by_the_mapper_and_not_by_what_counts(dataset):
-    entries, plain = with_options(dataset, 2, others="background"), make(dataset, 2)
-    for position in range(len(plain.data)):
-        ours, theirs = entries[position], plain[position]
-        assert rows_of(ours) == rows_of(theirs)
-        assert ours.counts.tolist() == theirs.counts.tolist()
-
-
 @pytest.mark.parametrize("others", ["ignore", "count", "background"])
-@pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3)])
+@pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3), (2, 5)])
 def test_objects_of_the_future_are_there_and_never_count(phase, seen, others, dataset):
-    entries = with_options(dataset, phase, others=others, future="ignore")
-    plain = with_options(dataset, phase, others=others)
+    entries = make(dataset, phase, others=others, future="ignore")
+    plain = make(dataset, phase, others=others)
     later = 0
     for position in range(3 * len(plain.data)):
         ours, theirs = entries[position], plain[position]
@@ -222,7 +194,7 @@ def test_objects_of_the_future_are_there_and_never_count(phase, seen, others, da
         for row, raw in zip(rows_of(ours), ours.segmentations, strict=True):
             assert json.loads(raw)[0][0] == row
         later += int((ours.labels < 0).sum())
-    assert later > 0
+    assert (later > 0) == (phase < 2)  # in the last phase there is no future
 
 
 def test_what_has_no_label_has_no_future_either(dataset):
@@ -231,10 +203,3 @@ def test_what_has_no_label_has_no_future_either(dataset):
     data = base_data(OCCURRENCES, range(2), seed=0)
     entries = PhaseDataset(dataset, labels, 2, data, future="ignore")
     assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
-
-
-def test_in_the_last_phase_there_is_no_future(dataset):
-    entries, plain = with_options(dataset, 2, future="ignore"), make(dataset, 2)
-    for position in range(len(plain.data)):
-        assert rows_of(entries[position]) == rows_of(plain[position])
-        assert entries[position].labels.min() >= 0

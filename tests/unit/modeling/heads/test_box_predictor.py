@@ -4,8 +4,9 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
-from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor
+from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor, SoftmaxBoxPredictor
 from lst_cli.modeling.heads.cosine import cosines
 
 pytestmark = pytest.mark.engine
@@ -35,14 +36,30 @@ def test_the_classifier_sees_raw_features_and_regression_their_relu():
     assert not torch.allclose(positive_logits, logits)
 
 
+@pytest.mark.parametrize("regions", [5, 0])
 @pytest.mark.parametrize(("agnostic", "width"), [(False, 12), (True, 4)])
-def test_outputs_have_a_column_for_the_background_and_boxes_for_each_class(agnostic, width):
-    logits, deltas = make(agnostic)(torch.randn(5, 6))
-    assert logits.shape == (5, 4)
-    assert deltas.shape == (5, width)
+def test_outputs_have_a_column_for_the_background_and_boxes_for_each_class(
+    regions, agnostic, width
+):
+    logits, deltas = make(agnostic)(torch.randn(regions, 6))
+    assert logits.shape == (regions, 4)
+    assert deltas.shape == (regions, width)
 
 
-def test_no_regions_have_no_outputs():
-    logits, deltas = make()(torch.zeros(0, 6))
-    assert logits.shape == (0, 4)
-    assert deltas.shape == (0, 12)
+# --- Mask R-CNN's own ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("regions", [5, 0])
+def test_it_is_detectron2s_under_the_same_weights(regions):
+    transform = Box2BoxTransform(weights=(10, 10, 5, 5))
+    ours = SoftmaxBoxPredictor(ShapeSpec(channels=6), classes=3, box2box_transform=transform)
+    theirs = FastRCNNOutputLayers(ShapeSpec(channels=6), num_classes=3, box2box_transform=transform)
+    assert ours.cls_score.bias.tolist() == [0.0] * 4
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.normal_()
+    ours.load_state_dict(theirs.state_dict())
+    features = torch.randn(regions, 6)
+    for mine, other in zip(ours(features), theirs(features), strict=True):
+        assert torch.equal(mine, other)
+    assert torch.equal(ours.cls_score.class_rows, ours.cls_score.weight[:3])
