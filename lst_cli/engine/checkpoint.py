@@ -29,28 +29,19 @@ _STATE_KEYS = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg
 
 
 def save_model(path: Path, model: nn.Module) -> None:
-    """Write a model's weights atomically.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write a model's weights atomically; an `LstError` if the file cannot be written."""
     save_tensors(path, model.state_dict())
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors atomically.
-
-    Raises:
-        LstError: If the file cannot be written.
-    """
+    """Write named tensors atomically; an `LstError` if the file cannot be written."""
     _save(path, _contiguous(tensors), {})
 
 
 def load_model(path: Path, hint: str) -> dict[str, Tensor]:
     """Read a model's weights; `hint` is the command that makes the file again.
 
-    Raises:
-        LstError: If it is missing or cut short.
+    Raises an `LstError` if it is missing or cut short.
     """
     try:
         require_regular(path)
@@ -78,8 +69,7 @@ class TrainingState:
 def save_training_state(path: Path, learner: Learner, iteration: int, seconds: float) -> None:
     """Write everything an interrupted phase needs to continue, atomically.
 
-    Raises:
-        LstError: If the file cannot be written; an older one stays as it was.
+    Raises an `LstError` if the file cannot be written; an older one stays as it was.
     """
     model = learner.model
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -104,8 +94,7 @@ def save_training_state(path: Path, learner: Learner, iteration: int, seconds: f
 def load_training_state(path: Path, hint: str) -> TrainingState:
     """Read the state of an interrupted phase; `hint` is the command that begins it again.
 
-    Raises:
-        LstError: If it is cut short, was changed, or is no training state.
+    Raises an `LstError` if it is cut short, was changed, or is no training state.
     """
     tensors = load_model(path, hint)
     with safe_open(path, framework="pt") as file:

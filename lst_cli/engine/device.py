@@ -16,8 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 def choose_device(wanted: str) -> torch.device:
     """The device to use: `cpu`, `cuda`, or a GPU where there is one, for `auto`.
 
-    Raises:
-        LstError: If CUDA is asked for and not there.
+    Raises an `LstError` if CUDA is asked for and not there.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:

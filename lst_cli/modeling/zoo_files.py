@@ -44,8 +44,7 @@ def read_config(name: str) -> dict[str, Any]:
 
     It is empty without detectron2.
 
-    Raises:
-        LstError: If one is missing or no plain YAML.
+    Raises an `LstError` if one is missing or no plain YAML.
     """
     folder = configs()
     return _read(folder / name, ()) if folder is not None else {}

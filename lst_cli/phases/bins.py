@@ -52,9 +52,7 @@ def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
 
     `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included. They may
     overlap and leave gaps. `given_by` is the option or setting, for the errors.
-
-    Raises:
-        LstError: If a bin cannot be read, is empty, or is written twice.
+    Raises an `LstError` if one cannot be read, is empty, or is written twice.
 
     Example:
         >>> [(b.low, b.high) for b in parse_bins("=1, <5, 10-99, >=1000")]

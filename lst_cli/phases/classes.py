@@ -70,9 +70,7 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
 
     Returns:
         T + 1 ranges of labels; they partition 0 ... K - 1.
-
-    Raises:
-        LstError: If the classes cannot be cut so.
+    Raises an `LstError` if the classes cannot be cut so.
 
     Example:
         >>> split_classes(10, 4, 4)

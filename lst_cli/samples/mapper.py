@@ -55,8 +55,7 @@ class Mapper:
         It has the `image`, float32 (3, H, W), and `instances` with `gt_boxes` (absolute XYXY),
         `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where the object counts.
 
-        Raises:
-            LstError: If the image is missing, unreadable, or of another size than stated.
+        Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
         """
         picture = load_image(self._find(sample.image), (sample.height, sample.width))
         transforms = self._transforms(sample, augment)

@@ -27,8 +27,7 @@ _WRONG_DATA = {"box-not-of-mask", "box-one-pixel-off", "box-layout", "no-pixel",
 def check_before_training(split: Split, progress: Progress) -> None:
     """Check annotations, masks and image headers, validation included.
 
-    Raises:
-        LstError: If there is any error.
+    Raises an `LstError` if there is any error.
     """
     report = check(
         Path(split.train.path),
@@ -52,8 +51,7 @@ def check_found_images(
     `parts` are the files that the image table is made of, `rows` those of the table to look at; all
     by default.
 
-    Raises:
-        LstError: If one is not.
+    Raises an `LstError` if one is not.
     """
     for part, finder, start in zip(parts, paths.finders, paths.starts, strict=True):
         own = np.arange(len(part.images))
@@ -86,8 +84,7 @@ def read_checked(
     With `training`, classes are learned from it. `warn` is told what makes numbers wrong without
     stopping anything.
 
-    Raises:
-        LstError: If there is any error.
+    Raises an `LstError` if there is any error.
     """
     dataset, problems = check_file(
         path, training=training, skip_unusable=skip_unusable, progress=progress

@@ -17,8 +17,7 @@ from lst_cli.settings.models import GeneratorSettings, Settings
 def load_network(weights: Path, settings: Settings, classes: int) -> LstRCNN:
     """Build a network and read its weights.
 
-    Raises:
-        LstError: If the file is missing, cut short, or of another network.
+    Raises an `LstError` if the file is missing, cut short, or of another network.
     """
     model = build_model(settings, classes)
     hint = f"move {weights.parent} elsewhere and train that phase again"
@@ -54,8 +53,7 @@ def load_generator(
 ) -> WeightGenerator:
     """Read the generator that a phase of these settings left behind.
 
-    Raises:
-        LstError: If the file is damaged or was trained with other settings.
+    Raises an `LstError` if the file is damaged or was trained with other settings.
     """
     built = build_generator(settings, features, base_classes, torch.Generator())
     hint = f"move {path} elsewhere to start with a fresh generator"

@@ -114,8 +114,7 @@ def nominal_seconds_per_image(settings: Settings) -> float:
 def image_passes_of(workspace: Workspace) -> int:
     """Images that all phases of a workspace showed together.
 
-    Raises:
-        LstError: If a phase of its split is not finished.
+    Raises an `LstError` if a phase of its split is not finished.
     """
     upcoming = workspace.next_phase()
     if upcoming is not None:
@@ -130,8 +129,7 @@ def image_passes_of(workspace: Workspace) -> int:
 def budget_of(other: Workspace, workspace: Workspace) -> int:
     """Images that all phases of another workspace showed, for a training in this one.
 
-    Raises:
-        LstError: If it is no workspace, learned other data, or is not finished.
+    Raises an `LstError` if it is no workspace, learned other data, or is not finished.
     """
     if not other.layout.split.exists():
         raise LstError(
@@ -175,8 +173,7 @@ def scheduled(
 def count_iterations(settings: Settings, phase: int, entries: int) -> int:
     """Iterations of a phase under settings from `scheduled`.
 
-    Raises:
-        LstError: If there are more than can be counted, let alone trained.
+    Raises an `LstError` if there are more than can be counted, let alone trained.
     """
     batch, epochs = settings.schedule(phase).batch_size, settings.schedule(phase).epochs
     iterations = iterations_of(epochs, entries, batch)
@@ -193,8 +190,7 @@ def count_iterations(settings: Settings, phase: int, entries: int) -> int:
 def require_trainable(workspace: Workspace, phase: int) -> None:
     """See that a phase is the one to train now.
 
-    Raises:
-        LstError: If it is done, or an earlier one is not.
+    Raises an `LstError` if it is done, or an earlier one is not.
     """
     upcoming = workspace.next_phase()
     if upcoming is None:
@@ -216,8 +212,7 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
 def require_joint(workspace: Workspace, *, joint: bool) -> None:
     """See that the first phase is trained by its own command, which may be that for `joint`.
 
-    Raises:
-        LstError: If it is the other one that trains this workspace.
+    Raises an `LstError` if it is the other one that trains this workspace.
     """
     if workspace.split.joint == joint:
         return
@@ -235,8 +230,7 @@ def require_joint(workspace: Workspace, *, joint: bool) -> None:
 def require_growable(settings: Settings) -> None:
     """See that later phases can grow the network of these settings.
 
-    Raises:
-        LstError: If its classifier or its masks are not those that phases grow.
+    Raises an `LstError` if its classifier or its masks are not those that phases grow.
     """
     model = settings.model
     for key, value, needed in (

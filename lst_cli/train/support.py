@@ -73,8 +73,7 @@ class Support:
         Yields:
             Class of each box, 0 ... C - 1, shape (R,); what the box head reads, shape (R, ...).
 
-        Raises:
-            LstError: If an image cannot be used.
+        Raises an `LstError` if an image cannot be used.
         """
         rows = support_images(self.reader.dataset.data.occurrences, self.new, most)
         counts = [0] * len(self.new)

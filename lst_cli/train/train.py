@@ -61,8 +61,7 @@ def dry_run(
 
     `warn` is told how many training images are not there, with an example.
 
-    Raises:
-        LstError: If the phase cannot be trained now.
+    Raises an `LstError` if the phase cannot be trained now.
     """
     _require_trainable(workspace, phase, settings)
     read_config(settings.model.config)  # is it there, and plain YAML?
@@ -90,8 +89,7 @@ def train_phase(
     Returns:
         The manifest of the finished phase.
 
-    Raises:
-        LstError: If the phase is not the next one, an input changed, or training stopped.
+    Raises an `LstError` if the phase is not the next one, an input changed, or training stopped.
     """
     options, events = options or TrainingOptions(), events or Events()
     _require_trainable(workspace, phase, settings)
@@ -150,8 +148,7 @@ def train_phase(
 def load_trainer() -> Callable[[Job], Trainer]:
     """The trainer that uses torch and detectron2, which take seconds to import.
 
-    Raises:
-        LstError: If one of them does not work.
+    Raises an `LstError` if one of them does not work.
     """
     from lst_cli.train.phase_run import PhaseRun
 
