@@ -66,11 +66,8 @@ def split_classes(classes: int, base: int, phases: int) -> list[range]:
     """Cut the class order into the base group and the groups of later phases.
 
     Sizes of the later groups differ by at most one, the larger first. The base has b classes, and
-    all K where none of the T later phases comes after it.
-
-    Returns:
-        T + 1 ranges of labels; they partition 0 ... K - 1.
-    Raises an `LstError` if the classes cannot be cut so.
+    all K where none of the T later phases comes after it. The T + 1 ranges of labels partition
+    0 ... K - 1. Raises an `LstError` if the classes cannot be cut so.
 
     Example:
         >>> split_classes(10, 4, 4)
