@@ -60,30 +60,19 @@ def test_a_demo_says_so_before_anything_else(make_data):
     assert notes.count("mine") == 1
 
 
-def test_validation_without_federated_labels_is_said(make_data):
-    data = make_data(federated=False)
-    assert any("no federated labels" in note for note in all_notes(data))
-    data = make_data()
-    assert not any("federated" in note for note in all_notes(data))
-
-
-def test_a_bin_of_few_classes_is_called_chance(make_data):
-    data = make_data()
-    assert "AP(<5) rests on 1 class: small differences in it are chance." in all_notes(data)
-
-
-def test_a_finished_phase_without_metrics_is_named_with_its_command(make_data):
-    data = make_data(phases=(1,))
-    notes = all_notes(data)
-    assert "The base phase is finished but not evaluated: lst eval --phase 0" in notes
-    assert "Phase 2 is finished but not evaluated: lst eval --phase 2" in notes
-
-
-def test_figures_of_an_unfinished_run_are_not_called_final(make_data):
-    data = make_data(phases=(0, 1))
-    assert any("no figure here is final" in note for note in all_notes(data))
-    data = make_data()
-    assert not any("final" in note for note in all_notes(data))
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"federated": False}, "The validation set has no federated labels: every image"),
+        ({"phases": (1,)}, "The base phase is finished but not evaluated: lst eval --phase 0"),
+        ({"phases": (1,)}, "Phase 2 is finished but not evaluated: lst eval --phase 2"),
+        ({"phases": (0, 1)}, "Phase 1 of 2 is the newest evaluated one: the rarest"),
+    ],
+)
+def test_what_a_reader_must_know_is_said_where_it_is_so(make_data, changes, note):
+    assert any(one.startswith(note) for one in all_notes(make_data(**changes)))
+    few = "AP(<5) rests on 1 class: small differences in it are chance."
+    assert all_notes(make_data()) == [few]
 
 
 def judged_on(make_data, *files):
