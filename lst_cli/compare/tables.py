@@ -82,18 +82,12 @@ def layout_table(comparison: Comparison) -> Table:
     def ap(row: ComparedRow) -> Callable[[ComparedRun], float | None]:
         return lambda run: row.estimates[comparison.runs.index(run)].AP
 
-    rows = sorted(comparison.rows, key=lambda one: one.what == "all")  # as in the paper
-    columns = [
-        Column(
-            f"AP({one.name})",
-            bin_heading(one.name) if one.what == "bin" else one.name,
-            get=ap(one),
-            classes=one.with_ground_truth,
-        )
-        for one in rows
-    ]
-    run_column = Column("run", "run", "text", lambda run: run.name)
-    columns = [run_column, *columns, _IMAGE_PASSES]
+    columns = [Column("run", "run", "text", lambda run: run.name)]
+    for one in sorted(comparison.rows, key=lambda one: one.what == "all"):  # as in the paper
+        heading = bin_heading(one.name) if one.what == "bin" else one.name
+        count = one.with_ground_truth
+        columns.append(Column(f"AP({one.name})", heading, get=ap(one), classes=count))
+    columns.append(_IMAGE_PASSES)
     return Table.of(_title(comparison), comparison.runs, columns, "AP in percent.")
 
 
@@ -103,16 +97,13 @@ def differences_table(comparison: Comparison) -> Table:
     def text(place: int) -> Callable[[ComparedRow], str | None]:
         return lambda row: _difference_text(row.differences[place])
 
+    columns = [Column("row", "classes", "text", row_name)]
+    for place, run in enumerate(comparison.runs[1:]):
+        columns.append(Column(f"difference({run.name})", run.name, "change", text(place)))
     return Table.of(
         f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
         comparison.rows,
-        (
-            Column("row", "classes", "text", row_name),
-            *(
-                Column(f"difference({run.name})", run.name, "change", text(place))
-                for place, run in enumerate(comparison.runs[1:])
-            ),
-        ),
+        columns,
         f"Points. In brackets the 95 % interval over {comparison.resamples:,} resamples of the "
         f"images, the same for both. {CLEAR} marks intervals that exclude 0.",
     )
