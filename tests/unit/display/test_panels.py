@@ -201,7 +201,7 @@ def test_objects_of_a_class_have_colours_of_their_own():
         assert blue > red  # all of them some blue
 
 
-def test_of_more_objects_than_a_picture_holds_the_surest_are_drawn():
+def test_of_more_objects_than_a_picture_holds_the_most_confident_are_drawn():
     objects = [PanelObject("a", (0.0, 0.0, 2.0, 2.0), None, n / 5000) for n in range(5000)]
     drawn = [one.score for one, _ in choose_colours(objects, ["a"])]
     assert drawn == [n / 5000 for n in range(4999, 4999 - MOST_DRAWN, -1)]

@@ -78,3 +78,12 @@ def test_no_name_lies_on_another_or_leaves_the_area(points):
         assert box[2] <= 400
         assert box[3] <= 300
         assert not any(_overlap(box, other) for other in shown[:place])
+
+
+@pytest.mark.parametrize("other", [(209, 159), (200, 160)])
+def test_a_name_is_not_as_near_to_another_point_as_to_its_own(other):
+    points = [(200, 150), other]
+    for place, (x, y) in zip(_place(points), points[::-1], strict=True):
+        left, bottom, right, top = place.box
+        # Within two radii, 6 pixels, of the name.
+        assert not (left - 6 < x < right + 6 and bottom - 6 < y < top + 6)
