@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 # Rooms with a file that needs torch; all others do without.
 HEAVY = {"samples", "weights", "modeling", "engine", "train", "extend", "evaluate", "predict",
          "figures", "sweep"}  # fmt: skip
-# Loaded once before the modules are, each in its own fork: what is tried is whether a module of
+# Loaded once before our modules are, each room in its own fork: what is tried is whether a room of
 # ours stands alone, not whether numpy does, and torch takes seconds.
 LIGHT_LIBRARIES = ("click", "matplotlib.figure", "msgspec", "numpy", "PIL.Image", "pydantic")
 HEAVY_LIBRARIES = (*LIGHT_LIBRARIES, "torch", "torchvision", "detectron2.modeling", "timm")
@@ -175,7 +176,7 @@ def test_no_folder_is_an_attic():
     assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}
 
 
-# --- every module stands alone; the light ones without torch ---------------------------------
+# --- every room stands alone; the light ones without torch ------------------------------------
 
 IMPORT_EACH_ALONE = """
 import importlib, os, sys, traceback
@@ -192,7 +193,8 @@ for module in modules:
     if child == 0:
         code = 1
         try:
-            importlib.import_module(module)
+            for one in module.split("+"):
+                importlib.import_module(one)
             code = 2 if light == ["light"] and "torch" in sys.modules else 0
         except BaseException:
             traceback.print_exc()
@@ -226,19 +228,21 @@ def import_each_alone(
     return [f"{line}\n{done.stderr}" for line in done.stdout.split("\n") if line]
 
 
-def modules_of(*, light: bool) -> list[str]:
-    return [module for module in read_package(ROOT) if (room(module) not in HEAVY) == light]
+def rooms_of(*, light: bool) -> list[str]:
+    """The modules of each room: no two files need each other, so that one process can try them."""
+    modules = [module for module in read_package(ROOT) if (room(module) not in HEAVY) == light]
+    return ["+".join(group) for _, group in groupby(modules, room)]
 
 
-def test_light_modules_import_alone_and_without_torch():
+def test_light_modules_import_room_by_room_and_without_torch():
     libraries = ",".join(LIGHT_LIBRARIES)
-    assert import_each_alone(modules_of(light=True), light=True, libraries=libraries) == []
+    assert import_each_alone(rooms_of(light=True), light=True, libraries=libraries) == []
 
 
 @pytest.mark.engine
-def test_heavy_modules_import_alone():
+def test_heavy_modules_import_room_by_room():
     libraries = ",".join(HEAVY_LIBRARIES)
-    assert import_each_alone(modules_of(light=False), light=False, libraries=libraries) == []
+    assert import_each_alone(rooms_of(light=False), light=False, libraries=libraries) == []
 
 
 @pytest.mark.engine
@@ -254,9 +258,9 @@ def test_a_module_that_does_not_stand_alone_is_found(tmp_path):
     (tmp_path / "ring_two.py").write_text("from ring_one import a\nb = 2\n")
     (tmp_path / "loads_torch.py").write_text("import torch\n")
     (tmp_path / "fine.py").touch()
-    names = ["fine", "ring_one", "loads_torch"]
+    names = ["fine", "fine+ring_one", "loads_torch"]
     ring, torch = import_each_alone(names, light=True, path=tmp_path)
-    assert ring.startswith("ring_one does not import alone")
+    assert ring.startswith("fine+ring_one does not import alone")
     assert "circular import" in ring
     assert torch.startswith("loads_torch imports torch")
     assert len(import_each_alone(names, light=False, path=tmp_path)) == 1
