@@ -130,11 +130,7 @@ def plot_class_ap(
 ) -> bytes:
     """Draw every class's AP along the class order, and each phase's mean then and now.
 
-    Args:
-        classes: All classes in class order.
-        metrics: At least one evaluated phase, in order; the last gives the dots.
-        theme: Colours.
-        scale: Image pixels per page pixel.
+    The dots are of the last of the evaluated phases.
 
     Returns:
         A PNG of `WIDE_SIZE` times `scale`. Classes without ground truth have no dot.

@@ -255,12 +255,8 @@ def choose(
 ) -> SweepPlan:
     """Lay what the command line says over what a plan says for all runs.
 
-    Args:
-        plan: As it was read.
-        preset: Preset of all runs.
-        overrides: `key=value` words for all runs.
-        given: Values of `SweepData` and `CommonSettings`, by name; None, False and () are not
-            given.
+    `overrides` are `key=value` words; `given` are values of `SweepData` and `CommonSettings` by
+    name, of which None, False and () are ignored.
 
     Raises:
         LstError: If a value is refused, or the data are not known.
