@@ -99,11 +99,24 @@ def test_a_wrong_place_is_mended_where_it_stands(analyse):
     assert one.dAP50 == prices(localisation=1 / 2)
 
 
-def test_a_wrong_place_beside_what_is_already_found_vanishes(analyse):
-    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, NEAR), (1, 1, 0.8, HERE)]).all
-    assert one.counts == counts(localisation=1)
-    assert pytest.approx(1 / 2) == one.AP50
-    assert one.dAP50 == prices(localisation=1 / 2)
+@pytest.mark.parametrize(
+    ("annotated", "found", "kind", "price"),
+    [
+        ([(1, 1, HERE)], [(1, 1, 0.9, NEAR), (1, 1, 0.8, HERE)], "localisation", 1 / 2),
+        (
+            [(1, 1, HERE), (1, 1, THERE)],
+            [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 1, 0.7, THERE)],
+            "duplicate",
+            50 / 101 / 3,
+        ),
+        ([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)], "background", 1 / 2),
+        ([(1, 1, HERE), (1, 1, THERE)], [(1, 1, 0.9, HERE)], "missed", 50 / 101),
+    ],
+)
+def test_an_error_beside_what_is_right_vanishes(analyse, annotated, found, kind, price):
+    one = analyse(annotated, found).all
+    assert one.counts == counts(**{kind: 1})
+    assert one.dAP50 == prices(**{kind: price})
 
 
 def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(analyse):
@@ -123,26 +136,6 @@ def test_wrong_in_both_place_and_name_vanishes(analyse):
     assert one.dAP50 == prices(both=1 / 4)
 
 
-def test_a_duplicate_vanishes(analyse):
-    found = [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 1, 0.7, THERE)]
-    one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
-    assert one.counts == counts(duplicate=1)
-    assert one.dAP50 == prices(duplicate=50 / 101 / 3)
-
-
-def test_background_vanishes(analyse):
-    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)]).all
-    assert one.counts == counts(background=1)
-    assert one.dAP50 == prices(background=1 / 2)
-
-
-def test_missed_objects_leave_the_count(analyse):
-    one = analyse([(1, 1, HERE), (1, 1, THERE)], [(1, 1, 0.9, HERE)]).all
-    assert one.counts == counts(missed=1)
-    assert pytest.approx(51 / 101) == one.AP50
-    assert one.dAP50 == prices(missed=50 / 101)
-
-
 def test_a_class_of_which_everything_was_missed_has_its_whole_ap_to_gain(analyse):
     one = analyse([(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.9, FAR), (2, 2, 0.5, HERE)]).all
     assert one.counts == counts(background=1, missed=1)
@@ -158,21 +151,18 @@ def test_an_object_that_an_error_points_at_is_not_missed(analyse):
 # --- the order of names ----------------------------------------------------------------------
 
 
-def test_a_wrong_place_of_its_class_comes_before_a_wrong_name(analyse):
-    one = analyse([(1, 1, HERE), (1, 2, NEAR)], [(1, 1, 0.9, NEAR), (1, 2, 0.8, NEAR)]).all
-    assert one.counts == counts(localisation=1)
-
-
-def test_a_wrong_name_comes_before_a_duplicate(analyse):
-    annotated = [(1, 1, HERE), (1, 2, HERE)]
-    one = analyse(annotated, [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 2, 0.7, HERE)]).all
-    assert one.counts == counts(classification=1)
-
-
-def test_a_duplicate_comes_before_both(analyse):
-    annotated = [(1, 1, HERE), (1, 2, NEAR)]
-    found = [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 2, 0.7, NEAR)]
-    assert analyse(annotated, found).all.counts == counts(duplicate=1)
+@pytest.mark.parametrize(
+    ("other", "found", "kind"),
+    [
+        (NEAR, [(1, 1, 0.9, NEAR), (1, 2, 0.8, NEAR)], "localisation"),  # before a wrong name
+        (HERE, [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 2, 0.7, HERE)], "classification"),
+        (NEAR, [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 2, 0.7, NEAR)], "duplicate"),
+    ],
+)
+def test_the_first_name_that_fits_is_given(analyse, other, found, kind):
+    # localisation, classification, duplicate, both
+    annotated = [(1, 1, HERE), (1, 2, other)]
+    assert analyse(annotated, found).all.counts == counts(**{kind: 1})
 
 
 def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse):
