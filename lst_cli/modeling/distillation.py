@@ -55,13 +55,9 @@ class Teacher(nn.Module):
         features: dict[str, Tensor],
         boxes: list[Boxes],
     ) -> Tensor:
-        """Cosines of R boxes with the rows of the old classes, shape (R, K_old).
+        """Cosines of R boxes, image by image, with the rows of the old classes, shape (R, K_old).
 
-        Args:
-            images: Normalised images, shape (N, 3, H, W).
-            bottom_up: The student's bottom-up features.
-            features: The student's feature pyramid.
-            boxes: Boxes, image by image.
+        Images are normalised, shape (N, 3, H, W); the other features are the student's.
         """
         if self.backbone is not None:
             features = self.backbone(bottom_up if self.shares_bottom_up else images)
@@ -106,15 +102,9 @@ class Distillation:
         targets: list[Instances],
         sampled: list[Instances],
     ) -> dict[str, Tensor]:
-        """Compare a model in training with its teacher.
+        """Compare a model in training with its teacher; see `Teacher.forward`.
 
-        Args:
-            heads: Heads of the model in training.
-            images: Normalised images, shape (N, 3, H, W).
-            bottom_up: Its bottom-up features.
-            features: Its feature pyramid.
-            targets: Annotated objects, with `gt_boxes` and `gt_labels`.
-            sampled: Regions that train the heads, with `proposal_boxes`.
+        Targets are annotated objects, with `gt_labels`; the `sampled` regions train the heads.
         """
         old = len(self.teacher.class_rows)
         if self.regions == "sampled":

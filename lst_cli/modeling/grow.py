@@ -30,11 +30,7 @@ def mean_feature_rows(sums: Tensor, counts: Tensor, old_rows: Tensor) -> Tensor:
 
     The direction is all that matters to the cosine; the length is the mean length of the old
     rows, because the mask branch reads rows unnormalised.
-
-    Args:
-        sums: Sum of the L2-normalised features of the boxes of each class, shape (C, D).
-        counts: Boxes of each class, shape (C,).
-        old_rows: Classifier rows of the old classes, shape (K, D).
+    `sums` are those of the L2-normalised features of the boxes of each class, shape (C, D).
     """
     length = old_rows.norm(dim=-1).mean()
     directions = F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1)

@@ -60,10 +60,7 @@ class WeightGenerator(nn.Module):
     def forward(self, features: Tensor, base_rows: Tensor, background_row: Tensor) -> Tensor:
         """Write one row a box, shape (R, D), at the length that Eq. (3) gives them.
 
-        Args:
-            features: Features of boxes, shape (R, D), of whatever length.
-            base_rows: Classifier rows of the base classes, shape (b, D), of whatever length.
-            background_row: Classifier row of the background, shape (D,).
+        Features of boxes, shape (R, D), and rows of base classes, shape (b, D), have any length.
         """
         with _single_precision(features):
             seen = F.normalize(features.float(), dim=-1)  # (R, D)

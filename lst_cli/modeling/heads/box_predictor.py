@@ -34,14 +34,9 @@ class CosineBoxPredictor(DetectingOutputLayers):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Score regions and correct their boxes.
+        """Logits, shape (R, K + 1), background last, and box deltas of fc7 before its ReLU.
 
-        Args:
-            x: fc7 before its ReLU, shape (R, D).
-
-        Returns:
-            Logits, shape (R, K + 1), background last; box deltas, shape (R, 4K), or (R, 4) where
-            one regressor serves all classes.
+        The deltas have shape (R, 4K), or (R, 4) where one regressor serves all classes.
         """
         return self.cls_score(x), self.bbox_pred(F.relu(x))
 

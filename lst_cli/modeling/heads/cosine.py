@@ -11,17 +11,11 @@ from torch.nn import functional as F
 
 
 def cosines(features: Tensor, weight: Tensor) -> Tensor:
-    """Cosine of the angle between each region and each class row.
+    """Cosine of the angle between each region and each class row, shape (R, K).
 
     Both sides lose their length, so a class seen in three images competes on equal terms with
     one seen in three thousand.
-
-    Args:
-        features: Region features, shape (R, D).
-        weight: One row a class, shape (K, D).
-
-    Returns:
-        Cosines in [-1, 1], shape (R, K). A zero feature or row gives 0.
+    A zero feature, of shape (R, D), or row, of shape (K, D), gives 0.
 
     Example:
         >>> cosines(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.5, 0.0], [0.0, 9.0]]))

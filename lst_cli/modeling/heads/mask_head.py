@@ -39,10 +39,7 @@ def class_mask_logits(features: Tensor, weights: Tensor) -> Tensor:
 
     Only the region's own class is computed: with 1,230 classes, the others would cost a
     thousand times as much and be thrown away.
-
-    Args:
-        features: Mask features, shape (R, M, H, W).
-        weights: Weights of each region's class, shape (R, M).
+    Features have shape (R, M, H, W), and weights of each region's class (R, M).
 
     Example:
         >>> class_mask_logits(torch.ones(1, 2, 1, 1), torch.tensor([[3.0, 4.0]])).flatten()
@@ -62,10 +59,8 @@ class _OwnClassMasks(MaskRCNNConvUpsampleHead):  # type: ignore[misc]
     ) -> dict[str, Tensor] | list[Instances]:
         """Losses in training; otherwise the instances, with `pred_masks` added.
 
-        Args:
-            x: Pooled features of all regions, shape (R, channels, 14, 14).
-            instances: The regions, image by image; `gt_classes` or `pred_classes` name the class.
-            class_rows: Raw classifier rows, shape (K, D).
+        `x` has the pooled features of all regions, shape (R, channels, 14, 14), whose `gt_classes`
+        or `pred_classes` name the class; `class_rows` are raw classifier rows, shape (K, D).
         """
         if self.training:
             logits = self.mask_logits(x, cat([i.gt_classes for i in instances]), class_rows)
