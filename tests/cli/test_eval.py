@@ -33,6 +33,7 @@ def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike
         "classification", "localisation", "both", "duplicate", "background", "missed",
     }  # fmt: skip
     assert (directory.errors / "errors.png").read_bytes().startswith(b"\x89PNG")
+    assert "localisation" in lst(*words, "--errors").out
     stored = json.loads(directory.metrics.read_text())
     assert looked.json["made_with"] == stored["made_with"]
     assert looked.json["segm"] == stored["segm"]

@@ -388,3 +388,14 @@ def test_what_is_no_regular_file_is_not_read_and_not_waited_for(tmp_path, source
     with pytest.raises(LstError, match=reason) as caught:
         read_weights(source.format(pipe=tmp_path / "pipe"))
     assert caught.value.hint
+
+
+def test_an_old_torch_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, monkeypatch):
+    data = torch_bytes({"a.weight": torch.rand(300)}, old=True)
+    path = tmp_path / "huge.pth"
+    path.write_bytes(data.replace(b"M,\x01", b"J\xff\xff\xff\x7f"))  # 300 as 2,147,483,647
+    zeros, asked = torch.zeros, []
+    monkeypatch.setattr(torch, "zeros", lambda n, **more: (asked.append(n), zeros(1, **more))[1])
+    with pytest.raises(LstError, match="cut short"):
+        load_weights(Small(), str(path))
+    assert asked == []
