@@ -325,7 +325,9 @@ def _rows_of(path: Path, kind: str, table: Columns, annotations: Columns) -> npt
     """Rows of the images or classes that annotations name by id."""
     ids, wanted = table["id"], annotations[f"{kind}_id"]
     order = np.argsort(ids, kind="stable")
-    rows: Int64 = np.append(order, -1)[np.searchsorted(ids, wanted, sorter=order)]
+    named, places = np.unique(wanted, return_inverse=True)  # far fewer than annotations
+    rows_of_named = np.append(order, -1).astype(np.int32)[np.searchsorted(ids, named, sorter=order)]
+    rows: npt.NDArray[np.int32] = rows_of_named[places]
     unknown = np.flatnonzero(rows < 0) if not len(ids) else np.flatnonzero(ids[rows] != wanted)
     if len(unknown):
         first, what = unknown[0], "images" if kind == "image" else "categories"
@@ -335,4 +337,4 @@ def _rows_of(path: Path, kind: str, table: Columns, annotations: Columns) -> npt
             f"{kind} {wanted[first]}",
             f"remove these annotations or add the {what}",
         )
-    return rows.astype(np.int32)
+    return rows
