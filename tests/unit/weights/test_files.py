@@ -398,4 +398,4 @@ def test_an_old_torch_file_that_claims_more_than_it_holds_takes_no_memory(tmp_pa
     monkeypatch.setattr(torch, "zeros", lambda n, **more: (asked.append(n), zeros(1, **more))[1])
     with pytest.raises(LstError, match="cut short"):
         load_weights(Small(), str(path))
-    assert asked == []
+    assert max(asked) < 300
