@@ -28,7 +28,7 @@ COMMANDS = {
     "init": "Write lst.toml with every setting, its default and a comment.",
     "split": "Sort the classes by frequency and divide them into phases.",
     "check": "Check annotations and images before training.",
-    "hold-out": "Set a part of a training set aside, to choose settings on.",
+    "hold-out": "Set aside a part of the training set for choosing settings.",
     "train-base": "Train the base phase: the most frequent classes.",
     "train-joint": "Train all classes at once: the baseline for training in phases.",
     "step": "Train the next phase: the next, rarer group of classes.",
@@ -39,7 +39,7 @@ COMMANDS = {
     "report": "Write the report: AP tables, plots, pictures, one HTML page.",
     "compare": "Compare runs on the same images and classes.",
     "figure": "Draw single figures for a paper.",
-    "sweep": "Make many runs on the same data, and one table of them all.",
+    "sweep": "Make many runs on the same data, and one table of all runs.",
     "status": "Show what is done, what is next, sizes, and AP so far.",
     "demo": "Run the whole method on a small drawn data set, in minutes.",
 }
@@ -172,8 +172,8 @@ def _known_problem(error: Exception) -> LstError | None:
 def cli() -> None:
     """Train long-tailed instance segmentation phase by phase.
 
-    First the frequent classes, then one rarer group after another, without forgetting the
-    earlier ones. The result is one Mask R-CNN for all classes.
+    It trains on the frequent classes first, then on one rarer group after another, without
+    forgetting the earlier classes. The result is one Mask R-CNN for all classes.
     """
 
 

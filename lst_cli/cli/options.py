@@ -221,7 +221,7 @@ def training_options(command: Command) -> Command:
     return with_options(
         settings_options,
         flag("--restart", "Discard an unfinished phase and start it again."),
-        flag("--dry-run", "Print classes, entries, iterations and estimated time; train nothing."),
+        flag("--dry-run", "Print classes, samples, iterations and estimated time; train nothing."),
         json_option,
     )(call)
 

@@ -105,7 +105,7 @@ def _data_of(plan: TrainingPlan) -> str:
     if plan.phase:
         return (
             f"{count_of(plan.new_classes, 'new class', 'new classes')}, {plan.new_entries:,} new + "
-            f"{plan.replay_entries:,} replayed entries"
+            f"{plan.replay_entries:,} replayed samples"
         )
     repeated = f" as {plan.new_entries:,} an epoch" if plan.new_entries != plan.images else ""
     classes = count_of(plan.new_classes, "class", "classes")
@@ -120,8 +120,8 @@ def _show_plan(plan: TrainingPlan, how: HowToTrain, *, joint: bool) -> None:
     rows = [
         ["new classes", f"{plan.new_classes:,}"],
         ["classes seen", f"{plan.seen_classes:,}"],
-        ["entries of new classes" if plan.phase else "images an epoch", f"{plan.new_entries:,}"],
-        ["replayed entries an epoch", f"{plan.replay_entries:,}"],
+        ["samples of new classes" if plan.phase else "images an epoch", f"{plan.new_entries:,}"],
+        ["replayed samples an epoch", f"{plan.replay_entries:,}"],
         ["iterations", f"{plan.iterations:,}, each of {batch}"],
         ["image passes", f"{plan.image_passes:,}"],
         ["time", f"about {format_seconds(plan.seconds)}, from {plan.seconds_from}"],

@@ -89,7 +89,7 @@ def status_table(status: Status) -> Table:
         Column("state", "state", "text"),
         Column("classes", "classes", "integer"),
         Column("instances", "instances", "integer", instances),
-        Column("entries", "entries", "integer"),
+        Column("entries", "samples", "integer"),
         Column("iterations", "iterations", "integer", iterations),
         Column("image_passes", "image passes", "integer"),
         Column("seconds", "time", "seconds"),

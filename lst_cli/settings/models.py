@@ -117,7 +117,7 @@ class ModelSettings(Section):
 class ScheduleSettings(Section):
     """What the base phase and the later phases both have."""
 
-    epochs: float = _setting(10.0, "passes over the entries of the phase", gt=0, le=2**31)
+    epochs: float = _setting(10.0, "passes over the samples of the phase", gt=0, le=2**31)
     decay_epochs: DecayEpochs = (6.0, 8.0)
     image_passes: Annotated[int, Field(ge=0, le=1_000_000_000)] = _setting(
         0,
@@ -200,8 +200,8 @@ class StepSettings(ScheduleSettings):
     )
     other_objects: OtherObjects = _setting(
         "ignore",
-        "other annotated objects in the image of an entry, for the heads: ignored (reference "
-        "code), counted like those of the entry's own class, or background",
+        "other annotated objects in the image of a sample, for the heads: ignored (reference "
+        "code), counted like those of the sample's own class, or background",
     )
     new_rows: NewRows = _setting(
         "random", "initial classifier rows of new classes: random (paper) or mean box features"
@@ -211,7 +211,7 @@ class StepSettings(ScheduleSettings):
         ("backbone.bottom_up",), "prefixes of parameter names to freeze", max_length=1_000
     )
     mwg: bool = _setting(
-        False, "whether the meta weight generator writes the rows of new classes (see [mwg])"
+        False, "whether the meta weight generator computes the rows of new classes (see [mwg])"
     )
 
 

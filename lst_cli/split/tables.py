@@ -17,8 +17,8 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
     columns = [
         Column("phase", "phase", "phase"),
         Column("classes", "new classes", "integer"),
-        Column("entries", "entries", "integer", description="images, or (image, class) pairs"),
-        Column("replay", "of them replay", "integer", lambda phase: phase.replay_entries),
+        Column("entries", "samples", "integer", description="images, or (image, class) pairs"),
+        Column("replay", "replayed", "integer", lambda phase: phase.replay_entries),
         Column("iterations", "iterations", "integer"),
         Column("image passes", "image passes", "integer", shown, description=repeats),
         Column("seconds", "time", "seconds"),

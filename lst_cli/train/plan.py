@@ -180,7 +180,7 @@ def count_iterations(settings: Settings, phase: int, entries: int) -> int:
     if iterations > MOST_ITERATIONS:
         key = "base" if phase == 0 else "step"
         raise LstError(
-            f"{key}.epochs = {epochs:g} over {entries:,} entries are {iterations:,} iterations, "
+            f"{key}.epochs = {epochs:g} over {entries:,} samples are {iterations:,} iterations, "
             f"more than {MOST_ITERATIONS:,}",
             f"--set {key}.epochs=10, or a larger {key}.batch_size",
         )

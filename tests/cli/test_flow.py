@@ -143,7 +143,7 @@ def test_phases_are_trained_one_by_one_to_the_last(here, workspace, fake_trainer
     twice = here("train-base")
     assert "the base phase is done already" in twice.error
     assert twice.hint == f"lst step {at}"
-    assert "phase 1 begun: 2 new classes, 7 new + 19 replayed entries" in here("step").err
+    assert "phase 1 begun: 2 new classes, 7 new + 19 replayed samples" in here("step").err
     assert "phase 2 is not finished" in here("eval --phase 2").error
     assert "phase 9 does not exist" in here("eval --phase 9").error
     outcome = here("step --all")

@@ -28,7 +28,7 @@ _file = options.LocalPath(exists=True, dir_okay=False)
 @options.directory_option(
     "-o",
     "--output",
-    help="Where to write.  [default: report/ in the first workspace among them]",
+    help="Directory to write to.  [default: report/ in the first workspace]",
 )
 @click.option(
     "--annotations",
@@ -67,7 +67,7 @@ def command(
 ) -> None:
     """Compare runs on the same images and classes.
 
-    Two or more, with intervals of the differences. A RUN is a workspace (its newest evaluated
+    Compares two or more runs, with intervals of the differences. A RUN is a workspace (its newest evaluated
     phase), DIR:PHASE, or a results file. Writes compare.md, compare.csv and compare.png.
     """
     from lst_cli.compare.compare import compare_runs, write_comparison

@@ -27,7 +27,7 @@ from lst_cli.libraries import NETWORK, require
 def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str, ...]) -> None:
     """Run the whole method on a small drawn data set, in minutes.
 
-    Draws a long-tailed data set, trains it phase by phase with the preset lite-paper, and writes
+    Draws a long-tailed data set, trains on it phase by phase with the preset lite-paper, and writes
     a report. The same command continues an interrupted demo.
     """
     from lst_cli.cli.training import training_events

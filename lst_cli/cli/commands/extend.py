@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 )
 @options.flag("--finetune", "Train a phase with replay and distillation, as lst step does.")
 @options.flag(
-    "--mwg", "With --finetune: let the meta weight generator write the rows of new classes."
+    "--mwg", "With --finetune: compute the rows of new classes with the meta weight generator."
 )
 @options.skip_unusable_option
 @options.device_option
@@ -56,10 +56,10 @@ def command(
 ) -> None:
     """Add new classes from a few annotated images.
 
-    This takes seconds and no training: the generator that `lst step --mwg` trained writes their
-    classifier rows; without a generator, each row is the mean feature of its class. With
-    --finetune the classes are trained as a phase. The result is a phase like any other, for lst
-    eval, step and report.
+    This takes seconds, without training: the generator that `lst step --mwg` trained computes
+    the classifier rows of the new classes. If there is no generator, each row is the mean feature
+    of its class. With --finetune the classes are trained as a phase. In both cases the classes
+    become a phase like any other: lst eval, step and report work as usual.
     """
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace

@@ -48,8 +48,8 @@ def command(
       replay     runs with different replay, phase by phase
       mwg        runs with and without the meta weight generator, phase by phase
       tail       the rarest classes: AP and pictures
-      attention  the last classes that the meta weight generator wrote rows for,
-                 arranged by the base classes they attend to (t-SNE)
+      attention  new classes of the newest phase with generated rows, arranged by
+                 the base classes that they attend to (t-SNE)
     """
     from lst_cli.figures.figures import draw_figures, write_figures
 

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 @options.flag("--force", "Replace train.json and val.json of an earlier run.")
 @options.json_option
 def command(directory: Path, rare: int, as_json: bool, **given: Any) -> None:
-    """Set a part of a training set aside, to choose settings on.
+    """Set aside a part of the training set for choosing settings.
 
-    Settings that were chosen on the validation set make its numbers too good. The part is chosen
-    so that rare classes can be evaluated: of the classes in N to 4 N images (N is --rare), every
-    second one becomes rare, and its other images go to the part. The images are not moved.
+    If settings are chosen on the validation set, AP on it is too high. Choose them on the part
+    that this command sets aside. In this part rare classes can be evaluated: of the classes in N
+    to 4 N images (N is --rare), every second one becomes rare in training, and its other images
+    go to the part. The image files are not moved.
     """
     from lst_cli.split.hold_out import hold_out_file
     from lst_cli.workspace.store import DEFAULT_DIRECTORY

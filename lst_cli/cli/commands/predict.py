@@ -48,7 +48,7 @@ def command(
     """Run a trained phase's model on images.
 
     Draws masks, boxes, class names and scores on each image, and writes the pictures and
-    predictions.json. Directories are searched with everything below them; no annotations are
+    predictions.json. Directories are searched with all their subdirectories. No annotations are
     needed. Images may have up to 200 million pixels; one of that size takes about 1 GB of memory
     in addition to the network. With --json nothing is written.
     """

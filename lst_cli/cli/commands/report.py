@@ -17,7 +17,7 @@ from lst_cli.libraries import require
 def command(workspace: options.Workspace, output: Path | None, as_json: bool) -> None:
     """Write the report: AP tables, plots, pictures, one HTML page.
 
-    Markdown, CSV, JSON, LaTeX, and one HTML page that needs nothing beside it.
+    Writes Markdown, CSV, JSON, LaTeX, and one HTML page that needs no other files.
     """
     from lst_cli.annotations.problems import count_of, incomplete
     from lst_cli.display.tables import binned_table, groups_table, with_joint

@@ -91,7 +91,7 @@ def command(
     print_rows(
         f"{len(split.classes)} classes, {split.train.instances:,} instances, "
         f"{split.train.images:,} images ({split.train.layout})",
-        ["phase", "classes", "instances a class", "mean", "new entries", "replay", "iterations"],
+        ["phase", "classes", "instances a class", "mean", "new samples", "replay", "iterations"],
         _phase_rows(split),
     )
     if balances:

@@ -27,7 +27,7 @@ from lst_cli.settings.nested import toml_value
 @click.option(
     "--mwg/--no-mwg",
     default=None,
-    help="Let the meta weight generator write the rows of new classes.",
+    help="Compute the rows of new classes with the meta weight generator.",
 )
 @options.training_options
 def command(

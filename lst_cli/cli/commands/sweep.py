@@ -40,7 +40,7 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @options.directory_option(
     "--dir",
     "directory",
-    help="Where the workspaces of the runs and the table go.  [default: ./lst-sweep-PLAN]",
+    help="Directory for the table and the workspaces of the runs.  [default: ./lst-sweep-PLAN]",
 )
 @click.option("--only", metavar="RUN", multiple=True, help="Only this run; may be repeated.")
 @options.file_option("--train", "Training annotations.  [default: those of the plan]")
@@ -54,8 +54,8 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "b",
     metavar="N|SHARE",
     callback=_base_size,
-    help="Classes of the base phase: a number, or a share of all, such as 0.22. Runs that have a "
-    "number of their own keep it, as with the next three options and --set.",
+    help="Classes of the base phase: a number, or a share of all, such as 0.22. This option and "
+    "--phases, --seed, --preset and --set do not change what the plan sets for a single run.",
 )
 @click.option("--phases", type=click.IntRange(min=1), help="Phases after the base phase.")
 @click.option(
@@ -81,12 +81,12 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Make many runs on the same data, and one table of them all.
+    """Make many runs on the same data, and one table of all runs.
 
     PLAN is a TOML file, or the name of a plan that comes with lst. Each run is a workspace of
-    its own in DIR; runs that learn phase by phase share their base phase where it would be the
-    same. An interrupted sweep continues with the same command, and one that is done prints its
-    table again. Seeds may be added later: those that are finished stay in the table.
+    its own in DIR; phase-by-phase runs with the same base phase train it only once. The same
+    command continues an interrupted sweep, or prints the table of a finished one again. You can
+    add seeds later: finished seeds stay in the table.
     """
     from lst_cli.sweep.plan import choose, read_plan, shipped_plans
     from lst_cli.sweep.sweep import open_sweep

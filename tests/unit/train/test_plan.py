@@ -106,7 +106,7 @@ def test_settings_may_say_how_many_images_a_phase_shows():
 def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase):
     key = "base" if phase == 0 else "step"
     settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
-    with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 entries") as caught:
+    with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 samples") as caught:
         count_iterations(settings, phase, 10)
     assert key in (caught.value.hint or "")
     assert count_iterations(settings, phase, 2) == 2_000_000_000
