@@ -51,9 +51,9 @@ def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """
     table = _read_settings(file) if file is not None else {}
     sources = dict.fromkeys(leaves(table), file.name if file else "")
-    for key, value in flatten(nested.override_table(overrides)):
-        nested.assign(table, key.split("."), value, key)
-        sources[key] = "--set"
+    for path, value, word in nested.read_overrides(overrides):
+        nested.assign(table, path, value, word)
+        sources[".".join(path)] = "--set"
     return build_settings(table, sources)
 
 

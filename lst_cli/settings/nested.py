@@ -24,13 +24,23 @@ def override_table(overrides: Sequence[str]) -> dict[str, Any]:
         LstError: If a word has another form.
     """
     table: dict[str, Any] = {}
+    for path, value, word in read_overrides(overrides):
+        assign(table, path, value, word)
+    return table
+
+
+def read_overrides(overrides: Sequence[str]) -> Iterator[tuple[list[str], Any, str]]:
+    """The path, by today's names, the value and the word of each `key=value` word.
+
+    Raises:
+        LstError: If a word has another form.
+    """
     for word in overrides:
         path, value = parse_override(word)
         key = ".".join(path)
         if (now := modern(key, value, "--set")) is not None:
             # A detectron2 key has dots of its own.
-            assign(table, path if now[0] == key else now[0].split("."), now[1], word)
-    return table
+            yield (path if now[0] == key else now[0].split(".")), now[1], word
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,6 +129,14 @@ def test_detectron2_keys_may_stand_in_the_file_without_quotes(file):
     assert load_settings(file).detectron2 == {"MODEL.RPN.NMS_THRESH": 0.6, "MODEL.FPN.NORM": "GN"}
 
 
+def test_an_empty_table_of_set_is_a_value_too(file):
+    file.write_text('[detectron2]\n"MODEL.FPN.NORM" = "GN"\n')
+    assert load_settings(file, ["detectron2={}"]).detectron2 == {}
+    for word, part in (("data.min_size={}", "data.min_size"), ("bogus={}", "unknown setting")):
+        with pytest.raises(LstError, match=part):
+            load_settings(None, [word])
+
+
 def test_later_words_win():
     assert override_table([]) == {}
     words = ["base.lr=1", "base.lr=2", "step.lr=3"]
