@@ -10,14 +10,24 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class StopRequest:
+    """Whether the user asked to stop.
+
+    No `threading.Event`: its lock waits for ever where a second signal interrupts `set` itself.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
 @contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
+def deferred_interrupt() -> Iterator[StopRequest]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
 
     An update that is interrupted half-way leaves weights that no run ever had. A SIGHUP that is
     ignored, as `nohup` has it, stays so; worker processes keep what the signals do by default.
     """
-    stop, process = threading.Event(), os.getpid()
+    stop, process = StopRequest(), os.getpid()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -27,10 +37,10 @@ def deferred_interrupt() -> Iterator[threading.Event]:
         if os.getpid() != process:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif stop.is_set():
+        elif stop.requested:
             raise KeyboardInterrupt
         else:
-            stop.set()
+            stop.requested = True
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

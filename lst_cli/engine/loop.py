@@ -115,9 +115,9 @@ def train(
             values["total"] = sum(values.values())
             on_iteration(Report(done, iterations, values, schedule.lr * factor, spent, details))
             # A request to stop in the last iteration stops the next phase too.
-            if stop.is_set() or (done < iterations and done % schedule.save_every == 0):
+            if stop.requested or (done < iterations and done % schedule.save_every == 0):
                 save(done, spent)
-            if stop.is_set():
+            if stop.requested:
                 raise InterruptionError(
                     f"interrupted after iteration {done} of {iterations} of phase {phase}; "
                     "the state is saved",

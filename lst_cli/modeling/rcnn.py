@@ -37,7 +37,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
 
     def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
-        """Detections in detectron2's dicts: images with the size they are stored in.
+        """What the model finds in images; `height` and `width` in their dicts are as stored.
 
         Returns:
             For each image: `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`,

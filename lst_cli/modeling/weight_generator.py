@@ -52,7 +52,10 @@ class WeightGenerator(nn.Module):
         )
 
     def attention(self, features: Tensor) -> Tensor:
-        """M of features, shape (R, D), of whatever length: shape (R, b), whose rows sum to 1."""
+        """What each box's feature has of the base classes: m, shape (R, b); rows sum to 1.
+
+        Features have shape (R, D) and any length.
+        """
         with _single_precision(features):
             queries = F.normalize(features.float(), dim=-1) @ self.query.T  # (R, D)
             return (self.attention_scale * cosines(queries, self.keys)).softmax(dim=-1)

@@ -87,7 +87,7 @@ def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
     """
     try:
         return _Reader(file, storage).load()
-    except WeightsError:
+    except (OSError, WeightsError):  # the former of a file with the numbers
         raise
     except Exception as error:  # of damaged bytes an unpickler raises many kinds
         raise DamagedError from error

@@ -3,11 +3,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
+from lst_cli.engine import interrupt
 from lst_cli.engine.interrupt import deferred_interrupt
 
 
@@ -15,11 +17,25 @@ from lst_cli.engine.interrupt import deferred_interrupt
 def test_the_first_signal_is_a_request_and_the_second_interrupts(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), deferred_interrupt() as stop:  # noqa: PT012
-        assert not stop.is_set()
+        assert not stop.requested
         os.kill(os.getpid(), number)
-        assert stop.is_set()
+        assert stop.requested
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_waits_for_no_lock_that_another_signal_may_hold():
+    called: list[str] = []
+    with deferred_interrupt() as stop:
+        before = sys.getprofile()
+        sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_filename))
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            sys.setprofile(before)
+    assert stop.requested
+    assert interrupt.__file__ in called
+    assert threading.__file__ not in called
 
 
 def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal():
@@ -48,7 +64,7 @@ def test_an_ignored_hangup_stays_ignored():
     try:
         with deferred_interrupt() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.is_set()
+            assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -58,7 +74,7 @@ def test_outside_the_main_thread_it_does_nothing():
 
     def run() -> None:
         with deferred_interrupt() as stop:
-            seen.append(stop.is_set())
+            seen.append(stop.requested)
 
     thread = threading.Thread(target=run)
     thread.start()

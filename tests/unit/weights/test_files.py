@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -399,3 +400,17 @@ def test_an_old_torch_file_that_claims_more_than_it_holds_takes_no_memory(tmp_pa
     with pytest.raises(LstError, match="cut short"):
         load_weights(Small(), str(path))
     assert max(asked) < 300
+
+
+def test_an_archive_that_a_disk_does_not_give_is_not_called_damaged(tmp_path, monkeypatch):
+    path, read = tmp_path / "model.pth", zipfile.ZipFile.read
+    path.write_bytes(torch_bytes({"a.weight": torch.rand(3)}))
+
+    def fail(archive: zipfile.ZipFile, name: str) -> bytes:
+        if "/data/" in name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(archive, name)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", fail)
+    with pytest.raises(LstError, match="cannot be read: Input/output error"):
+        read_weights(str(path))
