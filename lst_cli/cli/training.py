@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from lst_cli.settings.models import Settings
     from lst_cli.workspace.manifest import PhaseManifest
 
-_SHORT = {
-    "total": "loss",
-    "loss_cls": "cls",
-    "loss_box_reg": "box",
-    "loss_mask": "mask",
-    "loss_distill": "distill",
-}
+_SHORT = {"total": "loss", "loss_box_reg": "box"}  # others without "loss_"
 
 
 def require_first_phase(workspace: Workspace, how: HowToTrain, *, joint: bool) -> None:
@@ -83,7 +77,9 @@ def training_events(tell: Meter, *, joint: bool = False) -> Events:
 
     def on_iteration(report: Any) -> None:
         losses = "  ".join(
-            f"{_SHORT[key]} {value:.3f}" for key, value in report.losses.items() if key in _SHORT
+            f"{_SHORT.get(key, key.removeprefix('loss_'))} {value:.3f}"
+            for key, value in report.losses.items()
+            if not key.startswith("loss_rpn")  # these two have no room; the log has them
         )
         tell(name, report.iteration, report.iterations, f"{losses}  lr {report.lr:.2g}")
 

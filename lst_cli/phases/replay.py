@@ -13,13 +13,7 @@ from math import ceil
 
 import numpy as np
 
-from lst_cli.phases.sampling import (
-    ClassAwareSampler,
-    ImageSampler,
-    IntArray,
-    RepeatFactorSampler,
-    repeat_factors,
-)
+from lst_cli.phases.sampling import ImageSampler, IntArray, choose_sampler
 from lst_cli.settings.models import Replay, Sampling
 
 ALL_CLASSES = -1
@@ -179,12 +173,7 @@ def base_data(
     images = tuple(occurrences.images[label] for label in base)
     unique = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *images]))
     fixed = Entries.of({ALL_CLASSES: unique})
-    sampler: ImageSampler | None = None
-    if sampling == "class-aware":
-        sampler = ClassAwareSampler(images, len(unique), seed, 0)
-    elif sampling == "repeat-factor":
-        factors = repeat_factors(unique, images, repeat_threshold)
-        sampler = RepeatFactorSampler(unique, factors, seed, 0)
+    sampler = choose_sampler(sampling, unique, images, seed, repeat_threshold)
     return PhaseData(fixed, occurrences, np.zeros(0, dtype=np.int64), seed, 0, sampler)
 
 

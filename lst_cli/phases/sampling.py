@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lst_cli.settings.models import Sampling
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -107,6 +109,22 @@ class ClassAwareSampler:
 
 
 ImageSampler = RepeatFactorSampler | ClassAwareSampler
+
+
+def choose_sampler(
+    sampling: Sampling,
+    images: IntArray,
+    images_of: tuple[IntArray, ...],
+    seed: int,
+    repeat_threshold: float,
+) -> ImageSampler | None:
+    """The sampler of the base phase by its name in `base.sampler`; None for each image once."""
+    if sampling == "class-aware":
+        return ClassAwareSampler(images_of, len(images), seed, 0)
+    if sampling == "repeat-factor":
+        factors = repeat_factors(images, images_of, repeat_threshold)
+        return RepeatFactorSampler(images, factors, seed, 0)
+    return None
 
 
 def _draw(items: IntArray, draws: IntArray, *key: int) -> IntArray:

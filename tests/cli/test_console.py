@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from lst_cli.cli import console
 from lst_cli.cli.grid import GridColumn, grid_lines
+from lst_cli.cli.training import training_events
 
 NUMBER = st.integers(0, 10**9).map(lambda number: f"{number:,}")
 WORDS = st.text("abc 犬", min_size=1, max_size=90)
@@ -149,3 +152,12 @@ def test_nothing_is_coloured_where_colour_is_not_wanted(name, value, monkeypatch
     assert console.in_colour("error", "red") == "\x1b[31merror\x1b[0m"
     monkeypatch.setenv(name, value)
     assert console.in_colour("error", "red") == "error"
+
+
+def test_the_progress_line_shows_every_loss_but_those_of_the_proposals():
+    told: list[Any] = []
+    losses = {"total": 3.0, "loss_cls": 1.0, "loss_rpn_loc": 0.5, "loss_new_one": 0.25}
+    report: Any = SimpleNamespace(iteration=1, iterations=2, lr=0.1, losses=losses)
+    tell: Any = lambda *words: told.append(words)  # noqa: E731
+    training_events(tell).iteration(report)
+    assert told == [("", 1, 2, "loss 3.000  cls 1.000  new_one 0.250  lr 0.1")]

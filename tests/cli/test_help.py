@@ -5,12 +5,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 import pytest
 
 import lst_cli
 from lst_cli.cli.main import COMMANDS, cli
+from lst_cli.settings.models import Head, Mask, NewRows, Replay, Sampling
 
 ROOT = Path(lst_cli.__file__).parents[1]
 LIBRARIES = {
@@ -132,3 +134,18 @@ def test_an_old_spelling_is_answered_with_the_new_command(lst, old, new):
     assert re.fullmatch(r"error: lst \w+ --\w+ is now lst \w+", outcome.error)
     assert outcome.hint == f"lst {new}"
     assert len(outcome.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "setting"),
+    [
+        ("train-joint", "sampler", Sampling), ("train-joint", "head", Head),
+        ("train-joint", "mask", Mask), ("step", "replay", Replay), ("step", "new_rows", NewRows),
+    ],
+)  # fmt: skip
+def test_an_option_has_the_choices_of_its_setting(command, option, setting):
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    [choice] = [one.type for one in found.params if one.name == option]
+    choices: Any = choice
+    assert set(choices.choices) == set(get_args(setting))

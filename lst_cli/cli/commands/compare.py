@@ -67,8 +67,8 @@ def command(
 ) -> None:
     """Compare runs on the same images and classes.
 
-    Compares two or more runs, with intervals of the differences. A RUN is a workspace (its newest evaluated
-    phase), DIR:PHASE, or a results file. Writes compare.md, compare.csv and compare.png.
+    Compares two or more runs, with intervals of the differences. A RUN is a workspace (its newest
+    evaluated phase), DIR:PHASE, or a results file. Writes compare.md, compare.csv and compare.png.
     """
     from lst_cli.compare.compare import compare_runs, write_comparison
     from lst_cli.compare.tables import comparison_tables, difference_sentences
