@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,17 @@ def test_only_files_of_equal_length_and_size_are_read(read, tmp_path, monkeypatc
     (tmp_path / "b.jpg").write_bytes(b"123")
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was read"))
     assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
+
+
+def test_ends_of_many_files_are_compared_in_little_memory(read, tmp_path):
+    for number in range(600):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(5000) + number.to_bytes(2, "big"))
+    train, _ = files(read, [{"file_name": f"{number}.jpg"} for number in range(600)], [])
+    tracemalloc.start()
+    assert check_listed_twice(train, ImageFinder([tmp_path])) == []
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert memory < 1.5e6  # 600 ends of 4 KiB each would be more
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
