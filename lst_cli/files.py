@@ -162,9 +162,9 @@ def refuse_address(path: str) -> None:
         return
     if scheme == "file":
         rest = unquote(path.partition(":")[2]).lstrip("/")
-        raise LstError(f"{path}: is an address, not a path", f"give /{rest}")
+        raise LstError(f"{path}: is a URL, not a path", f"give /{rest}")
     raise LstError(
-        f"{path}: is an address; lst reads files of this machine",
+        f"{path}: is a URL; lst reads only local files",
         "download it first, then give the file or directory",
     )
 

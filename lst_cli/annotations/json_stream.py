@@ -113,7 +113,7 @@ class ListStream:
         except OSError as error:
             raise LstError(
                 f"cannot read {self.path}: {error.strerror or error}",
-                "give a regular file that you may read",
+                "give a regular file that you can read",
             ) from error
         if self._hash is not None:
             self.sha256 = self._hash.hexdigest()

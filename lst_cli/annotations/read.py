@@ -304,9 +304,9 @@ def _refuse_duplicates(path: Path, kind: str, ids: Int64) -> None:
     if twice:
         some = ", ".join(map(str, twice[:5])) + (", ..." if len(twice) > 5 else "")
         raise LstError(
-            f"{path}: {len(twice)} {kind} id{'s stand' if len(twice) > 1 else ' stands'} more than "
+            f"{path}: {len(twice)} {kind} id{'s occur' if len(twice) > 1 else ' occurs'} more than "
             f"once: {some}",
-            f"give every {kind} an id of its own",
+            f"give every {kind} its own id",
         )
 
 
@@ -316,7 +316,8 @@ def _refuse_sizes(path: Path, ids: Int64, heights: Int64, widths: Int64) -> None
     if len(wrong):
         row = wrong[0]
         raise LstError(
-            f"{path}: image {ids[row]} is said to be {widths[row]} wide and {heights[row]} high",
+            f"{path}: image {ids[row]} has the stated width {widths[row]} "
+            f"and height {heights[row]}",
             "state the size of every image in pixels",
         )
 

@@ -154,8 +154,9 @@ def _refuse_huge(dataset: Dataset) -> None:
     if len(huge := huge_images(dataset)):
         images, row = dataset.images, huge[0]
         raise LstError(
-            f"{dataset.path}: image {images.ids[row]} is said to be {images.widths[row]} wide "
-            f"and {images.heights[row]} high; masks are drawn up to {MOST_PIXELS:,} pixels",
+            f"{dataset.path}: image {images.ids[row]} has the stated width "
+            f"{images.widths[row]} and height {images.heights[row]}; "
+            f"masks are drawn up to {MOST_PIXELS:,} pixels",
             "state the image's size; boxes alone can be scored: --iou-type bbox",
         )
 

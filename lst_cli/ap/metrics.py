@@ -100,7 +100,7 @@ class Metrics(_Evaluation):
         if not isinstance(record, dict):
             return record
         if record.get("calibration") is not None:
-            raise ValueError("its scores were calibrated, which lst does no more")
+            raise ValueError("its scores were calibrated, which lst no longer does")
         made = {k: v for k, v in record.get("made_with", {}).items() if k != _CORRECTION}
         rest = {key: value for key, value in record.items() if key != "calibration"}
         return {**rest, "made_with": made} if made else rest
@@ -190,5 +190,5 @@ def load_instant(path: Path, phase: int) -> InstantMetrics | None:
     hint = f"lst eval --instant --phase {phase}"
     found = load_record(InstantMetrics, path, hint)
     if found.phase != phase:
-        raise LstError(f"{path}: phase: it is of phase {found.phase}", hint)
+        raise LstError(f"{path}: phase: it belongs to phase {found.phase}", hint)
     return found

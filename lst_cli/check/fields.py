@@ -87,8 +87,8 @@ def _check_records(dataset: Dataset) -> Iterator[Problem]:
         ),
         "error",
         "huge-image",
-        f"image[ is|s are] said to have more than {MAX_PIXELS / 1e6:,.0f} million pixels, the most "
-        "that are read",
+        f"image[ has|s have] more than {MAX_PIXELS / 1e6:,.0f} million pixels by the stated size, "
+        "which is the maximum",
         "state the size of every image in pixels; cut larger ones into tiles",
     )
     ids_of: dict[str, list[int]] = defaultdict(list)
@@ -248,7 +248,7 @@ def _check_unused_classes(dataset: Dataset) -> list[Problem]:
         lambda row: class_name(dataset, row),
         "warning",
         "class-without-instances",
-        "class[ has|es have] no training instance and stay[s|] out of the phases",
+        "class[ has|es have] no training instance and [is|are] in no phase",
     )
 
 

@@ -153,8 +153,8 @@ def check_shared_images(
             Problem(
                 "warning",
                 "train-is-val",
-                "training and validation file are the same: AP tells how well images are "
-                "remembered, not how well new ones are understood",
+                "training and validation file are the same: AP measures how well images "
+                "are memorised, not how well the model works on new ones",
                 len(val.images),
                 hint="lst hold-out cuts a training file in two",
             )

@@ -218,7 +218,7 @@ def _refuse_odd_bytes(words: Sequence[str]) -> None:
     """Refuse names in another encoding: they cannot be written to any file of ours."""
     for word in words:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise LstError(f"{word}: no UTF-8 text", "rename the file or directory")
+            raise LstError(f"{word}: not UTF-8 text", "rename the file or directory")
 
 
 def _drop_output() -> None:

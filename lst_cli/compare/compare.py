@@ -104,7 +104,7 @@ def compare_runs(
             files differ, or no class was seen by all.
     """
     if len(given) < 2:
-        raise LstError(f"a comparison takes two or more runs, not {len(given)}", "lst compare A B")
+        raise LstError(f"a comparison needs two or more runs, not {len(given)}", "lst compare A B")
     runs = [open_run(text) for text in given]
     names = name_runs(runs)
     dataset = _read_validation(runs, annotations, progress)
@@ -197,7 +197,7 @@ def _find_phase(root: Path, phase: int | None) -> Home:
     """A phase with detections: the one given, or the newest."""
     workspace = Workspace(root)
     if not workspace.layout.split.exists():
-        raise LstError(f"{root} is no workspace: it holds no split", _WHAT_HINT)
+        raise LstError(f"{root} is not a workspace: it has no split", _WHAT_HINT)
     if phase is not None:
         workspace.require_done(phase)
     for one in reversed(workspace.done_phases()) if phase is None else [phase]:

@@ -44,7 +44,7 @@ def evaluate_instant(
         raise LstError("the base phase has no classes to add instantly", "lst step")
     workspace.require_done(phase)
     if phase not in workspace.done_phases():
-        raise LstError(f"phase {phase} was grown from a model that is gone", "lst status")
+        raise LstError(f"phase {phase} was built on a model that no longer exists", "lst status")
     workspace.require_model(phase - 1)
     split, directory = workspace.split, workspace.phase(phase)
     with workspace.locked():

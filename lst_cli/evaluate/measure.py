@@ -228,7 +228,7 @@ def _read_csv(path: Path) -> TrainCounts:
         text = read_regular(path).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        reason = "no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise LstError(f"cannot read {path}: {reason}", hint) from error
     columns: list[dict[int, int]] = []
     for what in ("instance_count", "image_count"):

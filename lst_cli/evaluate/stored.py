@@ -49,7 +49,7 @@ def load_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) ->
     seen = set(split.class_order[: split.seen_classes(phase)])
     groups = [(number, len(group)) for number, group in enumerate(split.groups[: phase + 1])]
     if metrics.phase != phase:
-        raise LstError(f"{path}: phase: it is of phase {metrics.phase}", hint)
+        raise LstError(f"{path}: phase: it belongs to phase {metrics.phase}", hint)
     if model is not None and manifest is not None and model != manifest.model_sha256:
         raise LstError(f"{path}: made_with.model_sha256: it is of another model", hint)
     for one in (metrics.segm, metrics.bbox):

@@ -100,14 +100,14 @@ def place_for_phase(workspace: Workspace) -> int:
     """
     upcoming, hint = workspace.next_phase(), next_training_command(workspace)
     if upcoming == 0:
-        raise LstError("the base phase comes first", hint)
+        raise LstError("the base phase must be trained first", hint)
     split = workspace.split
     place = len(split.groups) if upcoming is None else upcoming
     for later in range(place, len(split.groups)):
         manifest = workspace.manifest(later)
         added = split.extension_at(later) is not None
         if manifest is not None and manifest.done:
-            raise LstError(f"phase {later} was grown from a model that is gone", hint)
+            raise LstError(f"phase {later} was built on a model that no longer exists", hint)
         if manifest is not None and not added:
             raise LstError(f"phase {later} is under way", hint)
         if added and later > place:

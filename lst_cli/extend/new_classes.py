@@ -119,7 +119,7 @@ def _wished(
             meant = did_you_mean(quoted(name), map(quoted, choices))
             raise LstError(
                 f"{option}: {dataset.path} has no such class{meant}",
-                f"choose of {listed(choices)}"
+                f"choose one of {listed(choices)}"
                 if choices
                 else "give another file with --train FILE",
             )

@@ -106,7 +106,7 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
     """
     if not others:
         raise LstError(
-            f"figure {figure} takes two or more runs that differ in {SETTINGS[figure]}",
+            f"figure {figure} needs two or more runs that differ in {SETTINGS[figure]}",
             _other_run(figure, workspace),
         )
     if len(others) >= MOST_LINES:
@@ -226,7 +226,7 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
 def _open(workspace: Workspace) -> _Run:
     root = workspace.root
     if not workspace.layout.split.exists():
-        raise LstError(f"{root} is no workspace: it holds no split", "--with DIR, a workspace")
+        raise LstError(f"{root} is not a workspace: it has no split", "--with DIR, a workspace")
     with hints_for(root):
         if workspace.last_phase == 0:
             raise LstError(

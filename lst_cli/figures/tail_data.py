@@ -130,7 +130,7 @@ def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
     runs = []
     for one in given:
         if one.home is None:
-            raise LstError(f"{one.given} is no workspace", "--with DIR, a workspace")
+            raise LstError(f"{one.given} is not a workspace", "--with DIR, a workspace")
         with hints_for(one.home.workspace.root):
             metrics = load_metrics(*one.home)
         if metrics is not None:  # `open_run` has found them

@@ -125,12 +125,12 @@ class ImageFinder:
                     continue
                 return LstError(f"{who}: {path}: {error.strerror}", _CORRECT)
             return LstError(
-                f"{who}: {path} lies below no directory that was given with --images",
+                f"{who}: {path} is not below any directory given with --images",
                 f"--images {shlex.quote(str(path.parent))}",
             )
         if not self.dirs:
             return LstError(
-                f"{who} not found: looked for {wanted} in no directory at all",
+                f"{who} not found: no directory is given in which to look for {wanted}",
                 "give the directory that holds the images with --images DIR",
             )
         places = ", ".join(self._roots)
@@ -138,8 +138,8 @@ class ImageFinder:
         for root in self._roots:
             if not (os.path.isdir(root) and os.access(root, os.R_OK)):
                 return LstError(
-                    f"{message}; {root} is not there or cannot be listed",
-                    "give a directory that is there with --images DIR",
+                    f"{message}; {root} does not exist or cannot be listed",
+                    "give an existing directory with --images DIR",
                 )
         tree = self._grown()
         nearest, remedy = tree.describe_nearest(wanted)

@@ -44,7 +44,7 @@ def read_config(name: str) -> dict[str, Any]:
 
     It is empty without detectron2.
 
-    Raises an `LstError` if one is missing or no plain YAML.
+    Raises an `LstError` if one is missing or not plain YAML.
     """
     folder = configs()
     return _read(folder / name, ()) if folder is not None else {}
@@ -91,11 +91,11 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise LstError(f"{where}{place}: no plain YAML: {problem[:200]}", hint) from error
+        raise LstError(f"{where}{place}: not plain YAML: {problem[:200]}", hint) from error
     except RecursionError as error:
         raise LstError(f"{where}: nested too deep", hint) from error
     except ValueError as error:  # no UTF-8, or a date that does not exist
-        raise LstError(f"{where}: no plain YAML: {str(error)[:200]}", hint) from error
+        raise LstError(f"{where}: not plain YAML: {str(error)[:200]}", hint) from error
     if not isinstance(table, dict) or not _is_plain(table, _DEEPEST):
         raise LstError(f"{where}: holds no table of plain values", hint)
     return table

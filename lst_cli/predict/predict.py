@@ -61,7 +61,7 @@ def predict_images(
         _require_writable(directory)
         if any(place.is_dir() and place.resolve() == directory.resolve() for place in places):
             raise LstError(
-                f"{directory}: pictures there would be taken for images next time", _ELSEWHERE
+                f"{directory}: the next run would read pictures there as input images", _ELSEWHERE
             )
     left_out: dict[Path, LstError] = {}
     listed = list_images(places, without=directory)
@@ -195,7 +195,7 @@ def _refuse_overwriting(
         _require_writable(folder)
     for target in (directory / picture for picture in pictures):
         if target.exists() and (target.resolve() in sources or read_comment(target) != _MARK):
-            raise LstError(f"{target} is there, and not a picture by lst predict", _ELSEWHERE)
+            raise LstError(f"{target} exists and is not a picture by lst predict", _ELSEWHERE)
     file = directory / FILE
     try:
         ours = msgspec.json.decode(read_regular(file), type=_Head).format == FORMAT
@@ -204,4 +204,4 @@ def _refuse_overwriting(
     except (OSError, msgspec.DecodeError):
         ours = False
     if not ours:
-        raise LstError(f"{file} is there, and not written by lst predict", _ELSEWHERE)
+        raise LstError(f"{file} exists and was not written by lst predict", _ELSEWHERE)

@@ -141,7 +141,8 @@ def _notes(workspace: Workspace, manifests: Sequence[PhaseManifest]) -> list[str
         notes.append("The backbone started from random values: no --weights were given.")
     for one in manifests:
         notes += [
-            f"Phase {one.phase} was trained with {key} = {_shown(value)}, an option that is gone."
+            f"Phase {one.phase} was trained with {key} = {_shown(value)}, an option that "
+            "was removed."
             for key, value in removed_settings(one).items()
         ]
     return notes

@@ -70,7 +70,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise LstError(f"{file}: cannot be read: {error.strerror}", "give a TOML file") from error
     except UnicodeDecodeError as error:
         where = f"{file}, byte {error.start + 1:,}"
-        raise LstError(f"{where}: cannot be read: no UTF-8 text", "save it as UTF-8") from error
+        raise LstError(f"{where}: cannot be read: not UTF-8 text", "save it as UTF-8") from error
     except ValueError as error:
         raise LstError(f"{file}: not valid TOML: {error}", f"correct {file}") from error
 

@@ -285,6 +285,6 @@ def _holds_other_phases(workspace: Workspace, split: Split, force: bool) -> bool
     if (others or unlike) and not force:
         raise LstError(
             f"{workspace.root} holds {lost} another split",
-            "choose a new workspace with -w DIR, or move these out of the way with --force",
+            "choose a new workspace with -w DIR, or move these to replaced/ with --force",
         )
     return others

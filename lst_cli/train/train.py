@@ -197,11 +197,11 @@ def _note_generator(workspace: Workspace, phase: int, events: Events) -> None:
     if classes < USEFUL_BASE_CLASSES:
         events.note(
             f"the generator attends over {classes} base classes, the paper's over "
-            f"{USEFUL_BASE_CLASSES} and more: with so few, expect little of the attention"
+            f"{USEFUL_BASE_CLASSES} and more: with so few, the attention is of little use"
         )
     missing = workspace.missing_generator(phase)
     if phase > 1 and missing is not None:
-        events.note(f"{missing}: a fresh one is trained")
+        events.note(f"{missing}: a new one is trained")
 
 
 def _first_manifest(
@@ -241,7 +241,7 @@ def _refuse_another_start(
     phase = before.phase
     if before.previous_sha256 != (previous.model_sha256 if previous else None):
         raise LstError(
-            f"phase {phase} was begun on another model of phase {phase - 1}",
+            f"phase {phase} was started from another model of phase {phase - 1}",
             "start it again with --restart",
         )
     changed = [str(one) for one in changed_settings(before, settings)]

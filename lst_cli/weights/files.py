@@ -60,7 +60,7 @@ def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
         problem = error if isinstance(error, WeightsError) else DamagedError()
         if isinstance(error, OSError):
             reason = f"cannot be read: {error.strerror or error}"
-            problem = WeightsError(reason, "give a file that you may read")
+            problem = WeightsError(reason, "give a file that you can read")
         if fetched:  # and kept: another attempt would read the same bytes
             problem.hint = f"rm {shlex.quote(str(path))}, then try again; or {problem.hint}"
         raise problem.about(source) from error
@@ -188,13 +188,13 @@ def _has_weights(table: Any) -> bool:
 
 
 def _inner(table: Mapping[Any, Any]) -> Any:
-    """The key of a checkpoint that its weights stand under; None if under none."""
+    """The key of a checkpoint that its weights are under; None if under none."""
     holding = [key for key, value in table.items() if _has_weights(value)]
     if known := [key for key in _WRAPPERS if key in holding]:
         return known[0]
     if len(holding) > 1:
         keys = ", ".join(str(key)[:40] for key in holding[:5])
         one = f"torch.save(checkpoint[{str(holding[0])[:40]!r}], NEW)"
-        raise WeightsError(f"weights stand under {keys}", f"save those that you want: {one}")
+        raise WeightsError(f"weights are under {keys}", f"save those that you want: {one}")
     tables = (key for key in _WRAPPERS if isinstance(table.get(key), Mapping))
     return holding[0] if holding else next(tables, None)

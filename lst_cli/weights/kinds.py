@@ -63,7 +63,7 @@ def is_fetched(source: str) -> bool:
         return scheme is not None
     kinds = ", ".join(f"{one}://" for one in _FETCHED)
     raise LstError(
-        f"--weights {source}: no address that can be fetched from here, as {kinds} are",
+        f"--weights {source}: lst cannot fetch this kind of URL, only {kinds}",
         "download it first, then give the file",
     )
 

@@ -295,7 +295,7 @@ class PhaseManifest(Record):
     def find_problem(self, phase: int, split: Split) -> str | None:
         """What contradicts itself or the split: the key and why; None if nothing does."""
         if self.phase != phase:
-            return f"phase: it is of phase {self.phase}"
+            return f"phase: it belongs to phase {self.phase}"
         new, seen = len(split.groups[phase]), split.seen_classes(phase)
         if (self.new_classes, self.seen_classes) != (new, seen):
             return f"new_classes, seen_classes: not the split's {new} and {seen}"

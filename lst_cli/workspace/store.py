@@ -101,7 +101,7 @@ class Workspace:
         """The split; an `LstError` if there is none."""
         hint = "lst split --train TRAIN.json --val VAL.json --images DIR"
         if not self.layout.split.exists():
-            raise LstError(f"{self.root} holds no split yet", hint)
+            raise LstError(f"{self.root} has no split yet", hint)
         split = load_record(Split, self.layout.split, hint, FORMATS)
         if problem := split.find_problem():
             raise LstError(f"{self.layout.split}: {problem}", hint)

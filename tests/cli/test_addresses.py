@@ -38,7 +38,7 @@ def test_every_path_of_every_command_is_one_of_this_machine(command):
 def test_an_address_is_refused_in_words(lst, words):
     outcome = lst(*words)
     assert outcome.code == 1
-    assert "is an address; lst reads files of this machine" in outcome.error
+    assert "is a URL; lst reads only local files" in outcome.error
     assert "download it first" in outcome.hint
 
 
@@ -48,7 +48,7 @@ def test_an_address_is_refused_in_words(lst, words):
 )
 def test_of_a_file_address_the_path_is_said(lst, address, path):
     outcome = lst("predict", address)
-    assert outcome.error == f"error: {address}: is an address, not a path"
+    assert outcome.error == f"error: {address}: is a URL, not a path"
     assert outcome.hint == path
 
 

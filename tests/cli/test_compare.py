@@ -200,13 +200,13 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(lst, sma
 def test_what_cannot_be_compared_is_named(pair, tmp_path):
     root = pair.first.root
     outcome = pair(root)
-    assert outcome.error == "error: a comparison takes two or more runs, not 1"
+    assert outcome.error == "error: a comparison needs two or more runs, not 1"
     assert outcome.hint == "lst compare A B"
     outcome = pair(root, "nowhere")
     assert outcome.error == "error: nowhere: no such workspace or results file"
     assert "DIR:PHASE" in outcome.hint
     outcome = pair(root, root / "phases")
-    assert outcome.error == f"error: {root / 'phases'} is no workspace: it holds no split"
+    assert outcome.error == f"error: {root / 'phases'} is not a workspace: it has no split"
     outcome = pair(root, f"{root}:7")
     assert outcome.error == "error: phase 7 does not exist: the split has phases 0 to 3"
     broken = tmp_path / "broken.json"

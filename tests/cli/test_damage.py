@@ -123,7 +123,7 @@ def test_the_check_itself_cannot_be_switched_off(name, finished, lst):
 
 
 WRONG_METRICS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda m: m.update(phase=1), "phase: it is of phase 1"),
+    (lambda m: m.update(phase=1), "phase: it belongs to phase 1"),
     (
         lambda m: m.update(made_with={"model_sha256": "0" * 64}),
         "made_with.model_sha256: it is of another model",

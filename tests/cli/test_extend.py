@@ -95,9 +95,9 @@ def test_an_added_phase_is_evaluated_and_reported(here, trained, extend, small_l
 
 def test_nothing_is_added_before_the_base(lst, workspace, extend, few, tmp_path):
     outcome = extend()
-    assert "the base phase comes first" in outcome.error
+    assert "the base phase must be trained first" in outcome.error
     assert outcome.hint == f"lst train-base -w {workspace.root}"
-    assert "holds no split yet" in lst(*few.words("-w", tmp_path / "none")).error
+    assert "has no split yet" in lst(*few.words("-w", tmp_path / "none")).error
     assert not (tmp_path / "none").exists()
 
 
@@ -153,7 +153,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(trained, extend, few, fil
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (["--class", "zebu"], '"zebu": ', 'choose of "class 12", "yak", "zebra"'),
+        (["--class", "zebu"], '"zebu": ', 'choose one of "class 12", "yak", "zebra"'),
         (["--class", "class 7"], '"class 7": in the workspace already (base phase)', "lst status"),
         (["--mwg"], "--mwg trains a generator", "--finetune"),
         (["--set", "step.lr=1"], "--set step.lr=1: without --finetune", "--finetune"),

@@ -169,7 +169,7 @@ def test_base_phases_of_their_own_are_named(draw, pair):
 )
 def test_one_run_alone_hears_which_other_the_figure_needs(draw, runs, figure, own, needed):
     outcome = draw(figure, runs.train("alone", *own))
-    assert f"figure {figure} takes two or more runs" in outcome.error
+    assert f"figure {figure} needs two or more runs" in outcome.error
     assert needed in outcome.hint
     commands = [part for part in outcome.hint.split(": ", 1)[1].split(", ") if part]
     assert len(commands) == 3
@@ -233,7 +233,7 @@ def test_runs_of_other_splits_are_refused(draw, lst, runs, small_lvis, tmp_path,
     [
         (["balance", "--with", "x"], "--with: figure balance shows one workspace",
          "leave --with out; it goes with distill, mwg, replay, tail"),
-        (["distill", "--with", "x"], "x is no workspace: it holds no split",
+        (["distill", "--with", "x"], "x is not a workspace: it has no split",
          "--with DIR, a workspace"),
         (["distill", *["--with", "x"] * 6], "takes 6 runs at most, not 7",
          "leave some of --with out"),

@@ -107,7 +107,7 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(lst, pair, monkeyp
 def test_tail_with_a_results_file_is_refused(lst, pair):
     file = pair[1].phase(2).detections
     outcome = lst("figure", "tail", "-w", pair[0].root, "--with", file)
-    assert outcome.error == f"error: {file} is no workspace"
+    assert outcome.error == f"error: {file} is not a workspace"
 
 
 def test_tail_of_other_validation_files_is_refused(lst, pair):

@@ -90,12 +90,12 @@ def test_the_environment_or_the_current_directory_names_the_workspace(
 ):
     monkeypatch.setenv("LST_WORKSPACE", str(workspace.root))
     assert lst("status", "--json").json["workspace"] == str(workspace.root)
-    assert "other holds no split yet" in lst("status", "-w", tmp_path / "other").error
+    assert "other has no split yet" in lst("status", "-w", tmp_path / "other").error
     monkeypatch.delenv("LST_WORKSPACE")
     monkeypatch.chdir(workspace.root)
     assert lst("status").code == 0
     monkeypatch.chdir(workspace.root.parent)
-    assert "lst-workspace holds no split yet" in lst("status").error
+    assert "lst-workspace has no split yet" in lst("status").error
     workspace.root.rename(workspace.root.parent / "lst-workspace")
     assert lst("status").code == 0
 
@@ -112,7 +112,7 @@ def test_the_environment_or_the_current_directory_names_the_workspace(
 )  # fmt: skip
 def test_nothing_comes_before_the_split(lst, tmp_path, command):
     outcome = lst(*command.split(), "-w", tmp_path / "work")
-    assert "holds no split yet" in outcome.error
+    assert "has no split yet" in outcome.error
     assert outcome.hint.startswith(f"lst split -w {tmp_path / 'work'} --train TRAIN.json")
     assert not (tmp_path / "work").exists()
 
@@ -120,9 +120,9 @@ def test_nothing_comes_before_the_split(lst, tmp_path, command):
 def test_commands_out_of_order_name_the_one_that_comes_first(here, workspace, files_below):
     before = files_below(workspace.root)
     for command, error, hint in (
-        ("step", "the base phase comes first", "lst train-base"),
-        ("step --all", "the base phase comes first", "lst train-base"),
-        ("step --dry-run", "the base phase comes first", "lst train-base"),
+        ("step", "the base phase must be trained first", "lst train-base"),
+        ("step --all", "the base phase must be trained first", "lst train-base"),
+        ("step --dry-run", "the base phase must be trained first", "lst train-base"),
         ("eval", "no phase of", "lst train-base"),
         ("eval --phase 0", "no phase of", "lst train-base"),
         ("report", "has been evaluated", "lst eval"),
@@ -131,7 +131,7 @@ def test_commands_out_of_order_name_the_one_that_comes_first(here, workspace, fi
         assert error in outcome.error
         assert outcome.hint == f"{hint} -w {workspace.root}"
     both = here("eval --phase 0 --all-phases")
-    assert "--phase and --all-phases exclude each other" in both.error
+    assert "--phase and --all-phases cannot be used together" in both.error
     assert files_below(workspace.root) == before
 
 

@@ -69,7 +69,7 @@ def test_words_of_the_command_line_reach_the_terminal_in_plain_letters(
     outcome = lst(*words)
     assert "Traceback" not in shown(outcome)
     if any("\udcff" in word for word in words):
-        assert "no UTF-8 text" in outcome.err
+        assert "not UTF-8 text" in outcome.err
         assert outcome.code == 1
         assert not list(tmp_path.iterdir())
 
@@ -77,7 +77,7 @@ def test_words_of_the_command_line_reach_the_terminal_in_plain_letters(
 @pytest.mark.parametrize(
     ("row", "part"),
     [("1," + "9" * 5000, "line 2"), ("1," + "9" * 20, "line 2"), ("1\0,3", "line"),
-     ("=1+1,3", "line 2"), ("1,nan", "line 2"), ("1,1e400", "line 2"), ("\ud83d", "no UTF-8")],
+     ("=1+1,3", "line 2"), ("1,nan", "line 2"), ("1,1e400", "line 2"), ("\ud83d", "not UTF-8")],
     ids=range(7),
 )  # fmt: skip
 def test_counts_of_any_size_are_refused_by_line(row, part, lst, small_lvis, tmp_path):

@@ -274,9 +274,9 @@ def test_the_numbers_are_kept_whatever_happens_to_the_pictures(case, monkeypatch
         ("{photos} --score nan", "score nan: scores lie", "--score 0.3"),
         ("{photos} --json -o x", "--json prints and writes nothing", "one of them"),
         ("{photos} -o {photos}/a.png/x", "photos/a.png is a file", "-o DIR"),
-        ("{photos} -o {photos}", "would be taken for images next time", "-o DIR"),
-        ("{photos}/b.jpg -o {photos}", "b.jpg is there, and not a picture by", "-o DIR"),
-        ("{photos}/a.png -o {photos}/mine", "predictions.json is there, and", "-o DIR"),
+        ("{photos} -o {photos}", "would read pictures there as input", "-o DIR"),
+        ("{photos}/b.jpg -o {photos}", "b.jpg exists and is not a picture by", "-o DIR"),
+        ("{photos}/a.png -o {photos}/mine", "predictions.json exists and", "-o DIR"),
         ("", "Missing argument", "lst predict --help"),
     ],
 )

@@ -465,7 +465,7 @@ def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
         ([], "lst sweep needs a plan"),
         (["nothing"], "nothing: no such plan"),
         (["table1"], "table1 does not say what to learn"),
-        (["table1", "--b", "x"], "'x' is no number"),
+        (["table1", "--b", "x"], "'x' is not a number"),
     ],
 )
 def test_a_slip_is_one_line(lst, words, message):

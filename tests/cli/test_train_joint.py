@@ -44,7 +44,7 @@ def test_a_joint_split_has_one_phase(lst, small_lvis, tmp_path):
 @pytest.mark.parametrize("option", ["--b", "--phases"])
 def test_a_joint_split_cannot_be_cut(lst, small_lvis, tmp_path, option):
     outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
-    assert f"{option} cuts them" in outcome.error
+    assert f"{option} divides them" in outcome.error
     assert not (tmp_path / "joint").exists()
 
 
@@ -122,7 +122,7 @@ def test_the_budget_of_another_workspace_is_met(lst, workspace, joint, fake_trai
     (manifest,) = lst(*words, "--json").json
     assert 8 * manifest["iterations"] == total == 784
     outcome = lst(*words, "--image-passes", 80)
-    assert "--image-passes and --budget-of: two budgets" in outcome.error
+    assert "--image-passes and --budget-of both set the budget" in outcome.error
 
 
 # --- what goes with which workspace --------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_phases_do_not_begin_with_a_network_that_cannot_grow(lst, workspace, fak
     key, value = setting.split("=")
     for words in (["train-base"], ["train-base", "--dry-run"]):
         outcome = lst(*words, "-w", workspace.root, "--set", setting)
-        assert f"{key} = {value}: new classes take" in outcome.error
+        assert f"{key} = {value}: new classes need" in outcome.error
         assert "lst split --joint" in outcome.hint
     lst("train-base", "-w", workspace.root)
     assert f"{key} = {value}" in lst("step", "-w", workspace.root, "--set", setting).error
@@ -177,16 +177,16 @@ def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
     lst("train-joint", "-w", joint.root, "--row", "joint-softmax")
     before = joint.layout.split.read_bytes()
     outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
-    assert "model.head = softmax: new classes take model.head = cosine" in outcome.error
+    assert "model.head = softmax: new classes need model.head = cosine" in outcome.error
     assert joint.layout.split.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("given", "words", "hint"),
     [
-        ("gone", "no workspace", "give the directory of a finished workspace"),
-        (".", "no workspace", "give the directory of a finished workspace"),
-        ("https://example.org/w", "is an address", "download it"),
+        ("gone", "not a workspace", "give the directory of a finished workspace"),
+        (".", "not a workspace", "give the directory of a finished workspace"),
+        ("https://example.org/w", "is a URL", "download it"),
         ("{workspace}", "is not finished", "lst train-base -w {workspace}"),
         ("{damaged}", "split.json", "use the lst that wrote"),
     ],
@@ -223,6 +223,6 @@ def test_a_budget_is_that_of_a_workspace_on_the_same_data(
     small_lvis.save()
     lst(*small_lvis.split_words()[:-4], "--joint", "-w", joint.root)
     refused = lst(*words)
-    assert "it learned from" in refused.error
+    assert "it was trained on" in refused.error
     assert f"--budget-of {workspace.root}" in refused.error
     assert "--image-passes " in refused.hint

@@ -66,7 +66,7 @@ def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_s
 
     trained = extend(run, tuned, tiny, few_json(zebra=1), "--finetune", "--mwg", "--json")
     assert trained.json["new_rows"] == "generated"
-    assert why + "a fresh one is trained" in unwrapped(trained.err)
+    assert why + "a new one is trained" in unwrapped(trained.err)
     gain = load_file(tuned.phase(3).generator)["feature_gain"]
     np.testing.assert_allclose(gain, 1, atol=0.1)  # a fresh one's; phase 1's has 2
 

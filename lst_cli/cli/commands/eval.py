@@ -60,7 +60,7 @@ def command(
     from lst_cli.phases.bins import parse_bins
 
     if all_phases and phase is not None:
-        raise LstError("--phase and --all-phases exclude each other", "give one of them")
+        raise LstError("--phase and --all-phases cannot be used together", "give one of them")
     require(*NETWORK, *(["lvis"] if how["reference"] else []))
     from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
 
@@ -72,7 +72,7 @@ def command(
     if instant:
         for name in (name for name, given in how.items() if given):
             option = "--" + name.replace("_", "-")
-            raise LstError(f"{option} does not go with --instant", "lst eval --help")
+            raise LstError(f"{option} cannot be used with --instant", "lst eval --help")
         later = [one for one in phases if one > 0] if all_phases else phases
         _eval_instant(workspace, later, settings, as_json)
         return

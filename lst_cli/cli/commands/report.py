@@ -37,7 +37,10 @@ def command(workspace: options.Workspace, output: Path | None, as_json: bool) ->
     evaluated = {metrics.phase for metrics in data.metrics}
     without = [str(phase) for phase in workspace.done_phases() if phase not in evaluated]
     if without:
-        note(f"not evaluated, hence not in it: phase {', '.join(without)}; lst eval --all-phases")
+        note(
+            f"not evaluated, so not in the report: phase {', '.join(without)}; "
+            "lst eval --all-phases"
+        )
     note("wrote Markdown, CSV, JSON, LaTeX and plots beside the page:")
     say(str(files["html"]))
     if skipped:

@@ -106,7 +106,7 @@ def _refuse_phases(ctx: click.Context) -> None:
     for name, option in (("base", "--b"), ("phases", "--phases")):
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise LstError(
-                f"--joint puts all classes into one phase; {option} cuts them into several",
+                f"--joint puts all classes into one phase; {option} divides them into several",
                 f"leave --joint or {option} out",
             )
 

@@ -64,7 +64,7 @@ def command(
             next_command(workspace),
         )
     if phase == 0:
-        raise LstError("the base phase comes first", "lst train-base")
+        raise LstError("the base phase must be trained first", "lst train-base")
     if phase is None:
         raise LstError(f"all {workspace.last_phase + 1} phases are done", next_command(workspace))
     run_training(workspace, settings, how, phase=phase, to_last=to_last)

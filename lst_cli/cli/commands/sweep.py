@@ -24,7 +24,7 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     try:
         return int(value) if value.isdigit() else float(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no number", ctx, param) from None
+        raise click.BadParameter(f"{value!r} is not a number", ctx, param) from None
 
 
 @options.command(

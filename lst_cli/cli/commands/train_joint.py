@@ -67,7 +67,9 @@ def command(
     from lst_cli.workspace.store import Workspace
 
     if how.image_passes is not None and budget_of is not None:
-        raise LstError("--image-passes and --budget-of: two budgets", "leave one of them out")
+        raise LstError(
+            "--image-passes and --budget-of both set the budget", "leave one of them out"
+        )
     require_first_phase(workspace, how, joint=True)
     keys = {"sampler": "base.sampler", "head": "model.head", "mask": "model.mask"}
     chosen = dict(JOINT_ROWS[row]) if row else {}

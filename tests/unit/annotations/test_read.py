@@ -202,9 +202,9 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         (change("annotations", ...), 'has no list "annotations"'),
         (change("categories", ...), 'has no list "categories"'),
         (change("images", {"1": {}}), '"images" is not a list'),
-        (change("images/1/id", 1), "1 image id stands more than once: 1"),
-        (change("categories/1/id", 5), "1 category id stands more than once: 5"),
-        (change("annotations/2/id", 11), "1 annotation id stands more than once: 11"),
+        (change("images/1/id", 1), "1 image id occurs more than once: 1"),
+        (change("categories/1/id", 5), "1 category id occurs more than once: 5"),
+        (change("annotations/2/id", 11), "1 annotation id occurs more than once: 11"),
         (
             change("annotations/0/image_id", 99),
             "1 annotation names images that are not in the file, the first: "
@@ -245,8 +245,8 @@ def change(path: str, value: object) -> Callable[[Any], None]:
             change("images/1/height", 6.5),
             "image in row 1 (id 2), field height: expected a whole number, got a number",
         ),
-        (change("images/0/width", 0), "image 1 is said to be 0 wide and 10 high"),
-        (change("images/0/height", 2**31), "image 1 is said to be 20 wide and 2147483648 high"),
+        (change("images/0/width", 0), "image 1 has the stated width 0 and height 10"),
+        (change("images/0/height", 2**31), "image 1 has the stated width 20 and height 2147483648"),
         (
             change("categories/0/name", 3),
             "category in row 0 (id 5), field name: expected text, got a whole number",

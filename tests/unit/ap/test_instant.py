@@ -64,7 +64,7 @@ def test_without_a_file_there_is_nothing(tmp_path):
         (json.dumps(_content(drawn=_record())), r"rows\.drawn\."),
         (json.dumps(_content(random={**_record(), "images": -1})), r"rows\.random\.images: "),
         (json.dumps(_content(random=_record(1))), "the random rows were evaluated in another"),
-        (json.dumps(_content(phase=1)), "phase: it is of phase 1"),
+        (json.dumps(_content(phase=1)), "phase: it belongs to phase 1"),
         (json.dumps(_content(phase=0)), "phase: "),
     ],
 )

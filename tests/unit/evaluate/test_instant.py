@@ -23,7 +23,7 @@ def cut_short(workspace: Workspace) -> None:
     [
         (0, None, "the base phase has no classes to add instantly", "lst step"),
         (3, None, "phase 3 is not finished", "lst step"),
-        (2, gone, "phase 2 was grown from a model that is gone", "lst status"),
+        (2, gone, "phase 2 was built on a model that no longer exists", "lst status"),
         (2, cut_short, "01/model.safetensors: cut short or changed", "put the file"),
     ],
 )

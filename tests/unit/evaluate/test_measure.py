@@ -235,7 +235,7 @@ HEAD = "category_id,train_instance_count"
         (f"{HEAD}\n1,-2\n", "line 2: train_instance_count is -2"),
         (f"{HEAD}\n1,2\n1,3\n", "line 3: category_id 1 again"),
         (f"{HEAD},train_image_count\n1,2,?\n", "line 2: no category_id and train_image_count"),
-        (HEAD.encode() + b"\n\xff\xfe,2\n", "cannot read .*no UTF-8 text"),
+        (HEAD.encode() + b"\n\xff\xfe,2\n", "cannot read .*not UTF-8 text"),
         ('"' + "x" * 200_000, "cannot read .*field larger than field limit"),
     ],
 )

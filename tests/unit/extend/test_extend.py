@@ -228,7 +228,7 @@ def test_a_planned_phase_under_way_comes_first(based):
 def test_a_broken_chain_is_repaired_first(based):
     based.train(1, 2)
     based.workspace.phase(1).manifest.unlink()
-    assert based.refusal("phase 2 was grown from a model that is gone") == "lst step"
+    assert based.refusal("phase 2 was built on a model that no longer exists") == "lst step"
 
 
 def test_a_phase_before_an_extension_comes_before_another_extension(based):

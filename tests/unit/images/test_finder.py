@@ -148,7 +148,7 @@ def test_an_absolute_name_leads_only_below_a_given_directory(disk):
         assert disk.find(str(path), dirs=[directory]) == path
     for dirs in ([], ["else"], ["some"]):
         error = disk.error(str(path), dirs=dirs)
-        assert "lies below no directory" in error.message
+        assert "is not below any directory" in error.message
         assert error.hint == f"--images {disk.root / 'somewhere'}"
 
 
@@ -166,7 +166,7 @@ def test_a_name_with_two_dots_leads_only_below_a_given_directory(disk, name):
     path = disk.put("secret/a.jpg")
     disk.put("set/x/b.jpg")
     error = disk.error(name)
-    assert "lies below no directory" in error.message
+    assert "is not below any directory" in error.message
     assert error.hint == f"--images {disk.root / 'secret'}"
     assert disk.find(name, dirs=["set", "secret"]) == path
 
@@ -398,5 +398,5 @@ def test_a_missing_image_is_told_with_names_and_directories(disk):
 def test_no_name_and_no_directory_are_refused(disk):
     assert disk.error("").message == "image 3 has neither file_name nor coco_url"
     error = disk.error("a.jpg", dirs=[])
-    assert "no directory at all" in error.message
+    assert "no directory is given" in error.message
     assert "--images DIR" in (error.hint or "")

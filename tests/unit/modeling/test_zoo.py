@@ -75,12 +75,12 @@ def test_a_file_of_ones_own_is_based_on_others(tmp_path):
 
 
 BAD = {
-    "a call": (f"MODEL: {SYSTEM}", "line 1: no plain YAML"),
-    "a call deep in a list": (f"MODEL:\n  A: [1, {{b: {SYSTEM}}}]", "line 2: no plain YAML"),
-    "a new object": ("MODEL: !!python/object/new:os.system [x]", "no plain YAML"),
-    "a module": ("MODEL: !!python/module:os", "no plain YAML"),
-    "a name": ("MODEL: !!python/name:os.system", "no plain YAML"),
-    "a tag of its own": ("MODEL: !mine 3", "no plain YAML"),
+    "a call": (f"MODEL: {SYSTEM}", "line 1: not plain YAML"),
+    "a call deep in a list": (f"MODEL:\n  A: [1, {{b: {SYSTEM}}}]", "line 2: not plain YAML"),
+    "a new object": ("MODEL: !!python/object/new:os.system [x]", "not plain YAML"),
+    "a module": ("MODEL: !!python/module:os", "not plain YAML"),
+    "a name": ("MODEL: !!python/name:os.system", "not plain YAML"),
+    "a tag of its own": ("MODEL: !mine 3", "not plain YAML"),
     "an alias": ("A: &a [1]\nB: [*a, *a]", "aliases"),
     "itself": ("_BASE_: bad.yaml", "is based on itself"),
     "a base that is not there": ("_BASE_: nowhere.yaml", "no such file"),
@@ -101,11 +101,11 @@ BAD = {
     "numbers as keys": ("MODEL: {1: 2}", "no table"),
     "deep lists": ("MODEL: " + "[" * 50 + "]" * 50, "no table"),
     "deeper lists": ("MODEL: " + "[" * 5000, "nested"),
-    "open brackets": ("MODEL: {", "no plain YAML"),
-    "two documents": ("A: 1\n---\nB: 1", "no plain YAML"),
-    "a control character": ("A: \x07", "no plain YAML"),
+    "open brackets": ("MODEL: {", "not plain YAML"),
+    "two documents": ("A: 1\n---\nB: 1", "not plain YAML"),
+    "a control character": ("A: \x07", "not plain YAML"),
     "much": ("# " + "x" * 2**20, "larger"),
-    "no day": ("A: 2020-99-99", "no plain YAML"),
+    "no day": ("A: 2020-99-99", "not plain YAML"),
 }
 
 
@@ -138,4 +138,4 @@ def test_bytes_and_pipes_are_refused(tmp_path):
 
 
 def test_the_retinanet_of_the_zoo_runs_python_and_is_refused():
-    assert "no plain YAML" in refusal("Base-RetinaNet.yaml")
+    assert "not plain YAML" in refusal("Base-RetinaNet.yaml")

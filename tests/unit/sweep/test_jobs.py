@@ -163,7 +163,7 @@ def test_runs_that_would_be_the_same_are_made_once(plan):
     [
         ({**LST, "b": 11}, "few.toml: run lst: --b 11: the base needs"),
         ({**LST, "phases": 7}, "few.toml: run lst: --phases 7: 6 class"),
-        ({**LST, "model": {"head": "softmax"}}, "run lst: model.head = softmax: new classes take"),
+        ({**LST, "model": {"head": "softmax"}}, "run lst: model.head = softmax: new classes need"),
         ({**LST, "eval": {"bins": "few"}}, "run lst: .*few"),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(
         ({**LST, "b": 1.5}, "run lst: b: should be a number of classes, or a share"),
         ({**LST, "seeds": [1, 1]}, "run lst: seeds: should be one or more seeds, each once"),
         ({**LST, "budget-of": "lts"}, "there is no run 'lts'; did you mean lst?"),
-        ({**JOINT, "budget-of": "a", "image-passes": 3}, "are two budgets"),
+        ({**JOINT, "budget-of": "a", "image-passes": 3}, "both set the budget"),
         ({**LST, "step": {"lrr": 1}}, "run lst: step.lrr: unknown setting; did you mean step.lr?"),
         ({**LST, "step": {"lr": -1}}, "run lst: step.lr: should be greater than 0, got -1"),
     ],

@@ -244,7 +244,7 @@ def test_a_phase_begun_on_another_model_is_refused(workspace, fake_trainer):
     stop(fake_trainer, workspace, 1)
     workspace.phase(0).manifest.unlink()
     train(workspace, 0, "seed=5")
-    with pytest.raises(LstError, match="phase 1 was begun on another model of phase 0"):
+    with pytest.raises(LstError, match="phase 1 was started from another model of phase 0"):
         train(workspace, 1)
     assert train(workspace, 1, restart=True).done
 

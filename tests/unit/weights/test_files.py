@@ -246,9 +246,9 @@ def test_a_hint_about_a_packed_file_can_be_pasted(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("source", "words", "hint"),
     [
-        ("s3://bucket/model.pth", "no address that can be fetched", "download it"),
-        ("hf://owner/model", "no address that can be fetched", "download it"),
-        ("file:///tmp/model.pth", "is an address, not a path", "give /tmp/model.pth"),
+        ("s3://bucket/model.pth", "lst cannot fetch this kind of URL", "download it"),
+        ("hf://owner/model", "lst cannot fetch this kind of URL", "download it"),
+        ("file:///tmp/model.pth", "is a URL, not a path", "give /tmp/model.pth"),
         ("~/model.pth", "no such file", "~ is known to the shell alone"),
         ("{dir}/gone.pth", "no such file", "give a .pkl"),
         ("{dir}", "is a directory", "--weights {dir}/model.safetensors"),

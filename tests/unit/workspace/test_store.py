@@ -115,7 +115,7 @@ def test_a_split_whose_files_were_moved_keeps_its_phases(workspace, begin, split
 
 
 def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path):
-    with pytest.raises(LstError, match="holds no split yet") as caught:
+    with pytest.raises(LstError, match="has no split yet") as caught:
         _ = Workspace(tmp_path).split
     assert str(caught.value.hint).startswith("lst split --train")
 
