@@ -183,8 +183,10 @@ class _Reader(pickle._Unpickler):
             if order not in ("<", ">", "=", "|") or any(part is not None for part in structured):
                 raise WeightsError("its arrays hold something else than numbers")
             made.order = ">" if order == ">" else "<"
-        elif not isinstance(made, _Table):  # a table may have remarks of torch beside its entries
+        elif callable(made) or isinstance(made, Array | _Numbers | torch.dtype):
             raise WeightsError("it would change what it is read with")
+        elif not isinstance(made, _Table):  # a table may have remarks of torch beside its entries
+            raise DamagedError
 
     def load_marked(self: Any, make: Callable[[list[Any]], Any]) -> None:
         """Make something of the values since the last mark."""

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 from lst_cli.errors import LstError  # noqa: E402
 from lst_cli.weights.files import read_weights  # noqa: E402
-from lst_cli.weights.kinds import WeightsError  # noqa: E402
+from lst_cli.weights.kinds import DamagedError, WeightsError  # noqa: E402
 from lst_cli.weights.pickles import Array, read_pickle  # noqa: E402
 
 RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
@@ -142,6 +142,12 @@ def test_a_pickle_that_would_reach_beyond_its_numbers_is_refused(attack, protoco
 def test_a_pickle_that_bends_its_reader_is_refused(attack):
     with pytest.raises(WeightsError):
         read(RAW[attack])
+
+
+@pytest.mark.parametrize("value", [b"]", b")", b"N", b"K\1"])
+def test_a_state_for_what_has_none_is_damage_and_no_attack(value):
+    with pytest.raises(DamagedError):
+        read(value + b"}b.")
 
 
 @pytest.mark.parametrize(
