@@ -114,7 +114,11 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
             f"figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
-    runs = [_open(one) for one in (workspace, *map(Workspace, others))]
+    runs = [_open(workspace)]
+    for root in others:
+        if not Workspace(root).layout.split.exists():
+            raise LstError(f"{root} is not a workspace: it has no split", "--with DIR, a workspace")
+        runs.append(_open(Workspace(root)))
     first = runs[0]
     for place, run in enumerate(runs):
         if run.root.resolve() in [other.root.resolve() for other in runs[:place]]:
@@ -225,8 +229,6 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
 
 def _open(workspace: Workspace) -> _Run:
     root = workspace.root
-    if not workspace.layout.split.exists():
-        raise LstError(f"{root} is not a workspace: it has no split", "--with DIR, a workspace")
     with hints_for(root):
         if workspace.last_phase == 0:
             raise LstError(

@@ -249,3 +249,9 @@ def test_slips_are_told(lst, runs, words, error, hint):
     outcome = lst("figure", *given, "-w", first.root)
     assert error in outcome.error.replace(str(first.root), "FIRST")
     assert outcome.hint.replace(f" -w {first.root}", "") == hint
+
+
+def test_a_first_run_without_a_split_hears_how_to_make_one(lst, tmp_path):
+    outcome = lst("figure", "mwg", "-w", tmp_path / "none", "--with", tmp_path)
+    assert "has no split" in outcome.error
+    assert "lst split" in outcome.hint
