@@ -99,6 +99,7 @@ def build_ground_truth(
     wanted = tuple(sorted(listed)) if category_ids is None else tuple(category_ids)
     if len(set(wanted)) != len(wanted):
         raise LstError("a class is listed twice among those to score", "list every class once")
+    frequencies = _frequencies(dataset, wanted, train_image_counts)
     column_of = {category_id: column for column, category_id in enumerate(wanted)}
     columns = np.array([column_of.get(one, -1) for one in listed], dtype=np.int64)
 
@@ -126,7 +127,7 @@ def build_ground_truth(
         sizes=sizes.astype(np.int64),
         category_ids=wanted,
         known_category_ids=frozenset(wanted) | frozenset(listed),
-        frequencies=_frequencies(dataset, wanted, train_image_counts),
+        frequencies=frequencies,
         image=image[kept],
         category=category[kept],
         boxes=instances.boxes[kept],

@@ -89,9 +89,8 @@ def runs_of(
         # A run may begin where the one of the column before has ended.
         apart = edges[1:-1:2] != edges[2::2]
         edges = edges[np.concatenate(([True], np.repeat(apart, 2), [True]))]
-    pixels = height * width
-    last = [] if len(edges) and edges[-1] == pixels else [pixels]
-    return np.diff(edges, prepend=0, append=last)
+    runs = np.diff(edges, prepend=0, append=height * width)
+    return runs if runs[-1] else runs[:-1]
 
 
 def _places(start: int, stop: int, low: np.float32, high: np.float32) -> NDArray[np.float32]:

@@ -95,6 +95,9 @@ def evaluate_phase(
     if reference:
         load_lvis()
     files, closer = evaluation_files(workspace, phase, fixed_ap), errors or reference
+    if not closer:
+        with workspace.locked():  # refused now if another lst is writing, not after all is read
+            pass
     outputs = [files.errors / "errors.json"] if errors else []
     against = prepare_validation(
         workspace,

@@ -56,3 +56,10 @@ def test_ap_fixed_has_files_of_its_own(lst, evaluated, fake_detector):
     assert fake_detector.opened[-1][2].eval.detections == 1000
     assert (directory.fixed_errors / "errors.json").exists()
     assert not directory.fixed_detections_part.exists()
+
+
+def test_another_writer_is_named_before_the_validation_file_is_read(lst, evaluated, small_lvis):
+    small_lvis.val_json.write_text("{")
+    with evaluated.locked():
+        outcome = lst("eval", "-w", evaluated.root)
+    assert "another lst is writing" in outcome.err

@@ -255,9 +255,11 @@ def test_federated_lists_that_only_other_images_have_count_as_empty(draw, build,
     assert ours.federated
 
 
-def test_a_class_without_a_known_image_count_is_named(draw, build):
+def test_a_class_without_a_known_image_count_is_named_before_masks_are_read(draw, build):
+    calls: list[int] = []
     with pytest.raises(LstError, match="training images of class 2 is not known"):
-        build(coco_set(draw), [1, 2], {1: 5})
+        build(coco_set(draw), [1, 2], {1: 5}, progress=lambda what, done, total: calls.append(done))
+    assert not calls
     assert build(coco_set(draw), [1, 2]).frequencies == ("", "")
 
 

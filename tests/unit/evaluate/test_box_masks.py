@@ -130,5 +130,6 @@ def test_runs_of_a_part_are_runs_of_the_image(seed, height, width):
     full = np.zeros((height, width), dtype=np.uint8, order="F")
     full[top:bottom, left:right] = part.T
     runs = runs_of(part, left, top, height, width)
+    assert runs.dtype == np.int64
     counts = mask_api.encode(full)["counts"].decode()
     assert runs.tolist() == decode_counts(counts).tolist()
