@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.metrics import Way
@@ -34,12 +33,14 @@ from lst_cli.workspace.store import Workspace
 Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], tuple[Way, str]]
 
 
-def learn_instantly(*given: Any) -> tuple[Way, str]:
-    """Write the model of new classes without training."""
-    # torch and detectron2 take seconds to import: only now is it sure that they are needed.
+def load_learning() -> Learn:
+    """What writes the model of new classes without training.
+
+    It needs torch and detectron2, which take seconds to import.
+    """
     from lst_cli.extend.instant import InstantClasses
 
-    return InstantClasses(*given).write()
+    return lambda *given: InstantClasses(*given).write()
 
 
 def extend_workspace(
@@ -49,7 +50,7 @@ def extend_workspace(
     *,
     finetune: bool = False,
     events: Events | None = None,
-    learn: Learn = learn_instantly,
+    learn: Learn | None = None,
 ) -> PhaseManifest:
     """Add a phase of new classes behind the phases that are done.
 
@@ -146,7 +147,7 @@ def _add_instantly(
     settings: Settings,
     inputs: TrainingInput,
     events: Events,
-    learn: Learn,
+    learn: Learn | None,
 ) -> PhaseManifest:
     phase, split = addition.phase, addition.split
     # The network and its generator are those of the phase before; so are their settings.
@@ -155,6 +156,8 @@ def _add_instantly(
     )
     directory = workspace.phase(phase)
     drop(set_aside(directory.root, workspace.root))  # of a run that was cut short
+    # Only now is it sure that it is needed. The time it takes to load is none of learning.
+    learn = learn or load_learning()
     started, began = now(), time.perf_counter()
     new_rows, device = learn(workspace, phase, split, settings, inputs, events.prepare)
     seconds = time.perf_counter() - began

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.extend import extend as extending
 from lst_cli.extend.extend import extend_workspace
 from lst_cli.extend.plan import NewFiles
 from lst_cli.inputs import read_training_input
@@ -98,6 +100,19 @@ def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based):
     third = based.workspace.require_done(3)
     assert third.replay_counts.keys() >= {"12", "41", "40"}
     assert third.new_entries == 4
+
+
+def test_the_time_to_load_libraries_is_not_that_of_learning(based, monkeypatch):
+    clock = [0.0]
+
+    def load() -> Any:
+        clock[0] += 9
+        return instant
+
+    based.instant, instant = None, based.instant
+    monkeypatch.setattr(extending, "load_learning", load)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert based.extend().seconds == 0
 
 
 def test_its_settings_are_those_of_the_phase_before_but_for_device_and_data(work):
