@@ -57,8 +57,8 @@ class Occurrences:
         unique, counts = np.unique(pairs, axis=0, return_counts=True)
         borders = np.searchsorted(unique[:, 0], np.arange(1, classes))
         return cls(
-            tuple(np.split(unique[:, 1], borders)),
-            tuple(np.split(counts.astype(np.int64), borders)),
+            tuple(np.split(unique[:, 1], borders)[:classes]),  # without classes it is one array
+            tuple(np.split(counts.astype(np.int64), borders)[:classes]),
         )
 
     def instance_counts(self) -> IntArray:

@@ -323,3 +323,9 @@ def test_on_real_lvis_images_every_number_is_lvis_apis(
             low, high = each["interval"] or (each["AP"], each["AP"])
             assert low - 1e-9 <= each["AP"] <= high + 1e-9
     assert sum(each["AP"] is not None for each in ours["bins"]) == 5
+
+
+def test_training_annotations_without_classes_count_nothing(small_lvis, tmp_path):
+    path = tmp_path / "empty.json"
+    path.write_text(json.dumps({**small_lvis.train, "annotations": [], "categories": []}))
+    assert read_train_counts(path) == ({}, {})
