@@ -241,7 +241,8 @@ def test_only_files_of_equal_length_and_size_are_read(read, tmp_path, monkeypatc
     train, val = files(read, [{"file_name": "a.jpg"}], [{"file_name": "b.jpg"}])
     (tmp_path / "a.jpg").write_bytes(b"12")
     (tmp_path / "b.jpg").write_bytes(b"123")
-    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was read"))
+    for name in ("open_regular", "read_regular"):
+        monkeypatch.setattr(f"lst_cli.check.images.{name}", lambda _: pytest.fail("a file was read"))
     assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
 
 
