@@ -242,7 +242,9 @@ def test_only_files_of_equal_length_and_size_are_read(read, tmp_path, monkeypatc
     (tmp_path / "a.jpg").write_bytes(b"12")
     (tmp_path / "b.jpg").write_bytes(b"123")
     for name in ("open_regular", "read_regular"):
-        monkeypatch.setattr(f"lst_cli.check.images.{name}", lambda _: pytest.fail("a file was read"))
+        monkeypatch.setattr(
+            f"lst_cli.check.images.{name}", lambda _: pytest.fail("a file was read")
+        )
     assert check_shared_images(train, val, ImageFinder([tmp_path]), content=True) == []
 
 
