@@ -23,6 +23,7 @@ _UNREST = 4.0  # of the first sweep, in what a place costs
 _ON_PATH = np.linspace(0.1, 0.9, 8)[:, None]  # places along the line from a point to its name
 
 # What a place costs, in heights of a line that a name would rather move away.
+_ON_NAME = 30.0  # while names may still change places
 _ON_POINT = 12.0
 _NEAR_POINT = 2.5  # two points as near to a name leave a reader in doubt
 _LINE_ON_NAME = 8.0
@@ -55,9 +56,9 @@ class _Candidates(NamedTuple):
 def place_labels(points: Floats, sizes: Floats, area: Box, *, radius: float) -> list[Place | None]:
     """Find a place for the name of each point.
 
-    Names take and leave places in turn: never on another name, and rather not on a point or a
-    line, or far from their own point. At first chance has a say, less and less (annealing), so
-    that a name that can only move if another does first gets its turn.
+    Names move in turn: rather not onto another name, a point or a line, or far from their own
+    point. At first chance has a say, less and less (annealing), so that a name that can only move
+    if another does first gets its turn. At the end a name on another one moves or is left out.
 
     Args:
         points: Shape (N, 2), in pixels.
@@ -75,15 +76,17 @@ def place_labels(points: Floats, sizes: Floats, area: Box, *, radius: float) -> 
     chosen = np.full(len(points), -1)
     rng = np.random.default_rng(0)
     sweeps = _SWEEPS if len(points) <= 300 else _SWEEPS_OF_MANY
-    for unrest in _UNREST * np.linspace(1, 0, sweeps) ** 2:
+    for unrest, on_name in (
+        *((each, _ON_NAME) for each in _UNREST * np.linspace(1, 0, sweeps) ** 2),
+        *[(0.0, np.inf)] * 2,
+    ):
         for one in rng.permutation(len(points)).tolist():
             near = np.abs(points - points[one]).max(axis=1) < reach + reach[one]
             near[one] = False
             others = np.flatnonzero(near & (chosen >= 0))
-            costs = _costs(found, one, others, chosen[others])
+            costs = _costs(found, one, others, chosen[others], on_name)
             best = int((costs - unrest * rng.gumbel(size=len(costs))).argmin())
-            if np.isfinite(costs[best]):
-                chosen[one] = best
+            chosen[one] = best if np.isfinite(costs[best]) else -1
     places: list[Place | None] = []
     for one, best in enumerate(chosen.tolist()):
         left, bottom, right, top = found.boxes[one, best].tolist()
@@ -126,9 +129,13 @@ def _candidates(points: Floats, sizes: Floats, area: Box, radius: float) -> _Can
 
 
 def _costs(
-    found: _Candidates, one: int, others: NDArray[np.int64], chosen: NDArray[np.int64]
+    found: _Candidates,
+    one: int,
+    others: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    on_name: float,
 ) -> Floats:
-    """What each place of a name costs beside others where they are, (K); infinite on a name."""
+    """What each place of a name costs beside others where they are, (K)."""
     mine, boxes = found.boxes[one][:, None], found.boxes[others, chosen]
     overlap = (mine[..., 0] < boxes[:, 2]) & (boxes[:, 0] < mine[..., 2])
     overlap &= (mine[..., 1] < boxes[:, 3]) & (boxes[:, 1] < mine[..., 3])
@@ -139,7 +146,7 @@ def _costs(
     crossed = _cross(found.starts[one], found.ends[one][:, None], found.starts[others], ends)
     own_line = _LINE_ON_NAME * on_names + _CROSSING * crossed.sum(axis=1)
     costs = found.costs[one] + _LINE_ON_NAME * under / 2 + found.far * own_line
-    return np.where(overlap.any(axis=1), np.inf, costs)
+    return np.asarray(costs + np.where(overlap, on_name, 0.0).sum(axis=1))
 
 
 def _cross(start: Floats, end: Floats, starts: Floats, ends: Floats) -> NDArray[np.bool_]:
