@@ -32,14 +32,14 @@ AREA_RANGES = (
 """All, small, medium and large, in square pixels, both ends included."""
 
 MISSED, HIT, IGNORED = 0, 1, 2
-"""What became of a detection: it matched nothing, an annotation, or one that does not count."""
+"""Outcome of a detection: it matched nothing, an annotation, or one that does not count."""
 
 _PAIRS_AT_ONCE = 100_000  # overlapping pairs; memory is T * A times as many numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of every detection."""
+    """The outcome of every detection."""
 
     truth: GroundTruth
     detections: Detections

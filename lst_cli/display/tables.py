@@ -280,21 +280,21 @@ def _range_text(entry: BinMetrics) -> str:
 
 
 def groups_table(metrics: Sequence[Metrics]) -> Table:
-    """Make the table of forgetting: a row a phase, a column for the classes that a phase brought.
+    """Make the table of forgetting: a row a phase, a column for the classes that a phase added.
 
-    A column from top to bottom shows what became of them.
+    A column from top to bottom shows how their AP changes.
     """
     last = metrics[-1]
     return Table.of(
-        "What became of each phase's classes",
+        "AP of each phase's classes over time",
         metrics,
         (
             Column("phase", "after phase", "phase"),
             *map(_group_column, last.segm.groups),
             replace(_mask_column("all", "", "all seen"), classes=classes_with_ground_truth(last)),
         ),
-        "Mask AP of the classes that each phase brought. Read a column downwards: it starts with "
-        "what was learned and ends with what is left of it.",
+        "Mask AP of the classes that each phase added. Each column shows, from top to bottom, how "
+        "it changes over the later phases.",
         result=True,
     )
 

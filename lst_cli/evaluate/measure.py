@@ -37,7 +37,7 @@ IOU_TYPES = tuple(NAMES)
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The AP of some detections; what became of each of them is not kept."""
+    """The AP of some detections; the outcome of each is not kept."""
 
     truth: GroundTruth
     given: int  # detections in the file

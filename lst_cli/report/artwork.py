@@ -96,7 +96,7 @@ def _plan_plots(
     )
     yield (
         "class_counts",
-        "How the training data thins out, and where the phases begin.",
+        "Training instances of each class, and where the phases begin.",
         class_plots.WIDE_SIZE,
         lambda theme: class_plots.plot_class_counts(data.classes, theme),
     )
@@ -121,5 +121,5 @@ def _plan_plots(
 def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
     ways = sorted({balance.replay for balance in balances})
     if ways == ["balanced"]:
-        return ", where old classes are replayed until they stand level with the new."
+        return ", where old classes are replayed until they have as many instances as the new ones."
     return f" (step.replay = {', '.join(ways)})."

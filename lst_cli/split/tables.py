@@ -56,7 +56,7 @@ def balance_table(balances: Sequence[ReplayBalance]) -> Table:
             Column(f"ratio {when}", "old : new", "number", _number(when, 2)),
         ]
     return Table.of(
-        "How level old and new classes stand",
+        "Balance of old and new classes",
         balances,
         columns,
         "Mean training instances per class: before, in all images of the seen classes; after, in "

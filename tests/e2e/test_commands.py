@@ -56,7 +56,7 @@ def test_eval_prints_what_a_script_needs(finished, run):
 
 def test_eval_of_all_phases_prints_a_row_for_each(finished):
     printed = (finished.root / "eval.out").read_text()
-    table = printed.split("What became of each phase's classes")[0]
+    table = printed.split("AP of each phase's classes over time")[0]
     assert re.findall(r"^(base|\d)\b", table, re.MULTILINE) == ["base", "1", "2"]
     assert printed.splitlines()[-1].startswith("next: lst report -w ")
 

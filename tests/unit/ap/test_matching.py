@@ -58,7 +58,7 @@ def first_columns(box: Box, share: float) -> Box:
 
 
 def outcome_of(matches: Matches, detection: int, area: int = ALL) -> list[int]:
-    """What became of a detection at each threshold."""
+    """Outcome of a detection at each threshold."""
     if detection not in matches.rows:
         return [MISSED] * 10
     outcomes: list[int] = matches.outcome[area, :, matches.rows.tolist().index(detection)].tolist()

@@ -165,7 +165,7 @@ def test_a_report_that_cannot_be_written_names_the_path(make_data, tmp_path):
 
 def test_a_page_of_a_single_phase_has_no_table_of_forgetting(make_data):
     page = render_html(make_data(phases=(0,)), NO_ART)
-    assert "What became of each phase" not in page
+    assert "AP of each phase" not in page
     Page(page)
 
 
