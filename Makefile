@@ -55,7 +55,7 @@ bench: setup ## measure speed and memory; prints a table
 acceptance: setup ## the long runs, on real data where it is at hand
 	@$(python) -m pytest -m acceptance -s $(ARGS)
 
-golden: setup ## write the expected manifest and report anew; review reads the diff
+golden: setup ## write the expected manifest and report again; review reads the diff
 	@LST_UPDATE_GOLDEN=1 $(pytest) tests/golden $(ARGS)
 
 docs: setup ## write docs/reference/cli.md, check links, run the commands of README and tutorial

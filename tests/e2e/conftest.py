@@ -187,7 +187,7 @@ def fresh(tiny: Tiny, run: Callable[..., Run], tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def few_json(tiny: Tiny, tmp_path: Path) -> Callable[..., Path]:
-    """Files of classes with names that nobody has: the objects of a known one, called anew."""
+    """Files of classes with new names; their objects are those of a known class."""
     document = json.loads(tiny.train_json.read_text())
 
     def write(boxes: int = 2, **names: int) -> Path:

@@ -1,6 +1,6 @@
 """The split manifest and the report of one small LVIS set, compared as text.
 
-`make golden` writes the expected files anew; review reads their difference.
+`make golden` writes the expected files again; review reads their difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 
 def compare(name: str, text: str) -> None:
-    """Hold a text against the expected one, or write that anew."""
+    """Hold a text against the expected one, or write it again."""
     expected = HERE / name
     if os.environ.get("LST_UPDATE_GOLDEN") == "1":
         expected.write_text(text, encoding="utf-8")

@@ -191,7 +191,7 @@ def test_without_classes_images_or_detections(draw, match):
     assert np.isnan(silent[:, 7:]).all()
 
 
-# --- images drawn anew ---------------------------------------------------------------------------
+# --- images drawn with replacement ---------------------------------------------------------------
 
 
 def test_as_many_images_are_drawn_as_there_are_with_replacement():
