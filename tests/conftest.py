@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from lst_cli.cli.main import main
+from tests.fixtures.outcome import Outcome
 
 FIXTURES = Path(__file__).parent / "fixtures"
 pytest_plugins = [f"tests.fixtures.{path.stem}" for path in sorted(FIXTURES.glob("*.py"))]
@@ -110,36 +111,6 @@ def small_lvis(
 def lvis_counts() -> Path:
     """Instances and images of every class of LVIS v0.5, as a CSV file."""
     return Path(__file__).parent / "data" / "lvis_v0.5_train_category_counts.csv"
-
-
-@dataclass
-class Outcome:
-    """How a call of `lst` ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """The one error line, after seeing that the rest is as it should be."""
-        lines = self.err.splitlines()
-        errors = [line for line in lines if line.startswith("error: ")]
-        assert self.code != 0, f"no failure: {self.out}{self.err}"
-        assert len(errors) == 1, self.err
-        assert lines[-1].startswith("  try: "), f"no hint: {self.err}"
-        assert "Traceback" not in self.out + self.err
-        assert "DEBUG" not in self.err
-        assert "WARNING" not in self.err
-        return errors[0]
-
-    @property
-    def hint(self) -> str:
-        return self.err.splitlines()[-1].removeprefix("  try: ")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -18,6 +17,7 @@ from filelock import FileLock
 import lst_cli
 from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.outcome import Outcome
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
 TINY = (
@@ -61,27 +61,14 @@ main()
 """
 
 
-@dataclass
-class Run:
-    """What a run came to; a code below 0 is the signal that ended it."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
     """Run `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
     ours = [module.name for module in pkgutil.walk_packages(lst_cli.__path__, "lst_cli.")]
     processes.set_forkserver_preload([*ours, "torch.utils.tensorboard"])
 
-    def call(*words: object, first: str = "") -> Run:
+    def call(*words: object, first: str = "") -> Outcome:
         folder = tmp_path_factory.mktemp("run")
         out, err = folder / "out", folder / "err"
         source = RUN.format(
@@ -91,7 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         process.start()
         process.join(timeout=100)
         assert process.exitcode is not None, "the run hangs"
-        return Run(process.exitcode, out.read_text(), err.read_text())
+        return Outcome(process.exitcode, out.read_text(), err.read_text())
 
     return call
 
@@ -143,7 +130,7 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Run]) -> Path:
+def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Outcome]) -> Path:
     def make(folder: Path) -> None:
         for words in (tiny.split_words(folder), ["train-base", "-w", folder]):
             outcome = run(*words)
@@ -153,7 +140,7 @@ def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Run]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Run]) -> Path:
+def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Outcome]) -> Path:
     def make(folder: Path) -> None:
         shutil.copytree(base_folder, folder)
         for words in (["step", "--all"], ["eval", "--all-phases"], ["report"]):
@@ -178,7 +165,7 @@ def finished(finished_folder: Path, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def fresh(tiny: Tiny, run: Callable[..., Run], tmp_path: Path) -> Workspace:
+def fresh(tiny: Tiny, run: Callable[..., Outcome], tmp_path: Path) -> Workspace:
     """A workspace that was split as the one whose base is done, and no more."""
     outcome = run(*tiny.split_words(tmp_path / "fresh"))
     assert outcome.code == 0, outcome.err
