@@ -1,30 +1,33 @@
-"""Detections that can count against a ground truth, in columns.
+"""Detections that can count against a ground truth, in columns, and what they overlap.
 
 A results file is read in blocks and, for masks, twice: which detections count is decided from
 image, class and score alone. Of a mask only its area and its overlaps with annotations are kept,
 so that memory does not grow with the masks.
 
-Letters: D detections.
+Letters: D detections, E pairs of a detection and an annotation that overlap.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
-from lst_cli.ap.overlap import OverlapFinder, Overlaps
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.ap.run_lengths import measure_masks
 from lst_cli.check.boxes import check_box_layout
 from lst_cli.errors import LstError
 
 IouType = Literal["segm", "bbox"]
+
+FOREGROUND = 0.5  # the lowest IoU at which a detection matches an annotation of its class
+BACKGROUND = 0.1  # the IoU below which a detection has nothing to do with an annotation
 
 _NUMBERED = " (LVIS v0.5 and v1 number classes differently)"
 _RELEASES = {
@@ -45,6 +48,18 @@ class Cap:
 LVIS_CAP = Cap()
 FIXED_AP = Cap(per_image=None, per_class=10_000)
 """AP_fixed of Dave et al. 2021."""
+
+
+class Overlaps(NamedTuple):
+    """Row of the detection, row of the annotation and IoU of each pair, shape (E,) each."""
+
+    detection: NDArray[np.int32]
+    annotation: NDArray[np.int32]
+    iou: NDArray[np.float64]
+
+    def at(self, pairs: Any) -> Overlaps:
+        """Some of the pairs."""
+        return Overlaps(*(column[pairs] for column in self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +93,15 @@ def gather_detections(
 ) -> Detections:
     """Read detections and keep those that can count.
 
-    What lvis-api does to them, in its order: the cap comes first, and takes all classes of the
-    file into account; then detections without an area go; then those of classes that nobody
-    looked for in their image.
-
-    Args:
-        truth: The ground truth, with masks for `segm`.
-        source: The detections.
-        iou_type: `segm` reads masks and no box; `bbox` boxes and no mask, so that small, medium
-            and large mean mask area for masks.
-        cap: How many take part.
-        any_class: Whether to find overlaps with other classes too, for an analysis of errors.
+    As lvis-api does, in its order: the cap comes first, and takes all classes of the file into
+    account; then detections without an area are left out, then those of classes that nobody
+    looked for in their image. `segm` reads masks and no box, and needs masks in the ground truth;
+    `bbox` reads boxes and no mask. With `any_class`, overlaps with annotations of other classes
+    are found too, for an analysis of errors.
 
     Raises:
-        LstError: If one names an unknown image or class, lacks a field, or holds a number or a
-            mask that means nothing.
+        LstError: If one names an unknown image or class, lacks a field, or has a number or a mask
+            that cannot be used.
     """
     for name, most in (("per_image", cap.per_image), ("per_class", cap.per_class)):
         if most is not None and most < 1:
@@ -114,7 +123,7 @@ def gather_detections(
     # From here on only those that may count are held.
     image, category, scores = image[rows], category[rows], scores[rows]
     del pair, looked_for
-    finder = OverlapFinder(truth, any_class)
+    finder = _OverlapFinder(truth, any_class)
     if boxes is None:
         areas, overlaps = _read_masks(truth, source, rows, image, category, finder)
     else:
@@ -217,15 +226,11 @@ def _read_masks(
     rows: NDArray[np.int64],
     image: Ints,
     category: Ints,
-    finder: OverlapFinder,
+    finder: _OverlapFinder,
 ) -> tuple[NDArray[np.float64], Overlaps]:
     """Areas and overlaps of the masks in some rows of the file, ascending, block by block."""
     areas, broken = np.zeros(len(rows)), [rows[:0]]
-    found: list[array[Any]] = [
-        array("i"),
-        array("i"),
-        array("d"),
-    ]  # they grow in place, see `_read_columns`
+    found: list[array[Any]] = [array("i"), array("i"), array("d")]  # grow in place, as above
     for first, records in source.blocks(Masked) if len(rows) else ():
         low, high = np.searchsorted(rows, (first, first + len(records)))
         part = slice(int(low), int(high))
@@ -244,9 +249,61 @@ def _read_masks(
         broken.append(rows[part][wrong])
         if not len(wrong):  # pycocotools reads beyond broken ones
             pairs = finder.find(image[part], category[part], counts)
-            moved = pairs._replace(detection=pairs.detection + part.start)
-            columns: tuple[NDArray[Any], ...] = moved
-            for column, values in zip(found, columns, strict=True):
+            moved: Sequence[Any] = pairs._replace(detection=pairs.detection + part.start)
+            for column, values in zip(found, moved, strict=True):
                 column.frombytes(values.tobytes())
     _refuse(source, np.concatenate(broken), "run lengths that do not fill its image")
     return areas, Overlaps(*map(np.asarray, found))
+
+
+class _OverlapFinder:
+    """Compares detections with the annotations of their image.
+
+    These are the annotations of the same class with an IoU of `FOREGROUND` or more, or, for an
+    analysis of errors, those of any class with `BACKGROUND` or more. Annotations without an area
+    are left out, as lvis-api does.
+    """
+
+    def __init__(self, truth: GroundTruth, any_class: bool) -> None:
+        self._truth, self._any_class = truth, any_class
+        counted = np.flatnonzero(truth.counts)
+        keys = self._group_keys(truth.image[counted], truth.category[counted])
+        order = np.argsort(keys, kind="stable")
+        self._annotations, self._keys = counted[order].astype(np.int32), keys[order]
+
+    def _group_keys(self, image: Ints, category: Ints) -> Ints:
+        return image if self._any_class else self._truth.pair_keys(image, category)
+
+    def find(
+        self, image: Ints, category: Ints, shapes: NDArray[np.float64] | Sequence[bytes]
+    ) -> Overlaps:
+        """The overlapping pairs of D detections: of boxes (D, 4), or of masks' run lengths."""
+        from pycocotools import mask
+
+        truth, least = self._truth, BACKGROUND if self._any_class else FOREGROUND
+        keys = self._group_keys(image, category)
+        rows = np.flatnonzero(contains(self._keys, keys)).astype(np.int32)
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        groups = np.unique(keys[rows])
+        bounds = [
+            np.searchsorted(sides, groups, side).tolist()
+            for sides in (keys[rows], self._keys)
+            for side in ("left", "right")
+        ]
+        nothing = np.zeros(0, dtype=np.int32)
+        found = [Overlaps(nothing, nothing, np.zeros(0))]
+        for begin, end, low, high in zip(*bounds, strict=True):
+            mine, theirs = rows[begin:end], self._annotations[low:high]
+            detected: Any
+            annotated: Any
+            if isinstance(shapes, np.ndarray):
+                detected, annotated = shapes[mine], truth.boxes[theirs]
+            else:
+                assert truth.rles is not None
+                size = truth.sizes[image[mine[0]]].tolist()
+                detected = [{"size": size, "counts": shapes[row]} for row in mine.tolist()]
+                annotated = [truth.rles[row] for row in theirs.tolist()]
+            ious = mask.iou(detected, annotated, np.zeros(len(theirs), dtype=np.uint8))
+            row, column = np.nonzero(ious >= least)
+            found.append(Overlaps(mine[row], theirs[column], ious[row, column]))
+        return Overlaps(*(np.concatenate(columns) for columns in zip(*found, strict=True)))

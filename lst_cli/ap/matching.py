@@ -1,9 +1,8 @@
 """Which detection is right: lvis-api's matching, all images and thresholds at once.
 
-In lvis-api each detection, the best first, takes the annotation of its class that it overlaps
-most and nobody has taken; among equals the later one; an annotation that does not count only if
-no other is left. The detections of one pair of image and class depend on each other, those of
-different pairs do not: the first of every pair is matched together, then every second one.
+In lvis-api each detection, the best first, takes the free annotation of its class that it overlaps
+most; among equals the later one; an annotation that does not count only if no other is left. The
+detections of one pair of image and class depend on each other, those of different pairs do not.
 
 Letters: D detections, M annotations, E overlapping pairs, H detections that overlap anything,
 T IoU thresholds, A area ranges.
@@ -17,19 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import Detections
+from lst_cli.ap.detections import FOREGROUND, Detections, Overlaps
 from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
-from lst_cli.ap.overlap import FOREGROUND
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)  # shape (T,)
 
-AREA_RANGES = (
-    (0.0, 1e5**2),
-    (0.0, 32.0**2),
-    (32.0**2, 96.0**2),
-    (96.0**2, 1e5**2),
-)
-"""All, small, medium and large, in square pixels, both ends included."""
+# All, small, medium and large, in square pixels, both ends included.
+AREA_RANGES = ((0.0, 1e5**2), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5**2))
 
 MISSED, HIT, IGNORED = 0, 1, 2
 """Outcome of a detection: it matched nothing, an annotation, or one that does not count."""
@@ -77,70 +70,51 @@ def match_detections(truth: GroundTruth, detections: Detections) -> Matches:
     if detections.any_class:
         same = truth.category[overlaps.annotation] == detections.category[overlaps.detection]
         overlaps = overlaps.at(same & (overlaps.iou >= FOREGROUND))
-    detection, annotation, iou = overlaps
-    # The last pair of a detection that may be taken is the one lvis-api takes.
-    order = np.lexsort((annotation, iou, detection))
-    detection, annotation, iou = detection[order], annotation[order], iou[order]
-    rows, starts = np.unique(detection, return_index=True)
+    # The last annotation of a detection that may be taken is the one lvis-api takes.
+    overlaps = overlaps.at(np.lexsort((overlaps.annotation, overlaps.iou, overlaps.detection)))
+    rows = np.unique(overlaps.detection)
     outcome = np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), len(rows)), dtype=np.int8)
-    matched = np.full(len(rows), -1, dtype=np.int64)
+    annotation = np.full(len(rows), -1, dtype=np.int64)
     pair = truth.pair_keys(detections.image, detections.category)
-    for low, high in _blocks(pair[rows], starts, len(detection)):
-        edges = slice(starts[low], starts[high] if high < len(rows) else len(detection))
-        _match_block(
-            starts[low:high] - starts[low],
-            _round_in_pair(pair[rows[low:high]]),
-            annotation[edges],
-            iou[edges],
-            ignore,
-            outcome[:, :, low:high],
-            matched[low:high],
-        )
-    return Matches(truth, detections, rows, outcome, matched, contains(truth.partial, pair), ignore)
+    for part in _blocks(pair[overlaps.detection]):
+        block = overlaps.at(part)
+        first, last = np.searchsorted(rows, block.detection[[0, -1]])
+        mine = slice(first, last + 1)
+        outcome[:, :, mine], annotation[mine] = _match_block(block, pair[rows[mine]], ignore)
+    excused = contains(truth.partial, pair)
+    return Matches(truth, detections, rows, outcome, annotation, excused, ignore)
 
 
-def _blocks(
-    pair: NDArray[np.int64], starts: NDArray[np.int64], edges: int
-) -> list[tuple[int, int]]:
-    """Ranges of detections with whole pairs in each, not many more edges than wanted."""
-    if not len(pair):
-        return []
-    begins = np.flatnonzero(np.diff(pair, prepend=pair[0] - 1))  # the first of each pair
-    block = starts[begins] // _PAIRS_AT_ONCE
-    cuts = begins[np.flatnonzero(np.diff(block, prepend=-1))]
-    return list(zip(cuts.tolist(), [*cuts[1:].tolist(), len(pair)], strict=True))
+def _blocks(pair: NDArray[np.int64]) -> Iterator[slice]:
+    """Ranges of overlaps, with all those of a pair of image and class in one, of a limited size."""
+    begins = _begins(pair)
+    cuts = begins[_begins(begins // _PAIRS_AT_ONCE)].tolist()
+    yield from map(slice, cuts, [*cuts[1:], len(pair)])
 
 
-def _round_in_pair(pair: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each detection among those of its pair of image and class; pairs stand together."""
-    begins = np.flatnonzero(np.diff(pair, prepend=pair[0] - 1))
-    return _places(np.diff(np.append(begins, len(pair))))
+def _begins(values: Ints) -> NDArray[np.int64]:
+    """Positions where a value differs from the one before, the first included."""
+    return np.flatnonzero(np.concatenate((np.ones(len(values[:1]), bool), np.diff(values) != 0)))
 
 
 def _match_block(
-    starts: NDArray[np.int64],
-    turn: NDArray[np.int64],
-    annotation: Ints,
-    iou: NDArray[np.float64],
-    ignore: NDArray[np.bool_],
-    outcome: NDArray[np.int8],
-    matched: NDArray[np.int64],
-) -> None:
-    """Match the detections of some pairs, turn by turn, into `outcome` and `matched`.
+    overlaps: Overlaps, pair: NDArray[np.int64], ignore: NDArray[np.bool_]
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Match the detections of some pairs of image and class, as `Matches` has them.
 
-    Args:
-        starts: First overlap of each detection, shape (H,).
-        turn: When each detection has its turn, shape (H,).
-        annotation: Of each overlap, shape (E,).
-        iou: Of each overlap, ascending within a detection.
-        ignore: Shape (A, M).
-        outcome: Shape (A, T, H).
-        matched: Shape (H,).
+    `overlaps` are by detection and rising IoU; `pair` is the pair of each detection, shape (H,);
+    `ignore` is as in `Matches`.
     """
+    _, annotation, iou = overlaps
     known, local = np.unique(annotation, return_inverse=True)
+    starts = _begins(overlaps.detection)  # the first overlap of each detection
     lengths = np.diff(np.append(starts, len(annotation)))
+    # The first detections of all pairs are matched together, then the second ones, ...
+    turn = _places(np.diff(np.append(_begins(pair), len(pair))))
     passes = iou >= IOU_THRESHOLDS[:, None]  # (T, E)
     spare = ignore[:, annotation]  # (A, E)
+    outcome = np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), len(pair)), dtype=np.int8)
+    matched = np.full(len(pair), -1, dtype=np.int64)
     taken = np.zeros((*outcome.shape[:2], len(known)), dtype=np.bool_)  # (A, T, annotations)
     for now in range(int(turn.max()) + 1):
         mine = np.flatnonzero(turn == now)
@@ -158,6 +132,7 @@ def _match_block(
         outcome[area, threshold, mine[place]] = np.where(value_of_best > count, HIT, IGNORED)
         first = (area == 0) & (threshold == 0)
         matched[mine[place[first]]] = annotation[chosen[first]]
+    return outcome, matched
 
 
 def _places(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
