@@ -29,7 +29,7 @@ _RECALLS = 100  # recall thresholds above 0
 def draw_resamples(images: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float32]:
     """Draw N images with replacement, B times: how often each is drawn, shape (N, B).
 
-    The same for equal arguments, so that two sets of detections can be compared on equal terms.
+    Equal arguments give equal images, so that two sets of detections are compared on the same ones.
     """
     generator = np.random.default_rng(seed)
     drawn = np.zeros((images, resamples), dtype=np.float32)
@@ -78,21 +78,23 @@ def mean_over(class_ap: NDArray[np.float64], columns: Iterable[int]) -> NDArray[
     return means
 
 
-def interval(values: NDArray[np.float64], center: float | None) -> tuple[float, float] | None:
+def interval(
+    values: NDArray[np.float64], center: float | None, lowest: float = 0.0
+) -> tuple[float, float] | None:
     """The 95 % interval around a value: 1.96 standard deviations of the resamples to each side.
 
     Not their quantiles: the mean of the resamples is not the real AP. A class whose few wrong
     detections lie in other images than its objects loses some of them in most resamples, so that
     most are better. What the resamples tell is the spread, and for that 200 suffice.
 
-    `center` is the value over the images as they are; values of resamples are nan for none.
-    Without any value there is no interval; see `tells` for whether it means anything.
+    It is cut where a value cannot be: below `lowest` and above 1. `values` are nan where a
+    resample has none; without two there is no interval. See `tells` for whether it means anything.
     """
     known = values[~np.isnan(values)]
     if len(known) < 2 or center is None:
         return None
     reach = DEVIATIONS * float(known.std(ddof=1))
-    return round(center - reach, 12), round(center + reach, 12)
+    return max(round(center - reach, 12), lowest), min(round(center + reach, 12), 1.0)
 
 
 def tells(values: NDArray[np.float64]) -> bool:
@@ -114,12 +116,8 @@ def _class_ap(
 ) -> NDArray[np.float64]:
     """AP of one class, shape (B,).
 
-    Args:
-        matches: Of all classes.
-        rows: Its detections.
-        hits: Those of `matches.rows` that are among them.
-        images: Image of each of its annotations.
-        resamples: Shape (N, B).
+    `rows` are its detections, `hits` those of `matches.rows` that are among them, `images` the
+    image of each of its annotations.
     """
     detections = matches.detections
     instances = resamples[images].sum(axis=0)  # (B,)

@@ -43,10 +43,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.detections import BACKGROUND, FOREGROUND, IouType, Overlaps
-from lst_cli.ap.lvis_ap import precision_recall_curve
+from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, precision_recall_curve
 from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
 from lst_cli.ap.metrics import Count, Fraction, Record
-from lst_cli.ap.scoring import NO_BINS, TrainBins
 
 Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -1,24 +1,34 @@
 """Federated average precision: lvis-api's numbers to the last bit, from matched detections.
 
+AP of any set of classes is lvis-api's mean: over every entry of the precision array of these
+classes that is not -1. Classes without ground truth leave the mean; classes with ground truth
+and no detection are in it with 0.
+
 Letters: T IoU thresholds (0.50, 0.55, ... 0.95), R recall thresholds (0, 0.01, ... 1),
 K classes, A area ranges (all, small, medium, large), D detections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lst_cli.ap.bootstrap import interval, mean_over, tells
 from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches
+from lst_cli.ap.metrics import BinMetrics, GroupMetrics, IouMetrics, Scores
+from lst_cli.phases.bins import DEFAULT_BINS, Bin
 from lst_cli.progress import Progress, silent
+
+Threshold = Literal["AP", "AP50", "AP75"]
 
 RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)  # shape (R,)
 
 _EPS = np.spacing(1)
-_FREQUENCIES = "rcf"
+_ROWS: dict[Threshold, slice] = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +94,8 @@ def precision_recall_curve(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision at each recall threshold, shape (T, R), and the largest recall, shape (T,).
 
-    Args:
-        right: Whether each detection of a class is right, the best first, shape (T, D).
-        wrong: Whether it is wrong; some are neither.
-        instances: Annotations that count.
+    `right` and `wrong` say it of each detection of a class, the best first, shape (T, D); some are
+    neither. `instances` is the number of annotations that count.
     """
     precision = np.zeros((len(right), len(RECALL_THRESHOLDS)))
     if not right.any():
@@ -107,23 +115,127 @@ def precision_recall_curve(
 def _summarize(
     precision: NDArray[np.float64], recall: NDArray[np.float64], frequencies: Sequence[str]
 ) -> dict[str, float]:
-    """lvis-api's means: over every entry that is not -1."""
-
-    def mean(entries: NDArray[np.float64]) -> float:
-        entries = entries[entries > -1]
-        return float(entries.mean()) if entries.size else -1.0
-
-    summary = {
-        "AP": mean(precision[..., 0]),
-        "AP50": mean(precision[0:1, ..., 0]),
-        "AP75": mean(precision[5:6, ..., 0]),
+    """lvis-api's means, by its names."""
+    summary: dict[str, float] = {
+        name: _mean(precision[rows, ..., 0]) for name, rows in _ROWS.items()
     }
     for area, letter in enumerate("sml", start=1):
-        summary[f"AP{letter}"] = mean(precision[..., area])
-    for letter in _FREQUENCIES:
+        summary[f"AP{letter}"] = _mean(precision[..., area])
+    for letter in "rcf":
         columns = [column for column, one in enumerate(frequencies) if one == letter]
-        summary[f"AP{letter}"] = mean(precision[:, :, columns, 0])
-    summary["AR"] = mean(recall[..., 0])
+        summary[f"AP{letter}"] = _mean(precision[:, :, columns, 0])
+    summary["AR"] = _mean(recall[..., 0])
     for area, letter in enumerate("sml", start=1):
-        summary[f"AR{letter}"] = mean(recall[..., area])
+        summary[f"AR{letter}"] = _mean(recall[..., area])
     return summary
+
+
+def _mean(entries: NDArray[np.float64]) -> float:
+    """lvis-api's mean: over every entry that is not -1; -1 if there is none."""
+    entries = entries[entries > -1]
+    return float(entries.mean()) if entries.size else -1.0
+
+
+def mean_ap(
+    precision: NDArray[np.float64], columns: Iterable[int], threshold: Threshold = "AP"
+) -> float | None:
+    """AP of a set of classes; None if none of them has ground truth."""
+    entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
+    mean = _mean(entries[:, :, np.fromiter(columns, dtype=np.intp)])
+    return None if mean < 0 else mean
+
+
+def per_class_ap(
+    precision: NDArray[np.float64], threshold: Threshold = "AP"
+) -> NDArray[np.float64]:
+    """AP of each class, shape (K,); nan for a class without ground truth."""
+    entries = precision[_ROWS[threshold], :, :, 0]  # (T, R, K)
+    entries = np.where(entries > -1, entries, np.nan)
+    known = ~np.isnan(entries).all(axis=(0, 1))  # (K,)
+    ap = np.full(entries.shape[2], np.nan)
+    ap[known] = np.nanmean(entries[:, :, known], axis=(0, 1))
+    return ap
+
+
+@dataclass(frozen=True)
+class TrainBins:
+    """Training instances of each class, and bins of them, which may overlap."""
+
+    instances: Mapping[int, int]  # by category_id; a class that is not here has none
+    bins: Sequence[Bin] = DEFAULT_BINS
+
+    def columns(self, category_ids: Sequence[int]) -> Iterator[tuple[Bin, list[int]]]:
+        """The columns of the classes in each bin."""
+        counts = [self.instances.get(category_id, 0) for category_id in category_ids]
+        for each in self.bins:
+            yield each, [column for column, count in enumerate(counts) if each.contains(count)]
+
+
+NO_BINS = TrainBins({}, ())
+
+
+def scores(result: ApResult, by: TrainBins = NO_BINS) -> Scores:
+    """The numbers of any detections."""
+    known = {name: value for name, value in result.summary.items() if name in Scores.model_fields}
+    means = {name: None if value < 0 else value for name, value in known.items()}
+    class_ap = zip(result.category_ids, per_class_ap(result.precision).tolist(), strict=True)
+    return Scores(
+        **means,
+        interval=_interval(result, range(len(result.category_ids)), means["AP"]),
+        bins=tuple(_bin(result, *one) for one in by.columns(result.category_ids)),
+        per_class={one: ap for one, ap in class_ap if not np.isnan(ap)},
+    )
+
+
+def iou_metrics(
+    result: ApResult, groups: Sequence[Sequence[int]], by: TrainBins = NO_BINS
+) -> IouMetrics:
+    """The numbers of a phase's model.
+
+    `groups` has the category_ids of each phase seen so far, base first.
+
+    Raises:
+        ValueError: If `result` is not over exactly these classes, in any order.
+    """
+    column_of = {category_id: column for column, category_id in enumerate(result.category_ids)}
+    if sorted(column_of) != sorted(category_id for group in groups for category_id in group):
+        raise ValueError("the AP arrays are not over the classes of the groups")
+    # In the order of the array, on which the last bits of means depend.
+    columns = [sorted(column_of[category_id] for category_id in group) for group in groups]
+    by_phase = [_numbers(result, one) for one in columns]
+    return IouMetrics(
+        **dict(scores(result, by)),
+        old=mean_ap(result.precision, sorted(column for one in columns[:-1] for column in one)),
+        new=by_phase[-1]["AP"],
+        all=mean_ap(result.precision, range(len(column_of))),
+        groups=tuple(GroupMetrics(phase=phase, **one) for phase, one in enumerate(by_phase)),
+    )
+
+
+def _bin(result: ApResult, each: Bin, columns: Sequence[int]) -> BinMetrics:
+    numbers = _numbers(result, columns)
+    return BinMetrics(
+        bin=each.name,
+        low=each.low,
+        high=each.high,
+        **numbers,
+        AP50=mean_ap(result.precision, columns, "AP50"),
+        AP75=mean_ap(result.precision, columns, "AP75"),
+        interval=_interval(result, columns, numbers["AP"]),
+    )
+
+
+def _numbers(result: ApResult, columns: Sequence[int]) -> dict[str, Any]:
+    known = (result.precision[:, :, list(columns), 0] > -1).any(axis=(0, 1))
+    return {
+        "classes": len(columns),
+        "with_ground_truth": int(known.sum()),
+        "AP": mean_ap(result.precision, columns),
+    }
+
+
+def _interval(
+    result: ApResult, columns: Iterable[int], ap: float | None
+) -> tuple[float, float] | None:
+    values = mean_over(result.resampled, columns)
+    return interval(values, ap) if tells(values) else None

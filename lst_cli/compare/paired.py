@@ -16,12 +16,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lst_cli.ap.bootstrap import interval, mean_over, tells
 from lst_cli.ap.detections import IouType
 from lst_cli.ap.matching import IOU_THRESHOLDS, MISSED, Matches
-from lst_cli.ap.metrics import Count, Fraction, Interval
+from lst_cli.ap.metrics import Count, Fraction, Interval, Record
 from lst_cli.phases.bins import Bin
 
 Change = Annotated[float, Field(ge=-1, le=1)]
@@ -31,18 +31,14 @@ What = Literal["all", "bin", "frequency", "phase"]  # by what classes are chosen
 _FREQUENCIES = {"r": "APr", "c": "APc", "f": "APf"}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Estimate(_Record):
+class Estimate(Record):
     """AP of one set of detections over some classes, with its 95 % interval."""
 
     AP: Fraction | None  # None if no class has ground truth
     interval: Interval | None
 
 
-class Difference(_Record):
+class Difference(Record):
     """AP of one set of detections minus that of the first, with its 95 % interval."""
 
     AP: Change | None  # None if no class has ground truth
@@ -50,7 +46,7 @@ class Difference(_Record):
     clear: bool  # whether the interval excludes 0
 
 
-class ComparedRow(_Record):
+class ComparedRow(Record):
     """One set of classes."""
 
     name: str  # in tables; of a bin, the bin's name
@@ -62,7 +58,7 @@ class ComparedRow(_Record):
     differences: tuple[Difference, ...]  # one for each set of detections after the first
 
 
-class Setting(_Record):
+class Setting(Record):
     """A setting that differs from the first run's; the key may be a plain word for no setting."""
 
     key: str
@@ -74,7 +70,7 @@ class Setting(_Record):
         return f"{self.key} {self.first} -> {self.this}"
 
 
-class ComparedRun(_Record):
+class ComparedRun(Record):
     """Where a set of detections came from: a workspace, or a results file, where None stands."""
 
     name: str  # in tables; no two are the same
@@ -86,7 +82,7 @@ class ComparedRun(_Record):
     differs: tuple[Setting, ...] = ()  # from the first run, where both are known
 
 
-class Comparison(_Record):
+class Comparison(Record):
     """Everything about a comparison: what `lst compare --json` prints."""
 
     format: Literal[1] = 1
@@ -168,8 +164,10 @@ def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tupl
 def _compare(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
     columns, threshold = list(classes.columns), classes.threshold
     known = ~np.isnan(found[0].ap[threshold][columns])
-    means = [_mean(each.ap[threshold][columns]) for each in found]
+    chosen = [each.ap[threshold][columns][known] for each in found]
+    means = [float(ap.mean()) if len(ap) else None for ap in chosen]
     resampled = [mean_over(each.resampled[threshold], columns) for each in found]
+    both = list(zip(means, resampled, strict=True))
     return ComparedRow(
         name=classes.name,
         what=classes.what,
@@ -177,40 +175,22 @@ def _compare(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
         classes=len(columns),
         with_ground_truth=int(known.sum()),
         estimates=tuple(
-            Estimate(
-                AP=mean, interval=_interval(values, mean, lowest=0.0) if tells(values) else None
-            )
-            for mean, values in zip(means, resampled, strict=True)
+            Estimate(AP=mean, interval=interval(values, mean) if tells(values) else None)
+            for mean, values in both
         ),
-        differences=tuple(
-            _difference(means[0], mean, resampled[0], values)
-            for mean, values in zip(means[1:], resampled[1:], strict=True)
-        ),
+        differences=tuple(_difference(*both[0], *this) for this in both[1:]),
     )
 
 
 def _difference(
     first: float | None,
-    this: float | None,
     of_first: NDArray[np.float64],
+    this: float | None,
     of_this: NDArray[np.float64],
 ) -> Difference:
     change = None if first is None or this is None else this - first
     bounds = None
     if tells(of_first) or tells(of_this):
-        bounds = _interval(of_this - of_first, change, lowest=-1.0)
+        bounds = interval(of_this - of_first, change, lowest=-1.0)
     clear = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
     return Difference(AP=change, interval=bounds, clear=clear)
-
-
-def _interval(
-    values: NDArray[np.float64], center: float | None, lowest: float
-) -> tuple[float, float] | None:
-    """The interval, cut where a value cannot be: one around a value near the end reaches beyond."""
-    bounds = interval(values, center)
-    return None if bounds is None else (max(bounds[0], lowest), min(bounds[1], 1.0))
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None

@@ -10,9 +10,9 @@ from pathlib import Path
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
+from lst_cli.ap.lvis_ap import TrainBins, iou_metrics
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import TrainBins, iou_metrics
 from lst_cli.evaluate.measure import IOU_TYPES, Measured, measure
 from lst_cli.evaluate.resumable import Header, inference_settings, make_header
 from lst_cli.inputs import ImagePaths, read_validation

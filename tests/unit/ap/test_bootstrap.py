@@ -18,10 +18,9 @@ from lst_cli.ap.bootstrap import (
 )
 from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.lvis_ap import average_precision
+from lst_cli.ap.lvis_ap import average_precision, per_class_ap
 from lst_cli.ap.matching import Matches, match_detections
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import per_class_ap
 
 Content = dict[str, Any]
 Found = list[dict[str, Any]]

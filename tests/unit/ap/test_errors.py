@@ -18,10 +18,9 @@ from lst_cli.ap.errors import (
     name_errors,
 )
 from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.lvis_ap import average_precision
+from lst_cli.ap.lvis_ap import TrainBins, average_precision, per_class_ap
 from lst_cli.ap.matching import HIT, Matches, match_detections
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.ap.scoring import TrainBins, per_class_ap
 from lst_cli.phases.bins import parse_bins
 
 HERE, THERE, FAR = [0.0, 0.0, 20.0, 20.0], [100.0, 0.0, 20.0, 20.0], [0.0, 100.0, 20.0, 20.0]

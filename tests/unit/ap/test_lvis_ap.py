@@ -258,7 +258,7 @@ def state():
     root = logging.getLogger()
     return [root.level, [str(h) for h in root.handlers], hasattr(numpy, "float")]
 before = state()
-import lst_cli.ap.bootstrap, lst_cli.ap.scoring
+import lst_cli.ap.bootstrap
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.detections import gather_detections

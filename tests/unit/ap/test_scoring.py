@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
-from lst_cli.ap.lvis_ap import ApResult
+from lst_cli.ap.lvis_ap import ApResult, TrainBins, iou_metrics, mean_ap, per_class_ap, scores
 from lst_cli.ap.metrics import FileMetrics, Metrics, forgetting
-from lst_cli.ap.scoring import TrainBins, iou_metrics, mean_ap, per_class_ap, scores
 from lst_cli.phases.bins import parse_bins
 
 NONE = -1.0

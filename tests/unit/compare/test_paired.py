@@ -11,9 +11,8 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, interval, resampled_class_ap
 from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import build_ground_truth
-from lst_cli.ap.lvis_ap import average_precision
+from lst_cli.ap.lvis_ap import average_precision, per_class_ap
 from lst_cli.ap.matching import match_detections
-from lst_cli.ap.scoring import per_class_ap
 from lst_cli.compare.paired import (
     AP50_FACTOR,
     ClassAp,
@@ -68,7 +67,7 @@ def test_what_is_not_alike_does_not(noise):
     first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], -noise)
     [difference] = compare_class_ap([first, second], ALL)[0].differences
     assert pytest.approx(0.02) == difference.AP
-    assert difference.interval == pytest.approx(interval(2 * noise, 0.02))
+    assert difference.interval == pytest.approx(interval(2 * noise, 0.02, -1.0))
     assert not difference.clear
 
 
@@ -100,16 +99,18 @@ def test_classes_without_ground_truth_leave_the_mean(noise):
 
 def test_an_interval_stays_where_a_value_can_be():
     noise = np.linspace(-0.5, 0.5, 201)
-    [row] = compare_class_ap([class_ap([0.1], noise), class_ap([0.9], -noise)], [
-        ClassSet("AP", "all", (0,))
-    ])  # fmt: skip
-    estimate, difference = interval(noise, 0.1), interval(2 * noise, 0.8)
-    assert estimate is not None
-    assert difference is not None
-    assert row.estimates[0].interval == pytest.approx((0.0, estimate[1]))
-    assert row.differences[0].interval == pytest.approx((difference[0], 1.0))
-    assert estimate[0] < 0
-    assert difference[1] > 1
+    [row] = compare_class_ap(
+        [class_ap([0.9], noise), class_ap([0.1], -noise)], [ClassSet("AP", "all", (0,))]
+    )
+    (low, high), (worst, best) = (
+        [center - 1.96 * spread.std(ddof=1), center + 1.96 * spread.std(ddof=1)]
+        for center, spread in ((0.1, noise), (-0.8, 2 * noise))
+    )
+    assert low < 0
+    assert worst < -1
+    assert row.estimates[1].interval == pytest.approx((0.0, high))
+    assert row.estimates[0].interval == pytest.approx((1 - high, 1.0))
+    assert row.differences[0].interval == pytest.approx((-1.0, best))
 
 
 def test_rows_are_all_classes_bins_frequencies_and_groups():
