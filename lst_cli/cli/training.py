@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lst_cli.annotations.problems import count_of
@@ -11,9 +11,8 @@ from lst_cli.cli.options import HowToTrain
 from lst_cli.display.tables import format_seconds
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
-from lst_cli.train.plan import TrainingPlan, require_joint
+from lst_cli.train.plan import Events, TrainingPlan, require_joint
 from lst_cli.train.train import TrainingOptions, dry_run, train_phase
-from lst_cli.train.trainer import Events
 from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.store import Workspace
 
@@ -110,7 +109,7 @@ def _data_of(plan: TrainingPlan) -> str:
 
 def _show_plan(plan: TrainingPlan, how: HowToTrain, *, joint: bool) -> None:
     if how.as_json:
-        print_json(plan.as_dict())
+        print_json(asdict(plan))
         return
     batch = count_of(plan.batch_size, "image", "images")
     rows = [

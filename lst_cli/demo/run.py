@@ -16,7 +16,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import split_dataset
 from lst_cli.train import train
-from lst_cli.train.trainer import Events
+from lst_cli.train.plan import Events
 from lst_cli.workspace.store import Workspace
 
 # A base of 7 classes and three phases of 7.

@@ -15,7 +15,7 @@ from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
-from lst_cli.train.plan import require_growable
+from lst_cli.train.plan import Events, require_growable
 from lst_cli.train.train import (
     digests,
     next_training_command,
@@ -24,7 +24,6 @@ from lst_cli.train.train import (
     train_phase,
     versions,
 )
-from lst_cli.train.trainer import Events
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace

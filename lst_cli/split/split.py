@@ -28,7 +28,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import labels_of, order_classes, split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
-from lst_cli.train.plan import count_iterations, scheduled
+from lst_cli.train.plan import scheduled
 from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
@@ -189,7 +189,7 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
             new_entries=new_entries,
             replay_entries=replayed,
             mean_new_instances=float(replay.mean_new_instances(instances, new)),
-            iterations=count_iterations(scheduled(settings, phase, entries), phase, entries),
+            iterations=scheduled(settings, phase, entries)[1],
         )
         plans.append(plan)
     return tuple(plans)

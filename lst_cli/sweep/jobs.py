@@ -31,7 +31,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
 from lst_cli.text import did_you_mean
-from lst_cli.train.plan import count_iterations, phase_data, require_growable, scheduled
+from lst_cli.train.plan import phase_data, require_growable, scheduled
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
 
@@ -318,8 +318,7 @@ def _length(
     split: Split, inputs: TrainingInput, phase: int, settings: Settings, budget: int | None
 ) -> PhaseLength:
     entries = len(phase_data(split, inputs, phase, settings))
-    settings = scheduled(settings, phase, entries, budget)
-    iterations = count_iterations(settings, phase, entries)
+    settings, iterations = scheduled(settings, phase, entries, budget)
     shown = iterations * settings.schedule(phase).batch_size
     return PhaseLength(settings, budget, iterations, shown)
 

@@ -20,7 +20,7 @@ from lst_cli.sweep.plan import SweepPlan
 from lst_cli.text import json_text
 from lst_cli.train import train
 from lst_cli.train.before_training import check_before_training
-from lst_cli.train.trainer import Events
+from lst_cli.train.plan import Events
 from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for

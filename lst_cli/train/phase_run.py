@@ -36,8 +36,8 @@ from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.network import build_generator, load_generator, load_network
+from lst_cli.train.plan import Job
 from lst_cli.train.support import Support, save_attention
-from lst_cli.train.trainer import Job
 from lst_cli.weights.load import load_weights
 from lst_cli.workspace.training_log import logged_iterations
 

@@ -1,20 +1,21 @@
 """What a phase will train on, for how many iterations, and how long that may take.
 
-No network is needed to know, so torch is not imported here. Budgets are counted in images that
-pass through the network, one seen twice counted twice: so runs that differ in entries, batches and
-phases can be compared.
+torch is not imported here. Budgets are counted in images that pass through the network, one seen
+twice counted twice: so runs that differ in samples, batches and phases can be compared.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from lst_cli.errors import LstError
-from lst_cli.inputs import TrainingInput
+from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
+from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
@@ -45,32 +46,62 @@ class TrainingPlan:
     seconds: float  # how long it may take
     seconds_from: str  # what this estimate rests on
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan for `--json`."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Events:
+    """Progress callbacks of training."""
+
+    # The phase is about to start: the plan, and the iterations already done.
+    plan: Callable[[TrainingPlan, int], None] = lambda plan, start: None
+    # A sentence worth reading, such as which initial weights were used.
+    note: Callable[[str], None] = lambda text: None
+    # An `engine.loop.Report` after each iteration.
+    iteration: Callable[[Any], None] = lambda report: None
+    # Work before the first iteration: what, how much is done, of how much.
+    prepare: Progress = silent
 
 
-def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
-    """D_t of a phase."""
-    new = split.labels_of(phase)
-    if phase == 0:
-        base = settings.base
-        return base_data(
-            inputs.occurrences, new, settings.seed, base.sampler, base.repeat_threshold
-        )
-    return step_data(inputs.occurrences, new, phase, settings.seed, settings.step.replay)
+@dataclass(frozen=True)
+class Job:
+    """A phase to be trained, as decided without torch."""
+
+    workspace: Workspace
+    plan: TrainingPlan
+    settings: Settings  # with the epochs that the phase really has
+    inputs: TrainingInput
+    data: PhaseData
+    weights: str | None = None  # the file of initial weights
+    events: Events = Events()
 
 
-def plan_training(
-    workspace: Workspace, phase: int, settings: Settings, data: PhaseData
-) -> TrainingPlan:
-    """Count what a phase trains on and estimate its time."""
-    split = workspace.split
+class Trainer(Protocol):
+    """A job whose networks are built."""
+
+    start: int  # iterations already done
+    device_name: str
+    weight_report: dict[str, Any] | None  # of initial weights, where some were loaded
+
+    def train(self, on_iteration: Callable[[Any], None]) -> float:
+        """Train to the end and write the model; the seconds it took, earlier runs included."""
+        ...
+
+
+def plan_job(
+    workspace: Workspace, phase: int, settings: Settings, image_passes: int | None = None
+) -> Job:
+    """Read the annotations of a phase and decide what it trains on, and for how long.
+
+    `image_passes` is its budget, if not that of the settings.
+
+    Raises an `LstError` if the annotations changed since the split, or the phase is too long.
+    """
+    split, inputs = workspace.split, read_training_input(workspace)
+    data = phase_data(split, inputs, phase, settings)
+    settings, iterations = scheduled(settings, phase, len(data), image_passes)
     batch_size = settings.schedule(phase).batch_size
-    iterations = count_iterations(settings, phase, len(data))
     rate, source = _seconds_per_iteration(workspace, phase, settings)
     replayed = int(data.replayed.sum())
-    return TrainingPlan(
+    plan = TrainingPlan(
         phase=phase,
         new_classes=len(split.groups[phase]),
         seen_classes=split.seen_classes(phase),
@@ -88,6 +119,16 @@ def plan_training(
         seconds=iterations * rate,
         seconds_from=source,
     )
+    return Job(workspace, plan, settings, inputs, data)
+
+
+def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
+    """D_t of a phase."""
+    occurrences, new, seed = inputs.occurrences, split.labels_of(phase), settings.seed
+    if phase == 0:
+        base = settings.base
+        return base_data(occurrences, new, seed, base.sampler, base.repeat_threshold)
+    return step_data(occurrences, new, phase, seed, settings.step.replay)
 
 
 def _seconds_per_iteration(
@@ -155,42 +196,36 @@ def image_budget(settings: Settings, phase: int, image_passes: int | None = None
 
 def scheduled(
     settings: Settings, phase: int, entries: int, image_passes: int | None = None
-) -> Settings:
-    """Settings with the epochs that a phase of so many entries an epoch is really to have.
+) -> tuple[Settings, int]:
+    """The settings of a phase with the epochs that it is really to have, and its iterations.
 
-    A budget makes epochs longer or shorter, and moves the decays of the learning rate with them.
+    `entries` are those of an epoch. A budget makes epochs longer or shorter, and moves the decays
+    of the learning rate with them.
+
+    Raises an `LstError` if there are more iterations than can be counted, let alone trained.
     """
-    budget = image_budget(settings, phase, image_passes)
-    if budget is None:
-        return settings
+    key = "base" if phase == 0 else "step"
     schedule = settings.schedule(phase)
-    epochs = budget / entries
-    decays = tuple(epoch / schedule.epochs * epochs for epoch in schedule.decay_epochs)
-    changed = schedule.model_copy(update={"epochs": epochs, "decay_epochs": decays})
-    return settings.model_copy(update={"base" if phase == 0 else "step": changed})
-
-
-def count_iterations(settings: Settings, phase: int, entries: int) -> int:
-    """Iterations of a phase under settings from `scheduled`.
-
-    Raises an `LstError` if there are more than can be counted, let alone trained.
-    """
-    batch, epochs = settings.schedule(phase).batch_size, settings.schedule(phase).epochs
-    iterations = iterations_of(epochs, entries, batch)
+    budget = image_budget(settings, phase, image_passes)
+    if budget is not None:
+        epochs = budget / entries
+        decays = tuple(epoch / schedule.epochs * epochs for epoch in schedule.decay_epochs)
+        schedule = schedule.model_copy(update={"epochs": epochs, "decay_epochs": decays})
+        settings = settings.model_copy(update={key: schedule})
+    iterations = iterations_of(schedule.epochs, entries, schedule.batch_size)
     if iterations > MOST_ITERATIONS:
-        key = "base" if phase == 0 else "step"
         raise LstError(
-            f"{key}.epochs = {epochs:g} over {entries:,} samples are {iterations:,} iterations, "
-            f"more than {MOST_ITERATIONS:,}",
+            f"{key}.epochs = {schedule.epochs:g} over {entries:,} samples are {iterations:,} "
+            f"iterations, more than {MOST_ITERATIONS:,}",
             f"--set {key}.epochs=10, or a larger {key}.batch_size",
         )
-    return iterations
+    return settings, iterations
 
 
-def require_trainable(workspace: Workspace, phase: int) -> None:
-    """See that a phase is the one to train now.
+def require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
+    """See that a phase is the one to train now, and that later ones can grow its network.
 
-    Raises an `LstError` if it is done, or an earlier one is not.
+    Raises an `LstError` if it is done, an earlier one is not, or the network cannot grow.
     """
     upcoming = workspace.next_phase()
     if upcoming is None:
@@ -200,20 +235,16 @@ def require_trainable(workspace: Workspace, phase: int) -> None:
             else f"all {workspace.last_phase + 1} phases of {workspace.root} are done",
             "lst status",
         )
-    if phase == upcoming:
-        return
-    command = workspace.training_command(upcoming)
-    if phase < upcoming:
+    if phase != upcoming:
         name = "the base phase" if phase == 0 else f"phase {phase}"
-        raise LstError(f"{name} is done already", command)
-    raise LstError(f"phase {phase} needs phase {upcoming} first", command)
+        why = "is done already" if phase < upcoming else f"needs phase {upcoming} first"
+        raise LstError(f"{name} {why}", workspace.training_command(upcoming))
+    if phase > 0 or not workspace.split.joint:
+        require_growable(settings)
 
 
 def require_joint(workspace: Workspace, *, joint: bool) -> None:
-    """See that the first phase is trained by its own command, which may be that for `joint`.
-
-    Raises an `LstError` if it is the other one that trains this workspace.
-    """
+    """Raise an `LstError` if phase 0 is not trained by the command that is for `joint`."""
     if workspace.split.joint == joint:
         return
     if joint:
@@ -228,10 +259,7 @@ def require_joint(workspace: Workspace, *, joint: bool) -> None:
 
 
 def require_growable(settings: Settings) -> None:
-    """See that later phases can grow the network of these settings.
-
-    Raises an `LstError` if its classifier or its masks are not those that phases grow.
-    """
+    """Raise an `LstError` if later phases cannot grow the classifier or masks of these settings."""
     model = settings.model
     for key, value, needed in (
         ("head", model.head, "cosine"),

@@ -7,12 +7,11 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lst_cli import __version__
 from lst_cli.errors import LstError
-from lst_cli.inputs import read_training_input
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
 from lst_cli.settings.models import Settings
@@ -20,15 +19,14 @@ from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
 from lst_cli.train.plan import (
+    Events,
+    Job,
+    Trainer,
     TrainingPlan,
     image_budget,
-    phase_data,
-    plan_training,
-    require_growable,
+    plan_job,
     require_trainable,
-    scheduled,
 )
-from lst_cli.train.trainer import Events, Job, Trainer
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
@@ -63,14 +61,13 @@ def dry_run(
 
     Raises an `LstError` if the phase cannot be trained now.
     """
-    _require_trainable(workspace, phase, settings)
+    require_trainable(workspace, phase, settings)
     read_config(settings.model.config)  # is it there, and plain YAML?
-    inputs = read_training_input(workspace)
-    if warn is not None and (missing := inputs.paths.find_missing(workspace.split.train.path)):
+    job = plan_job(workspace, phase, settings, image_passes)
+    missing = job.inputs.paths.find_missing(workspace.split.train.path)
+    if warn is not None and missing:
         warn(f"{missing.sentence}; {in_split(missing).hint}")
-    data = phase_data(workspace.split, inputs, phase, settings)
-    settings = scheduled(settings, phase, len(data), image_passes)
-    return plan_training(workspace, phase, settings, data)
+    return job.plan
 
 
 def train_phase(
@@ -80,58 +77,44 @@ def train_phase(
     options: TrainingOptions | None = None,
     *,
     events: Events | None = None,
-    trainer: Callable[[Job], Trainer] | None = None,
 ) -> PhaseManifest:
-    """Train the next phase to its end, from its start or from where it stopped.
-
-    `trainer` builds the networks and trains them; by default with torch.
-
-    Returns:
-        The manifest of the finished phase.
+    """Train the next phase to its end, from its start or from where it stopped: its manifest.
 
     Raises an `LstError` if the phase is not the next one, an input changed, or training stopped.
     """
     options, events = options or TrainingOptions(), events or Events()
-    _require_trainable(workspace, phase, settings)
+    require_trainable(workspace, phase, settings)
     if options.weights is not None and phase > 0:
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
     with workspace.locked():
-        require_trainable(workspace, phase)
-        inputs = read_training_input(workspace)
-        data = phase_data(workspace.split, inputs, phase, settings)
-        budget = image_budget(settings, phase, options.image_passes)
-        settings = scheduled(settings, phase, len(data), budget)
-        plan = plan_training(workspace, phase, settings, data)
+        require_trainable(workspace, phase, settings)
+        job = plan_job(workspace, phase, settings, options.image_passes)
         # Everything that is needed is looked at before anything is moved or removed.
-        previous = _require_previous(workspace, phase, settings)
-        begun = None if options.restart else workspace.manifest(phase)
-        if begun is not None:
-            _refuse_another_start(workspace, begun, previous, settings, options.weights)
-            manifest = begun
+        previous = _require_previous(workspace, phase, job.settings)
+        manifest = None if options.restart else workspace.manifest(phase)
+        begun = manifest is not None
+        if manifest is not None:
+            _refuse_another_start(workspace, manifest, previous, job.settings, options.weights)
+        elif job.settings.step.mwg and phase > 0:
+            _note_generator(workspace, phase, events)
+        # A library that does not work is found before the images are read, which takes long.
+        trainer = load_trainer()
+        if phase > 0 or begun:
+            # The same files as before, whose digests were compared.
+            parts, paths = job.inputs.dataset.parts, job.inputs.paths
+            check_found_images(parts, paths, job.data.images(), progress=events.prepare)
         else:
-            if phase == 0:
-                # A library that does not work is found before the data are read, which takes long.
-                trainer = trainer or load_trainer()
-                # Later phases use the same files, whose digests are compared instead.
-                check_before_training(workspace.split, events.prepare)
-            elif settings.step.mwg:
-                _note_generator(workspace, phase, events)
-            manifest = _first_manifest(workspace, plan, settings, previous)
-            source = {"source": options.weights} if options.weights else None
-            manifest = manifest.model_copy(update={"image_budget": budget, "weights": source})
-        if phase > 0 or begun is not None:
-            check_found_images(
-                inputs.dataset.parts, inputs.paths, data.images(), progress=events.prepare
-            )
+            check_before_training(workspace.split, events.prepare)
+        if manifest is None:
+            manifest = _first_manifest(job, options, previous)
         directory = workspace.phase(phase)
         require_writable(directory.model, directory.training_state)
         # What a phase leaves that never got a manifest goes too.
-        aside = set_aside(directory.root, workspace.root) if begun is None else None
+        aside = None if begun else set_aside(directory.root, workspace.root)
         weights = options.weights or weights_file(manifest)
-        job = Job(workspace, plan, settings, inputs, data, weights, events)
         try:
-            run = (trainer or load_trainer())(job)
-            events.plan(plan, run.start)
+            run = trainer(replace(job, weights=weights, events=events))
+            events.plan(job.plan, run.start)
             # Only now has the phase begun: weights that could not be read must not bind the next
             # try.
             found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}
@@ -174,12 +157,6 @@ def _run(
     return done
 
 
-def _require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
-    require_trainable(workspace, phase)
-    if phase > 0 or not workspace.split.joint:
-        require_growable(settings)
-
-
 def _require_previous(workspace: Workspace, phase: int, settings: Settings) -> PhaseManifest | None:
     """The manifest of the phase before, whose files are whole and of the same network."""
     if phase == 0:
@@ -205,14 +182,15 @@ def _note_generator(workspace: Workspace, phase: int, events: Events) -> None:
 
 
 def _first_manifest(
-    workspace: Workspace, plan: TrainingPlan, settings: Settings, previous: PhaseManifest | None
+    job: Job, options: TrainingOptions, previous: PhaseManifest | None
 ) -> PhaseManifest:
     """The manifest of a phase that begins now; nothing is written."""
+    plan, settings, split = job.plan, job.settings, job.workspace.split
     step = settings.step
     return PhaseManifest(
         phase=plan.phase,
         done=False,
-        split_sha256=workspace.split.digest_at(plan.phase),
+        split_sha256=split.digest_at(plan.phase),
         previous_sha256=previous.model_sha256 if previous else None,
         new_classes=plan.new_classes,
         seen_classes=plan.seen_classes,
@@ -220,9 +198,10 @@ def _first_manifest(
         replay_entries=plan.replay_entries,
         replay_counts=plan.replay_counts,
         iterations=plan.iterations,
+        image_budget=image_budget(settings, plan.phase, options.image_passes),
         seed=settings.seed,
         settings=settings.model_dump(mode="json"),
-        weights=None,
+        weights={"source": options.weights} if options.weights else None,
         versions=versions(),
         device="",
         started=now(),

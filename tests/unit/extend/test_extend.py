@@ -15,8 +15,8 @@ from lst_cli.inputs import read_training_input
 from lst_cli.report.report import _phase
 from lst_cli.report.status import next_command, read_status
 from lst_cli.split.split import split_dataset
+from lst_cli.train.plan import Events
 from lst_cli.train.train import dry_run, train_phase
-from lst_cli.train.trainer import Events
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace, sha256_of
 

@@ -6,16 +6,9 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.inputs import read_training_input
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
-from lst_cli.train.plan import (
-    count_iterations,
-    image_passes_of,
-    phase_data,
-    plan_training,
-    scheduled,
-)
+from lst_cli.train.plan import image_passes_of, plan_job, scheduled
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -50,10 +43,8 @@ def test_a_plan_rests_on_the_rate_of_phases_already_trained(split_workspace, fak
 
 
 def test_plan_and_split_count_the_same(split_workspace):
-    inputs, settings = read_training_input(split_workspace), split_workspace.settings()
     for counted in split_workspace.split.phases:
-        data = phase_data(split_workspace.split, inputs, counted.phase, settings)
-        plan = plan_training(split_workspace, counted.phase, settings, data)
+        plan = plan_job(split_workspace, counted.phase, split_workspace.settings()).plan
         assert (plan.new_entries, plan.replay_entries, plan.iterations, plan.new_classes) == (
             counted.new_entries, counted.replay_entries, counted.iterations, counted.classes,
         )  # fmt: skip
@@ -64,11 +55,12 @@ def test_plan_and_split_count_the_same(split_workspace):
 
 def test_a_budget_is_turned_into_epochs_and_keeps_the_places_of_decay():
     settings = build_settings({"base": {"epochs": 10.0, "decay_epochs": [6.0, 8.0]}})
-    spent = scheduled(settings, 0, entries=200, image_passes=1000)
+    spent, iterations = scheduled(settings, 0, entries=200, image_passes=1000)
+    assert iterations == 125
     assert (spent.base.epochs, *spent.base.decay_epochs) == (5.0, 3.0, 4.0)
     assert spent.step == settings.step
     assert Settings.model_validate(spent.model_dump()) == spent
-    later = scheduled(Settings(), 2, entries=50, image_passes=25)  # by its own schedule
+    later, _ = scheduled(Settings(), 2, entries=50, image_passes=25)  # by its own schedule
     assert (later.step.epochs, later.step.decay_epochs) == (0.5, (0.3,))
     assert later.base == Settings().base
 
@@ -95,11 +87,11 @@ def test_the_passes_of_a_workspace_are_those_of_all_its_phases_once_they_are_fin
 def test_settings_may_say_how_many_images_a_phase_shows():
     table = {"step": {"image_passes": 300, "epochs": 10.0, "decay_epochs": [6.0]}}
     settings = build_settings(table)
-    step = scheduled(settings, 1, entries=50).step
+    step = scheduled(settings, 1, entries=50)[0].step
     assert (step.epochs, *step.decay_epochs) == pytest.approx((6.0, 3.6))
     # A budget of the command line counts more, and other phases' settings do not count.
-    assert scheduled(settings, 1, entries=50, image_passes=100).step.epochs == 2.0
-    assert scheduled(settings, 0, entries=50) == settings
+    assert scheduled(settings, 1, entries=50, image_passes=100)[0].step.epochs == 2.0
+    assert scheduled(settings, 0, entries=50)[0] == settings
 
 
 @pytest.mark.parametrize("phase", [0, 1])
@@ -107,6 +99,6 @@ def test_iterations_that_nobody_could_train_are_refused_by_their_setting(phase):
     key = "base" if phase == 0 else "step"
     settings = build_settings({key: {"epochs": 1e9, "batch_size": 1}})
     with pytest.raises(LstError, match=rf"{key}\.epochs = 1e\+09 over 10 samples") as caught:
-        count_iterations(settings, phase, 10)
+        scheduled(settings, phase, 10)
     assert key in (caught.value.hint or "")
-    assert count_iterations(settings, phase, 2) == 2_000_000_000
+    assert scheduled(settings, phase, 2)[1] == 2_000_000_000
