@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
-from lst_cli.ap.detections import IouType
+from lst_cli.ap.detections import IouType, gather_detections
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.ap.lvis_ap import per_class_ap
+from lst_cli.ap.matching import match_detections
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.compare.paired import (
     AP50_FACTOR,
@@ -29,7 +30,7 @@ from lst_cli.compare.run_settings import find_differences
 from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
-from lst_cli.evaluate.measure import match_file, measure_matches, read_train_counts
+from lst_cli.evaluate.measure import read_train_counts, resampled_ap
 from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
@@ -78,11 +79,11 @@ class Run:
         phases = range(self.home.phase + 1)
         return sum(self.home.workspace.require_done(phase).image_passes for phase in phases)
 
-    def source(self) -> ResultsFile:
+    def source(self, progress: Progress) -> ResultsFile:
         """The detections; those of a workspace are verified while they are read."""
         if self.home is not None and (metrics := load_metrics(*self.home)) is not None:
-            return stored_detections(*self.home, metrics)
-        return ResultsFile(self.detections)
+            return stored_detections(*self.home, metrics, progress)
+        return ResultsFile(self.detections, progress)
 
 
 def compare_runs(
@@ -306,13 +307,13 @@ def _score(
     truth: GroundTruth, run: Run, iou_type: IouType, progress: Progress
 ) -> tuple[ClassAp, int]:
     """AP of every class, and how many detections there were."""
-    matches = match_file(truth, run.source(), iou_type, progress=progress)
-    measured = measure_matches(matches, progress=progress)
+    detections = gather_detections(truth, run.source(progress), iou_type)
+    matches = match_detections(truth, detections)
+    result = resampled_ap(matches, progress=progress)
     resamples = draw_resamples(len(truth.image_ids), RESAMPLES)
     lowest = resampled_class_ap(at_lowest_iou(matches), resamples)
-    precision = measured.result.precision
     ap = ClassAp(
-        ap={"AP": per_class_ap(precision), "AP50": per_class_ap(precision, "AP50")},
-        resampled={"AP": measured.result.resampled, "AP50": AP50_FACTOR * lowest},
+        ap={"AP": per_class_ap(result.precision), "AP50": per_class_ap(result.precision, "AP50")},
+        resampled={"AP": result.resampled, "AP50": AP50_FACTOR * lowest},
     )
-    return ap, measured.given
+    return ap, detections.given

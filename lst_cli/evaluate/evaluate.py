@@ -8,30 +8,136 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lst_cli.ap.detections import IouType
+from lst_cli.annotations.read import Dataset
+from lst_cli.ap.detections import FIXED_AP, Cap, IouType
 from lst_cli.ap.errors import ErrorAnalysis
-from lst_cli.ap.ground_truth import truth_notes
+from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
+from lst_cli.ap.lvis_ap import TrainBins, iou_metrics
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.reference import load_lvis
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.errors import write_errors
-from lst_cli.evaluate.measure import NAMES, Measured, compare_with_lvis_api
-from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings
+from lst_cli.evaluate.measure import IOU_TYPES, Measured, compare_with_lvis_api, measure
+from lst_cli.evaluate.resumable import (
+    Detections,
+    Header,
+    PartialDetections,
+    inference_settings,
+    make_header,
+)
 from lst_cli.evaluate.stored import (
     EvaluationFiles,
     evaluation_files,
     load_metrics,
     stored_detections,
 )
-from lst_cli.evaluate.validation import Validation, prepare_validation
+from lst_cli.inputs import ImagePaths, read_validation
+from lst_cli.phases.bins import Bin, parse_bins
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
+from lst_cli.train.before_training import check_found_images
 from lst_cli.workspace.atomic import replacing, require_writable
 from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
 
 if TYPE_CHECKING:
     from lst_cli.evaluate.detector import Detector
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """What a phase is evaluated on and how: all that is read but its model."""
+
+    workspace: Workspace
+    phase: int
+    settings: Settings
+    dataset: Dataset  # the validation file of the phase
+    paths: ImagePaths  # of its images
+    truth: GroundTruth  # its classes seen so far
+    bins: tuple[Bin, ...]  # ranges of training instances
+    cap: Cap  # how many detections take part
+
+    def header(self, model_phase: int) -> Header:
+        """What detections of the model of a phase depend on."""
+        manifest = self.workspace.require_model(model_phase)
+        use = inference_settings(self.workspace.trained_settings(model_phase), self.settings)
+        return make_header(manifest.model_sha256, self.dataset.sha256, use)
+
+    def check_images(self, progress: Progress) -> None:
+        """See that all images are there and as large as stated."""
+        check_found_images([self.dataset], self.paths, progress=progress)
+
+    def measure(
+        self, source: ResultsFile, *, began: float, errors: bool = False
+    ) -> tuple[Metrics, dict[IouType, Measured]]:
+        """AP of detections over the classes seen so far, with `errors` also where mask AP is lost.
+
+        Nothing is written. `began` is the `time.perf_counter` from which seconds are counted.
+
+        Raises:
+            LstError: If a detection does not fit the file.
+        """
+        split = self.workspace.split
+        records = split.classes[: split.seen_classes(self.phase)]
+        instances = {record.category_id: record.instances for record in records}
+        by = TrainBins(instances, self.bins)
+        measured = {
+            iou_type: measure(
+                self.truth,
+                source,
+                iou_type,
+                cap=self.cap,
+                seed=self.settings.seed,
+                errors=by if errors and iou_type == "segm" else None,
+            )
+            for iou_type in IOU_TYPES
+        }
+        groups = split.groups[: self.phase + 1]
+        segm, bbox = (iou_metrics(one.result, groups, by) for one in measured.values())
+        metrics = Metrics(
+            phase=self.phase,
+            images=len(self.dataset.images),
+            detections=measured["segm"].given,
+            seconds=time.perf_counter() - began,
+            federated=self.truth.federated,
+            fixed_ap=self.cap == FIXED_AP,
+            annotations_sha256=self.dataset.sha256,
+            segm=segm,
+            bbox=bbox,
+        )
+        return metrics, measured
+
+
+def prepare_validation(
+    workspace: Workspace,
+    phase: int,
+    settings: Settings,
+    *,
+    fixed_ap: bool = False,
+    outputs: Sequence[Path] = (),
+    progress: Progress,
+) -> Validation:
+    """Read what a phase is evaluated on, and see that the `outputs` can be written.
+
+    Raises:
+        LstError: If anything that the evaluation needs is missing, has changed or is unusable.
+    """
+    bins = parse_bins(settings.eval.bins)
+    require_writable(*outputs)
+    split = workspace.split
+    dataset, paths = read_validation(workspace, phase)
+    records = split.classes[: split.seen_classes(phase)]
+    truth = build_ground_truth(
+        dataset,
+        [record.category_id for record in records],
+        {record.category_id: record.images for record in records},
+        progress=progress,
+    )
+    cap = Cap(per_image=settings.eval.detections)
+    if fixed_ap:
+        cap, more = FIXED_AP, {"detections": settings.eval.fixed_detections}
+        settings = settings.model_copy(update={"eval": settings.eval.model_copy(update=more)})
+    return Validation(workspace, phase, settings, dataset, paths, truth, bins, cap)
 
 
 OpenDetector = Callable[[Workspace, int, Settings], "Detector"]
@@ -65,14 +171,23 @@ class Evaluation:
     differences: dict[IouType, float | None]
 
 
+@dataclass(frozen=True)
+class EvalOptions:
+    """How `lst eval` evaluates, and what it looks at more closely."""
+
+    # 10,000 detections a class over all images (AP_fixed) take part, instead of `eval.detections`
+    # an image, and the files have other names.
+    fixed_ap: bool = False
+    errors: bool = False  # find out where mask AP is lost
+    reference: bool = False  # run lvis-api too
+
+
 def evaluate_phase(
     workspace: Workspace,
     phase: int,
     settings: Settings,
+    options: EvalOptions = EvalOptions(),
     *,
-    fixed_ap: bool = False,
-    errors: bool = False,
-    reference: bool = False,
     progress: Progress = silent,
     detector: OpenDetector = open_detector,
 ) -> Evaluation:
@@ -83,52 +198,45 @@ def evaluate_phase(
     detections are written beside the phase. A closer look, at errors or with lvis-api as a
     reference, takes the detections that are there, if they were made under the same settings.
 
-    With `fixed_ap` the cap is 10,000 detections a class over all images (AP_fixed) instead of
-    `eval.detections` an image, and the files have other names. `detector` loads the model if there
-    are images that it has not seen yet.
+    `detector` loads the model if there are images that it has not seen yet.
 
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.
     """
     began = time.perf_counter()
     workspace.require_model(phase)
-    if reference:
+    if options.reference:
         load_lvis()
-    files, closer = evaluation_files(workspace, phase, fixed_ap), errors or reference
-    if not closer:
+    fixed_ap, closer = options.fixed_ap, options.errors or options.reference
+    files = evaluation_files(workspace, phase, fixed_ap)
+    outputs: Sequence[Path] = files[:3]
+    if closer:
+        outputs = [files.errors / "errors.json"] if options.errors else []
+    else:
         with workspace.locked():  # refused now if another lst is writing, not after all is read
             pass
-    outputs = [files.errors / "errors.json"] if errors else []
     against = prepare_validation(
-        workspace,
-        phase,
-        settings,
-        fixed_ap=fixed_ap,
-        outputs=outputs if closer else files[:3],
-        progress=progress,
+        workspace, phase, settings, fixed_ap=fixed_ap, outputs=outputs, progress=progress
     )
     stored = None
     if closer and files.detections.exists():
         stored = load_metrics(workspace, phase, fixed_ap=fixed_ap)
     if stored is not None and stored.made_with == against.header(phase).made_with:
-        source = stored_detections(workspace, phase, stored, fixed_ap=fixed_ap)
-        metrics, measured = against.measure(source, began=began, errors=errors, progress=progress)
+        source = stored_detections(workspace, phase, stored, progress)
+        metrics, measured = against.measure(source, began=began, errors=options.errors)
         kept = {name: getattr(stored, name) for name in ("made_with", "detections_sha256")}
         metrics = metrics.model_copy(update=kept)
     else:
         metrics, measured = _run_model(
-            against, files, detector, began=began, errors=errors, progress=progress
+            against, files, detector, began=began, errors=options.errors, progress=progress
         )
-        source = stored_detections(workspace, phase, metrics, fixed_ap=fixed_ap)
+        source = stored_detections(workspace, phase, metrics, progress)
     analysis = measured["segm"].errors
     error_files: tuple[Path, ...] = ()
     if analysis is not None:
         with workspace.locked():
             error_files = write_errors(analysis, files.errors)
-    differences: dict[IouType, float | None] = {}
-    for iou_type, one in measured.items() if reference else ():
-        progress(f"lvis-api, {NAMES[iou_type]}", 0, None)
-        differences[iou_type] = compare_with_lvis_api(one, source, iou_type, against.cap)
+    differences = compare_with_lvis_api(measured, source) if options.reference else {}
     notes = (*against.truth.notes, *truth_notes(against.truth, against.cap.per_image))
     return Evaluation(metrics, notes, analysis, error_files, differences)
 
@@ -155,9 +263,8 @@ def _run_model(
         part.finish(detect, progress)
         with replacing(files.detections) as written:
             digest = part.collect(written)
-            metrics, measured = against.measure(
-                ResultsFile(written), began=began, errors=errors, progress=progress
-            )
+            source = ResultsFile(written, progress)
+            metrics, measured = against.measure(source, began=began, errors=errors)
         metrics = metrics.model_copy(
             update={"made_with": part.header.made_with, "detections_sha256": digest}
         )

@@ -14,8 +14,8 @@ import msgspec
 from lst_cli.ap.metrics import InstantMetrics, Metrics, Way
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
+from lst_cli.evaluate.evaluate import Validation, prepare_validation
 from lst_cli.evaluate.resumable import Detections, PartialDetections, inference_settings
-from lst_cli.evaluate.validation import Validation, prepare_validation
 from lst_cli.inputs import read_training_input
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress, silent, within
@@ -91,6 +91,5 @@ def _evaluate_way(
     part.finish(detect, within(progress, f"{way} rows: "))
     with NamedTemporaryFile(dir=part.path.parent, prefix=".lst-", suffix=".tmp") as file:
         part.collect(Path(file.name))
-        source = ResultsFile(Path(file.name))
-        metrics, _ = against.measure(source, began=began, progress=progress)
+        metrics, _ = against.measure(ResultsFile(Path(file.name), progress), began=began)
     return metrics

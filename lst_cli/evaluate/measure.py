@@ -1,11 +1,11 @@
-"""From detections to numbers: what `lst eval` does behind the network, and without one."""
+"""From detections to numbers: what `lst eval` does after the network, and `lst score` alone."""
 
 from __future__ import annotations
 
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -39,10 +39,11 @@ class Measured:
     """The AP of some detections; the outcome of each is not kept."""
 
     truth: GroundTruth
+    cap: Cap
     given: int  # detections in the file
     notes: tuple[str, ...]  # sentences about the detections
     result: ApResult
-    errors: ErrorAnalysis | None = None  # if it was asked for
+    errors: ErrorAnalysis | None  # None if it was not asked for
 
 
 def measure(
@@ -53,7 +54,6 @@ def measure(
     cap: Cap = LVIS_CAP,
     seed: int = 0,
     errors: TrainBins | None = None,
-    progress: Progress = silent,
 ) -> Measured:
     """Match detections, once, and compute AP, its intervals and perhaps where it is lost.
 
@@ -63,40 +63,57 @@ def measure(
     Raises:
         LstError: If a detection is unusable.
     """
-    matches = match_file(truth, source, iou_type, cap, any_class=bool(errors), progress=progress)
-    measured = measure_matches(matches, seed=seed, progress=progress)
-    if errors is None:
-        return measured
-    return replace(measured, errors=analyse_errors(matches, errors))
+    detections = gather_detections(truth, source, iou_type, cap, any_class=errors is not None)
+    matches = match_detections(truth, detections)
+    result = resampled_ap(matches, seed=seed, progress=source.progress)
+    analysis = None if errors is None else analyse_errors(matches, errors)
+    return Measured(truth, cap, detections.given, detections.notes, result, analysis)
 
 
-def match_file(
-    truth: GroundTruth,
-    source: ResultsFile,
-    iou_type: IouType,
-    cap: Cap = LVIS_CAP,
-    *,
-    any_class: bool = False,
-    progress: Progress = silent,
-) -> Matches:
-    """Read detections and match them, see `gather_detections`."""
-    source = replace(source, progress=progress)
-    return match_detections(
-        truth, gather_detections(truth, source, iou_type, cap, any_class=any_class)
-    )
-
-
-def measure_matches(matches: Matches, *, seed: int = 0, progress: Progress = silent) -> Measured:
-    """AP of matched detections, and its intervals."""
-    truth, detections = matches.truth, matches.detections
-    name = NAMES[detections.iou_type]
+def resampled_ap(matches: Matches, *, seed: int = 0, progress: Progress = silent) -> ApResult:
+    """AP of matched detections, and that of every resample of the images."""
+    name = NAMES[matches.detections.iou_type]
     result = average_precision(matches, progress=stage(progress, name))
-    resamples = draw_resamples(len(truth.image_ids), seed=seed)
-    resampled = resampled_class_ap(
-        matches, resamples, progress=stage(progress, f"{name}, intervals")
-    )
-    result = replace(result, resampled=resampled)
-    return Measured(truth, detections.given, detections.notes, result)
+    resamples = draw_resamples(len(matches.truth.image_ids), seed=seed)
+    intervals = stage(progress, f"{name}, intervals")
+    return replace(result, resampled=resampled_class_ap(matches, resamples, progress=intervals))
+
+
+def compare_with_lvis_api(
+    measured: Mapping[IouType, Measured], source: ResultsFile
+) -> dict[IouType, float | None]:
+    """Run lvis-api on the same detections and give the largest difference of any number.
+
+    It is None if there are no detections, which lvis-api cannot score.
+
+    Raises:
+        LstError: If `lvis` is not installed.
+    """
+    differences: dict[IouType, float | None] = {}
+    for iou_type, ours in measured.items():
+        source.progress(f"lvis-api, {NAMES[iou_type]}", 0, None)
+        quiet = replace(source, progress=silent)
+        differences[iou_type] = (
+            None
+            if not ours.given
+            else largest_difference(
+                ours.result, reference_ap(ours.truth, quiet, iou_type=iou_type, cap=ours.cap)
+            )
+        )
+    return differences
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What `lst score` computes, and how."""
+
+    train_counts: Path | None = None  # training instances for the bins, see `read_train_counts`
+    bins: Sequence[Bin] = DEFAULT_BINS
+    iou_types: Sequence[IouType] = IOU_TYPES
+    cap: Cap = LVIS_CAP
+    skip_unusable: bool = False  # leave out annotations that cannot be used
+    errors: bool = False  # find out where AP is lost
+    reference: bool = False  # run lvis-api too
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,40 +123,32 @@ class FileScores:
     metrics: FileMetrics
     notes: tuple[str, ...]  # what was read differently from what the files say
     measured: Mapping[IouType, Measured]
+    differences: Mapping[IouType, float | None]  # of lvis-api's numbers, if it was run
 
 
 def score_file(
     detections: Path,
     annotations: Path,
-    *,
-    train_counts: Path | None = None,
-    iou_types: Sequence[IouType] = IOU_TYPES,
-    bins: Sequence[Bin] = DEFAULT_BINS,
-    cap: Cap = LVIS_CAP,
-    skip_unusable: bool = False,
-    errors: bool = False,
+    options: ScoreOptions = ScoreOptions(),
     progress: Progress = silent,
 ) -> FileScores:
-    """Score anybody's detections; no workspace and no network is needed.
+    """Score any detections; no workspace and no network is needed.
 
     Detections are in LVIS or COCO format, annotations in that of LVIS v0.5, LVIS v1 or COCO.
-    `train_counts` has the training instances for the bins, see `read_train_counts`;
-    `skip_unusable` leaves out annotations that cannot be used; `errors` finds out where AP is
-    lost.
 
     Raises:
         LstError: If a file cannot be read, or the detections do not fit the annotations.
     """
     began = time.perf_counter()
+    source, train_counts = ResultsFile(detections, progress), options.train_counts
     counts = None if train_counts is None else read_train_counts(train_counts, progress=progress)
     dataset = read_dataset(annotations, progress=progress)
-    dataset = leave_out_unusable(dataset) if skip_unusable else dataset
-    # Classes that training never saw count 0.
-    ids = dataset.categories.ids.tolist()
-    instances = {one: counts.instances.get(one, 0) for one in ids} if counts else {}
-    images = {one: counts.images.get(one, 0) for one in ids} if counts and counts.images else None
+    dataset = leave_out_unusable(dataset) if options.skip_unusable else dataset
     truth = build_ground_truth(
-        dataset, train_image_counts=images, masks="segm" in iou_types, progress=progress
+        dataset,
+        train_image_counts=counts and counts.images_of(dataset.categories.ids.tolist()),
+        masks="segm" in options.iou_types,
+        progress=progress,
     )
     notes = truth.notes
     unknown = sum(one not in counts.instances for one in truth.category_ids) if counts else 0
@@ -148,15 +157,13 @@ def score_file(
             f"{unknown} of {len(truth.category_ids)} classes are not in {train_counts}; they "
             "are in no bin.",
         )
-    source = ResultsFile(detections)
-    by = TrainBins(instances, bins) if counts else NO_BINS
+    by = TrainBins(counts.instances, options.bins) if counts else NO_BINS
+    errors = by if options.errors else None
     measured = {
-        iou_type: measure(
-            truth, source, iou_type, cap=cap, errors=by if errors else None, progress=progress
-        )
-        for iou_type in iou_types
+        iou_type: measure(truth, source, iou_type, cap=options.cap, errors=errors)
+        for iou_type in options.iou_types
     }
-    notes += truth_notes(truth, cap.per_image)
+    notes += truth_notes(truth, options.cap.per_image)
     for one in measured.values():
         notes += one.notes
     found = {iou_type: scores(one.result, by) for iou_type, one in measured.items()}
@@ -165,27 +172,12 @@ def score_file(
         detections=next(iter(measured.values())).given,
         seconds=time.perf_counter() - began,
         federated=truth.federated,
-        fixed_ap=cap == FIXED_AP,
+        fixed_ap=options.cap == FIXED_AP,
         segm=found.get("segm"),
         bbox=found.get("bbox"),
     )
-    return FileScores(metrics, notes, measured)
-
-
-def compare_with_lvis_api(
-    measured: Measured, source: ResultsFile, iou_type: IouType, cap: Cap = LVIS_CAP
-) -> float | None:
-    """Run lvis-api on the same detections and give the largest difference of any number.
-
-    It is None if there are no detections, which lvis-api cannot score.
-
-    Raises:
-        LstError: If `lvis` is not installed.
-    """
-    if not measured.given:
-        return None
-    theirs = reference_ap(measured.truth, source, iou_type=iou_type, cap=cap)
-    return largest_difference(measured.result, theirs)
+    differences = compare_with_lvis_api(measured, source) if options.reference else {}
+    return FileScores(metrics, notes, measured, differences)
 
 
 class TrainCounts(NamedTuple):
@@ -193,6 +185,10 @@ class TrainCounts(NamedTuple):
 
     instances: Mapping[int, int]
     images: Mapping[int, int]  # empty if they are not known
+
+    def images_of(self, category_ids: Iterable[int]) -> dict[int, int] | None:
+        """Training images of some classes, 0 of those never seen; None if they are not known."""
+        return {one: self.images.get(one, 0) for one in category_ids} if self.images else None
 
 
 def read_train_counts(path: Path, *, progress: Progress = silent) -> TrainCounts:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
+from lst_cli.progress import Progress, silent
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.store import Workspace
@@ -66,14 +67,12 @@ def load_all_metrics(workspace: Workspace, phases: Iterable[int]) -> list[Metric
 
 
 def stored_detections(
-    workspace: Workspace, phase: int, metrics: Metrics, *, fixed_ap: bool = False
+    workspace: Workspace, phase: int, metrics: Metrics, progress: Progress = silent
 ) -> ResultsFile:
     """The detections that stored metrics are of; reading them shows whether they changed since."""
-    return ResultsFile(
-        evaluation_files(workspace, phase, fixed_ap).detections,
-        sha256=metrics.detections_sha256,
-        hint=eval_command(workspace, phase, fixed_ap),
-    )
+    path = evaluation_files(workspace, phase, metrics.fixed_ap).detections
+    hint = eval_command(workspace, phase, metrics.fixed_ap)
+    return ResultsFile(path, progress, metrics.detections_sha256, hint)
 
 
 def eval_command(workspace: Workspace, phase: int, fixed_ap: bool = False) -> str:

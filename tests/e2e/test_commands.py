@@ -142,7 +142,7 @@ def test_an_image_that_is_gone_when_it_is_evaluated_keeps_the_old_metrics(finish
 
 def test_an_evaluation_that_is_killed_keeps_the_old_metrics(finished, run):
     before = finished.phase(2).metrics.read_bytes()
-    first = "import lst_cli.evaluate.validation as v; v.Validation.measure = kill"
+    first = "import lst_cli.evaluate.evaluate as e; e.Validation.measure = kill"
     assert run("eval", "-w", finished.root, first=first).code == -9
     assert finished.phase(2).metrics.read_bytes() == before
     assert run("eval", "-w", finished.root).code == 0

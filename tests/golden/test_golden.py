@@ -18,7 +18,7 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.evaluate.validation import prepare_validation
+from lst_cli.evaluate.evaluate import prepare_validation
 from lst_cli.progress import silent
 from lst_cli.settings.load import load_settings
 from lst_cli.split import split as split_recipe
@@ -87,7 +87,7 @@ def workspace(
         settings = load_settings(None, ["eval.bins==1,<5,<10,10-99"])
         against = prepare_validation(workspace, phase, settings, progress=silent)
         source = ResultsFile(path)
-        metrics, _ = against.measure(source, began=time.perf_counter(), progress=silent)
+        metrics, _ = against.measure(source, began=time.perf_counter())
         steady = metrics.model_copy(update={"seconds": 2.5})
         workspace.phase(phase).metrics.write_text(steady.model_dump_json())
         workspace.phase(phase).detections.write_text("[]")

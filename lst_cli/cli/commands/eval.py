@@ -62,7 +62,7 @@ def command(
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases cannot be used together", "give one of them")
     require(*NETWORK, *(["lvis"] if how["reference"] else []))
-    from lst_cli.evaluate.evaluate import check_phases, evaluate_phase
+    from lst_cli.evaluate.evaluate import EvalOptions, check_phases, evaluate_phase
 
     if bins is not None:
         parse_bins(bins, "--bins")
@@ -81,7 +81,11 @@ def command(
             check_phases(workspace, phases, settings, fixed_ap=how["fixed_ap"], progress=tell)
         found = [
             evaluate_phase(
-                workspace, one, settings, progress=_about_phase(tell, one, phases), **how
+                workspace,
+                one,
+                settings,
+                EvalOptions(**how),
+                progress=_about_phase(tell, one, phases),
             )
             for one in phases
         ]

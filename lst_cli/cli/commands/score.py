@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,14 +51,11 @@ _file = options.LocalPath(exists=True, dir_okay=False)
 def command(
     results: Path,
     annotations: Path,
-    train_counts: Path | None,
     iou_types: tuple[IouType, ...],
     bins: str | None,
     fixed_ap: bool,
-    errors: bool,
-    reference: bool,
-    skip_unusable: bool,
     as_json: bool,
+    **more: Any,
 ) -> None:
     """Compute LVIS AP of any results file.
 
@@ -66,46 +63,30 @@ def command(
     is needed, and nothing is written.
     """
     from lst_cli.ap.detections import FIXED_AP, LVIS_CAP
-    from lst_cli.ap.results_file import ResultsFile
     from lst_cli.evaluate.errors import errors_table
-    from lst_cli.evaluate.measure import (
-        IOU_TYPES,
-        NAMES,
-        compare_with_lvis_api,
-        score_file,
-    )
+    from lst_cli.evaluate.measure import IOU_TYPES, NAMES, ScoreOptions, score_file
     from lst_cli.evaluate.tables import means_table, scores_table
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
 
-    require("pycocotools", *(["lvis"] if reference else []))
-    wanted_bins = parse_bins(bins, "--bins") if bins else DEFAULT_BINS
-    cap = FIXED_AP if fixed_ap else LVIS_CAP
+    require("pycocotools", *(["lvis"] if more["reference"] else []))
+    wanted = ScoreOptions(
+        bins=parse_bins(bins, "--bins") if bins else DEFAULT_BINS,
+        iou_types=iou_types or IOU_TYPES,
+        cap=FIXED_AP if fixed_ap else LVIS_CAP,
+        **more,
+    )
     with meter() as tell:
-        scored = score_file(
-            results,
-            annotations,
-            train_counts=train_counts,
-            iou_types=iou_types or IOU_TYPES,
-            bins=wanted_bins,
-            cap=cap,
-            skip_unusable=skip_unusable,
-            errors=errors,
-            progress=tell,
-        )
+        scored = score_file(results, annotations, wanted, tell)
     metrics = scored.metrics
-    differences = {
-        iou_type: compare_with_lvis_api(one, ResultsFile(results), iou_type, cap)
-        for iou_type, one in (scored.measured.items() if reference else ())
-    }
     analyses = {
         iou_type: one.errors for iou_type, one in scored.measured.items() if one.errors is not None
     }
     if as_json:
         record = metrics.model_dump(mode="json")
-        if errors:
+        if wanted.errors:
             record["errors"] = {key: one.model_dump(mode="json") for key, one in analyses.items()}
-        if reference:
-            record["largest_difference"] = differences
+        if wanted.reference:
+            record["largest_difference"] = scored.differences
         print_json(record)
         return
     for sentence in scored.notes:
@@ -116,9 +97,9 @@ def command(
         print_table(scores_table(scores, name[:1].upper() + name[1:]))
     for analysis in analyses.values():
         print_table(errors_table(analysis))
-    if train_counts is None:
+    if wanted.train_counts is None:
         note("no bins: --train-counts says how many training instances each class has")
-    show_differences(differences)
+    show_differences(scored.differences)
 
 
 def show_differences(differences: Mapping[IouType, float | None]) -> None:
