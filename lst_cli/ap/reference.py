@@ -1,9 +1,9 @@
-"""lvis-api itself, run on the same ground truth and detections: what our own numbers must equal.
+"""lvis-api itself, run on the same ground truth and detections: our own numbers must equal its.
 
-`import lvis` (0.5.3) configures the root logger and needs matplotlib and OpenCV, which in
-turn needs libGL; its evaluation uses `np.float`, which numpy 1.24 removed. The three files
-that compute AP need none of it. They are loaded here as private modules, from the files as
-they are installed: neither `sys.modules["lvis"]` nor numpy nor any logger is touched.
+`import lvis` (0.5.3) configures the root logger and needs matplotlib and OpenCV, which in turn
+needs libGL; its evaluation uses `np.float`, which numpy 1.24 removed. The three files that compute
+AP need none of these. They are loaded here as private modules, from the files as they are
+installed: `sys.modules["lvis"]`, numpy and the loggers of others stay as they are.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import importlib.util
 import logging
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.detections import LVIS_CAP, Cap, IouType, rows_under_cap
-from lst_cli.ap.ground_truth import GroundTruth
+from lst_cli.ap.ground_truth import GroundTruth, contains
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.errors import LstError
 
 _FREQUENCIES = ["r", "c", "f", ""]
 _HINT = "install it: pip install 'lvis>=0.5.3'"
-_SUBMODULES = ("lvis", "results", "eval")  # each imports only those before it
+# By file; each file imports only those before it.
+_CLASSES = {"lvis": "LVIS", "results": "LVISResults", "eval": "LVISEval"}
 
 
 def reference_ap(
@@ -39,7 +39,7 @@ def reference_ap(
     """Score detections with the installed `lvis` package, unchanged.
 
     It takes minutes and gigabytes. Annotations are numbered from 1, since it takes an id of 0 for
-    no match, and for masks it is not shown the boxes, by which it would tell small from large.
+    no match. For masks it gets no boxes, whose areas it would otherwise use.
 
     Raises:
         LstError: If `lvis` is not installed, or there is no detection, which it cannot score.
@@ -76,29 +76,21 @@ def largest_difference(ours: ApResult, theirs: ApResult) -> float:
 
 
 def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -> Any:
-    k = len(truth.category_ids)
-    lists: dict[str, list[list[int]]] = {}
-    for name, pairs in (("negative", truth.negative), ("partial", truth.partial)):
-        of_image: list[list[int]] = [[] for _ in truth.image_ids]
-        for key in pairs.tolist():
-            of_image[key // k].append(truth.category_ids[key % k])
-        lists[name] = of_image
-    if not truth.federated:
-        for row, listed in enumerate(lists["negative"]):
-            absent = truth.labelled_absent(row * k + np.arange(k))
-            listed += [truth.category_ids[column] for column in np.flatnonzero(absent).tolist()]
-    images = [
-        {
-            "id": image_id,
-            "height": height,
-            "width": width,
-            "neg_category_ids": lists["negative"][row],
-            "not_exhaustive_category_ids": lists["partial"][row],
-        }
-        for row, (image_id, (height, width)) in enumerate(
-            zip(truth.image_ids.tolist(), truth.sizes.tolist(), strict=True)
+    category_ids = np.array(truth.category_ids, dtype=np.int64)
+    images = []
+    for row, (image_id, (height, width)) in enumerate(
+        zip(truth.image_ids.tolist(), truth.sizes.tolist(), strict=True)
+    ):
+        keys = row * len(category_ids) + np.arange(len(category_ids))
+        images.append(
+            {
+                "id": image_id,
+                "height": height,
+                "width": width,
+                "neg_category_ids": category_ids[truth.labelled_absent(keys)].tolist(),
+                "not_exhaustive_category_ids": category_ids[contains(truth.partial, keys)].tolist(),
+            }
         )
-    ]
     annotations = [
         {
             "id": row + 1,
@@ -150,8 +142,7 @@ def _best_of_each_class(found: Sequence[dict[str, Any]], cap: Cap) -> list[dict[
     return [found[row] for row in rows.tolist()]
 
 
-@dataclass(frozen=True)
-class LvisPackage:
+class LvisPackage(NamedTuple):
     """The classes of lvis-api that compute AP."""
 
     ground_truth: Any  # `LVIS`, an index of annotations
@@ -168,23 +159,19 @@ def load_lvis() -> LvisPackage:
     """
     folder = _find_package()
     modules: dict[str, types.ModuleType] = {}
-    for name in _SUBMODULES:
+    for name in _CLASSES:
         modules[f"lvis.{name}"] = _load_file(name, folder / f"{name}.py", modules)
-    vars(modules["lvis.eval"])["np"] = _numpy_with_float()
-    for module in modules.values():  # they warn of what is no fault
+    vars(modules["lvis.eval"])["np"] = types.SimpleNamespace(**vars(np), float=float)
+    for module in modules.values():  # their warnings are about no error
         logging.getLogger(module.__name__).disabled = True
     try:
-        return LvisPackage(
-            ground_truth=vars(modules["lvis.lvis"])["LVIS"],
-            results=vars(modules["lvis.results"])["LVISResults"],
-            evaluation=vars(modules["lvis.eval"])["LVISEval"],
-        )
+        return LvisPackage(*(vars(modules[f"lvis.{name}"])[_CLASSES[name]] for name in _CLASSES))
     except KeyError as error:
         raise LstError(f"the lvis package in {folder} has no {error.args[0]}", _HINT) from None
 
 
 def _find_package() -> Path:
-    """Give the directory of the installed package, without importing it."""
+    """The directory of the installed package, without importing it."""
     spec: ModuleSpec | None = PathFinder.find_spec("lvis")
     if spec is None:
         try:  # an editable install is known to its own finder only
@@ -193,33 +180,23 @@ def _find_package() -> Path:
             spec = None
     for location in (spec.submodule_search_locations or ()) if spec else ():
         folder = Path(location)
-        if all((folder / f"{name}.py").is_file() for name in _SUBMODULES):
+        if all((folder / f"{name}.py").is_file() for name in _CLASSES):
             return folder
     raise LstError("the package `lvis`, which computes AP, is not installed", _HINT)
 
 
 def _load_file(name: str, path: Path, loaded: dict[str, types.ModuleType]) -> types.ModuleType:
-    """Run one file of the package as a private module that sees its siblings in `loaded`."""
+    """Run one file of the package as a private module that imports the others from `loaded`."""
 
     def import_module(wanted: str, *args: Any, **keywords: Any) -> Any:
         return loaded[wanted] if wanted in loaded else __import__(wanted, *args, **keywords)
 
-    spec = importlib.util.spec_from_file_location(f"{__name__}._{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(f"{__name__}._{name}")
     # The files say `from lvis.lvis import LVIS`. A module's own `__builtins__` decides what
-    # `import` means in it, so the sibling can be handed over without registering it anywhere.
+    # `import` means in it, so that no module has to be registered anywhere.
     vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_module}
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
     except ImportError as error:
         raise LstError(f"cannot load {path}: {error}", _HINT) from error
     return module
-
-
-def _numpy_with_float() -> types.ModuleType:
-    """Give a stand-in for numpy that still has the `float` numpy once had."""
-    numpy = types.ModuleType("numpy")
-    vars(numpy).update(vars(np), float=float)
-    return numpy

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -106,12 +105,22 @@ class PartialDetections:
         elif done:
             what = f"images, {done:,} kept"
         progress(what, done, self.images)
-        found = detect(left) if left else ()
-        with self._appended(kept.size) as append:
-            for row, detections in found:
-                append({"row": row, "detections": detections})
-                done += 1
-                progress(what, done, self.images)
+        with explain_os_error(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            os.truncate(self.path, kept.size)
+        if not kept.size:
+            self._append(self.header)
+        for row, detections in detect(left) if left else ():
+            self._append({"row": row, "detections": detections})
+            done += 1
+            progress(what, done, self.images)
+
+    def _append(self, record: object) -> None:
+        """Write a line that outlives this process."""
+        text = msgspec.json.encode(record)
+        with explain_os_error(self.path), self.path.open("ab") as file:
+            file.write(_checksum(text) + b" " + text + b"\n")
 
     def collect(self, to: Path) -> str:
         """Write the detections of all images as a results file and give its SHA-256.
@@ -172,33 +181,6 @@ class PartialDetections:
             why = f"{self.path}: cannot be read: {error.strerror}"
             raise LstError(why, f"move {self.path} elsewhere") from error
         return Kept(lines, end)
-
-    @contextmanager
-    def _appended(self, size: int) -> Iterator[Callable[[object], None]]:
-        """Open the file behind its first `size` bytes, to write lines that outlive this process.
-
-        Without any bytes, write the header.
-        """
-        with explain_os_error(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-
-            def append(record: object) -> None:
-                with explain_os_error(self.path):
-                    text = msgspec.json.encode(record)
-                    file.write(_checksum(text) + b" " + text + b"\n")
-                    file.flush()
-
-            with explain_os_error(self.path):
-                file.truncate(size)
-                file.seek(size)
-            if not size:
-                append(self.header)
-            yield append
-        finally:
-            with explain_os_error(self.path):
-                file.close()
 
 
 def _verified(line: bytes, decoder: msgspec.json.Decoder[_Any]) -> _Any | None:

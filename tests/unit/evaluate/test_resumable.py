@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,28 +179,21 @@ def test_no_images_have_no_detections(part):
 
 
 def test_a_full_disk_is_told_and_what_was_written_is_kept(part, monkeypatch):
-    fdopen = os.fdopen
+    lines = 0
+    path_open = Path.open
 
-    def fill(*arguments: Any) -> Any:
-        file = fdopen(*arguments)
-
-        class Filling:
-            lines = 0
-
-            def write(self, data: bytes) -> None:
-                self.lines += 1
-                if self.lines == 4:
-                    file.write(data[:7])
-                    raise OSError(errno.ENOSPC, "No space left on device")
-                file.write(data)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(file, name)
-
-        return Filling()
+    def fill(path: Path, mode: str) -> Any:
+        nonlocal lines
+        file = path_open(path, mode)
+        lines += mode == "ab"
+        if lines == 4:
+            file.write(b"1234567")
+            file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return file
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fdopen", fill)
+        patch.setattr(Path, "open", fill)
         with pytest.raises(LstError) as caught:
             finish(part)
     assert caught.value.message == f"cannot write {part.path}: the disk is full"
