@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
 from lst_cli.ap.detections import IouType, gather_detections
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
-from lst_cli.ap.lvis_ap import per_class_ap
+from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, per_class_ap
 from lst_cli.ap.matching import match_detections
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.compare.paired import (
@@ -30,7 +30,7 @@ from lst_cli.compare.run_settings import find_differences
 from lst_cli.compare.tables import compare_table, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
-from lst_cli.evaluate.measure import read_train_counts, resampled_ap
+from lst_cli.evaluate.measure import TrainCounts, read_train_counts, resampled_ap
 from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
@@ -110,9 +110,10 @@ def compare_runs(
     names = name_runs(runs)
     dataset = _read_validation(runs, annotations, progress)
     classes = _common_classes(runs, dataset)
-    counts = _train_counts(runs, classes, train_counts, progress)
+    counts, note = _train_counts(runs, classes, train_counts, progress)
+    images = counts and counts.images_of(classes)
     masks = iou_type == "segm"
-    truth = build_ground_truth(dataset, classes, counts.images, masks=masks, progress=progress)
+    truth = build_ground_truth(dataset, classes, images, masks=masks, progress=progress)
     if not truth.counts.any():
         raise LstError(
             f"none of the {len(classes)} classes that all have seen is annotated in {dataset.path}",
@@ -122,7 +123,8 @@ def compare_runs(
     if bins is None:
         bins = parse_bins(homes[0].workspace.settings().eval.bins) if homes else DEFAULT_BINS
     groups = _old_and_new(runs, frozenset(classes))
-    sets = choose_class_sets(classes, truth.frequencies, counts.instances, bins, groups)
+    by = TrainBins(counts.instances, bins) if counts else NO_BINS
+    sets = choose_class_sets(classes, truth.frequencies, by, groups)
     scores = [
         _score(truth, run, iou_type, within(progress, f"{name}, "))
         for run, name in zip(runs, names, strict=True)
@@ -148,7 +150,7 @@ def compare_runs(
         resamples=RESAMPLES,
         runs=tuple(compared),
         rows=compare_class_ap([ap for ap, _ in scores], sets),
-        notes=(*filter(None, [counts.note]), *truth.notes),
+        notes=(*filter(None, [note]), *truth.notes),
     )
 
 
@@ -212,12 +214,11 @@ def _find_phase(root: Path, phase: int | None) -> Home:
 
 def name_runs(runs: Sequence[Run]) -> list[str]:
     """Name runs: the shortest kind of names of which no two are the same."""
-    with_phase = [f"{run.name}:{run.home.phase}" if run.home else run.name for run in runs]
     given = [run.given for run in runs]
-    for names in ([run.name for run in runs], with_phase, given):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} ({place})" for place, name in enumerate(given, start=1)]
+    with_phase = [f"{run.name}:{run.home.phase}" if run.home else run.name for run in runs]
+    numbered = [f"{name} ({place})" for place, name in enumerate(given, start=1)]
+    kinds = ([run.name for run in runs], with_phase, given, numbered)
+    return next(names for names in kinds if len(set(names)) == len(names))
 
 
 def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Progress) -> Dataset:
@@ -264,30 +265,20 @@ def _common_classes(runs: Sequence[Run], dataset: Dataset) -> list[int]:
     return [one for one in known[0] if one in in_all]
 
 
-class _Counts(NamedTuple):
-    """Training instances and images by category_id, if they are known, and a remark."""
-
-    instances: Mapping[int, int] | None
-    images: Mapping[int, int] | None
-    note: str = ""
-
-
 def _train_counts(
     runs: Sequence[Run], classes: Sequence[int], file: Path | None, progress: Progress
-) -> _Counts:
+) -> tuple[TrainCounts | None, str]:
+    """Training instances and images of each class, if they are known, and a remark."""
     if file is not None:
-        counts = read_train_counts(file, progress=progress)
-        images = {one: counts.images.get(one, 0) for one in classes} if counts.images else None
-        return _Counts(counts.instances, images)
+        return read_train_counts(file, progress=progress), ""
     known = [run.home.workspace.split.classes for run in runs if run.home]
     if not known:
-        note = "No bins: --train-counts says how many training instances there are."
-        return _Counts(None, None, note)
-    instances = [{one.category_id: one.instances for one in records} for records in known]
+        return None, "No bins: --train-counts says how many training instances there are."
+    first, *others = ({one.category_id: one.instances for one in records} for records in known)
     note = "The runs were trained on different annotations: bins are those of the first workspace."
-    if all(other[one] == instances[0][one] for other in instances[1:] for one in classes):
+    if all(other[one] == first[one] for other in others for one in classes):
         note = ""
-    return _Counts(instances[0], {one.category_id: one.images for one in known[0]}, note)
+    return TrainCounts(first, {one.category_id: one.images for one in known[0]}), note
 
 
 def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, frozenset[int]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,15 +19,12 @@ from pydantic import Field
 
 from lst_cli.ap.bootstrap import interval, mean_over, tells
 from lst_cli.ap.detections import IouType
+from lst_cli.ap.lvis_ap import Threshold, TrainBins
 from lst_cli.ap.matching import IOU_THRESHOLDS, MISSED, Matches
 from lst_cli.ap.metrics import Count, Fraction, Interval, Record
-from lst_cli.phases.bins import Bin
 
 Change = Annotated[float, Field(ge=-1, le=1)]
-Threshold = Literal["AP", "AP50"]  # AP over IoU 0.50 to 0.95, or at 0.50
 What = Literal["all", "bin", "frequency", "phase"]  # by what classes are chosen
-
-_FREQUENCIES = {"r": "APr", "c": "APc", "f": "APf"}
 
 
 class Estimate(Record):
@@ -115,7 +111,7 @@ class ClassSet:
 
 
 def at_lowest_iou(matches: Matches) -> Matches:
-    """Keep of all hits those at IoU 0.50, so that any AP becomes a tenth of AP50.
+    """Keep only the hits at IoU 0.50, so that any AP becomes a tenth of AP50.
 
     The bootstrap averages over ten thresholds; nine of them then give 0, at no cost.
     """
@@ -131,29 +127,25 @@ AP50_FACTOR = len(IOU_THRESHOLDS)
 def choose_class_sets(
     category_ids: Sequence[int],
     frequencies: Sequence[str],
-    train_instances: Mapping[int, int] | None,
-    bins: Sequence[Bin],
+    by: TrainBins,
     groups: Mapping[str, frozenset[int]],
 ) -> list[ClassSet]:
     """Choose the rows of a comparison of K classes.
 
-    These are: all classes, their AP50, the bins (if training instances by category_id are known),
-    LVIS's frequencies ("r", "c", "f" or "" of each class) if any class has one, and further
-    `groups` by name.
+    These are: all classes, their AP50, the bins, LVIS's frequencies ("r", "c", "f" or "" of each
+    class) if any class has one, and further `groups` by name.
     """
-    all_classes = [True] * len(category_ids)
-    chosen: list[tuple[str, What, list[bool]]] = [("AP", "all", all_classes)]
-    if train_instances is not None:
-        counts = [train_instances.get(one, 0) for one in category_ids]
-        chosen += [(one.name, "bin", [one.contains(count) for count in counts]) for one in bins]
+    every = tuple(range(len(category_ids)))
+    sets = [ClassSet("AP", "all", every), ClassSet("AP50", "all", every, "AP50")]
+    sets += [ClassSet(one.name, "bin", tuple(some)) for one, some in by.columns(category_ids)]
     if any(frequencies):
-        for letter, name in _FREQUENCIES.items():
-            chosen.append((name, "frequency", [one == letter for one in frequencies]))
+        for letter in "rcf":
+            some = tuple(column for column in every if frequencies[column] == letter)
+            sets.append(ClassSet(f"AP{letter}", "frequency", some))
     for name, members in groups.items():
-        chosen.append((name, "phase", [one in members for one in category_ids]))
-    columns = range(len(category_ids))
-    sets = [ClassSet(name, what, tuple(compress(columns, some))) for name, what, some in chosen]
-    return [sets[0], replace(sets[0], name="AP50", threshold="AP50"), *sets[1:]]
+        some = tuple(column for column in every if category_ids[column] in members)
+        sets.append(ClassSet(name, "phase", some))
+    return sets
 
 
 def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tuple[ComparedRow, ...]:

@@ -11,7 +11,7 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, interval, resampled_class_ap
 from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import build_ground_truth
-from lst_cli.ap.lvis_ap import average_precision, per_class_ap
+from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, average_precision, per_class_ap
 from lst_cli.ap.matching import match_detections
 from lst_cli.compare.paired import (
     AP50_FACTOR,
@@ -117,8 +117,7 @@ def test_rows_are_all_classes_bins_frequencies_and_groups():
     sets = choose_class_sets(
         (7, 3, 9),
         ("f", "r", ""),
-        {7: 200, 3: 1},
-        parse_bins("=1,<5,>=100"),
+        TrainBins({7: 200, 3: 1}, parse_bins("=1,<5,>=100")),
         {"old": frozenset((7, 1)), "new": frozenset((3, 9))},
     )
     assert [(one.name, one.what, one.columns) for one in sets] == [
@@ -137,7 +136,7 @@ def test_rows_are_all_classes_bins_frequencies_and_groups():
 
 
 def test_what_is_not_known_has_no_row():
-    sets = choose_class_sets((7, 3), ("", ""), None, parse_bins("=1"), {})
+    sets = choose_class_sets((7, 3), ("", ""), NO_BINS, {})
     assert [one.name for one in sets] == ["AP", "AP50"]
 
 
