@@ -14,7 +14,7 @@ from lst_cli.progress import Progress, silent
 from lst_cli.report.report import make_report
 from lst_cli.settings.models import Settings
 from lst_cli.split.init import write_settings
-from lst_cli.split.split import split_dataset
+from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train import train
 from lst_cli.train.plan import Events
 from lst_cli.workspace.store import Workspace
@@ -98,13 +98,8 @@ def prepare_demo(
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, (*DEMO_SETTINGS, f"seed={seed}", *overrides))
     settings = workspace.settings(overrides)
-    split_dataset(
-        workspace,
-        train=drawn.train_json,
-        val=drawn.val_json,
-        image_dirs=[drawn.images_dir],
-        base=DEMO_BASE,
-        phases=DEMO_PHASES,
-        settings=settings,
+    request = SplitRequest(
+        drawn.train_json, drawn.val_json, [drawn.images_dir], DEMO_BASE, DEMO_PHASES
     )
+    split_dataset(workspace, request, settings)
     return settings

@@ -43,10 +43,7 @@ def roles_of(key: str) -> tuple[Role, ...]:
 
 
 def values(settings: Settings | Mapping[str, Any], *deciding: Role) -> dict[str, Any]:
-    """Settings that decide one of some things, by dotted key, as JSON has them.
-
-    The settings may be a nested table of them.
-    """
+    """Settings that decide one of some things, by dotted key, as JSON has them."""
     table = settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
     return {
         key: value for key, value in flatten(table) if not set(deciding).isdisjoint(roles_of(key))
@@ -66,12 +63,9 @@ def differences(
 
 
 def unused_sections(mwg: bool, *, base: bool = True, later: bool = True) -> tuple[str, ...]:
-    """Sections of the settings that a training does not read.
+    """Sections of the settings that a training with these parts does not read.
 
-    Args:
-        mwg: Whether its settings ask for the generator.
-        base: Whether it has a base phase, or is joint training.
-        later: Whether it has phases after the base phase.
+    `base` stands for a base phase or joint training, `later` for phases after the base phase.
     """
     used = {"base": base, "step": later, "mwg": later and mwg}
     return tuple(name for name, is_used in used.items() if not is_used)

@@ -43,27 +43,20 @@ _UNREAD_DETECTRON2_KEYS = ("SOLVER.", "DATASETS.", "DATALOADER.", "INPUT.")
 def load_settings(file: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """Settings from the defaults, the preset, a `lst.toml` and the command line, in that order.
 
-    `overrides` are words such as `base.lr=0.02`; the value is TOML, or a plain string.
-
-    Raises:
-        LstError: If the file is not TOML or any value is refused; all problems at once, each
-            with its file and key.
+    `overrides` are words such as `base.lr=0.02`; the value is TOML, or a plain string. Raises an
+    `LstError` if the file is not TOML or any value is refused; all problems at once, each with
+    its file and key.
     """
     table = _read_settings(file) if file is not None else {}
     sources = dict.fromkeys(leaves(table), file.name if file else "")
-    for path, value, word in nested.read_overrides(overrides):
-        nested.assign(table, path, value, word)
-        sources[".".join(path)] = "--set"
+    sources |= dict.fromkeys(nested.apply_overrides(table, overrides), "--set")
     return build_settings(table, sources)
 
 
 def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
     """Check a nested table of values and add those of its preset and the defaults.
 
-    `sources` says where a dotted key was given, for the error lines.
-
-    Raises:
-        LstError: If any value is refused.
+    `sources` says where a dotted key was given, for the `LstError` if values are refused.
     """
     sources = sources or {}
     name = table.get("preset", "paper-r50")
@@ -91,7 +84,7 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
 
 def _read_settings(file: Path) -> dict[str, Any]:
     """Read a `lst.toml`; removed options in it have no effect any more, which is noted."""
-    table, removed = renamed.take_removed(renamed.modern_table(nested.read_toml(file), file.name))
+    table, removed = renamed.take_removed(nested.read_toml(file), file.name)
     for key, value in removed.items():
         text = f"{file.name}: {key} = {shorten(value)} has no effect: the option {WHY_REMOVED}"
         warnings.warn(text, renamed.OldSettingWarning, stacklevel=2)

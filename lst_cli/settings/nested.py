@@ -18,29 +18,27 @@ _DEEPEST = 20  # tables and lists inside each other
 
 
 def override_table(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested table that `key=value` words stand for, by today's names.
-
-    Raises:
-        LstError: If a word has another form.
-    """
+    """The nested table that `key=value` words stand for; see `apply_overrides`."""
     table: dict[str, Any] = {}
-    for path, value, word in read_overrides(overrides):
-        assign(table, path, value, word)
+    apply_overrides(table, overrides)
     return table
 
 
-def read_overrides(overrides: Sequence[str]) -> Iterator[tuple[list[str], Any, str]]:
-    """The path, by today's names, the value and the word of each `key=value` word.
+def apply_overrides(table: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Put the values of `key=value` words into a nested table; returns their dotted keys.
 
-    Raises:
-        LstError: If a word has another form.
+    The keys are today's names. Raises an `LstError` if a word has another form.
     """
+    keys = []
     for word in overrides:
         path, value = parse_override(word)
-        key = ".".join(path)
-        if (now := modern(key, value, "--set")) is not None:
+        given = ".".join(path)
+        if (now := modern(given, value, "--set")) is not None:
+            key, value = now
             # A detectron2 key has dots of its own.
-            yield (path if now[0] == key else now[0].split(".")), now[1], word
+            assign(table, path if key == given else key.split("."), value, word)
+            keys.append(key)
+    return keys
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,11 +52,7 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        LstError: If it is missing, cannot be read or is not TOML.
-    """
+    """Read a TOML file; an `LstError` if it is missing, cannot be read or is not TOML."""
     try:
         if file.stat().st_size > _LARGEST:
             raise LstError(f"{file}: larger than {_LARGEST:,} bytes", "give a TOML file")
@@ -95,11 +89,7 @@ def _loads(text: str) -> dict[str, Any]:
 
 
 def parse_override(word: str) -> tuple[list[str], Any]:
-    """The path and the value of a `key=value` word; the value is TOML, or a plain string.
-
-    Raises:
-        LstError: If the word has another form.
-    """
+    """The path and the value of a `key=value` word; the value is TOML, or a plain string."""
     key, equals, text = word.partition("=")
     if not equals or not key.strip():
         raise LstError(f"--set {word[:100]}: expected key=value", "for instance --set base.lr=0.02")
@@ -114,10 +104,9 @@ def parse_override(word: str) -> tuple[list[str], Any]:
 
 
 def assign(table: dict[str, Any], path: Sequence[str], value: Any, word: str) -> None:
-    """Put a value into a nested table; `word` is how the user gave it.
+    """Put a value into a nested table; an `LstError` if something on the path is no table.
 
-    Raises:
-        LstError: If something on the path is not a table.
+    `word` is how the user gave it.
     """
     if len(path) > _DEEPEST:
         raise LstError(f"--set {word[:100]}: a key of {len(path):,} parts", "lst init --print")

@@ -63,9 +63,11 @@ def modern_table(table: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     return found
 
 
-def take_removed(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Nested settings without the removed ones, and the values of these by dotted key."""
-    found, removed = dict(table), dict[str, Any]()
+def take_removed(
+    table: Mapping[str, Any], source: str = ""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Nested settings by today's names without removed ones, and the values of these by key."""
+    found, removed = modern_table(table, source), dict[str, Any]()
     for key in REMOVED:
         section, name = key.split(".")
         part = found.get(section)

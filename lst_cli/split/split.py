@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,39 +41,45 @@ from lst_cli.workspace.store import Workspace
 IntArray = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class SplitRequest:
+    """What is split into how many phases."""
+
+    train: Path
+    val: Path
+    image_dirs: Sequence[Path]
+    base: int | None  # b, the classes of phase 0; None for all of them (joint training)
+    phases: int  # T, the phases after it
+    skip_unusable: bool = False
+
+
 def split_dataset(
     workspace: Workspace,
-    *,
-    train: Path,
-    val: Path,
-    image_dirs: Sequence[Path],
-    base: int | None,
-    phases: int,
+    request: SplitRequest,
     settings: Settings,
-    skip_unusable: bool = False,
+    *,
     force: bool = False,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Split, list[ReplayBalance]]:
     """Sort the classes, divide them into phases, and write the workspace.
 
-    Phase 0 has b = `base` classes, and all of them if it is None (joint training). The settings
-    have the seed and the lengths of the phases. With `force`, finished phases that were trained on
-    another split are moved to `replaced/`, and others are removed. `warn` is called with each
-    problem that makes numbers wrong without stopping anything.
-
-    Returns:
-        The split, and how balanced the training set of each later phase is.
-
-    Raises:
-        LstError: If a file or a number is refused, or phases of another split would be lost.
+    The settings have the seed and the lengths of the phases. With `force`, finished phases that
+    were trained on another split are moved to `replaced/`, and others are removed. `warn` is
+    called with each problem that makes numbers wrong without stopping anything. Returns the split,
+    and how balanced the training set of each later phase is. Raises an `LstError` if a file or a
+    number is refused, or phases of another split would be lost.
     """
-    train_set, val_set = read_datasets(train, val, skip_unusable=skip_unusable, warn=warn)
+    train, val = read_datasets(
+        request.train, request.val, skip_unusable=request.skip_unusable, warn=warn
+    )
     if warn is not None:
-        finder = ImageFinder(image_dirs)
-        warn_of_missing_images((train_set, val_set), finder, warn)
-        for problem in check_shared_images(train_set, val_set, finder):
+        finder = ImageFinder(request.image_dirs)
+        warn_of_missing_images((train, val), finder, warn)
+        for problem in check_shared_images(train, val, finder):
             warn(problem.sentence)
-    split, inputs = make_split(train_set, val_set, image_dirs, base, phases, settings)
+    split, inputs = make_split(
+        train, val, request.image_dirs, request.base, request.phases, settings
+    )
     extended = _with_extensions(workspace, split)
     if extended is not split:
         inputs = label_files(extended, read_training_files(workspace, extended))
@@ -87,11 +94,7 @@ def read_datasets(
     skip_unusable: bool = False,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """Read both annotation files and see that they can be split.
-
-    Raises:
-        LstError: If a file is refused, or the two do not go together.
-    """
+    """Read both annotation files; an `LstError` if they cannot be split."""
     train_set = read_checked(train, training=True, skip_unusable=skip_unusable, warn=warn)
     val_set = read_checked(val, training=False, skip_unusable=skip_unusable, warn=warn)
     refuse_errors(check_pair(train_set, val_set), f"{train} and {val}")
@@ -118,8 +121,7 @@ def write_split(
 ) -> list[ReplayBalance]:
     """Write a split that `make_split` decided, with its plots; returns the balances of the phases.
 
-    Raises:
-        LstError: If phases of another split would be lost, and `force` does not allow to move them.
+    Raises an `LstError` if phases of another split would be lost, unless `force` is given.
     """
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
@@ -143,10 +145,7 @@ def make_split(
     phases: int,
     settings: Settings,
 ) -> tuple[Split, TrainingInput]:
-    """Decide the split from annotations alone, and label the training annotations by it.
-
-    Nothing is written. See `split_dataset` for the arguments.
-    """
+    """Decide the split from annotations alone, and label the training annotations by it."""
     usable = usable_instances(train)
     ids = train.categories.ids
     counts = np.bincount(train.instances.category_index[usable], minlength=len(ids))

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from lst_cli.settings.models import Settings
-from lst_cli.settings.renamed import modern_table, take_removed
+from lst_cli.settings.renamed import take_removed
 
 FORMAT = 2
 """Version of `split.json` and of manifests; raised when an older `lst` could not read them."""
@@ -323,7 +323,7 @@ class PhaseManifest(Record):
 
 def completed(manifest: PhaseManifest) -> dict[str, Any]:
     """Settings of a phase, with today's defaults for those that were added since."""
-    table, removed = take_removed(modern_table(manifest.settings))
+    table, removed = take_removed(manifest.settings)
     with suppress(ValidationError):  # a value that is refused today: it differs, and is named
         table = Settings.model_validate(table).model_dump(mode="json")
     for key, value in removed.items():
@@ -334,10 +334,10 @@ def completed(manifest: PhaseManifest) -> dict[str, Any]:
 
 def stored_settings(manifest: PhaseManifest) -> Settings:
     """Settings of a phase without removed ones; `ValidationError` if one is refused today."""
-    return Settings.model_validate(take_removed(modern_table(manifest.settings))[0])
+    return Settings.model_validate(take_removed(manifest.settings)[0])
 
 
 def removed_settings(manifest: PhaseManifest) -> dict[str, Any]:
     """Settings of a phase that were removed since, with their values."""
-    _, removed = take_removed(modern_table(manifest.settings))
+    _, removed = take_removed(manifest.settings)
     return {key: value for key, value in removed.items() if manifest.phase and key[:4] == "step"}

@@ -59,6 +59,7 @@ def command(
     base: int,
     joint: bool,
     preset: str | None,
+    force: bool,
     overrides: tuple[str, ...],
     as_json: bool,
     **given: Any,
@@ -70,7 +71,7 @@ def command(
     """
     from lst_cli.report.status import next_command
     from lst_cli.split.init import write_settings
-    from lst_cli.split.split import split_dataset
+    from lst_cli.split.split import SplitRequest, split_dataset
     from lst_cli.split.tables import balance_table
 
     if joint:
@@ -78,8 +79,8 @@ def command(
     require("matplotlib")
     chosen = options.words(overrides, preset=preset)
     settings = workspace.settings(chosen)
-    given |= {"image_dirs": image_dirs or HERE, "base": None if joint else base}
-    split, balances = split_dataset(workspace, settings=settings, warn=warn, **given)
+    request = SplitRequest(image_dirs=image_dirs or HERE, base=None if joint else base, **given)
+    split, balances = split_dataset(workspace, request, settings, force=force, warn=warn)
     if not workspace.layout.settings.exists():
         write_settings(workspace.layout.settings, chosen)
     elif settings != workspace.settings():

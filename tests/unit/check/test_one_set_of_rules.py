@@ -180,16 +180,8 @@ def use(train: Path, val: Path, root: Path, *, skip_unusable: bool = False) -> l
     workspace = Workspace(root)
     settings = workspace.settings()
     try:
-        split_recipe.split_dataset(
-            workspace,
-            train=train,
-            val=val,
-            image_dirs=[root.parent],
-            base=5,
-            phases=3,
-            settings=settings,
-            skip_unusable=skip_unusable,
-        )
+        request = split_recipe.SplitRequest(train, val, [root.parent], 5, 3, skip_unusable)
+        split_recipe.split_dataset(workspace, request, settings)
     except LstError as error:
         return [f"split: {error.message}"]
 

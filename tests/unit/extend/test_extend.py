@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from lst_cli.extend.plan import NewFiles
 from lst_cli.inputs import read_training_input
 from lst_cli.report.report import _phase
 from lst_cli.report.status import next_command, read_status
-from lst_cli.split.split import split_dataset
+from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train.plan import Events
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.manifest import PhaseManifest
@@ -287,16 +287,9 @@ def test_the_file_of_an_extension_has_to_stay(based, damage, message, hint):
     assert caught.value.hint == hint
 
 
-def resplit(workspace: Workspace, small_lvis: Any, **changed: Any) -> None:
-    arguments: dict[str, Any] = {
-        "train": small_lvis.train_json,
-        "val": small_lvis.val_json,
-        "image_dirs": [small_lvis.images],
-        "base": 5,
-        "phases": 3,
-        "settings": workspace.settings(),
-    }
-    split_dataset(workspace, **{**arguments, **changed})
+def resplit(workspace: Workspace, small_lvis: Any, *, force: bool = False, **changed: Any) -> None:
+    request = SplitRequest(small_lvis.train_json, small_lvis.val_json, [small_lvis.images], 5, 3)
+    split_dataset(workspace, replace(request, **changed), workspace.settings(), force=force)
 
 
 def test_the_same_split_made_again_keeps_what_was_added(based, small_lvis):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,19 @@ from lst_cli.annotations.read import Categories, Dataset, Images, Instances
 from lst_cli.errors import LstError
 from lst_cli.settings.models import Settings
 from lst_cli.split import split as split_room
-from lst_cli.split.split import make_split, split_dataset
+from lst_cli.split.split import SplitRequest, make_split, split_dataset
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
 
 
-def make(small_lvis: Any, workspace: Workspace, **changed: Any) -> Split:
-    arguments: dict[str, Any] = {
-        "train": small_lvis.train_json,
-        "val": small_lvis.val_json,
-        "image_dirs": [small_lvis.images],
-        "base": 5,
-        "phases": 3,
-        "settings": Settings(),
-    }
-    split, _ = split_dataset(workspace, **{**arguments, **changed})
+def make(
+    small_lvis: Any, workspace: Workspace, seed: int = 0, force: bool = False, **changed: Any
+) -> Split:
+    request = SplitRequest(small_lvis.train_json, small_lvis.val_json, [small_lvis.images], 5, 3)
+    split, _ = split_dataset(
+        workspace, replace(request, **changed), Settings(seed=seed), force=force
+    )
     return split
 
 
@@ -121,7 +119,7 @@ def test_the_same_split_can_be_made_again_after_damage_or_a_move_or_other_settin
     workspace.layout.split.write_text('{"format": 1, "tra')
     moved = small_lvis.train_json.rename(small_lvis.folder / "moved.json")
     again = Workspace(workspace.root)
-    assert make(small_lvis, again, train=moved, settings=Settings(seed=5)).train.path == str(moved)
+    assert make(small_lvis, again, train=moved, seed=5).train.path == str(moved)
     assert manifest.exists()
     assert Workspace(workspace.root).next_phase() == 1
 
