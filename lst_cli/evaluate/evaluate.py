@@ -16,7 +16,6 @@ from lst_cli.ap.lvis_ap import TrainBins, iou_metrics
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.reference import load_lvis
 from lst_cli.ap.results_file import ResultsFile
-from lst_cli.evaluate.errors import write_errors
 from lst_cli.evaluate.measure import IOU_TYPES, Measured, compare_with_lvis_api, measure
 from lst_cli.evaluate.resumable import (
     Detections,
@@ -31,6 +30,7 @@ from lst_cli.evaluate.stored import (
     load_metrics,
     stored_detections,
 )
+from lst_cli.evaluate.tables import write_errors
 from lst_cli.inputs import ImagePaths, read_validation
 from lst_cli.phases.bins import Bin, parse_bins
 from lst_cli.progress import Progress, silent

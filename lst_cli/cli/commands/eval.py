@@ -112,8 +112,7 @@ def _show(
 ) -> None:
     from lst_cli.cli.commands.score import show_differences
     from lst_cli.display.tables import binned_table, groups_table, with_joint
-    from lst_cli.evaluate.errors import errors_table
-    from lst_cli.evaluate.tables import scores_table
+    from lst_cli.evaluate.tables import errors_table, scores_table
     from lst_cli.report.status import next_command
 
     joint = workspace.split.joint

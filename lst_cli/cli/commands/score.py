@@ -63,9 +63,8 @@ def command(
     is needed, and nothing is written.
     """
     from lst_cli.ap.detections import FIXED_AP, LVIS_CAP
-    from lst_cli.evaluate.errors import errors_table
     from lst_cli.evaluate.measure import IOU_TYPES, NAMES, ScoreOptions, score_file
-    from lst_cli.evaluate.tables import means_table, scores_table
+    from lst_cli.evaluate.tables import errors_table, means_table, scores_table
     from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
 
     require("pycocotools", *(["lvis"] if more["reference"] else []))

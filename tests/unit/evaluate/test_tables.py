@@ -9,7 +9,7 @@ from PIL import Image
 
 from lst_cli.ap.errors import KINDS, ErrorAnalysis
 from lst_cli.errors import LstError
-from lst_cli.evaluate.errors import errors_table, plot_errors, write_errors
+from lst_cli.evaluate.tables import errors_table, plot_errors, write_errors
 
 
 def shares(count: int, price: float | None, **more: Any) -> dict[str, Any]:
