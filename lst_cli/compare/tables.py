@@ -6,22 +6,17 @@ from collections.abc import Callable, Iterator
 
 from lst_cli.compare.paired import ComparedRow, ComparedRun, Comparison, Difference
 from lst_cli.display.markup import escape_markdown, render_markdown
-from lst_cli.display.tables import Cell, Column, Table, bin_heading, format_value
+from lst_cli.display.tables import Column, Table, bin_heading, format_value
 
-CLEAR = "*"
-"""The mark of a difference whose interval excludes 0."""
-
-SETTINGS_SHOWN = 12
-"""How many of the settings that differ are in a sentence."""
-
+CLEAR = "*"  # marks a difference whose interval excludes 0
+SETTINGS_SHOWN = 12  # of those that differ, in a sentence
 NAMES = {"segm": "Mask", "bbox": "Box"}
 
 _IMAGE_PASSES = Column("image_passes", "image passes", "integer", description="in training")
 
 
 def row_name(row: ComparedRow) -> str:
-    """Name a set of classes as tables and plots do."""
-    # A spreadsheet takes what begins with = for a formula.
+    """The name of a set of classes; a spreadsheet takes what begins with = for a formula."""
     return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
 
 
@@ -32,8 +27,9 @@ def compare_table(comparison: Comparison) -> Table:
         Column("row", "classes", "text", row_name),
         Column("classes", "number", "integer"),
         Column("with_ground_truth", "with ground truth", "integer"),
-        *(Column(f"AP({name})", name, get=_ap(place)) for place, name in enumerate(names)),
     ]
+    for place, name in enumerate(names):
+        columns.append(Column(f"AP({name})", name, get=_estimate(place)))
     for place, name in enumerate(names[1:]):
         heading = "difference" if len(names) == 2 else f"{name} minus {names[0]}"
         columns += _difference_columns(place, name, heading)
@@ -47,20 +43,22 @@ def compare_table(comparison: Comparison) -> Table:
     )
 
 
-def _difference_columns(place: int, name: str, heading: str) -> Iterator[Column]:
-    def of(get: Callable[[Difference], Cell]) -> Callable[[ComparedRow], Cell]:
-        return lambda row: get(row.differences[place])
+def _estimate(place: int) -> Callable[[ComparedRow], float | None]:
+    return lambda row: row.estimates[place].AP
 
-    yield Column(f"difference({name})", heading, "change", of(lambda one: one.AP))
-    yield Column(f"low({name})", "from", "change", of(lambda one: (one.interval or (None,))[0]))
-    yield Column(f"high({name})", "to", "change", of(lambda one: (one.interval or (None,))[-1]))
-    yield Column(
-        f"clear({name})",
-        "",
-        "text",
-        of(lambda one: CLEAR if one.clear else ""),
-        description=f"{CLEAR}: the interval is all to one side of 0",
-    )
+
+def _difference_columns(place: int, name: str, heading: str) -> Iterator[Column]:
+    def bound(end: int) -> Callable[[ComparedRow], float | None]:
+        return lambda row: (row.differences[place].interval or (None, None))[end]
+
+    def clear(row: ComparedRow) -> str:
+        return CLEAR if row.differences[place].clear else ""
+
+    yield Column(f"difference({name})", heading, "change", lambda row: row.differences[place].AP)
+    yield Column(f"low({name})", "from", "change", bound(0))
+    yield Column(f"high({name})", "to", "change", bound(1))
+    meaning = f"{CLEAR}: the interval is all to one side of 0"
+    yield Column(f"clear({name})", "", "text", clear, description=meaning)
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -97,11 +95,12 @@ def differences_table(comparison: Comparison) -> Table:
     def text(place: int) -> Callable[[ComparedRow], str | None]:
         return lambda row: _difference_text(row.differences[place])
 
+    first, *others = comparison.runs
     columns = [Column("row", "classes", "text", row_name)]
-    for place, run in enumerate(comparison.runs[1:]):
+    for place, run in enumerate(others):
         columns.append(Column(f"difference({run.name})", run.name, "change", text(place)))
     return Table.of(
-        f"{NAMES[comparison.iou_type]} AP minus that of {comparison.runs[0].name}",
+        f"{NAMES[comparison.iou_type]} AP minus that of {first.name}",
         comparison.rows,
         columns,
         f"Points. In brackets the 95 % interval over {comparison.resamples:,} resamples of the "
@@ -110,17 +109,14 @@ def differences_table(comparison: Comparison) -> Table:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """All tables of a comparison, as one reads them.
-
-    Two runs stand side by side, a row for each set of classes; more than two have a row each.
-    """
+    """All tables: two runs stand side by side, more than two have a row each."""
     if len(comparison.runs) == 2:
         return [runs_table(comparison), compare_table(comparison)]
     return [runs_table(comparison), layout_table(comparison), differences_table(comparison)]
 
 
 def difference_sentences(comparison: Comparison) -> list[str]:
-    """A sentence for each run that was made otherwise than the first."""
+    """A sentence for each run whose settings differ from the first."""
     first = comparison.runs[0]
     found = []
     for run in comparison.runs[1:]:
@@ -149,10 +145,6 @@ def _title(comparison: Comparison) -> str:
         f"{NAMES[comparison.iou_type]} AP of the same {comparison.classes:,} classes in the same "
         f"{comparison.images:,} images"
     )
-
-
-def _ap(place: int) -> Callable[[ComparedRow], float | None]:
-    return lambda row: row.estimates[place].AP
 
 
 def _difference_text(difference: Difference) -> str | None:
