@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,7 +14,6 @@ from lst_cli.workspace.records import load_record
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = tuple[Fraction, Fraction]
-_CORRECTION = "correction of scores"  # None in what older versions wrote
 
 
 class Record(BaseModel):
@@ -96,14 +95,15 @@ class Metrics(_Evaluation):
     @model_validator(mode="before")
     @classmethod
     def _without_calibration(cls, record: Any) -> Any:
-        # Scores could be corrected after training once.
+        # In older versions scores could be corrected after training.
         if not isinstance(record, dict):
             return record
-        if record.get("calibration") is not None:
+        record = dict(record)
+        if record.pop("calibration", None) is not None:
             raise ValueError("its scores were calibrated, which lst no longer does")
-        made = {k: v for k, v in record.get("made_with", {}).items() if k != _CORRECTION}
-        rest = {key: value for key, value in record.items() if key != "calibration"}
-        return {**rest, "made_with": made} if made else rest
+        if isinstance(made := record.get("made_with"), dict):
+            record["made_with"] = {k: v for k, v in made.items() if k != "correction of scores"}
+        return record
 
 
 class FileMetrics(_Evaluation):
@@ -129,17 +129,11 @@ def comparable(history: Sequence[Metrics]) -> list[Metrics]:
 def forgetting(
     history: Sequence[Metrics], iou_type: Literal["segm", "bbox"] = "segm"
 ) -> dict[int, float]:
-    """Tell how much AP each phase's classes have lost since they were learned.
+    """By phase: AP of its classes right after that phase, minus their AP in the last phase.
 
-    Args:
-        history: Evaluations of several phases of one split, in any order.
-        iou_type: Masks or boxes.
-
-    Returns:
-        By phase: AP of its classes right after that phase, minus their AP in the last phase
-        of the history. Below 0 if they gained. Phases that were not evaluated, whose classes
-        have no ground truth, that were evaluated on another validation file, or that have only
-        just been learned, are left out.
+    Phases that were not evaluated, whose classes have no ground truth, that were evaluated on
+    another validation file, or that are the last, are left out. The history is that of one split,
+    in any order.
     """
     in_order = comparable(sorted(history, key=lambda metrics: metrics.phase))
     lost = {}
@@ -155,12 +149,8 @@ def forgetting(
 Way = Literal["random", "mean-feature", "generated"]
 """How classifier rows of new classes are written without training."""
 
-WAYS: dict[Way, str] = {
-    "random": "random",
-    "mean-feature": "mean feature",
-    "generated": "generated",
-}
-"""What tables call them, the least informed first."""
+# What tables call them, the least informed first.
+WAYS: dict[Way, str] = {way: way.replace("-", " ") for way in get_args(Way)}
 
 
 class InstantMetrics(Record):
@@ -180,11 +170,7 @@ class InstantMetrics(Record):
 
 
 def load_instant(path: Path, phase: int) -> InstantMetrics | None:
-    """Read what `lst eval --instant` wrote; None if there is no such file.
-
-    Raises:
-        LstError: If the file is damaged, of another format, or of another phase.
-    """
+    """Read what `lst eval --instant` wrote of a phase; None if there is no such file."""
     if not path.exists():
         return None
     hint = f"lst eval --instant --phase {phase}"

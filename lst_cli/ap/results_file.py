@@ -62,10 +62,8 @@ class ResultsFile:
     def blocks(self, record: type[Any]) -> Iterator[tuple[int, list[Any]]]:
         """Read the file in blocks: the row of the first record, and the records.
 
-        `record` is a msgspec struct with the fields that are wanted.
-
-        Raises:
-            LstError: If the file cannot be read, or is not the one that was written.
+        `record` is a msgspec struct with the fields that are wanted. A file that is not the one
+        that lst wrote is refused, before its content is used.
         """
         changed = LstError(f"{self.path}: changed or damaged after lst wrote it", self.hint)
         stream = ListStream(
@@ -85,15 +83,11 @@ class ResultsFile:
                 if f"missing required field {field}" in error.message:
                     raise LstError(error.message, f"--iou-type {other}") from error
             raise
-        if stream.sha256 != self.sha256:  # before the content is used
+        if stream.sha256 != self.sha256:
             raise changed
 
     def decode_mask(self, row: int, segmentation: msgspec.Raw) -> tuple[tuple[int, int], str]:
-        """Height and width of a mask, and its compressed run lengths.
-
-        Raises:
-            LstError: If it is something else.
-        """
+        """Height and width of a mask, and its compressed run lengths."""
         try:
             rle = _RLE.decode(segmentation)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

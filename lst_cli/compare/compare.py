@@ -159,9 +159,6 @@ def write_comparison(comparison: Comparison, directory: Path | None = None) -> l
 
     By default they go to the report of the first workspace among what was compared; where there
     is none, nothing is written.
-
-    Raises:
-        LstError: If a file cannot be written.
     """
     homes = [Workspace(Path(run.source)) for run in comparison.runs if run.phase is not None]
     if directory is None and not homes:
@@ -177,11 +174,7 @@ def write_comparison(comparison: Comparison, directory: Path | None = None) -> l
 
 
 def open_run(given: str) -> Run:
-    """Find what the user means: a results file, a workspace, or a phase of one.
-
-    Raises:
-        LstError: If it is none of these, or has no detections.
-    """
+    """Find what the user means: a results file, or a workspace or phase with detections."""
     refuse_address(given)
     path, phase = Path(given), None
     match = None if path.is_dir() else _WITH_PHASE.fullmatch(given)

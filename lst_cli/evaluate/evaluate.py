@@ -73,9 +73,6 @@ class Validation:
         """AP of detections over the classes seen so far, with `errors` also where mask AP is lost.
 
         Nothing is written. `began` is the `time.perf_counter` from which seconds are counted.
-
-        Raises:
-            LstError: If a detection does not fit the file.
         """
         split = self.workspace.split
         records = split.classes[: split.seen_classes(self.phase)]
@@ -119,8 +116,7 @@ def prepare_validation(
 ) -> Validation:
     """Read what a phase is evaluated on, and see that the `outputs` can be written.
 
-    Raises:
-        LstError: If anything that the evaluation needs is missing, has changed or is unusable.
+    Anything missing, changed or unusable is refused here, before a network runs.
     """
     bins = parse_bins(settings.eval.bins)
     require_writable(*outputs)
@@ -144,11 +140,7 @@ OpenDetector = Callable[[Workspace, int, Settings], "Detector"]
 
 
 def open_detector(workspace: Workspace, phase: int, settings: Settings) -> Detector:
-    """Load the model of a finished phase, to be run under the test settings of today.
-
-    Raises:
-        LstError: If the weights are missing, cut short, or of another network.
-    """
+    """Load the model of a finished phase, to be run under the test settings of today."""
     # torch and detectron2 take seconds to import: not before inputs are known to be good.
     from lst_cli.evaluate.detector import Detector
     from lst_cli.train.network import load_network
@@ -281,11 +273,7 @@ def check_phases(
     fixed_ap: bool = False,
     progress: Progress,
 ) -> None:
-    """See that each of several phases can be evaluated, before the first one is.
-
-    Raises:
-        LstError: If one cannot.
-    """
+    """See that each of several phases can be evaluated, before the first one is."""
     for phase in phases:
         workspace.require_model(phase)
         outputs = evaluation_files(workspace, phase, fixed_ap)[:3]

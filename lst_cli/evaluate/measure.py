@@ -59,9 +59,6 @@ def measure(
 
     The ground truth needs masks for `segm`; the seed is that of the images drawn for the
     intervals.
-
-    Raises:
-        LstError: If a detection is unusable.
     """
     detections = gather_detections(truth, source, iou_type, cap, any_class=errors is not None)
     matches = match_detections(truth, detections)
@@ -85,9 +82,6 @@ def compare_with_lvis_api(
     """Run lvis-api on the same detections and give the largest difference of any number.
 
     It is None if there are no detections, which lvis-api cannot score.
-
-    Raises:
-        LstError: If `lvis` is not installed.
     """
     differences: dict[IouType, float | None] = {}
     for iou_type, ours in measured.items():

@@ -2,7 +2,7 @@
 
 Each image that is done becomes a line of a file, below a header that says what the detections
 are of. The next run keeps the lines of a file that has its own header. Each line begins with a
-checksum of the rest: a damaged one is dropped, and its image done again.
+checksum of the rest: a damaged one is left out, and its image done again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,11 @@ from lst_cli.workspace.atomic import explain_os_error
 Detections = list[dict[str, Any]]
 """What was found in one image, in LVIS results format, the best first."""
 
-_FORMAT = 2
-
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the detections of a file are of; they are kept only if all of it is the same."""
 
-    format: int = _FORMAT
+    format: int = 2
     lst: str = __version__
     model: str | None  # sha256 of the weights
     images: str  # sha256 of the annotation file that lists the images
@@ -93,9 +91,6 @@ class PartialDetections:
 
         `detect` finds those of the images of some rows, image by image; it is not called if
         nothing is left to do.
-
-        Raises:
-            LstError: If the file cannot be read or written.
         """
         kept = self.read()
         left = [row for row in range(self.images) if row not in kept.lines]
@@ -126,9 +121,6 @@ class PartialDetections:
         """Write the detections of all images as a results file and give its SHA-256.
 
         They pass through memory one image at a time: at LVIS's size they are gigabytes.
-
-        Raises:
-            LstError: If a file cannot be read or written.
         """
         digest = hashlib.sha256()
         lines = self.read().lines
@@ -153,11 +145,7 @@ class PartialDetections:
         return digest.hexdigest()
 
     def read(self) -> Kept:
-        """Read what an earlier run left; there may be no file.
-
-        Raises:
-            LstError: If the file cannot be read.
-        """
+        """Read what an earlier run left; there may be no file."""
         lines: dict[int, tuple[int, int]] = {}
         try:
             with open_regular(self.path) as file:

@@ -129,11 +129,7 @@ def _price_column(key: str, heading: str, shares: ErrorShares) -> Column:
 
 
 def write_errors(analysis: ErrorAnalysis, directory: Path) -> tuple[Path, ...]:
-    """Write an analysis of masks, its table with the counts of every bin, and its plot.
-
-    Raises:
-        LstError: If a file cannot be written.
-    """
+    """Write an analysis of masks, its table with the counts of every bin, and its plot."""
     paths = tuple(directory / name for name in ("errors.json", "errors.csv", "errors.png"))
     drawn = plot_errors(analysis)
     write_text(paths[0], analysis.model_dump_json(indent=1) + "\n")
