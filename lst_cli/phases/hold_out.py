@@ -16,27 +16,29 @@ import numpy.typing as npt
 from lst_cli.phases.replay import Occurrences
 from lst_cli.phases.sampling import IntArray
 
-RARE_BELOW = 10
-"""Images that a class has too few of to be anything but rare; the tables' tail ends here."""
+BoolArray = npt.NDArray[np.bool_]
 
-SHARE = 0.15
-"""Share of the images that is set aside."""
+_DEMOTED_UP_TO = 4  # a class of up to so many times the images of a rare one may be made rare
 
-DEMOTED_UP_TO = 4
-"""A class of up to so many times the images of a rare one may be made rare."""
+
+@dataclass(frozen=True)
+class HoldOutRule:
+    """Which images are set aside."""
+
+    rare: int = 10  # a class in fewer images is rare; the tables' tail ends here
+    share: float = 0.15  # of the images, to set aside
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class HoldOut:
     """A training set of N images cut in two."""
 
-    held: npt.NDArray[np.bool_]  # whether each image is set aside, shape (N,)
+    held: BoolArray  # whether each image is set aside, shape (N,)
     demoted: IntArray  # labels of the classes that were made rare, ascending
 
 
-def hold_out(
-    occurrences: Occurrences, images: int, *, rare: int, share: float, seed: int
-) -> HoldOut:
+def hold_out(occurrences: Occurrences, images: int, rule: HoldOutRule) -> HoldOut:
     """Cut images from a training set so that rare classes can be judged.
 
     Of the classes in `rare` to 4 `rare` images every second one, from the most frequent on, keeps
@@ -49,10 +51,11 @@ def hold_out(
     its images. More than `share` of the images are set aside if the classes that become rare need
     it.
     """
-    rng = np.random.default_rng([seed, 8])
+    rare = rule.rare
+    rng = np.random.default_rng([rule.seed, 8])
     counts = occurrences.image_counts()  # (K,)
     tail = np.flatnonzero((counts > 0) & (counts < rare))
-    middle = np.flatnonzero((counts >= rare) & (counts < DEMOTED_UP_TO * rare))
+    middle = np.flatnonzero((counts >= rare) & (counts < _DEMOTED_UP_TO * rare))
     chosen = np.sort(middle[np.argsort(-counts[middle], kind="stable")][::2])
     # Without any rare class there is no example to follow: one image, two, and so on.
     upwards = np.arange(1, max(min(rare, images + 1), 2))
@@ -72,7 +75,7 @@ def hold_out(
 
     cut = _Cut(occurrences, images)
     cut.set_aside(np.flatnonzero(wanted & ~stays), at_least=1)
-    more = round(share * images) - int(cut.held.sum())
+    more = round(rule.share * images) - int(cut.held.sum())
     if more > 0:
         others = rng.permutation(np.flatnonzero(~cut.held & ~stays))
         cut.set_aside(others, at_least=rare, at_most=more)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 
 from lst_cli.phases.sampling import ImageSampler, IntArray, choose_sampler
 from lst_cli.settings.models import Replay, Sampling
@@ -59,6 +60,14 @@ class Occurrences:
         return cls(
             tuple(np.split(unique[:, 1], borders)[:classes]),  # without classes it is one array
             tuple(np.split(counts.astype(np.int64), borders)[:classes]),
+        )
+
+    def within(self, images: npt.NDArray[np.bool_]) -> Occurrences:
+        """Those in some of the images."""
+        chosen = [images[rows] for rows in self.images]
+        return Occurrences(
+            tuple(rows[mine] for rows, mine in zip(self.images, chosen, strict=True)),
+            tuple(n[mine] for n, mine in zip(self.counts, chosen, strict=True)),
         )
 
     def instance_counts(self) -> IntArray:

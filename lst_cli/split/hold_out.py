@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from lst_cli.annotations.json_stream import RAW, ListStream
 from lst_cli.annotations.read import Dataset
@@ -20,14 +19,11 @@ from lst_cli.check.images import images_listed_twice
 from lst_cli.errors import LstError
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import NO_LABEL
-from lst_cli.phases.hold_out import RARE_BELOW, SHARE, hold_out
+from lst_cli.phases.hold_out import BoolArray, HoldOutRule, hold_out
 from lst_cli.phases.replay import Occurrences
 from lst_cli.progress import Progress, silent, stage
 from lst_cli.train.before_training import read_checked
 from lst_cli.workspace.atomic import explain_os_error, replacing
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _OUT = "give another --out"
 _FIELDS: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -65,10 +61,8 @@ class HeldOut:
 def hold_out_file(
     train: Path,
     directory: Path,
+    rule: HoldOutRule,
     *,
-    rare: int = RARE_BELOW,
-    share: float = SHARE,
-    seed: int = 0,
     skip_unusable: bool = False,
     force: bool = False,
     progress: Progress = silent,
@@ -77,16 +71,13 @@ def hold_out_file(
 
     Everything is copied unchanged: paths of images, segmentations and federated lists stay as they
     were. Only a class's `image_count`, `instance_count` and `frequency`, where it has them, are
-    those of the smaller training set, in both files. For `rare`, `share` and `seed` see
-    `phases.hold_out`; annotations that cannot be used are copied with `skip_unusable` and not
-    counted. `force` replaces files of these names, but never the annotation file itself.
-
-    Raises:
-        LstError: If the share is refused, the file cannot be read or nothing can be set aside, or
-            if a file is in the way or cannot be written.
+    those of the smaller training set, in both files. Annotations that cannot be used are copied
+    with `skip_unusable` and not counted. `force` replaces files of these names, but never the
+    annotation file itself. Raises an `LstError` if the share is refused, the file cannot be read,
+    nothing can be set aside, or a file is in the way or cannot be written.
     """
-    if not 0 <= share <= 1:  # also refuses nan
-        raise LstError(f"the share to set aside is {share}", "give a --share from 0 to 1")
+    if not 0 <= rule.share <= 1:  # also refuses nan
+        raise LstError(f"the share to set aside is {rule.share}", "give a --share from 0 to 1")
     files = directory / "train.json", directory / "val.json"
     _refuse_overwriting(train, directory, files, force)
     dataset = read_checked(train, training=True, skip_unusable=skip_unusable, progress=progress)
@@ -96,19 +87,19 @@ def hold_out_file(
         labels.astype(np.int64),
         len(dataset.categories),
     )
-    cut = hold_out(occurrences, len(dataset.images), rare=rare, share=share, seed=seed)
+    cut = hold_out(occurrences, len(dataset.images), rule)
     _keep_together(cut.held, images_listed_twice(dataset.images))
-    stays, held = _Counts.of(occurrences, ~cut.held), _Counts.of(occurrences, cut.held)
-    if not held.images.any():
+    stays, held = occurrences.within(~cut.held), occurrences.within(cut.held)
+    if not held.image_counts().any():
         raise LstError(
-            _why_nothing(train, occurrences, rare),
+            _why_nothing(train, occurrences, rule.rare),
             "give a smaller --rare, a larger --share, or a larger training set",
         )
     _write(dataset, cut.held, stays, files, stage(progress, f"writing {directory}"))
-    is_rare = stays.images < rare
+    is_rare = stays.image_counts() < rule.rare
     return HeldOut(
-        train=stays.part(files[0], is_rare),
-        val=held.part(files[1], is_rare),
+        train=_part(files[0], ~cut.held, stays, is_rare),
+        val=_part(files[1], cut.held, held, is_rare),
         demoted=tuple(sorted(dataset.categories.ids[cut.demoted].tolist())),
         skipped={kind: len(rows) for kind, rows in dataset.skipped.items()},
     )
@@ -122,31 +113,15 @@ def _keep_together(held: BoolArray, twice: dict[int, int]) -> None:
         held[row] = held[first]
 
 
-@dataclass(frozen=True, eq=False)
-class _Counts:
-    """Images and instances of each class in a part, shape (K,), of so many images."""
-
-    total: int
-    images: IntArray
-    instances: IntArray
-
-    @classmethod
-    def of(cls, occurrences: Occurrences, inside: BoolArray) -> _Counts:
-        chosen = [inside[rows] for rows in occurrences.images]
-        counts = zip(occurrences.counts, chosen, strict=True)
-        images = np.array([mine.sum() for mine in chosen], dtype=np.int64)
-        instances = np.array([n[mine].sum() for n, mine in counts], dtype=np.int64)
-        return cls(int(inside.sum()), images, instances)
-
-    def part(self, path: Path, is_rare: BoolArray) -> Part:
-        occurs = self.images > 0
-        return Part(
-            path,
-            images=self.total,
-            instances=int(self.instances.sum()),
-            classes=int(occurs.sum()),
-            rare=int((occurs & is_rare).sum()),
-        )
+def _part(path: Path, inside: BoolArray, occurrences: Occurrences, is_rare: BoolArray) -> Part:
+    occurs = occurrences.image_counts() > 0
+    return Part(
+        path,
+        images=int(inside.sum()),
+        instances=int(occurrences.instance_counts().sum()),
+        classes=int(occurs.sum()),
+        rare=int((occurs & is_rare).sum()),
+    )
 
 
 def _why_nothing(train: Path, occurrences: Occurrences, rare: int) -> str:
@@ -190,11 +165,12 @@ def _explain(path: Path) -> Iterator[None]:
 def _write(
     dataset: Dataset,
     held: BoolArray,
-    counts: _Counts,
+    stays: Occurrences,
     files: tuple[Path, Path],
     progress: Progress,
 ) -> None:
     """Copy each record to its file; both files get all classes, with new counts."""
+    counts = np.stack([stays.image_counts(), stays.instance_counts()], axis=1).tolist()
     is_held = {"images": held, "annotations": held[dataset.instances.image_index]}
     lists = dict.fromkeys(("images", "annotations", "categories"), RAW)
     stream = ListStream(dataset.path, lists, everything=True, progress=progress, digest=True)
@@ -211,7 +187,7 @@ def _write(
                     part.extend(key, [record for record, flag in own if flag == wanted])
             else:
                 if key == "categories":
-                    raw = [_recount(one, counts, row) for row, one in enumerate(raw, first)]
+                    raw = [_recount(one, *counts[row]) for row, one in enumerate(raw, first)]
                 for part in parts:
                     part.extend(key, raw)
         if stream.sha256 != dataset.sha256:
@@ -220,15 +196,12 @@ def _write(
             )
 
 
-def _recount(record: bytes, counts: _Counts, row: int) -> bytes:
+def _recount(record: bytes, images: int, instances: int) -> bytes:
     """Put the counts of the training part into a class; other fields stay to the letter."""
     fields = _FIELDS.decode(record)
-    images = int(counts.images[row])
     new = {
-        "image_count": images,
-        "instance_count": int(counts.instances[row]),
-        "frequency": frequency_of(images),
-    }
+        "image_count": images, "instance_count": instances, "frequency": frequency_of(images),
+    }  # fmt: skip
     for key in new.keys() & fields.keys():
         fields[key] = msgspec.Raw(msgspec.json.encode(new[key]))
     return msgspec.json.encode(fields)
@@ -271,8 +244,7 @@ class _JsonFile:
     def extend(self, key: str, records: list[bytes]) -> None:
         """Add records to a list, which stays open as long as no other key comes."""
         if key != self._list:
-            self._begin(key)
-            self._write(b"[")
+            self.put(key, b"[")
             self._list, self._between, self._before = key, b"\n", b"],\n"
         if records:
             self._write(self._between + b",\n".join(records))
@@ -280,8 +252,7 @@ class _JsonFile:
 
     def put(self, key: str, value: bytes) -> None:
         """Add anything else."""
-        self._begin(key)
-        self._write(value)
+        self._write(self._before + msgspec.json.encode(key) + b": " + value)
         self._before = b",\n"
 
     def finish(self) -> None:
@@ -289,9 +260,6 @@ class _JsonFile:
         self._write(b"{}\n" if self._before == b"{" else self._before.rstrip(b",\n") + b"}\n")
         with explain_os_error(self._path):
             self._file.flush()
-
-    def _begin(self, key: str) -> None:
-        self._write(self._before + msgspec.json.encode(key) + b": ")
 
     def _write(self, data: bytes) -> None:
         with explain_os_error(self._path):

@@ -12,7 +12,7 @@ from lst_cli.annotations.problems import count_of
 from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_rows, say, warn
 from lst_cli.phases.classes import fitting_split
-from lst_cli.phases.hold_out import RARE_BELOW, SHARE
+from lst_cli.phases.hold_out import HoldOutRule
 
 if TYPE_CHECKING:
     from lst_cli.split.hold_out import HeldOut
@@ -33,19 +33,21 @@ if TYPE_CHECKING:
     help="Directory for train.json and val.json.",
 )
 @options.number_option(
-    "--rare", click.IntRange(min=2), RARE_BELOW, "A class in fewer images is rare."
+    "--rare", click.IntRange(min=2), HoldOutRule.rare, "A class in fewer images is rare."
 )
 @options.number_option(
     "--share",
     click.FloatRange(0, 1),
-    SHARE,
+    HoldOutRule.share,
     "Share of the images to set aside; more if the classes that become rare need it.",
 )
 @options.number_option("--seed", click.IntRange(min=0), 0, "Random seed.")
 @options.skip_unusable_option
 @options.flag("--force", "Replace train.json and val.json of an earlier run.")
 @options.json_option
-def command(directory: Path, rare: int, as_json: bool, **given: Any) -> None:
+def command(
+    directory: Path, rare: int, share: float, seed: int, as_json: bool, **given: Any
+) -> None:
     """Set aside a part of the training set for choosing settings.
 
     If settings are chosen on the validation set, AP on it is too high. Choose them on the part
@@ -57,7 +59,8 @@ def command(directory: Path, rare: int, as_json: bool, **given: Any) -> None:
     from lst_cli.workspace.store import DEFAULT_DIRECTORY
 
     with meter() as tell:
-        held_out = hold_out_file(directory=directory, rare=rare, progress=tell, **given)
+        rule = HoldOutRule(rare, share, seed)
+        held_out = hold_out_file(directory=directory, rule=rule, progress=tell, **given)
     if as_json:
         print_json(held_out.as_dict())
         return

@@ -21,6 +21,7 @@ from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import read_train_counts
 from lst_cli.figures.shown_objects import read_annotated
 from lst_cli.inputs import read_training_input, read_validation
+from lst_cli.phases.hold_out import HoldOutRule
 from lst_cli.report import report
 from lst_cli.split import split as split_recipe
 from lst_cli.split.hold_out import hold_out_file
@@ -186,7 +187,7 @@ def use(train: Path, val: Path, root: Path, *, skip_unusable: bool = False) -> l
         return [f"split: {error.message}"]
 
     def hold_out() -> None:
-        hold_out_file(train, root / "tune", rare=3, skip_unusable=skip_unusable)
+        hold_out_file(train, root / "tune", HoldOutRule(rare=3), skip_unusable=skip_unusable)
 
     steps: dict[str, Callable[[], object]] = {
         "training": lambda: learn(read_training_input(workspace).dataset.parts[0]),

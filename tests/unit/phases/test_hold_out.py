@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.phases.hold_out import HoldOut, hold_out
+from lst_cli.phases.hold_out import HoldOut, HoldOutRule, hold_out
 from lst_cli.phases.replay import Occurrences
 
 
@@ -35,7 +35,7 @@ CUTS = (st.integers(2, 6), st.floats(0, 1), st.integers(0, 2**40))
 def cut_of(
     occurrences: Occurrences, images: int, rare: int = 4, share: float = 0.0, seed: int = 0
 ) -> HoldOut:
-    return hold_out(occurrences, images, rare=rare, share=share, seed=seed)
+    return hold_out(occurrences, images, HoldOutRule(rare, share, seed))
 
 
 # --- small sets, worked out by hand --------------------------------------------------------------
@@ -155,5 +155,5 @@ def test_a_set_of_lvis_size_is_cut():
     shares = np.exp(np.linspace(np.log(2_000), 0, classes))
     labels = rng.choice(classes, pairs, p=shares / shares.sum())
     occurrences = Occurrences.of(rng.integers(0, images, pairs), labels, classes)
-    cut = hold_out(occurrences, images, rare=10, share=0.15, seed=0)
+    cut = hold_out(occurrences, images, HoldOutRule())
     assert int(cut.held.sum()) == 8_550

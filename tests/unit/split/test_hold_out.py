@@ -13,6 +13,7 @@ import pytest
 from lst_cli.annotations import json_stream
 from lst_cli.check.check import check
 from lst_cli.errors import LstError
+from lst_cli.phases.hold_out import HoldOutRule
 from lst_cli.split import hold_out as room
 from lst_cli.split.hold_out import HeldOut, hold_out_file
 from lst_cli.train.before_training import read_checked
@@ -28,9 +29,11 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cut_of(small_lvis: Any, out: Path) -> Cut:
-    def cut(directory: Path = out, **options: Any) -> HeldOut:
-        options = {"rare": 3, "share": 0.2, **options}
-        return hold_out_file(small_lvis.train_json, directory, **options)
+    def cut(
+        directory: Path = out, rare: int = 3, share: float = 0.2, seed: int = 0, **options: Any
+    ) -> HeldOut:
+        rule = HoldOutRule(rare, share, seed)
+        return hold_out_file(small_lvis.train_json, directory, rule, **options)
 
     return cut
 
@@ -105,7 +108,7 @@ def test_no_field_is_put_where_there_was_none(few, out):
     for image_id, category_id in ((1, 3), (3, 3), (3, 7)):
         few.add(image_id, category_id)
     few.save()
-    for part in parts(hold_out_file(few.train_json, out, rare=2, share=0.0)):
+    for part in parts(hold_out_file(few.train_json, out, HoldOutRule(rare=2, share=0.0))):
         assert part["categories"] == few.document["categories"]
 
 
@@ -218,7 +221,7 @@ def test_the_training_file_is_never_overwritten(small_lvis, cut_of, tmp_path):
         assert caught.value.hint == "give another --out"
     small_lvis.train_json.rename(small_lvis.val_json)
     with pytest.raises(LstError, match=r"val\.json is the training file itself"):
-        hold_out_file(small_lvis.val_json, small_lvis.folder, force=True)
+        hold_out_file(small_lvis.val_json, small_lvis.folder, HoldOutRule(), force=True)
     assert small_lvis.val_json.read_bytes() == before
 
 
@@ -248,7 +251,7 @@ def test_a_place_that_cannot_be_written_is_named(cut_of, out, tmp_path):
 
 def test_what_gives_no_part_is_told_and_leaves_nothing(small_lvis, cut_of, out, tmp_path):
     with pytest.raises(LstError, match=r"no such file: .*gone\.json") as caught:
-        hold_out_file(tmp_path / "gone.json", out)
+        hold_out_file(tmp_path / "gone.json", out, HoldOutRule())
     assert caught.value.hint == "give the path of the file"
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(LstError, match="the share to set aside is"):
