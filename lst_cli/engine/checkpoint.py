@@ -13,28 +13,21 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from lst_cli.engine.optim import Learner
 from lst_cli.errors import LstError
 from lst_cli.files import require_regular
 from lst_cli.workspace.atomic import replacing
 
-_MODEL = "model/"
-_OPTIMIZER = "optimizer/"
-_AVERAGE = "average/"
+_MODEL, _OPTIMIZER, _AVERAGE = "model/", "optimizer/", "average/"
 _METADATA = {"iteration", "seconds", "scaler"}
 _DIGEST = "digest"
 _STATE_KEYS = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
 
 
-def save_model(path: Path, model: nn.Module) -> None:
+def save_model(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a model's weights atomically; an `LstError` if the file cannot be written."""
-    save_tensors(path, model.state_dict())
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors atomically; an `LstError` if the file cannot be written."""
     _save(path, _contiguous(tensors), {})
 
 
@@ -45,12 +38,11 @@ def load_model(path: Path, hint: str) -> dict[str, Tensor]:
     """
     try:
         require_regular(path)
-        tensors: dict[str, Tensor] = load_file(path)
+        return dict(load_file(path))
     except FileNotFoundError as error:
         raise LstError(f"{path}: missing", hint) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise LstError(f"{path}: not a whole checkpoint: {error}", hint) from error
-    return tensors
 
 
 @dataclass(frozen=True)
@@ -71,12 +63,11 @@ def save_training_state(path: Path, learner: Learner, iteration: int, seconds: f
 
     Raises an `LstError` if the file cannot be written; an older one stays as it was.
     """
-    model = learner.model
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
+    names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
+    tensors = {f"{_MODEL}{name}": tensor for name, tensor in learner.model.state_dict().items()}
     if learner.average is not None:
-        average = learner.average.state()
-        tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in average.items()}
+        average = learner.average.state_dict().items()
+        tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in average}
     for parameter, state in learner.optimizer.state.items():
         for key, value in state.items():
             if value is not None:
@@ -105,14 +96,19 @@ def load_training_state(path: Path, hint: str) -> TrainingState:
     # lst 0.1 wrote no digest.
     if digest is not None and digest != _digest(tensors, metadata):
         raise LstError(f"{path}: changed or damaged after lst wrote it", hint)
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        names = [name for name in tensors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): tensors[name] for name in names}
+
     try:
         state = TrainingState(
             iteration=int(metadata["iteration"]),
             seconds=float(metadata["seconds"]),
-            model=_below(tensors, _MODEL),
-            optimizer=_below(tensors, _OPTIMIZER),
+            model=below(_MODEL),
+            optimizer=below(_OPTIMIZER),
             scaler=dict(json.loads(metadata["scaler"])),
-            average=_below(tensors, _AVERAGE),
+            average=below(_AVERAGE),
             verified=digest is not None,
         )
     except (ValueError, TypeError, RecursionError) as error:
@@ -126,9 +122,8 @@ def load_training_state(path: Path, hint: str) -> TrainingState:
 def restore(learner: Learner, state: TrainingState) -> None:
     """Bring a learner that was just begun to where a saved one was.
 
-    Raises:
-        RuntimeError, ValueError, KeyError, TypeError: If the state is of another network, optimizer
-            or average.
+    Raises a RuntimeError, ValueError, KeyError or TypeError if the state is of another network,
+    optimizer or average.
     """
     own = learner.model.state_dict()
     for name, tensor in state.model.items():
@@ -136,18 +131,13 @@ def restore(learner: Learner, state: TrainingState) -> None:
         if name in own and tensor.dtype != own[name].dtype:
             raise ValueError(f"{name} is of another type")
     learner.model.load_state_dict(state.model)
-    _restore_optimizer(learner, state.optimizer)
     if state.scaler:  # empty if the phase was begun without mixed precision
         learner.scaler.load_state_dict(state.scaler)
     if learner.average is not None:
-        learner.average.restore(state.average)
-
-
-def _restore_optimizer(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the momenta it had."""
+        learner.average.load_state_dict(state.average)
     parameters = dict(learner.model.named_parameters())
     keys = _STATE_KEYS[type(learner.optimizer).__name__]
-    for name, tensor in tensors.items():
+    for name, tensor in state.optimizer.items():
         parameter_name, _, key = name.rpartition("/")
         parameter = parameters.get(parameter_name)
         if parameter is None or key not in keys:
@@ -178,11 +168,3 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,19 @@ def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim
 
     Biases learn at `bias_lr_factor` and decay at `bias_weight_decay` (reference code).
     """
+
+    # detectron2's own factor for biases would replace the backbone's instead of multiplying it.
+    def factor(name: str) -> float:
+        backbone = settings.backbone_lr_factor if name.startswith("backbone.bottom_up.") else 1.0
+        bias = settings.bias_lr_factor if name.rpartition(".")[2] == "bias" else 1.0
+        return backbone * bias
+
     groups = get_default_optimizer_params(
         model,
         base_lr=settings.lr,
         weight_decay=settings.weight_decay,
         weight_decay_bias=settings.bias_weight_decay,
-        lr_factor_func=lambda name: _factor(name, settings),
+        lr_factor_func=factor,
     )
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
@@ -55,23 +62,10 @@ def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim
     return optimizer
 
 
-def _factor(name: str, settings: ScheduleSettings) -> float:
-    # detectron2's own factor for biases would replace the backbone's instead of multiplying it.
-    backbone = settings.backbone_lr_factor if name.startswith("backbone.bottom_up.") else 1.0
-    bias = settings.bias_lr_factor if name.rpartition(".")[2] == "bias" else 1.0
-    return backbone * bias
-
-
 def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> float:
     """Learning rate of an iteration (0 ... iterations - 1), as a factor of the initial one.
 
     Linear warm-up, and a tenth after each of `decay_epochs`.
-
-    Example:
-        >>> from lst_cli.settings.models import BaseSettings
-        >>> schedule = BaseSettings(warmup_iterations=0)
-        >>> [lr_factor(i, 100, schedule) for i in (0, 59, 60, 80)]
-        [1.0, 1.0, 0.1, 0.01]
     """
     decays = sum(
         iteration >= round(epoch / settings.epochs * iterations) for epoch in settings.decay_epochs
@@ -84,7 +78,7 @@ def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> fl
     return float(warm * round(0.1**decays, 12))
 
 
-class WeightAverage:
+class WeightAverage(AveragedModel):
     """A running average of the weights that are trained (Polyak averaging).
 
     An update keeps the share `decay` of the average. Early on it follows the weights more closely:
@@ -92,9 +86,6 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        # A list, so that neither frozen weights nor buffers are held twice.
-        self._weights = nn.ParameterList([p for p in model.parameters() if p.requires_grad])
-
         # All weights at once: the count is fetched from the device once an update.
         def mix(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Any) -> None:
             done = int(updates)
@@ -102,25 +93,20 @@ class WeightAverage:
             for average, weight in zip(averages, weights, strict=True):
                 average.lerp_(weight, share)
 
-        self._averaged = AveragedModel(self._weights, multi_avg_fn=mix)
+        # A list, so that neither frozen weights nor buffers are held twice.
+        weights = nn.ParameterList([p for p in model.parameters() if p.requires_grad])
+        super().__init__(weights, multi_avg_fn=mix)
+        self._own = (weights,)  # in a tuple: they are not part of the average
 
     def update(self) -> None:
         """Take in the weights as they are now."""
-        self._averaged.update_parameters(self._weights)
+        self.update_parameters(self._own[0])
 
     @torch.no_grad()
     def replace_weights(self) -> None:
         """Put the averages in place of the weights."""
-        for weight, average in zip(self._weights, self._averaged.parameters(), strict=True):
+        for weight, average in zip(self._own[0], self.parameters(), strict=True):
             weight.copy_(average)
-
-    def state(self) -> dict[str, Tensor]:
-        """What a run that continues needs, by name."""
-        return dict(self._averaged.state_dict())
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state."""
-        self._averaged.load_state_dict(state)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lst_cli.ap.metrics import Way
-from lst_cli.engine.checkpoint import load_model, save_tensors
+from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
@@ -79,9 +79,8 @@ class InstantClasses:
         if way == "mean-feature":
             most = self.trained.step.new_row_samples
             return support.mean_feature_rows(model, most, self._progress)
-        writer = load_generator(
-            self._before.generator, self.trained.mwg, model.row_features, self._base_classes
-        )
+        size = (model.row_features, self._base_classes)
+        writer = load_generator(self._before.generator, self.trained.mwg, size)
         return support.generated_rows(model, writer.to(model.device), self._progress)
 
     def network(self, rows: WrittenRows, settings: Settings) -> LstRCNN:
@@ -114,6 +113,6 @@ class InstantClasses:
         to.root.mkdir(parents=True, exist_ok=True)
         if rows.attention is not None:
             save_attention(to.attention, rows.attention)
-            save_tensors(to.generator, load_model(self._before.generator, "lst step --mwg"))
-        save_tensors(to.model, self.grown(rows))
+            save_model(to.generator, load_model(self._before.generator, "lst step --mwg"))
+        save_model(to.model, self.grown(rows))
         return way, describe_device(self._device)

@@ -29,8 +29,7 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor, SoftmaxBoxPredictor
 from lst_cli.modeling.heads.mask_head import FcnMaskHead, TransferMaskHead
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
-from lst_cli.modeling.proposals import LstRPN
-from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.rcnn import LstRCNN, LstRPN
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import shorten

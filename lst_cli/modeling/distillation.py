@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -15,35 +14,37 @@ from lst_cli.settings.models import DistillRegions
 
 
 class Teacher(nn.Module):
-    """The previous phase's model, frozen, on given boxes; backbone and heads are copied.
+    """The previous phase's model, frozen, on given boxes; its backbone and heads are copied.
 
-    Whatever of the student's network is frozen is the teacher's too: its features are taken
-    from the student's pass and not computed again. `student_trains_backbone` says whether any of
-    the student's backbone is trained, with its pyramid.
+    Whatever of the student's backbone is frozen by now is the teacher's too: its features are taken
+    from the student's pass and not computed again.
+
+    The `regions` are the boxes that are compared: annotated objects of new classes (Eq. 2), of all
+    seen classes, or the regions that train the heads. `weight` is that of `loss_distill`.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         heads: LstROIHeads,
+        student: nn.Module,
         *,
-        student_trains_bottom_up: bool,
-        student_trains_backbone: bool,
+        weight: float = 1.0,
+        regions: DistillRegions = "new",
     ) -> None:
         super().__init__()
-        self.shares_bottom_up = not student_trains_bottom_up
-        self.shares_features = not student_trains_backbone
+        self.weight, self.regions = weight, regions
+        self.shares_bottom_up = not _is_trained(student.bottom_up)
         # A deepcopy that finds a module in its memo takes the substitute given there: one that
         # returns features that are already there.
         memo = {id(backbone.bottom_up): nn.Identity()} if self.shares_bottom_up else {}
-        self.backbone = None if self.shares_features else deepcopy(backbone, memo)
+        self.backbone = deepcopy(backbone, memo) if _is_trained(student) else None
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)
         self.class_rows: Tensor
-        self.register_buffer(
-            "class_rows", heads.box_predictor.cls_score.class_rows.detach().clone()
-        )
+        rows = heads.box_predictor.cls_score.class_rows.detach().clone()
+        self.register_buffer("class_rows", rows)
         self.requires_grad_(False)
         self.eval()
 
@@ -65,34 +66,6 @@ class Teacher(nn.Module):
         region = self.box_head(pooled)
         return cosines(region, self.class_rows)
 
-
-def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance between the scores that two models give the old classes.
-
-    These are cosines, before the scale and without the background, on ground-truth boxes of new
-    classes: shape (R, K). The sum over classes is averaged over boxes; 0 without boxes, with a
-    gradient of 0.
-
-    Example:
-        >>> distillation_loss(torch.tensor([[0.5, 0.0]]), torch.tensor([[0.0, 0.5]]))
-        tensor(0.5000)
-    """
-    squared = (student - teacher.detach()).square()  # (R, K)
-    return squared.sum() / max(len(squared), 1)
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """What a model in training is to keep of the previous phase's.
-
-    The `regions` are the boxes that are compared: annotated objects of new classes (Eq. 2), of all
-    seen classes, or the regions that train the heads.
-    """
-
-    teacher: Teacher
-    weight: float = 1.0  # of `loss_distill`
-    regions: DistillRegions = "new"
-
     def losses(
         self,
         heads: LstROIHeads,
@@ -102,18 +75,33 @@ class Distillation:
         targets: list[Instances],
         sampled: list[Instances],
     ) -> dict[str, Tensor]:
-        """Compare a model in training with its teacher; see `Teacher.forward`.
+        """Compare a model in training with its teacher; see `forward`.
 
         Targets are annotated objects, with `gt_labels`; the `sampled` regions train the heads.
         """
-        old = len(self.teacher.class_rows)
+        old = len(self.class_rows)
         if self.regions == "sampled":
             boxes = [one.proposal_boxes for one in sampled]
         else:
-            # All objects of these classes, also those that do not count in their entry.
+            # All objects of these classes, also those that do not count in their sample.
             first = old if self.regions == "new" else 0
             boxes = [one.gt_boxes[one.gt_labels >= first] for one in targets]
         region = heads.box_features(features, boxes)
-        known = self.teacher(images, bottom_up, features, boxes)
+        known = self(images, bottom_up, features, boxes)
         student = cosines(region, heads.box_predictor.cls_score.weight[:old])
         return {"loss_distill": self.weight * distillation_loss(student, known)}
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance between the scores that two models give the old classes.
+
+    These are cosines, before the scale and without the background, on ground-truth boxes of new
+    classes: shape (R, K). The sum over classes is averaged over boxes; 0 without boxes, with a
+    gradient of 0.
+    """
+    squared = (student - teacher.detach()).square()  # (R, K)
+    return squared.sum() / max(len(squared), 1)

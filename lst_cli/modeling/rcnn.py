@@ -1,4 +1,4 @@
-"""The whole network: detectron2's Mask R-CNN, with distillation among its losses."""
+"""The whole network: detectron2's Mask R-CNN, with distillation among its losses, and its RPN."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Instances
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor, nn
 
-from lst_cli.modeling.distillation import Distillation
+from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes
+from lst_cli.modeling.heads.roi_heads import FUTURE
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -39,9 +42,8 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
     def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
         """What the model finds in images; `height` and `width` in their dicts are as stored.
 
-        Returns:
-            For each image: `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`,
-            and `box_masks` inside the boxes, probabilities of shape (N, 28, 28); the best first.
+        Instances have `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`, and
+        `box_masks` inside the boxes, probabilities of shape (N, 28, 28); the best first.
         """
         found: list[Instances] = self.inference(batch, do_postprocess=False)
         for instances in found:
@@ -56,7 +58,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
     def losses(
         self,
         batch: list[dict[str, Any]],
-        distillation: Distillation | None = None,
+        teacher: Teacher | None = None,
         support: list[dict[str, Any]] | None = None,
     ) -> dict[str, Tensor]:
         """All losses of a batch.
@@ -80,11 +82,38 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             regions = [found.proposal_boxes for found in proposals]
             self.episodes.refresh(self.roi_heads, features, targets, regions)
         losses = {**losses, **of_heads}
-        if distillation is not None:
-            losses |= distillation.losses(
+        if teacher is not None:
+            losses |= teacher.losses(
                 self.roi_heads, images.tensor, bottom_up, features, targets, sampled
             )
         return losses
+
+
+class LstRPN(RPN):  # type: ignore[misc]
+    """detectron2's network; an object of the future is neither object nor background."""
+
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Label anchors 1 (object), 0 (background) or -1 (not used), with the box of each.
+
+        Objects whose `gt_labels` are `FUTURE` take their anchors out of the background.
+        """
+        future = [
+            one.gt_boxes[one.gt_labels == FUTURE] if one.has("gt_labels") else one.gt_boxes[:0]
+            for one in gt_instances
+        ]
+        if not any(len(boxes) for boxes in future):
+            return tuple(super().label_and_sample_anchors(anchors, gt_instances))
+        seen = [one[one.gt_labels != FUTURE] for one in gt_instances]
+        labels, matched = super().label_and_sample_anchors(anchors, seen)
+        every = Boxes.cat(anchors)
+        for label, boxes in zip(labels, future, strict=True):
+            # What they would be if the object were known, the best anchor of a small one included.
+            _, known = self.anchor_matcher(pairwise_iou(boxes, every))
+            label[(label == 0) & (known != 0)] = -1
+        return labels, matched
 
 
 @contextmanager

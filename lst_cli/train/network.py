@@ -34,28 +34,25 @@ def load_network(weights: Path, settings: Settings, classes: int) -> LstRCNN:
     return model
 
 
-def build_generator(
-    settings: GeneratorSettings, features: int, base_classes: int, generator: torch.Generator
-) -> WeightGenerator:
-    """A meta weight generator with its first values."""
-    return WeightGenerator(
-        features=features,
-        base_classes=base_classes,
-        form=settings.form,
-        attention_scale=settings.attention_scale,
-        background_share=settings.background_share,
-        generator=generator,
-    )
-
-
 def load_generator(
-    path: Path, settings: GeneratorSettings, features: int, base_classes: int
+    path: Path, settings: GeneratorSettings, size: tuple[int, int], seed: int | None = None
 ) -> WeightGenerator:
-    """Read the generator that a phase of these settings left behind.
+    """Read the generator that a phase of these settings left behind, or make one from a seed.
+
+    The size is the length of a feature and the number of base classes.
 
     Raises an `LstError` if the file is damaged or was trained with other settings.
     """
-    built = build_generator(settings, features, base_classes, torch.Generator())
+    built = WeightGenerator(
+        features=size[0],
+        base_classes=size[1],
+        form=settings.form,
+        attention_scale=settings.attention_scale,
+        background_share=settings.background_share,
+        generator=torch.Generator().manual_seed(seed or 0),
+    )
+    if seed is not None and not path.exists():
+        return built
     hint = f"move {path} elsewhere to start with a fresh generator"
     state = load_model(path, hint)
     try:

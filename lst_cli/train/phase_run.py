@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from lst_cli.engine.optim import Learner, freeze
 from lst_cli.engine.tensorboard import scalars
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
-from lst_cli.modeling.distillation import Distillation, Teacher
+from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.roi_heads import IGNORED
@@ -35,7 +36,7 @@ from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
-from lst_cli.train.network import build_generator, load_generator, load_network
+from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.plan import Job
 from lst_cli.train.support import Support, save_attention
 from lst_cli.weights.load import load_weights
@@ -49,7 +50,7 @@ class PhaseRun:
 
     def __init__(self, job: Job) -> None:
         self._job, plan, settings = job, job.plan, job.settings
-        phase, schedule = plan.phase, settings.schedule(plan.phase)
+        phase, step, schedule = plan.phase, settings.step, settings.schedule(plan.phase)
         self._files = job.workspace.phase(phase)
         self._restart = f"{job.workspace.training_command(phase)} --restart"
         self._device = choose_device(settings.device)
@@ -69,16 +70,22 @@ class PhaseRun:
             self._initialise(model)
         elif state is None and previous is not None:
             model.load_state_dict(self._grown(previous))
-        if phase > 0 and settings.step.mwg:
+        if phase > 0 and step.mwg:
             model.episodes = self._build_episodes(model)
         place(model, self._device)
         if phase > 0:
-            freeze(model, settings.step.freeze)
+            freeze(model, step.freeze)
         if state is None and model.episodes is not None:
             self._fill_bank(model, model.episodes)
-        self._distillation = None
-        if previous is not None and settings.step.distill_weight:
-            self._distillation = self._distil(previous, model)
+        self._teacher = None
+        if previous is not None and step.distill_weight:
+            self._teacher = Teacher(
+                previous.backbone,
+                previous.roi_heads,
+                model.backbone,
+                weight=step.distill_weight,
+                regions=step.distill_regions,
+            ).to(self._device)
         self._model: LstRCNN = model
         self._learner = Learner.of(model, schedule)
         self.start, self._seconds = 0, 0.0
@@ -96,13 +103,12 @@ class PhaseRun:
         span = Span(plan.phase, settings.seed, self.start, plan.iterations, self._seconds)
         left = range(span.start, span.iterations)
         pin = self._device.type == "cuda"
-        batches: Any = self._reader.batches(left, schedule.batch_size, pin_memory=pin)
+        batches = self._reader.batches(left, schedule.batch_size, pin_memory=pin)
         if episodes is not None and episodes.kept is None:
             mwg, new = settings.mwg, self._support.new
-            support = self._reader.episodes(left, new, shots=mwg.shots, seed=settings.seed)
-            batches = zip(batches, support, strict=True)
+            support: Any = self._reader.episodes(left, new, shots=mwg.shots, seed=settings.seed)
         else:
-            batches = ((batch, None) for batch in batches)
+            support = repeat(None, len(left))
         with scalars(self._files.tensorboard, self.start, self._job.events.note) as write:
 
             def report(result: Report) -> None:
@@ -111,21 +117,20 @@ class PhaseRun:
 
             seconds = train(
                 self._learner,
-                batches,
-                lambda pair: model.losses(pair[0], self._distillation, pair[1]),
+                zip(batches, support, strict=True),
+                lambda pair: model.losses(pair[0], self._teacher, pair[1]),
                 span,
                 on_iteration=report,
                 save=self._save_state,
             )
             if episodes is not None and left:
-                # Writing the rows passes over all images once more: a crash there loses no
-                # training.
+                # Writing the rows reads all images once more: a crash there loses no training.
                 self._save_state(span.iterations, seconds)
             if self._learner.average is not None:
                 self._learner.average.replace_weights()
             if episodes is not None:
                 self._detach(episodes)
-        save_model(self._files.model, model)
+        save_model(self._files.model, model.state_dict())
         return seconds
 
     def _save_state(self, iteration: int, seconds: float) -> None:
@@ -149,8 +154,11 @@ class PhaseRun:
 
     def _initialise(self, model: LstRCNN) -> None:
         """Give the base phase its first weights."""
-        weights, note = self._job.weights, self._job.events.note
-        bottom_up = model.backbone.bottom_up
+        weights, note, bottom_up = (
+            self._job.weights,
+            self._job.events.note,
+            model.backbone.bottom_up,
+        )
         if weights is not None:
             report = load_weights(model, weights)
             self.weight_report = asdict(report)
@@ -185,36 +193,18 @@ class PhaseRun:
             class_agnostic_boxes=settings.model.class_agnostic_boxes,
         )
 
-    def _distil(self, previous: LstRCNN, model: LstRCNN) -> Distillation:
-        step, backbone = self._job.settings.step, model.backbone
-        teacher = Teacher(
-            previous.backbone,
-            previous.roi_heads,
-            student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
-            student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
-        ).to(self._device)
-        return Distillation(teacher, step.distill_weight, step.distill_regions)
-
     def _build_episodes(self, model: LstRCNN) -> Episodes:
         """What writes rows in this phase; its generator goes on from the phase before."""
-        workspace, settings = self._job.workspace, self._job.settings
-        mwg, size = settings.mwg, (model.row_features, workspace.split.base_classes)
+        workspace, mwg, new = self._job.workspace, self._job.settings.mwg, self._support.new
         file = workspace.phase(self._job.plan.phase - 1).generator
-        if file.exists():
-            generator = load_generator(file, mwg, *size)
-        else:
-            first = torch.Generator().manual_seed(settings.seed)
-            generator = build_generator(mwg, *size, first)
+        size = (model.row_features, workspace.split.base_classes)
         bank = None
         if mwg.support == "bank":
-            bank = FeatureBank(
-                classes=len(self._support.new),
-                places=mwg.bank_size,
-                shape=model.roi_heads.pooled_shape,
-            )
+            shape = model.roi_heads.pooled_shape
+            bank = FeatureBank(classes=len(new), places=mwg.bank_size, shape=shape)
         return Episodes(
-            generator,
-            new=self._support.new,
+            load_generator(file, mwg, size, self._job.settings.seed),
+            new=new,
             shots=mwg.shots,
             boxes=mwg.boxes,
             kept=bank,
@@ -224,14 +214,9 @@ class PhaseRun:
     def _fill_bank(self, model: LstRCNN, episodes: Episodes) -> None:
         if episodes.kept is None:
             return
-        boxes = self._support.pooled(
-            model,
-            "support features of new classes",
-            self._job.events.prepare,
-            most=episodes.kept.places,
-            boxes=episodes.boxes,
-        )
-        for labels, pooled in boxes:
+        what, progress = "support features of new classes", self._job.events.prepare
+        most, boxes = episodes.kept.places, episodes.boxes
+        for labels, pooled in self._support.pooled(model, what, progress, most=most, boxes=boxes):
             episodes.kept.add(labels, pooled)
         # A split holds classes with usable boxes only, and they were looked for.
         assert episodes.kept.added.min() > 0
@@ -247,7 +232,7 @@ class PhaseRun:
             rows += episodes.offsets.cpu()
         weight = model.roi_heads.box_predictor.cls_score.weight
         weight[new.start : new.stop] = rows.to(weight)
-        save_model(self._files.generator, episodes.generator)
+        save_model(self._files.generator, episodes.generator.state_dict())
         save_attention(self._files.attention, written.attention)
         model.episodes = None
 

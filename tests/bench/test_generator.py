@@ -23,7 +23,7 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from lst_cli.settings.load import build_settings
 from lst_cli.modeling.build import build_model
-from lst_cli.modeling.distillation import Distillation, Teacher
+from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.engine.optim import build_optimizer, freeze
@@ -37,8 +37,7 @@ model = build_model(settings, base + new, rois_per_image=settings.step.rois_per_
 if preset == "lite-paper":
     model.backbone.bottom_up.load_imagenet()
 freeze(model, settings.step.freeze)
-trained = any(p.requires_grad for p in model.backbone.parameters())
-teacher = Teacher(previous, student_trains_bottom_up=False, student_trains_backbone=trained)
+teacher = Teacher(previous.backbone, previous.roi_heads, model.backbone)
 del previous
 heads = model.roi_heads
 
@@ -77,7 +76,7 @@ with EventStorage():
         torch.manual_seed(iteration)  # the same regions, whether or not episodes draw too
         batch = [image(int(torch.randint(base + new, (1,)))) for _ in range(8)]
         began = time.perf_counter()
-        losses = model.losses(batch, Distillation(teacher), shots)
+        losses = model.losses(batch, teacher, shots)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)

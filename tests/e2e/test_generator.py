@@ -115,7 +115,7 @@ def averages(workspace: Workspace) -> dict[int, Any]:
     model = build_model(settings, new.stop)
     model.load_state_dict(load_model(workspace.phase(1).model, ""))
     model.eval()
-    generator = load_generator(workspace.phase(1).generator, settings.mwg, 32, 3)
+    generator = load_generator(workspace.phase(1).generator, settings.mwg, (32, 3))
     weight = model.roi_heads.box_predictor.cls_score.weight.detach()
     found = {}
     for label in new:

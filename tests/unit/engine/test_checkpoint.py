@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_model_comes_back_as_it_was(tmp_path):
     model, path = network(0), tmp_path / "phases" / "model.safetensors"
-    save_model(path, model)
+    save_model(path, model.state_dict())
     tensors = load_model(path, "fix")
     assert tensors.keys() == model.state_dict().keys()
     assert all(torch.equal(tensors[n], t) for n, t in model.state_dict().items())
@@ -75,7 +75,7 @@ def test_transposed_and_empty_tensors_come_back(tmp_path):
     model.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
     model.register_buffer("none", torch.zeros(0, 4))
     model.register_buffer("scale", torch.tensor(10.0))
-    save_model(tmp_path / "model", model)
+    save_model(tmp_path / "model", model.state_dict())
     tensors = load_model(tmp_path / "model", "fix")
     assert tensors["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert tensors["none"].shape == (0, 4)
@@ -163,7 +163,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_weights_alone_are_no_training_state(tmp_path):
-    save_model(tmp_path / "model", network(0))
+    save_model(tmp_path / "model", network(0).state_dict())
     with pytest.raises(LstError, match="no training state"):
         load_training_state(tmp_path / "model", "lst step --restart")
 
@@ -191,11 +191,11 @@ def test_a_full_disk_is_called_that(tmp_path, monkeypatch):
             file.write(data[:4])
         raise OSError(28, "No space left on device")
 
-    save_model(tmp_path / "model", network(0))
+    save_model(tmp_path / "model", network(0).state_dict())
     before = (tmp_path / "model").read_bytes()
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(LstError, match="the disk is full") as caught:
-        save_model(tmp_path / "model", network(1))
+        save_model(tmp_path / "model", network(1).state_dict())
     assert "free some space" in str(caught.value.hint)
     assert (tmp_path / "model").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

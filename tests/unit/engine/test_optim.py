@@ -176,7 +176,7 @@ def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked
     parameter = model.trained
     average = WeightAverage(model, 0.9)
     # Two weights and the count.
-    assert sum(tensor.numel() for tensor in average.state().values()) == 3
+    assert sum(tensor.numel() for tensor in average.state_dict().values()) == 3
     follow(average, model, [1.0, 3.0])
     assert model.trained.tolist() == [3.0, 30.0]
     average.replace_weights()
@@ -191,9 +191,9 @@ def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped():
     model, other = Two(), Two()
     average, resumed = WeightAverage(model, 0.5), WeightAverage(other, 0.5)
     follow(average, model, [1.0, 5.0, -3.0])
-    state = {name: tensor.clone() for name, tensor in average.state().items()}
+    state = {name: tensor.clone() for name, tensor in average.state_dict().items()}
     follow(average, model, [100.0])  # the state is a thing of its own
-    resumed.restore(state)
+    resumed.load_state_dict(state)
     follow(resumed, other, [4.0, 9.0])
     resumed.replace_weights()
     assert other.trained[0].item() == averaged(0.5, [1.0, 5.0, -3.0, 4.0, 9.0])

@@ -9,7 +9,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from lst_cli.engine.optim import freeze
-from lst_cli.modeling.distillation import Distillation, Teacher, distillation_loss
+from lst_cli.modeling.distillation import Teacher, distillation_loss
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import capture_outputs
@@ -35,14 +35,7 @@ def pair(
         grow_state(five.state_dict(), rows, generator, class_agnostic_boxes=True)
     )
     freeze(student, FROZEN[request.param])
-    backbone = student.backbone
-    teacher = Teacher(
-        five.backbone,
-        five.roi_heads,
-        student_trains_bottom_up=any(p.requires_grad for p in backbone.bottom_up.parameters()),
-        student_trains_backbone=any(p.requires_grad for p in backbone.parameters()),
-    )
-    return five, student, teacher, request.param
+    return five, student, Teacher(five.backbone, five.roi_heads, student.backbone), request.param
 
 
 @torch.no_grad()
@@ -75,7 +68,7 @@ def test_the_teacher_equals_the_frozen_previous_model_also_while_the_student_lea
     with EventStorage():
         for _ in range(3):
             optimizer.zero_grad()
-            sum(student.losses(batch, Distillation(teacher)).values()).backward()
+            sum(student.losses(batch, teacher).values()).backward()
             optimizer.step()
     moved = student.backbone(student.preprocess_image(batch).tensor)["p4"]
     assert torch.equal(features, moved) is (kind == "whole backbone shared")
@@ -98,7 +91,7 @@ def test_the_teacher_copies_what_the_student_trains_and_is_neither_trained_nor_p
     assert any("backbone.bottom_up" in name for name in names) is (kind == "nothing shared")
     before = list(student.state_dict())
     with EventStorage():
-        sum(student.losses(make_batch((5, 1)), Distillation(teacher)).values()).backward()
+        sum(student.losses(make_batch((5, 1)), teacher).values()).backward()
     assert list(student.state_dict()) == before
     own = {id(parameter) for parameter in student.parameters()}
     for parameter in teacher.parameters():
@@ -112,9 +105,9 @@ def test_the_teacher_copies_what_the_student_trains_and_is_neither_trained_nor_p
 def test_making_a_teacher_leaves_the_previous_model_as_it_was(five):
     before = deepcopy(five.state_dict())
     trained = [parameter.requires_grad for parameter in five.parameters()]
-    Teacher(
-        five.backbone, five.roi_heads, student_trains_bottom_up=False, student_trains_backbone=True
-    )
+    student = deepcopy(five.backbone)
+    freeze(student, ["bottom_up"])
+    Teacher(five.backbone, five.roi_heads, student)
     assert [parameter.requires_grad for parameter in five.parameters()] == trained
     assert all(torch.equal(before[name], tensor) for name, tensor in five.state_dict().items())
     assert type(five.backbone.bottom_up).__name__ == "EfficientNetLite"

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.heads.roi_heads import FUTURE
-from lst_cli.modeling.proposals import LstRPN
+from lst_cli.modeling.rcnn import LstRPN
 
 pytestmark = pytest.mark.engine
 

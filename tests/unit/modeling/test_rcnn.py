@@ -8,7 +8,7 @@ import torch
 from detectron2.layers import paste_masks_in_image
 from detectron2.utils.events import EventStorage
 
-from lst_cli.modeling.distillation import Distillation, Teacher
+from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
 
@@ -38,17 +38,12 @@ def distilled(
     student: Any, previous: Any, batch: list[dict[str, Any]], **options: Any
 ) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Losses of a batch, and the regions that its heads were trained on."""
-    teacher = Teacher(
-        previous.backbone,
-        previous.roi_heads,
-        student_trains_bottom_up=True,
-        student_trains_backbone=True,
-    )
+    teacher = Teacher(previous.backbone, previous.roi_heads, student.backbone, **options)
     sampled: list[Any] = []
     handle = student.roi_heads.register_forward_hook(
         lambda _, __, output: sampled.extend(one.proposal_boxes for one in output[0])
     )
-    losses = losses_of(lambda: student.losses(batch, Distillation(teacher, **options)))
+    losses = losses_of(lambda: student.losses(batch, teacher))
     handle.remove()
     return losses, sampled
 
