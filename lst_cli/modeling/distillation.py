@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -27,7 +28,7 @@ class Teacher(nn.Module):
         self,
         backbone: nn.Module,
         heads: LstROIHeads,
-        student: nn.Module,
+        student: Any,  # its backbone
         *,
         weight: float = 1.0,
         regions: DistillRegions = "new",

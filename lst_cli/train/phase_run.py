@@ -154,11 +154,8 @@ class PhaseRun:
 
     def _initialise(self, model: LstRCNN) -> None:
         """Give the base phase its first weights."""
-        weights, note, bottom_up = (
-            self._job.weights,
-            self._job.events.note,
-            model.backbone.bottom_up,
-        )
+        weights, note = self._job.weights, self._job.events.note
+        bottom_up = model.backbone.bottom_up
         if weights is not None:
             report = load_weights(model, weights)
             self.weight_report = asdict(report)
