@@ -22,8 +22,8 @@ from lst_cli.libraries import explain_import
 from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.text import did_you_mean
 
-# Each is in a module of its name, which is imported when the command is called. Libraries that take
-# seconds are imported when the work of a command needs them.
+# Each is in the module of its room, which is imported when the command is called. Libraries that
+# take seconds are imported when the work of a command needs them.
 COMMANDS = {
     "init": "Write lst.toml with every setting, its default and a comment.",
     "split": "Sort the classes by frequency and divide them into phases.",
@@ -42,6 +42,15 @@ COMMANDS = {
     "sweep": "Make many runs on the same data, and one table of all runs.",
     "status": "Show what is done, what is next, sizes, and AP so far.",
     "demo": "Run the whole method on a small drawn data set, in minutes.",
+}
+
+# Rooms with another name than their command.
+_ROOMS = {
+    **dict.fromkeys(("init", "hold-out"), "split"),
+    **dict.fromkeys(("train-base", "train-joint", "step"), "train"),
+    **dict.fromkeys(("eval", "score"), "evaluate"),
+    "status": "report",
+    "figure": "figures",
 }
 
 # Options that have become commands.
@@ -72,9 +81,9 @@ class LstGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        name = cmd_name.replace("-", "_")
-        command: click.Command = importlib.import_module(f"lst_cli.cli.commands.{name}").command
-        return command
+        module = importlib.import_module(f"lst_cli.cli.commands.{_ROOMS.get(cmd_name, cmd_name)}")
+        found = (one for one in vars(module).values() if isinstance(one, click.Command))
+        return next(one for one in found if one.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands in the help."""

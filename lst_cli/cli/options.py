@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,14 +50,15 @@ def flag(name: str, help: str, *into: str) -> Option:
     return click.option(name, *into, is_flag=True, help=help)
 
 
-def choice(name: str, words: Sequence[str], help: str) -> Option:
+def choice(name: str, words: Sequence[str], help: str, *into: str, **more: Any) -> Option:
     """An option that takes one of some words."""
-    return click.option(name, type=Choice(words), help=help)
+    return click.option(name, *into, type=Choice(words), help=help, **more)
 
 
-def file_option(name: str, help: str, **more: Any) -> Option:
-    """An option that takes a file, which need not exist."""
-    return click.option(name, metavar="FILE", type=LocalPath(), help=help, **more)
+def file_option(name: str, help: str, *, exists: bool = False, **more: Any) -> Option:
+    """An option that takes a file, which need not exist unless `exists`."""
+    kind = LocalPath(exists=exists, dir_okay=not exists)
+    return click.option(name, metavar="FILE", type=kind, help=help, **more)
 
 
 def directory_option(*names: str, help: str, **more: Any) -> Option:
@@ -66,10 +66,29 @@ def directory_option(*names: str, help: str, **more: Any) -> Option:
     return click.option(*names, metavar="DIR", type=LocalPath(file_okay=False), help=help, **more)
 
 
+def output_option(default: str) -> Option:
+    """`-o`; the default is said in words."""
+    return directory_option("-o", "--output", help=f"Directory to write to.  [default: {default}]")
+
+
 def number_option(name: str, kind: click.ParamType[Any], default: float, help: str) -> Option:
     """An option that takes a number; its default is in the help."""
     more: dict[str, Any] = {"default": default, "show_default": True}
     return click.option(name, metavar="NUMBER", type=kind, help=help, **more)
+
+
+def phase_option(use: str) -> Option:
+    """`--phase`, to do something with it; without it the newest finished phase."""
+    return click.option(
+        "--phase", type=int, help=f"Phase to {use}.  [default: the newest finished phase]"
+    )
+
+
+def bins_option(default: str = "") -> Option:
+    """`--bins`; the default is said in words."""
+    help = "Bins of training instances, such as '=1,<10,10-99,>=100'."
+    default = default and f"  [default: {default}]"
+    return click.option("--bins", metavar="BINS", help=help + default)
 
 
 def _open_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
@@ -138,18 +157,6 @@ skip_unusable_option = flag(
     "many of each kind.",
 )
 
-output_option = directory_option(
-    "-o", "--output", help="Directory to write to.  [default: report/ in the workspace]"
-)
-
-train_counts_option = click.option(
-    "--train-counts",
-    metavar="FILE",
-    type=LocalPath(exists=True, dir_okay=False),
-    help="Training annotations, or a CSV with the columns category_id and train_instance_count; "
-    "needed for AP by bin.",
-)
-
 fixed_ap_option = flag(
     "--fixed-ap",
     "AP_fixed: use the best 10,000 detections of each class over all images, instead of a maximum "
@@ -199,31 +206,13 @@ def settings_options(command: Command) -> Command:
     return with_options(device_option, set_option)(call)
 
 
-@dataclass(frozen=True)
-class HowToTrain:
-    """What the options of `training_options` say, and `--weights` and `--image-passes`."""
-
-    restart: bool
-    dry_run: bool
-    as_json: bool
-    weights: str | None = None
-    image_passes: int | None = None
-
-
-def training_options(command: Command) -> Command:
-    """The options of each training command; it gets `overrides` and a `HowToTrain` as `how`."""
-
-    @wraps(command)
-    def call(**given: Any) -> None:
-        names = [one.name for one in fields(HowToTrain) if one.name in given]
-        command(how=HowToTrain(**{name: given.pop(name) for name in names}), **given)
-
-    return with_options(
-        settings_options,
-        flag("--restart", "Discard an unfinished phase and start it again."),
-        flag("--dry-run", "Print classes, samples, iterations and estimated time; train nothing."),
-        json_option,
-    )(call)
+training_options = with_options(
+    settings_options,
+    flag("--restart", "Discard an unfinished phase and start it again."),
+    flag("--dry-run", "Print classes, samples, iterations and estimated time; train nothing."),
+    json_option,
+)
+"""The options of each training command; see `run_training`."""
 
 
 def words(overrides: tuple[str, ...], **chosen: object) -> tuple[str, ...]:

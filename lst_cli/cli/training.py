@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
-from lst_cli.cli.options import HowToTrain
 from lst_cli.display.tables import format_seconds
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
 from lst_cli.train.plan import Events, TrainingPlan, require_joint
-from lst_cli.train.train import TrainingOptions, dry_run, train_phase
+from lst_cli.train.train import TrainingOptions, train_phase
+from lst_cli.train.train import dry_run as plan_phase
 from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.store import Workspace
 
@@ -23,34 +23,43 @@ if TYPE_CHECKING:
 _SHORT = {"total": "loss", "loss_box_reg": "box"}  # others without "loss_"
 
 
-def require_first_phase(workspace: Workspace, how: HowToTrain, *, joint: bool) -> None:
-    """See that this command trains phase 0, from weights that can be read.
-
-    Raises:
-        LstError: If another command does, or the weights are refused.
-    """
+def require_first_phase(workspace: Workspace, weights: str | None, *, joint: bool) -> None:
+    """Raise an `LstError` if another command trains phase 0, or the weights cannot be read."""
     require_joint(workspace, joint=joint)
     if workspace.manifest(0) is None:
-        require_weights(how.weights)
+        require_weights(weights)
 
 
 def run_training(
-    workspace: Workspace, settings: Settings, how: HowToTrain, phase: int = 0, to_last: bool = False
+    workspace: Workspace,
+    settings: Settings,
+    phase: int = 0,
+    *,
+    to_last: bool = False,
+    dry_run: bool,
+    as_json: bool,
+    **begin: Any,
 ) -> None:
-    """Train a phase, or it and all after it, and show everything; or its plan with --dry-run."""
-    if how.dry_run:
-        plan = dry_run(workspace, phase, settings, image_passes=how.image_passes, warn=warn)
-        _show_plan(plan, how, joint=workspace.split.joint)
+    """Train a phase, or all from it on with `to_last`; with `dry_run` only show its plan.
+
+    `begin` has the fields of `TrainingOptions` that the command has an option for.
+    """
+    how = TrainingOptions(**begin)
+    joint = workspace.split.joint
+    if dry_run:
+        plan = plan_phase(workspace, phase, settings, image_passes=how.image_passes, warn=warn)
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            _show_plan(plan, joint=joint)
         return
     require(*NETWORK)
-    joint = workspace.split.joint
     manifests: list[PhaseManifest] = []
     upcoming: int | None = phase
     while upcoming is not None:
-        begin = TrainingOptions(how.weights, how.restart, how.image_passes)
         with meter() as tell:
             events = training_events(tell, joint=joint)
-            done = train_phase(workspace, upcoming, settings, begin, events=events)
+            done = train_phase(workspace, upcoming, settings, how, events=events)
         note(
             f"{_phase_name(upcoming, joint)} done: {done.iterations:,} iterations, "
             f"{done.image_passes:,} image passes in {format_seconds(done.seconds or 0.0)}"
@@ -58,7 +67,7 @@ def run_training(
         manifests.append(done)
         how = replace(how, restart=False)
         upcoming = workspace.next_phase() if to_last else None
-    if how.as_json:
+    if as_json:
         print_json([one.model_dump(mode="json") for one in manifests])
     else:
         show_next(next_command(workspace))
@@ -107,10 +116,7 @@ def _data_of(plan: TrainingPlan) -> str:
     return f"{classes}, {plan.images:,} images{repeated}"
 
 
-def _show_plan(plan: TrainingPlan, how: HowToTrain, *, joint: bool) -> None:
-    if how.as_json:
-        print_json(asdict(plan))
-        return
+def _show_plan(plan: TrainingPlan, *, joint: bool) -> None:
     batch = count_of(plan.batch_size, "image", "images")
     rows = [
         ["new classes", f"{plan.new_classes:,}"],
@@ -123,6 +129,5 @@ def _show_plan(plan: TrainingPlan, how: HowToTrain, *, joint: bool) -> None:
     ]
     if replayed := sorted(plan.replay_counts.values()):
         rows.insert(4, ["replayed images a class", f"{replayed[0]} to {replayed[-1]}"])
-    name = _phase_name(plan.phase, joint)
-    print_rows(f"{name}: plan of the training", [], rows, text=2)
+    print_rows(f"{_phase_name(plan.phase, joint)}: plan of the training", [], rows, text=2)
     note("nothing was trained (--dry-run)")

@@ -1,5 +1,9 @@
 """Phase arithmetic: numpy and the standard library, no images, no network."""
 
-# The paper: b and T on LVIS v0.5, whose 1,230 classes have training instances. They stand here for
-# the help of `lst split`, which loads no numpy.
+# Defaults are here for the help of the commands, which loads no numpy.
+
+# The paper: b and T on LVIS v0.5, whose 1,230 classes have training instances.
 BASE, PHASES, LVIS_CLASSES = 270, 6, 1230
+# `lst hold-out`: a class in fewer images is rare, where the tables' tail ends; and the share of the
+# images that is set aside.
+RARE_BELOW, HELD_OUT_SHARE = 10, 0.15

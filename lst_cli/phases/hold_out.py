@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lst_cli.phases import HELD_OUT_SHARE, RARE_BELOW
 from lst_cli.phases.replay import Occurrences
 from lst_cli.phases.sampling import IntArray
 
@@ -25,8 +26,8 @@ _DEMOTED_UP_TO = 4  # a class of up to so many times the images of a rare one ma
 class HoldOutRule:
     """Which images are set aside."""
 
-    rare: int = 10  # a class in fewer images is rare; the tables' tail ends here
-    share: float = 0.15  # of the images, to set aside
+    rare: int = RARE_BELOW  # a class in fewer images is rare
+    share: float = HELD_OUT_SHARE  # of the images, to set aside
     seed: int = 0
 
 

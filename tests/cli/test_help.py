@@ -69,7 +69,7 @@ def loaded_by(*calls: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("calls", "commands"),
-    [(["--help", "--version"], set()), (["step --help", "train-base -h"], {"step", "train_base"})],
+    [(["--help", "--version"], set()), (["step --help", "train-base -h"], {"train"})],
 )
 def test_the_lightest_calls_load_click_and_no_other_library(calls, commands):
     """How long it takes is measured by `make bench ARGS='-k start'`."""
@@ -81,8 +81,7 @@ def test_the_lightest_calls_load_click_and_no_other_library(calls, commands):
 
 
 def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures():
-    # The defaults of hold-out stand beside its arrays.
-    loaded = loaded_by(*(f"{command} --help" for command in COMMANDS if command != "hold-out"))
+    loaded = loaded_by(*(f"{command} --help" for command in COMMANDS))
     assert "rich" in loaded
     assert not loaded & LIBRARIES
 

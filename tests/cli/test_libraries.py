@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import subprocess
 import sys
@@ -129,12 +128,10 @@ def test_a_broken_library_is_one_line(monkeypatch, install, lst, name, code):
     install(name, code)
     code_of_ours = compile(f"import {name}", libraries.__file__, "exec")
 
-    def fail(**_: Any) -> None:
+    def fail(_: object) -> None:
         exec(code_of_ours, {"__name__": "lst_cli.train.something"})
 
-    monkeypatch.setattr(
-        importlib.import_module("lst_cli.cli.commands.status").command, "callback", fail
-    )
+    monkeypatch.setattr("lst_cli.report.status.read_status", fail)
     outcome = lst("status")
     assert outcome.code == 1
     assert outcome.error.startswith(f"error: the library {name} is installed and cannot be import")

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.libraries import require
-
-if TYPE_CHECKING:
-    from lst_cli.ap.detections import IouType
-
-_file = options.LocalPath(exists=True, dir_okay=False)
 
 
 @options.command(
@@ -25,45 +20,23 @@ _file = options.LocalPath(exists=True, dir_okay=False)
     "lst compare a.json b.json --annotations val.json",
 )
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@options.directory_option(
-    "-o",
-    "--output",
-    help="Directory to write to.  [default: report/ in the first workspace]",
+@options.output_option("report/ in the first workspace")
+@options.file_option(
+    "--annotations", "The validation file.  [default: that of the workspaces]", exists=True
 )
-@click.option(
-    "--annotations",
-    metavar="FILE",
-    type=_file,
-    help="The validation file.  [default: that of the workspaces]",
-)
-@click.option(
+@options.file_option(
     "--train-counts",
-    metavar="FILE",
-    type=_file,
-    help="The training annotations, or a CSV with category_id and train_instance_count, for the "
-    "bins.  [default: counts of the first workspace]",
+    "The training annotations, or a CSV with category_id and train_instance_count, for the bins.  "
+    "[default: counts of the first workspace]",
+    exists=True,
 )
-@click.option(
-    "--iou-type",
-    type=options.Choice(["segm", "bbox"]),
-    default="segm",
-    show_default=True,
-    help="Masks or boxes.",
+@options.choice(
+    "--iou-type", ["segm", "bbox"], "Masks or boxes.", default="segm", show_default=True
 )
-@click.option(
-    "--bins",
-    metavar="BINS",
-    help="Bins of training instances, such as '=1,<10,10-99,>=100'.  [default: eval.bins of the "
-    "first workspace]",
-)
+@options.bins_option("eval.bins of the first workspace")
 @options.json_option
 def command(
-    runs: tuple[str, ...],
-    output: Path | None,
-    iou_type: IouType,
-    bins: str | None,
-    as_json: bool,
-    **files: Path | None,
+    runs: tuple[str, ...], output: Path | None, bins: str | None, as_json: bool, **given: Any
 ) -> None:
     """Compare runs on the same images and classes.
 
@@ -76,13 +49,8 @@ def command(
 
     require("matplotlib", "pycocotools")
     with meter() as tell:
-        comparison = compare_runs(
-            runs,
-            iou_type=iou_type,
-            bins=parse_bins(bins, "--bins") if bins else None,
-            progress=tell,
-            **files,
-        )
+        parsed = parse_bins(bins, "--bins") if bins else None
+        comparison = compare_runs(runs, bins=parsed, progress=tell, **given)
     if as_json:
         print_json(comparison.model_dump(mode="json"))
         if output is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,23 +27,21 @@ if TYPE_CHECKING:
     "places", metavar="IMAGE_OR_DIRECTORY...", nargs=-1, required=True, type=options.LocalPath()
 )
 @options.workspace_option
-@click.option("--phase", type=int, help="Phase to use.  [default: the newest finished phase]")
+@options.phase_option("use")
 @click.option(
     "--score", type=float, default=0.3, show_default=True, help="Lowest score of an object."
 )
-@options.directory_option(
-    "-o", "--output", help="Directory to write to.  [default: predictions/PHASE in the workspace]"
-)
+@options.output_option("predictions/PHASE in the workspace")
 @options.settings_options
 @options.json_option
 def command(
     places: tuple[Path, ...],
     workspace: options.Workspace,
     phase: int | None,
-    score: float,
     output: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Run a trained phase's model on images.
 
@@ -52,6 +50,7 @@ def command(
     needed. Images may have up to 200 million pixels; one of that size takes about 1 GB of memory
     in addition to the network. With --json nothing is written.
     """
+    from lst_cli.predict.found import found_table
     from lst_cli.predict.predict import predict_images
 
     if as_json and output is not None:
@@ -62,27 +61,15 @@ def command(
     directory = None if as_json else output or workspace.layout.predictions(chosen)
     with meter() as tell:
         found = predict_images(
-            workspace,
-            places,
-            settings,
-            phase=chosen,
-            score=score,
-            directory=directory,
-            progress=tell,
+            workspace, places, settings, phase=chosen, directory=directory, progress=tell, **how
         )
     if directory is None:
         print_json(found.as_dict())
     else:
-        _show(found, directory)
+        print_table(found_table(found))
+        note("wrote the pictures and predictions.json in")
+        say(str(directory))
     _refuse_incomplete(found)
-
-
-def _show(found: Predictions, directory: Path) -> None:
-    from lst_cli.predict.found import found_table
-
-    print_table(found_table(found))
-    note("wrote the pictures and predictions.json in")
-    say(str(directory))
 
 
 def _refuse_incomplete(found: Predictions) -> None:

@@ -1,20 +1,21 @@
-"""`lst report`."""
+"""`lst report` and `lst status`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from lst_cli.cli import options
-from lst_cli.cli.console import meter, note, print_json, print_table, say
+from lst_cli.cli.console import complete, meter, note, print_json, print_table, say, show_next
 from lst_cli.errors import LstError
 from lst_cli.libraries import require
 
 
 @options.command("report", "lst report", "lst report -o written")
 @options.workspace_option
-@options.output_option
+@options.output_option("report/ in the workspace")
 @options.json_option
-def command(workspace: options.Workspace, output: Path | None, as_json: bool) -> None:
+def report(workspace: options.Workspace, output: Path | None, as_json: bool) -> None:
     """Write the report: AP tables, plots, pictures, one HTML page.
 
     Writes Markdown, CSV, JSON, LaTeX, and one HTML page that needs no other files.
@@ -47,3 +48,22 @@ def command(workspace: options.Workspace, output: Path | None, as_json: bool) ->
         count = count_of(len(skipped), "validation image is not", "validation images are not")
         messages = [error.message for error in skipped]
         raise incomplete(f"{count} shown", messages, skipped[0].hint)
+
+
+@options.command("status", "lst status")
+@options.workspace_option
+@options.json_option
+def status(workspace: options.Workspace, as_json: bool) -> None:
+    """Show what is done, what is next, sizes, and AP so far."""
+    from lst_cli.report.status import read_status, status_table
+
+    status = read_status(workspace)
+    if not as_json:
+        print_table(status_table(status))
+    following = status.next_command
+    if following is not None:
+        workspace.settings()  # the command that is advised would refuse a wrong lst.toml
+    if as_json:
+        print_json({**asdict(status), "next_command": following and complete(following)})
+    else:
+        show_next(following)

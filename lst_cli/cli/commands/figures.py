@@ -20,7 +20,7 @@ from lst_cli.libraries import require
 )
 @click.argument("figures", metavar="NAME...", nargs=-1, required=True, type=options.Choice(FIGURES))
 @options.workspace_option
-@options.output_option
+@options.output_option("report/ in the workspace")
 @click.option(
     "--with",
     "others",

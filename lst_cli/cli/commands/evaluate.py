@@ -1,8 +1,9 @@
-"""`lst eval`."""
+"""`lst eval` and `lst score`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,10 @@ from lst_cli.libraries import NETWORK, require
 from lst_cli.progress import Progress, within
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from lst_cli.ap.detections import IouType
+    from lst_cli.ap.errors import ErrorAnalysis
     from lst_cli.evaluate.evaluate import Evaluation
     from lst_cli.settings.models import Settings
 
@@ -22,25 +27,20 @@ if TYPE_CHECKING:
     "eval", "lst eval", "lst eval --all-phases --json", "lst eval --instant", "lst eval --errors"
 )
 @options.workspace_option
-@click.option("--phase", type=int, help="Phase to evaluate.  [default: the newest finished phase]")
+@options.phase_option("evaluate")
 @options.flag("--all-phases", "Evaluate every finished phase.")
 @options.flag(
     "--instant",
     "Evaluate the new classes of a phase before any training, with random, mean-feature and "
     "generated rows.",
 )
-@click.option(
-    "--bins",
-    metavar="BINS",
-    help="Bins of training instances, such as '=1,<10,10-99,>=100'.  [default: the setting "
-    "eval.bins]",
-)
+@options.bins_option("the setting eval.bins")
 @options.fixed_ap_option
 @options.errors_option
 @options.reference_option
 @options.settings_options
 @options.json_option
-def command(
+def evaluate(
     workspace: options.Workspace,
     phase: int | None,
     all_phases: bool,
@@ -94,23 +94,29 @@ def command(
     if not as_json:
         _show(workspace, found, **how)
         return
-    records = [_record(one) for one in found]
+    records = []
+    for one in found:
+        analyses: dict[IouType, ErrorAnalysis] = {"segm": one.errors} if one.errors else {}
+        records.append(_record(one.metrics, analyses, one.differences))
     print_json(records if all_phases else records[0])
 
 
-def _record(found: Evaluation) -> dict[str, Any]:
-    record = found.metrics.model_dump(mode="json")
-    if found.errors is not None:
-        record["errors"] = {"segm": found.errors.model_dump(mode="json")}
-    if found.differences:
-        record["largest_difference"] = found.differences
+def _record(
+    metrics: BaseModel,
+    analyses: Mapping[IouType, ErrorAnalysis],
+    differences: Mapping[IouType, float | None],
+) -> dict[str, Any]:
+    record = metrics.model_dump(mode="json")
+    if analyses:
+        record["errors"] = {key: one.model_dump(mode="json") for key, one in analyses.items()}
+    if differences:
+        record["largest_difference"] = differences
     return record
 
 
 def _show(
     workspace: options.Workspace, found: Sequence[Evaluation], *, fixed_ap: bool, **closer: bool
 ) -> None:
-    from lst_cli.cli.commands.score import show_differences
     from lst_cli.display.tables import binned_table, groups_table, with_joint
     from lst_cli.evaluate.tables import errors_table, scores_table
     from lst_cli.report.status import next_command
@@ -124,7 +130,7 @@ def _show(
     for one in found:
         if one.errors is not None:
             print_table(errors_table(one.errors))
-        show_differences(one.differences)
+        _show_differences(one.differences)
         for path in one.error_files:
             note(f"wrote {path}")
     if not any(closer.values()):
@@ -163,3 +169,85 @@ def _eval_instant(
     print_table(instant_table(instant, load_all_metrics(workspace, trained_phases)))
     for one in phases:
         note(f"wrote {workspace.phase(one).instant}")
+
+
+@options.command(
+    "score",
+    "lst score results.json --annotations val.json",
+    "lst score r.json --annotations val.json --train-counts train.json --errors",
+    "lst score results.json --annotations val.json --iou-type bbox --json",
+)
+@click.argument("results", type=options.LocalPath(exists=True, dir_okay=False))
+@options.file_option(
+    "--annotations", "LVIS or COCO annotations of the same images.", exists=True, required=True
+)
+@options.file_option(
+    "--train-counts",
+    "Training annotations, or a CSV with the columns category_id and train_instance_count; needed "
+    "for AP by bin.",
+    exists=True,
+)
+@options.choice(
+    "--iou-type", ["segm", "bbox"], "Only masks or only boxes.", "iou_types", multiple=True
+)
+@options.bins_option()
+@options.fixed_ap_option
+@options.errors_option
+@options.reference_option
+@options.skip_unusable_option
+@options.json_option
+def score(
+    results: Path,
+    annotations: Path,
+    iou_types: tuple[IouType, ...],
+    bins: str | None,
+    fixed_ap: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Compute LVIS AP of any results file.
+
+    RESULTS is a list of detections in LVIS or COCO results format. Neither a workspace nor torch
+    is needed, and nothing is written.
+    """
+    from lst_cli.ap.detections import FIXED_AP, LVIS_CAP
+    from lst_cli.evaluate.measure import IOU_TYPES, NAMES, ScoreOptions, score_file
+    from lst_cli.evaluate.tables import errors_table, means_table, scores_table
+    from lst_cli.phases.bins import DEFAULT_BINS, parse_bins
+
+    require("pycocotools", *(["lvis"] if how["reference"] else []))
+    wanted = ScoreOptions(
+        bins=parse_bins(bins, "--bins") if bins else DEFAULT_BINS,
+        iou_types=iou_types or IOU_TYPES,
+        cap=FIXED_AP if fixed_ap else LVIS_CAP,
+        **how,
+    )
+    with meter() as tell:
+        scored = score_file(results, annotations, wanted, tell)
+    measured, differences = scored.measured, scored.differences
+    analyses = {key: one.errors for key, one in measured.items() if one.errors is not None}
+    if as_json:
+        print_json(_record(scored.metrics, analyses, differences))
+        return
+    for sentence in scored.notes:
+        note(sentence)
+    found = {NAMES[one]: getattr(scored.metrics, one) for one in measured}
+    print_table(means_table(found))
+    for name, scores in found.items():
+        print_table(scores_table(scores, name[:1].upper() + name[1:]))
+    for analysis in analyses.values():
+        print_table(errors_table(analysis))
+    if wanted.train_counts is None:
+        note("no bins: --train-counts says how many training instances each class has")
+    _show_differences(differences)
+
+
+def _show_differences(differences: Mapping[IouType, float | None]) -> None:
+    """Say how far lvis-api's numbers are from ours."""
+    from lst_cli.evaluate.measure import NAMES
+
+    for iou_type, difference in differences.items():
+        if difference is None:
+            note(f"{NAMES[iou_type]}: lvis-api cannot score an empty list")
+        else:
+            note(f"{NAMES[iou_type]}: lvis-api's numbers differ by {difference:.1e} at most")
