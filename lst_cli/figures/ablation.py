@@ -16,7 +16,7 @@ from lst_cli.display import canvas, tables
 from lst_cli.display.canvas import COLUMN_WIDTH, LIGHT, PAPER_WIDTH
 from lst_cli.display.fonts import short_name
 from lst_cli.display.markup import render_csv
-from lst_cli.display.tables import Cell, Column, Table
+from lst_cli.display.tables import Column, Table
 from lst_cli.figures import Figure
 from lst_cli.figures import ablation_data as data
 from lst_cli.figures.ablation_data import FEW, SETTINGS, Ablation, AblationRun
@@ -47,11 +47,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
             "setting": SETTINGS[ablation.figure],
             "notes": list(ablation.notes),
             "runs": [
-                {
-                    "run": run.name,
-                    "source": run.source,
-                    "phases": [asdict(one) for one in run.points],
-                }
+                {"run": run.name, "source": run.source, "phases": list(map(asdict, run.points))}
                 for run in ablation.runs
             ],
         },
@@ -72,27 +68,16 @@ def ablation_caption(ablation: Ablation) -> str:
             f"classifier that no one trained ({names}), on the model of the run whose colour they "
             "have."
         )
-    if ablation.figure == "mwg":
-        sentences += _few_sentence(ablation)
-    return " ".join([*sentences, *ablation.notes])
-
-
-def _few_sentence(ablation: Ablation) -> list[str]:
-    """The paper's number: few-shot classes of the last phase."""
     last = ablation.phases[-1]
-    found = [
-        (run.name, point)
-        for run in ablation.runs
-        for point in run.points
-        if point.phase == last and point.few_classes
-    ]
-    if len(found) < 2:
-        return []
-    values = "; ".join(f"{name} {tables.format_value('ap', point.few)}" for name, point in found)
-    return [
-        f"New classes of phase {tables.phase_name(last)} with fewer than {FEW} training instances "
-        f"({found[0][1].few_classes:,} with ground truth): {values}."
-    ]
+    points = [(run.name, point) for run in ablation.runs for point in run.points]
+    few = [(name, point) for name, point in points if point.phase == last and point.few_classes]
+    if ablation.figure == "mwg" and len(few) > 1:  # the paper's number
+        values = "; ".join(f"{name} {tables.format_value('ap', point.few)}" for name, point in few)
+        sentences.append(
+            f"New classes of phase {tables.phase_name(last)} with fewer than {FEW} training "
+            f"instances ({few[0][1].few_classes:,} with ground truth): {values}."
+        )
+    return " ".join([*sentences, *ablation.notes])
 
 
 def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
@@ -100,11 +85,10 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
 
     With `counts`, for programs, it has also numbers of classes and the directories of the runs.
     """
+    records = [(run, point) for run in ablation.runs for point in run.points]
     rows = []
-    records = [(one, point) for one in ablation.runs for point in one.points]
     for run, point in sorted(records, key=lambda record: record[1].phase):
-        row: dict[str, Cell] = {"run": run.name, "source": run.source, "few": point.few}
-        row |= {"phase": point.phase, "old": point.old, "new": point.new, "all": point.all}
+        row = {"run": run.name, "source": run.source, **vars(point)}
         row |= {f"classes({part})": count for part, count in point.with_ground_truth.items()}
         row |= {"classes(few)": point.few_classes}
         rows.append(row | {f"iteration 0 ({way})": ap for way, ap in point.instant.items()})
@@ -133,11 +117,10 @@ def compose_ablation(ablation: Ablation, scale: float = 2.0) -> Any:
     """
     ways = ablation.ways
     width = PAPER_WIDTH if ways else COLUMN_WIDTH
-    looks = [
-        {"linewidth": 1.3, "markersize": 4.0, "markeredgewidth": 1.0, **style}
-        for style in canvas.line_styles(LIGHT, len(ablation.runs))
-    ]
-    names = [_wrap(run.name, _LETTERS_A_LINE[width]) for run in ablation.runs]
+    size: dict[str, Any] = {"linewidth": 1.3, "markersize": 4.0, "markeredgewidth": 1.0}
+    looks = [size | style for style in canvas.line_styles(LIGHT, len(ablation.runs))]
+    whole = [short_name(run.name, len(run.name) + 1) for run in ablation.runs]
+    names = ["\n".join(textwrap.wrap(name, _LETTERS_A_LINE[width])) for name in whole]
     lines = max(sum(name.count("\n") + 1 for name in names), len(ways))
     height = _HEIGHT[width] + _LINE * lines
     figure = canvas.make_figure(width, height, LIGHT, scale, pad=canvas.PAPER_PAD)
@@ -165,22 +148,20 @@ def _add_legend(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    pairs = zip(names, looks, strict=True)
-    runs = [Line2D([], [], label=name, **look) for name, look in pairs]
+    lines = [Line2D([], [], label=name, **look) for name, look in zip(names, looks, strict=True)]
     marks = [
         Line2D([], [], label=f"at iteration 0: {WAYS[way]} rows", **_mark_look(way, LIGHT.muted))
         for way in ways
     ]
     if marks:  # the runs in one column, the marks in the other
-        rows = max(len(runs), len(marks))
-        for column in (runs, marks):
-            empty = range(rows - len(column))
-            column += [Line2D([], [], linestyle="none", label=" ") for _ in empty]
+        for column, other in ((lines, marks), (marks, lines)):
+            missing = len(other) - len(column)
+            column += [Line2D([], [], linestyle="none", label=" ") for _ in range(missing)]
     canvas.add_legend(
         figure,
         LIGHT,
         canvas.PAPER_LETTERS,
-        handles=[*runs, *marks],
+        handles=[*lines, *marks],
         loc="outside lower center",
         ncols=2 if marks else 1,
         columnspacing=2.0,
@@ -223,7 +204,3 @@ def _set_ranges(axes: Any, phases: Sequence[int], *, wide: bool) -> None:
     axes.set_ylim(max(0.0, low - room), high + room)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _wrap(name: str, letters: int) -> str:
-    return "\n".join(textwrap.wrap(short_name(name, len(name) + 1), letters))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from lst_cli.ap.metrics import WAYS, Metrics, Way, load_instant
 from lst_cli.compare.run_settings import find_differences
@@ -21,12 +21,12 @@ from lst_cli.workspace.store import Workspace
 
 AblationName = Literal["distill", "replay", "mwg"]
 
+# The setting that the runs of a figure differ in.
 SETTINGS: dict[AblationName, str] = {
     "distill": "step.distill_weight",
     "replay": "step.replay",
     "mwg": "step.mwg",
 }
-"""The setting that the runs of a figure differ in."""
 
 FEW = 5
 """Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
@@ -88,15 +88,6 @@ class Ablation:
         return [way for way in WAYS if way in found]
 
 
-class _Run(NamedTuple):
-    workspace: Workspace
-    metrics: Mapping[int, Metrics]  # of evaluated phases from 1 on
-
-    @property
-    def root(self) -> Path:
-        return self.workspace.root
-
-
 def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence[Path]) -> Ablation:
     """Collect the curves of a figure; nothing is written.
 
@@ -114,33 +105,30 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
             f"figure {figure} takes {MOST_LINES} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
-    runs = [_open(workspace)]
+    runs: dict[Workspace, list[AblationPoint]] = {workspace: _read_points(workspace)}
     for root in others:
-        if not Workspace(root).layout.split.exists():
+        other = Workspace(root)
+        if not other.layout.split.exists():
             raise LstError(f"{root} is not a workspace: it has no split", "--with DIR, a workspace")
-        runs.append(_open(Workspace(root)))
-    first = runs[0]
-    for place, run in enumerate(runs):
-        if run.root.resolve() in [other.root.resolve() for other in runs[:place]]:
-            raise LstError(f"{run.root} is given twice", "--with DIR, another workspace")
-        _refuse_other_split(first.workspace, run.workspace)
-    phases = [phase for phase in first.metrics if all(phase in run.metrics for run in runs)]
-    if not phases:
+        if root.resolve() in [one.root.resolve() for one in runs]:
+            raise LstError(f"{root} is given twice", "--with DIR, another workspace")
+        runs[other] = _read_points(other)
+        _require_same_split(workspace, other)
+    evaluated = {one: {point.phase for point in points} for one, points in runs.items()}
+    shared = set.intersection(*evaluated.values())
+    if not shared:
         raise LstError(
             f"no phase was evaluated in all of {_roots(runs)}",
-            "; ".join(name_workspace("lst eval --all-phases", run.root) for run in runs),
+            "; ".join(name_workspace("lst eval --all-phases", one.root) for one in runs),
         )
-    for run in runs[1:]:
-        for phase in sorted(first.metrics.keys() & run.metrics.keys()):
-            require_same_validation([(first.workspace, phase), (run.workspace, phase)])
-    names = _names(figure, runs, phases[-1])
+    for phase in sorted(set.union(*evaluated.values())):
+        require_same_validation([(one, phase) for one in runs if phase in evaluated[one]])
+    names = _names(figure, list(runs), max(shared))
     made = [
-        AblationRun(
-            name, str(run.root), [_point(run.workspace, one) for one in run.metrics.values()]
-        )
-        for run, name in zip(runs, names, strict=True)
+        AblationRun(name, str(one.root), points)
+        for name, (one, points) in zip(names, runs.items(), strict=True)
     ]
-    return Ablation(figure, made, _notes(runs))
+    return Ablation(figure, made, _notes(evaluated))
 
 
 def name_runs(
@@ -170,11 +158,11 @@ def _phrase(figure: AblationName, value: Any, values: Sequence[Any]) -> str:
     return _NAMES[figure][value]
 
 
-def _names(figure: AblationName, runs: Sequence[_Run], phase: int) -> list[str]:
+def _names(figure: AblationName, runs: Sequence[Workspace], phase: int) -> list[str]:
     """Names of the runs, after checking that they differ in the figure's setting."""
-    own, first = SETTINGS[figure], runs[0].workspace
+    own, first = SETTINGS[figure], runs[0]
     # With the defaults of what an older lst did not record.
-    trained = [run.workspace.trained_settings(phase) for run in runs]
+    trained = [one.trained_settings(phase) for one in runs]
     settings = [dict(flatten(one.model_dump(mode="json"))) for one in trained]
     values = [one[own] for one in settings]
     if len(set(values)) < 2:
@@ -183,16 +171,16 @@ def _names(figure: AblationName, runs: Sequence[_Run], phase: int) -> list[str]:
             f"all of {_roots(runs)} were trained with {own} = {shown}", _other_run(figure, first)
         )
     tables: list[dict[str, str]] = [{} for _ in runs]
-    for place, run in enumerate(runs[1:], start=1):
-        for one in find_differences((first, phase), (run.workspace, phase)):
+    for table, run in zip(tables[1:], runs[1:], strict=True):
+        for one in find_differences((first, phase), (run, phase)):
             if one.key != own and _NOT_RECORDED not in (one.first, one.this):
-                for table in tables:
-                    table.setdefault(one.key, one.first)
-                tables[place][one.key] = one.this
+                for each in tables:
+                    each.setdefault(one.key, one.first)
+                table[one.key] = one.this
     used = [_without_unused(*both) for both in zip(tables, settings, strict=True)]
     names = name_runs(figure, values, used)
     if len(set(names)) < len(names):
-        names = [f"{name} ({run.root.name})" for name, run in zip(names, runs, strict=True)]
+        names = [f"{name} ({one.root.name})" for name, one in zip(names, runs, strict=True)]
     return names
 
 
@@ -227,7 +215,7 @@ def _other_run(figure: AblationName, workspace: Workspace) -> str:
     )
 
 
-def _open(workspace: Workspace) -> _Run:
+def _read_points(workspace: Workspace) -> list[AblationPoint]:
     root = workspace.root
     with hints_for(root):
         if workspace.last_phase == 0:
@@ -242,29 +230,7 @@ def _open(workspace: Workspace) -> _Run:
                 f"no phase of {root} after the base has been evaluated",
                 "lst eval --all-phases" if trained else "lst step --all",
             )
-        return _Run(workspace, {one.phase: one for one in found})
-
-
-def _roots(runs: Sequence[_Run]) -> str:
-    return ", ".join(str(run.root) for run in runs)
-
-
-def _refuse_other_split(first: Workspace, other: Workspace) -> None:
-    """Check that both learn the same classes in the same phases; an error says the difference."""
-    groups = [one.split.groups for one in (first, other)]
-    if groups[0] == groups[1]:
-        return
-    sizes = [" + ".join(str(len(group)) for group in one) for one in groups]
-    if sizes[0] != sizes[1]:
-        difference = f"{sizes[0]} classes and {sizes[1]}"
-    else:
-        pairs = zip(*groups, strict=True)
-        phase = next(phase for phase, (one, another) in enumerate(pairs) if one != another)
-        difference = f"other classes, or another class order, in phase {phase}"
-    raise LstError(
-        f"{first.root} and {other.root} have other splits: {difference}",
-        f"take a workspace that was split as {first.root} was",
-    )
+        return [_point(workspace, one) for one in found]
 
 
 def _point(workspace: Workspace, metrics: Metrics) -> AblationPoint:
@@ -287,13 +253,33 @@ def _point(workspace: Workspace, metrics: Metrics) -> AblationPoint:
     )
 
 
-def _notes(runs: Sequence[_Run]) -> list[str]:
+def _roots(runs: Iterable[Workspace]) -> str:
+    return ", ".join(str(one.root) for one in runs)
+
+
+def _require_same_split(first: Workspace, other: Workspace) -> None:
+    """Check that both learn the same classes in the same phases; an error says the difference."""
+    groups = first.split.groups, other.split.groups
+    if groups[0] == groups[1]:
+        return
+    sizes = [" + ".join(str(len(group)) for group in one) for one in groups]
+    difference = f"{sizes[0]} classes and {sizes[1]}"
+    if sizes[0] == sizes[1]:
+        pairs = enumerate(zip(*groups, strict=True))
+        phase = next(phase for phase, (one, another) in pairs if one != another)
+        difference = f"other classes, or another class order, in phase {phase}"
+    raise LstError(
+        f"{first.root} and {other.root} have other splits: {difference}",
+        f"take a workspace that was split as {first.root} was",
+    )
+
+
+def _notes(evaluated: Mapping[Workspace, set[int]]) -> list[str]:
     notes = []
-    if len({run.workspace.require_done(0).model_sha256 for run in runs}) > 1:
+    if len({one.require_done(0).model_sha256 for one in evaluated}) > 1:
         notes.append("The runs do not share a base phase: each trained its own.")
-    phases = sorted({phase for run in runs for phase in run.metrics})
-    for run in runs:
-        missing = ", ".join(str(phase) for phase in phases if phase not in run.metrics)
-        if missing:
-            notes.append(f"Not evaluated in {run.root.name}: phase {missing}.")
+    every = set.union(*evaluated.values())
+    for one, phases in evaluated.items():
+        if missing := ", ".join(map(str, sorted(every - phases))):
+            notes.append(f"Not evaluated in {one.root.name}: phase {missing}.")
     return notes

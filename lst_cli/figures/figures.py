@@ -9,14 +9,12 @@ from pathlib import Path
 from lst_cli.display.canvas import PAPER_SCALE, render
 from lst_cli.display.class_plots import compose_replay_balance
 from lst_cli.display.markup import render_csv
-from lst_cli.display.records import ReplayBalance, ReportClass
-from lst_cli.display.tables import Cell, Table
+from lst_cli.display.tables import Table
 from lst_cli.errors import LstError
 from lst_cli.figures import Figure, FigureName
 from lst_cli.figures.ablation import ablation_figure
 from lst_cli.figures.ablation_data import gather_ablation, newest_settings
-from lst_cli.figures.attention import newest_attention
-from lst_cli.figures.attention_plot import attention_figure
+from lst_cli.figures.attention import attention_figure, newest_attention
 from lst_cli.figures.tail import tail_figure
 from lst_cli.figures.tail_data import gather_tail
 from lst_cli.inputs import read_training_input
@@ -48,7 +46,7 @@ def draw_figures(
 
 def _draw(name: FigureName, workspace: Workspace, others: Sequence[Path]) -> Figure:
     if name == "balance":
-        return _draw_balance(workspace)
+        return _balance_figure(workspace)
     if name == "tail":
         return tail_figure(gather_tail(workspace, others))
     if name != "attention":
@@ -62,30 +60,26 @@ def _draw(name: FigureName, workspace: Workspace, others: Sequence[Path]) -> Fig
 def write_figures(
     workspace: Workspace, figures: Sequence[Figure], directory: Path | None = None
 ) -> list[Path]:
-    """Write figures as PNG and PDF and, beside each, its numbers as CSV.
+    """Write figures as PNG and PDF and, beside each, its numbers as CSV; give the PNGs' paths.
 
-    They go to the directory of a report, by default that of the workspace.
-
-    Returns:
-        The PNGs, in the same order.
+    They go to the directory of a report, by default that of the workspace. All are drawn before
+    the first is written.
 
     Raises:
         LstError: If a file cannot be written.
     """
-    paths = []
+    drawn = [(one, render(one.picture), render(one.picture, "pdf")) for one in figures]
+    folder = (directory or workspace.layout.report) / "figures"
     # Nothing of the workspace is touched where the figures go elsewhere.
     with workspace.locked() if directory is None else nullcontext():
-        for figure in figures:
-            png, pdf = render(figure.picture), render(figure.picture, "pdf")
-            folder = (directory or workspace.layout.report) / "figures"
-            paths.append(folder / f"{figure.name}.png")
-            write_text(paths[-1].with_suffix(".csv"), figure.csv)
-            write_bytes(paths[-1].with_suffix(".pdf"), pdf)
-            write_bytes(paths[-1], png)
-    return paths
+        for figure, png, pdf in drawn:
+            write_text(folder / f"{figure.name}.csv", figure.csv)
+            write_bytes(folder / f"{figure.name}.pdf", pdf)
+            write_bytes(folder / f"{figure.name}.png", png)
+    return [folder / f"{figure.name}.png" for figure in figures]
 
 
-def _draw_balance(workspace: Workspace) -> Figure:
+def _balance_figure(workspace: Workspace) -> Figure:
     """The paper's Fig. 3, with balanced replay whatever the workspace's own setting is."""
     split = workspace.split
     if len(split.groups) == 1:
@@ -94,44 +88,22 @@ def _draw_balance(workspace: Workspace) -> Figure:
             workspace.split_command("--b B --phases T"),
         )
     settings = newest_settings(workspace)
-    remark = ""
-    if settings.step.replay != "balanced":
-        remark = (
-            f"This workspace's own setting is step.replay = {settings.step.replay}; the figure "
-            "shows what balanced replay gives."
-        )
-    step = settings.step.model_copy(update={"replay": "balanced"})
-    occurrences = read_training_input(workspace).occurrences
-    balances = measure_balance(occurrences, split, settings.model_copy(update={"step": step}))
-    return balance_figure(balances, report_classes(split), remark)
-
-
-def balance_figure(
-    balances: Sequence[ReplayBalance], classes: Sequence[ReportClass], remark: str = ""
-) -> Figure:
-    """Draw the balance of one phase or more; `remark` is one more sentence of the caption."""
     caption = (
         "Instances of each seen class in the training set of each phase. Grey: in all images of "
         "the seen classes; lines: in D_t, with balanced replay of the old classes, which lie "
         "left of the dashed line."
     )
-    table, instances = balance_table(balances), _instances_table(balances, classes)
-    return Figure(
-        "balance",
-        caption=" ".join(filter(None, [caption, remark])),
-        picture=compose_replay_balance(balances, scale=PAPER_SCALE),
-        csv=render_csv(instances),
-        numbers={
-            "phases": [dict(row) for row in table.rows],
-            "instances": [dict(row) for row in instances.rows],
-        },
-        table=table,
-    )
-
-
-def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[ReportClass]) -> Table:
-    """Every class in every phase: what the lines of the plot are."""
-    rows: list[dict[str, Cell]] = [
+    if settings.step.replay != "balanced":
+        caption += (
+            f" This workspace's own setting is step.replay = {settings.step.replay}; the figure "
+            "shows what balanced replay gives."
+        )
+    step = settings.step.model_copy(update={"replay": "balanced"})
+    occurrences = read_training_input(workspace).occurrences
+    balances = measure_balance(occurrences, split, settings.model_copy(update={"step": step}))
+    classes = report_classes(split)
+    # Every class in every phase: what the lines of the plot are.
+    instances = [
         {
             "phase": one.phase,
             "rank": rank,
@@ -146,4 +118,12 @@ def _instances_table(balances: Sequence[ReplayBalance], classes: Sequence[Report
             zip(classes[: len(one.before)], one.before, one.after, strict=True), start=1
         )
     ]
-    return Table.of_rows("Instances of each class", rows)
+    table = balance_table(balances)
+    return Figure(
+        "balance",
+        caption,
+        picture=compose_replay_balance(balances, scale=PAPER_SCALE),
+        csv=render_csv(Table.of_rows("Instances of each class", instances)),
+        numbers={"phases": [dict(row) for row in table.rows], "instances": instances},
+        table=table,
+    )

@@ -10,8 +10,12 @@ from lst_cli.display.canvas import DARK, LIGHT, Theme, render
 from lst_cli.display.panels import draw_panel
 from lst_cli.display.records import Panel, ReplayBalance
 from lst_cli.errors import LstError
-from lst_cli.figures.attention import lay_out
-from lst_cli.figures.attention_plot import attention_caption, attention_size, compose_attention
+from lst_cli.figures.attention import (
+    attention_caption,
+    attention_size,
+    compose_attention,
+    lay_out,
+)
 from lst_cli.progress import Progress, silent
 from lst_cli.report import ap_plots
 from lst_cli.report.data import ReportData

@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from lst_cli.errors import LstError
+from lst_cli.figures import figures
 from lst_cli.report import report
 from lst_cli.workspace.store import Workspace
 
@@ -59,6 +62,15 @@ def test_the_newest_phase_with_attention_is_shown(lst, trained):
     assert found["phase"] == 2
     assert [one["class"] for one in found["classes"]] == ["class 1", "class 10"]
     assert found["classes"][0]["top"][0] == {"class": "class 5", "m": pytest.approx(0.6)}
+    assert not trained.layout.report.exists()
+
+
+def test_if_one_figure_cannot_be_drawn_none_is_written(lst, trained, monkeypatch):
+    save(trained, 1, ROWS)
+    outcomes = [b"png", b"pdf", LstError("no room for the second")]
+    monkeypatch.setattr(figures, "render", Mock(side_effect=outcomes))
+    outcome = lst("figure", "attention", "balance", "-w", trained.root)
+    assert outcome.error == "error: no room for the second"
     assert not trained.layout.report.exists()
 
 

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, Theme, render
-from lst_cli.figures.attention import Attention, Layout, lay_out
-from lst_cli.figures.attention_plot import (
-    PAGE_WIDTH,
+from lst_cli.figures.attention import (
+    Attention,
+    Layout,
     attention_caption,
     attention_figure,
     attention_size,
     compose_attention,
+    lay_out,
 )
 from lst_cli.report.write import write_report
 
@@ -36,9 +37,7 @@ def _layout(classes: int) -> Layout:
     return Layout(np.random.default_rng(1).normal(size=(classes, 2)), 5.0)
 
 
-def _plot(
-    attention: Attention, layout: Layout, theme: Theme = LIGHT, width: int = PAGE_WIDTH
-) -> bytes:
+def _plot(attention: Attention, layout: Layout, theme: Theme = LIGHT, width: int = 1080) -> bytes:
     return render(compose_attention(attention, layout, theme, 1, width))
 
 
