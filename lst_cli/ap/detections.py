@@ -13,18 +13,17 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.ap.run_lengths import measure_masks
 from lst_cli.check.boxes import check_box_layout
 from lst_cli.errors import LstError
-
-IouType = Literal["segm", "bbox"]
 
 FOREGROUND = 0.5  # the lowest IoU at which a detection matches an annotation of its class
 BACKGROUND = 0.1  # the IoU below which a detection has nothing to do with an annotation

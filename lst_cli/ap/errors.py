@@ -37,52 +37,17 @@ Letters: D detections, W wrong ones, M annotations, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import BACKGROUND, FOREGROUND, IouType, Overlaps
+from lst_cli.ap.detections import BACKGROUND, FOREGROUND, Overlaps
 from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, precision_recall_curve
 from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
-from lst_cli.ap.metrics import Count, Fraction, Record
-
-Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from lst_cli.ap.metrics import KINDS, ErrorAnalysis, ErrorBin, ErrorShares, Kind
 
 _ALL = 0  # area range of all sizes, and the lowest IoU threshold
-
-
-class ErrorShares(Record):
-    """What went wrong with a set of classes, and what it costs; None if none has ground truth."""
-
-    classes: Count
-    with_ground_truth: Count  # those of them that AP rests on
-    AP50: Fraction | None
-    # Errors of each kind: detections by the class they claim, missed annotations by their own.
-    counts: dict[Kind, Count]
-    # What AP50 would gain if the errors of one kind were fixed.
-    dAP50: dict[Kind, Fraction | None]  # noqa: N815  (what TIDE calls it)
-
-
-class ErrorBin(ErrorShares):
-    """The same for the classes in one bin of training instances, [low, high)."""
-
-    bin: str
-    low: Count
-    high: Count | None  # None for no bound
-
-
-class ErrorAnalysis(Record):
-    """Where AP50 is lost: the content of `errors.json`."""
-
-    format: Literal[1] = 1
-    iou_type: IouType
-    images: Count
-    annotations: Count  # that count
-    right: Count  # detections that match one of them
-    all: ErrorShares
-    bins: tuple[ErrorBin, ...]  # empty if training instances are not known
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The numbers of one evaluation: `metrics.json` and, before any training, `instant.json`."""
+"""The numbers of an evaluation: `metrics.json`, `errors.json` and `instant.json`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lst_cli.errors import LstError
 from lst_cli.workspace.records import load_record
 
+IouType = Literal["segm", "bbox"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = tuple[Fraction, Fraction]
@@ -126,9 +127,7 @@ def comparable(history: Sequence[Metrics]) -> list[Metrics]:
     ]
 
 
-def forgetting(
-    history: Sequence[Metrics], iou_type: Literal["segm", "bbox"] = "segm"
-) -> dict[int, float]:
+def forgetting(history: Sequence[Metrics], iou_type: IouType = "segm") -> dict[int, float]:
     """By phase: AP of its classes right after that phase, minus their AP in the last phase.
 
     Phases that were not evaluated, whose classes have no ground truth, that were evaluated on
@@ -144,6 +143,42 @@ def forgetting(
         if learned is not None and now is not None:
             lost[metrics.phase] = learned - now
     return lost
+
+
+Kind = Literal["classification", "localisation", "both", "duplicate", "background", "missed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class ErrorShares(Record):
+    """What went wrong with a set of classes, and what it costs; None if none has ground truth."""
+
+    classes: Count
+    with_ground_truth: Count  # those of them that AP rests on
+    AP50: Fraction | None
+    # Errors of each kind: detections by the class they claim, missed annotations by their own.
+    counts: dict[Kind, Count]
+    # What AP50 would gain if the errors of one kind were fixed.
+    dAP50: dict[Kind, Fraction | None]  # noqa: N815  (what TIDE calls it)
+
+
+class ErrorBin(ErrorShares):
+    """The same for the classes in one bin of training instances, [low, high)."""
+
+    bin: str
+    low: Count
+    high: Count | None  # None for no bound
+
+
+class ErrorAnalysis(Record):
+    """Where AP50 is lost: the content of `errors.json`."""
+
+    format: Literal[1] = 1
+    iou_type: IouType
+    images: Count
+    annotations: Count  # that count
+    right: Count  # detections that match one of them
+    all: ErrorShares
+    bins: tuple[ErrorBin, ...]  # empty if training instances are not known
 
 
 Way = Literal["random", "mean-feature", "generated"]

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.detections import LVIS_CAP, Cap, IouType, rows_under_cap
+from lst_cli.ap.detections import LVIS_CAP, Cap, rows_under_cap
 from lst_cli.ap.ground_truth import GroundTruth, contains
 from lst_cli.ap.lvis_ap import ApResult
+from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.errors import LstError
 

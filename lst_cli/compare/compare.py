@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from lst_cli.annotations.read import Dataset, read_dataset
 from lst_cli.ap.bootstrap import RESAMPLES, draw_resamples, resampled_class_ap
-from lst_cli.ap.detections import IouType, gather_detections
+from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth
 from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, per_class_ap
 from lst_cli.ap.matching import match_detections
+from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.compare.paired import (
     AP50_FACTOR,

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lst_cli.ap.bootstrap import interval, mean_over, tells
-from lst_cli.ap.detections import IouType
 from lst_cli.ap.lvis_ap import Threshold, TrainBins
 from lst_cli.ap.matching import IOU_THRESHOLDS, MISSED, Matches
-from lst_cli.ap.metrics import Count, Fraction, Interval, Record
+from lst_cli.ap.metrics import Count, Fraction, Interval, IouType, Record
 
 Change = Annotated[float, Field(ge=-1, le=1)]
 What = Literal["all", "bin", "frequency", "phase"]  # by what classes are chosen

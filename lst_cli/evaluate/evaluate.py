@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.ap.detections import FIXED_AP, Cap, IouType
-from lst_cli.ap.errors import ErrorAnalysis
+from lst_cli.ap.detections import FIXED_AP, Cap
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
 from lst_cli.ap.lvis_ap import TrainBins, iou_metrics
-from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.metrics import ErrorAnalysis, IouType, Metrics
 from lst_cli.ap.reference import load_lvis
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.measure import IOU_TYPES, Measured, compare_with_lvis_api, measure

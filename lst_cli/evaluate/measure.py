@@ -14,12 +14,12 @@ import numpy as np
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, resampled_class_ap
-from lst_cli.ap.detections import FIXED_AP, LVIS_CAP, Cap, IouType, gather_detections
-from lst_cli.ap.errors import ErrorAnalysis, analyse_errors
+from lst_cli.ap.detections import FIXED_AP, LVIS_CAP, Cap, gather_detections
+from lst_cli.ap.errors import analyse_errors
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
 from lst_cli.ap.lvis_ap import NO_BINS, ApResult, TrainBins, average_precision, scores
 from lst_cli.ap.matching import Matches, match_detections
-from lst_cli.ap.metrics import FileMetrics
+from lst_cli.ap.metrics import ErrorAnalysis, FileMetrics, IouType
 from lst_cli.ap.reference import largest_difference, reference_ap
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.check.fields import usable_instances

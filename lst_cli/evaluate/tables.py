@@ -7,8 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from lst_cli.ap.errors import KINDS, ErrorAnalysis, ErrorShares
-from lst_cli.ap.metrics import BinMetrics, Scores
+from lst_cli.ap.metrics import KINDS, BinMetrics, ErrorAnalysis, ErrorShares, Scores
 from lst_cli.display.canvas import LIGHT, add_heading, make_figure, ramp_colours, render, style_axes
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Column, Table, bin_heading

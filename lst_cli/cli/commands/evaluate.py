@@ -17,8 +17,7 @@ from lst_cli.progress import Progress, within
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from lst_cli.ap.detections import IouType
-    from lst_cli.ap.errors import ErrorAnalysis
+    from lst_cli.ap.metrics import ErrorAnalysis, IouType
     from lst_cli.evaluate.evaluate import Evaluation
     from lst_cli.settings.models import Settings
 

@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lst_cli.ap.detections import IouType, gather_detections
-from lst_cli.ap.errors import (
-    KINDS,
-    ErrorAnalysis,
-    Kind,
-    analyse_errors,
-    fixed_class_ap,
-    name_errors,
-)
+from lst_cli.ap.detections import gather_detections
+from lst_cli.ap.errors import analyse_errors, fixed_class_ap, name_errors
 from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import TrainBins, average_precision, per_class_ap
 from lst_cli.ap.matching import HIT, Matches, match_detections
+from lst_cli.ap.metrics import KINDS, ErrorAnalysis, IouType, Kind
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.phases.bins import parse_bins
 

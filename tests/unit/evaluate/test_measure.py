@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from lst_cli.ap.detections import FIXED_AP, Cap, IouType
+from lst_cli.ap.detections import FIXED_AP, Cap
+from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import (

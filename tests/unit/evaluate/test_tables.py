@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lst_cli.ap.errors import KINDS, ErrorAnalysis
+from lst_cli.ap.metrics import KINDS, ErrorAnalysis
 from lst_cli.errors import LstError
 from lst_cli.evaluate.tables import errors_table, plot_errors, write_errors
 
