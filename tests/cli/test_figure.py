@@ -67,7 +67,7 @@ def test_the_newest_phase_with_attention_is_shown(lst, trained):
 
 def test_if_one_figure_cannot_be_drawn_none_is_written(lst, trained, monkeypatch):
     save(trained, 1, ROWS)
-    outcomes = [b"png", b"pdf", LstError("no room for the second")]
+    outcomes = [b"png", b"pdf", LstError("no room for the second", "free some")]
     monkeypatch.setattr(figures, "render", Mock(side_effect=outcomes))
     outcome = lst("figure", "attention", "balance", "-w", trained.root)
     assert outcome.error == "error: no room for the second"
