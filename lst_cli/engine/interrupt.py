@@ -7,17 +7,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 
+@dataclass
 class StopRequest:
     """Whether the user asked to stop.
 
     No `threading.Event`: its lock waits for ever where a second signal interrupts `set` itself.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    requested: bool = False
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from lst_cli.engine.interrupt import deferred_interrupt
 from lst_cli.engine.optim import Learner, lr_factor
 from lst_cli.errors import InterruptionError, LstError
 
+# Updates in a row that mixed precision may skip: its scale is then 2^-50 of the first.
 MOST_OVERFLOWS = 50
-"""Updates in a row that mixed precision may skip: its scale is then 2^-50 of the first."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,8 @@ def train(
     `batches` has one for each iteration from `span.start` on, and `losses_of` gives a batch's
     losses. `save` is called with the iterations done and the time, whenever a state should be kept.
 
-    Raises:
-        InterruptionError: If the user asked to stop; the state is saved.
-        LstError: If a loss or the gradient is no finite number; the last state that was saved
-            is good.
+    Raises an `InterruptionError` if the user asked to stop, after the state was saved, and an
+    `LstError` if a loss or the gradient is no finite number; the last state that was saved is good.
     """
     model, optimizer, scaler = learner.model, learner.optimizer, learner.scaler
     schedule, phase, iterations = learner.schedule, span.phase, span.iterations

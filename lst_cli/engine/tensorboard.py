@@ -1,4 +1,4 @@
-"""Curves of a training, for those who watch it in TensorBoard."""
+"""Curves of a training in TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from typing import Any
 
 from lst_cli.engine.loop import Report
 
-EVERY = 10
-"""Iterations between two points of a curve."""
+EVERY = 10  # iterations between two points of a curve
 
 
 @contextmanager
 def scalars(
-    directory: Path, start: int, warn: Callable[[str], None] = lambda text: None
+    directory: Path, start: int, warn: Callable[[str], None]
 ) -> Iterator[Callable[[Report], None]]:
     """Write losses, details and learning rate of reports as event files.
 
-    What an earlier run wrote beyond iteration `start` is dropped. Where files cannot be written,
-    `warn` is told once why, and training goes on without them.
+    What an earlier run wrote beyond iteration `start` is dropped. If files cannot be written,
+    `warn` is called once with the reason, and training goes on without them.
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    writer: Any = None
     failed = False
 
-    def attempt(action: Callable[[], None]) -> None:
+    def attempt(action: Callable[[], Any]) -> Any:
         nonlocal failed
         try:
-            if not failed:
-                action()
+            return None if failed else action()
         except Exception as error:  # of the writer's thread, whatever it was
             failed = True
             reason = getattr(error, "strerror", None) or error
@@ -45,8 +44,7 @@ def scalars(
             before(problem)
 
     threading.excepthook = hear
-    made: list[Any] = []
-    attempt(lambda: made.append(SummaryWriter(str(directory), purge_step=start)))
+    writer = attempt(lambda: SummaryWriter(str(directory), purge_step=start))
 
     def write(report: Report) -> None:
         if report.iteration % EVERY and report.iteration != report.iterations:
@@ -55,14 +53,14 @@ def scalars(
 
         def add() -> None:
             for name, value in values.items():
-                made[0].add_scalar(name, value, report.iteration)
+                writer.add_scalar(name, value, report.iteration)
 
         attempt(add)
 
     try:
         yield write
-        attempt(lambda: made[0].flush())
+        attempt(lambda: writer.flush())
     finally:
         with suppress(Exception):  # said before, if at all
-            made[0].close()
+            writer.close()
         threading.excepthook = before

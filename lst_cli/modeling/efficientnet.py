@@ -50,10 +50,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
         """Features at strides 4, 8, 16 and 32 of images, shape (N, 3, H, W)."""
         return dict(zip(self._out_features, self.network(x), strict=True))
 
-    @property
-    def size_divisibility(self) -> int:
-        """Images are padded to a multiple of this."""
-        return max(STRIDES.values())
+    size_divisibility = 32  # images are padded to a multiple of the coarsest stride
 
     def load_imagenet(self) -> None:
         """Load the ImageNet weights.

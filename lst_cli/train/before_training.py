@@ -25,10 +25,7 @@ _WRONG_DATA = {"box-not-of-mask", "box-one-pixel-off", "box-layout", "no-pixel",
 
 
 def check_before_training(split: Split, progress: Progress) -> None:
-    """Check annotations, masks and image headers, validation included.
-
-    Raises an `LstError` if there is any error.
-    """
+    """Raise an `LstError` if annotations, masks or image headers have any error."""
     report = check(
         Path(split.train.path),
         Path(split.val.path),
@@ -46,12 +43,10 @@ def check_found_images(
     *,
     progress: Progress,
 ) -> None:
-    """See that the images of a split are there and as large as stated.
+    """Raise an `LstError` if an image of a split is missing or not as large as stated.
 
     `parts` are the files that the image table is made of, `rows` those of the table to look at; all
     by default.
-
-    Raises an `LstError` if one is not.
     """
     for part, finder, start in zip(parts, paths.finders, paths.starts, strict=True):
         own = np.arange(len(part.images))
@@ -79,12 +74,10 @@ def read_checked(
     progress: Progress = silent,
     warn: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Read an annotation file and see that its annotations and masks can be used.
+    """Read an annotation file; an `LstError` if its annotations or masks have any error.
 
-    With `training`, classes are learned from it. `warn` is told what makes numbers wrong without
-    stopping anything.
-
-    Raises an `LstError` if there is any error.
+    With `training`, classes are learned from it. `warn` is called with what makes numbers wrong
+    without stopping anything.
     """
     dataset, problems = check_file(
         path, training=training, skip_unusable=skip_unusable, progress=progress
@@ -99,12 +92,9 @@ def read_checked(
 
 
 def refuse_errors(problems: Sequence[Problem], where: str = "", look: str = "lst check") -> None:
-    """Stop if a check found an error.
+    """Raise an `LstError` about the first error of a check, if there is any.
 
     `where` names the files, for problems that do not; the command `look` shows all problems.
-
-    Raises:
-        LstError: Naming the first one with an example, and how many more there are.
     """
     errors = [problem for problem in problems if problem.severity == "error"]
     if not errors:

@@ -170,7 +170,7 @@ def image_passes_of(workspace: Workspace) -> int:
 def budget_of(other: Workspace, workspace: Workspace) -> int:
     """Images that all phases of another workspace showed, for a training in this one.
 
-    Raises an `LstError` if it is no workspace, learned other data, or is not finished.
+    Raises an `LstError` if it is no workspace, was trained on other data, or is not finished.
     """
     if not other.layout.split.exists():
         raise LstError(

@@ -26,9 +26,9 @@ from lst_cli.workspace.atomic import write_bytes
 def support_images(
     occurrences: Occurrences, new: range, most: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """The images that hold the first boxes of each new class, or all its boxes.
+    """The images with the first `most` boxes of each new class, or with all its boxes.
 
-    `most` boxes of a class are enough. Rows of the image table, ascending, none twice.
+    Rows of the image table, ascending, none twice.
     """
     chosen = []
     for label in new:
@@ -68,10 +68,8 @@ class Support:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Pool the boxes of the new classes, `most` of each, image by image.
 
-        The model is in evaluation mode while this lasts. `what` is the name of the work.
-
-        Yields:
-            Class of each box, 0 ... C - 1, shape (R,); what the box head reads, shape (R, ...).
+        Yields the class of each box, 0 ... C - 1, shape (R,), and what the box head reads of it,
+        shape (R, ...). The model is in evaluation mode while this lasts; `what` names the work.
 
         Raises an `LstError` if an image cannot be used.
         """

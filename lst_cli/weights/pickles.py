@@ -82,8 +82,7 @@ def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
     The file is read from its position to the end of the pickle. `storage` is None where the file
     has no torch storages.
 
-    Raises:
-        WeightsError: If it is damaged or names anything but numbers.
+    Raises a `WeightsError` if it is damaged or names anything but numbers.
     """
     try:
         return _Reader(file, storage).load()
@@ -166,7 +165,9 @@ class _Reader(pickle._Unpickler):
             self._known[f"{home}bytes"] = self._known[f"{home}bytearray"] = self._encode
         for core in ("numpy.core.", "numpy._core."):
             self._known[f"{core}multiarray._reconstruct"] = lambda *given: Array()
-            self._known[f"{core}multiarray.scalar"] = self._scalar
+            self._known[f"{core}multiarray.scalar"] = lambda dtype, data: self._array(
+                data, dtype, (), "C"
+            )
             self._known[f"{core}numeric._frombuffer"] = self._array
 
     def load_build(self: Any) -> None:
@@ -243,9 +244,6 @@ class _Reader(pickle._Unpickler):
     def _table(self, entries: list[Any] | tuple[Any, ...] = ()) -> _Table:
         self._spend(100 * len(entries))
         return _pairs([part for key, value in entries for part in (key, value)])
-
-    def _scalar(self, dtype: Any, data: Any) -> Array:
-        return self._array(data, dtype, (), "C")
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> Array:
         if not isinstance(storage, _Numbers):

@@ -27,9 +27,8 @@ from safetensors.torch import save
 from torch import nn
 
 from lst_cli.errors import LstError
-from lst_cli.weights.files import read_weights
 from lst_cli.weights.kinds import require_weights
-from lst_cli.weights.load import load_weights
+from lst_cli.weights.load import load_weights, read_weights
 
 pytestmark = pytest.mark.engine
 
@@ -280,7 +279,7 @@ def test_a_fetch_that_fails_says_one_line(capfd, monkeypatch, tmp_path):
 def test_a_fetched_file_that_is_no_checkpoint_is_to_be_removed_first(tmp_path, monkeypatch):
     page = tmp_path / "model.pkl"
     page.write_bytes(b"<html>404</html>")
-    manager = "lst_cli.weights.files.PathManager.get_local_path"
+    manager = "lst_cli.weights.load.PathManager.get_local_path"
     monkeypatch.setattr(manager, lambda source: str(page))
     with pytest.raises(LstError, match="is a web page") as caught:
         read_weights("https://x/model.pkl")

@@ -18,8 +18,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lst_cli.errors import LstError  # noqa: E402
-from lst_cli.weights.files import read_weights  # noqa: E402
 from lst_cli.weights.kinds import DamagedError, WeightsError  # noqa: E402
+from lst_cli.weights.load import read_weights  # noqa: E402
 from lst_cli.weights.pickles import Array, read_pickle  # noqa: E402
 
 RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
