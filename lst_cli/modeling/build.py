@@ -51,24 +51,19 @@ def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) 
     try:
         model: LstRCNN = build_from_registry(cfg)
     except _UNBUILDABLE as error:
-        raise _refused(settings, error) from error
+        own = [*settings.detectron2]
+        if Path(settings.model.config).is_absolute():
+            own.insert(0, f"model.config = {settings.model.config}")
+        if not own:
+            raise  # nothing of the user's: a fault of ours
+        reason = _one_line(error) or type(error).__name__
+        if isinstance(error, MemoryError) or "can't allocate memory" in reason:
+            reason = "there is not enough memory for it"
+        raise LstError(
+            f"detectron2 cannot build the network: {reason}",
+            "check model.config and the keys of [detectron2]: " + ", ".join(own)[:500],
+        ) from error
     return model
-
-
-def _refused(settings: Settings, error: Exception) -> Exception:
-    """What to raise where a network cannot be built."""
-    reason = _one_line(error) or type(error).__name__
-    own = [*settings.detectron2]
-    if Path(settings.model.config).is_absolute():
-        own.insert(0, f"model.config = {settings.model.config}")
-    if not own:
-        return error  # nothing of the user's: a fault of ours
-    if isinstance(error, MemoryError) or "can't allocate memory" in reason:
-        reason = "there is not enough memory for it"
-    return LstError(
-        f"detectron2 cannot build the network: {reason}",
-        "check model.config and the keys of [detectron2]: " + ", ".join(own)[:500],
-    )
 
 
 def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:

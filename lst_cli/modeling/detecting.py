@@ -9,11 +9,9 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import nms
 
-_AT_ONCE = {"cpu": 1_000}
-_AT_ONCE_ELSEWHERE = 25_000
-"""Up to so many candidates torchvision suppresses all classes in one call, with the boxes of
-each class moved apart, which rounds them. So few are handed over as detectron2 does."""
-
+# Up to so many candidates torchvision suppresses all classes in one call, with the boxes of each
+# class moved apart, which rounds them. So few are handed over as detectron2 does.
+_AT_ONCE_ON_CPU, _AT_ONCE_ON_GPU = 1_000, 25_000
 _FIRST = 8  # candidates looked at first, for each detection that is wanted
 _MORE = 4  # times as many, where too few of them survive
 
@@ -35,11 +33,8 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
         """Detections of images, whose regions are in `proposal_boxes`.
 
         The predictions are logits, shape (R, K + 1), background last, and box deltas, shape (R, 4K)
-        or (R, 4), of all regions, image by image.
-
-        Returns:
-            For each image: instances with `pred_boxes`, clipped to it, `scores` and
-            `pred_classes`, the best first; and the region that each was made from.
+        or (R, 4), of all regions, image by image. Gives instances of each image with `pred_boxes`,
+        clipped to it, `scores` and `pred_classes`, the best first; and the regions they are from.
         """
         if not proposals:
             return [], []
@@ -68,7 +63,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
         eligible = scores > self.test_score_thresh
         candidates = int(eligible.count_nonzero())
         wanted = self.test_topk_per_image
-        few = _AT_ONCE.get(scores.device.type, _AT_ONCE_ELSEWHERE)
+        few = _AT_ONCE_ON_CPU if scores.device.type == "cpu" else _AT_ONCE_ON_GPU
         limit = candidates if candidates <= few or wanted < 0 else max(few, _FIRST * wanted)
         while True:
             if limit < candidates:
@@ -120,8 +115,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
         own = by_class[rows, labels if by_class.shape[1] > 1 else 0]
         boxes = Boxes(self.box2box_transform.apply_deltas(own, regions[rows]))
         boxes.clip(size)
-        decoded: Tensor = boxes.tensor
-        return decoded
+        return torch.as_tensor(boxes.tensor)
 
 
 def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
@@ -129,11 +123,6 @@ def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: 
 
     The threshold is the highest IoU with a better box of the class. Gives the places of what is
     kept, the best first, of equal scores the earlier first.
-
-    Example:
-        >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [0, 0, 4, 4]])
-        >>> suppress_by_class(boxes, torch.tensor([0.2, 0.9, 0.8]), torch.tensor([0, 0, 1]), 0.5)
-        tensor([1, 2])
     """
     # A GPU would be asked once a class for a handful of boxes.
     device = scores.device

@@ -9,6 +9,7 @@ and support does not train the pyramid.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -23,9 +24,8 @@ from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
 
 SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
 
+# Edges of a jittered box move by up to this share of its size: IoU 0.64 at the least.
 JITTER = 0.1
-"""Edges of a jittered box move by up to this share of its size: IoU 0.64 at the least."""
-
 POSITIVE_IOU = 0.5
 
 
@@ -60,8 +60,7 @@ class FeatureBank(nn.Module):
     def draw(self, shots: int) -> tuple[Tensor, Tensor]:
         """Draw so many boxes of every class, none twice; all there are, where there are fewer.
 
-        Returns:
-            Class of each box, shape (R,); pooled features, shape (R, ...).
+        Gives the class of each box, shape (R,), and its pooled features, shape (R, ...).
         """
         classes, places = len(self.pooled), self.places
         filled = self.added.clamp(max=places).cpu()  # (C,)
@@ -70,10 +69,9 @@ class FeatureBank(nn.Module):
         lots[torch.arange(places) >= filled[:, None]] = 2.0  # empty places come last
         chosen = lots.argsort(dim=1)[:, :shots]  # (C, shots)
         labels, shot = torch.nonzero(torch.arange(chosen.shape[1]) < filled[:, None], as_tuple=True)
-        places_drawn = chosen[labels, shot]
-        device = self.pooled.device
-        labels = labels.to(device)
-        return labels, self.pooled[labels, places_drawn.to(device)]
+        drawn = chosen[labels, shot].to(self.pooled.device)
+        labels = labels.to(self.pooled.device)
+        return labels, self.pooled[labels, drawn]
 
 
 class Episodes(nn.Module):
@@ -149,8 +147,7 @@ class Episodes(nn.Module):
     ) -> tuple[Tensor, list[Boxes]]:
         """Choose support boxes of the new classes in a batch.
 
-        Returns:
-            Class of each box, 0 ... C - 1, shape (R,); boxes, image by image.
+        Gives the class of each box, 0 ... C - 1, shape (R,), and the boxes, image by image.
         """
         labels, boxes = [], []
         for target, regions in zip(targets, proposals, strict=True):
@@ -185,20 +182,17 @@ def regions_of(
     """Regions of the proposal network, image by image, as in evaluation."""
     network = model.proposal_generator
     training = network.training
-    network.eval()
-    regions, _ = network(images, features, None)
+    regions, _ = network.eval()(images, features, None)
     network.train(training)
     return [region.proposal_boxes for region in regions]
 
 
 def _some_of_each(labels: Tensor, most: int) -> Tensor:
     """Positions of a few objects of each label, drawn by lot, in their order, shape (R,)."""
-    order = torch.randperm(len(labels)).tolist()
-    found = labels.tolist()
-    counts: dict[int, int] = {}
-    chosen = []
-    for place in order:
-        counts[found[place]] = counts.get(found[place], 0) + 1
+    found, chosen = labels.tolist(), []
+    counts: Counter[int] = Counter()
+    for place in torch.randperm(len(labels)).tolist():
+        counts[found[place]] += 1
         if counts[found[place]] <= most:
             chosen.append(place)
     return torch.tensor(sorted(chosen), dtype=torch.int64, device=labels.device)

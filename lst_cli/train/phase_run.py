@@ -44,9 +44,11 @@ from lst_cli.workspace.training_log import logged_iterations
 
 
 class PhaseRun:
-    """The trainer of a job; its network is continued from a saved state, grown, or new."""
+    """A job whose networks are built: continued from a saved state, grown, or new."""
 
-    weight_report: dict[str, Any] | None = None
+    start: int  # iterations already done
+    device_name: str
+    weight_report: dict[str, Any] | None = None  # of initial weights, if some were loaded
 
     def __init__(self, job: Job) -> None:
         self._job, plan, settings = job, job.plan, job.settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -72,18 +72,6 @@ class Job:
     data: PhaseData
     weights: str | None = None  # the file of initial weights
     events: Events = Events()
-
-
-class Trainer(Protocol):
-    """A job whose networks are built."""
-
-    start: int  # iterations already done
-    device_name: str
-    weight_report: dict[str, Any] | None  # of initial weights, where some were loaded
-
-    def train(self, on_iteration: Callable[[Any], None]) -> float:
-        """Train to the end and write the model; the seconds it took, earlier runs included."""
-        ...
 
 
 def plan_job(

@@ -8,7 +8,7 @@ import platform
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lst_cli import __version__
 from lst_cli.errors import LstError
@@ -21,7 +21,6 @@ from lst_cli.train.before_training import check_before_training, check_found_ima
 from lst_cli.train.plan import (
     Events,
     Job,
-    Trainer,
     TrainingPlan,
     image_budget,
     plan_job,
@@ -34,8 +33,10 @@ from lst_cli.workspace.replaced import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
 
-# The smallest base of the paper's Table 3.
-USEFUL_BASE_CLASSES = 110
+if TYPE_CHECKING:
+    from lst_cli.train.phase_run import PhaseRun
+
+USEFUL_BASE_CLASSES = 110  # the smallest base of the paper's Table 3
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,15 @@ def train_phase(
         return _run(workspace, run, manifest, events)
 
 
-def load_trainer() -> Callable[[Job], Trainer]:
-    """The trainer that uses torch and detectron2, which take seconds to import.
-
-    Raises an `LstError` if one of them does not work.
-    """
+def load_trainer() -> Callable[[Job], PhaseRun]:
+    """The trainer; an `LstError` if torch or detectron2, which it imports, does not work."""
     from lst_cli.train.phase_run import PhaseRun
 
     return PhaseRun
 
 
 def _run(
-    workspace: Workspace, run: Trainer, manifest: PhaseManifest, events: Events
+    workspace: Workspace, run: PhaseRun, manifest: PhaseManifest, events: Events
 ) -> PhaseManifest:
     directory = workspace.phase(manifest.phase)
     with open_log(directory.log, run.start) as write:
@@ -249,7 +247,7 @@ def changed_settings(before: PhaseManifest, settings: Settings) -> list[ChangedS
 
 
 def digests(directory: PhaseDirectory) -> dict[str, str | None]:
-    """What the manifest of a finished phase says of its files."""
+    """The checksums of a finished phase's files, for its manifest."""
     files = {"model": directory.model, "generator": directory.generator,
              "attention": directory.attention}  # fmt: skip
     return {
