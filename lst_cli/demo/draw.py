@@ -38,10 +38,10 @@ _QUALITY = 92
 _TITLES = {"train": "training", "val": "validation"}
 _LIMITS = {
     "classes": (4, len(GLYPHS)),
-    "seed": (0, None),
-    "size": (64, None),
-    "head": (2, None),
-    "val_per_class": (1, None),
+    "seed": (0, math.inf),
+    "size": (64, math.inf),
+    "head": (2, math.inf),
+    "val_per_class": (1, math.inf),
     "per_image": (1, 6),
 }
 # Above 1, the middle of the curve of counts is fuller and its end steeper than a straight line in
@@ -90,11 +90,9 @@ def draw_demo(
     """
     for name, (low, high) in _LIMITS.items():
         value = getattr(parameters, name)
-        if not low <= value <= (math.inf if high is None else high):
-            allowed = f"{low} or more" if high is None else f"from {low} to {high}"
-            raise LstError(
-                f"the demo set cannot be drawn with {name} = {value}", hint=f"use {allowed}"
-            )
+        if not low <= value <= high:
+            allowed = f"from {low} to {high}" if high < math.inf else f"{low} or more"
+            raise LstError(f"the demo set cannot be drawn with {name} = {value}", f"use {allowed}")
     record = {  # everything that decides the bytes of a set
         "format": _FORMAT,
         "parameters": asdict(parameters),
@@ -111,8 +109,7 @@ def draw_demo(
         if not reused:
             _claim(directory, record)
             _draw(directory, parameters, record, progress)
-    train, val, images = (directory / name for name in ("train.json", "val.json", "images"))
-    return DemoSet(train, val, images, reused)
+    return DemoSet(directory / "train.json", directory / "val.json", directory / "images", reused)
 
 
 def _is_complete(directory: Path, record: dict[str, Any]) -> bool:

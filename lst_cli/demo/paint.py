@@ -37,12 +37,9 @@ _LMS_TO_RGB = np.array(
 
 
 def paint_layout(rng: Rng, layout: Layout) -> Bytes:
-    """Paint an image: background, strokes, objects from the lowest up, then the camera.
+    """Paint an image, sRGB of shape (H, W, 3): background, strokes, objects, then the camera.
 
     An object's colours and texture say nothing about its class; only its shape does.
-
-    Returns:
-        sRGB, shape (H, W, 3).
     """
     size = layout.stroke.shape[0]
     lightness = rng.uniform(0.28, 0.5) if rng.random() < 0.45 else rng.uniform(0.68, 0.92)
@@ -222,14 +219,7 @@ def _patches(rng: Rng, size: int, period: float) -> Floats:
 
 
 Texture = Callable[[Rng, int, float], Floats]
-SURFACES: tuple[Texture, ...] = (
-    _noise,
-    _gradient,
-    _stripes,
-    _waves,
-    _checks,
-    _dots,
-)
+SURFACES: tuple[Texture, ...] = (_noise, _gradient, _stripes, _waves, _checks, _dots)
 BACKGROUNDS: tuple[Texture, ...] = (*SURFACES, _bricks, _patches)
 
 
@@ -255,11 +245,7 @@ def _stretch(field: Floats) -> Floats:
 
 
 def color_field(field: Floats, colors: Sequence[Color]) -> Floats:
-    """Colour a field by a ramp that passes through some colours evenly.
-
-    Args:
-        field: Values from 0 to 1, shape (H, W).
-        colors: Two or more colours, the first for 0 and the last for 1.
+    """Colour values from 0 to 1, shape (H, W), by a ramp through two or more colours.
 
     Returns:
         sRGB between 0 and 1, shape (H, W, 3).

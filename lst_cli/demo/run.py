@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,15 +56,19 @@ class DemoEvents:
 
 
 def run_demo(
-    workspace: Workspace, settings: Settings, events: DemoEvents
-) -> tuple[list[Metrics], dict[str, Path]]:
+    workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
+) -> tuple[Sequence[Metrics], dict[str, Path]]:
     """Draw, split, train all phases, evaluate each, and write the report.
 
     What is finished already is not done again, so that an interrupted demo continues.
 
     Returns:
         Metrics of every phase, and the report's files.
+
+    Raises:
+        LstError: If the workspace holds a demo of another seed, or a step fails.
     """
+    settings = _prepare(workspace, seed, overrides, events)
     for phase in range(workspace.last_phase + 1):
         if not workspace.is_done(phase):
             events.stage("base phase" if phase == 0 else f"phase {phase}")
@@ -76,17 +80,13 @@ def run_demo(
     data, files = make_report(
         workspace, title="lst demo", demo=True, notes=[NOTE], progress=events.progress
     )
-    return list(data.metrics), files
+    return data.metrics, files
 
 
-def prepare_demo(
+def _prepare(
     workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
 ) -> Settings:
-    """Draw the set and split it; gives the demo's settings.
-
-    Raises:
-        LstError: If the workspace holds a demo of another seed.
-    """
+    """Draw the set and split it; gives the demo's settings."""
     if workspace.layout.settings.exists() and workspace.settings().seed != seed:
         raise LstError(
             f"{workspace.root} holds a demo of seed {workspace.settings().seed}",

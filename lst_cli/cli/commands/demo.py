@@ -31,7 +31,7 @@ def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str
     a report. The same command continues an interrupted demo.
     """
     from lst_cli.cli.training import training_events
-    from lst_cli.demo.run import DemoEvents, prepare_demo, run_demo
+    from lst_cli.demo.run import DemoEvents, run_demo
     from lst_cli.display.tables import binned_table, format_seconds
 
     workspace = options.in_use(ctx, directory)
@@ -43,8 +43,7 @@ def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str
             progress=tell,
             training=training_events(tell),
         )
-        settings = prepare_demo(workspace, seed, overrides, events)
-        metrics, files = run_demo(workspace, settings, events)
+        metrics, files = run_demo(workspace, seed, overrides, events)
     print_table(binned_table(metrics))
     note(f"took {format_seconds(time.monotonic() - began)}")
     say(f"report: {files['html']}")
