@@ -33,10 +33,29 @@ class FoundImage:
     height: int  # of the upright image, in pixels
     width: int
     objects: tuple[PanelObject, ...]  # the best first
-    # the image with its objects drawn, below the directory of all pictures; None if none was
-    # asked for, or it could not be drawn
-    picture: Path | None = None
+    picture: Path | None = None  # with its objects drawn, below the directory of all pictures
     not_drawn: str = ""  # why it could not be drawn
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its entry in predictions.json."""
+        drawn = {"picture": self.picture.as_posix()} if self.picture else {}
+        drawn = {"not_drawn": self.not_drawn} if self.not_drawn else drawn
+        return {
+            "file": readable(self.path),
+            **{key: readable(value) for key, value in drawn.items()},
+            "width": self.width,
+            "height": self.height,
+            "objects": [
+                {
+                    "class": one.label,
+                    "category_id": one.category_id,
+                    "score": one.score,
+                    "bbox": list(one.box),
+                    "segmentation": one.segmentation,
+                }
+                for one in self.objects
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -54,32 +73,12 @@ class Predictions:
             "format": FORMAT,
             "phase": self.phase,
             "score": self.score,
-            "images": [_image_dict(image) for image in self.images],
+            "images": [image.as_dict() for image in self.images],
             "left_out": [
                 {"file": readable(path), "reason": readable(error.message)}
                 for path, error in self.left_out
             ],
         }
-
-
-def _image_dict(image: FoundImage) -> dict[str, Any]:
-    picture = image.not_drawn or (image.picture and image.picture.as_posix())
-    return {
-        "file": readable(image.path),
-        **({"not_drawn" if image.not_drawn else "picture": readable(picture)} if picture else {}),
-        "width": image.width,
-        "height": image.height,
-        "objects": [
-            {
-                "class": one.label,
-                "category_id": one.category_id,
-                "score": one.score,
-                "bbox": list(one.box),
-                "segmentation": one.segmentation,
-            }
-            for one in image.objects
-        ],
-    }
 
 
 def readable(path: Path | str) -> str:
@@ -94,22 +93,22 @@ def found_table(found: Predictions) -> Table:
     objects = sum(len(image.objects) for image in found.images)
     phase = f"phase {found.phase}" if found.phase else phase_name(0)
     more = len(found.images) - len(shown)
+
+    def best_score(image: FoundImage) -> float | None:
+        return image.objects[0].score if image.objects else None
+
     return Table.of(
         f"{phase}: {count_of(objects, 'object', 'objects')} of "
         f"{count_of(len(classes), 'class', 'classes')} in "
         f"{count_of(len(found.images), 'image', 'images')}, scores of {found.score:g} and more",
         shown,
         (
-            Column("image", "image", "text", lambda image: _end_of(readable(image.path))),
+            Column("image", "image", "text", lambda one: _end_of(readable(one.path))),
             Column("objects", "objects found", "text", objects_text),
-            Column("score", "best score", "share", _best_score),
+            Column("score", "best score", "share", best_score),
         ),
         f"… and {count_of(more, 'more image', 'more images')}" if more else "",
     )
-
-
-def _best_score(image: FoundImage) -> float | None:
-    return image.objects[0].score if image.objects else None
 
 
 def objects_text(image: FoundImage) -> str:

@@ -34,8 +34,7 @@ def list_images(places: Sequence[Path], *, without: Path | None = None) -> list[
     """List the image files among files and directories, in the order in which they were named.
 
     Directories are searched with everything below them, except what is hidden and the directory
-    `without`; names with numbers in them are ordered by the numbers. A file that is met twice is
-    listed once.
+    `without`; names with numbers in them are ordered by the numbers. No file is listed twice.
 
     Raises:
         LstError: If a place is not there or cannot be read, or a directory holds no image.
@@ -118,16 +117,12 @@ def _walk(top: Path, without: Path | None) -> list[Path]:
         below[:] = [
             one for one in below if not one.startswith(".") and (here / one).resolve() != left_out
         ]
-        seen = [name for name in names if not name.startswith(".")]
-        read = [name for name in seen if is_picture_name(name)]
+        files = [here / name for name in names if not name.startswith(".")]
+        read = [file for file in files if is_picture_name(file.name)]
         # Cameras may write a JPEG beside a raw photo; one without is named as not read.
-        stems = {Path(name).stem for name in read}
-        read += [
-            name
-            for name in seen
-            if is_picture_name(name, read=False) and Path(name).stem not in stems
-        ]
-        found += [here / name for name in read]
+        stems = {file.stem for file in read}
+        raw = (file for file in files if is_picture_name(file.name, read=False))
+        found += read + [file for file in raw if file.stem not in stems]
     return found
 
 

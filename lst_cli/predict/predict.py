@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,52 +31,62 @@ _MARK = "drawn by lst predict"  # tells pictures that may be replaced from the u
 _ELSEWHERE = "choose another directory with -o DIR"
 
 
+@dataclass(frozen=True)
+class Request:
+    """What `lst predict` is asked for."""
+
+    places: Sequence[Path]  # image files, and directories with images anywhere below them
+    phase: int
+    score: float  # objects with a lower one are left out
+    directory: Path | None = None  # for the pictures and predictions.json; None: write nothing
+
+
 def predict_images(
     workspace: Workspace,
-    places: Sequence[Path],
+    request: Request,
     settings: Settings,
     *,
-    phase: int,
-    score: float,
-    directory: Path | None = None,
     progress: Progress = silent,
     detector: OpenDetector = open_detector,
 ) -> Predictions:
     """Run the model of a finished phase on images that need no annotations.
 
-    Places are image files, and directories with images anywhere below them. An image that cannot
-    be used is left out, and the others are predicted. The network is built as it was trained;
-    settings give device, workers and test setting. No object has a lower score than `score` or
-    `eval.score_threshold`. Pictures and predictions.json are written to the directory, if there
-    is one; the workspace is only read, so that this can be done while a phase is being trained.
+    An image that cannot be used is left out, and the others are predicted. The network is built
+    as it was trained; settings give device, workers and test setting. No object has a lower score
+    than asked for or `eval.score_threshold`. The workspace is only read, so that this can be done
+    while a phase is being trained.
 
     Raises:
         LstError: If the phase is not finished, a place is not there or holds no images, no image
             can be used, or the directory cannot be written or holds other files of these names.
     """
-    if not 0 <= score <= 1:
-        raise LstError(f"score {score}: scores lie between 0 and 1", "lst predict --score 0.3")
+    phase, directory = request.phase, request.directory
+    if not 0 <= request.score <= 1:
+        raise LstError(
+            f"score {request.score}: scores lie between 0 and 1", "lst predict --score 0.3"
+        )
     workspace.require_done(phase)
     if directory is not None:
         _require_writable(directory)
-        if any(place.is_dir() and place.resolve() == directory.resolve() for place in places):
+        here = directory.resolve()
+        if any(place.is_dir() and place.resolve() == here for place in request.places):
             raise LstError(
                 f"{directory}: the next run would read pictures there as input images", _ELSEWHERE
             )
     left_out: dict[Path, LstError] = {}
-    listed = list_images(places, without=directory)
+    listed = list_images(request.places, without=directory)
     files, table = measure_images(listed, left_out.__setitem__, progress=progress)
     _require_any(files, left_out)
-    pictures = name_pictures(files)
+    paths = [file.path for file in files]
+    pictures = dict(zip(paths, name_pictures(files), strict=True))
     if directory is not None:
-        _refuse_overwriting(directory, pictures, files)
+        _refuse_overwriting(directory, pictures)
     workspace.require_model(phase)
-    score = max(score, settings.eval.score_threshold)
+    score = max(request.score, settings.eval.score_threshold)
     # Suppression looks at the best first, so what is dropped before it changes nothing above.
     above = settings.eval.model_copy(update={"score_threshold": score})
     model = detector(workspace, phase, settings.model_copy(update={"eval": above}))
     names = {record.category_id: record.name for record in workspace.split.classes}
-    paths = [file.path for file in files]
     images = []
     for row, detections in model.detect(
         table,
@@ -97,16 +107,17 @@ def predict_images(
                 if one["score"] >= score
             )
             height, width = int(table.heights[row]), int(table.widths[row])
-            picture = None if directory is None else pictures[row]
-            images.append(FoundImage(paths[row], height, width, objects, picture))
+            images.append(FoundImage(paths[row], height, width, objects))
         progress("images", row + 1, len(files))
     _require_any(images, left_out)
     in_order = [(one.path, left_out[one.path]) for one in listed if one.path in left_out]
     found = Predictions(phase, score, tuple(images), tuple(in_order))
-    return found if directory is None else _draw_all(found, directory, progress)
+    return found if directory is None else _draw_all(found, directory, pictures, progress)
 
 
-def _draw_all(found: Predictions, directory: Path, progress: Progress) -> Predictions:
+def _draw_all(
+    found: Predictions, directory: Path, pictures: Mapping[Path, Path], progress: Progress
+) -> Predictions:
     """Draw images with what was found in them, and write all of it as predictions.json.
 
     The numbers are written first, and again with the names of the pictures: whatever happens while
@@ -114,29 +125,28 @@ def _draw_all(found: Predictions, directory: Path, progress: Progress) -> Predic
     and its image says why; only a full disk ends it. Pictures of earlier runs with other names
     stay.
     """
+    images: list[FoundImage] = []
 
-    def write(images: Iterable[FoundImage]) -> Predictions:
-        written = replace(found, images=tuple(images))
-        write_text(directory / FILE, json_text(written.as_dict()) + "\n")
-        return written
+    def write(found: Predictions) -> Predictions:
+        write_text(directory / FILE, json_text(found.as_dict()) + "\n")
+        return found
 
-    write(replace(image, picture=None) for image in found.images)
-    images = []
-    for done, image in enumerate(found.images, start=1):
+    write(found)
+    for image in found.images:
+        picture = pictures[image.path]
         try:
-            _draw(image, directory)
+            _draw(image, directory / picture)
+            images.append(replace(image, picture=picture))
         except NoRoomError:
             raise
         except LstError as error:
-            image = replace(image, picture=None, not_drawn=error.message)
-        images.append(image)
-        progress("pictures", done, len(found.images))
-    return write(images)
+            images.append(replace(image, not_drawn=error.message))
+        progress("pictures", len(images), len(found.images))
+    return write(replace(found, images=tuple(images)))
 
 
-def _draw(image: FoundImage, directory: Path) -> None:
-    assert image.picture is not None
-    target, size = directory / image.picture, (image.height, image.width)
+def _draw(image: FoundImage, target: Path) -> None:
+    size = (image.height, image.width)
     panel = Panel(image.path, str(image.path), predictions=image.objects, size=size)
     try:
         write_bytes(target, draw_predictions(panel, comment=_MARK))
@@ -186,14 +196,13 @@ class _Head(msgspec.Struct):
     images: msgspec.Raw
 
 
-def _refuse_overwriting(
-    directory: Path, pictures: Sequence[PurePath], files: Sequence[LooseImage]
-) -> None:
+def _refuse_overwriting(directory: Path, pictures: Mapping[Path, Path]) -> None:
     """See that only files of an earlier `lst predict` are replaced, none of the user's own."""
-    sources = {file.path.resolve() for file in files}
-    for folder in {directory / picture.parent for picture in pictures}:
+    targets = [directory / picture for picture in pictures.values()]
+    for folder in {target.parent for target in targets}:
         _require_writable(folder)
-    for target in (directory / picture for picture in pictures):
+    sources = {path.resolve() for path in pictures}
+    for target in targets:
         if target.exists() and (target.resolve() in sources or read_comment(target) != _MARK):
             raise LstError(f"{target} exists and is not a picture by lst predict", _ELSEWHERE)
     file = directory / FILE

@@ -51,7 +51,7 @@ def command(
     in addition to the network. With --json nothing is written.
     """
     from lst_cli.predict.found import found_table
-    from lst_cli.predict.predict import predict_images
+    from lst_cli.predict.predict import Request, predict_images
 
     if as_json and output is not None:
         raise LstError("--json prints and writes nothing, -o writes", "give one of them")
@@ -60,9 +60,8 @@ def command(
     chosen = workspace.newest_phase() if phase is None else phase
     directory = None if as_json else output or workspace.layout.predictions(chosen)
     with meter() as tell:
-        found = predict_images(
-            workspace, places, settings, phase=chosen, directory=directory, progress=tell, **how
-        )
+        request = Request(places, chosen, directory=directory, **how)
+        found = predict_images(workspace, request, settings, progress=tell)
     if directory is None:
         print_json(found.as_dict())
     else:
