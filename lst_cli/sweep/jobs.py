@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -65,8 +63,7 @@ class Job:
     @property
     def name(self) -> str:
         """Its name in messages."""
-        head = self.run.name if self.run else f"base-{self.digest}"
-        return f"{head}-seed{self.seed}"
+        return f"{self.run.name if self.run else f'base-{self.digest}'}-seed{self.seed}"
 
     @property
     def kind(self) -> Literal["base", "lst", "joint"]:
@@ -154,12 +151,13 @@ def plan_jobs(
             )
     layout = SweepLayout(root)
     planner = _Planner(plan, train, val, layout, locate)
-    every = [
-        planner.place(run, seed)
+    asked = [
+        (run, seed)
         for turn in zip_longest(*(plan.seeds_of(run) for run in plan.runs))
         for run, seed in zip(plan.runs, turn, strict=True)
         if seed is not None
     ]
+    every = [planner.place(run, seed) for run, seed in asked]
     earlier = [
         planner.place(run, seed)
         for seed in layout.seeds()
@@ -167,29 +165,21 @@ def plan_jobs(
         if run.seeds is None and seed not in plan.seeds_of(run)
     ]
     chosen: dict[Path, Job] = {}  # a workspace that two runs have in common is made once
-    for job in every:
-        if job.run is not None and (not only or job.run.name in only):
+    for (run, _), job in zip(asked, every, strict=True):
+        if not only or run.name in only:
             chosen.setdefault(job.root, job)
-    users: dict[Path, list[str]] = defaultdict(list)
-    for job in chosen.values():
-        if job.base is not None:
-            users[job.base.root].append(job.name)
     jobs: dict[Path, Job] = {}
     for job in chosen.values():
-        if job.base is not None:
-            base = replace(job.base, users=tuple(users[job.base.root]))
-            jobs.setdefault(base.root, base)
+        if (base := job.base) is not None:
+            sharing = (one for one in chosen.values() if one.base and one.base.root == base.root)
+            jobs.setdefault(base.root, replace(base, users=tuple(one.name for one in sharing)))
         jobs[job.root] = job
     every += [job for job in earlier if job.root.exists()]
     return Sweep(plan, layout, tuple(jobs.values()), tuple(every))
 
 
 def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
-    """Find in what each run differs from the first of its kind.
-
-    Returns:
-        By the name of a run: the title of that first one, and the differences, at least one.
-    """
+    """The title of the first run of its kind and the differences from it, by name of a run."""
     found: dict[str, tuple[str, tuple[Setting, ...]]] = {}
     firsts: dict[str, Job] = {}
     for job in sweep.every:
@@ -247,8 +237,11 @@ class _Planner:
         if (run.name, seed) not in self.jobs:
             # The number of images does not depend on the seed.
             model = self._job(self.plan.run(run.budget_of), seed) if run.budget_of else None
-            with _named(self.plan, run):
+            try:
                 self.jobs[run.name, seed] = self._make(run, seed, model)
+            except LstError as error:
+                name = f"{self.plan.source}: run {run.name}"
+                raise LstError(f"{name}: {error.message}", error.hint) from error
         return self.jobs[run.name, seed]
 
     def _make(self, run: PlannedRun, seed: int, model: Job | None) -> Job:
@@ -258,15 +251,19 @@ class _Planner:
             split, inputs = self._split(None, 0, settings)
         else:
             require_growable(settings)
+            base = run.b or self.plan.common.b
+            if isinstance(base, float):
+                rows = self.train.instances.category_index[usable_instances(self.train)]
+                base = max(1, round(base * len(np.unique(rows))))
             phases = run.phases or self.plan.common.phases
-            split, inputs = self._split(self._base_size(run), phases, settings)
+            split, inputs = self._split(base, phases, settings)
         budgets = _budgets(run, model, len(split.groups))
         lengths = [
             _length(split, inputs, phase, settings, budget) for phase, budget in enumerate(budgets)
         ]
         words, weights = self.plan.words_of(run, seed), self.plan.data.weights
-        base = self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None
-        job = Job(run, settings, words, weights, split, inputs, tuple(lengths), base)
+        shared = self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None
+        job = Job(run, settings, words, weights, split, inputs, tuple(lengths), shared)
         return replace(job, root=self.layout.run(run.name, job.digest, seed))
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
@@ -278,13 +275,6 @@ class _Planner:
         job = Job(None, settings, words, self.plan.data.weights, split, inputs, (length,))
         job = replace(job, root=self.layout.base(job.digest, seed))
         return replace(job, root=self.locate(job))
-
-    def _base_size(self, run: PlannedRun) -> int:
-        b = run.b or self.plan.common.b
-        if isinstance(b, int):
-            return b
-        rows = self.train.instances.category_index[usable_instances(self.train)]
-        return max(1, round(b * len(np.unique(rows))))
 
     def _split(
         self, base: int | None, phases: int, settings: Settings
@@ -321,15 +311,6 @@ def _length(
     settings, iterations = scheduled(settings, phase, entries, budget)
     shown = iterations * settings.schedule(phase).batch_size
     return PhaseLength(settings, budget, iterations, shown)
-
-
-@contextmanager
-def _named(plan: SweepPlan, run: PlannedRun) -> Iterator[None]:
-    """Say in an error which run it is about."""
-    try:
-        yield
-    except LstError as error:
-        raise LstError(f"{plan.source}: run {run.name}: {error.message}", error.hint) from error
 
 
 def _digest(value: Any) -> str:

@@ -14,6 +14,7 @@ from lst_cli.evaluate.resumable import make_header
 from lst_cli.evaluate.stored import load_metrics
 from lst_cli.phases.bins import parse_bins
 from lst_cli.sweep.jobs import Job, Sweep, run_differences
+from lst_cli.sweep.plan import PlannedRun
 from lst_cli.sweep.tables import RunResult, SeedResult, SweepResults
 from lst_cli.train.plan import NOMINAL_SOURCE, nominal_seconds_per_image
 from lst_cli.train.train import changed_settings, weights_file
@@ -74,10 +75,9 @@ def find_metrics(job: Job, phase: int) -> Metrics | None:
     if found is None:
         return None
     bins = [(one.low, one.high) for one in parse_bins(job.settings.eval.bins)]
+    asked = make_header(None, "", job.settings).settings
     as_asked = [(one.low, one.high) for one in found.segm.bins] == bins and all(
-        found.made_with.get(key) == value
-        for key, value in make_header(None, "", job.settings).settings.items()
-        if key.startswith("eval.")
+        found.made_with.get(key) == asked[key] for key in asked if key.startswith("eval.")
     )
     return found if as_asked else None
 
@@ -134,32 +134,30 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
     known = {job.name: result for job in sweep.every if (result := read_result(job)) is not None}
     titles = {job.name: job.run.title for job in sweep.every if job.run is not None}
     differences = run_differences(sweep)
-    runs = []
-    for run in sweep.plan.runs:
+
+    def result_of(run: PlannedRun) -> RunResult:
         jobs = [
             job
             for job in sweep.every
             if job.run == run and (sweep.is_asked_for(job) or job.name in known)
         ]
         seeds = [known[job.name] for job in jobs if job.name in known]
-        twins = dict.fromkeys(titles[job.same_as] for job in jobs if job.same_as)
         differs_from, differs = differences.get(run.name, ("", ()))
-        runs.append(
-            RunResult(
-                name=run.name,
-                label=run.title,
-                kind=run.kind,
-                planned=len(jobs),
-                seeds=tuple(sorted(seeds, key=lambda one: one.seed)),
-                same_as=", ".join(twins),
-                differs=differs,
-                differs_from=differs_from,
-            )
+        return RunResult(
+            name=run.name,
+            label=run.title,
+            kind=run.kind,
+            planned=len(jobs),
+            seeds=tuple(sorted(seeds, key=lambda one: one.seed)),
+            same_as=", ".join(dict.fromkeys(titles[job.same_as] for job in jobs if job.same_as)),
+            differs=differs,
+            differs_from=differs_from,
         )
+
     return SweepResults(
         plan=sweep.plan.name,
         title=sweep.plan.title or f"The runs of {sweep.plan.name}",
-        runs=tuple(runs),
+        runs=tuple(map(result_of, sweep.plan.runs)),
         failed=tuple((name, error.message, error.hint or "") for name, error in failed),
         left_out=left_out(sweep),
     )

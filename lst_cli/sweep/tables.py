@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
@@ -12,6 +12,7 @@ from lst_cli.ap.metrics import BinMetrics, Metrics
 from lst_cli.compare.paired import Setting
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import (
+    Cell,
     Column,
     Table,
     bin_heading,
@@ -116,14 +117,14 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     A `narrow` one, for a terminal, leaves out AP75 and box AP.
     """
 
-    def time(run: RunResult) -> str | None:
-        hours = _spread(run, _HOURS).mean
-        return None if hours is None else format_seconds(3600 * hours)
+    def time(hours: Spread) -> str | None:
+        return None if hours.mean is None else format_seconds(3600 * hours.mean)
 
     def seeds_done(run: RunResult) -> str:
         done = len(run.seeds)
         return str(done) if done == run.planned else f"{done} of {run.planned}"
 
+    trained = "of training, all phases"
     metrics = [one.metrics for one in results.seeds if one.metrics.phase]
     left_out = ["AP75", "box AP"] if narrow else []
     # Old and new classes are compared only where they are the same in all runs.
@@ -132,12 +133,12 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     columns = [
         Column("run", "run", "text", lambda run: run.label),
         *(
-            replace(one, get=partial(_ap_text, column=one))
+            _over_seeds(one, _ap_text)
             for one in number_columns(results)
             if one.kind == "ap" and one.key not in left_out
         ),
-        replace(_PASSES, kind="integer", get=partial(_mean, column=_PASSES)),
-        Column("time", "time", "text", time, description="of training, all phases"),
+        _over_seeds(_PASSES, _mean, kind="integer"),
+        _over_seeds(_HOURS, time, key="time", heading="time", kind="text", description=trained),
         Column("seeds", "seeds", "text", seeds_done),
     ]
     return Table.of(results.title, results.runs, columns, _remark(results))
@@ -152,10 +153,10 @@ def sweep_numbers(results: SweepResults) -> Table:
         Column("planned", "planned", "integer"),
     ]
     for one in _known_columns(results):
-        columns.append(replace(one, get=partial(_mean, column=one)))
+        columns.append(_over_seeds(one, (lambda hours: hours.mean) if one is _HOURS else _mean))
         if one.kind == "ap":
-            deviation = partial(lambda run, column: _spread(run, column).sd, column=one)
-            columns.append(Column(f"{one.key} sd", f"{one.heading} sd", get=deviation))
+            name = {"key": f"{one.key} sd", "heading": f"{one.heading} sd"}
+            columns.append(_over_seeds(one, lambda spread: spread.sd, **name))
     columns.append(Column("differs", "differs", "text", lambda run: run.difference))
     return Table.of(results.title, results.runs, columns)
 
@@ -167,7 +168,7 @@ def seed_numbers(results: SweepResults) -> Table:
         Column("seed", "seed", "id", lambda pair: pair[1].seed),
     ]
     for one in _known_columns(results):
-        get = partial(lambda pair, column: column.cells(pair[1])[column.key], column=one)
+        get = partial(lambda pair, column: _read(column, pair[1]), column=one)
         columns.append(replace(one, get=get))
     pairs = [(run, seed) for run in results.runs for seed in run.seeds]
     return Table.of(results.title, pairs, columns)
@@ -191,15 +192,16 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
 def render_sweep_markdown(results: SweepResults) -> str:
     """Give the table as a Markdown page, with what differs between the runs and what failed."""
     table = sweep_table(results)
-    failed = [f"{name}: {why}" for name, why, _ in results.failed]
+
+    def section(title: str, lines: list[str]) -> list[str]:
+        listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
+        return [f"## {title}", listed] if lines else []
+
     parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
-    parts.append(escape_markdown(table.remark))
-    for title, lines in (("differs", difference_lines(results)), ("failed", failed)):
-        if lines:
-            listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
-            parts += [f"## What {title}", listed]
-        if results.left_out and title == "differs":
-            parts.append(escape_markdown(left_out_line(results.left_out)))
+    parts += [escape_markdown(table.remark), *section("What differs", difference_lines(results))]
+    if results.left_out:
+        parts.append(escape_markdown(left_out_line(results.left_out)))
+    parts += section("What failed", [f"{name}: {why}" for name, why, _ in results.failed])
     return "\n\n".join(parts) + "\n"
 
 
@@ -261,21 +263,25 @@ def _known_columns(results: SweepResults) -> list[Column]:
     return [one for one in number_columns(results) if phases or one.key not in ("old", "new")]
 
 
+def _read(column: Column, seed: SeedResult) -> float | None:
+    return cast("float | None", column.cells(seed)[column.key])
+
+
 def _spread(run: RunResult, column: Column) -> Spread:
-    """A number of a run over its seeds."""
-    found = [column.cells(seed)[column.key] for seed in run.seeds]
-    return spread_of(cast("list[float | None]", found))
+    return spread_of([_read(column, seed) for seed in run.seeds])
 
 
-def _mean(run: RunResult, column: Column) -> float | None:
-    mean = _spread(run, column).mean
+def _over_seeds(column: Column, read: Callable[[Spread], Cell], **changes: Any) -> Column:
+    """The column of runs for one of seeds: what `read` makes of the spread over their seeds."""
+    return replace(column, get=lambda run: read(_spread(run, column)), **changes)
+
+
+def _mean(spread: Spread) -> float | None:
     # Counts are whole wherever their mean is.
-    whole = column.key != "hours" and mean and mean.is_integer()
-    return round(mean or 0) if whole else mean
+    return round(spread.mean) if spread.mean and spread.mean.is_integer() else spread.mean
 
 
-def _ap_text(run: RunResult, column: Column) -> str | None:
-    spread = _spread(run, column)
+def _ap_text(spread: Spread) -> str | None:
     if spread.mean is None:
         return None
     text = f"{100 * spread.mean:.1f}"
