@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lst_cli.ap.metrics import BinMetrics, InstantMetrics, Metrics, comparable, forgetting
 from lst_cli.display import tables
 from lst_cli.display.records import Panel, ReplayBalance, ReportClass, ReportPhase
+from lst_cli.display.tables import format_classes
 from lst_cli.evaluate.tables import newest, scores_table
 from lst_cli.extend.tables import instant_table
 from lst_cli.figures.attention import Attention
@@ -79,12 +80,12 @@ def headlines(metrics: Sequence[Metrics], *, joint: bool = False) -> list[Headli
     segm = last.segm
     name = _phase_name(last.phase, joint)
     where = name[0].lower() + name[1:]
-    scored = _classes(tables.classes_with_ground_truth(last))
+    scored = format_classes(tables.classes_with_ground_truth(last))
     found = [Headline("Mask AP", _ap(segm.AP), f"{scored} after {where}")]
     rarest = rarest_bin(metrics)
     if rarest is not None:
         name = f"Rarest bin, {tables.bin_heading(rarest.bin)}"
-        found.append(Headline(name, _ap(rarest.AP), _classes(rarest.with_ground_truth)))
+        found.append(Headline(name, _ap(rarest.AP), format_classes(rarest.with_ground_truth)))
     if not joint and (segm.old is not None or segm.new is not None):
         remark = f"phases before {last.phase} / phase {last.phase}"
         if last.phase == 0:
@@ -132,8 +133,8 @@ def all_notes(data: ReportData) -> list[str]:
     rarest = rarest_bin(metrics)
     if rarest is not None and rarest.with_ground_truth < 10:
         notes.append(
-            f"AP({tables.bin_heading(rarest.bin)}) rests on {_classes(rarest.with_ground_truth)}: "
-            "small differences in it are chance."
+            f"AP({tables.bin_heading(rarest.bin)}) rests on "
+            f"{format_classes(rarest.with_ground_truth)}: small differences in it are chance."
         )
     evaluated = {metric.phase for metric in metrics}
     for phase in (one.phase for one in data.phases if one.phase not in evaluated):
@@ -155,7 +156,7 @@ def _forgetting(metrics: Sequence[Metrics]) -> Headline:
         where = " on one validation file" if len(judged) < len(metrics) else ""
         return Headline("Forgetting", tables.MISSING, f"needs two evaluated phases{where}")
     loss, classes = found
-    remark = f"AP lost since learned, {_classes(classes)}"
+    remark = f"AP lost since learned, {format_classes(classes)}"
     if judged[0].phase == 0:
         then, now = judged[0].segm.groups[0].AP, judged[-1].segm.groups[0].AP
         remark = f"{remark}; base {_ap(then)} → {_ap(now)}"
@@ -164,10 +165,6 @@ def _forgetting(metrics: Sequence[Metrics]) -> Headline:
 
 def _ap(value: float | None) -> str:
     return tables.format_value("ap", value)
-
-
-def _classes(count: int) -> str:
-    return f"{count:,} class{'' if count == 1 else 'es'}"
 
 
 def _phase_name(phase: int, joint: bool) -> str:

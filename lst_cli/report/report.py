@@ -11,7 +11,7 @@ import numpy as np
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Metrics, load_instant
-from lst_cli.display.records import Panel, PanelObject, ReplayBalance, ReportPhase
+from lst_cli.display.records import Panel, ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
 from lst_cli.figures.attention import Attention, can_lay_out, newest_attention
@@ -84,7 +84,7 @@ def gather(
         phases=[_phase(manifest, split) for manifest in manifests],
         federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
-        notes=[*notes, *_notes(workspace, manifests), *_mixed(metrics), *lacking],
+        notes=[*notes, *_notes(workspace, manifests, metrics), *lacking],
         panels=_panels(workspace, metrics[-1].phase, skip) if pictures else (),
         replay=_balance(workspace) if pictures else (),
         panel_note=f"newest evaluated phase, scores of {PANEL_SCORE} and more",
@@ -129,7 +129,10 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _notes(workspace: Workspace, manifests: Sequence[PhaseManifest]) -> list[str]:
+def _notes(
+    workspace: Workspace, manifests: Sequence[PhaseManifest], metrics: Sequence[Metrics]
+) -> list[str]:
+    """What a reader should know of how the phases were trained and evaluated."""
     notes = []
     excluded = len(workspace.split.left_out)
     if excluded:
@@ -145,12 +148,6 @@ def _notes(workspace: Workspace, manifests: Sequence[PhaseManifest]) -> list[str
             "was removed."
             for key, value in removed_settings(one).items()
         ]
-    return notes
-
-
-def _mixed(metrics: Sequence[Metrics]) -> list[str]:
-    """What a reader should know of phases that were not evaluated alike."""
-    notes = []
     if len({one.annotations_sha256 for one in metrics} - {""}) > 1:
         notes.append(
             "Phases were evaluated on different validation files: their AP is not to be compared."
@@ -202,11 +199,12 @@ def _panels(
     """Some validation images: those that hold the rarest classes seen."""
     split = workspace.split
     val, find = read_validation(workspace, phase)
-    images = val.images
+    images, image_of = val.images, val.instances.image_index
     seen = split.class_order[: split.seen_classes(phase)]
     names = {record.category_id: record.name for record in split.classes}
     rows = _choose_images(val, seen)
-    truth = _truth(val, rows, set(seen), names)
+    shown = np.flatnonzero(objects_of(val, seen) & np.isin(image_of, rows)).astype(np.int64)
+    annotated = list(zip(image_of[shown], read_annotated(val, shown, names), strict=True))
     predicted = read_found(workspace, phase, [int(images.ids[row]) for row in rows])
     panels = []
     for row in rows:
@@ -218,8 +216,9 @@ def _panels(
             skip(error)
             continue
         size = (int(images.heights[row]), int(images.widths[row]))
+        truth = [one for image, one in annotated if image == row]
         found = [one for one in predicted[int(images.ids[row])] if (one.score or 0) >= PANEL_SCORE]
-        panels.append(Panel(path, path.name, truth[row], found, size))
+        panels.append(Panel(path, path.name, truth, found, size))
     return panels
 
 
@@ -236,15 +235,3 @@ def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
         if len(rows) == PANELS:
             break
     return rows
-
-
-def _truth(
-    val: Dataset, rows: Sequence[int], seen: set[int], names: dict[int, str]
-) -> dict[int, list[PanelObject]]:
-    """Annotated objects of seen classes by image row."""
-    known = objects_of(val, seen) & np.isin(val.instances.image_index, rows)
-    instances = np.flatnonzero(known).astype(np.int64)
-    truth: dict[int, list[PanelObject]] = {row: [] for row in rows}
-    for instance, one in zip(instances, read_annotated(val, instances, names), strict=True):
-        truth[int(val.instances.image_index[instance])].append(one)
-    return truth

@@ -134,12 +134,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         state = "done" if phase in workspace.done_phases() else "outdated"
     elif phase == upcoming:
         state = "next" if manifest is None else "under way"
-    plan = split.phases[phase - 1] if phase > 0 else None
-    entries = plan.new_entries + plan.replay_entries if plan else None
-    iterations = plan.iterations if plan else None
-    if manifest is not None:
-        entries = manifest.new_entries + manifest.replay_entries
-        iterations = manifest.iterations
+    length = manifest or (split.phases[phase - 1] if phase > 0 else None)
     done = logged_iterations(workspace.phase(phase).log) if state == "under way" else 0
     if manifest is not None and manifest.done:
         done = manifest.iterations
@@ -150,8 +145,8 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         state=state,
         classes=len(counts),
         instances=(min(counts), max(counts)),
-        entries=entries,
-        iterations=iterations,
+        entries=length.new_entries + length.replay_entries if length else None,
+        iterations=length.iterations if length else None,
         iterations_done=done,
         image_passes=manifest.image_passes if manifest else None,
         seconds=manifest.seconds if manifest else None,

@@ -19,7 +19,6 @@ from lst_cli.display.tables import MISSING, Column, Table, binned_table, class_t
 from lst_cli.errors import LstError
 from lst_cli.extend.tables import instant_table
 from lst_cli.progress import Progress, silent
-from lst_cli.report.artwork import Artwork, draw_artwork
 from lst_cli.report.data import (
     REPORT_JSON,
     ReportData,
@@ -28,8 +27,9 @@ from lst_cli.report.data import (
     mean_forgetting,
     report_tables,
 )
+from lst_cli.report.plots import Artwork, draw_artwork
 from lst_cli.text import json_text, printable
-from lst_cli.workspace.atomic import explain_os_error, write_bytes, write_text
+from lst_cli.workspace.atomic import explain_os_error, write_bytes
 
 if TYPE_CHECKING:
     import jinja2
@@ -65,26 +65,23 @@ def write_report(
         LstError: If a file cannot be written, or an image cannot be drawn and there is no `skip`.
     """
     artwork = draw_artwork(data, progress, skip)
-    texts = {
+    contents: dict[str, tuple[str, str | bytes]] = {
+        **{f"plot:{one.name}": (f"plots/{one.name}.png", one.light) for one in artwork.plots},
+        **{
+            f"panel:{number}": (f"panels/{number:02d}.jpg", image)
+            for number, (_, image) in enumerate(artwork.panels, start=1)
+        },
         "markdown": ("report.md", report_markdown(data, artwork)),
         "csv": ("report.csv", render_csv(binned_table(data.metrics))),
         "json": (REPORT_JSON, json_text(report_json(data)) + "\n"),
         "latex": ("report.tex", report_latex(data)),
         "html": ("report.html", render_html(data, artwork)),
     }
-    files: dict[str, Path] = {}
-    for plot in artwork.plots:
-        files[f"plot:{plot.name}"] = directory / "plots" / f"{plot.name}.png"
-        write_bytes(files[f"plot:{plot.name}"], plot.light)
-    for number, (_, image) in enumerate(artwork.panels, start=1):
-        files[f"panel:{number}"] = directory / "panels" / f"{number:02d}.jpg"
-        write_bytes(files[f"panel:{number}"], image)
-    for key, (name, text) in texts.items():
-        files[key] = directory / name
-        write_text(files[key], text)
-    written = set(files.values())
-    for path in (path for pattern in _LEFTOVERS for path in directory.glob(pattern)):
-        if path not in written:
+    files = {key: directory / name for key, (name, _) in contents.items()}
+    for key, (_, content) in contents.items():
+        write_bytes(files[key], content.encode() if isinstance(content, str) else content)
+    for pattern in _LEFTOVERS:
+        for path in set(directory.glob(pattern)).difference(files.values()):
             with explain_os_error(path):
                 path.unlink()
     return files

@@ -6,13 +6,13 @@ import pytest
 
 from lst_cli.display import class_plots
 from lst_cli.inputs import read_validation
-from lst_cli.report import ap_plots, report
+from lst_cli.report import plots, report
 
 
 @pytest.fixture(autouse=True)
 def _no_report_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     for plot in ("plot_ap_by_bin", "plot_class_ap", "plot_old_new"):
-        monkeypatch.setattr(ap_plots, plot, lambda *args, **options: b"a plot")
+        monkeypatch.setattr(plots, plot, lambda *args, **options: b"a plot")
     monkeypatch.setattr(class_plots, "plot_class_counts", lambda *args: b"a plot")
 
 

@@ -19,7 +19,7 @@ from lst_cli.check.check import check
 from lst_cli.check.fields import usable_instances
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import read_train_counts
-from lst_cli.figures.shown_objects import read_annotated
+from lst_cli.figures.shown_objects import objects_of, read_annotated
 from lst_cli.inputs import read_training_input, read_validation
 from lst_cli.phases.hold_out import HoldOutRule
 from lst_cli.report import report
@@ -229,10 +229,9 @@ def show(workspace: Workspace) -> None:
     classes = workspace.split.class_order
     names = dict.fromkeys(classes, "a class")
     assert report._choose_images(val, classes)
-    for shown in report._truth(val, range(len(val.images)), set(classes), names).values():
-        for one in shown:
-            drawn: Any = one.segmentation
-            assert draw_mask(drawn, 60, 80)["size"] == [60, 80]
+    for one in read_annotated(val, np.flatnonzero(objects_of(val, classes)), names):
+        drawn: Any = one.segmentation
+        assert draw_mask(drawn, 60, 80)["size"] == [60, 80]
 
 
 @pytest.mark.parametrize("name", list(ACCEPTED))

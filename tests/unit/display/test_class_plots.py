@@ -16,7 +16,7 @@ from lst_cli.display.class_plots import (
     replay_size,
 )
 from lst_cli.display.records import ReplayBalance
-from lst_cli.report.ap_plots import plot_ap_by_bin, plot_class_ap, plot_old_new
+from lst_cli.report.plots import plot_ap_by_bin, plot_class_ap, plot_old_new
 
 
 def _open(png: bytes) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lst_cli.report import report
-from lst_cli.report.artwork import _replay_clause
+from lst_cli.report.plots import _replay_clause
 from lst_cli.train.train import train_phase
 
 

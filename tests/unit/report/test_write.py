@@ -17,9 +17,9 @@ from lst_cli.display import class_plots
 from lst_cli.display.records import Panel
 from lst_cli.display.tables import Column, Table
 from lst_cli.errors import LstError
-from lst_cli.report import ap_plots
-from lst_cli.report.artwork import Artwork
+from lst_cli.report import plots
 from lst_cli.report.data import ReportData
+from lst_cli.report.plots import Artwork
 from lst_cli.report.write import render_html, render_table, report_json, write_report
 
 DASH = "\N{EN DASH}"
@@ -112,12 +112,10 @@ def test_a_report_is_five_files_and_its_pictures_and_twice_the_same_bytes(full, 
 @pytest.fixture
 def no_plots(monkeypatch):
     """Plots that take no time."""
-    for module, plots in (
-        (ap_plots, ("plot_ap_by_bin", "plot_old_new", "plot_class_ap")),
-        (class_plots, ("plot_class_counts", "plot_replay_balance")),
-    ):
-        for plot in plots:
-            monkeypatch.setattr(module, plot, lambda *args, **options: b"a plot")
+    for name in ("plot_ap_by_bin", "plot_old_new", "plot_class_ap"):
+        monkeypatch.setattr(plots, name, lambda *args, **options: b"a plot")
+    for name in ("plot_class_counts", "plot_replay_balance"):
+        monkeypatch.setattr(class_plots, name, lambda *args: b"a plot")
 
 
 @pytest.mark.usefixtures("no_plots")

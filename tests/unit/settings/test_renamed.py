@@ -139,7 +139,7 @@ def test_a_finished_phase_of_a_removed_option_is_built_on_and_one_under_way_is_n
     assert removed_settings(workspace.require_done(1)) == removed
     assert removed_settings(workspace.require_done(0)) == {}  # of the base it decided nothing
     assert workspace.trained_settings(1) == settings
-    notes = report._notes(workspace, [workspace.require_done(phase) for phase in (0, 1)])
+    notes = report._notes(workspace, [workspace.require_done(phase) for phase in (0, 1)], [])
     assert [one for one in notes if "that was removed" in one] == [
         f"Phase 1 was trained with {key} = {value:g}, an option that was removed."
         for key, value in removed.items()

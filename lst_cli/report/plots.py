@@ -1,24 +1,143 @@
-"""The plots of what came out: AP by bin, old against new, AP of each class.
+"""Every picture of a report: AP by bin, old against new, AP of each class, counts, images.
 
-Sizes are in pixels of the page: an image has `scale` times as many. Every number
-of classes in a mean stands in the legend beside it.
+Each is drawn once for the page and for the files beside it. Sizes are in pixels of the page: an
+image has `scale` times as many. Every number of classes in a mean stands in the legend beside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lst_cli.ap.metrics import Metrics, comparable
-from lst_cli.display import canvas, tables
+from lst_cli.display import canvas, class_plots, tables
+from lst_cli.display.canvas import DARK, LIGHT, Theme
 from lst_cli.display.class_plots import RANK, WIDE_SIZE, phase_sizes
-from lst_cli.display.records import ReportClass
+from lst_cli.display.panels import draw_panel
+from lst_cli.display.records import Panel, ReplayBalance, ReportClass
+from lst_cli.errors import LstError
+from lst_cli.figures.attention import (
+    attention_caption,
+    attention_size,
+    compose_attention,
+    lay_out,
+)
+from lst_cli.progress import Progress, silent
+from lst_cli.report.data import ReportData
 
 BIN_SIZE = (640, 400)
 OLD_NEW_SIZE = (440, 400)
 
 _MARKERS = ("X", "s", "^", "D", "v", "h", "p", "d")
+
+
+class Plot(NamedTuple):
+    """One plot in both themes."""
+
+    name: str  # its file name without suffix
+    caption: str  # one sentence
+    size: tuple[int, int]  # width and height on the page; the images have twice as many pixels
+    light: bytes  # PNG for a light page, and for the file
+    dark: bytes
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the whole width of the page."""
+        return self.size[0] >= WIDE_SIZE[0]
+
+
+class Artwork(NamedTuple):
+    """The plots, and one JPEG for each panel of the report that could be drawn."""
+
+    plots: Sequence[Plot] = ()
+    panels: Sequence[tuple[Panel, bytes]] = ()
+
+
+def draw_artwork(
+    data: ReportData,
+    progress: Progress = silent,
+    skip: Callable[[LstError], None] | None = None,
+) -> Artwork:
+    """Draw every plot and panel of a report; `skip` is called with why a panel is left out.
+
+    Raises:
+        LstError: If no phase has been evaluated, there is attention to draw and scikit-learn is
+            not installed, or a panel cannot be drawn and there is no `skip`.
+    """
+    plots, panels = [], []
+    planned = list(_plan_plots(data))
+    total = len(planned) + len(data.panels)
+    for done, (name, caption, size, draw) in enumerate(planned, start=1):
+        plots.append(Plot(name, caption, size, light=draw(LIGHT), dark=draw(DARK)))
+        progress("pictures", done, total)
+    for done, panel in enumerate(data.panels, start=len(planned) + 1):
+        try:
+            panels.append((panel, draw_panel(panel)))
+        except LstError as error:
+            if skip is None:
+                raise
+            skip(error)
+        progress("pictures", done, total)
+    return Artwork(plots, panels)
+
+
+def _plan_plots(
+    data: ReportData,
+) -> Iterator[tuple[str, str, tuple[int, int], Callable[[Theme], bytes]]]:
+    """Name, caption, size and drawing of each plot."""
+    metrics = data.metrics
+    yield (
+        "ap_by_bin",
+        "Mask AP by bins of training instances after each phase. Bins overlap; a bin has no "
+        "point before its first class is learned.",
+        BIN_SIZE,
+        lambda theme: plot_ap_by_bin(metrics, theme, joint=data.joint),
+    )
+    if not data.joint:  # where all classes are learned at once, none is old
+        yield (
+            "old_new",
+            "Classes of earlier phases, of the phase itself, and both.",
+            OLD_NEW_SIZE,
+            lambda theme: plot_old_new(metrics, theme),
+        )
+    gap = " The gap between a dashed line and the thick one is what a phase's classes lost or "
+    yield (
+        "class_ap",
+        "Every class with ground truth, after the last phase."
+        + (f"{gap}gained since." if len(metrics) > 1 else ""),
+        WIDE_SIZE,
+        lambda theme: plot_class_ap(data.classes, metrics, theme),
+    )
+    yield (
+        "class_counts",
+        "Training instances of each class, and where the phases begin.",
+        WIDE_SIZE,
+        lambda theme: class_plots.plot_class_counts(data.classes, theme),
+    )
+    if data.replay:
+        yield (
+            "replay_balance",
+            "Grey: instances of the seen classes in all their images. Colour: what the phase "
+            f"trains on{_replay_clause(data.replay)}",
+            class_plots.replay_size(len(data.replay)),
+            lambda theme: class_plots.plot_replay_balance(data.replay, theme),
+        )
+    if data.attention is not None:
+        attention, layout = data.attention, lay_out(data.attention)
+        yield (
+            "attention",
+            attention_caption(attention, layout),
+            attention_size(len(attention.classes)),
+            lambda theme: canvas.render(compose_attention(attention, layout, theme)),
+        )
+
+
+def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
+    ways = sorted({balance.replay for balance in balances})
+    if ways == ["balanced"]:
+        return ", where old classes are replayed until they have as many instances as the new ones."
+    return f" (step.replay = {', '.join(ways)})."
 
 
 class _Line(NamedTuple):
@@ -33,16 +152,14 @@ class _Line(NamedTuple):
 
 def plot_ap_by_bin(
     metrics: Sequence[Metrics],
-    theme: canvas.Theme = canvas.LIGHT,
+    theme: Theme = LIGHT,
     scale: float = 2.0,
     *,
     joint: bool = False,
 ) -> bytes:
     """Draw mask AP of every bin, and of all classes, over the phases.
 
-    Returns:
-        A PNG of `BIN_SIZE` times `scale`. A bin has no point in a phase that
-        has seen none of its classes.
+    A bin has no point in a phase that has seen none of its classes.
     """
     bins = tables.bins_in_order(metrics)
     lines = []
@@ -64,14 +181,8 @@ def plot_ap_by_bin(
     return canvas.render(figure)
 
 
-def plot_old_new(
-    metrics: Sequence[Metrics], theme: canvas.Theme = canvas.LIGHT, scale: float = 2.0
-) -> bytes:
-    """Draw mask AP of old classes, new classes and both over the phases.
-
-    Returns:
-        A PNG of `OLD_NEW_SIZE` times `scale`. The base phase has no old classes.
-    """
+def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+    """Draw mask AP of old classes, new classes and both; the base phase has no old classes."""
     last = metrics[-1]
     new = sum(one.with_ground_truth for one in last.segm.groups if one.phase == last.phase)
     total = tables.classes_with_ground_truth(last)
@@ -100,7 +211,7 @@ def plot_old_new(
 def _draw_phases(
     axes: Any, metrics: Sequence[Metrics], lines: Sequence[_Line], joint: bool = False
 ) -> None:
-    """Draw lines over the phases, and name these below."""
+    """Draw lines over the phases, and name the phases below."""
     phases = [metric.phase for metric in metrics]
     for line in lines:
         canvas.draw_line(
@@ -125,15 +236,12 @@ def _draw_phases(
 def plot_class_ap(
     classes: Sequence[ReportClass],
     metrics: Sequence[Metrics],
-    theme: canvas.Theme = canvas.LIGHT,
+    theme: Theme = LIGHT,
     scale: float = 2.0,
 ) -> bytes:
     """Draw every class's AP along the class order, and each phase's mean then and now.
 
-    The dots are of the last of the evaluated phases.
-
-    Returns:
-        A PNG of `WIDE_SIZE` times `scale`. Classes without ground truth have no dot.
+    The dots are of the last evaluated phase; classes without ground truth have none.
     """
     figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
@@ -172,7 +280,7 @@ def plot_class_ap(
 
 
 def _draw_group_means(
-    axes: Any, theme: canvas.Theme, sizes: Sequence[int], metrics: Sequence[Metrics]
+    axes: Any, theme: Theme, sizes: Sequence[int], metrics: Sequence[Metrics]
 ) -> None:
     now = {group.phase: group.AP for group in metrics[-1].segm.groups}
     learned = {
