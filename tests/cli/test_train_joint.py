@@ -29,7 +29,11 @@ def joint(tmp_path: Path, small_lvis: Any, lst: Lst) -> Workspace:
 # --- split ---------------------------------------------------------------------------------------
 
 
-def test_a_joint_split_has_one_phase(lst, small_lvis, tmp_path):
+def test_a_joint_split_has_one_phase_and_cannot_be_cut(lst, small_lvis, tmp_path):
+    for option in ("--b", "--phases"):
+        outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
+        assert f"{option} divides them" in outcome.error
+        assert not (tmp_path / "joint").exists()
     outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
     assert ["joint", "11", "30"] in [line.split()[:3] for line in outcome.out.splitlines()]
     assert "old, before" not in outcome.out
@@ -39,13 +43,6 @@ def test_a_joint_split_has_one_phase(lst, small_lvis, tmp_path):
     assert split.joint
     assert split.groups == (tuple(split.class_order),)
     assert (split.base_classes, split.phases) == (11, ())
-
-
-@pytest.mark.parametrize("option", ["--b", "--phases"])
-def test_a_joint_split_cannot_be_cut(lst, small_lvis, tmp_path, option):
-    outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
-    assert f"{option} divides them" in outcome.error
-    assert not (tmp_path / "joint").exists()
 
 
 def test_a_joint_split_leaves_no_plot_of_an_earlier_one_and_all_of_its_phases(
@@ -74,6 +71,7 @@ def test_joint_training_learns_all_classes_and_evaluation_comes_next(lst, joint,
     assert again.hint == f"lst status -w {joint.root}"
     status = lst("status", "-w", joint.root)
     assert ["joint", "done", "11"] in [line.split()[:3] for line in status.out.splitlines()]
+    assert lst("step", "--all", "-w", joint.root).hint == f"lst eval -w {joint.root}"
 
 
 def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
@@ -112,17 +110,31 @@ def test_repeated_images_make_an_epoch_longer_and_a_budget_does_not(lst, joint):
     assert (plan["iterations"], plan["image_passes"]) == (10, 80)
 
 
-def test_the_budget_of_another_workspace_is_met(lst, workspace, joint, fake_trainer):
+def test_the_budget_of_another_workspace_on_the_same_data_is_met(
+    lst, small_lvis, workspace, joint, fake_trainer
+):
     words = ["train-joint", "-w", joint.root, "--budget-of", workspace.root]
     outcome = lst(*words)
     assert f"the image passes of {workspace.root} are not known yet" in outcome.error
     lst("train-base", "-w", workspace.root)
     lst("step", "--all", "-w", workspace.root)
     total = lst("status", "-w", workspace.root, "--json").json["image_passes"]
-    (manifest,) = lst(*words, "--json").json
-    assert 8 * manifest["iterations"] == total == 784
     outcome = lst(*words, "--image-passes", 80)
     assert "--image-passes and --budget-of both set the budget" in outcome.error
+    differing = ["data.min_size=[320]", "base.lr=0.1"]
+    other = lst(*words, "--dry-run", *(word for one in differing for word in ("--set", one)))
+    [line] = [line for line in other.err.splitlines() if line.startswith("warning: ")]
+    assert "other data or network settings: data.min_size" in line
+    assert "lr" not in line
+    outcome = lst(*words, "--json")
+    assert "warning" not in outcome.err
+    assert 8 * outcome.json[0]["iterations"] == total == 784
+    small_lvis.train["annotations"].pop()
+    small_lvis.save()
+    lst(*joint_words(small_lvis), "-w", f"{joint.root}-2")
+    refused = lst(*words[:1], "-w", f"{joint.root}-2", *words[3:])
+    assert f"--budget-of {workspace.root}: it was trained on" in refused.error
+    assert "--image-passes " in refused.hint
 
 
 # --- what goes with which workspace --------------------------------------------------------------
@@ -137,14 +149,9 @@ def test_each_kind_of_workspace_names_its_own_command(lst, workspace, joint):
         assert "all its classes are in one phase" in outcome.error
         assert outcome.hint == f"lst train-joint -w {joint.root}"
     assert lst("eval", "-w", joint.root).hint == f"lst train-joint -w {joint.root}"
-
-
-def test_no_step_is_left_after_joint_training(lst, joint, fake_trainer):
     outcome = lst("step", "-w", joint.root)
     assert "learns all classes at once" in outcome.error
     assert outcome.hint == f"lst train-joint -w {joint.root}"
-    lst("train-joint", "-w", joint.root)
-    assert lst("step", "--all", "-w", joint.root).hint == f"lst eval -w {joint.root}"
 
 
 @pytest.mark.parametrize("setting", ["model.head=softmax", "model.mask=fcn"])
@@ -170,15 +177,15 @@ def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
     assert [len(group) for group in split.groups] == [11, 1]
 
 
-@pytest.mark.parametrize("more", [[], ["--finetune"]])
 def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
-    lst, joint, few, fake_trainer, fake_instant, more
+    lst, joint, few, fake_trainer, fake_instant
 ):
     lst("train-joint", "-w", joint.root, "--row", "joint-softmax")
     before = joint.layout.split.read_bytes()
-    outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
-    assert "model.head = softmax: new classes need model.head = cosine" in outcome.error
-    assert joint.layout.split.read_bytes() == before
+    for more in ([], ["--finetune"]):
+        outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
+        assert "model.head = softmax: new classes need model.head = cosine" in outcome.error
+        assert joint.layout.split.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -203,26 +210,3 @@ def test_a_budget_that_is_not_known_gives_hints_about_the_workspace_it_is_of(
     assert words in outcome.error
     assert hint.format(**places) in outcome.hint
     assert str(joint.root) not in outcome.hint
-
-
-def test_a_budget_is_that_of_a_workspace_on_the_same_data(
-    lst, small_lvis, workspace, joint, fake_trainer
-):
-    lst("train-base", "-w", workspace.root)
-    lst("step", "--all", "-w", workspace.root)
-    words = ["train-joint", "--budget-of", workspace.root, "--dry-run", "-w", joint.root]
-    outcome = lst(*words)
-    assert outcome.code == 0, outcome.err
-    assert "warning" not in outcome.err
-    other = lst(*words, "--set", "data.min_size=[320]", "--set", "base.lr=0.1")
-    assert other.code == 0
-    [line] = [line for line in other.err.splitlines() if line.startswith("warning: ")]
-    assert "other data or network settings: data.min_size" in line
-    assert "lr" not in line
-    small_lvis.train["annotations"].pop()
-    small_lvis.save()
-    lst(*small_lvis.split_words()[:-4], "--joint", "-w", joint.root)
-    refused = lst(*words)
-    assert "it was trained on" in refused.error
-    assert f"--budget-of {workspace.root}" in refused.error
-    assert "--image-passes " in refused.hint

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from lst_cli.modeling import detecting
 from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_by_class
-from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor
 
 pytestmark = pytest.mark.engine
 
@@ -215,40 +214,3 @@ def test_regions_that_are_not_finite_are_left_out(where, value):
     assert torch.equal(ours.scores, logits.softmax(1)[regions, ours.pred_classes])
     if value != value:
         assert not set(rows) & set(regions.tolist())
-
-
-def test_an_infinitely_small_box_is_finite():
-    layers = make_layers(40)
-    (logits, deltas), proposals = make_input(layers, 60)
-    deltas[:, 2::4] = float("-inf")  # exp gives a width of 0
-    [found] = assert_detectron2s(layers, (logits, deltas), proposals)
-    assert len(found) == 30
-    assert (found.pred_boxes.tensor[:, 0] == found.pred_boxes.tensor[:, 2]).all()
-
-
-def test_suppression_is_that_of_each_class_alone():
-    from torchvision.ops import nms
-
-    generator = torch.Generator().manual_seed(3)
-    corners = torch.rand(400, 2, generator=generator) * 50
-    boxes = torch.cat([corners, corners + torch.rand(400, 2, generator=generator) * 30], dim=1)
-    scores = torch.rand(400, generator=generator)
-    labels = torch.randint(0, 7, (400,), generator=generator)
-    kept = suppress_by_class(boxes, scores, labels, 0.4)
-    expected = []
-    for label in range(7):
-        places = (labels == label).nonzero()[:, 0]
-        expected += places[nms(boxes[places], scores[places], 0.4)].tolist()
-    assert kept.tolist() == sorted(expected, key=lambda place: -float(scores[place]))
-    assert 7 < len(kept) < 400
-
-
-def test_nothing_to_suppress_is_nothing_kept():
-    kept = suppress_by_class(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), 0.5)
-    assert kept.shape == (0,)
-    assert kept.dtype == torch.int64
-
-
-def test_the_cosine_predictor_detects_so(make_model):
-    assert isinstance(make_model(3).roi_heads.box_predictor, CosineBoxPredictor)
-    assert CosineBoxPredictor.inference is DetectingOutputLayers.inference

@@ -61,47 +61,36 @@ def test_a_phase_names_the_model_it_grew_from_and_what_it_replayed(workspace):
     assert [everything[key] for key in "79425"] == [24, 22, 14, 9, 5]
 
 
-def test_phases_come_one_after_the_other(workspace, fake_trainer):
+def test_phases_are_trained_one_after_the_other_and_none_twice(workspace, fake_trainer):
     with pytest.raises(LstError, match="phase 1 needs phase 0 first"):
         train(workspace, 1)
-    for phase in range(4):
+    train(workspace, 0)
+    with pytest.raises(LstError, match="the base phase is done already") as caught:
+        train(workspace, 0, restart=True)
+    assert caught.value.hint == "lst step"
+    for phase in (1, 2, 3):
         train(workspace, phase)
     with pytest.raises(LstError, match=r"all 4 phases of .* are done"):
         train(workspace, 3)
     assert [run[0] for run in fake_trainer.runs] == [0, 1, 2, 3]
 
 
-def test_a_phase_is_not_trained_twice(workspace):
-    train(workspace, 0)
-    with pytest.raises(LstError, match="the base phase is done already") as caught:
-        train(workspace, 0, restart=True)
-    assert caught.value.hint == "lst step"
-    assert workspace.is_done(0)
-
-
-def test_an_interrupted_phase_continues_where_it_stopped(workspace, fake_trainer):
+def test_an_interrupted_phase_and_its_log_continue_where_it_stopped(workspace, fake_trainer):
     stop(fake_trainer, workspace)
     begun = workspace.manifest(0)
     assert begun is not None
     assert not begun.done
-    assert workspace.next_phase() == 0
-    done = train(workspace, 0)
-    assert [run[1] for run in fake_trainer.runs] == [0, 7]
-    assert iterations_logged(workspace, 0) == list(range(1, 31))
-    assert done.started == begun.started
-    assert not workspace.phase(0).training_state.exists()
-
-
-def test_the_log_is_cut_back_to_where_training_continues(workspace, fake_trainer):
-    stop(fake_trainer, workspace)
     # killed three iterations later, while a line was being written
     with workspace.phase(0).log.open("a") as log:
         for iteration in (8, 9):
             log.write(json.dumps({"iteration": iteration, "from": "the killed run"}) + "\n")
         log.write('{"iterat')
-    train(workspace, 0)
+    done = train(workspace, 0)
+    assert [run[1] for run in fake_trainer.runs] == [0, 7]
     assert iterations_logged(workspace, 0) == list(range(1, 31))
     assert "killed run" not in workspace.phase(0).log.read_text()
+    assert done.started == begun.started
+    assert not workspace.phase(0).training_state.exists()
 
 
 def test_other_settings_are_refused_on_the_way_by_name(workspace, fake_trainer):
@@ -117,17 +106,15 @@ def test_other_settings_are_refused_on_the_way_by_name(workspace, fake_trainer):
     assert workspace.phase(0).training_state.read_text() == "7"
 
 
-def forget_settings(content: dict[str, Any]) -> None:
-    """Make a manifest one of the first `lst`, which knew no meta weight generator."""
-    del content["settings"]["mwg"], content["settings"]["step"]["mwg"]
-
-
 def test_what_an_older_lst_did_not_know_is_compared_as_its_default(
     workspace, fake_trainer, as_lst_0_1
 ):
+    def forget(content: dict[str, Any]) -> None:  # the first lst knew no meta weight generator
+        del content["settings"]["mwg"], content["settings"]["step"]["mwg"]
+
     train(workspace, 0)
     stop(fake_trainer, workspace, 1)
-    as_lst_0_1(workspace.phase(1).manifest, forget_settings)
+    as_lst_0_1(workspace.phase(1).manifest, forget)
     with pytest.raises(LstError) as caught:
         train(workspace, 1, "step.mwg=true", "mwg.shots=2", "step.lr=0.5")
     assert caught.value.message == (
@@ -255,17 +242,12 @@ def test_a_phase_begun_on_another_model_is_refused(workspace, fake_trainer):
 def test_images_are_looked_at_before_anything_is_trained(workspace, fake_trainer, small_lvis):
     told: list[tuple[str, int, int | None]] = []
     (small_lvis.images / "train" / "000003.png").unlink()
+    events = Events(prepare=lambda *work: told.append(work))
     with pytest.raises(LstError, match="1 image not found") as caught:
-        train_phase(
-            workspace,
-            0,
-            workspace.settings(),
-            events=Events(prepare=lambda *work: told.append(work)),
-        )
+        train_phase(workspace, 0, workspace.settings(), events=events)
     assert "--images DIR" in str(caught.value.hint)
     assert fake_trainer.runs == []
     assert workspace.manifest(0) is None
-    assert told
     assert {work[0] for work in told} == {"checking files and images"}
 
 
@@ -281,9 +263,6 @@ def test_an_annotation_file_is_that_of_the_split(workspace, small_lvis, what):
 
 
 def test_a_second_writer_is_refused(workspace, fake_trainer):
-    with (
-        workspace.locked(),
-        pytest.raises(LstError, match="another lst is writing"),
-    ):
+    with workspace.locked(), pytest.raises(LstError, match="another lst is writing"):
         train(Workspace(workspace.root), 0)
     assert fake_trainer.runs == []

@@ -12,7 +12,7 @@ from lst_cli.modeling.heads.cosine import cosines
 pytestmark = pytest.mark.engine
 
 
-def make(agnostic: bool = False) -> CosineBoxPredictor:
+def make() -> CosineBoxPredictor:
     torch.manual_seed(0)
     return CosineBoxPredictor(
         ShapeSpec(channels=6),
@@ -20,7 +20,6 @@ def make(agnostic: bool = False) -> CosineBoxPredictor:
         scale=10.0,
         learn_scale=True,
         box2box_transform=Box2BoxTransform(weights=(10, 10, 5, 5)),
-        cls_agnostic_bbox_reg=agnostic,
     )
 
 
@@ -34,16 +33,6 @@ def test_the_classifier_sees_raw_features_and_regression_their_relu():
     positive_logits, same_deltas = predictor(features.clamp(min=0))
     assert torch.equal(same_deltas, deltas)
     assert not torch.allclose(positive_logits, logits)
-
-
-@pytest.mark.parametrize("regions", [5, 0])
-@pytest.mark.parametrize(("agnostic", "width"), [(False, 12), (True, 4)])
-def test_outputs_have_a_column_for_the_background_and_boxes_for_each_class(
-    regions, agnostic, width
-):
-    logits, deltas = make(agnostic)(torch.randn(regions, 6))
-    assert logits.shape == (regions, 4)
-    assert deltas.shape == (regions, width)
 
 
 # --- Mask R-CNN's own ----------------------------------------------------------------------------

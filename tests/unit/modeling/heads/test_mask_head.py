@@ -131,12 +131,6 @@ def test_inference_adds_the_mask_of_the_predicted_class():
     assert len(nothing.pred_masks) == 0
 
 
-def test_convolutions_keep_detectron2s_names_and_no_class_has_weights_of_its_own():
-    names = set(make("none").state_dict())
-    assert {"mask_fcn1.weight", "mask_fcn2.bias", "deconv.weight"} <= names
-    assert not any(name.startswith("predictor") for name in names)
-
-
 def test_many_regions_of_few_classes_give_the_same_gradient_again_with_several_threads():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -82,36 +82,6 @@ def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_backg
     assert not as_set(boxes) & as_set(on_other)
 
 
-def test_the_same_regions_are_used_where_the_object_counts_or_does_not_exist(sample, regions):
-    overlap = iou(regions, np.array([COUNTS, OTHER]))
-    on_other = as_set(regions[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])])
-    boxes, labels = sample(targets([2, 4]))
-    assert on_other <= as_set(boxes[labels == 4])
-    boxes, labels = sample(targets([2], [COUNTS]))
-    assert on_other & as_set(boxes[labels == BACKGROUND])
-
-
-def test_the_proposal_network_learns_both_objects_whether_they_count_or_not(make_model):
-    model = make_model(5)
-    features = model.backbone(torch.zeros(1, 3, 96, 96))
-    network = model.proposal_generator
-    anchors = network.anchor_generator([features[name] for name in network.in_features])
-
-    def label(instances: Instances) -> tuple[torch.Tensor, torch.Tensor]:
-        torch.manual_seed(0)
-        labels, boxes = network.label_and_sample_anchors(anchors, [instances])
-        return labels[0], boxes[0]
-
-    labels, boxes = label(targets([2, IGNORED]))
-    same_labels, same_boxes = label(targets([2, 4]))
-    assert torch.equal(labels, same_labels)
-    assert torch.equal(boxes, same_boxes)
-    on_other = (labels == 1) & (boxes == torch.tensor(OTHER)).all(1)
-    assert on_other.any()
-    alone, _ = label(targets([2], [COUNTS]))
-    assert not (alone[on_other] == 1).all()
-
-
 def test_features_of_boxes_are_fc7_before_its_relu(five, make_batch):
     batch = make_batch((0, 1), (2, 3))
     features = five.backbone(five.preprocess_image(batch).tensor)
