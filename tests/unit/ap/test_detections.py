@@ -1,33 +1,19 @@
 from __future__ import annotations
 
-import types
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.ap.detections import (
-    LVIS_CAP,
-    Cap,
-    Detections,
-    gather_detections,
-    rows_under_cap,
-)
-from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.results_file import ResultsFile
+from lst_cli.ap.detections import LVIS_CAP, Cap, gather_detections, rows_under_cap
 from lst_cli.errors import LstError
 
-Build = Callable[..., GroundTruth]
-Save = Callable[[list[dict[str, Any]]], ResultsFile]
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]
 SIZE = [160, 220]
 
 
 @pytest.fixture
-def content(draw: types.SimpleNamespace) -> dict[str, Any]:
+def content(draw):
     """Class 1 is in image 5, class 2 nowhere, class 3 in image 9 and not in 5; all else unknown."""
     return {
         "images": [draw.image(9, [], []), draw.image(5, [3], [])],
@@ -37,19 +23,14 @@ def content(draw: types.SimpleNamespace) -> dict[str, Any]:
 
 
 @pytest.fixture
-def gather(content: dict[str, Any], build: Build, save: Save) -> Callable[..., Detections]:
-    def gather(
-        found: list[dict[str, Any]],
-        iou_type: Any = "bbox",
-        category_ids: list[int] | None = None,
-        cap: Cap = LVIS_CAP,
-    ) -> Detections:
+def gather(content, build, save):
+    def gather(found, iou_type="bbox", category_ids=None, cap=LVIS_CAP):
         return gather_detections(build(content, category_ids), save(found), iou_type, cap)
 
     return gather
 
 
-def table(detections: Detections) -> list[tuple[int, int, float]]:
+def table(detections):
     """Image row, class column and score of each."""
     columns = (detections.image, detections.category, detections.scores)
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -116,12 +97,6 @@ def test_a_box_of_endless_area_goes_without_a_word(draw, gather):
     assert table(gather([far, draw.detection(5, 1, 0.5, BOX)])) == [(0, 0, 0.5)]
 
 
-@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_no_detections_are_none(gather, iou_type):
-    detections = gather([], iou_type)
-    assert (len(detections), detections.given) == (0, 0)
-
-
 # --- the cap -------------------------------------------------------------------------------------
 
 
@@ -138,7 +113,7 @@ def test_of_equal_scores_the_earlier_stay():
     assert rows_under_cap(Cap(1, 1), image[:0], classes[:0], scores[:0]).tolist() == []
 
 
-def best(cap: int | None, rows: list[int], group: Any, scores: Any) -> list[int]:
+def best(cap, rows, group, scores):
     kept: list[int] = []
     for key in set(group):
         members = sorted((row for row in rows if group[row] == key), key=lambda row: -scores[row])
@@ -177,22 +152,13 @@ def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(rows, per_image, 
     ("change", "iou_type", "message"),
     [
         ({"image_id": 99}, "segm", "detection 1 names the unknown image 99"),
-        (
-            {"image_id": 2**63 - 1},
-            "bbox",
-            "detection 1 names the unknown image 9223372036854775807",
-        ),
+        ({"image_id": 2**63 - 1}, "bbox", "1 names the unknown image 9223372036854775807"),
         ({"image_id": 10**30}, "bbox", "detection in row 1, field image_id"),
         ({"category_id": 99}, "segm", "detection 1 names the unknown class 99"),
         ({"category_id": -1}, "bbox", "detection 1 names the unknown class -1"),
         ({"bbox": [0, 0, 1, -1]}, "bbox", "detection 1 has the box .*-1"),
         ({"bbox": [0, 0, -2, -1]}, "bbox", "detection 1 has the box .*-2"),
         ({"segmentation": [[0, 0, 9, 0, 9, 9]]}, "segm", "detection 1 .* not a compressed RLE"),
-        (
-            {"segmentation": {"size": SIZE, "counts": [0, 35200]}},
-            "segm",
-            "detection 1 .* not a compressed RLE",
-        ),
         ({"segmentation": {"size": [9, 9], "counts": b"n2"}}, "segm", r"size \[9, 9\] in an image"),
         ({"segmentation": {"size": SIZE[::-1], "counts": "n2"}}, "segm", r"size \[220, 160\] in"),
         ({"segmentation": {"size": SIZE, "counts": "n2"}}, "segm", "1 has run lengths that do not"),

@@ -1,77 +1,98 @@
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
-from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.errors import analyse_errors, fixed_class_ap, name_errors
-from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.lvis_ap import TrainBins, average_precision, per_class_ap
-from lst_cli.ap.matching import HIT, Matches, match_detections
-from lst_cli.ap.metrics import KINDS, ErrorAnalysis, IouType, Kind
-from lst_cli.ap.results_file import ResultsFile
+from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, average_precision, per_class_ap
+from lst_cli.ap.matching import HIT
+from lst_cli.ap.metrics import KINDS, ErrorAnalysis
 from lst_cli.phases.bins import parse_bins
 
 HERE, THERE, FAR = [0.0, 0.0, 20.0, 20.0], [100.0, 0.0, 20.0, 20.0], [0.0, 100.0, 20.0, 20.0]
 NEAR = [10.0, 0.0, 20.0, 20.0]  # IoU with HERE: 200 / 600
 ON = [4.0, 0.0, 20.0, 20.0]  # IoU with HERE: 320 / 480
 
-Found = tuple[int, int, float, list[float]]
-"""Image, class, score, box."""
-
-Analyse = Callable[..., ErrorAnalysis]
-Build = Callable[..., GroundTruth]
-Save = Callable[[list[dict[str, Any]]], ResultsFile]
-
 
 @pytest.fixture
-def match(build: Build, draw: types.SimpleNamespace, save: Save) -> Callable[..., Matches]:
-    """Match boxes to annotations (image, class, box); images with their lists."""
+def analyse(match, draw):
+    """Analyse detections (image, class, score, box) of annotations (image, class, box).
 
-    def run(
-        annotated: Sequence[tuple[int, int, list[float]]],
-        found: Sequence[Found],
-        *,
-        negative: Mapping[int, list[int]] | None = None,
-        partial: Mapping[int, list[int]] | None = None,
-        ignore: Sequence[int] = (),
-        iou_type: IouType = "bbox",
-    ) -> Matches:
+    `negative` and `partial` are the lists of images; annotations at the places `ignore` do not
+    count.
+    """
+
+    def analyse(
+        annotated, found, *, negative=None, partial=None, ignore=(), iou_type="bbox", by=NO_BINS
+    ):
         negative, partial = negative or {}, partial or {}
-        annotations = [draw.annotation(n, *one) for n, one in enumerate(annotated, start=1)]
-        for place in ignore:
-            annotations[place]["ignore"] = 1
-        document = {
+        content = {
             "images": [draw.image(n, negative.get(n, []), partial.get(n, [])) for n in (1, 2, 3)],
-            "annotations": annotations,
+            "annotations": [
+                draw.annotation(n + 1, *one) | {"ignore": int(n in ignore)}
+                for n, one in enumerate(annotated)
+            ],
             "categories": [{"id": n, "frequency": "r"} for n in (1, 2, 3)],
         }
-        truth = build(document)
-        records = save([draw.detection(*one) for one in found])
-        return match_detections(truth, gather_detections(truth, records, iou_type, any_class=True))
+        records = [draw.detection(*one) for one in found]
+        return analyse_errors(match(content, records, iou_type, any_class=True), by)
 
-    return run
-
-
-@pytest.fixture
-def analyse(match: Callable[..., Matches]) -> Analyse:
-    def run(*arguments: Any, **options: Any) -> ErrorAnalysis:
-        return analyse_errors(match(*arguments, **options))
-
-    return run
+    return analyse
 
 
-def counts(**known: int) -> dict[str, int]:
+def counts(**known):
     return {kind: known.get(kind, 0) for kind in KINDS}
 
 
-def prices(**known: float) -> dict[str, Any]:
+def prices(**known):
     return {kind: pytest.approx(known.get(kind, 0.0), abs=1e-12) for kind in KINDS}
+
+
+ONE, OTHER = (1, 1, HERE), (1, 1, THERE)
+
+
+def of(score, box):
+    """A detection of class 1 in image 1."""
+    return (1, 1, score, box)
+
+
+@pytest.mark.parametrize(
+    ("annotated", "found", "kind", "price", "more"),
+    [
+        # A wrong place becomes right where it stands: the false alarm above it stays.
+        ([ONE], [of(0.9, FAR), of(0.8, NEAR)], "localisation", 1 / 2, {"background": 1}),
+        # An error beside what is right vanishes.
+        ([ONE], [of(0.9, NEAR), of(0.8, HERE)], "localisation", 1 / 2, {}),
+        ([ONE, OTHER], [of(0.9, HERE), of(0.8, ON), of(0.7, THERE)], "duplicate", 50 / 101 / 3, {}),
+        ([ONE], [of(0.9, FAR), of(0.8, HERE)], "background", 1 / 2, {}),
+        ([ONE, OTHER], [of(0.9, HERE)], "missed", 50 / 101, {}),
+        # A class of which everything was missed has its whole AP to gain.
+        (
+            [ONE, (2, 2, HERE)],
+            [of(0.9, FAR), (2, 2, 0.5, HERE)],
+            "missed",
+            1 / 2,
+            {"background": 1},
+        ),
+        # Of several wrong places the best becomes right, the others vanish. Before: one right at
+        # rank 4, precision 1/4 up to recall 0.5.
+        (
+            [ONE, OTHER],
+            [of(0.7, NEAR), of(0.9, NEAR), of(0.8, NEAR), of(0.6, THERE)],
+            "localisation",
+            1 - 51 / 101 / 4,
+            {"localisation": 3},
+        ),
+    ],
+)
+def test_every_error_has_a_name_and_every_name_a_price(
+    analyse, annotated, found, kind, price, more
+):
+    one = analyse(annotated, found).all
+    assert one.counts == counts(**{kind: 1, **more})
+    assert one.dAP50 == prices(**{kind: price})
 
 
 def test_a_wrong_name_costs_two_classes(analyse):
@@ -84,42 +105,6 @@ def test_a_wrong_name_costs_two_classes(analyse):
     assert (one.classes, one.with_ground_truth) == (3, 2)
 
 
-def test_a_wrong_place_is_mended_where_it_stands(analyse):
-    one = analyse([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, NEAR)]).all
-    assert one.counts == counts(localisation=1, background=1)
-    assert one.AP50 == 0.0
-    # The false alarm above it stays when only places are mended.
-    assert one.dAP50 == prices(localisation=1 / 2)
-
-
-@pytest.mark.parametrize(
-    ("annotated", "found", "kind", "price"),
-    [
-        ([(1, 1, HERE)], [(1, 1, 0.9, NEAR), (1, 1, 0.8, HERE)], "localisation", 1 / 2),
-        (
-            [(1, 1, HERE), (1, 1, THERE)],
-            [(1, 1, 0.9, HERE), (1, 1, 0.8, ON), (1, 1, 0.7, THERE)],
-            "duplicate",
-            50 / 101 / 3,
-        ),
-        ([(1, 1, HERE)], [(1, 1, 0.9, FAR), (1, 1, 0.8, HERE)], "background", 1 / 2),
-        ([(1, 1, HERE), (1, 1, THERE)], [(1, 1, 0.9, HERE)], "missed", 50 / 101),
-    ],
-)
-def test_an_error_beside_what_is_right_vanishes(analyse, annotated, found, kind, price):
-    one = analyse(annotated, found).all
-    assert one.counts == counts(**{kind: 1})
-    assert one.dAP50 == prices(**{kind: price})
-
-
-def test_of_several_wrong_places_the_best_becomes_right_and_the_others_vanish(analyse):
-    found = [(1, 1, 0.7, NEAR), (1, 1, 0.9, NEAR), (1, 1, 0.8, NEAR), (1, 1, 0.6, THERE)]
-    one = analyse([(1, 1, HERE), (1, 1, THERE)], found).all
-    assert one.counts == counts(localisation=3)
-    # One right at rank 4: precision 1/4 up to recall 0.5; then both right.
-    assert one.dAP50 == prices(localisation=1 - 51 / 101 / 4)
-
-
 def test_wrong_in_both_place_and_name_vanishes(analyse):
     annotated = [(1, 2, HERE), (2, 1, HERE)]
     found = [(1, 2, 0.9, HERE), (1, 1, 0.9, NEAR), (2, 1, 0.8, HERE)]
@@ -127,12 +112,6 @@ def test_wrong_in_both_place_and_name_vanishes(analyse):
     assert one.counts == counts(both=1)
     assert pytest.approx((1 / 2 + 1) / 2) == one.AP50
     assert one.dAP50 == prices(both=1 / 4)
-
-
-def test_a_class_of_which_everything_was_missed_has_its_whole_ap_to_gain(analyse):
-    one = analyse([(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.9, FAR), (2, 2, 0.5, HERE)]).all
-    assert one.counts == counts(background=1, missed=1)
-    assert one.dAP50 == prices(missed=1 / 2)
 
 
 def test_an_object_that_an_error_points_at_is_not_missed(analyse):
@@ -187,7 +166,7 @@ def test_what_lacks_an_outline_is_no_background(analyse):
     assert analyse([(1, 1, HERE)], found, partial={1: [1]}).all.counts == counts()
 
 
-def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(analyse):
+def test_an_annotation_that_does_not_count_is_not_missed_and_makes_nothing_right(analyse):
     annotated = [(1, 1, HERE), (1, 1, THERE)]
     assert analyse(annotated, [(1, 1, 0.5, THERE)], ignore=[0]).all.counts == counts()
     one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 1, 0.5, THERE)], ignore=[0]).all
@@ -198,7 +177,7 @@ def test_an_annotation_that_does_not_count_is_not_missed_and_mends_nothing(analy
     assert one.counts == counts(duplicate=1)
 
 
-def test_a_mended_name_takes_its_place_in_the_other_class_and_is_no_duplicate_there(analyse):
+def test_a_corrected_name_takes_its_place_in_the_other_class_and_is_no_duplicate_there(analyse):
     annotated = [(1, 1, HERE), (1, 2, THERE)]
     found = [
         (1, 1, 0.95, FAR),  # false alarm of class 1, above the one that gets the right name
@@ -232,10 +211,10 @@ def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothi
 # --- the whole -------------------------------------------------------------------------------
 
 
-def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(match):
+def test_bins_hold_the_classes_that_claim_and_those_that_are_missed(analyse):
     annotated = [(1, 1, HERE), (1, 2, THERE)]
-    matches = match(annotated, [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)])
-    found = analyse_errors(matches, TrainBins({1: 1, 2: 40}, parse_bins("=1,10-99,>=100")))
+    by = TrainBins({1: 1, 2: 40}, parse_bins("=1,10-99,>=100"))
+    found = analyse(annotated, [(1, 2, 0.9, ON), (1, 2, 0.8, THERE)], by=by)
     few, more, none = found.bins
     assert (few.bin, few.low, few.high, few.classes) == ("=1", 1, 2, 1)
     assert few.counts == counts()
@@ -285,14 +264,12 @@ def test_masks_that_are_their_boxes_have_the_same_errors(analyse):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
-    build, draw, save, seed, iou_type
+    match, draw, seed, iou_type
 ):
-    document, found = draw.federated_set(seed)
-    truth = build(document)
+    content, found = draw.federated_set(seed)
 
-    def run(records: list[dict[str, Any]]) -> Matches:
-        gathered = gather_detections(truth, save(records), iou_type, any_class=True)
-        return match_detections(truth, gathered)
+    def run(records):
+        return match(content, records, iou_type, any_class=True)
 
     for row, record in enumerate(found):
         record["score"] += row / 2**30  # no two alike, so that a score names its record
@@ -309,9 +286,8 @@ def test_of_any_set_every_error_has_one_name_and_no_price_is_below_nothing(
         assert np.nanmin(fixed_class_ap(matches, errors, kind) - ap50) >= 0
     # Without the detections of a kind, lvis-api's own AP is that of the oracle.
     records = [by_score[score] for score in matches.detections.scores.tolist()]
-    kinds: tuple[Kind, ...] = ("duplicate", "both", "background")
-    for kind in kinds:
+    for kind in KINDS[2:5]:  # both, duplicate, background
         gone = set(errors.rows[errors.kind == KINDS.index(kind)].tolist())
         left = [record for row, record in enumerate(records) if row not in gone]
-        mended = per_class_ap(average_precision(run(left)).precision, "AP50")
-        np.testing.assert_array_equal(fixed_class_ap(matches, errors, kind), mended)
+        fixed = per_class_ap(average_precision(run(left)).precision, "AP50")
+        np.testing.assert_array_equal(fixed_class_ap(matches, errors, kind), fixed)

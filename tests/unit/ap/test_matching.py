@@ -1,42 +1,21 @@
 from __future__ import annotations
 
-import types
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
 from lst_cli.ap import matching
 from lst_cli.ap.detections import gather_detections
-from lst_cli.ap.ground_truth import GroundTruth
-from lst_cli.ap.matching import (
-    HIT,
-    IGNORED,
-    MISSED,
-    Matches,
-    match_detections,
-)
-from lst_cli.ap.results_file import ResultsFile
+from lst_cli.ap.matching import HIT, IGNORED, MISSED, match_detections
 
-Build = Callable[..., GroundTruth]
-Save = Callable[[list[dict[str, Any]]], ResultsFile]
-Box = list[float]
 ALL, SMALL, MEDIUM, LARGE = range(4)
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 40.0, 40.0]
 
 
 @pytest.fixture
-def match(draw: types.SimpleNamespace, build: Build, save: Save) -> Callable[..., Matches]:
+def match_boxes(draw, match):
     """Boxes of class 1 in image 5 against detections of it, best first."""
 
-    def match(
-        annotations: list[Box],
-        found: list[Box],
-        iou_type: Any = "bbox",
-        ignore: tuple[int, ...] = (),
-        partial: tuple[int, ...] = (),
-    ) -> Matches:
+    def match_boxes(annotations, found, iou_type="bbox", ignore=(), partial=()):
         content = {
             "images": [draw.image(5, [1], list(partial))],
             "annotations": [
@@ -46,36 +25,34 @@ def match(draw: types.SimpleNamespace, build: Build, save: Save) -> Callable[...
             "categories": [{"id": 1, "frequency": "r"}],
         }
         records = [draw.detection(5, 1, 0.9 - row / 100, box) for row, box in enumerate(found)]
-        truth = build(content)
-        return match_detections(truth, gather_detections(truth, save(records), iou_type))
+        return match(content, records, iou_type)
 
-    return match
+    return match_boxes
 
 
-def first_columns(box: Box, share: float) -> Box:
+def first_columns(box, share):
     """The left part of a box, whose IoU with it is `share`."""
     return [box[0], box[1], box[2] * share, box[3]]
 
 
-def outcome_of(matches: Matches, detection: int, area: int = ALL) -> list[int]:
+def outcome_of(matches, detection, area=ALL):
     """Outcome of a detection at each threshold."""
     if detection not in matches.rows:
         return [MISSED] * 10
-    outcomes: list[int] = matches.outcome[area, :, matches.rows.tolist().index(detection)].tolist()
-    return outcomes
+    return matches.outcome[area, :, matches.rows.tolist().index(detection)].tolist()
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize(
     ("share", "passed"), [(1.0, 10), (0.95, 10), (0.9, 9), (0.75, 6), (0.5, 1), (0.45, 0)]
 )
-def test_an_iou_that_is_a_threshold_passes_it(match, iou_type, share, passed):
-    matches = match([BOX], [first_columns(BOX, share)], iou_type)
+def test_an_iou_that_is_a_threshold_passes_it(match_boxes, iou_type, share, passed):
+    matches = match_boxes([BOX], [first_columns(BOX, share)], iou_type)
     assert outcome_of(matches, 0) == [HIT] * passed + [MISSED] * (10 - passed)
 
 
-def test_an_annotation_is_taken_once_by_the_best_detection(match):
-    matches = match([BOX], [first_columns(BOX, 0.6), BOX, BOX])
+def test_an_annotation_is_taken_once_by_the_best_detection(match_boxes):
+    matches = match_boxes([BOX], [first_columns(BOX, 0.6), BOX, BOX])
     assert outcome_of(matches, 0) == [HIT] * 3 + [MISSED] * 7  # the best score, not the best IoU
     assert outcome_of(matches, 1) == [MISSED] * 3 + [HIT] * 7
     assert outcome_of(matches, 2) == [MISSED] * 10
@@ -83,24 +60,24 @@ def test_an_annotation_is_taken_once_by_the_best_detection(match):
     assert matches.rows.tolist() == [0, 1, 2]
 
 
-def test_a_detection_takes_what_it_overlaps_most(match):
+def test_a_detection_takes_what_it_overlaps_most(match_boxes):
     wide = [0.0, 0.0, 20.0, 24.0]
-    matches = match([wide, BOX], [BOX, BOX])
+    matches = match_boxes([wide, BOX], [BOX, BOX])
     assert matches.annotation.tolist() == [1, 0]
     assert outcome_of(matches, 0) == [HIT] * 10
     assert outcome_of(matches, 1) == [HIT] * 7 + [MISSED] * 3  # 20 / 24 = 0.83
 
 
-def test_of_equal_overlaps_the_later_annotation_is_taken(match):
-    assert match([BOX, FAR, BOX, BOX], [BOX, BOX]).annotation.tolist() == [3, 2]
+def test_of_equal_overlaps_the_later_annotation_is_taken(match_boxes):
+    assert match_boxes([BOX, FAR, BOX, BOX], [BOX, BOX]).annotation.tolist() == [3, 2]
     left, right = [0.0, 0.0, 10.0, 20.0], [10.0, 0.0, 10.0, 20.0]
-    assert match([right, left], [BOX]).annotation.tolist() == [1]
-    assert match([left, right], [BOX]).annotation.tolist() == [1]
+    assert match_boxes([right, left], [BOX]).annotation.tolist() == [1]
+    assert match_boxes([left, right], [BOX]).annotation.tolist() == [1]
 
 
-def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(match):
+def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(match_boxes):
     partly = first_columns(BOX, 0.6)
-    matches = match([partly, BOX], [BOX, BOX, BOX], ignore=(1,))
+    matches = match_boxes([partly, BOX], [BOX, BOX, BOX], ignore=(1,))
     assert outcome_of(matches, 0) == [HIT] * 3 + [IGNORED] * 7
     assert outcome_of(matches, 1) == [IGNORED] * 3 + [MISSED] * 7
     assert outcome_of(matches, 2) == [MISSED] * 10
@@ -108,9 +85,9 @@ def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(match):
     assert matches.ignore[ALL].tolist() == [False, True]
 
 
-def test_annotations_of_other_areas_are_ignored_range_by_range(match):
+def test_annotations_of_other_areas_are_ignored_range_by_range(match_boxes):
     edge = [0.0, 0.0, 32.0, 32.0]  # both small and medium
-    matches = match([edge, FAR, [100.0, 0.0, 100.0, 100.0]], [edge, FAR])
+    matches = match_boxes([edge, FAR, [100.0, 0.0, 100.0, 100.0]], [edge, FAR])
     assert matches.ignore.tolist() == [
         [False, False, False],
         [False, True, True],
@@ -121,17 +98,17 @@ def test_annotations_of_other_areas_are_ignored_range_by_range(match):
     assert [outcome_of(matches, 1, area)[0] for area in range(4)] == [HIT, IGNORED, HIT, IGNORED]
 
 
-def test_an_annotation_without_an_area_matches_nothing(match):
-    matches = match([[0.0, 0.0, 20.0, 0.0], BOX], [BOX, BOX])
+def test_an_annotation_without_an_area_matches_nothing(match_boxes):
+    matches = match_boxes([[0.0, 0.0, 20.0, 0.0], BOX], [BOX, BOX])
     assert matches.ignore[:, 0].all()
     assert matches.annotation.tolist() == [1, -1]
-    nothing = match([[0.0, 0.0, 20.0, 0.0]], [BOX])
+    nothing = match_boxes([[0.0, 0.0, 20.0, 0.0]], [BOX])
     assert (nothing.rows.tolist(), nothing.outcome.shape) == ([], (4, 10, 0))
 
 
 @pytest.mark.parametrize("partial", [(), (1,)])
-def test_a_miss_is_excused_where_not_all_is_outlined(match, partial):
-    matches = match([BOX], [BOX, FAR], partial=partial)
+def test_a_miss_is_excused_where_not_all_is_outlined(match_boxes, partial):
+    matches = match_boxes([BOX], [BOX, FAR], partial=partial)
     assert matches.excused.tolist() == [bool(partial)] * 2
     assert matches.rows.tolist() == [0]
     assert outcome_of(matches, 0) == [HIT] * 10

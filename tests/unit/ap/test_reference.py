@@ -3,40 +3,31 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from lst_cli.ap.detections import FIXED_AP, Cap
-from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.reference import largest_difference, load_lvis, reference_ap
-from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 
-Run = Callable[..., ApResult]
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]
 
 
 @pytest.fixture
-def run(
-    build: Callable[..., GroundTruth], save: Callable[[list[dict[str, Any]]], ResultsFile]
-) -> Run:
+def run(build, save):
     """lvis-api on a dict and detections."""
 
-    def run(
-        content: dict[str, Any], found: list[dict[str, Any]], iou_type: Any = "bbox", **words: Any
-    ) -> ApResult:
+    def run(content, found, iou_type="bbox", **words):
         return reference_ap(build(content), save(found), iou_type=iou_type, **words)
 
     return run
 
 
 @pytest.fixture
-def content(draw: types.SimpleNamespace) -> dict[str, Any]:
+def content(draw):
     return {
         "images": [draw.image(5, [], []), draw.image(2, [1], [])],
         "annotations": [draw.annotation(0, 5, 1, BOX), draw.annotation(1, 5, 1, FAR)],

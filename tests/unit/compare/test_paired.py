@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.bootstrap import draw_resamples, interval, resampled_class_ap
-from lst_cli.ap.detections import gather_detections
-from lst_cli.ap.ground_truth import build_ground_truth
 from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, average_precision, per_class_ap
-from lst_cli.ap.matching import match_detections
 from lst_cli.compare.paired import (
     AP50_FACTOR,
     ClassAp,
@@ -26,7 +20,7 @@ from lst_cli.phases.bins import parse_bins
 ALL = [ClassSet("AP", "all", (0, 1, 2))]
 
 
-def class_ap(ap: list[float], noise: NDArray[np.float64]) -> ClassAp:
+def class_ap(ap, noise):
     """AP of each class, and of each resample what it adds to all of them."""
     values = np.array(ap)
     resampled = values[None, :] + noise[:, None]
@@ -37,7 +31,7 @@ def class_ap(ap: list[float], noise: NDArray[np.float64]) -> ClassAp:
 
 
 @pytest.fixture
-def noise() -> NDArray[np.float64]:
+def noise():
     return np.linspace(-0.1, 0.1, 201)
 
 
@@ -141,21 +135,17 @@ def test_what_is_not_known_has_no_row():
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(tmp_path, draw, save, seed):
-    document, found = draw.federated_set(seed)
-    for category in document["categories"]:
-        category["name"] = f"class {category['id']}"
-    (tmp_path / "val.json").write_text(json.dumps(document))
-    truth = build_ground_truth(read_dataset(tmp_path / "val.json"), masks=False)
-    matches = match_detections(truth, gather_detections(truth, save(found), "bbox"))
-    resamples = draw_resamples(len(truth.image_ids), 20)
+def test_leaving_only_hits_at_the_lowest_iou_gives_a_tenth_of_ap50(draw, match, seed):
+    matches = match(*draw.federated_set(seed))
+    images = len(matches.truth.image_ids)
+    resamples = draw_resamples(images, 20)
     lowest = AP50_FACTOR * resampled_class_ap(at_lowest_iou(matches), resamples)
     # AP is AP50 where every threshold is that of IoU 0.5.
     repeated = np.repeat(matches.outcome[:, :1], AP50_FACTOR, axis=1)
     expected = resampled_class_ap(replace(matches, outcome=repeated), resamples)
     np.testing.assert_allclose(lowest, expected, atol=1e-6)
     assert np.nanmax(expected) > 0.1
-    once = np.ones((len(truth.image_ids), 1), dtype=np.float32)
+    once = np.ones((images, 1), dtype=np.float32)
     ap50 = per_class_ap(average_precision(matches).precision, "AP50")
     ones = AP50_FACTOR * resampled_class_ap(at_lowest_iou(matches), once)[0]
     np.testing.assert_allclose(ones, ap50, atol=0.01)  # a recall threshold is reached or not
