@@ -20,6 +20,8 @@ LONGEST_NAME = 255
 """Bytes that the usual file systems allow in one name."""
 
 _KINDS = (
+    (stat.S_ISREG, "a file of the kernel"),
+    (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
@@ -87,12 +89,8 @@ def kind_by_start(head: bytes) -> tuple[str, str] | None:
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading, if it is a regular file or a link to one.
 
-    Nothing else is opened: no pipe, device, socket, and none of the kernel's files in /proc and
-    /sys.
-
-    Raises:
-        OSError: If it is not there, cannot be read or is no regular file, or if no file can have
-            this name.
+    Everything else raises an `OSError`: pipes, devices, sockets, the kernel's files in /proc and
+    /sys, names that no file can have, and files that are missing or cannot be read.
     """
     require_regular(path)
     # What was a file a moment ago may be a pipe now, which must not be waited for.
@@ -126,15 +124,10 @@ def read_regular(path: str | Path) -> bytes:
 
 
 def _refuse_others(found: os.stat_result, path: str | Path) -> None:
-    number, kind = errno.EINVAL, "something else"
-    if stat.S_ISREG(found.st_mode):
-        if found.st_dev not in kernel_devices():
-            return
-        kind = "a file of the kernel"
-    elif stat.S_ISDIR(found.st_mode):
-        number, kind = errno.EISDIR, "a directory"
-    else:
-        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), kind)
+    if stat.S_ISREG(found.st_mode) and found.st_dev not in kernel_devices():
+        return
+    number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+    kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "something else")
     raise OSError(number, f"it is {kind}, not a regular file", str(path))
 
 

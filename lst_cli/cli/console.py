@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, Task
+from rich.live import Live
 from rich.text import Text
 
 from lst_cli.cli.grid import GridColumn, grid_lines
@@ -129,7 +130,7 @@ def print_rows(title: str, headings: list[str], rows: list[list[str]], *, text: 
     """
     headings = headings or [""] * len(rows[0])
     kinds = [place < text for place in range(len(headings))]
-    _print_grid(title, headings, rows, kinds, [""] * len(headings))
+    _print_grid(title, headings, rows, kinds)
 
 
 def _print_grid(
@@ -137,7 +138,7 @@ def _print_grid(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
     kinds: Sequence[bool],
-    below: Sequence[str],
+    below: Iterable[str] = repeat(""),
 ) -> None:
     console = out()
     console.print(Text(f"\n{printable(title)}", style="bold"))
@@ -150,74 +151,58 @@ def _print_grid(
 class Meter:
     """Progress of one piece of work after another: a bar on a terminal, lines elsewhere."""
 
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._what = ""
-        self._began = self._printed = 0.0
-        self._first = 0
+    def __init__(self, bar_on: Console | None) -> None:
+        self._console = bar_on
+        self._what = self._detail = ""
+        self._began = self._printed = self._rate = 0.0
+        self._first = self._done = 0
+        self._total: int | None = None
 
     def __call__(self, what: str, done: int, total: int | None, detail: str = "") -> None:
         """Show how far a piece of work is."""
-        what, detail = printable(what), printable(detail)
+        what, self._detail = printable(what), printable(detail)
         now = time.monotonic()
-        new = what != self._what
-        if new:
+        if what != self._what:
             # A phase that continues begins with what an earlier run has done.
             self._what, self._began, self._printed, self._first = what, now, now, done
+        self._done, self._total = done, total
         spent = now - self._began
-        rate = (done - self._first) / spent if spent > 0 and done > self._first else 0.0
-        if self._progress is not None:
-            values: dict[str, Any] = {
-                "completed": done,
-                "total": total,
-                "detail": detail,
-                "rate": rate,
-            }
-            if new:
-                for task in self._progress.task_ids:
-                    self._progress.remove_task(task)
-                self._progress.add_task(what, **values)
-            else:
-                self._progress.update(self._progress.task_ids[-1], **values)
-        elif now - self._printed >= _PLAIN_EVERY:
+        self._rate = (done - self._first) / spent if spent > 0 and done > self._first else 0.0
+        if self._console is None and now - self._printed >= _PLAIN_EVERY:
             self._printed = now
             count = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
-            note(", ".join([count, *_pace(done, total, rate)]) + (f"  {detail}" if detail else ""))
+            note(", ".join([count, *self._pace()]) + (f"  {self._detail}" if detail else ""))
 
+    def _pace(self) -> list[str]:
+        """The rate and the time that is left, where they are known."""
+        from lst_cli.display.tables import format_seconds
 
-def _pace(done: float, total: float | None, rate: float) -> list[str]:
-    """The rate and the time that is left, where they are known."""
-    from lst_cli.display.tables import format_seconds
+        rate = self._rate
+        if not rate:
+            return []
+        each = f"{rate:,.{1 if rate < 100 else 0}f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+        if not self._total:
+            return [each]
+        return [each, f"{format_seconds((self._total - self._done) / rate)} left"]
 
-    if not rate:
-        return []
-    each = f"{rate:,.{1 if rate < 100 else 0}f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-    return [each, f"{format_seconds((total - done) / rate)} left"] if total else [each]
-
-
-class _Line(ProgressColumn):
-    """A progress line that fits the terminal: details are left out before bar, count and time."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def render(self, task: Task) -> Text:
-        """Draw the line, one character shorter than the terminal is wide."""
+    def line(self) -> Text:
+        """The bar, one character shorter than the terminal; details are left out first."""
+        if self._console is None or not self._what:
+            return Text()
         room = self._console.width - 1
-        count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
-        end = "  ".join([count, *_pace(task.completed, task.total, task.fields["rate"])])
-        bar = min(_BAR, room - cell_len(end) - 4 - min(_BAR, cell_len(task.description)))
+        count = f"{self._done:,}" + (f"/{self._total:,}" if self._total else "")
+        end = "  ".join([count, *self._pace()])
+        bar = min(_BAR, room - cell_len(end) - 4 - min(_BAR, cell_len(self._what)))
         bar = bar if bar >= _SHORTEST_BAR else -2
-        name = Text(task.description, no_wrap=True)
+        name = Text(self._what, no_wrap=True)
         name.truncate(max(1, room - bar - cell_len(end) - 4), overflow="ellipsis")
         line = Text.assemble(name, "  ")
         if bar > 0:
-            done = round(bar * min(1.0, task.completed / task.total)) if task.total else 0
+            done = round(bar * min(1.0, self._done / self._total)) if self._total else 0
             line.append("━" * done, "bar.complete")
             line.append("━" * (bar - done) + "  ", "bar.back")
         line.append(end, "progress.remaining")
-        for detail in task.fields["detail"].split("  "):  # each whole, or not at all
+        for detail in self._detail.split("  "):  # each whole, or not at all
             if line.cell_len + 2 + cell_len(detail) > room:
                 break
             line.append(f"  {detail}" if detail else "", "dim")
@@ -232,10 +217,12 @@ def meter() -> Iterator[Meter]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield Meter(None)
         return
-    progress = Progress(_Line(console), console=console, transient=True)
+    meter = Meter(console)
     _progress_on.append(console)
     try:
-        with progress:
-            yield Meter(progress)
+        with Live(
+            console=console, get_renderable=meter.line, transient=True, refresh_per_second=10
+        ):
+            yield meter
     finally:
         _progress_on.pop()

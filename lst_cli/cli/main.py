@@ -22,35 +22,26 @@ from lst_cli.libraries import explain_import
 from lst_cli.settings.renamed import OldSettingWarning
 from lst_cli.text import did_you_mean
 
-# Each is in the module of its room, which is imported when the command is called. Libraries that
-# take seconds are imported when the work of a command needs them.
+# Room and summary of each command. The module of the room is imported when one of its commands is
+# called, and libraries that take seconds when the work of a command needs them.
 COMMANDS = {
-    "init": "Write lst.toml with every setting, its default and a comment.",
-    "split": "Sort the classes by frequency and divide them into phases.",
-    "check": "Check annotations and images before training.",
-    "hold-out": "Set aside a part of the training set for choosing settings.",
-    "train-base": "Train the base phase: the most frequent classes.",
-    "train-joint": "Train all classes at once: the baseline for training in phases.",
-    "step": "Train the next phase: the next, rarer group of classes.",
-    "extend": "Add new classes from a few annotated images.",
-    "eval": "Compute LVIS AP of a phase's model on the validation images.",
-    "score": "Compute LVIS AP of any results file.",
-    "predict": "Run a trained phase's model on images.",
-    "report": "Write the report: AP tables, plots, pictures, one HTML page.",
-    "compare": "Compare runs on the same images and classes.",
-    "figure": "Draw single figures for a paper.",
-    "sweep": "Make many runs on the same data, and one table of all runs.",
-    "status": "Show what is done, what is next, sizes, and AP so far.",
-    "demo": "Run the whole method on a small drawn data set, in minutes.",
-}
-
-# Rooms with another name than their command.
-_ROOMS = {
-    **dict.fromkeys(("init", "hold-out"), "split"),
-    **dict.fromkeys(("train-base", "train-joint", "step"), "train"),
-    **dict.fromkeys(("eval", "score"), "evaluate"),
-    "status": "report",
-    "figure": "figures",
+    "init": ("split", "Write lst.toml with every setting, its default and a comment."),
+    "split": ("split", "Sort the classes by frequency and divide them into phases."),
+    "check": ("check", "Check annotations and images before training."),
+    "hold-out": ("split", "Set aside a part of the training set for choosing settings."),
+    "train-base": ("train", "Train the base phase: the most frequent classes."),
+    "train-joint": ("train", "Train all classes at once: the baseline for training in phases."),
+    "step": ("train", "Train the next phase: the next, rarer group of classes."),
+    "extend": ("extend", "Add new classes from a few annotated images."),
+    "eval": ("evaluate", "Compute LVIS AP of a phase's model on the validation images."),
+    "score": ("evaluate", "Compute LVIS AP of any results file."),
+    "predict": ("predict", "Run a trained phase's model on images."),
+    "report": ("report", "Write the report: AP tables, plots, pictures, one HTML page."),
+    "compare": ("compare", "Compare runs on the same images and classes."),
+    "figure": ("figures", "Draw single figures for a paper."),
+    "sweep": ("sweep", "Make many runs on the same data, and one table of all runs."),
+    "status": ("report", "Show what is done, what is next, sizes, and AP so far."),
+    "demo": ("demo", "Run the whole method on a small drawn data set, in minutes."),
 }
 
 # Options that have become commands.
@@ -81,14 +72,14 @@ class LstGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"lst_cli.cli.commands.{_ROOMS.get(cmd_name, cmd_name)}")
+        module = importlib.import_module(f"lst_cli.cli.commands.{COMMANDS[cmd_name][0]}")
         found = (one for one in vars(module).values() if isinstance(one, click.Command))
         return next(one for one in found if one.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands in the help."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -104,8 +95,8 @@ class LstGroup(click.Group):
         """Run a command; old names of settings become a note."""
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("always", category=OldSettingWarning)
-                warnings.showwarning = _show_old_settings(warnings.showwarning)
+                warnings.filterwarnings("default", category=OldSettingWarning)  # each once
+                warnings.showwarning = _note_old_settings(warnings.showwarning)
                 return super().invoke(ctx)
         except BrokenPipeError:
             _drop_output()  # the reader (head, a pager) has seen enough
@@ -133,20 +124,18 @@ def _refuse_moved(words: Sequence[str]) -> None:
             raise LstError(f"lst {command} {option} is now lst {new}", hint)
 
 
-def _show_old_settings(show: Callable[..., None]) -> Callable[..., None]:
-    """Show each warning about an old setting once, as a note; others as before."""
-    known: set[str] = set()
+def _note_old_settings(show: Callable[..., None]) -> Callable[..., None]:
+    """Show warnings about old settings as notes, others as before."""
 
-    def show_once(message: Warning | str, category: type[Warning], *more: Any) -> None:
-        if not issubclass(category, OldSettingWarning):
-            show(message, category, *more)
-        elif str(message) not in known:
+    def show_or_note(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if issubclass(category, OldSettingWarning):
             from lst_cli.cli.console import note
 
-            known.add(str(message))
             note(str(message))
+        else:
+            show(message, category, *more)
 
-    return show_once
+    return show_or_note
 
 
 def _known_problem(error: Exception) -> LstError | None:
@@ -203,16 +192,13 @@ def main() -> NoReturn:
     except LstError as error:
         _show_error(error.message, error.hint)
         code = 1
-    except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later
-            error.show()
-        else:
+    except click.ClickException as error:
+        code = error.exit_code
+        if isinstance(error, click.UsageError) and type(error).__name__ != "NoArgsIsHelpError":
             context = error.ctx.command_path if error.ctx else "lst"
             _show_error(error.format_message(), f"{context} --help")
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        else:  # `lst` alone, in click 8.2 and later
+            error.show()
     except BrokenPipeError:
         _drop_output()
         code = 0

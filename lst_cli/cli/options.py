@@ -157,22 +157,6 @@ skip_unusable_option = flag(
     "many of each kind.",
 )
 
-fixed_ap_option = flag(
-    "--fixed-ap",
-    "AP_fixed: use the best 10,000 detections of each class over all images, instead of a maximum "
-    "for each image.",
-)
-
-errors_option = flag(
-    "--errors",
-    "Show which kinds of error lower AP, by bin: wrong class, wrong place, duplicates, background, "
-    "missed objects.",
-)
-
-reference_option = flag(
-    "--reference", "Also run lvis-api, which takes minutes, and print the largest difference."
-)
-
 
 def command(name: str, *examples_of_it: str) -> Callable[[Command], click.Command]:
     """A command of a name, with examples in its help."""
@@ -194,6 +178,24 @@ def with_options(*options: Option) -> Option:
         return command
 
     return decorate
+
+
+closer_look_options = with_options(
+    flag(
+        "--fixed-ap",
+        "AP_fixed: use the best 10,000 detections of each class over all images, instead of a "
+        "maximum for each image.",
+    ),
+    flag(
+        "--errors",
+        "Show which kinds of error lower AP, by bin: wrong class, wrong place, duplicates, "
+        "background, missed objects.",
+    ),
+    flag(
+        "--reference",
+        "Also run lvis-api, which takes minutes, and print the largest difference.",
+    ),
+)
 
 
 def settings_options(command: Command) -> Command:

@@ -21,11 +21,7 @@ The help of each command, as `lst COMMAND --help` prints it. `make docs` writes 
 def walk_commands(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Visit a command and everything below it, in the order of its help; not hidden commands.
-
-    Yields:
-        The words that call a command, the command, and a context to ask for its help.
-    """
+    """Visit a command and all below it but hidden ones: its words, it, and its help's context."""
     width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
     # With the command's own settings: click keeps the help option that it makes here.
     settings = {**command.context_settings, **width}

@@ -10,7 +10,7 @@ from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show
 from lst_cli.display.tables import format_seconds
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
-from lst_cli.train.plan import Events, TrainingPlan, require_joint
+from lst_cli.train.plan import Events, TrainingPlan
 from lst_cli.train.train import TrainingOptions, train_phase
 from lst_cli.train.train import dry_run as plan_phase
 from lst_cli.weights.kinds import require_weights
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from lst_cli.workspace.manifest import PhaseManifest
 
 _SHORT = {"total": "loss", "loss_box_reg": "box"}  # others without "loss_"
-
-
-def require_first_phase(workspace: Workspace, weights: str | None, *, joint: bool) -> None:
-    """Raise an `LstError` if another command trains phase 0, or the weights cannot be read."""
-    require_joint(workspace, joint=joint)
-    if workspace.manifest(0) is None:
-        require_weights(weights)
 
 
 def run_training(
@@ -45,6 +38,8 @@ def run_training(
     `begin` has the fields of `TrainingOptions` that the command has an option for.
     """
     how = TrainingOptions(**begin)
+    if workspace.manifest(0) is None:
+        require_weights(how.weights)
     joint = workspace.split.joint
     if dry_run:
         plan = plan_phase(workspace, phase, settings, image_passes=how.image_passes, warn=warn)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lst_cli.annotations.problems import count_of
 from lst_cli.cli import options
 from lst_cli.cli.console import complete, meter, note, print_json, say
 from lst_cli.errors import LstError
@@ -29,13 +30,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 @options.skip_unusable_option
 @options.json_option
 def command(
-    workspace: options.Workspace,
-    train: Path | None,
-    val: Path | None,
-    image_dirs: tuple[Path, ...],
-    decode: bool,
-    skip_unusable: bool,
-    as_json: bool,
+    workspace: options.Workspace, train: Path | None, val: Path | None, as_json: bool, **how: Any
 ) -> None:
     """Check annotations and images before training.
 
@@ -47,21 +42,19 @@ def command(
     if train is None and val is None:
         split = workspace.split
         train, val = Path(split.train.path), Path(split.val.path)
-        skip_unusable = skip_unusable or split.skips_unusable
-        image_dirs = image_dirs or tuple(Path(directory) for directory in split.image_dirs)
+        how["skip_unusable"] |= split.skips_unusable
+        how["image_dirs"] = how["image_dirs"] or tuple(map(Path, split.image_dirs))
     with meter() as tell:
-        report = check(
-            train, val, image_dirs, skip_unusable=skip_unusable, decode=decode, progress=tell
-        )
+        report = check(train, val, progress=tell, **how)
     files = " and ".join(dict.fromkeys(str(path) for path in (train, val) if path is not None))
     if as_json:
         print_json(report.as_dict())
     else:
         _show(report, files)
     if not report.ok:
-        kinds = len(report.errors)
+        kinds = count_of(len(report.errors), "kind", "kinds")
         raise LstError(
-            f"{kinds} kind{'s' if kinds > 1 else ''} of error found in {files}",
+            f"{kinds} of error found in {files}",
             "correct what is named above, then run lst check again",
         )
 

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     "generated rows.",
 )
 @options.bins_option("the setting eval.bins")
-@options.fixed_ap_option
-@options.errors_option
-@options.reference_option
+@options.closer_look_options
 @options.settings_options
 @options.json_option
 def evaluate(
@@ -190,9 +188,7 @@ def _eval_instant(
     "--iou-type", ["segm", "bbox"], "Only masks or only boxes.", "iou_types", multiple=True
 )
 @options.bins_option()
-@options.fixed_ap_option
-@options.errors_option
-@options.reference_option
+@options.closer_look_options
 @options.skip_unusable_option
 @options.json_option
 def score(

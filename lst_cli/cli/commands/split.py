@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lst_cli.annotations.problems import count_of
 from lst_cli.cli import options
@@ -108,8 +109,12 @@ def split_files(
     from lst_cli.split.split import SplitRequest, split_dataset
     from lst_cli.split.tables import balance_table
 
-    if joint:
-        _refuse_phases(ctx)
+    for name, option in (("base", "--b"), ("phases", "--phases")):
+        if joint and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise LstError(
+                f"--joint puts all classes into one phase; {option} divides them into several",
+                f"leave --joint or {option} out",
+            )
     require("matplotlib")
     chosen = options.words(overrides, preset=preset)
     settings = workspace.settings(chosen)
@@ -145,15 +150,6 @@ def split_files(
     plots = "two plots" if balances else "a plot"
     note(f"wrote {workspace.layout.split} and {plots} beside it")
     show_next(next_command(workspace))
-
-
-def _refuse_phases(ctx: click.Context) -> None:
-    for name, option in (("base", "--b"), ("phases", "--phases")):
-        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise LstError(
-                f"--joint puts all classes into one phase; {option} divides them into several",
-                f"leave --joint or {option} out",
-            )
 
 
 def _phase_rows(split: Split) -> list[list[str]]:

@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from lst_cli.sweep.jobs import Sweep
 
 
-def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
+def _base_size(value: str) -> float:
     """A number of classes, or a share of them."""
-    if value is None:
-        return None
     try:
         return int(value) if value.isdigit() else float(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number", ctx, param) from None
+        raise click.BadParameter(f"{value!r} is not a number") from None
 
 
 @options.command(
@@ -53,7 +51,7 @@ def _base_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "--base",
     "b",
     metavar="N|SHARE",
-    callback=_base_size,
+    type=_base_size,
     help="Classes of the base phase: a number, or a share of all, such as 0.22. This option and "
     "--phases, --seed, --preset and --set do not change what the plan sets for a single run.",
 )

@@ -24,9 +24,10 @@ def train_base(workspace: options.Workspace, overrides: tuple[str, ...], **how: 
 
     The same command continues an interrupted run.
     """
-    from lst_cli.cli.training import require_first_phase, run_training
+    from lst_cli.cli.training import run_training
+    from lst_cli.train.plan import require_joint
 
-    require_first_phase(workspace, how["weights"], joint=False)
+    require_joint(workspace, joint=False)
     run_training(workspace, workspace.settings(overrides), **how)
 
 
@@ -81,16 +82,17 @@ def train_joint(
     settings. The same command continues an interrupted run.
     """
     from lst_cli.cli.console import warn
-    from lst_cli.cli.training import require_first_phase, run_training
+    from lst_cli.cli.training import run_training
     from lst_cli.compare.run_settings import network_differences
     from lst_cli.train.plan import budget_of as passes_of
+    from lst_cli.train.plan import require_joint
     from lst_cli.workspace.store import Workspace
 
     if how["image_passes"] is not None and budget_of is not None:
         raise LstError(
             "--image-passes and --budget-of both set the budget", "leave one of them out"
         )
-    require_first_phase(workspace, how["weights"], joint=True)
+    require_joint(workspace, joint=True)
     of_row = [f"{key}={value}" for key, value in JOINT_ROWS[row].items()] if row else []
     settings = workspace.settings(
         options.words(
