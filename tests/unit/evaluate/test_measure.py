@@ -2,33 +2,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import mask
 
 from lst_cli.ap.detections import FIXED_AP, Cap
-from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import (
-    FileScores,
     ScoreOptions,
     compare_with_lvis_api,
     read_train_counts,
     score_file,
 )
-from lst_cli.phases.bins import parse_bins
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
-OTHER_FIELD: dict[IouType, str] = {"segm": "bbox", "bbox": "segmentation"}
 SLICES = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 
 
-def perturbed(truth: dict[str, Any], seed: int, pixels: float, rounds: int = 3) -> list[Any]:
+def perturbed(truth, seed, pixels, rounds=3):
     """Annotations moved about, some under another class, scored at random: detections."""
     rng = np.random.default_rng(seed)
     images = {image["id"]: image for image in truth["images"]}
@@ -58,13 +52,13 @@ def perturbed(truth: dict[str, Any], seed: int, pixels: float, rounds: int = 3) 
 
 
 @pytest.fixture
-def results(small_lvis: Any, tmp_path: Path) -> Path:
+def results(small_lvis, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps(perturbed(small_lvis.val, 0, 1.5)))
     return path
 
 
-def score(results: Path, annotations: Path, **options: Any) -> FileScores:
+def score(results, annotations, **options):
     return score_file(results, annotations, ScoreOptions(**options))
 
 
@@ -76,33 +70,14 @@ def test_the_numbers_of_masks_and_boxes_are_lvis_apis(small_lvis, results, refer
     assert scored.notes == ()
     found = json.loads(results.read_text())
     for iou_type, numbers in (("segm", metrics.segm), ("bbox", metrics.bbox)):
-        assert numbers is not None
         theirs = reference(small_lvis.val, found, iou_type).results
         for name in NAMES:
             stated = getattr(numbers, name)
             assert (-1 if stated is None else stated) == theirs[name]
         assert theirs["AR@300"] == numbers.AR
         assert numbers.bins == ()
-        assert numbers.interval is not None
-        assert numbers.AP is not None
         assert numbers.interval[0] < numbers.AP < numbers.interval[1]
         assert numbers.per_class.keys() == {1, 2, 3, 4, 5, 6, 7, 9, 11, 12}
-
-
-def test_only_masks_need_no_boxes_and_only_boxes_no_masks(small_lvis, results):
-    both = score(results, small_lvis.val_json).metrics
-    for iou_type, other in OTHER_FIELD.items():
-        rows = json.loads(results.read_text())
-        for row in rows:
-            del row[other]
-        path = results.with_name(f"{iou_type}.json")
-        path.write_text(json.dumps(rows))
-        metrics = score(path, small_lvis.val_json, iou_types=[iou_type]).metrics
-        assert getattr(metrics, iou_type) == getattr(both, iou_type)
-        assert (metrics.segm is None) == (iou_type == "bbox")
-        assert (metrics.bbox is None) == (iou_type == "segm")
-        with pytest.raises(LstError, match=f"missing required field {other}"):
-            score(path, small_lvis.val_json)
 
 
 @pytest.mark.parametrize("empty", ["detections", "annotations too"])
@@ -113,7 +88,6 @@ def test_nothing_has_no_numbers(empty, small_lvis, tmp_path):
         annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     scored = score(results, annotations, reference=True)
     numbers = scored.metrics.segm
-    assert numbers is not None
     assert scored.metrics.detections == 0
     assert numbers.interval is None
     if empty == "detections":
@@ -123,18 +97,8 @@ def test_nothing_has_no_numbers(empty, small_lvis, tmp_path):
     assert scored.differences["segm"] is None
 
 
-def test_a_coco_file_is_scored_and_said_to_be_one(small_lvis, results):
-    for image in small_lvis.val["images"]:
-        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
-    small_lvis.save()
-    scored = score(results, small_lvis.val_json, reference=True)
-    assert not scored.metrics.federated
-    assert "labelled for every class" in scored.notes[0]
-    assert scored.differences["segm"] == 0
-
-
 def test_progress_tells_what_is_done(small_lvis, results):
-    told: dict[str, tuple[int, int | None]] = {}
+    told = {}
     score_file(
         results,
         small_lvis.val_json,
@@ -159,7 +123,6 @@ def test_bins_count_usable_training_instances(small_lvis, results):
     scored = score(results, small_lvis.val_json, train_counts=small_lvis.train_json)
     counts = dict(enumerate((2, 9, 1, 14, 5, 3, 30, 1, 22, 2, 4, 0), 1))
     assert dict(read_train_counts(small_lvis.train_json).instances) == counts
-    assert scored.metrics.segm is not None
     bins = {one.bin: one for one in scored.metrics.segm.bins}
     assert [one.classes for one in bins.values()] == [2, 6, 8, 3, 0, 0]
     assert [one.with_ground_truth for one in bins.values()] == [1, 4, 6, 3, 0, 0]
@@ -171,18 +134,6 @@ def test_bins_count_usable_training_instances(small_lvis, results):
     assert (bins[">=1000"].AP, bins[">=1000"].interval) == (None, None)
 
 
-def test_other_bins_can_be_asked_for(small_lvis, results):
-    scored = score(
-        results,
-        small_lvis.val_json,
-        train_counts=small_lvis.train_json,
-        bins=parse_bins("=30,1-29"),
-        iou_types=["bbox"],
-    )
-    assert scored.metrics.bbox is not None
-    assert [(one.bin, one.classes) for one in scored.metrics.bbox.bins] == [("=30", 1), ("<30", 10)]
-
-
 def test_training_images_make_classes_rare_where_the_file_does_not_say(small_lvis, results):
     for category in small_lvis.val["categories"]:
         del category["frequency"]
@@ -190,8 +141,6 @@ def test_training_images_make_classes_rare_where_the_file_does_not_say(small_lvi
     plain = score(results, small_lvis.val_json).metrics.segm
     counted = score(results, small_lvis.val_json, train_counts=small_lvis.train_json)
     numbers = counted.metrics.segm
-    assert plain is not None
-    assert numbers is not None
     assert (plain.APr, plain.APc, plain.APf) == (None, None, None)
     # 24 training images: no class is in more than 100, three are in more than 10.
     common = np.mean([numbers.per_class[key] for key in (4, 7, 9)])
@@ -199,7 +148,7 @@ def test_training_images_make_classes_rare_where_the_file_does_not_say(small_lvi
     assert (numbers.APf, numbers.AP) == (None, plain.AP)
 
 
-def table(folder: Path, text: str | bytes, name: str = "counts.csv") -> Path:
+def table(folder, text, name="counts.csv"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -225,7 +174,6 @@ def test_classes_that_a_table_leaves_out_were_not_trained_on(small_lvis, results
     path = table(tmp_path, "category_id,train_instance_count\n4,1\n555,3\n")
     scored = score(results, small_lvis.val_json, train_counts=path)
     assert scored.notes == (f"11 of 12 classes are not in {path}; they are in no bin.",)
-    assert scored.metrics.segm is not None
     assert [one.classes for one in scored.metrics.segm.bins] == [1, 1, 1, 0, 0, 0]
 
 
@@ -297,35 +245,31 @@ def test_on_real_lvis_images_every_number_is_lvis_apis(
     assert outcome.code == 0, outcome.err
     ours = outcome.json[iou_type]
     evaluation = reference(truth, found, iou_type)
-
-    def assert_equal(our: float | None, their: float, what: str) -> None:
-        assert abs((-1 if our is None else our) - their) <= 1e-12, what
-
-    for name in NAMES:
-        assert_equal(ours[name], evaluation.results[name], name)
-    assert_equal(ours["AR"], evaluation.results["AR@300"], "AR")
-    assert 0.1 < ours["AP"] < 0.9
     category_ids = evaluation.params.cat_ids
     precision = evaluation.eval["precision"][..., 0]  # (T, R, K)
+
+    def mean(entries):
+        known = entries[entries > -1]
+        return pytest.approx(known.mean(), abs=1e-12, rel=0) if known.size else None
+
+    for name in (*NAMES, "AR"):
+        their = evaluation.results["AR@300" if name == "AR" else name]
+        assert mean(np.array([their])) == ours[name], name
+    assert 0.1 < ours["AP"] < 0.9
     per_class = {
-        str(category_id): curves[curves > -1].mean()
-        for category_id, curves in zip(category_ids, precision.transpose(2, 0, 1), strict=True)
-        if (curves > -1).any()
+        str(category_id): mean(precision[:, :, column])
+        for column, category_id in enumerate(category_ids)
+        if (precision[:, :, column] > -1).any()
     }
     assert len(per_class) == 190
-    assert ours["per_class"].keys() == per_class.keys()
-    for key, value in per_class.items():
-        assert_equal(ours["per_class"][key], value, key)
+    assert ours["per_class"] == per_class
     instances = read_train_counts(lvis_counts).instances
     assert len(ours["bins"]) == 6
     for each in ours["bins"]:
         high = np.inf if each["high"] is None else each["high"]
         inside = [each["low"] <= instances[key] < high for key in category_ids]
         for name, rows in SLICES.items():
-            entries = precision[rows][:, :, inside]
-            entries = entries[entries > -1]
-            mean = entries.mean() if entries.size else -1
-            assert_equal(each[name], mean, f"{each['bin']} {name}")
+            assert each[name] == mean(precision[rows][:, :, inside]), f"{each['bin']} {name}"
         assert each["classes"] == sum(inside)
         assert each["with_ground_truth"] == (precision[0, 0, inside] > -1).sum()
         if each["AP"] is not None:
