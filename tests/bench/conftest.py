@@ -33,18 +33,11 @@ OUTLINES, CORNERS = 256, 32  # different shapes; corners of a detected one
 
 @dataclass(frozen=True)
 class LvisFiles:
-    """One set to evaluate.
+    """One set to evaluate."""
 
-    Attributes:
-        images: Number of images; `PER_IMAGE` times as many detections.
-        annotations: The ground truth, LVIS v1 layout.
-        detections: A results file with boxes and masks, one detection a line, best first
-            within an image.
-    """
-
-    images: int
-    annotations: Path
-    detections: Path
+    images: int  # `PER_IMAGE` times as many detections
+    annotations: Path  # ground truth, LVIS v1 layout
+    detections: Path  # with boxes and masks, a line each, best first within an image
 
 
 @pytest.fixture(scope="session")
