@@ -25,7 +25,7 @@ from lst_cli.train.train import (
     versions,
 )
 from lst_cli.workspace.manifest import PhaseManifest, Split
-from lst_cli.workspace.replaced import drop, set_aside
+from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
 # How rows came about and on which device; see `InstantClasses.write`.

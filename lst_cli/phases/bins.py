@@ -7,9 +7,7 @@ first three overlap on purpose.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from dataclasses import dataclass
 
 from lst_cli.errors import LstError
 
@@ -20,27 +18,26 @@ _RARE, _COMMON = 10, 100  # most training images of a rare and of a common class
 _HINT = "write bins as in '=1,<5,<10,10-99,100-999,>=1000'"
 
 
-class Bin(BaseModel):
+@dataclass(frozen=True)
+class Bin:
     """Classes with at least `low` and fewer than `high` training instances.
 
     Example:
-        >>> Bin(name="<5", low=1, high=5).contains(4)
-        True
-        >>> Bin(name="<5", low=1, high=5).contains(5)
-        False
+        >>> [Bin(1, 5).contains(instances) for instances in (4, 5)]
+        [True, False]
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1)
-    low: int = Field(ge=1)  # a class without any instance is never learned
+    low: int  # 1 or more: a class without any instance is never learned
     high: int | None = None  # no bound
 
-    @model_validator(mode="after")
-    def _check_bounds(self) -> Bin:
-        if self.high is not None and self.high <= self.low:
-            raise ValueError(f"bin {self.name!r} is empty: high {self.high} <= low {self.low}")
-        return self
+    @property
+    def name(self) -> str:
+        """Its one plain spelling."""
+        if self.high is None:
+            return f">={self.low}"
+        if self.high == self.low + 1:
+            return f"={self.low}"
+        return f"<{self.high}" if self.low == 1 else f"{self.low}-{self.high - 1}"
 
     def contains(self, instances: int) -> bool:
         """Tell whether a class with that many training instances is in the bin."""
@@ -48,7 +45,7 @@ class Bin(BaseModel):
 
 
 def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
-    """Read bins as they are written on the command line, each named by its one plain spelling.
+    """Read bins as they are written on the command line.
 
     `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included. They may
     overlap and leave gaps. `given_by` is the option or setting, for the errors.
@@ -68,16 +65,6 @@ def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
     except LstError as error:
         raise LstError(f"{given_by and given_by + ': '}{error.message}", error.hint) from error
     return tuple(bins)
-
-
-def format_bins(bins: Sequence[Bin]) -> str:
-    """Write bins so that `parse_bins` reads the same bounds again.
-
-    Example:
-        >>> format_bins(DEFAULT_BINS)
-        '=1,<5,<10,10-99,100-999,>=1000'
-    """
-    return ",".join(_spell(each.low, each.high) for each in bins)
 
 
 def frequency_of(images: int) -> str:
@@ -103,7 +90,7 @@ def _parse_bin(item: str) -> Bin:
         )
     if high is not None and high <= low:
         raise LstError(f"cannot use the bin {item!r}: it is empty", _HINT)
-    return Bin(name=_spell(low, high), low=low, high=high)
+    return Bin(low, high)
 
 
 def _bounds(match: re.Match[str]) -> tuple[int, int | None]:
@@ -111,14 +98,6 @@ def _bounds(match: re.Match[str]) -> tuple[int, int | None]:
         return int(match["first"]), int(match["last"]) + 1
     bound = int(match["bound"])
     return {"=": (bound, bound + 1), "<": (1, bound), ">=": (bound, None)}[match["sign"]]
-
-
-def _spell(low: int, high: int | None) -> str:
-    if high is None:
-        return f">={low}"
-    if high == low + 1:
-        return f"={low}"
-    return f"<{high}" if low == 1 else f"{low}-{high - 1}"
 
 
 DEFAULT_BINS = parse_bins("=1,<5,<10,10-99,100-999,>=1000")

@@ -30,12 +30,8 @@ def order_classes(category_ids: IntArray, instances: IntArray) -> IntArray:
     """Sort classes by number of training instances, descending: the class order.
 
     Ties go to the smaller category id, which reproduces the authors' order of the 1,230
-    classes of LVIS v0.5. Classes without a training instance are left out: nothing can be
-    learned of them.
-
-    Returns:
-        Rows of the K classes with instances. The position of a class in it is its label, in every
-        phase.
+    classes of LVIS v0.5. Returns rows of the K classes with instances; nothing can be learned of
+    the others. The position of a class in it is its label, in every phase.
 
     Example:
         >>> order_classes(np.array([5, 3, 9, 4]), np.array([2, 7, 0, 2])).tolist()
@@ -112,15 +108,9 @@ def assign_category_ids(
     """Give each new class, whose names differ, an id that no other class has.
 
     A class that another file knows by name has that file's id, so that its ground truth is
-    found; the file that matters most comes first in `named`. Otherwise it keeps its own, if no
-    file of the workspace uses that; otherwise it gets the next number above all.
-
-    Args:
-        names: The new classes in class order.
-        own: Their ids in the file they come with.
-        taken: Ids of the workspace's classes.
-        used: Ids that any file of the workspace gives to a class.
-        named: Ids by name in the workspace's files.
+    found; `named` has the ids by name in the workspace's files, the one that matters most first.
+    Otherwise a class keeps its own id, if none of the workspace's classes has `taken` and no file
+    `used` it; otherwise it gets the next number above all.
 
     Example:
         >>> assign_category_ids(

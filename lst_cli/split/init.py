@@ -24,8 +24,7 @@ _HEADER = """\
 def write_settings(file: Path, overrides: Sequence[str] = (), *, force: bool = False) -> None:
     """Write a commented settings file; see `render_settings`.
 
-    Raises:
-        LstError: If there is one already and `force` is not given, or a value is refused.
+    Raises an `LstError` if there is one already and `force` is not given, or a value is refused.
     """
     if file.exists() and not force:
         raise LstError(f"{file} exists already", "edit it, or replace it with --force")
@@ -36,9 +35,6 @@ def render_settings(overrides: Sequence[str] = ()) -> str:
     """The settings file as text; read back, it gives the settings of the same overrides.
 
     What is overridden, the preset included, is not commented out.
-
-    Raises:
-        LstError: If a value is refused.
     """
     settings = load_settings(None, overrides)
     chosen = override_table(overrides)

@@ -34,8 +34,8 @@ from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
 from lst_cli.workspace.manifest import ClassRecord, InputFile, PhasePlan, Split
+from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.records import load_record
-from lst_cli.workspace.replaced import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]

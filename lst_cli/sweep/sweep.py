@@ -25,7 +25,7 @@ from lst_cli.weights.kinds import require_weights
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.layout import traceback_file
-from lst_cli.workspace.share import take_over_base, take_over_evaluation
+from lst_cli.workspace.phase_files import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace
 
 

@@ -29,7 +29,7 @@ from lst_cli.train.plan import (
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
-from lst_cli.workspace.replaced import drop, put_back, set_aside
+from lst_cli.workspace.phase_files import drop, put_back, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
 

@@ -50,9 +50,6 @@ def load_json(path: Path, hint: str, versions: tuple[int, ...] | None = None) ->
 
     Files of lst 0.1 have no checksum and are taken as they are. The hint of an error says how to
     make the file again; `versions` are the values of `format` that can be read.
-
-    Raises:
-        LstError: If the file is missing, damaged, no JSON object, or of another format version.
     """
     try:
         content = json.loads(read_regular(path))

@@ -8,7 +8,7 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.workspace.manifest import Split
-from lst_cli.workspace.share import take_over_base, take_over_evaluation
+from lst_cli.workspace.phase_files import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace, sha256_of
 
 Begin = Callable[..., Any]
