@@ -136,17 +136,11 @@ def lst(
 
 @dataclass
 class FakeTrainer:
-    """A trainer without torch: counts iterations, writes a few bytes.
+    """A trainer without torch: counts iterations, writes a few bytes."""
 
-    Attributes:
-        runs: (phase, first iteration, weights) of every run so far.
-        stop_after: Interrupt the next run after so many iterations.
-        fail_in_prepare: What the next run raises before it begins.
-    """
-
-    runs: list[tuple[int, int, str | None]] = field(default_factory=list)
-    stop_after: int | None = None
-    fail_in_prepare: Exception | None = None
+    runs: list[tuple[int, int, str | None]] = field(default_factory=list)  # phase, first iteration
+    stop_after: int | None = None  # iterations, after which the next run is interrupted
+    fail_in_prepare: Exception | None = None  # what the next run raises before it begins
 
     def __call__(self, job: Any) -> FakeRun:
         if self.fail_in_prepare is not None:

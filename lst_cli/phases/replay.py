@@ -141,7 +141,7 @@ class PhaseData:
 
     def epoch_length(self, epoch: int) -> int:
         """Entries of this very epoch."""
-        return len(self) if self.sampler is None else self.sampler.epoch_length(epoch)
+        return len(self if self.sampler is None else self.sampler.epoch_images(epoch))
 
     def draw_replay(self, epoch: int) -> Entries:
         """Replayed entries of an epoch.

@@ -55,10 +55,6 @@ class RepeatFactorSampler:
         """The sum of the factors, rounded."""
         return round(float(self.factors.sum()))
 
-    def epoch_length(self, epoch: int) -> int:
-        """Images of this very epoch."""
-        return int(self._copies(epoch).sum())
-
     def epoch_images(self, epoch: int) -> IntArray:
         """Images of an epoch, shuffled."""
         repeated = np.repeat(self.images, self._copies(epoch))
@@ -87,11 +83,6 @@ class ClassAwareSampler:
 
     def __len__(self) -> int:
         """The same in all epochs."""
-        return self.length
-
-    def epoch_length(self, epoch: int) -> int:
-        """The same in all epochs."""
-        del epoch
         return self.length
 
     def epoch_images(self, epoch: int) -> IntArray:

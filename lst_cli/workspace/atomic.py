@@ -56,8 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, to be written, that takes its place on success.
 
     The new content is flushed to disk before the rename, so that a crash or a full disk leaves
-    the old file (or none) and never a cut one. The directory is made if it is missing. An error
-    is explained, see `explain_os_error`.
+    the old file (or none) and never a cut one. The directory is made if it is missing.
     """
     with explain_os_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,11 +100,10 @@ def require_writable(*paths: Path) -> None:
 
 
 def remove_leftovers(directory: Path, *, of_0_1: bool = False) -> None:
-    """Remove what a write that was killed left in a directory: up to a whole checkpoint.
+    """Remove what killed writes left in a directory; a file that is being written is locked.
 
-    A file that another process is writing stays: the operating system keeps its lock. With
-    `of_0_1` the names that lst 0.1 used are removed too: only for a directory that belongs to lst
-    alone, and in which nobody is writing.
+    With `of_0_1` the names that lst 0.1 used are removed too: only for a directory that belongs to
+    lst alone, and in which nobody is writing.
     """
     for path in directory.glob(".*"):
         if of_0_1 and _TEMPORARY_OF_0_1.fullmatch(path.name):

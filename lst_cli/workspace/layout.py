@@ -8,8 +8,7 @@ from pathlib import Path
 SETTINGS = "lst.toml"
 SPLIT = "split.json"
 MANIFEST = "manifest.json"
-REPLACED = "replaced"
-"""Directory of finished phases that others took the place of."""
+REPLACED = "replaced"  # directory of finished phases that others took the place of
 
 
 class PhaseDirectory:
@@ -97,7 +96,7 @@ class SweepLayout:
         return self.root / f"{name}-seed{seed}-{digest}"
 
     def runs(self) -> list[Path]:
-        """Workspaces of runs that are there, of other plans and earlier versions of lst too."""
+        """Workspaces of runs that are there, of other plans and versions of lst too."""
         return sorted(path for path in self.root.glob("*-seed*") if _SEED.search(path.name))
 
     def seeds(self) -> list[int]:

@@ -20,10 +20,9 @@ from pydantic import (
 from lst_cli.settings.models import Settings
 from lst_cli.settings.renamed import take_removed
 
+# Version of `split.json` and of manifests; raised when an older `lst` could not read them.
 FORMAT = 2
-"""Version of `split.json` and of manifests; raised when an older `lst` could not read them."""
-FORMATS = (1, 2)
-"""Those that can be read: 1, of lst 0.1, has no checksum."""
+FORMATS = (1, 2)  # those that can be read: 1, of lst 0.1, has no checksum
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(min_length=1)]
@@ -34,8 +33,8 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    # Fields that came later; where they are empty, a record is written and digested as before.
     _later_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that came later; where they are empty, a record is written and digested as before."""
 
     @model_serializer(mode="wrap")
     def _leave_out_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -94,11 +93,7 @@ class Extension(Record):
 
 
 class Split(Record):
-    """The class order and its groups, those of added phases among them.
-
-    What `lst split` wrote stays: an extension adds its classes, its group and its own record,
-    which `up_to` can take away again.
-    """
+    """The class order and its groups, with what `lst extend` added; `up_to` takes that away."""
 
     _later_fields = ("extensions",)
 
@@ -157,8 +152,7 @@ class Split(Record):
     def digest(self) -> str:
         """Digest of what training depends on: the classes and the content of the inputs.
 
-        Where the inputs lie does not count, so that a data set can be moved; nor do the plans,
-        which follow from the settings.
+        Where the inputs lie does not count; nor do the plans, which follow from the settings.
         """
         moving = {"path"}
         inputs: dict[str, Any] = {"train": moving, "val": moving, "image_dirs": True}
@@ -170,11 +164,7 @@ class Split(Record):
 
     @property
     def base_digest(self) -> str:
-        """Digest of what training of the base phase depends on.
-
-        That is the content of the training file and the base classes in their order; not how the
-        later classes are split into phases, nor the validation file.
-        """
+        """Digest of what the base phase depends on: the training file's content, its classes."""
         base = len(self.groups[0])
         meaning = [
             self.train.model_dump(mode="json", exclude={"path"}),
@@ -212,8 +202,7 @@ class Split(Record):
     def extended(self, extension: Extension, records: Sequence[ClassRecord]) -> Split:
         """The split with one more phase, of these classes; later planned phases move up by one.
 
-        The phase has to come after those of all earlier extensions. The plans of the phases stay
-        as they are, for the caller to count again.
+        It has to come after all earlier extensions. The plans are the caller's to count again.
         """
         place = extension.phase
         first = sum(map(len, self.groups[:place]))

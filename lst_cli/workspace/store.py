@@ -31,10 +31,9 @@ DEFAULT_DIRECTORY = "lst-workspace"
 
 
 def find_workspace(given: str | os.PathLike[str] | None) -> Path:
-    """Choose the workspace directory, which need not exist.
+    """The given directory (`-w` or `LST_WORKSPACE`), which need not exist.
 
-    It is the given one (`-w` or `LST_WORKSPACE`); else the current directory if it is a workspace;
-    else `lst-workspace` in it.
+    Else the current directory if it is a workspace; else `lst-workspace` in it.
     """
     if given:
         return Path(given)
@@ -209,10 +208,7 @@ class Workspace:
         return done[-1]
 
     def require_done(self, phase: int) -> PhaseManifest:
-        """The manifest of a finished phase.
-
-        For any other phase an `LstError` is raised; its hint is the command that comes next.
-        """
+        """The manifest of a finished phase; for any other an `LstError` with the next command."""
         if not 0 <= phase <= self.last_phase:
             raise LstError(
                 f"phase {phase} does not exist: the split has phases 0 to {self.last_phase}",
@@ -258,8 +254,7 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace for writing; an `LstError` if another process holds it.
 
-        The operating system releases the lock when the process ends, however it ends. Files that
-        a killed writer left half-written are removed first.
+        Files that a killed writer left half-written are removed first.
         """
         with explain_os_error(self.root):
             self.root.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from collections import Counter
 
 import numpy as np
@@ -8,14 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.phases.classes import order_classes, split_classes
 from lst_cli.phases.replay import (
     ALL_CLASSES,
     Occurrences,
     base_data,
     instances_per_class,
     iterations_of,
-    mean_new_instances,
     replay_counts,
     step_data,
 )
@@ -107,42 +104,4 @@ def test_published_iterations_round_halves_to_even():
         26042,
         10028,
         2389,
-    ]
-
-
-def test_the_numbers_of_lvis_come_out(lvis_counts):
-    with lvis_counts.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    column = {
-        name: np.array([int(row[name]) for row in rows])
-        for name in (
-            "category_id",
-            "train_instance_count",
-            "train_image_count",
-            "lst_phase",
-            "sorted_rank",
-        )
-    }
-    order = order_classes(column["category_id"], column["train_instance_count"])
-    rank = np.argsort(order)
-    first = int(column["sorted_rank"].min())
-    assert (rank + first == column["sorted_rank"]).all()
-    groups = split_classes(len(order), 270, 6)
-    for phase, group in enumerate(groups):
-        assert (column["lst_phase"][order[group.start : group.stop]] == phase).all()
-    instances = column["train_instance_count"][order]
-    images = column["train_image_count"][order]
-    table = []
-    for group in groups[1:]:
-        new = int(images[group.start : group.stop].sum())
-        replayed = int(replay_counts(instances, images, group).sum())
-        mean = round(float(mean_new_instances(instances, group)), 1)
-        table.append((mean, new, replayed, iterations_of(10, new + replayed, 8)))
-    assert table == [
-        (254.8, 16352, 25274, 52032),
-        (86.5, 6514, 14320, 26042),
-        (38.5, 3283, 9478, 15951),
-        (18.3, 1688, 6334, 10028),
-        (7.0, 744, 3397, 5176),
-        (2.1, 263, 1648, 2389),
     ]

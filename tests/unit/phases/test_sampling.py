@@ -14,6 +14,10 @@ from lst_cli.phases.sampling import ClassAwareSampler, RepeatFactorSampler, repe
 ROWS = np.arange(10, 20)
 IMAGES_OF = (ROWS, np.array([11, 12, 13]), np.array([12]))
 
+OCCURRENCES = Occurrences.of(
+    np.concatenate(IMAGES_OF), np.repeat(np.arange(3), [len(rows) for rows in IMAGES_OF]), 3
+)
+
 set_of_classes = st.lists(
     st.sets(st.integers(0, 30), min_size=1, max_size=20), min_size=1, max_size=6
 )
@@ -76,10 +80,10 @@ def test_over_many_epochs_an_image_comes_as_often_as_its_factor_says():
 
 
 def test_epochs_differ_in_length_and_say_so():
-    sampler = RepeatFactorSampler(ROWS, np.full(10, 1.5), 0, 0)
-    lengths = [sampler.epoch_length(epoch) for epoch in range(10)]
+    data = base_data(OCCURRENCES, range(3), 0, "repeat-factor", repeat_threshold=0.9)
+    lengths = [data.epoch_length(epoch) for epoch in range(10)]
     assert len(set(lengths)) > 1
-    assert lengths == [len(sampler.epoch_images(epoch)) for epoch in range(10)]
+    assert lengths == [len(data.epoch_entries(epoch)) for epoch in range(10)]
 
 
 def test_seed_and_epoch_decide_what_is_shown_and_in_which_order():
@@ -126,17 +130,13 @@ def test_class_aware_epochs_have_their_length_and_repeat_with_the_seed(classes, 
     images = np.unique(np.concatenate(images_of))
     sampler = ClassAwareSampler(images_of, len(images), seed, 0)
     shown = sampler.epoch_images(epoch)
-    assert len(shown) == sampler.epoch_length(epoch) == len(sampler) == len(images)
+    assert len(shown) == len(sampler) == len(images)
     assert set(shown.tolist()) <= set(images.tolist())
     again = ClassAwareSampler(images_of, len(images), seed, 0)
     assert again.epoch_images(epoch).tolist() == shown.tolist()
 
 
 # --- as a phase ----------------------------------------------------------------------------------
-
-OCCURRENCES = Occurrences.of(
-    np.concatenate(IMAGES_OF), np.repeat(np.arange(3), [len(rows) for rows in IMAGES_OF]), 3
-)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])

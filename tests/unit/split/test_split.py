@@ -169,6 +169,11 @@ def test_the_replay_table_of_lvis_comes_out_exactly(lvis_counts):
     assert len(dataset.instances) == 693_958
     split, _ = make_split(dataset, dataset, [], 270, 6, Settings())
     assert [len(group) for group in split.groups] == [270, 160, 160, 160, 160, 160, 160]
+    with lvis_counts.open(encoding="utf-8", newline="") as file:
+        authors = sorted(csv.DictReader(file), key=lambda row: int(row["sorted_rank"]))
+    assert split.class_order == [int(row["category_id"]) for row in authors]
+    phases = [phase for phase, group in enumerate(split.groups) for _ in group]
+    assert phases == [int(row["lst_phase"]) for row in authors]
     found = [
         (plan.phase, round(plan.mean_new_instances, 1), plan.new_entries, plan.replay_entries,
          plan.iterations)
