@@ -35,15 +35,9 @@ def draw_set(directory: Path, *, images: int, repeats: int, first_id: int = 1) -
             directory / f"{image:06d}.jpg"
         )
         records.append(
-            {
-                "id": image,
-                "height": height,
-                "width": width,
-                "file_name": f"{image:06d}.jpg",
-                "neg_category_ids": [],
-                "not_exhaustive_category_ids": [],
-            }
-        )
+            {"id": image, "height": height, "width": width, "file_name": f"{image:06d}.jpg",
+             "neg_category_ids": [], "not_exhaustive_category_ids": []}
+        )  # fmt: skip
     for category_id in range(1, CLASSES + 1):
         for _ in range(repeats if category_id <= BASE else 1):
             w, h = rng.uniform(20, 200, 2)
@@ -92,13 +86,8 @@ def test_the_papers_network_trains_on_a_cpu(lst, tmp_path):
     lst("split", *where, "--train", train, "--val", val, "--images", train.parent,
         "--images", val.parent, "--b", str(BASE), "--phases", str(PHASES))  # fmt: skip
     one = "epochs=0.0001", "decay_epochs=[]"
-    base = lst(
-        "train-base",
-        *where,
-        "--weights",
-        weights,
-        *(w for o in one for w in ("--set", f"base.{o}")),
-    )
+    short = [w for o in one for w in ("--set", f"base.{o}")]
+    base = lst("train-base", *where, "--weights", weights, *short)
     rows = [("train-base, one iteration of 8 images", 270, *base)]
     for phase in range(1, PHASES + 1):
         step = lst("step", *where, *(w for o in one for w in ("--set", f"step.{o}")))

@@ -133,8 +133,7 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Outcome]) -> Path:
     def make(folder: Path) -> None:
         for words in (tiny.split_words(folder), ["train-base", "-w", folder]):
-            outcome = run(*words)
-            assert outcome.code == 0, outcome.err
+            run(*words).ok()
 
     return _made_once(shared / "base", make)
 
@@ -144,8 +143,7 @@ def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Outcome]
     def make(folder: Path) -> None:
         shutil.copytree(base_folder, folder)
         for words in (["step", "--all"], ["eval", "--all-phases"], ["report"]):
-            outcome = run(*words, "-w", folder)
-            assert outcome.code == 0, outcome.err
+            outcome = run(*words, "-w", folder).ok()
             (folder / f"{words[0]}.out").write_text(outcome.out)
             (folder / f"{words[0]}.err").write_text(outcome.err)
 
@@ -167,8 +165,7 @@ def finished(finished_folder: Path, tmp_path: Path) -> Workspace:
 @pytest.fixture
 def fresh(tiny: Tiny, run: Callable[..., Outcome], tmp_path: Path) -> Workspace:
     """A workspace that was split as the one whose base is done, and no more."""
-    outcome = run(*tiny.split_words(tmp_path / "fresh"))
-    assert outcome.code == 0, outcome.err
+    run(*tiny.split_words(tmp_path / "fresh")).ok()
     return Workspace(tmp_path / "fresh")
 
 
@@ -178,24 +175,18 @@ def few_json(tiny: Tiny, tmp_path: Path) -> Callable[..., Path]:
     document = json.loads(tiny.train_json.read_text())
 
     def write(boxes: int = 2, **names: int) -> Path:
-        found = [
-            one
-            for category_id in names.values()
-            for one in [a for a in document["annotations"] if a["category_id"] == category_id][
-                :boxes
-            ]
-        ]
+        found = []
+        for category_id in names.values():
+            of_class = [a for a in document["annotations"] if a["category_id"] == category_id]
+            found += of_class[:boxes]
         images = {one["image_id"] for one in found}
+        content = {
+            "images": [one for one in document["images"] if one["id"] in images],
+            "annotations": found,
+            "categories": [{"id": number, "name": name} for name, number in names.items()],
+        }
         path = tmp_path / f"{'-'.join(names)}.json"
-        path.write_text(
-            json.dumps(
-                {
-                    "images": [one for one in document["images"] if one["id"] in images],
-                    "annotations": found,
-                    "categories": [{"id": number, "name": name} for name, number in names.items()],
-                }
-            )
-        )
+        path.write_text(json.dumps(content))
         return path
 
     return write

@@ -24,9 +24,7 @@ def unwrapped(text: str) -> str:
 
 def extend(run: Run, workspace: Workspace, tiny: Any, file: Path, *more: str) -> Any:
     words = ["extend", "--train", file, "--images", tiny.images, "-w", workspace.root, *more]
-    outcome = run(*words)
-    assert outcome.code == 0, outcome.err
-    return outcome
+    return run(*words).ok()
 
 
 def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few_json):
@@ -40,8 +38,7 @@ def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few
     tuned = extend(run, based, tiny, few_json(yak=2), "--finetune", "--json").json
     assert (tuned["phase"], tuned["manifest"]["iterations"] > 0) == (2, True)
     for words in (["step"], ["eval", "--phase", 1]):
-        outcome = run(*words, "-w", based.root)
-        assert outcome.code == 0, outcome.err
+        run(*words, "-w", based.root).ok()
     assert based.done_phases() == [0, 1, 2, 3]
 
 
@@ -49,8 +46,7 @@ def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_s
     run, based, tiny, few_json, tmp_path
 ):
     for words in (["step", "--mwg"], ["step"]):
-        outcome = run(*words, "-w", based.root)
-        assert outcome.code == 0, outcome.err
+        outcome = run(*words, "-w", based.root).ok()
         assert "left no generator" not in outcome.err
     assert not based.phase(2).generator.exists()
     older = load_file(based.phase(1).generator)

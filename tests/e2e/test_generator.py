@@ -40,8 +40,7 @@ def generated_folder(base_folder: Path, run: Run, tmp_path_factory: pytest.TempP
     shutil.copytree(base_folder, folder)
     plain = ["--set", "mwg.learn_offsets=false"]  # rows are the averages and nothing else
     for words in (["step", "--all", "--mwg", *plain], ["eval"]):
-        outcome = run(*words, "-w", folder)
-        assert outcome.code == 0, outcome.err
+        run(*words, "-w", folder).ok()
     return folder
 
 
@@ -76,8 +75,7 @@ def test_the_generator_goes_on_from_phase_to_phase(generated, run):
     assert "01/generator.safetensors: cut short or changed" in refused.err
     digest = {"generator_sha256": sha256_of(generated.phase(1).generator)}
     generated.save_manifest(generated.require_done(1).model_copy(update=digest))
-    outcome = run("step", "--mwg", "-w", generated.root)
-    assert outcome.code == 0, outcome.err
+    outcome = run("step", "--mwg", "-w", generated.root).ok()
     assert "no trained generator" not in outcome.err
     assert "left no generator" not in outcome.err
     second = load_file(generated.phase(2).generator)
@@ -90,8 +88,7 @@ def test_predictions_do_not_depend_on_the_generator_being_there(generated, run):
     for phase in (1, 2):
         generated.phase(phase).generator.unlink()
         generated.phase(phase).attention.unlink()
-    outcome = run("eval", "-w", generated.root)
-    assert outcome.code == 0, outcome.err
+    run("eval", "-w", generated.root).ok()
     assert generated.phase(2).detections.read_bytes() == before
 
 
@@ -159,8 +156,7 @@ def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json,
         (["step", "--mwg", "-w", workspace.root], keep),
         (["eval", "-w", workspace.root], ""),
     ):
-        outcome = run(*words, first=first)
-        assert outcome.code == 0, outcome.err
+        run(*words, first=first).ok()
     before, after = (load_file(workspace.phase(phase).model) for phase in (0, 1))
     pyramid = "backbone.fpn_output3.weight"
     assert not np.array_equal(before[pyramid], after[pyramid])
@@ -175,8 +171,7 @@ def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json,
         torch.testing.assert_close(delivered[label], row + offsets[label - 3])
 
     words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "--json"]
-    outcome = run(*words, "-w", workspace.root)
-    assert outcome.code == 0, outcome.err
+    outcome = run(*words, "-w", workspace.root).ok()
     assert outcome.json["new_rows"] == "generated"
     extended = load_file(workspace.phase(2).model)
     assert len(extended[CLASSIFIER]) == 7
@@ -196,8 +191,7 @@ def test_a_phase_with_exact_support_that_was_killed_comes_to_the_same_weights(
     assert run(*words, "-w", whole.root).code == 0
     killed = run(*words, "-w", based.root, first=before_iteration(3))
     assert killed.code == -signal.SIGKILL, killed.err
-    outcome = run(*words, "-w", based.root)
-    assert outcome.code == 0, outcome.err
+    outcome = run(*words, "-w", based.root).ok()
     assert "phase 1 continued after iteration" in outcome.err
     assert differing(whole, based, 1) == []
     assert differing(whole, generated, 1) == ["model", "generator", "attention"]
@@ -225,8 +219,7 @@ def test_a_generator_of_another_form_is_refused_by_the_next_phase(based, generat
 
 
 def test_instant_classes_are_evaluated_in_every_way(generated, run):
-    outcome = run("eval", "--instant", "--all-phases", "--json", "-w", generated.root)
-    assert outcome.code == 0, outcome.err
+    outcome = run("eval", "--instant", "--all-phases", "--json", "-w", generated.root).ok()
     [first, second] = outcome.json
     assert (first["phase"], second["phase"]) == (1, 2)
     # Phase 1 begins with a generator that nobody trained.

@@ -24,8 +24,7 @@ def joint_folder(tiny: Any, run: Run, tmp_path_factory: pytest.TempPathFactory) 
     for option in ("--b", "--phases"):
         place = words.index(option)
         del words[place : place + 2]
-    outcome = run(*words, "--joint")
-    assert outcome.code == 0, outcome.err
+    run(*words, "--joint").ok()
     return folder
 
 
@@ -36,8 +35,7 @@ def joint(joint_folder: Path, tmp_path: Path) -> Workspace:
 
 def train(joint: Workspace, run: Run, sampler: str, head: str, mask: str) -> None:
     words = ["--sampler", sampler, "--head", head, "--mask", mask, "--image-passes", 8]
-    outcome = run("train-joint", "-w", joint.root, *words, "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = run("train-joint", "-w", joint.root, *words, "--json").ok()
     (manifest,) = outcome.json
     assert (manifest["iterations"], manifest["seen_classes"]) == (4, 6)
     logged = losses(joint, 0)
@@ -45,8 +43,7 @@ def train(joint: Workspace, run: Run, sampler: str, head: str, mask: str) -> Non
     assert all(
         entry[name] > 0 for entry in logged for name in ("loss_cls", "loss_box_reg", "loss_rpn_cls")
     )
-    outcome = run("eval", "-w", joint.root, "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = run("eval", "-w", joint.root, "--json").ok()
     assert outcome.json["detections"] > 0
     assert outcome.json["segm"]["old"] is None
 
@@ -62,8 +59,7 @@ def test_joint_training_ends_in_metrics(joint, run, sampler, head, mask):
 
 def test_joint_training_ends_in_a_report(joint, run, tiny):
     train(joint, run, "uniform", "softmax", "fcn")
-    outcome = run("report", "-w", joint.root)
-    assert outcome.code == 0, outcome.err
+    run("report", "-w", joint.root).ok()
     text = (joint.layout.report / "report.md").read_text()
     plots = {one.stem for one in (joint.layout.report / "plots").iterdir()}
     assert plots == {"ap_by_bin", "class_ap", "class_counts"}
@@ -73,8 +69,7 @@ def test_joint_training_ends_in_a_report(joint, run, tiny):
     assert "| base |" not in text
     assert "step." not in text
     photo = next(tiny.images.rglob("*.jpg"))
-    outcome = run("predict", "-w", joint.root, photo, "--json")
-    assert outcome.code == 0, outcome.err
+    run("predict", "-w", joint.root, photo, "--json").ok()
 
 
 def test_a_sampler_goes_on_where_it_was_killed(joint, run, tmp_path):
