@@ -70,6 +70,7 @@ def test_transposed_and_empty_tensors_come_back(tmp_path):
     assert tensors["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert tensors["none"].shape == (0, 4)
     assert tensors["scale"].item() == 10.0
+    assert len(tensors) == 3
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
@@ -92,16 +93,15 @@ def test_training_goes_on_from_a_stored_state_as_if_it_had_not_stopped(kind, ema
     for one in (whole, resumed):
         for seed in range(3, 6):
             update(one, seed)
-    trained = whole.model.state_dict()
-    for name, expected in trained.items():
+    for name, expected in whole.model.state_dict().items():
         assert torch.equal(expected, resumed.model.state_dict()[name]), name
     if whole.average is not None and resumed.average is not None:
-        trained = {name: tensor.clone() for name, tensor in trained.items()}
+        weight = whole.model[0].weight
+        trained = weight.clone()
         for average in (whole.average, resumed.average):
             average.replace_weights()
-        weight = whole.model[0].weight
         assert torch.equal(weight, resumed.model[0].weight)
-        assert not torch.equal(weight, trained["0.weight"])
+        assert not torch.equal(weight, trained)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
@@ -119,17 +119,14 @@ def test_momenta_come_back_in_the_layout_of_their_weights(kind, path):
         assert torch.equal(tensor, learner.optimizer.state[weight][key])
 
 
-def test_a_state_before_the_first_update_has_no_momenta(path):
-    save_training_state(path, learner_of(network(0)), 0, 0.0)
-    assert load_training_state(path, "fix").optimizer == {}
-
-
-def test_the_scaler_of_mixed_precision_is_kept(path):
+def test_the_scaler_of_mixed_precision_is_kept_and_before_an_update_there_are_no_momenta(path):
     learner, resumed = learner_of(network(0)), learner_of(network(0))
     learner.scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
     save_training_state(path, learner, 1, 0.0)
     resumed.scaler = torch.amp.GradScaler("cpu")
-    restore(resumed, load_training_state(path, "fix"))
+    state = load_training_state(path, "fix")
+    assert state.optimizer == {}
+    restore(resumed, state)
     assert resumed.scaler.get_scale() == 128.0
 
 
@@ -146,13 +143,10 @@ def test_a_file_cut_short_is_named_with_its_fix(part, path):
         assert caught.value.hint == "lst step --restart"
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_and_weights_alone_are_no_training_state(tmp_path):
     with pytest.raises(LstError, match=r"nothing: missing") as caught:
         load_model(tmp_path / "nothing", "lst step")
     assert caught.value.hint == "lst step"
-
-
-def test_weights_alone_are_no_training_state(tmp_path):
     save_model(tmp_path / "model", network(0).state_dict())
     with pytest.raises(LstError, match="no training state"):
         load_training_state(tmp_path / "model", "lst step --restart")
@@ -261,15 +255,11 @@ def test_a_state_of_the_first_version_is_read_and_its_plain_damages_are_refused(
         ("0.weight/momentum_buffer", torch.zeros(4, 3).double(), "another shape or type"),
     ],
 )
-def test_momenta_of_another_network_are_refused(name, tensor, why):
+def test_momenta_of_another_network_and_weights_of_another_type_are_refused(name, tensor, why):
     learner = learner_of(network(0))
-    state = TrainingState(1, 0.0, learner.model.state_dict(), {name: tensor}, {}, {})
+    weights = learner.model.state_dict()
     with pytest.raises(ValueError, match=why):
-        restore(learner, state)
-
-
-def test_weights_of_another_type_are_refused():
-    learner = learner_of(network(0))
-    weights = {name: tensor.double() for name, tensor in learner.model.state_dict().items()}
+        restore(learner, TrainingState(1, 0.0, weights, {name: tensor}, {}, {}))
+    weights = {name: tensor.double() for name, tensor in weights.items()}
     with pytest.raises(ValueError, match=r"0\.weight is of another type"):
         restore(learner, TrainingState(1, 0.0, weights, {}, {}, {}))

@@ -29,14 +29,11 @@ def test_cuda_without_a_gpu_is_an_error(monkeypatch):
     assert caught.value.hint == "use --device cpu"
 
 
-def test_workers_are_as_wanted_or_suit_the_device():
+def test_workers_are_as_wanted_or_suit_the_device_which_has_a_name():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert describe_device(cpu).startswith("cpu, ")
     assert [choose_workers(n, cpu) for n in (-1, 0, 3)] == [0, 0, 3]
     assert [choose_workers(n, cuda) for n in (-1, 0, 3)] == [4, 0, 3]
-
-
-def test_a_device_is_described():
-    assert describe_device(torch.device("cpu")).startswith("cpu, ")
 
 
 def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together():
@@ -51,21 +48,17 @@ def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together():
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
     assert torch.allclose(network(images), before, atol=1e-6)
-
-
-def test_on_another_device_the_layout_stays():
-    network = torch.nn.Conv2d(3, 4, 3)
-    assert place(network, torch.device("meta")).weight.is_contiguous()
-    assert network.weight.device.type == "meta"
-
-
-def drawn(seed: int, phase: int, iteration: int) -> float:
-    seed_iteration(seed, phase, iteration)
-    return torch.rand(()).item()
+    elsewhere = place(torch.nn.Conv2d(3, 4, 3), torch.device("meta"))
+    assert elsewhere.weight.is_contiguous()
+    assert elsewhere.weight.device.type == "meta"
 
 
 def test_random_numbers_are_a_function_of_seed_phase_and_iteration():
-    first = drawn(1, 2, 3)
-    others = [drawn(0, 2, 3), drawn(1, 3, 3), drawn(1, 2, 4), drawn(1, 3, 2), drawn(2, 1, 3)]
-    assert drawn(1, 2, 3) == first
-    assert len({first, *others}) == 6
+    def drawn(*place: int) -> float:
+        seed_iteration(*place)
+        return torch.rand(()).item()
+
+    places = [(1, 2, 3), (0, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2), (2, 1, 3)]
+    numbers = [drawn(*one) for one in places]
+    assert drawn(1, 2, 3) == numbers[0]
+    assert len(set(numbers)) == 6

@@ -39,16 +39,11 @@ class Run:
     def __init__(
         self, losses_of: Callable[[Any], dict[str, Tensor]] | None = None, **changes: Any
     ) -> None:
-        values: dict[str, Any] = {
-            "lr": 0.5,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "warmup_iterations": 0,
-        }
-        values |= {"epochs": 10, "decay_epochs": (), **changes}
+        plain: dict[str, Any] = {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}
+        plain |= {"warmup_iterations": 0, "epochs": 10, "decay_epochs": (), **changes}
         self.model = Line()
         self.losses_of = losses_of or self.model.losses
-        self.learner = Learner.of(self.model, BaseSettings(**values))
+        self.learner = Learner.of(self.model, BaseSettings(**plain))
         self.reports: list[Report] = []
         self.saved: list[int] = []
         self.kill_after: tuple[int, int] | None = None
@@ -63,14 +58,8 @@ class Run:
     ) -> Run:
         end = end or start + len(batches)
         span = Span(phase, seed=5, start=start, iterations=end, seconds=seconds)
-        train(
-            self.learner,
-            batches,
-            self.losses_of,
-            span,
-            on_iteration=self.on_iteration,
-            save=lambda done, seconds: self.saved.append(done),
-        )
+        calls: Any = {"on_iteration": self.on_iteration, "save": lambda n, _: self.saved.append(n)}
+        train(self.learner, batches, self.losses_of, span, **calls)
         return self
 
 
@@ -121,6 +110,14 @@ def test_a_loss_that_is_no_number_stops_before_the_update(value):
     assert run.model.weight.isfinite()
 
 
+def test_an_error_about_proposals_that_are_no_numbers_is_one_of_ours():
+    def broken(batch: float) -> dict[str, Tensor]:
+        raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
+
+    with pytest.raises(LstError, match="proposals are not finite"):
+        Run(broken)([1.0])
+
+
 @pytest.mark.parametrize("clip", [0.0, 5.0])
 def test_a_gradient_that_is_no_number_stops_before_the_update(clip):
     def cliff(batch: float) -> dict[str, Tensor]:
@@ -132,14 +129,6 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(clip):
         run([1.0, 1.0])
     assert run.saved == []
     assert run.model.weight.item() == 1.0
-
-
-def test_proposals_that_are_no_numbers_are_told_in_one_line():
-    def broken(batch: float) -> dict[str, Tensor]:
-        raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
-
-    with pytest.raises(LstError, match="proposals are not finite"):
-        Run(broken)([1.0])
 
 
 # Who asks to stop in the last iteration does not want the phase after this one either.

@@ -16,13 +16,8 @@ pytestmark = pytest.mark.engine
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.ModuleDict(
-            {
-                "bottom_up": nn.Linear(2, 2),
-                "fpn": nn.Linear(2, 2),
-                "bottom_up_side": nn.Linear(2, 2),
-            }
-        )
+        parts = ("bottom_up", "fpn", "bottom_up_side")
+        self.backbone = nn.ModuleDict({name: nn.Linear(2, 2) for name in parts})
         self.heads = nn.Linear(2, 2)
 
 
@@ -90,19 +85,13 @@ def test_momentum_is_sgds():
         (BaseSettings(warmup_iterations=0), 1000, [1.0] * 600 + [0.1] * 200 + [0.01] * 200),
         (StepSettings(warmup_iterations=0), 10, [1.0] * 6 + [0.1] * 4),
         # Warm-up rises in a line from its factor to one, and takes a quarter of a phase at most.
-        (
-            BaseSettings(warmup_iterations=4, warmup_factor=0.2, decay_epochs=()),
-            100,
-            [0.2, 0.4, 0.6, 0.8] + [1.0] * 96,
-        ),
-        (
-            BaseSettings(warmup_iterations=500, warmup_factor=0.5),
-            8,
-            [0.5, 0.75, 1, 1, 1, 0.1, 0.01, 0.01],
-        ),
+        (BaseSettings(warmup_iterations=4, warmup_factor=0.2, decay_epochs=()), 100,
+         [0.2, 0.4, 0.6, 0.8] + [1.0] * 96),
+        (BaseSettings(warmup_iterations=500, warmup_factor=0.5), 8,
+         [0.5, 0.75, 1, 1, 1, 0.1, 0.01, 0.01]),
         (BaseSettings(), 1, [1.0]),
     ],
-)
+)  # fmt: skip
 def test_the_learning_rate_warms_up_and_falls_by_tenths(schedule, iterations, expected):
     factors = [lr_factor(i, iterations, schedule) for i in range(iterations)]
     assert factors == pytest.approx(expected)

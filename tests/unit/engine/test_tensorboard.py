@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -17,41 +15,31 @@ def report(iteration: int) -> Report:
     return Report(iteration, 2000, {"total": 1.0}, 0.1, 1.0, {"gradient_norm": 2.0})
 
 
-@contextmanager
-def small_files(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("size", [0, 200])
 def test_a_full_disk_ends_the_curves_with_one_warning(size, tmp_path, capfd):
     warnings: list[str] = []
     hook = threading.excepthook
-    with small_files(size), scalars(tmp_path / "tb", 0, warnings.append) as write:
-        for iteration in range(10, 1000, 10):
-            write(report(iteration))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with scalars(tmp_path / "tb", 0, warnings.append) as write:
+            for iteration in range(10, 1000, 10):
+                write(report(iteration))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     [warning] = warnings
     assert warning.startswith(f"no more curves for TensorBoard: cannot write {tmp_path / 'tb'}: ")
     assert capfd.readouterr() == ("", "")
     assert threading.excepthook is hook
 
 
-def test_a_file_in_the_way_is_told(tmp_path, capfd):
+@pytest.mark.parametrize("in_the_way", [True, False])
+def test_only_a_file_in_the_way_brings_a_warning(in_the_way, tmp_path, capfd):
     warnings: list[str] = []
-    (tmp_path / "tb").write_text("")
+    if in_the_way:
+        (tmp_path / "tb").write_text("")
     with scalars(tmp_path / "tb", 0, warnings.append) as write:
         write(report(10))
-    assert len(warnings) == 1
+    assert len(warnings) == in_the_way
+    assert (tmp_path / "tb").is_dir() is not in_the_way
     assert capfd.readouterr() == ("", "")
-
-
-def test_curves_that_can_be_written_bring_no_warning(tmp_path):
-    warnings: list[str] = []
-    with scalars(tmp_path / "tb", 0, warnings.append) as write:
-        write(report(10))
-    assert warnings == []
-    assert len(list((tmp_path / "tb").iterdir())) == 1

@@ -78,8 +78,7 @@ def scripted() -> bytes:
     return file.getvalue()
 
 
-def arrays() -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in TENSORS.items()}
+ARRAYS = {name: tensor.numpy() for name, tensor in TENSORS.items()}
 
 
 def wrapped(*keys: str) -> dict[str, Any]:
@@ -97,18 +96,17 @@ GOOD: dict[str, bytes] = {
     "safetensors": save(TENSORS),
     "zip": torch_bytes(TENSORS),
     "old torch": torch_bytes(TENSORS, old=True),
-    "pickle": pickle.dumps({"model": arrays()}),
-    "protocol 0": pickle.dumps({"model": arrays()}, 0),
+    "pickle": pickle.dumps({"model": ARRAYS}),
+    "protocol 0": pickle.dumps({"model": ARRAYS}, 0),
     "protocol 2": pickle.dumps(
-        {"model": OrderedDict(arrays()), "lr": [0.1, 2**70, b"x"], "args": Namespace(a=1)}, 2
+        {"model": OrderedDict(ARRAYS), "lr": [0.1, 2**70, b"x"], "args": Namespace(a=1)}, 2
     ),
     "state_dict": torch_bytes(wrapped("state_dict")),
     "model_state_dict": torch_bytes(wrapped("model_state_dict"), old=True),
     "weights in a model": torch_bytes(wrapped("weights", "model")),
     "three deep": torch_bytes(wrapped("module", "state_dict", "ema")),
-    "arrays in a state_dict": pickle.dumps({"state_dict": arrays()}),
+    "arrays in a state_dict": pickle.dumps({"state_dict": ARRAYS}),
     "DDP": torch_bytes(named("module.")),
-    "compiled": torch_bytes({"state_dict": named("_orig_mod.")}),
     "DDP and compiled": torch_bytes(named("module._orig_mod.")),
     "a wrapper of its own": save(named("generalized_rcnn.net.")),
     "two copies": torch_bytes(TENSORS | {f"ema.{n}": t * 0 for n, t in TENSORS.items()}),
@@ -150,15 +148,12 @@ def test_other_widths_of_numbers_are_converted(form, dtype, tmp_path):
 
 OTHER: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "is empty"),
-    "git lfs": (
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:4\nsize 1\n",
-        "Git LFS pointer",
-    ),
+    "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4\n", "LFS pointer"),
     "page": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
     "a refusal": (b"<?xml version='1.0'?><Error><Code>AccessDenied", "refusal of a server"),
     "xml": (b"<?xml version='1.0'?><svg/>", "XML"),
     "a saved page": (b"<!-- saved --><html>", "web page"),
-    "gzip": (gzip.compress(torch_bytes(TENSORS)), "gzip"),
+    "gzip": (gzip.compress(b"x"), "gzip"),
     "tar": (tarred(b"x"), "tar archive"),
     "zip of a file": (zipped(model_DOT_pth=b"x"), "zip archive"),
     "cut zip": (torch_bytes(TENSORS)[:-100], "cut short"),
@@ -190,13 +185,11 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "8 bits": (save({n: t.to(torch.int8) for n, t in TENSORS.items()}), "int8"),
     "8 bit floats": (save({n: t.to(torch.float8_e4m3fn) for n, t in TENSORS.items()}), "float8"),
     "a value that is not there": (b"\x80\x02h\x05.", "damaged"),
-    "two networks": (
-        torch_bytes({"teacher": TENSORS, "student": TENSORS}),
-        "under teacher, student",
-    ),
+    "two networks": (torch_bytes({"teacher": TENSORS, "student": TENSORS}), "teacher, student"),
     "another network": (
         torch_bytes({"layer1.0.conv1.weight": torch.zeros(3)}),
-        "such as layer1.0.conv1.weight, the network's such as backbone.0.weight",
+        "none of its 1 tensors fits the network: its names are such as layer1.0.conv1.weight, "
+        "the network's such as backbone.0.weight",
     ),
     "other sizes": (
         torch_bytes({"backbone.0.weight": torch.zeros(8, 3)}),
@@ -220,18 +213,20 @@ def test_anything_else_is_named_in_one_line_that_says_what_to_do(form, tmp_path)
     assert "\n" not in message + hint
 
 
-@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "7z", "zip", "tar"])
+PACKED = {
+    "gz": gzip.compress(b"whole"),
+    "bz2": bz2.compress(b"whole"),
+    "xz": lzma.compress(b"whole"),
+    "7z": b"7z\xbc\xaf",
+    "zip": zipped(model_DOT_pth=b"x"),
+    "tar": tarred(b"x"),
+}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
 def test_a_hint_about_a_packed_file_can_be_pasted(suffix, tmp_path):
-    pack: dict[str, Callable[[bytes], bytes]] = {
-        "gz": gzip.compress,
-        "bz2": bz2.compress,
-        "xz": lzma.compress,
-        "7z": lambda data: b"7z\xbc\xaf" + data,
-        "zip": lambda data: zipped(model_DOT_pth=data),
-        "tar": tarred,
-    }
     path = tmp_path / "my model.pth"
-    path.write_bytes(pack[suffix](b"whole"))
+    path.write_bytes(PACKED[suffix])
     with pytest.raises(LstError) as caught:
         require_weights(str(path))
     hint = caught.value.hint or ""
@@ -252,6 +247,13 @@ def test_a_hint_about_a_packed_file_can_be_pasted(suffix, tmp_path):
         ("{dir}/gone.pth", "no such file", "give a .pkl"),
         ("{dir}", "is a directory", "--weights {dir}/model.safetensors"),
         ("{dir}/page.pth", "is a web page", "download what"),
+        ("{dir}/pipe", "it is a named pipe", "give a"),
+        ("{dir}/pipe/below", "not a directory", "give a"),
+        ("/dev/zero", "it is a device", "give a"),
+        ("/proc/self/maps", "it is a file of the kernel", "give a"),
+        ("x" * 300, "file name too long", "give a"),
+        ("x" * 5000, "file name too long", "give a"),
+        ("a\0b.pth", "no file can have this name", "give a"),
     ],
 )
 def test_weights_are_refused_alike_before_training_and_when_they_are_read(
@@ -259,6 +261,7 @@ def test_weights_are_refused_alike_before_training_and_when_they_are_read(
 ):
     (tmp_path / "page.pth").write_bytes(b"<html>")
     (tmp_path / "model.safetensors").touch()
+    os.mkfifo(tmp_path / "pipe")
     errors = []
     for use in (require_weights, read_weights):
         with pytest.raises(LstError, match=words) as caught:
@@ -313,12 +316,11 @@ def compressed(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
     ids=["storages too short", "storages that unpack to much", "another kind"],
 )
 def test_an_archive_whose_parts_do_not_fit_is_refused(part, change, words, tmp_path):
-    path = tmp_path / "model.pth"
-    whole = torch_bytes(TENSORS)
+    path, whole = tmp_path / "model.pth", torch_bytes(TENSORS)
     path.write_bytes(compressed(whole, lambda n, data: change(data) if part in n else data))
     with pytest.raises(LstError, match=words):
         read_weights(str(path))
-    path.write_bytes(compressed(torch_bytes(TENSORS), lambda name, data: data))
+    path.write_bytes(compressed(whole, lambda name, data: data))
     assert set(read_weights(str(path))[0]) == set(TENSORS)
 
 
@@ -326,9 +328,7 @@ def test_an_archive_whose_parts_do_not_fit_is_refused(part, change, words, tmp_p
     "form", ["zip", "old torch", "pickle", "protocol 0", "protocol 2", "safetensors"]
 )
 def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(form, tmp_path):
-    rng = random.Random(form)
-    whole = GOOD[form]
-    path = tmp_path / "model"
+    rng, whole, path = random.Random(form), GOOD[form], tmp_path / "model"
     refused = 0
     for _ in range(120):
         path.write_bytes(damaged(whole, rng))
@@ -343,14 +343,11 @@ def test_a_file_that_is_damaged_or_cut_short_is_read_or_refused_in_one_line(form
             read_weights(str(path))
 
 
-class Command:
-    """Unpickled without care, it runs a command."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
+class Command(str):
+    """Unpickled without care, it runs as a command."""
 
     def __reduce__(self) -> Any:
-        return os.system, (self.command,)
+        return os.system, (str(self),)
 
 
 @pytest.mark.parametrize("form", ["bare", "nested", "pth", "old pth"])
@@ -369,25 +366,6 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(form, tmp_pat
     if not form.endswith("pth"):
         pickle.loads(path.read_bytes())
         assert touched.exists()
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("{pipe}", "it is a named pipe"),
-        ("/dev/zero", "it is a device"),
-        ("/proc/self/maps", "it is a file of the kernel"),
-        ("x" * 300, "file name too long"),
-        ("x" * 5000, "file name too long"),
-        ("a\0b.pth", "no file can have this name"),
-        ("{pipe}/below", "not a directory"),
-    ],
-)
-def test_what_is_no_regular_file_is_not_read_and_not_waited_for(tmp_path, source, reason):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(LstError, match=reason) as caught:
-        read_weights(source.format(pipe=tmp_path / "pipe"))
-    assert caught.value.hint
 
 
 def test_an_old_torch_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, monkeypatch):

@@ -117,9 +117,9 @@ def to_caffe2(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def assert_loaded(model: Any, arrays: dict[str, np.ndarray], names: list[str]) -> None:
-    state = model.state_dict()
     for name in names:
-        np.testing.assert_array_equal(state[name].numpy(), arrays[name], err_msg=name)
+        found = model.state_dict()[name].numpy()
+        np.testing.assert_array_equal(found, arrays[name], err_msg=name)
 
 
 def check_coco(model: Any, arrays: dict[str, np.ndarray], source: str) -> Any:
@@ -152,7 +152,7 @@ def test_a_checkpoint_of_the_model_zoo_fits_the_network_of_joint_training(
 ):
     settings = {"head": "softmax", "mask": "fcn"}
     model = make_model(5, seed=2, model=settings, detectron2=THIN_R50)
-    report = check_coco(model, coco, pickled({"model": coco, "__author__": "x"}))
+    report = check_coco(model, coco, pickled({"model": coco}))
     assert report.unused == ()
     assert sorted(report.missing) == sorted(report.dropped)
 
@@ -172,7 +172,7 @@ def test_predictors_of_as_many_classes_as_ours_are_dropped_too(make_model, pickl
     donor, model = make_model(5, seed=1), make_model(5, seed=2)
     before = model.roi_heads.box_predictor.cls_score.weight.clone()
     arrays = {name: tensor.numpy() for name, tensor in donor.state_dict().items()}
-    report = load_weights(model, pickled({"model": arrays, "__author__": "x"}))
+    report = load_weights(model, pickled({"model": arrays}))
     assert torch.equal(model.roi_heads.box_predictor.cls_score.weight, before)
     assert "roi_heads.box_predictor.bbox_pred.bias" in report.dropped
 
@@ -189,11 +189,9 @@ def test_a_caffe2_checkpoint_matches_but_for_its_predictors(wrapped, thin, coco,
 def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(thin, coco, pickled):
     prefix = "backbone.bottom_up."
     backbone = {n.removeprefix(prefix): a for n, a in coco.items() if n.startswith(prefix)}
-    content = {"model": {**backbone, "fc.weight": np.zeros((10, 4), dtype=np.float32)}}
+    tensors = {**backbone, "fc.weight": np.zeros((10, 4), dtype=np.float32)}
     model = thin(2)
-    report = load_weights(
-        model, pickled({**content, "__author__": "torchvision", "matching_heuristics": True})
-    )
+    report = load_weights(model, pickled({"model": tensors, "matching_heuristics": True}))
     assert list(report.matched) == sorted(prefix + name for name in backbone)
     assert any(name.endswith("running_mean") for name in report.matched)
     assert_loaded(model, coco, list(report.matched))
@@ -203,19 +201,12 @@ def test_a_backbone_under_torchvisions_names_is_matched_by_the_end_of_the_name(t
 def test_tensors_of_another_shape_are_reported_and_left_out(thin, coco, pickled):
     wide = "roi_heads.box_head.fc2.weight"
     changed = {**coco, wide: np.zeros((64, 32), dtype=np.float32), "stray": np.zeros(1)}
-    report = load_weights(thin(2), pickled({"model": changed, "__author__": "x"}))
+    report = load_weights(thin(2), pickled({"model": changed}))
     assert report.unused == (wide, "stray")
     assert wide in report.missing
 
 
-def test_weights_of_another_network_are_refused(five, pickled):
-    arrays = {"conv.weight": np.zeros((3, 3), dtype=np.float32)}
-    with pytest.raises(LstError, match="none of its 1 tensors fits"):
-        load_weights(five, pickled({"model": arrays, "__author__": "x"}))
-    # By the end of the name one tensor would go to several places.
+def test_names_that_fit_several_places_are_refused(five, pickled):
     ambiguous = {"bias": np.zeros(16, dtype=np.float32)}
     with pytest.raises(LstError, match="cannot be matched"):
-        load_weights(
-            five,
-            pickled({"model": ambiguous, "__author__": "x", "matching_heuristics": True}),
-        )
+        load_weights(five, pickled({"model": ambiguous, "matching_heuristics": True}))
