@@ -82,14 +82,11 @@ class Occurrences:
 def replay_counts(
     instances: IntArray, images: IntArray, new: range, replay: Replay = "balanced"
 ) -> IntArray:
-    """How many images of each old class a phase replays.
+    """How many images of each old class, below `new.start`, a phase replays.
 
     Balanced: ceil(n̄_C / n̄_k) with n̄_C the mean number of instances over the new classes and
     n̄_k the instances an image of old class k holds on average. Exact arithmetic: a ratio that
-    is a whole number is not rounded up by a float's last bit.
-
-    Instances and images are those of each label, shape (K,); the old labels are all below
-    `new.start`.
+    is a whole number is not rounded up by a float's last bit. Instances and images: shape (K,).
 
     Example:
         >>> replay_counts(np.array([90, 10, 3, 2]), np.array([30, 5, 2, 2]), range(2, 4)).tolist()
@@ -144,10 +141,9 @@ class PhaseData:
         return len(self if self.sampler is None else self.sampler.epoch_images(epoch))
 
     def draw_replay(self, epoch: int) -> Entries:
-        """Replayed entries of an epoch.
+        """Replayed entries of an epoch: the next images of each class's shuffled cycle.
 
-        Each class keeps one shuffled cycle of its images; an epoch takes the next ones, so
-        that all come up before any comes twice.
+        So all come up before any comes twice.
         """
         drawn = {}
         for label, count in enumerate(self.replayed.tolist()):
@@ -196,18 +192,12 @@ def step_data(
 
 
 def iterations_of(epochs: float, entries: int, batch_size: int) -> int:
-    """Iterations that make up a number of epochs; at least one.
-
-    The nearest whole number, halves to even: this gives the published counts.
-    """
+    """Iterations of a number of epochs, halves rounded to even: this gives the published counts."""
     return max(1, round(epochs * entries / batch_size))
 
 
 def instances_per_class(entries: Entries, occurrences: Occurrences, classes: int) -> IntArray:
-    """Instances of each class that count in the given entries, shape (classes,).
-
-    This is the quantity balanced replay balances (Fig. 3).
-    """
+    """Instances of each class that count in the entries, shape (classes,), as in Fig. 3."""
     totals = np.zeros(classes, dtype=np.int64)
     everywhere = entries.images[entries.labels == ALL_CLASSES]
     for label in range(classes):

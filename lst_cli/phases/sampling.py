@@ -15,6 +15,7 @@ from lst_cli.settings.models import Sampling
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+_BASE = 0  # the phase, as part of a random generator's key
 
 
 def repeat_factors(images: IntArray, images_of: Sequence[IntArray], threshold: float) -> FloatArray:
@@ -49,7 +50,6 @@ class RepeatFactorSampler:
     images: IntArray  # rows of the image table, ascending, shape (N,)
     factors: FloatArray  # repeat factor of each
     seed: int
-    phase: int
 
     def __len__(self) -> int:
         """The sum of the factors, rounded."""
@@ -58,10 +58,10 @@ class RepeatFactorSampler:
     def epoch_images(self, epoch: int) -> IntArray:
         """Images of an epoch, shuffled."""
         repeated = np.repeat(self.images, self._copies(epoch))
-        return np.random.default_rng([self.seed, self.phase, 2, epoch]).permutation(repeated)
+        return np.random.default_rng([self.seed, _BASE, 2, epoch]).permutation(repeated)
 
     def _copies(self, epoch: int) -> IntArray:
-        rng = np.random.default_rng([self.seed, self.phase, 5, epoch])
+        rng = np.random.default_rng([self.seed, _BASE, 5, epoch])
         whole = np.floor(self.factors)
         up = rng.random(len(self.factors)) < self.factors - whole
         copies: IntArray = whole.astype(np.int64) + up
@@ -79,7 +79,6 @@ class ClassAwareSampler:
     images_of: tuple[IntArray, ...]  # images of each class; one without any is skipped
     length: int  # images of an epoch
     seed: int
-    phase: int
 
     def __len__(self) -> int:
         """The same in all epochs."""
@@ -89,12 +88,12 @@ class ClassAwareSampler:
         """Images of an epoch, in the order in which they are drawn."""
         classes = np.flatnonzero([len(images) for images in self.images_of])
         draws = np.arange(epoch * self.length, (epoch + 1) * self.length)
-        labels = _draw(classes, draws, self.seed, self.phase, 6)
+        labels = _draw(classes, draws, self.seed, _BASE, 6)
         turns = draws // len(classes)  # how often the class of a draw had its turn before
         images = np.empty(self.length, dtype=np.int64)
         for label in np.unique(labels).tolist():
             mine = labels == label
-            key = (self.seed, self.phase, 7, label)
+            key = (self.seed, _BASE, 7, label)
             images[mine] = _draw(self.images_of[label], turns[mine], *key)
         return images
 
@@ -111,10 +110,10 @@ def choose_sampler(
 ) -> ImageSampler | None:
     """The sampler of the base phase by its name in `base.sampler`; None for each image once."""
     if sampling == "class-aware":
-        return ClassAwareSampler(images_of, len(images), seed, 0)
+        return ClassAwareSampler(images_of, len(images), seed)
     if sampling == "repeat-factor":
         factors = repeat_factors(images, images_of, repeat_threshold)
-        return RepeatFactorSampler(images, factors, seed, 0)
+        return RepeatFactorSampler(images, factors, seed)
     return None
 
 

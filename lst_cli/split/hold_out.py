@@ -51,11 +51,10 @@ class HeldOut:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
-        parts = {
-            name: {**asdict(part), "path": str(part.path)}
-            for name, part in (("train", self.train), ("val", self.val))
-        }
-        return {"format": 1, **parts, "demoted": list(self.demoted), "skipped": dict(self.skipped)}
+        found = {"format": 1, **asdict(self)}
+        for name in ("train", "val"):
+            found[name]["path"] = str(found[name]["path"])
+        return found
 
 
 def hold_out_file(

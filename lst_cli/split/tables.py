@@ -11,7 +11,7 @@ from lst_cli.display.tables import Column, Table
 
 
 def training_table(phases: Sequence[ReportPhase]) -> Table:
-    """Make the table of what each phase was trained on and how long it took."""
+    """What each phase was trained on and how long it took."""
     shown = attrgetter("image_passes")
     repeats = "images that were shown, one seen twice counted twice"
     columns = [
@@ -39,10 +39,9 @@ def _first_rows(phase: ReportPhase) -> str | None:
 
 
 def balance_table(balances: Sequence[ReplayBalance]) -> Table:
-    """Make the table of how balanced old and new classes are, in all data and in D_t.
+    """How balanced old and new classes are: mean instances of a class, before and after replay.
 
-    Mean instances per class, before and after replay, and old over new; None where a phase has
-    no such class or the new ones have no instance.
+    Old over new is None where a phase has no such class or the new ones have no instance.
     """
     columns = [
         Column("phase", "phase", "phase"),

@@ -46,7 +46,7 @@ class Record(BaseModel):
 
 
 class InputFile(Record):
-    """An annotation file, and how to tell whether it is still the same."""
+    """An annotation file."""
 
     _later_fields = ("skipped",)
 
@@ -319,11 +319,6 @@ def completed(manifest: PhaseManifest) -> dict[str, Any]:
         section, name = key.split(".")
         table[section] = {**table[section], name: value}
     return table
-
-
-def stored_settings(manifest: PhaseManifest) -> Settings:
-    """Settings of a phase without removed ones; `ValidationError` if one is refused today."""
-    return Settings.model_validate(take_removed(manifest.settings)[0])
 
 
 def removed_settings(manifest: PhaseManifest) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from lst_cli.files import open_regular
 from lst_cli.phases.bins import parse_bins
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
+from lst_cli.settings.renamed import take_removed
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
-from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split, stored_settings
+from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split
 from lst_cli.workspace.records import load_record, save_record
 
 DEFAULT_DIRECTORY = "lst-workspace"
@@ -109,9 +110,6 @@ class Workspace:
     def save_split(self, split: Split) -> None:
         """Write the split."""
         save_record(split.model_copy(update={"format": FORMAT}), self.layout.split)
-        self._forget()
-
-    def _forget(self) -> None:
         self.__dict__.pop("split", None)  # what was read before
 
     @property
@@ -236,12 +234,12 @@ class Workspace:
             require_unchanged(file, self.require_done(phase).generator_sha256, hint)
 
     def trained_settings(self, phase: int) -> Settings:
-        """Settings that a phase was trained with; an LstError if today's settings refuse one."""
+        """Settings of a phase without removed ones; an LstError if today's refuse one."""
         manifest = self.manifest(phase)
         if manifest is None:
             raise LstError(f"phase {phase} was not begun", "lst status")
         try:
-            return stored_settings(manifest)
+            return Settings.model_validate(take_removed(manifest.settings)[0])
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, ("settings", *first["loc"])))
@@ -273,7 +271,7 @@ class Workspace:
                     remove_leftovers(directory, of_0_1=True)
                 for path in self.root.glob(f".{SPLIT}.????????"):  # of lst 0.1
                     path.unlink()
-            self._forget()  # whoever held the lock before may have written
+            self.__dict__.pop("split", None)  # whoever held the lock before may have written
             yield
         finally:
             lock.release()

@@ -63,7 +63,7 @@ def test_factors_are_detectron2s(classes, threshold):
 
 
 def test_an_epoch_rounds_each_factor_up_or_down():
-    sampler = RepeatFactorSampler(ROWS, np.array([1, 1.25, 2.5, 3, 1, 1, 1, 1, 1, 1]), 0, 0)
+    sampler = RepeatFactorSampler(ROWS, np.array([1, 1.25, 2.5, 3, 1, 1, 1, 1, 1, 1]), 0)
     assert len(sampler) == 14
     for epoch in range(20):
         shown = Counter(sampler.epoch_images(epoch).tolist())
@@ -74,7 +74,7 @@ def test_an_epoch_rounds_each_factor_up_or_down():
 
 
 def test_over_many_epochs_an_image_comes_as_often_as_its_factor_says():
-    sampler = RepeatFactorSampler(np.arange(2), np.array([1.25, 2.5]), 0, 0)
+    sampler = RepeatFactorSampler(np.arange(2), np.array([1.25, 2.5]), 0)
     shown = np.bincount(np.concatenate([sampler.epoch_images(epoch) for epoch in range(2000)]))
     np.testing.assert_allclose(shown / 2000, [1.25, 2.5], atol=0.05)
 
@@ -88,7 +88,7 @@ def test_epochs_differ_in_length_and_say_so():
 
 def test_seed_and_epoch_decide_what_is_shown_and_in_which_order():
     def epoch(seed, number):
-        return RepeatFactorSampler(ROWS, np.full(10, 1.5), seed, 0).epoch_images(number).tolist()
+        return RepeatFactorSampler(ROWS, np.full(10, 1.5), seed).epoch_images(number).tolist()
 
     assert epoch(0, 3) == epoch(0, 3)
     assert epoch(0, 3) != epoch(0, 4)
@@ -111,7 +111,7 @@ def draws(sampler, epochs):
     ],
 )
 def test_all_have_their_turn_before_any_has_another_also_across_epochs(classes, length):
-    shown = draws(ClassAwareSampler(classes, length=length, seed=0, phase=0), 24 // length)
+    shown = draws(ClassAwareSampler(classes, length=length, seed=0), 24 // length)
     size = sum(map(len, classes))
     turns = [shown[start : start + size] for start in range(0, 24, size)]
     assert all(sorted(turn) == list(range(size)) for turn in turns)
@@ -120,7 +120,7 @@ def test_all_have_their_turn_before_any_has_another_also_across_epochs(classes, 
 
 def test_a_class_without_images_has_no_turn():
     classes = (np.array([1]), np.zeros(0, dtype=np.int64), np.array([2]))
-    assert Counter(draws(ClassAwareSampler(classes, 4, 0, 0), 2)) == {1: 4, 2: 4}
+    assert Counter(draws(ClassAwareSampler(classes, 4, 0), 2)) == {1: 4, 2: 4}
 
 
 @settings(deadline=None, max_examples=30)
@@ -128,11 +128,11 @@ def test_a_class_without_images_has_no_turn():
 def test_class_aware_epochs_have_their_length_and_repeat_with_the_seed(classes, seed, epoch):
     images_of = arrays(classes)
     images = np.unique(np.concatenate(images_of))
-    sampler = ClassAwareSampler(images_of, len(images), seed, 0)
+    sampler = ClassAwareSampler(images_of, len(images), seed)
     shown = sampler.epoch_images(epoch)
     assert len(shown) == len(sampler) == len(images)
     assert set(shown.tolist()) <= set(images.tolist())
-    again = ClassAwareSampler(images_of, len(images), seed, 0)
+    again = ClassAwareSampler(images_of, len(images), seed)
     assert again.epoch_images(epoch).tolist() == shown.tolist()
 
 
