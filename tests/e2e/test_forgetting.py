@@ -39,7 +39,7 @@ def before(before_folder: Path, tmp_path: Path) -> Workspace:
     return Workspace(shutil.copytree(before_folder, tmp_path / "copy"))
 
 
-def test_a_last_phase_that_was_stopped_again_and_again_comes_to_the_same_weights(
+def test_a_last_phase_that_was_stopped_again_and_again_ends_with_the_same_weights(
     before, before_folder, run
 ):
     workspace, whole = before, Workspace(before_folder)

@@ -183,7 +183,7 @@ def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json,
     )
 
 
-def test_a_phase_with_exact_support_that_was_killed_comes_to_the_same_weights(
+def test_a_phase_with_exact_support_that_was_killed_ends_with_the_same_weights(
     based, generated, tmp_path, run
 ):
     words = ["step", "--mwg", "--set", "mwg.support=exact", "--set", "mwg.boxes=jittered"]

@@ -53,7 +53,7 @@ def assert_same(workspace: Workspace, other: Workspace, phase: int) -> None:
     assert not list(ours.root.glob(".*")), "something half-written was left behind"
 
 
-def test_a_base_killed_again_and_again_comes_to_the_same_weights(fresh, based, run):
+def test_a_base_killed_again_and_again_ends_with_the_same_weights(fresh, based, run):
     for moment, first in MOMENTS.items():
         killed = run("train-base", "-w", fresh.root, first=first)
         assert killed.code == -signal.SIGKILL, f"{moment}: {killed.err}"
@@ -63,7 +63,7 @@ def test_a_base_killed_again_and_again_comes_to_the_same_weights(fresh, based, r
     assert_same(fresh, based, 0)
 
 
-def test_a_later_phase_killed_again_and_again_comes_to_the_same_weights(based, finished, run):
+def test_a_later_phase_killed_again_and_again_ends_with_the_same_weights(based, finished, run):
     for moment in ("before the first state", "after a state", "while weights are written"):
         killed = run("step", "-w", based.root, first=MOMENTS[moment])
         assert killed.code == -signal.SIGKILL, killed.err
@@ -96,7 +96,7 @@ def test_ctrl_c_before_training_is_one_line(fresh, run):
     assert fresh.manifest(0) is None
 
 
-def test_a_state_cut_short_is_told_with_what_mends_it(based, run):
+def test_a_state_cut_short_is_named_with_the_command_that_helps(based, run):
     run("step", "-w", based.root, first=MOMENTS["after a state"])
     state = based.phase(1).training_state
     state.write_bytes(state.read_bytes()[:1000])

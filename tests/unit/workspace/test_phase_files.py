@@ -100,7 +100,7 @@ def test_a_base_phase_that_is_there_is_not_replaced(source, other):
         take_over_base(other, source)
 
 
-def test_a_copy_cut_short_is_no_phase(source, other, monkeypatch):
+def test_a_copy_that_was_cut_short_is_no_phase(source, other, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
             Workspace, "save_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)

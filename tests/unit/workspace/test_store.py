@@ -59,7 +59,7 @@ def test_weights_without_a_manifest_are_no_finished_phase(workspace):
     assert not workspace.is_done(0)
 
 
-def test_a_phase_grown_from_a_model_that_was_trained_anew_is_due_again(workspace, begin):
+def test_a_phase_grown_from_a_model_that_was_trained_again_is_due_again(workspace, begin):
     begin(0)
     begin(1, model="another model 1")
     begin(2)

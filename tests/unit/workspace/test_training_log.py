@@ -30,7 +30,7 @@ def test_a_line_holds_what_was_told(log):
     }  # fmt: skip
 
 
-def test_what_comes_after_the_start_is_written_anew(log):
+def test_what_comes_after_the_start_is_written_again(log):
     write(log, 0, 5, loss=1.0)
     write(log, 3, 4, loss=2.0)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
