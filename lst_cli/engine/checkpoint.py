@@ -32,10 +32,7 @@ def save_model(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_model(path: Path, hint: str) -> dict[str, Tensor]:
-    """Read a model's weights; `hint` is the command that makes the file again.
-
-    Raises an `LstError` if it is missing or cut short.
-    """
+    """Read a model's weights; an `LstError` with the hint if they are missing or cut short."""
     try:
         require_regular(path)
         return dict(load_file(path))
@@ -59,10 +56,7 @@ class TrainingState:
 
 
 def save_training_state(path: Path, learner: Learner, iteration: int, seconds: float) -> None:
-    """Write everything an interrupted phase needs to continue, atomically.
-
-    Raises an `LstError` if the file cannot be written; an older one stays as it was.
-    """
+    """Write all that an interrupted phase needs to continue; if that fails, the old file stays."""
     names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in learner.model.state_dict().items()}
     if learner.average is not None:
@@ -83,10 +77,7 @@ def save_training_state(path: Path, learner: Learner, iteration: int, seconds: f
 
 
 def load_training_state(path: Path, hint: str) -> TrainingState:
-    """Read the state of an interrupted phase; `hint` is the command that begins it again.
-
-    Raises an `LstError` if it is cut short, was changed, or is no training state.
-    """
+    """Read the state of an interrupted phase; an `LstError` if it is damaged or no state."""
     tensors = load_model(path, hint)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}

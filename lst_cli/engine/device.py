@@ -14,10 +14,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to use: `cpu`, `cuda`, or a GPU where there is one, for `auto`.
-
-    Raises an `LstError` if CUDA is asked for and not there.
-    """
+    """The device `cpu` or `cuda`, or for `auto` a GPU if there is one; an `LstError` if not."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise LstError("device cuda: torch finds no usable GPU", "use --device cpu")
@@ -32,11 +29,7 @@ def choose_workers(wanted: int, device: torch.device) -> int:
 
 
 def place(network: Network, device: torch.device) -> Network:
-    """Move a network to its device, in the memory layout that suits it there.
-
-    A CPU's convolutions, those of one channel above all, want the channels of a pixel side by
-    side and bring them there in every call; weights in that layout carry it through the network.
-    """
+    """Move a network to its device; on a CPU convolutions are faster with the channels last."""
     if device.type == "cpu":
         # Not Module.to: it wants to lay out buffers of five dimensions as well, and fails.
         for parameter in network.parameters():
@@ -55,8 +48,7 @@ def describe_device(device: torch.device) -> str:
 def seed_iteration(seed: int, phase: int, iteration: int) -> None:
     """Seed torch for one iteration.
 
-    Sampling of regions is then a function of the iteration: a run that continues after a
-    crash draws what an uninterrupted one would have drawn, and no generator is stored.
+    A run that continues after a crash then draws the same regions, and no generator is stored.
     """
     state = np.random.SeedSequence([seed, phase, iteration]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]) % 2**63)

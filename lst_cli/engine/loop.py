@@ -57,7 +57,6 @@ def train(
 
     `batches` has one for each iteration from `span.start` on, and `losses_of` gives a batch's
     losses. `save` is called with the iterations done and the time, whenever a state should be kept.
-
     Raises an `InterruptionError` if the user asked to stop, after the state was saved, and an
     `LstError` if a loss or the gradient is no finite number; the last state that was saved is good.
     """

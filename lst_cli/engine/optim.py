@@ -16,10 +16,7 @@ from lst_cli.settings.models import ScheduleSettings
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
-    """Stop training of all parameters whose names begin with one of the prefixes.
-
-    Raises an `LstError` if a prefix fits no parameter.
-    """
+    """Freeze the parameters whose names begin so; an `LstError` if a prefix fits none."""
     names = dict(model.named_parameters())
     for prefix in prefixes:
         chosen = [name for name in names if name.startswith(prefix)]
@@ -63,10 +60,7 @@ def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim
 
 
 def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> float:
-    """Learning rate of an iteration (0 ... iterations - 1), as a factor of the initial one.
-
-    Linear warm-up, and a tenth after each of `decay_epochs`.
-    """
+    """Factor of the learning rate: linear warm-up, and a tenth after each of `decay_epochs`."""
     decays = sum(
         iteration >= round(epoch / settings.epochs * iterations) for epoch in settings.decay_epochs
     )
@@ -81,8 +75,7 @@ def lr_factor(iteration: int, iterations: int, settings: ScheduleSettings) -> fl
 class WeightAverage(AveragedModel):
     """A running average of the weights that are trained (Polyak averaging).
 
-    An update keeps the share `decay` of the average. Early on it follows the weights more closely:
-    the decay of update n is min(decay, (1 + n) / (10 + n)).
+    The decay of update n is min(decay, (1 + n) / (10 + n)), so that it follows closely at first.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

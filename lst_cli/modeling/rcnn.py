@@ -21,8 +21,7 @@ from lst_cli.modeling.heads.roi_heads import FUTURE
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
     """Mask R-CNN with a cosine classifier and masks made from its rows."""
 
-    # Writes the rows of new classes while a phase with the meta weight generator is trained; None
-    # otherwise, and in every finished model.
+    # Only while a phase with the meta weight generator is trained.
     episodes: Episodes | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,13 +60,10 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         teacher: Teacher | None = None,
         support: list[dict[str, Any]] | None = None,
     ) -> dict[str, Tensor]:
-        """All losses of a batch.
+        """All losses of a batch, whose dicts are those of `samples.mapper`.
 
-        With `episodes`, the batch is the query, scored with the old rows and with rows that are
-        written from support images, where features of them are not kept.
-
-        The dicts are those of `samples.mapper`: `gt_labels` are `FUTURE` of a class not seen yet,
-        and `gt_classes` are `IGNORED` where an object does not count.
+        With `episodes`, the batch is the query, scored with the old rows and with rows written from
+        kept features or else from the images `support`.
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]

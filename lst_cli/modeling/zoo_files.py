@@ -42,9 +42,7 @@ def configs() -> Path | None:
 def read_config(name: str) -> dict[str, Any]:
     """Read a config, below `configs` or anywhere, and those that it is based on.
 
-    It is empty without detectron2.
-
-    Raises an `LstError` if one is missing or not plain YAML.
+    It is empty without detectron2. Raises an `LstError` if one is missing or not plain YAML.
     """
     folder = configs()
     return _read(folder / name, ()) if folder is not None else {}

@@ -15,10 +15,7 @@ from lst_cli.settings.models import GeneratorSettings, Settings
 
 
 def load_network(weights: Path, settings: Settings, classes: int) -> LstRCNN:
-    """Build a network and read its weights.
-
-    Raises an `LstError` if the file is missing, cut short, or of another network.
-    """
+    """A network with its weights; an `LstError` if they are missing, damaged or do not fit."""
     model = build_model(settings, classes)
     hint = f"move {weights.parent} elsewhere and train that phase again"
     tensors = load_model(weights, hint)
@@ -39,9 +36,8 @@ def load_generator(
 ) -> WeightGenerator:
     """Read the generator that a phase of these settings left behind, or make one from a seed.
 
-    The size is the length of a feature and the number of base classes.
-
-    Raises an `LstError` if the file is damaged or was trained with other settings.
+    The size is the length of a feature and the number of base classes. Raises an `LstError` if the
+    file is damaged or was trained with other settings.
     """
     built = WeightGenerator(
         features=size[0],

@@ -21,9 +21,8 @@ from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
-# Seconds a megapixel of images takes, forward and backward, on two CPU cores; from
-# docs/benchmarks/paper-r50-cpu.md and docs/benchmarks/demo.md. Used only until a phase of
-# this very workspace has been timed.
+# Seconds of training a megapixel on two CPU cores, from docs/benchmarks/paper-r50-cpu.md and
+# docs/benchmarks/demo.md. Used until a phase of this workspace has been timed.
 NOMINAL_SECONDS_PER_MEGAPIXEL = {"resnet": 8.0, "lite": 1.5}
 NOMINAL_SOURCE = "a two-core CPU's rate; a GPU is far quicker"
 MOST_ITERATIONS = 2**31 - 1
@@ -79,9 +78,8 @@ def plan_job(
 ) -> Job:
     """Read the annotations of a phase and decide what it trains on, and for how long.
 
-    `image_passes` is its budget, if not that of the settings.
-
-    Raises an `LstError` if the annotations changed since the split, or the phase is too long.
+    `image_passes` is its budget, if not that of the settings. Raises an `LstError` if the
+    annotations changed since the split, or the phase is too long.
     """
     split, inputs = workspace.split, read_training_input(workspace)
     data = phase_data(split, inputs, phase, settings)
@@ -141,10 +139,7 @@ def nominal_seconds_per_image(settings: Settings) -> float:
 
 
 def image_passes_of(workspace: Workspace) -> int:
-    """Images that all phases of a workspace showed together.
-
-    Raises an `LstError` if a phase of its split is not finished.
-    """
+    """Images that all phases of a workspace showed; an `LstError` if one is not finished."""
     upcoming = workspace.next_phase()
     if upcoming is not None:
         name = "joint training" if workspace.split.joint and upcoming == 0 else f"phase {upcoming}"
@@ -156,10 +151,7 @@ def image_passes_of(workspace: Workspace) -> int:
 
 
 def budget_of(other: Workspace, workspace: Workspace) -> int:
-    """Images that all phases of another workspace showed, for a training in this one.
-
-    Raises an `LstError` if it is no workspace, was trained on other data, or is not finished.
-    """
+    """Images that another workspace showed; an `LstError` if unfinished or of other data."""
     if not other.layout.split.exists():
         raise LstError(
             f"--budget-of {other.root}: not a workspace: it has no split",
@@ -178,7 +170,7 @@ def budget_of(other: Workspace, workspace: Workspace) -> int:
 
 
 def image_budget(settings: Settings, phase: int, image_passes: int | None = None) -> int | None:
-    """Images that a phase is to show, by the command or else its settings; None for its epochs."""
+    """Images that a phase is to show; None if its epochs decide."""
     return image_passes or settings.schedule(phase).image_passes or None
 
 
@@ -188,9 +180,8 @@ def scheduled(
     """The settings of a phase with the epochs that it is really to have, and its iterations.
 
     `entries` are those of an epoch. A budget makes epochs longer or shorter, and moves the decays
-    of the learning rate with them.
-
-    Raises an `LstError` if there are more iterations than can be counted, let alone trained.
+    of the learning rate with them. Raises an `LstError` if there are more iterations than can be
+    counted, let alone trained.
     """
     key = "base" if phase == 0 else "step"
     schedule = settings.schedule(phase)
@@ -211,10 +202,7 @@ def scheduled(
 
 
 def require_trainable(workspace: Workspace, phase: int, settings: Settings) -> None:
-    """See that a phase is the one to train now, and that later ones can grow its network.
-
-    Raises an `LstError` if it is done, an earlier one is not, or the network cannot grow.
-    """
+    """Raise an `LstError` if a phase is not the next one, or its network could not grow."""
     upcoming = workspace.next_phase()
     if upcoming is None:
         raise LstError(
@@ -249,10 +237,7 @@ def require_joint(workspace: Workspace, *, joint: bool) -> None:
 def require_growable(settings: Settings) -> None:
     """Raise an `LstError` if later phases cannot grow the classifier or masks of these settings."""
     model = settings.model
-    for key, value, needed in (
-        ("head", model.head, "cosine"),
-        ("mask", model.mask, "transfer"),
-    ):
+    for key, value, needed in (("head", model.head, "cosine"), ("mask", model.mask, "transfer")):
         if value != needed:
             raise LstError(
                 f"model.{key} = {value}: new classes need model.{key} = {needed}; other values "

@@ -70,7 +70,6 @@ class Support:
 
         Yields the class of each box, 0 ... C - 1, shape (R,), and what the box head reads of it,
         shape (R, ...). The model is in evaluation mode while this lasts; `what` names the work.
-
         Raises an `LstError` if an image cannot be used.
         """
         rows = support_images(self.reader.dataset.data.occurrences, self.new, most)
@@ -119,10 +118,7 @@ class Support:
     def generated_rows(
         self, model: LstRCNN, generator: WeightGenerator, progress: Progress
     ) -> WrittenRows:
-        """Rows as Eq. (3) gives them, averaged over all boxes of a class (section 3.4).
-
-        The generator is on the model's device.
-        """
+        """Rows by Eq. (3), averaged over all boxes of a class; all is on the model's device."""
         weight = model.roi_heads.box_predictor.cls_score.weight
         base_rows = weight[: generator.base_classes]
         rows = torch.zeros(len(self.new), generator.features)

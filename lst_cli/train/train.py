@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,8 @@ def dry_run(
 ) -> TrainingPlan:
     """The plan of the next phase, without torch and without writing.
 
-    `warn` is told how many training images are not there, with an example.
-
-    Raises an `LstError` if the phase cannot be trained now.
+    `warn` is told how many training images are not there, with an example. Raises an `LstError` if
+    the phase cannot be trained now.
     """
     require_trainable(workspace, phase, settings)
     read_config(settings.model.config)  # is it there, and plain YAML?
@@ -79,10 +79,7 @@ def train_phase(
     *,
     events: Events | None = None,
 ) -> PhaseManifest:
-    """Train the next phase to its end, from its start or from where it stopped: its manifest.
-
-    Raises an `LstError` if the phase is not the next one, an input changed, or training stopped.
-    """
+    """Train the next phase to its end, from its start or from where it stopped: its manifest."""
     options, events = options or TrainingOptions(), events or Events()
     require_trainable(workspace, phase, settings)
     if options.weights is not None and phase > 0:
@@ -308,10 +305,8 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     found = {"lst": __version__, "python": platform.python_version()}
     for name in ("torch", "torchvision", "detectron2", "sal-detectron2", "numpy", "timm"):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -43,10 +43,7 @@ class DamagedError(WeightsError):
 
 
 def require_weights(source: str | None) -> None:
-    """Raise an `LstError` if initial weights cannot be any, before all images are read.
-
-    An address is fetched only when its weights are needed.
-    """
+    """Raise an `LstError` if a file holds no weights; an address is not fetched yet."""
     if source is not None and not is_fetched(source):
         try:
             require_likely(Path(source))

@@ -32,8 +32,8 @@ from lst_cli.weights.kinds import (
 )
 from lst_cli.weights.pickles import Array, read_pickle
 
+# Weights that belong to other classes than ours.
 CLASS_SPECIFIC = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
-"""Weights that belong to other classes than ours."""
 
 _CAFFE2_CLASS_SPECIFIC = {
     "cls_score.": "roi_heads.box_predictor.",
@@ -61,7 +61,7 @@ _SAVE = "give a checkpoint with the weights in it, or save them: torch.save(stat
 
 @dataclass(frozen=True)
 class WeightReport:
-    """How a weights file was used: names of tensors."""
+    """How a file of weights was used: names of tensors."""
 
     source: str  # file or address
     matched: tuple[str, ...]  # of the model: filled
@@ -74,9 +74,8 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
     """Fill a model, in place, from a checkpoint of detectron2 or Caffe2, or from a torch file.
 
     The source is a file (.pkl, .pth, .pt, .safetensors), or an address that detectron2's path
-    manager knows, such as `detectron2://...` or `https://...`.
-
-    Raises an `LstError` if the file cannot be read, would execute code, or fits nothing.
+    manager knows, such as `detectron2://...` or `https://...`. Raises an `LstError` if the file
+    cannot be read, would execute code, or fits nothing.
     """
     found, naming = read_weights(source)
     state = model.state_dict()
@@ -158,8 +157,8 @@ def _check_numbers(fitting: Mapping[str, Tensor], state: Mapping[str, Tensor], s
     for name, tensor in fitting.items():
         if not state[name].is_floating_point():
             continue
-        kind = str(tensor.dtype).removeprefix("torch.")
         if tensor.dtype not in _FLOATS:
+            kind = str(tensor.dtype).removeprefix("torch.")
             raise LstError(
                 f"--weights {source}: {name} holds {kind}, as compressed networks do",
                 "give the weights as numbers of 16, 32 or 64 bits",
@@ -174,9 +173,8 @@ def _check_numbers(fitting: Mapping[str, Tensor], state: Mapping[str, Tensor], s
 def read_weights(source: str) -> tuple[dict[str, Tensor], Naming]:
     """Read the tensors of a checkpoint, whatever its suffix, and execute nothing in it.
 
-    The source is a file, or an address that detectron2's path manager knows.
-
-    Raises an `LstError` if the file is missing, damaged, something else, or would run code.
+    The source is a file, or an address that detectron2's path manager knows. Raises an `LstError`
+    if the file is missing, damaged, something else, or would run code.
     """
     fetched = is_fetched(source)
     path = _fetch(source) if fetched else Path(source)

@@ -80,9 +80,7 @@ def read_pickle(file: io.BytesIO, storage: Storage | None = None) -> Any:
     """Read plain values, arrays and tensors; the latter two are `Array` in what it returns.
 
     The file is read from its position to the end of the pickle. `storage` is None where the file
-    has no torch storages.
-
-    Raises a `WeightsError` if it is damaged or names anything but numbers.
+    has no torch storages. Raises a `WeightsError` if it is damaged or names anything but numbers.
     """
     try:
         return _Reader(file, storage).load()
