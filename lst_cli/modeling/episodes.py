@@ -196,7 +196,7 @@ def _some_of_each(labels: Tensor, most: int) -> Tensor:
 
 
 def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:
-    """For each object its box, the same with moved edges, or a proposal that overlaps it by half."""
+    """For each object its box, the same with moved edges, or a proposal with an IoU of 0.5."""
     if choice == "ground-truth" or not len(truth):
         return truth
     boxes = truth.tensor
