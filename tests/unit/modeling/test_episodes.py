@@ -121,6 +121,18 @@ def test_an_episode_trains_the_generator_by_classes_and_by_masks(five, make_batc
     assert kept.added.tolist() == [3, 2]
 
 
+def test_each_row_is_the_average_of_what_is_written_for_the_boxes_of_its_class(five):
+    pooled, heads = torch.rand(3, *five.roi_heads.pooled_shape), five.roi_heads
+    episodes = make_episodes(five, shots=2)
+    assert episodes.kept is not None
+    episodes.kept.add(torch.tensor([1, 0, 1]), pooled)
+    with torch.no_grad(), episodes.rows_of(five, None):
+        weight = heads.box_predictor.cls_score.weight
+        written = episodes.generator(heads.box_head(pooled), weight[:2], weight[-1])
+        rows = heads.box_predictor.cls_score.rows[3:5]
+    torch.testing.assert_close(rows, torch.stack([written[1], written[[0, 2]].mean(dim=0)]))
+
+
 def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(five, make_batch):
     five.backbone.requires_grad_(False)
     batch = make_batch((3, 4))

@@ -9,7 +9,6 @@ from lst_cli.modeling.grow import (
     BOX_BIAS,
     BOX_WEIGHT,
     CLASSIFIER,
-    grow_classifier,
     grow_state,
     mean_feature_rows,
     random_rows,
@@ -27,11 +26,6 @@ def small_state(boxes: int) -> dict[str, torch.Tensor]:
         BOX_BIAS: torch.ones(boxes),
         "backbone.weight": torch.ones(1),
     }
-
-
-def test_growing_by_no_class_changes_nothing():
-    weight = torch.randn(4, 3)
-    assert torch.equal(grow_classifier(weight, torch.zeros(0, 3)), weight)
 
 
 def test_box_regressors_of_new_classes_go_last():

@@ -45,11 +45,6 @@ def test_a_zero_feature_scores_zero_everywhere_and_keeps_gradients_finite():
     assert torch.isfinite(feature.grad).all()
 
 
-def test_logits_are_cosines_times_the_scale():
-    expected = torch.tensor([[1.5, 2.0, -2.5], [0.0, -2.5, 2.0]])
-    torch.testing.assert_close(make(scale=2.5)(FEATURES), expected)
-
-
 def test_class_rows_are_the_raw_rows_without_the_background():
     classifier = make()
     assert classifier.class_rows.tolist() == ROWS[:2].tolist()

@@ -90,19 +90,6 @@ def test_the_mask_loss_reaches_the_rows_of_its_classes_and_no_others():
     assert (rows.grad.abs().sum(1) > 0).tolist() == [False, True, False, True]
 
 
-def test_the_mask_loss_is_the_cross_entropy_of_the_regions_own_mask():
-    head = make("conv", 3).train()
-    x, rows = torch.randn(2, 6, SIDE, SIDE), torch.randn(CLASSES, FEATURES)
-    targets = regions(2, 0)
-    with EventStorage(), torch.no_grad():
-        losses = head(x, [targets], rows)
-        dense = dense_logits(head, x, rows)[torch.arange(2), torch.tensor([2, 0])]
-    assert isinstance(losses, dict)
-    wanted = targets.gt_masks.crop_and_resize(targets.proposal_boxes.tensor, 2 * SIDE).float()
-    expected = F.binary_cross_entropy_with_logits(dense, wanted)
-    torch.testing.assert_close(losses["loss_mask"], expected)
-
-
 @pytest.mark.parametrize("mlp_input", ["deconv", "conv", "none"])
 def test_without_regions_the_loss_is_zero_with_a_gradient(mlp_input):
     head = make(mlp_input).train()
@@ -194,10 +181,3 @@ def test_masks_are_detectron2s():
     for one, two in zip(mine, other, strict=True):
         assert one.pred_masks.shape == (len(one), 1, 2 * SIDE, 2 * SIDE)
         torch.testing.assert_close(one.pred_masks, two.pred_masks)
-
-
-def test_no_regions_have_a_loss_of_zero():
-    with EventStorage():
-        loss = pair()[0](torch.zeros(0, 6, SIDE, SIDE), [regions()], NO_ROWS)["loss_mask"]
-    assert loss.item() == 0.0
-    loss.backward()
