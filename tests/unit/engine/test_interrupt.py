@@ -52,15 +52,6 @@ def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal():
     assert worker.exitcode == -signal.SIGTERM
 
 
-def test_handlers_are_put_back_without_a_signal_and_in_errors():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with deferred_interrupt():
-        assert signal.getsignal(signal.SIGTERM) is not before[1]
-    with pytest.raises(ZeroDivisionError), deferred_interrupt():
-        _ = 1 / 0
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
 def test_an_ignored_hangup_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

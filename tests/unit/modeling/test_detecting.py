@@ -115,9 +115,6 @@ def test_many_candidates_give_detectron2s_detections(agnostic, monkeypatch):
     [found] = assert_detectron2s(layers, predictions, proposals)
     assert len(found) == 30
     assert rounds == [1000]  # of 10,000
-    [plain], _ = FastRCNNOutputLayers.inference(layers, predictions, proposals)
-    assert torch.equal(found.scores, plain.scores)
-    assert torch.equal(found.pred_classes, plain.pred_classes)
 
 
 @settings(deadline=None, max_examples=40)
