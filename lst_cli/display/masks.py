@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.annotations.segmentations import decode_counts
-from lst_cli.display.records import PanelObject, Segmentation
+from lst_cli.annotations.segmentations import Segmentation, decode_counts, draw_mask
+from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
 
 Mask = NDArray[np.bool_]
@@ -27,14 +24,13 @@ def mask_of(
     Raises:
         LstError: If the mask cannot be decoded; the message calls the image `title`.
     """
-    shown = shown or size
     if one.segmentation is None:
         x, y, wide, high = one.box
         mask = np.zeros(size[::-1], dtype=bool)
         mask[round(y) : round(y + high), round(x) : round(x + wide)] = True
-        return resize_mask(mask, shown)
+        return resize_mask(mask, shown or size)
     try:
-        return show_mask(one.segmentation, size, shown)
+        return show_mask(one.segmentation, size, shown or size)
     except ValueError as error:
         message = f"cannot draw a mask of {one.label} on {title}: {error}"
         raise LstError(message, "lst check") from error
@@ -47,12 +43,14 @@ def show_mask(segmentation: Segmentation, size: tuple[int, int], shown: tuple[in
     hundreds of times as many, and each of its objects a mask.
 
     Raises:
-        ValueError: If it is no segmentation, or was made for an image of another size.
+        ValueError: If it was made for an image of another size, or its runs do not fill it.
     """
     from pycocotools import mask as coco_mask
 
     width, height = size
-    lengths = _run_lengths(segmentation, size)
+    if isinstance(segmentation, dict) and list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"mask of size {segmentation['size']} on {[height, width]}")
+    lengths = draw_mask(segmentation, height, width)
     if width * height <= _MUCH_LARGER * shown[0] * shown[1]:
         return resize_mask(coco_mask.decode(lengths).astype(bool), shown)
     runs = decode_counts(lengths["counts"].decode())
@@ -71,25 +69,6 @@ def show_mask(segmentation: Segmentation, size: tuple[int, int], shown: tuple[in
     return mask
 
 
-def _run_lengths(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
-    from pycocotools import mask as coco_mask
-
-    width, height = size
-    try:
-        if not isinstance(segmentation, Mapping):
-            polygons = [list(polygon) for polygon in segmentation]
-            return dict(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
-        if [int(side) for side in segmentation["size"]] != [height, width]:
-            raise ValueError(f"mask of size {segmentation['size']} on {[height, width]}")
-        counts = segmentation["counts"]
-        if not isinstance(counts, (str, bytes)):
-            return dict(coco_mask.frPyObjects(dict(segmentation), height, width))
-        counts = counts.encode("ascii") if isinstance(counts, str) else counts
-        return {"size": [height, width], "counts": counts}
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"not a segmentation: {error}") from error
-
-
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     """Bring a mask to another (width, height)."""
     from PIL import Image
@@ -104,7 +83,7 @@ def outline_of(mask: Mask, thickness: int = 2) -> Mask:
     return mask & _grow(~mask, thickness, outside=True)
 
 
-def ring_around(mask: Mask, thickness: int = 2) -> Mask:
+def ring_around(mask: Mask, thickness: int) -> Mask:
     """Give the pixels outside a mask within so many of its border."""
     return ~mask & _grow(mask, thickness, outside=False)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.display.fonts import pieces_of, short_name
-from lst_cli.display.masks import Mask, mask_of, outline_of, resize_mask, ring_around
+from lst_cli.display.masks import mask_of, outline_of, resize_mask, ring_around
 from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
@@ -40,9 +40,7 @@ class Bounds(NamedTuple):
 PANEL = Bounds(320, 560, 1 / 26)  # legible with two panels in a row on a page
 PICTURE = Bounds(640, 1280, 1 / 50)  # has a screen to itself
 
-MOST_DRAWN = 300
-"""Of more objects in an image the most confident are drawn."""
-
+MOST_DRAWN = 300  # of more objects in an image the most confident are drawn
 GAP = 8  # between the two halves of a panel, in pixels
 
 _FILL = 0.42  # how much of a mask's colour covers the image
@@ -50,6 +48,7 @@ _SMALLEST_FONT = 12
 _LONGEST = 22  # letters of a label's name
 
 # Of a detail.
+DETAIL_ASPECT = 4 / 3  # width over height
 _DETAIL_FILL = 0.35
 _OUTLINE = 1 / 130  # of a drawing's width
 _AROUND = 2.2  # how much wider than an object its window is
@@ -65,13 +64,8 @@ _COLOURS = (
 _TURNS = (0.0, 0.07, -0.07, 0.04, -0.04, 0.11, -0.11)
 _LIGHTER = (0.0, -0.12, 0.14, 0.22, -0.2, 0.06, -0.06)
 
-Colour = tuple[int, int, int]
-"""RGB, 0 to 255."""
-
+Colour = tuple[int, int, int]  # RGB, 0 to 255
 Box = tuple[float, float, float, float]
-
-Window = tuple[int, int, int, int]
-"""(left, top, width, height), in pixels of an image."""
 
 
 @contextmanager
@@ -87,13 +81,10 @@ def _errors_named(panel: Panel) -> Iterator[None]:
 
 
 def draw_panel(panel: Panel) -> bytes:
-    """Draw ground truth (left) beside predictions (right) on the same image.
+    """Draw ground truth (left) beside predictions (right) on the same image, as a JPEG.
 
     A class has the same colour on both sides, and each of its objects a shade of it. A label
     that would cover another is moved, and left out where there is no room; the mask stays.
-
-    Returns:
-        A JPEG.
 
     Raises:
         LstError: If the image cannot be read or a mask cannot be decoded.
@@ -152,8 +143,8 @@ def display_size(size: tuple[int, int], bounds: Bounds = PANEL) -> tuple[int, in
     return width, height
 
 
-def open_image(panel: Panel) -> Image:
-    """Open an image as the network reads it; raises an LstError if it cannot be read."""
+def _open_image(panel: Panel) -> Image:
+    """Open an image as the network reads it; an LstError if it cannot be read."""
     from PIL import Image
 
     from lst_cli.images.decode import load_image
@@ -171,11 +162,11 @@ def choose_colours(
     Of more than `MOST_DRAWN` objects the most confident are kept. `labels` are the classes of all
     that is drawn, in an order that decides their colours.
     """
-    names = {name: number for number, name in enumerate(dict.fromkeys(labels))}
+    names = list(dict.fromkeys(labels))
     seen: Counter[str] = Counter()
     found = []
     for one in sorted(objects, key=lambda one: -(one.score or 0))[:MOST_DRAWN]:
-        found.append((one, _shade(names[one.label], seen[one.label])))
+        found.append((one, _shade(names.index(one.label), seen[one.label])))
         seen[one.label] += 1
     return found
 
@@ -192,16 +183,12 @@ def _shade(label: int, number: int) -> Colour:
 
 
 def _draw(
-    panel: Panel,
-    sides: Sequence[Sequence[PanelObject]],
-    bounds: Bounds,
-    *,
-    boxes: bool = False,
+    panel: Panel, sides: Sequence[Sequence[PanelObject]], bounds: Bounds, *, boxes: bool = False
 ) -> list[Image]:
     """Draw the image of a panel with the objects of each side."""
     from PIL import Image, ImageDraw
 
-    picture = open_image(panel)
+    picture = _open_image(panel)
     canvas = picture.resize(display_size(picture.size, bounds), Image.Resampling.LANCZOS)
     factor = canvas.width / picture.width
     labels = [one.label for objects in sides for one in objects]
@@ -235,21 +222,17 @@ def _paint_masks(
         if one.segmentation is None:
             continue
         mask = mask_of(one, size, title, canvas.size)
-        part = _extent(mask)
-        inside = mask[part]
-        shown = pixels[part]  # a view
+        extent = Image.fromarray(mask).getbbox()
+        if extent is None:
+            continue
+        left, top, right, bottom = extent
+        inside = mask[top:bottom, left:right]
+        shown = pixels[top:bottom, left:right]  # a view
         shown[inside] = shown[inside] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
         outlines.append((shown, outline_of(inside), colour))
     for shown, outline, colour in outlines:
         shown[outline] = colour
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-
-
-def _extent(mask: Mask) -> tuple[slice, slice]:
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _scale_box(box: Box, factor: float) -> Box:
@@ -270,7 +253,9 @@ def _draw_labels(
         objects, key=lambda pair: (-(pair[0].score or 0), -pair[0].box[2] * pair[0].box[3])
     )
     for one, colour in order:
-        pieces = [(text, _load_font(path, font_size)) for text, path in pieces_of(_label_text(one))]
+        name = short_name(one.label, _LONGEST, one.category_id)
+        label = name if one.score is None else f"{name} {one.score:.2f}"
+        pieces = [(text, _load_font(path, font_size)) for text, path in pieces_of(label)]
         width = sum(draw.textlength(text, font=font) for text, font in pieces) + 6
         height = font_size + 4
         place = _find_place(_scale_box(one.box, factor), (width, height), size, taken)
@@ -286,11 +271,6 @@ def _draw_labels(
             x += draw.textlength(text, font=font)
 
 
-def _label_text(one: PanelObject) -> str:
-    name = short_name(one.label, _LONGEST, one.category_id)
-    return name if one.score is None else f"{name} {one.score:.2f}"
-
-
 def _find_place(
     box: Box, label: tuple[float, float], size: tuple[int, int], taken: Sequence[Box]
 ) -> tuple[float, float] | None:
@@ -299,18 +279,11 @@ def _find_place(
     width, height = label
     if width > size[0] or height > size[1]:
         return None
-    middle = (left + right - width) / 2
     centre = (top + bottom - height) / 2
     for wanted in (
-        (left, top - height),
-        (left, top),
-        (left, bottom),
-        (left, bottom - height),
-        (right - width, top - height),
-        (right - width, bottom),
-        (middle, centre),
-        (right, centre),
-        (left - width, centre),
+        *((left, y) for y in (top - height, top, bottom, bottom - height)),
+        *((right - width, y) for y in (top - height, bottom)),
+        *((x, centre) for x in ((left + right - width) / 2, right, left - width)),
     ):
         x, y = (
             min(max(place, 0), whole - side)
@@ -331,18 +304,17 @@ def _load_font(path: Path, size: int) -> FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
-def choose_window(
-    box: tuple[float, float, float, float], size: tuple[int, int], aspect: float = 4 / 3
-) -> Window:
+def choose_window(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Choose the part of an image of some (width, height) that shows an object and what is around.
 
-    The part has the whole box (x, y, width, height) of the object in it, and `aspect` for width
-    over height as far as the image allows.
+    The part, as the object's box, is (left, top, width, height). It holds the whole box, and has
+    the shape of `DETAIL_ASPECT` as far as the image allows.
 
     Example:
         >>> choose_window((100, 100, 40, 30), (640, 480))
         (76, 82, 88, 66)
     """
+    aspect = DETAIL_ASPECT
     x, y, wide, high = box
     height = max(_AROUND * high, _AROUND * wide / aspect, _SMALLEST_WINDOW / aspect)
     width = min(round(height * aspect), size[0])
@@ -353,30 +325,28 @@ def choose_window(
 
 
 def draw_detail(
-    panel: Panel, window: Window, shown: Sequence[tuple[PanelObject, Colour]], width: int
+    panel: Panel, around: Box, shown: Sequence[tuple[PanelObject, Colour]], width: int
 ) -> NDArray[np.uint8]:
-    """Draw a part of an image, and the masks of objects in it in their colours.
+    """Draw the part of an image around a box, and masks of objects in it in their colours.
 
-    An object without a mask is its box. Raises as `draw_panel` does.
-
-    Returns:
-        RGB of the window's shape, (height, width, 3).
+    An object without a mask is its box. Raises as `draw_panel` does. Gives RGB of shape
+    (height, width, 3), with the shape of `choose_window`.
     """
     from PIL import Image
 
-    picture = open_image(panel)
-    left, top, wide, high = window
-    size = (width, max(1, round(width * high / wide)))
-    part = picture.crop((left, top, left + wide, top + high))
-    pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)  # (H, W, 3)
-    thickness = max(2, round(width * _OUTLINE))
-    for one, colour in shown:
-        whole = mask_of(one, picture.size, panel.title)
-        mask = resize_mask(whole[top : top + high, left : left + wide], size)
-        pixels[mask] = (
-            pixels[mask] * (1 - _DETAIL_FILL) + np.array(colour, dtype=np.float32) * _DETAIL_FILL
-        )
-        pixels[outline_of(mask, thickness)] = colour
-        # White around the colour: in grey, one of the two stands out from any background.
-        pixels[ring_around(mask, thickness)] = 255
-    return np.asarray(pixels.round().clip(0, 255), dtype=np.uint8)
+    with _errors_named(panel):
+        picture = _open_image(panel)
+        left, top, wide, high = choose_window(around, picture.size)
+        size = (width, max(1, round(width * high / wide)))
+        part = picture.crop((left, top, left + wide, top + high))
+        pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
+        thickness = max(2, round(width * _OUTLINE))
+        for one, colour in shown:
+            whole = mask_of(one, picture.size, panel.title)
+            mask = resize_mask(whole[top : top + high, left : left + wide], size)
+            own = np.array(colour, dtype=np.float32)
+            pixels[mask] = pixels[mask] * (1 - _DETAIL_FILL) + own * _DETAIL_FILL
+            pixels[outline_of(mask, thickness)] = colour
+            # White around the colour: in grey, one of the two stands out from any background.
+            pixels[ring_around(mask, thickness)] = 255
+        return np.asarray(pixels.round().clip(0, 255), dtype=np.uint8)

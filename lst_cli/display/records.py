@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lst_cli.annotations.segmentations import Segmentation
 from lst_cli.ap.metrics import Way
 
 
@@ -48,10 +48,6 @@ class ReplayBalance:
     after: Sequence[float]  # in D_t, likewise; a mean over epochs where draws differ
     old: int  # how many of these classes are old; the rest are new
     replay: str = "balanced"  # how old classes are replayed, `step.replay`
-
-
-Segmentation = Mapping[str, Any] | Sequence[Sequence[float]]
-"""A mask as COCO has it: an RLE with ``size`` and ``counts``, compressed or not, or polygons."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lst_cli.display import canvas
 from lst_cli.display.canvas import DOTS_PER_INCH, LIGHT, PAPER_LETTERS
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
-from lst_cli.display.panels import Colour, choose_window, draw_detail
+from lst_cli.display.panels import DETAIL_ASPECT, Colour, draw_detail
 from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
@@ -30,7 +30,6 @@ _HEAD = 0.19  # of a block: the name of the class
 _WORDS = 0.38  # below pictures: two lines
 _GAP = 0.05  # between pictures
 _BLOCK_GAP = 0.3
-_ASPECT = 4 / 3
 _PIXELS = 420  # of a picture's width, in the file
 _LEGEND_COLUMNS = 2
 _LONGEST = 28  # letters of a name below the axes
@@ -43,13 +42,18 @@ _WRONG_COLOUR: Colour = (247, 144, 30)
 
 def tail_figure(tail: Tail) -> Figure:
     """Draw the tail, with its numbers, see `compose_tail`."""
-    table = tail_table(tail)
+    examples = {one.of.category_id: one for one in tail.examples}
+    rows = [
+        _row(one, run, name, examples.get(one.category_id))
+        for one in tail.classes
+        for run, name in enumerate(tail.runs)
+    ]
     return Figure(
         "tail",
         caption=tail_caption(tail),
         picture=compose_tail(tail, scale=canvas.PAPER_SCALE),
-        csv=render_csv(table),
-        numbers={"runs": list(tail.runs), "rows": [dict(row) for row in table.rows]},
+        csv=render_csv(Table.of_rows("Tail classes", rows)),
+        numbers={"runs": list(tail.runs), "rows": rows},
         table=_means_table(tail),
     )
 
@@ -72,22 +76,12 @@ def tail_caption(tail: Tail) -> str:
     return " ".join([*sentences, *tail.notes])
 
 
-def tail_table(tail: Tail) -> Table:
-    """Make the table of every class in every run, with the object shown of it.
+def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> dict[str, Cell]:
+    """A class in a run, and what is shown of it.
 
     ``score`` and ``IoU`` are of the class's own detection, ``answer_score`` and ``answer_IoU`` of
     the most confident.
     """
-    examples = {one.of.category_id: one for one in tail.examples}
-    rows = [
-        _row(one, run, name, examples.get(one.category_id))
-        for one in tail.classes
-        for run, name in enumerate(tail.runs)
-    ]
-    return Table.of_rows("Tail classes", rows)
-
-
-def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> dict[str, Cell]:
     answer = Answer(None, None, right=False) if example is None else example.answers[run]
     return {
         "class": one.name,
@@ -111,23 +105,22 @@ def _number(match: data.Match | None, name: str) -> str | None:
 
 def _means_table(tail: Tail) -> Table:
     """What of it a terminal shows: a row a run."""
-
-    def some(run: int) -> int:
-        return sum(one.ap[run] > 0 for one in tail.classes)
-
-    def right(run: int) -> int:
-        return sum(example.answers[run].right for example in tail.examples)
-
-    return Table.of(
-        f"The {len(tail.classes)} rarest classes",
-        range(len(tail.runs)),
-        (
-            Column("run", "run", "text", tail.runs.__getitem__),
-            Column("AP", "mean mask AP", get=tail.mean_ap),
-            Column("some", "classes above 0", "integer", some),
-            Column("right", f"right of the {len(tail.examples)} shown", "integer", right),
-        ),
+    rows: list[dict[str, Cell]] = [
+        {
+            "run": name,
+            "AP": tail.mean_ap(run),
+            "some": sum(one.ap[run] > 0 for one in tail.classes),
+            "right": sum(example.answers[run].right for example in tail.examples),
+        }
+        for run, name in enumerate(tail.runs)
+    ]
+    columns = (
+        Column("run", "run", "text"),
+        Column("AP", "mean mask AP"),
+        Column("some", "classes above 0", "integer"),
+        Column("right", f"right of the {len(tail.examples)} shown", "integer"),
     )
+    return Table(f"The {len(tail.classes)} rarest classes", columns, tuple(rows))
 
 
 def compose_tail(tail: Tail, scale: float = 2.0) -> Any:
@@ -140,7 +133,7 @@ def compose_tail(tail: Tail, scale: float = 2.0) -> Any:
     rows = -(-len(tail.examples) // blocks)
     room = _WIDTH - 2 * _EDGE - (blocks - 1) * _BLOCK_GAP - blocks * runs * _GAP
     wide = room / (blocks * (runs + 1))  # of a picture
-    high = wide / _ASPECT
+    high = wide / DETAIL_ASPECT
     head = _TITLE + _LEGEND_LINE * -(-runs // _LEGEND_COLUMNS)
     figure = canvas.make_figure(canvas.PAPER_WIDTH, DOTS_PER_INCH, LIGHT, scale)
     figure.set_layout_engine("none")
@@ -222,7 +215,6 @@ def _draw_example(pictures: Sequence[Any], example: TailExample, wide: float) ->
     bold: dict[str, Any] = {"weight": "bold", "size": PAPER_LETTERS.label, "color": LIGHT.ink}
     block = len(pictures) * (wide + _GAP) - _GAP
     _write(pictures[0], name, (0, 1), (0, 4), block - taken - 0.1, **bold)
-    window = choose_window(example.truth.box, example.size, _ASPECT)
     shown: list[list[tuple[PanelObject, Colour]]] = [[(example.truth, _RIGHT_COLOUR)]]
     for answer in example.answers:
         colour = _RIGHT_COLOUR if answer.right else _WRONG_COLOUR
@@ -232,9 +224,8 @@ def _draw_example(pictures: Sequence[Any], example: TailExample, wide: float) ->
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        axes.imshow(
-            draw_detail(example.panel, window, objects, _PIXELS), interpolation="antialiased"
-        )
+        detail = draw_detail(example.panel, example.truth.box, objects, _PIXELS)
+        axes.imshow(detail, interpolation="antialiased")
     for axes, answer in zip(pictures[1:], example.answers, strict=True):
         for line, text in enumerate(_words(answer)):
             ink = LIGHT.muted if line else LIGHT.ink
@@ -261,11 +252,7 @@ def _write(
     room: float = _WIDTH,
     **look: Any,
 ) -> float:
-    """Write text at a corner of axes, some points aside, cut to the room in inches.
-
-    Returns:
-        Its width in inches.
-    """
+    """Write text at a corner of axes, some points aside, cut to `room`; both widths in inches."""
     plain = {"family": families(text), "size": PAPER_LETTERS.tick, "parse_math": False}
     at = {"xycoords": "axes fraction", "xytext": offset, "textcoords": "offset points"}
     written = axes.annotate(text, corner, **at, **plain | look)

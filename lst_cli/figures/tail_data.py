@@ -26,12 +26,8 @@ from lst_cli.inputs import read_validation
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
 
-TAIL = 10
-"""Classes with fewer training instances are the tail, as in the paper's Table 1."""
-
-FOUND_IOU = 0.5
-"""Mask IoU from which on a detection is an answer for an object."""
-
+TAIL = 10  # classes with fewer training instances are the tail, as in the paper's Table 1
+FOUND_IOU = 0.5  # of masks, from which on a detection is an answer for an object
 MOST_RUNS = 4
 MOST_CLASSES = 60  # as many as the paper shows, and as names fit side by side
 FALLBACK_CLASSES = 12
@@ -84,7 +80,6 @@ class TailExample:
     of: TailClass
     panel: Panel  # its image
     image_id: int
-    size: tuple[int, int]  # (width, height) of the image
     truth: PanelObject
     answers: Sequence[Answer]
 
@@ -137,8 +132,7 @@ def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
             runs.append(_Run(*one.home, metrics.segm.per_class))
     require_same_validation([(run.workspace, run.phase) for run in runs])
     classes, notes = _choose_classes(runs)
-    most = EXAMPLE_ROWS * blocks_in_row(len(runs))
-    return Tail(name_runs(given), classes, _find_examples(runs, classes, most), notes)
+    return Tail(name_runs(given), classes, _find_examples(runs, classes), notes)
 
 
 def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
@@ -160,63 +154,57 @@ def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
     if not rare:
         rare = known[-FALLBACK_CLASSES:]
         notes.append(f"None has fewer than {TAIL} training instances.")
-    shown = rare[::-1][:MOST_CLASSES]
-    if len(shown) < len(rare):
+    if len(rare) > MOST_CLASSES:
         notes.append(f"{len(rare):,} classes have fewer than {TAIL} training instances.")
     if len({run.workspace.split.train.sha256 for run in runs}) > 1:
         name = first.workspace.root.name
         notes.append(f"The runs learned from different files; counts are those of {name}.")
-    return [
-        TailClass(
-            one.category_id, one.name, one.instances, [run.ap[one.category_id] for run in runs]
-        )
-        for one in shown
-    ], notes
+    classes = []
+    for one in rare[::-1][:MOST_CLASSES]:
+        ap = [run.ap[one.category_id] for run in runs]
+        classes.append(TailClass(one.category_id, one.name, one.instances, ap))
+    return classes, notes
 
 
-def _find_examples(
-    runs: Sequence[_Run], classes: Sequence[TailClass], most: int
-) -> list[TailExample]:
+def _find_examples(runs: Sequence[_Run], classes: Sequence[TailClass]) -> list[TailExample]:
     first = runs[0]
     val, find = read_validation(first.workspace, first.phase)
     by_id = {one.category_id: one for one in classes}
-    chosen = choose_objects(val, list(by_id), most)
-    rows = np.array([row for _, row in chosen], dtype=np.int64)
+    chosen = choose_objects(val, list(by_id), EXAMPLE_ROWS * blocks_in_row(len(runs)))
+    rows = np.array(list(chosen.values()), dtype=np.int64)
     annotated = read_annotated(val, rows, class_names(first.workspace))
     images = val.instances.image_index[rows].tolist()
     image_ids = val.images.ids[images].tolist()
     found = [read_found(run.workspace, run.phase, image_ids) for run in runs]
     examples = []
-    for (category_id, _), truth, row, image_id in zip(
-        chosen, annotated, images, image_ids, strict=True
-    ):
-        size = (int(val.images.widths[row]), int(val.images.heights[row]))
+    for category_id, truth, row, image_id in zip(chosen, annotated, images, image_ids, strict=True):
+        size = (int(val.images.heights[row]), int(val.images.widths[row]))
         path = find(row)
-        panel = Panel(path, path.name, size=size[::-1])
-        answers = [judge(truth, one[image_id], size, path.name) for one in found]
-        examples.append(TailExample(by_id[category_id], panel, image_id, size, truth, answers))
+        panel = Panel(path, path.name, size=size)
+        answers = [judge(truth, one[image_id], size[::-1], path.name) for one in found]
+        examples.append(TailExample(by_id[category_id], panel, image_id, truth, answers))
     return examples
 
 
-def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> list[tuple[int, int]]:
+def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> dict[int, int]:
     """Choose an object of each class: the largest, in an image that shows no other yet.
 
     What was detected does not matter. The classes are category ids, the most wanted first; one
-    without an image of its own is left out. Gives category ids and rows of instances.
+    without an image of its own is left out. Gives rows of instances by category id.
     """
     instances = dataset.instances
     taken: set[int] = set()
-    chosen: list[tuple[int, int]] = []
+    chosen: dict[int, int] = {}
     for category_id in classes:
         if len(chosen) == most:
             break
-        rows = np.flatnonzero(objects_of(dataset, [category_id])).tolist()
-        free = [row for row in rows if int(instances.image_index[row]) not in taken]
-        if free:
+        rows = np.flatnonzero(objects_of(dataset, [category_id]))
+        free = rows[~np.isin(instances.image_index[rows], list(taken))]
+        if len(free):
             # The first of equals, so that the same data give the same figure.
-            row = max(free, key=lambda one: (float(instances.areas[one]), -one))
+            row = int(free[instances.areas[free].argmax()])
             taken.add(int(instances.image_index[row]))
-            chosen.append((category_id, row))
+            chosen[category_id] = row
     return chosen
 
 
@@ -239,20 +227,17 @@ def judge(
             both = int((wanted & mask).sum())
             if both:
                 matches.append(Match(one, both / int((wanted | mask).sum())))
-    there = [one for one in matches if one.there]
-    best = max(there, key=lambda one: one.score, default=None)
+    best = max((one for one in matches if one.there), key=lambda one: one.score, default=None)
     own = max(
         (one for one in matches if one.found.category_id == truth.category_id),
         # Where it overlaps enough the score decides, elsewhere the overlap.
-        key=lambda one: (True, one.score) if one.there else (False, one.iou),
+        key=lambda one: (one.there, one.score if one.there else one.iou),
         default=None,
     )
     return Answer(best, own, best is not None and best.found.category_id == truth.category_id)
 
 
-def _boxes_meet(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> bool:
+def _boxes_meet(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(
         one[axis] < other[axis] + other[axis + 2] and other[axis] < one[axis] + one[axis + 2]
         for axis in (0, 1)

@@ -42,7 +42,7 @@ def make_tail(tmp_path: Path) -> Callable[..., Tail]:
         ]
         shown = [
             TailExample(
-                one, Panel(path, path.name), 7, (48, 30), PanelObject(one.name, (8, 8, 20, 10)),
+                one, Panel(path, path.name), 7, PanelObject(one.name, (8, 8, 20, 10)),
                 [(RIGHT, WRONG, NOTHING)[(place + run) % 3] for run in range(runs)],
             )
             for place, one in enumerate(found[:examples])

@@ -73,10 +73,10 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def test_each_class_shows_its_largest_object_in_an_image_of_its_own(dataset):
-    assert choose_objects(dataset, [1, 2, 3], 6) == [(1, 1), (3, 4)]  # of equals the first
-    assert choose_objects(dataset, [2, 1, 3], 6) == [(2, 2), (1, 0), (3, 4)]
-    assert choose_objects(dataset, [2, 1, 3], 2) == [(2, 2), (1, 0)]
-    assert choose_objects(dataset, [7], 2) == []
+    assert choose_objects(dataset, [1, 2, 3], 6) == {1: 1, 3: 4}  # of equals the first
+    assert choose_objects(dataset, [2, 1, 3], 6) == {2: 2, 1: 0, 3: 4}
+    assert choose_objects(dataset, [2, 1, 3], 2) == {2: 2, 1: 0}
+    assert choose_objects(dataset, [7], 2) == {}
 
 
 def test_classes_added_later_take_their_place_among_the_rarest(monkeypatch):
