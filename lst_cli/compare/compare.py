@@ -123,7 +123,7 @@ def compare_runs(
     homes = [run.home for run in runs if run.home]
     if bins is None:
         bins = parse_bins(homes[0].workspace.settings().eval.bins) if homes else DEFAULT_BINS
-    groups = _old_and_new(runs, frozenset(classes))
+    groups = _old_and_new(runs)
     by = TrainBins(counts.instances, bins) if counts else NO_BINS
     sets = choose_class_sets(classes, truth.frequencies, by, groups)
     scores = [
@@ -275,7 +275,7 @@ def _train_counts(
     return TrainCounts(first, {one.category_id: one.images for one in known[0]}), note
 
 
-def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, frozenset[int]]:
+def _old_and_new(runs: Sequence[Run]) -> dict[str, frozenset[int]]:
     """Old and new classes, where all workspaces agree on them."""
     found = set()
     for run in runs:
@@ -285,7 +285,7 @@ def _old_and_new(runs: Sequence[Run], common: frozenset[int]) -> dict[str, froze
     if len(found) != 1:
         return {}
     ((old, new),) = found
-    return {"old": old, "new": new} if old and new and (old | new) <= common else {}
+    return {"old": old, "new": new} if old and new else {}
 
 
 def _score(

@@ -8,30 +8,17 @@ from lst_cli.ap.metrics import InstantMetrics, load_instant
 from lst_cli.errors import LstError
 
 
-def _numbers(phase):
+def _record(phase=2):
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR")
-    groups = [
-        {"phase": t, "classes": 2, "with_ground_truth": 1, "AP": 0.5} for t in range(phase + 1)
-    ]
-    return {
+    group = {"classes": 2, "with_ground_truth": 1, "AP": 0.5}
+    numbers = {
         **dict.fromkeys((*names, "old", "new", "all"), 0.5),
         "bins": [],
-        "groups": groups,
+        "groups": [{"phase": t, **group} for t in range(phase + 1)],
         "per_class": {"7": 0.5},
     }
-
-
-def _record(phase=2):
-    return {
-        "format": 1,
-        "phase": phase,
-        "images": 3,
-        "detections": 9,
-        "seconds": 0.5,
-        "federated": True,
-        "segm": _numbers(phase),
-        "bbox": _numbers(phase),
-    }
+    counts = {"images": 3, "detections": 9, "seconds": 0.5, "federated": True}
+    return {"format": 1, "phase": phase, **counts, "segm": numbers, "bbox": numbers}
 
 
 def _content(phase=2, **rows):

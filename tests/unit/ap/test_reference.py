@@ -37,9 +37,12 @@ def content(draw):
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", [6, 7])
-def test_it_is_lvis_api_as_it_is_installed(draw, run, reference, seed, iou_type):
+def test_it_is_lvis_api_as_it_is_installed_and_says_nothing(
+    draw, run, reference, seed, iou_type, caplog
+):
     known, found = draw.federated_set(seed)
     result = run(known, found, iou_type)
+    assert caplog.records == []
     draw.assert_same(result, reference(known, found, iou_type))
     assert result.category_ids == tuple(range(1, 10))
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ RLE = {"size": [4, 5], "counts": "62O1"}
 ROW = {"image_id": 5, "category_id": 1, "score": 0.5, "bbox": [0, 1, 2, 3], "segmentation": RLE}
 
 
-def file_of(folder: Path, content: Any) -> ResultsFile:
+def file_of(folder, content):
     path = folder / "results.json"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -23,11 +21,11 @@ def file_of(folder: Path, content: Any) -> ResultsFile:
     return ResultsFile(path)
 
 
-def rows_of(source: ResultsFile, record: type[Any] = Boxed) -> list[Any]:
+def rows_of(source, record=Boxed):
     return [one for _, records in source.blocks(record) for one in records]
 
 
-def error_of(source: ResultsFile, record: type[Any] = Boxed) -> LstError:
+def error_of(source, record=Boxed):
     with pytest.raises(LstError) as caught:
         rows_of(source, record)
     assert str(source.path) in caught.value.message
@@ -56,10 +54,6 @@ def test_a_file_is_read_in_blocks_with_the_row_of_the_first(tmp_path):
     assert all(block[0].category_id == first for first, block in blocks)
 
 
-def test_a_list_of_nothing_has_no_rows(tmp_path):
-    assert rows_of(file_of(tmp_path, " [ ]\n")) == []
-
-
 def test_progress_counts_the_bytes_of_each_pass(tmp_path):
     calls: list[tuple[int, int | None]] = []
     path = file_of(tmp_path, [ROW]).path
@@ -76,7 +70,8 @@ def test_more_fields_and_whole_numbers_do_no_harm(tmp_path):
     assert isinstance(found.score, float)
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path):
+def test_an_empty_list_has_no_rows_and_a_byte_order_mark_is_passed_over(tmp_path):
+    assert rows_of(file_of(tmp_path, " [ ]\n")) == []
     assert len(rows_of(file_of(tmp_path, "\ufeff" + json.dumps([ROW])))) == 1
 
 
@@ -109,10 +104,7 @@ def test_what_is_no_list_of_detections_is_refused(tmp_path, content, message):
         ({"image_id": 5.5}, "field image_id: expected a whole number, got a number"),
         ({"image_id": None}, "field image_id: expected a whole number, got null"),
         ({"image_id": 2**63}, "field image_id: expected a whole number <= 9223372036854775807"),
-        (
-            {"category_id": -(10**40)},
-            "field category_id: expected a whole number >= -9223372036854775808",
-        ),
+        ({"category_id": -(10**40)}, "field category_id: expected a whole number >= -92233720368"),
         ({"category_id": True}, "field category_id: expected a whole number, got true or false"),
         ({"score": "high"}, "field score: expected a number, got text"),
         ({"score": None}, "field score: expected a number, got null"),
@@ -131,41 +123,24 @@ def test_a_bad_field_is_named_with_its_row(tmp_path, change, message):
     assert f"detection in row 2, {message}" in error.message
 
 
-@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox"])
-def test_a_missing_field_is_named_with_its_row(tmp_path, key):
-    rows = [ROW, {name: value for name, value in ROW.items() if name != key}]
-    error = error_of(file_of(tmp_path, rows))
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox", "segmentation"])
+def test_a_missing_field_is_named_with_its_row_unless_it_is_not_asked_for(tmp_path, key):
+    source = file_of(tmp_path, [ROW, {name: ROW[name] for name in ROW if name != key}])
+    error = error_of(source, Masked if key == "segmentation" else Boxed)
     assert f"detection in row 1: object missing required field {key}" in error.message
-
-
-def test_boxes_are_no_matter_where_only_masks_are_asked_for(tmp_path):
-    rows = [{name: value for name, value in ROW.items() if name != "bbox"}]
-    assert len(rows_of(file_of(tmp_path, rows), Scored)) == 1
-
-
-def test_a_missing_mask_is_named_with_its_row(tmp_path):
-    rows = [ROW, {name: value for name, value in ROW.items() if name != "segmentation"}]
-    error = error_of(file_of(tmp_path, rows), Masked)
-    assert "detection in row 1: object missing required field segmentation" in error.message
+    if key in ("bbox", "segmentation"):
+        assert error.hint == f"--iou-type {'segm' if key == 'bbox' else 'bbox'}"
+        assert len(rows_of(source, Scored)) == 2
 
 
 @pytest.mark.parametrize(
     "shape",
     [
-        None,
-        7,
-        "62O1",
-        [],
-        [[0, 0, 4, 0, 4, 4]],
-        {},
-        {"size": [4, 5]},
-        {"counts": "62O1"},
-        {"size": [4], "counts": "62O1"},
-        {"size": [4.5, 5], "counts": "62O1"},
-        {"size": [4, 5], "counts": [6, 2, 12]},
-        {"size": [4, 5], "counts": None},
+        None, 7, "62O1", [], [[0, 0, 4, 0, 4, 4]], {}, {"size": [4, 5]}, {"counts": "62O1"},
+        {"size": [4], "counts": "62O1"}, {"size": [4.5, 5], "counts": "62O1"},
+        {"size": [4, 5], "counts": [6, 2, 12]}, {"size": [4, 5], "counts": None},
     ],
-)
+)  # fmt: skip
 def test_other_shapes_than_compressed_runs_are_not_parsed(tmp_path, shape):
     source = file_of(tmp_path, [ROW | {"segmentation": shape}])
     (record,) = rows_of(source, Masked)
