@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lst_cli.annotations.read import Images
 from lst_cli.engine.device import choose_device, choose_workers, place
@@ -19,8 +19,8 @@ from lst_cli.evaluate.box_masks import encode_box_masks
 from lst_cli.evaluate.resumable import Detections
 from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.samples.loading import ImageInputs
 from lst_cli.samples.mapper import Mapper
-from lst_cli.samples.phase_dataset import Sample
 from lst_cli.settings.models import Settings
 
 _Any = TypeVar("_Any")
@@ -73,7 +73,7 @@ class Detector:
         settings = self._settings
         mapper = Mapper(find, settings.data, channels=input_format(settings), seed=settings.seed)
         inputs: DataLoader[Any] = DataLoader(
-            _Inputs(images, rows, mapper),
+            ImageInputs(images, rows, mapper),
             batch_size=None,
             num_workers=choose_workers(settings.data.workers, self._device),
         )
@@ -105,33 +105,6 @@ class Detector:
                 category_ids.tolist(), sides.tolist(), found.scores.tolist(), masks, strict=True
             )
         ]
-
-
-class _Inputs(Dataset[Any]):
-    """What the network sees of each image, at the test size; the error if it cannot be used."""
-
-    def __init__(self, images: Images, rows: Sequence[int], mapper: Mapper) -> None:
-        self._images, self._rows, self._mapper = images, rows, mapper
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int) -> Any:
-        row = self._rows[place]
-        sample = Sample(
-            position=row,
-            image=row,
-            height=int(self._images.heights[row]),
-            width=int(self._images.widths[row]),
-            boxes=np.zeros((0, 4)),
-            labels=np.zeros(0, dtype=np.int64),
-            counts=np.zeros(0, dtype=bool),
-            segmentations=[],
-        )
-        try:
-            return self._mapper(sample, augment=False)
-        except LstError as error:
-            return error
 
 
 def _one_late(items: Iterable[_Any]) -> Iterator[_Any]:

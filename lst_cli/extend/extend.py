@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lst_cli.annotations.read import read_dataset
-from lst_cli.ap.metrics import Way
 from lst_cli.check.masks import read_usable, tell_skipped
 from lst_cli.errors import LstError
-from lst_cli.extend.plan import Addition, NewFiles, add_phase, check_addition
+from lst_cli.extend.plan import Addition, Learned, NewFiles, add_phase, check_addition
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
@@ -28,8 +27,8 @@ from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
-# How rows came about and on which device; see `InstantClasses.write`.
-Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], tuple[Way, str]]
+# See `InstantClasses.write`.
+Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], Learned]
 
 
 def load_learning() -> Learn:
@@ -158,9 +157,9 @@ def _add_instantly(
     # Only now is it sure that it is needed. The time it takes to load is none of learning.
     learn = learn or load_learning()
     started, began = now(), time.perf_counter()
-    new_rows, device = learn(workspace, phase, split, settings, inputs, events.prepare)
+    learned = learn(workspace, phase, split, settings, inputs, events.prepare)
     seconds = time.perf_counter() - began
-    if new_rows == "mean-feature":
+    if learned.way == "mean-feature":
         events.note(
             f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "
             "features (imprinting); `lst step --mwg` trains a generator"
@@ -180,12 +179,14 @@ def _add_instantly(
         settings=settings.model_dump(mode="json"),
         weights=None,
         versions=versions(),
-        device=device,
+        device=learned.device,
         started=started,
         finished=now(),
         seconds=seconds,
         **digests(directory),
-        new_rows=new_rows,
+        new_rows=learned.way,
+        checks=learned.checks,
+        old_alarms=learned.old_alarms,
     )
     # The model first: a split never promises a phase that had to be given up. The manifest
     # last: it makes the phase done.

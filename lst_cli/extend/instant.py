@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lst_cli.ap.metrics import Way
 from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
+from lst_cli.errors import LstError
+from lst_cli.extend.calibration import (
+    KNOWN_IMAGES,
+    Calibration,
+    read_boxes,
+    read_known_images,
+)
+from lst_cli.extend.plan import Learned
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress
-from lst_cli.samples.loading import SampleReader
+from lst_cli.samples.loading import ImageInputs, SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.settings.models import Settings
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.support import Support, WrittenRows, save_attention
-from lst_cli.workspace.manifest import Split
+from lst_cli.workspace.manifest import NewClassCheck, Split
 from lst_cli.workspace.store import Workspace
 
 
@@ -58,6 +69,7 @@ class InstantClasses:
         mapper = Mapper(inputs.paths, settings.data, channels=channels, seed=settings.seed)
         workers = choose_workers(settings.data.workers, self._device)
         self._support = Support(SampleReader(dataset, mapper, workers), new)
+        self._inputs, self._mapper = inputs, mapper
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -99,20 +111,85 @@ class InstantClasses:
             average_boxes=True,
         )
 
-    def write(self) -> tuple[Way, str]:
-        """Write the model of the phase, and say how its rows came about and on which device.
+    def write(self) -> Learned:
+        """Write the model of the phase.
 
         Rows come from the generator that the phase before left, and else are mean features
-        (imprinting). The generator is copied, so that further classes can follow.
+        (imprinting). They are fitted against images of the workspace. The generator is copied, so
+        that further classes can follow.
 
         Raises:
             LstError: If an image or a weight file cannot be used, or nothing can be written.
         """
         way: Way = "generated" if "generated" in self.ways else "mean-feature"
         rows, to = self.rows(way), self._directory
+        calibration = self._calibration()
+        checks: tuple[NewClassCheck, ...] = ()
+        if calibration is not None:
+            fitted = calibration.fit(rows.rows)
+            checks = _checks(calibration, rows.rows, fitted)
+            rows = replace(rows, rows=fitted)
         to.root.mkdir(parents=True, exist_ok=True)
         if rows.attention is not None:
             save_attention(to.attention, rows.attention)
             save_model(to.generator, load_model(self._before.generator, "lst step --mwg"))
         save_model(to.model, self.grown(rows))
-        return way, describe_device(self._device)
+        old = calibration.known.old_alarms if calibration else ()
+        return Learned(way, describe_device(self._device), checks, old)
+
+    def _calibration(self) -> Calibration | None:
+        """What the rows are fitted to; None where no image of the workspace can be read."""
+        model = self._model
+        known = read_known_images(model, self._known_images())
+        if known is None:
+            return None
+        most = self.trained.step.new_row_samples
+        labels, features = [], []
+        for of_image, pooled in self._support.pooled(
+            model, "boxes of new classes", self._progress, most=most
+        ):
+            with torch.no_grad():
+                features.append(model.roi_heads.box_head(pooled))
+            labels.append(of_image.cpu())
+        predictor = model.roi_heads.box_predictor
+        own = read_boxes(model, torch.cat(features))
+        scale = float(predictor.cls_score.scale.detach())
+        return Calibration(own, torch.cat(labels), known, scale, predictor.test_nms_thresh)
+
+    def _known_images(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Some images that old classes were learned from, and the labels annotated in each.
+
+        Images that are no longer there are passed over.
+        """
+        new, inputs = self._support.new, self._inputs
+        found = inputs.occurrences.images
+        known = np.unique(np.concatenate(found[: new.start]))
+        known = np.setdiff1d(known, np.concatenate(found[new.start : new.stop]))
+        order = np.random.default_rng([self._seed, 5]).permutation(known)
+        images = ImageInputs(inputs.dataset.images, order.tolist(), self._mapper)
+        read = 0
+        for position, row in enumerate(order.tolist()):
+            item = images[position]
+            if isinstance(item, LstError):
+                continue
+            labels = inputs.labels[inputs.dataset.instances.image_index == row]
+            yield item, sorted(set(labels[(labels >= 0) & (labels < new.start)].tolist()))
+            read += 1
+            self._progress("known images", read, min(KNOWN_IMAGES, len(order)))
+            if read == KNOWN_IMAGES:
+                return
+
+
+def _checks(calibration: Calibration, before: Tensor, after: Tensor) -> tuple[NewClassCheck, ...]:
+    boxes = torch.bincount(calibration.labels, minlength=len(before))
+    scores = [calibration.own_scores(rows) for rows in (before, after)]
+    alarms = [calibration.alarms(rows) for rows in (before, after)]
+    return tuple(
+        NewClassCheck(
+            boxes=int(boxes[row]),
+            own_score=(float(scores[0][row]), float(scores[1][row])),
+            alarms_before=alarms[0][row].tolist(),
+            alarms_after=alarms[1][row].tolist(),
+        )
+        for row in range(len(before))
+    )

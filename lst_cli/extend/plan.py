@@ -10,6 +10,7 @@ import numpy as np
 
 from lst_cli.annotations.problems import examples
 from lst_cli.annotations.read import Dataset
+from lst_cli.ap.metrics import Way
 from lst_cli.check.check import check_annotations
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.images import check_images, check_shared_images
@@ -22,7 +23,7 @@ from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import input_file, plan_phases
 from lst_cli.train.before_training import refuse_errors
-from lst_cli.workspace.manifest import ClassRecord, Extension, Split
+from lst_cli.workspace.manifest import ClassRecord, Extension, NewClassCheck, Split
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Addition:
     phase: int
     new: NewClasses  # in the file they come with
     notes: tuple[str, ...]  # what a user should know of it, a sentence each
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How rows of new classes came about without training."""
+
+    way: Way
+    device: str
+    checks: tuple[NewClassCheck, ...] = ()  # of each class; empty where no known image was read
+    old_alarms: tuple[float, ...] = ()  # as in the manifest
 
 
 def add_phase(

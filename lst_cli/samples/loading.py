@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import ALL_CLASSES
 from lst_cli.samples.mapper import Mapper
-from lst_cli.samples.phase_dataset import IntArray, PhaseDataset
+from lst_cli.samples.phase_dataset import IntArray, PhaseDataset, Sample
 
 Batch = list[dict[str, Any]]
 Key = int | tuple[int, ...]
@@ -116,3 +117,30 @@ class _Lazy:
 
 def _as_list(items: list[Any]) -> list[Any]:
     return items
+
+
+class ImageInputs(Dataset[Any]):
+    """What the network sees of each image, at the test size; the error if it cannot be used."""
+
+    def __init__(self, images: Images, rows: Sequence[int], mapper: Mapper) -> None:
+        self._images, self._rows, self._mapper = images, rows, mapper
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> Any:
+        row = self._rows[place]
+        sample = Sample(
+            position=row,
+            image=row,
+            height=int(self._images.heights[row]),
+            width=int(self._images.widths[row]),
+            boxes=np.zeros((0, 4)),
+            labels=np.zeros(0, dtype=np.int64),
+            counts=np.zeros(0, dtype=bool),
+            segmentations=[],
+        )
+        try:
+            return self._mapper(sample, augment=False)
+        except LstError as error:
+            return error

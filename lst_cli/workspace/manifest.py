@@ -26,6 +26,8 @@ FORMATS = (1, 2)  # those that can be read: 1, of lst 0.1, has no checksum
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(min_length=1)]
+Rate = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
@@ -249,8 +251,24 @@ class SharedFrom(Record):
     split_sha256: str  # of the split there
 
 
+FALSE_ALARM_SCORES = (0.3, 0.5)
+"""Scores from which a detection of a class that is not there is counted as a false alarm."""
+
+
+class NewClassCheck(Record):
+    """What a class that was added without training finds, before and after its row was fitted."""
+
+    boxes: Count  # that it was learned from
+    own_score: tuple[Share, Share]  # mean score of these boxes, before and after
+    # Detections in 100 known images without the class, from each of `FALSE_ALARM_SCORES` on.
+    alarms_before: tuple[Rate, Rate]
+    alarms_after: tuple[Rate, Rate]
+
+
 class PhaseManifest(Record):
     """What a phase used and did."""
+
+    _later_fields = ("checks", "old_alarms")
 
     format: int = FORMAT
     phase: Count
@@ -278,6 +296,10 @@ class PhaseManifest(Record):
     attention_sha256: Sha256 | None = None
     # How the classifier rows of the new classes were initialized; None in the base phase.
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
+    # Of each new class, in label order, where their rows were fitted against known images.
+    checks: tuple[NewClassCheck, ...] = ()
+    # False alarms of the mean old class in 100 of these images.
+    old_alarms: tuple[Rate, ...] = ()
     shared_from: SharedFrom | None = None  # where the phase was trained, if not here
     image_budget: Count | None = None  # images to be seen, where given instead of epochs
 

@@ -30,6 +30,9 @@ def extend(run: Run, workspace: Workspace, tiny: Any, file: Path, *more: str) ->
 def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few_json):
     instant = extend(run, based, tiny, few_json(zebra=1), "--json").json
     assert (instant["phase"], instant["new_rows"]) == (1, "mean-feature")
+    [check] = instant["manifest"]["checks"]
+    assert check["boxes"] > 0
+    assert check["alarms_after"] <= instant["manifest"]["old_alarms"]
     before, after = (load_file(based.phase(phase).model) for phase in (0, 1))
     row = "roi_heads.box_predictor.cls_score.weight"
     assert after[row].shape[0] == before[row].shape[0] + 1
@@ -100,6 +103,10 @@ def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
     last = based.phase(based.newest_phase())
     ours, theirs = load_file(last.model), load_file(other.phase(other.newest_phase()).model)
     assert ours.keys() == theirs.keys()
+    classifier = "roi_heads.box_predictor.cls_score.weight"
+    # Fitted one after the other, the second class also sees the first: nearly the same rows.
+    pairs = zip(ours.pop(classifier), theirs.pop(classifier), strict=True)
+    assert all(one @ other > 0.98 * (one @ one * (other @ other)) ** 0.5 for one, other in pairs)
     for name, tensor in ours.items():
         np.testing.assert_allclose(tensor, theirs[name], rtol=1e-5, atol=1e-6, err_msg=name)
     assert [one.name for one in based.split.classes] == [one.name for one in other.split.classes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,10 @@ def command(
 
     This takes seconds, without training: the generator that `lst step --mwg` trained computes
     the classifier rows of the new classes. If there is no generator, each row is the mean feature
-    of its class. With --finetune the classes are trained as a phase. In both cases the classes
-    become a phase like any other: lst eval, step and report work as usual.
+    of its class. Each row is then fitted so that its class is found no more often in 100 training
+    images, where it is not annotated, than the mean old class is by mistake. With --finetune the
+    classes are trained as a phase. In both cases the classes become a phase like any other: lst
+    eval, step and report work as usual.
     """
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace
@@ -105,6 +108,7 @@ def command(
 def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
     from lst_cli.annotations.problems import count_of
     from lst_cli.display.tables import format_seconds
+    from lst_cli.workspace.manifest import FALSE_ALARM_SCORES
 
     print_rows(
         f"phase {manifest.phase}: {count_of(len(classes), 'new class', 'new classes')}",
@@ -121,7 +125,43 @@ def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
     seconds = format_seconds(manifest.seconds or 0.0)
     if manifest.iterations:
         note(f"trained for {manifest.iterations:,} iterations in {seconds}")
-    else:
-        rows = {"generated": "by the generator", "mean-feature": "from mean features"}
-        how = rows.get(manifest.new_rows or "", "")
-        note(f"learned in {seconds} without training, rows made {how}")
+        return
+    rows = {"generated": "by the generator", "mean-feature": "from mean features"}
+    how = rows.get(manifest.new_rows or "", "")
+    note(f"learned in {seconds} without training, rows made {how}")
+    if not manifest.checks:
+        note("no training image of the workspace could be read: false alarms were not checked")
+        return
+    print_rows(
+        "False alarms in 100 training images without the class, before -> after fitting",
+        ["class", "boxes", "their mean score", *(f"at {least:g}" for least in FALSE_ALARM_SCORES)],
+        [
+            [
+                one.name,
+                str(check.boxes),
+                _change(check.own_score, ".2f"),
+                *(
+                    _change(counts, ".0f")
+                    for counts in zip(check.alarms_before, check.alarms_after, strict=True)
+                ),
+            ]
+            for one, check in zip(classes, manifest.checks, strict=True)
+        ]
+        + [["mean old class", "", "", *(f"{rate:.1f}" for rate in manifest.old_alarms)]],
+    )
+    above = [
+        one.name
+        for one, check in zip(classes, manifest.checks, strict=True)
+        if any(map(operator.gt, check.alarms_after, manifest.old_alarms))
+    ]
+    if above:
+        note(
+            "more false alarms than the mean old class: "
+            + ", ".join(above)
+            + "; annotate more images of these classes, or train them with --finetune"
+        )
+
+
+def _change(values: tuple[float, float], spec: str) -> str:
+    before, after = values
+    return f"{before:{spec}} -> {after:{spec}}"
