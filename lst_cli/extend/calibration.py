@@ -20,6 +20,7 @@ from torchvision.ops import batched_nms
 from lst_cli.modeling.episodes import regions_of
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.progress import Progress, silent
 from lst_cli.workspace.manifest import FALSE_ALARM_SCORES
 
 KNOWN_IMAGES = 100
@@ -111,7 +112,7 @@ class Calibration:
     scale: float
     nms: float
 
-    def fit(self, rows: Tensor) -> Tensor:
+    def fit(self, rows: Tensor, progress: Progress = silent) -> Tensor:
         """Turn the rows of the new classes, shape (C, D), away from what they must not find.
 
         Each is fitted by logistic regression: its own boxes are to have it, no region of a known
@@ -122,8 +123,9 @@ class Calibration:
         start = fitted = F.normalize(rows, dim=1)
         weights = torch.full((len(rows),), _FIRST_WEIGHT)
         limits = torch.tensor(self.known.old_alarms)
-        for _ in range(_MOST_DOUBLINGS):
+        for done in range(1, _MOST_DOUBLINGS + 1):
             fitted = self._fit(fitted, start, weights)
+            progress("fitting the rows", done, _MOST_DOUBLINGS)
             above = (self.alarms(fitted) > limits).any(dim=1)
             if not above.any():
                 break
@@ -163,7 +165,8 @@ class Calibration:
         """Mean score of the boxes of each class as that class, shape (C,)."""
         scores = self._log_scores(self.own, rows).exp().gather(1, self.labels[:, None])[:, 0]
         sums: Tensor = torch.zeros(len(rows)).index_add_(0, self.labels, scores)
-        return sums / torch.bincount(self.labels, minlength=len(rows)).clamp(min=1)
+        means = sums / torch.bincount(self.labels, minlength=len(rows)).clamp(min=1)
+        return means.clamp(max=1)  # rounding may give more
 
     @torch.no_grad()
     def alarms(self, rows: Tensor) -> Tensor:

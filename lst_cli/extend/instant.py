@@ -126,7 +126,7 @@ class InstantClasses:
         calibration = self._calibration()
         checks: tuple[NewClassCheck, ...] = ()
         if calibration is not None:
-            fitted = calibration.fit(rows.rows)
+            fitted = calibration.fit(rows.rows, self._progress)
             checks = _checks(calibration, rows.rows, fitted)
             rows = replace(rows, rows=fitted)
         to.root.mkdir(parents=True, exist_ok=True)
