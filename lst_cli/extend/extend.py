@@ -10,7 +10,14 @@ from pathlib import Path
 from lst_cli.annotations.read import read_dataset
 from lst_cli.check.masks import read_usable, tell_skipped
 from lst_cli.errors import LstError
-from lst_cli.extend.plan import Addition, Learned, NewFiles, add_phase, check_addition
+from lst_cli.extend.plan import (
+    Addition,
+    Learned,
+    NewFiles,
+    add_phase,
+    check_addition,
+    refuse_background,
+)
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
@@ -159,6 +166,13 @@ def _add_instantly(
     started, began = now(), time.perf_counter()
     learned = learn(workspace, phase, split, settings, inputs, events.prepare)
     seconds = time.perf_counter() - began
+    if not addition.anyway:
+        names = [split.classes[label].name for label in split.labels_of(phase)]
+        try:
+            refuse_background(names, learned)
+        except LstError:
+            drop(set_aside(directory.root, workspace.root))
+            raise
     if learned.way == "mean-feature":
         events.note(
             f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "

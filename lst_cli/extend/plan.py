@@ -35,6 +35,7 @@ class NewFiles:
     val: Path | None = None  # a validation file for this phase and those after it
     names: Sequence[str] = ()  # the classes to learn; by default all annotated ones
     skip_unusable: bool = False  # whether annotations that cannot be used are left out
+    anyway: bool = False  # whether a class is added that cannot be told from the background
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Addition:
     phase: int
     new: NewClasses  # in the file they come with
     notes: tuple[str, ...]  # what a user should know of it, a sentence each
+    anyway: bool  # as in `NewFiles`
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,30 @@ class Learned:
     device: str
     checks: tuple[NewClassCheck, ...] = ()  # of each class; empty where no known image was read
     old_alarms: tuple[float, ...] = ()  # as in the manifest
+
+
+# Mean score of the boxes that a class was learned from, below which it would never be seen.
+LEAST_OWN_SCORE = 0.05
+
+
+def refuse_background(names: Sequence[str], learned: Learned) -> None:
+    """See that all new classes, with these names, can be told from the background.
+
+    Raises:
+        LstError: If the boxes of a class score too low after its row was fitted.
+    """
+    low = {
+        name: check.own_score[1]
+        for name, check in zip(names, learned.checks, strict=False)
+        if check.own_score[1] < LEAST_OWN_SCORE
+    }
+    if low:
+        worst = min(low, key=low.__getitem__)
+        raise LstError(
+            f"{listed(list(low))} cannot be told from the background: without false alarms the boxes "
+            f"of {quoted(worst)} score {low[worst]:.3f} on average",
+            "annotate more or clearer images, train with --finetune, or add it with --anyway",
+        )
 
 
 def add_phase(
@@ -87,6 +113,7 @@ def add_phase(
         phase=phase,
         new=new,
         notes=(*new.notes, *_notes(train, val, new, records)),
+        anyway=files.anyway,
     )
 
 

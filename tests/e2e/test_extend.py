@@ -72,7 +72,7 @@ def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_s
     tuned = Workspace(shutil.copytree(based.root, tmp_path / "tuned"))
     why = "phase 2 left no generator, and that of phase 1 is of another box head: "
 
-    instant = extend(run, based, tiny, few_json(zebra=1), "--json")
+    instant = extend(run, based, tiny, few_json(zebra=1), "--anyway", "--json")
     assert instant.json["new_rows"] == "mean-feature"
     assert why + "the rows of the new classes are their mean features" in unwrapped(instant.err)
     assert not based.phase(3).generator.exists()
@@ -113,7 +113,7 @@ def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
     zebra, yak = few_json(zebra=1), few_json(yak=2)
     both = few_json(zebra=1, yak=2)
     for workspace, file in ((based, zebra), (based, yak), (other, both)):
-        assert extend(run, workspace, tiny, file, "--json").json["new_rows"] == rows
+        assert extend(run, workspace, tiny, file, "--anyway", "--json").json["new_rows"] == rows
     last = based.phase(based.newest_phase())
     ours, theirs = load_file(last.model), load_file(other.phase(other.newest_phase()).model)
     assert ours.keys() == theirs.keys()

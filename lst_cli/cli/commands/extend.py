@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @options.flag(
     "--mwg", "With --finetune: compute the rows of new classes with the meta weight generator."
 )
+@options.flag("--anyway", "Add classes too that cannot be told from the background.")
 @options.skip_unusable_option
 @options.device_option
 @options.set_option

@@ -17,7 +17,7 @@ from lst_cli.report.status import next_command, read_status
 from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train.plan import Events
 from lst_cli.train.train import dry_run, train_phase
-from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.manifest import NewClassCheck, PhaseManifest
 from lst_cli.workspace.store import Workspace, sha256_of
 
 
@@ -36,12 +36,16 @@ class Work:
             train_phase(self.workspace, phase, self.workspace.settings())
 
     def extend(
-        self, *words: str, finetune: bool = False, names: Sequence[str] = ()
+        self,
+        *words: str,
+        finetune: bool = False,
+        names: Sequence[str] = (),
+        anyway: bool = False,
     ) -> PhaseManifest:
         return extend_workspace(
             self.workspace,
             self.workspace.settings(words),
-            NewFiles(self.few.train_json, [self.few.images], names=names),
+            NewFiles(self.few.train_json, [self.few.images], names=names, anyway=anyway),
             finetune=finetune,
             events=Events(note=self.notes.append),
             learn=self.instant,
@@ -100,6 +104,25 @@ def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based):
     third = based.workspace.require_done(3)
     assert third.replay_counts.keys() >= {"12", "41", "40"}
     assert third.new_entries == 4
+
+
+def test_a_class_like_the_background_is_added_only_if_the_user_insists(based):
+    def check(score: float) -> NewClassCheck:
+        after = (0.0, 0.0)
+        return NewClassCheck(
+            boxes=1, own_score=(0.5, score), alarms_before=(9.0, 4.0), alarms_after=after
+        )
+
+    names = ["zebra", "yak"]
+    based.instant.checks = (check(0.049), check(0.05))
+    hint = based.refusal(
+        '^"[a-z]+" cannot be told from the background: .* score 0.049 on average', names=names
+    )
+    assert hint.endswith("add it with --anyway")
+    assert not based.workspace.phase(1).root.exists()
+    assert based.workspace.split.extensions == ()
+    manifest = based.extend(names=names, anyway=True)
+    assert manifest.checks == based.workspace.manifest(1).checks == based.instant.checks
 
 
 def test_the_time_to_load_libraries_is_not_that_of_learning(based, monkeypatch):
