@@ -77,8 +77,8 @@ def refuse_background(names: Sequence[str], learned: Learned) -> None:
     if low:
         worst = min(low, key=low.__getitem__)
         raise LstError(
-            f"{listed(list(low))} cannot be told from the background: without false alarms the boxes "
-            f"of {quoted(worst)} score {low[worst]:.3f} on average",
+            f"{listed(list(low))} cannot be told from the background: without false alarms the "
+            f"boxes of {quoted(worst)} score {low[worst]:.3f} on average",
             "annotate more or clearer images, train with --finetune, or add it with --anyway",
         )
 
