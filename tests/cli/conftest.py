@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from lst_cli.split import split
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.reports import made_up_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,7 @@ class TrainedRuns:
     """
 
     _JUDGED = (7, 9, 4, 2, 5, 11, 6, 1)
+    record = staticmethod(made_up_metrics)
 
     def __init__(self, base: Workspace, lst: Callable[..., Any], folder: Path) -> None:
         self._base, self._lst, self._folder = base, lst, folder
@@ -77,35 +79,8 @@ class TrainedRuns:
     ) -> None:
         """Leave numbers behind phases: every class with ground truth has the same AP."""
         for phase in phases:
-            found = self.record(workspace, phase, dict.fromkeys(self._JUDGED, ap))
+            found = made_up_metrics(workspace, phase, dict.fromkeys(self._JUDGED, ap))
             workspace.phase(phase).metrics.write_text(json.dumps(found))
-
-    def record(self, workspace: Workspace, phase: int, ap: Mapping[int, float]) -> dict[str, Any]:
-        """Make up what an evaluation writes, from the AP of classes."""
-        groups = [list(group) for group in workspace.split.groups[: phase + 1]]
-
-        def mean(ids: list[int]) -> float | None:
-            known = [ap[one] for one in ids if one in ap]
-            return sum(known) / len(known) if known else None
-
-        seen = [one for group in groups for one in group]
-        names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "all")
-        part = {
-            **dict.fromkeys(names, mean(seen)),
-            "old": mean([one for group in groups[:-1] for one in group]) if phase else None,
-            "new": mean(groups[-1]),
-            "bins": [],
-            "groups": [
-                {"phase": t, "classes": len(group),
-                 "with_ground_truth": sum(c in ap for c in group), "AP": mean(group)}
-                for t, group in enumerate(groups)
-            ],
-            "per_class": {str(one): ap[one] for one in seen if one in ap},
-        }  # fmt: skip
-        return {
-            "format": 1, "phase": phase, "images": 8, "detections": 9, "seconds": 1.0,
-            "federated": True, "segm": part, "bbox": part,
-        }  # fmt: skip
 
 
 @pytest.fixture
