@@ -37,7 +37,8 @@ def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage):
     assert image.name in outcome.error
     folder = workspace.layout.report
     assert len(list((folder / "panels").iterdir())) == len(rows) - 1
-    assert image.name not in (folder / "report.html").read_text()
+    for page in ("report.html", "report.md"):
+        assert image.name not in (folder / page).read_text()
     image.write_bytes(whole)
     assert lst("report", "-w", workspace.root).code == 0
     assert len(list((folder / "panels").iterdir())) == len(rows)

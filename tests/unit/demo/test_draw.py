@@ -12,18 +12,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image
 from pycocotools import mask as mask_tools
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.demo.draw import (
     DemoSet,
     Parameters,
+    annotate,
     deal_instances,
     draw_demo,
     long_tail_counts,
     rank_categories,
 )
+from lst_cli.demo.glyphs import GLYPHS
+from lst_cli.demo.layout import arrange_glyphs
 from lst_cli.demo.run import DEMO_BASE, DEMO_PHASES
 from lst_cli.errors import LstError
 from lst_cli.images.finder import ImageFinder
@@ -65,18 +68,6 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-def holes(mask: np.ndarray) -> int:
-    """Count the regions of background that do not touch the border."""
-    canvas = Image.fromarray(np.pad(mask, 1).astype(np.uint8)).copy()  # a writable one
-    ImageDraw.floodfill(canvas, (0, 0), 2)
-    count = 0
-    while (open_pixels := np.argwhere(np.asarray(canvas) == 0)).size:
-        y, x = open_pixels[0]
-        ImageDraw.floodfill(canvas, (int(x), int(y)), 2)
-        count += 1
-    return count
-
-
 # --- what is drawn -------------------------------------------------------------------------------
 
 
@@ -111,32 +102,18 @@ def test_category_ids_are_alphabetical_and_not_in_order_of_rank(small):
         assert set(steps) == {-1, 1}
 
 
-def test_boxes_and_areas_are_those_of_the_masks(small):
-    for annotation in small.annotations:
-        mask = decode(annotation)
+def test_annotations_are_the_visible_pixels_with_their_boxes_and_areas():
+    masks = arrange_glyphs(np.random.default_rng(0), GLYPHS[:4], 96).visible
+    found = annotate(masks, [3, 1, 2, 4], image_id=7, first_id=5)
+    for number, (mask, annotation) in enumerate(zip(masks, found, strict=True)):
+        assert (decode(annotation) == mask).all()
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
         assert annotation["bbox"] == [left, top, right - left, bottom - top]
         assert annotation["area"] == mask.sum() > 0
         assert annotation["segmentation"]["size"] == [96, 96]
-
-
-def test_visible_masks_of_an_image_are_disjoint(small):
-    covered: dict[int, np.ndarray] = {}
-    for annotation in small.annotations:
-        total = covered.setdefault(annotation["image_id"], np.zeros((96, 96), int))
-        total += decode(annotation)
-    assert all(total.max() == 1 for total in covered.values())
-
-
-def test_masks_have_the_holes_of_their_glyphs(small):
-    names = {category["id"]: category["name"] for category in small.train["categories"]}
-    found: dict[str, list[int]] = {}
-    for annotation in small.annotations:
-        found.setdefault(names[annotation["category_id"]], []).append(holes(decode(annotation)))
-    # Objects in front add and take holes of some, but not of most.
-    usual = {name: Counter(numbers).most_common(1)[0][0] for name, numbers in found.items()}
-    assert (usual["letter A"], usual["digit 4"], usual["digit 8"], usual["heart"]) == (1, 1, 2, 0)
+        assert (annotation["id"], annotation["image_id"]) == (5 + number, 7)
+    assert [one["category_id"] for one in found] == [3, 1, 2, 4]
 
 
 def test_masks_fit_the_pixels_of_the_image(small):

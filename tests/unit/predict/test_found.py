@@ -13,41 +13,6 @@ from lst_cli.display.tables import MISSING
 from lst_cli.errors import LstError
 from lst_cli.predict.found import FoundImage, Predictions, found_table, objects_text, readable
 
-OWL = PanelObject("owl", (1.0, 2.0, 3.0, 4.0), {"size": [6, 8], "counts": "04"}, 0.5, 7)
-
-
-def test_predictions_are_what_the_file_holds():
-    image = FoundImage(Path("d/a.png"), 6, 8, (OWL,), Path("a.jpg"))
-    found = Predictions(3, 0.25, (image,), ((Path("d/b.png"), LstError("it is empty")),))
-    assert found.as_dict() == {
-        "format": 1,
-        "phase": 3,
-        "score": 0.25,
-        "images": [
-            {
-                "file": "d/a.png",
-                "picture": "a.jpg",
-                "width": 8,
-                "height": 6,
-                "objects": [
-                    {
-                        "class": "owl",
-                        "category_id": 7,
-                        "score": 0.5,
-                        "bbox": [1.0, 2.0, 3.0, 4.0],
-                        "segmentation": {"size": [6, 8], "counts": "04"},
-                    }
-                ],
-            }
-        ],
-        "left_out": [{"file": "d/b.png", "reason": "it is empty"}],
-    }
-
-
-def test_without_a_picture_none_is_named():
-    (image,) = Predictions(0, 0.3, (FoundImage(Path("a.png"), 6, 8, ()),)).as_dict()["images"]
-    assert image == {"file": "a.png", "width": 8, "height": 6, "objects": []}
-
 
 def test_a_name_in_another_encoding_can_be_written():
     path = Path(os.fsdecode(b"caf\xe9.png"))
@@ -98,26 +63,17 @@ def test_no_object_is_lost_and_the_text_is_short(names):
     assert len(text) <= 40 + len(", 40 others")
 
 
-def test_a_row_is_an_image_with_its_best_score():
-    table = found_table(Predictions(3, 0.3, (image("owl", "yak"), image(path="b.jpg"))))
-    assert table.title == "phase 3: 2 objects of 2 classes in 2 images, scores of 0.3 and more"
-    assert table.texts() == [["a.jpg", "1 owl, 1 yak", "0.90"], ["b.jpg", MISSING, MISSING]]
-    assert table.remark == ""
-
-
-def test_one_object_of_the_base_phase_is_told_in_the_singular():
-    table = found_table(Predictions(0, 0.25, (image("owl"),)))
-    assert table.title == "base: 1 object of 1 class in 1 image, scores of 0.25 and more"
-
-
-def test_of_many_images_the_first_are_shown_and_all_are_counted():
-    table = found_table(Predictions(1, 0.3, (image("owl"),) * 25))
-    assert len(table.rows) == 20
-    assert table.remark == "… and 5 more images"
-    assert "25 objects of 1 class in 25 images" in table.title
-
-
-def test_of_a_long_path_the_end_is_shown():
-    path = "/a/long/way/down/to/the/very/last.jpg"
-    (row,) = found_table(Predictions(1, 0.3, (image(path=path),))).texts()
-    assert row[0] == "…y/down/to/the/very/last.jpg"
+def test_a_row_is_an_image_with_its_best_score_and_many_images_are_counted():
+    long = image(path="/a/long/way/down/to/the/very/last.jpg")
+    found = found_table(Predictions(3, 0.3, (image("owl", "yak"), long)))
+    assert found.title == "phase 3: 2 objects of 2 classes in 2 images, scores of 0.3 and more"
+    assert found.texts() == [
+        ["a.jpg", "1 owl, 1 yak", "0.90"],
+        ["…y/down/to/the/very/last.jpg", MISSING, MISSING],
+    ]
+    assert found.remark == ""
+    found = found_table(Predictions(0, 0.25, (image("owl"),)))
+    assert found.title == "base: 1 object of 1 class in 1 image, scores of 0.25 and more"
+    found = found_table(Predictions(1, 0.3, (image("owl"),) * 25))
+    assert (len(found.rows), found.remark) == (20, "… and 5 more images")
+    assert "25 objects of 1 class in 25 images" in found.title

@@ -141,20 +141,6 @@ def test_an_unreadable_image_leaves_the_older_report_as_it_is(full, make_data, t
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_an_image_that_cannot_be_shown_costs_its_picture_alone(make_data, panel, tmp_path):
-    gone = replace(panel, image=tmp_path / "gone.jpg", title="gone.jpg")
-    data = make_data(panels=[gone, panel])
-    skipped: list[Any] = []
-    files = write_report(data, tmp_path / "report", skip=skipped.append)
-    assert [error.message for error in skipped] == [f"no such image: {tmp_path / 'gone.jpg'}"]
-    assert [key for key in files if key.startswith("panel:")] == ["panel:1"]
-    for kind in ("html", "markdown"):
-        text = files[kind].read_text()
-        assert "one.jpg" in text
-        assert "gone.jpg" not in text
-
-
-@pytest.mark.usefixtures("no_plots")
 def test_a_report_that_cannot_be_written_names_the_path(make_data, tmp_path):
     (tmp_path / "report").write_text("a file", encoding="utf-8")
     with pytest.raises(LstError, match="cannot write"):

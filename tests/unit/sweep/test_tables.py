@@ -15,11 +15,9 @@ from lst_cli.display.tables import MISSING
 from lst_cli.sweep.tables import (
     RunResult,
     SeedResult,
-    Spread,
     SweepResults,
     difference_lines,
     render_sweep_markdown,
-    spread_of,
     sweep_numbers,
     sweep_record,
     sweep_table,
@@ -54,13 +52,6 @@ def results(*runs: RunResult, **more: Any) -> SweepResults:
 def cells(found: SweepResults, place: int, **options: bool) -> dict[str, str]:
     table = sweep_table(found, **options)
     return dict(zip([one.key for one in table.columns], table.texts()[place], strict=True))
-
-
-def test_a_spread_is_the_mean_and_the_deviation_of_a_sample():
-    assert spread_of([]) == Spread(None, None, 0)
-    assert spread_of([None]) == Spread(None, None, 0)
-    assert spread_of([0.25]) == Spread(0.25, None, 1)
-    assert spread_of([1.0, 2.0, 3.0]) == Spread(2.0, 1.0, 3)
 
 
 def test_seeds_are_put_together_as_mean_and_deviation(make_run):
