@@ -18,7 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.json_stream import LVIS_HINT, Decoder, ListStream
-from lst_cli.annotations.records import RECORDS, Columns, RawSegmentation
+from lst_cli.annotations.records import (
+    RECORDS,
+    AnnotationDecoder,
+    BoxedRecord,
+    CategoryRecord,
+    Columns,
+    ImageRecord,
+    RawSegmentation,
+)
 from lst_cli.annotations.segmentations import MOST_PIXELS, USABLE, area_of, examine
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent, stage
@@ -28,8 +36,9 @@ Layout = Literal["lvis-v0.5", "lvis-v1", "coco"]
 
 _FREQUENCIES = frozenset(("r", "c", "f"))
 _DECODERS: dict[str, Decoder] = {
-    key: msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
-    for key, record in RECORDS.items()
+    "images": msgspec.json.Decoder(list[ImageRecord]),
+    "categories": msgspec.json.Decoder(list[CategoryRecord]),
+    "annotations": AnnotationDecoder(),
 }
 _SEGMENTATIONS: Decoder = msgspec.json.Decoder(list[RawSegmentation])
 
@@ -287,7 +296,7 @@ def _fill_from_masks(
 
 def _refuse_lengths(path: Path, first: int, records: Sequence[Any]) -> None:
     """See that boxes have four numbers, or none."""
-    if {len(record.bbox or ()) for record in records} <= {0, 4}:
+    if records and isinstance(records[0], BoxedRecord):
         return
     for row, record in enumerate(records, first):
         if record.bbox and len(record.bbox) != 4:
@@ -299,6 +308,8 @@ def _refuse_lengths(path: Path, first: int, records: Sequence[Any]) -> None:
 
 
 def _refuse_duplicates(path: Path, kind: str, ids: Int64) -> None:
+    if (ids[1:] > ids[:-1]).all():
+        return
     unique, counts = np.unique(ids, return_counts=True)
     twice = unique[counts > 1].tolist()
     if twice:
@@ -325,10 +336,14 @@ def _refuse_sizes(path: Path, ids: Int64, heights: Int64, widths: Int64) -> None
 def _rows_of(path: Path, kind: str, table: Columns, annotations: Columns) -> npt.NDArray[np.int32]:
     """Rows of the images or classes that annotations name by id."""
     ids, wanted = table["id"], annotations[f"{kind}_id"]
-    order = np.argsort(ids, kind="stable")
-    named, places = np.unique(wanted, return_inverse=True)  # far fewer than annotations
-    rows_of_named = np.append(order, -1).astype(np.int32)[np.searchsorted(ids, named, sorter=order)]
-    rows: npt.NDArray[np.int32] = rows_of_named[places]
+    rows: npt.NDArray[np.int32]
+    if len(ids) and ids.min() >= 0 and ids.max() < len(wanted):
+        row_of_id = np.zeros(ids.max() + 1, np.int32)
+        row_of_id[ids] = np.arange(len(ids))
+        rows = row_of_id[wanted.clip(0, ids.max())]
+    else:  # ids up to 2^63
+        order = np.append(np.argsort(ids, kind="stable"), -1).astype(np.int32)
+        rows = order[np.searchsorted(ids, wanted, sorter=order[:-1])]
     unknown = np.flatnonzero(rows < 0) if not len(ids) else np.flatnonzero(ids[rows] != wanted)
     if len(unknown):
         first, what = unknown[0], "images" if kind == "image" else "categories"
