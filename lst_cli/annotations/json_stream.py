@@ -29,12 +29,11 @@ from lst_cli.files import open_regular
 from lst_cli.progress import Progress, silent
 
 BLOCK_SIZE = 128 * 1024
-"""Bytes read at once. Blocks that stay in the cache and whose memory is used again: 512 KiB takes
-a tenth more time, 8 MiB more than twice as much."""
+"""Bytes read at once; larger blocks take new memory each time, which costs a tenth more."""
 
 
 class Decoder(Protocol):
-    """Decodes a list of records, as msgspec does and with its errors."""
+    """Decodes a list of records, with msgspec's errors."""
 
     def decode(self, text: bytes, /) -> list[Any]: ...  # noqa: D102
 
@@ -79,8 +78,8 @@ _WORDS = {
 class ListStream:
     """One pass over a file whose top level is an object of lists, or one list.
 
-    Iterating yields `Rows`. Keys may stand in any order. Lists and values under keys without a
-    decoder are checked to be JSON and dropped; text in them may be other than UTF-8.
+    Iterating yields `Rows`. Keys may stand in any order. What has no decoder is checked to be JSON
+    and dropped; text in it may be other than UTF-8.
     """
 
     path: Path
@@ -207,8 +206,7 @@ class ListStream:
                 records = self._decode_or_explain(key, cut)
                 self._position = cut
                 return records, self._expect(b",]", "a comma or ]")
-            # Without this a quote missing early in a file would make the buffer grow
-            # to the size of the file before anyone notices.
+            # Else a missing quote would make the buffer grow to the size of the file.
             if len(self._buffer) - self._position >= BLOCK_SIZE:
                 self._decode_or_explain(key, len(self._buffer), cut_short=True)
             self._require_more(f'"{key}"')

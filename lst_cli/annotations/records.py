@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -83,6 +83,17 @@ _DTYPES: dict[str, Any] = {
     **dict.fromkeys(("iscrowd", "ignore"), np.bool_),
 }
 
+# Fields of annotations, of which there are most: in half the time that attrgetter takes.
+_LISTS: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "id": lambda records: [record.id for record in records],
+    "image_id": lambda records: [record.image_id for record in records],
+    "category_id": lambda records: [record.category_id for record in records],
+    "bbox": lambda records: [record.bbox for record in records],
+    "area": lambda records: [record.area for record in records],
+    "iscrowd": lambda records: [record.iscrowd for record in records],
+    "ignore": lambda records: [record.ignore for record in records],
+}
+
 
 class Columns:
     """The fields of the records of one list: numbers as arrays, everything else as a list.
@@ -100,13 +111,10 @@ class Columns:
             OverflowError: If a number has more than 64 bits.
         """
         for name, parts in self._parts.items():
-            values = map(attrgetter(name), records)
+            values = _LISTS[name](records) if name in _LISTS else map(attrgetter(name), records)
             if name == "bbox":
-                boxes = list(values)
-                if not all(boxes):
-                    boxes = [box or _NO_BOX for box in boxes]
-                numbers = chain.from_iterable(boxes)
-                parts.append(np.fromiter(numbers, np.float64, 4 * len(boxes)))
+                numbers = chain.from_iterable([box or _NO_BOX for box in values])
+                parts.append(np.fromiter(numbers, np.float64, 4 * len(records)))
             elif name in _DTYPES:
                 parts.append(np.fromiter(values, _DTYPES[name], len(records)))
             else:
