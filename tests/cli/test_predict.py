@@ -104,6 +104,7 @@ def test_pictures_and_numbers_are_written_and_shown(case):
     ]  # fmt: skip
     assert turned["objects"][0]["bbox"] == [0.0, 0.0, 30.0, 40.0]
     assert turned["objects"][0]["segmentation"]["size"] == [80, 60]
+    assert turned["objects"][0]["segmentation"]["counts"]
 
 
 def test_the_phase_is_run_as_it_was_trained_under_todays_test_setting(case):

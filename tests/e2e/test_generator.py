@@ -170,7 +170,7 @@ def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json,
     for label, row in averages(workspace).items():
         torch.testing.assert_close(delivered[label], row + offsets[label - 3])
 
-    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "--json"]
+    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "--anyway", "--json"]
     outcome = run(*words, "-w", workspace.root).ok()
     assert outcome.json["new_rows"] == "generated"
     extended = load_file(workspace.phase(2).model)
