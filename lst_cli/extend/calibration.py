@@ -20,6 +20,7 @@ from torchvision.ops import batched_nms
 from lst_cli.modeling.episodes import regions_of
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.modeling.weight_generator import average_by_class
 from lst_cli.progress import Progress, silent
 from lst_cli.workspace.manifest import FALSE_ALARM_SCORES
 
@@ -37,6 +38,11 @@ class Boxes:
     features: Tensor  # shape (R, D)
     others: Tensor  # logarithm of the sum of exponentials of all old logits, shape (R,)
 
+    @staticmethod
+    def of(features: Tensor, logits: Tensor) -> Boxes:
+        """From features and old logits, shapes (R, D) and (R, K + 1), on any device."""
+        return Boxes(features.float().cpu(), logits.logsumexp(dim=1).cpu())
+
 
 @dataclass(frozen=True)
 class KnownImages(Boxes):
@@ -46,13 +52,6 @@ class KnownImages(Boxes):
     images: Tensor  # the image of each region, 0 ... N - 1, shape (R,)
     count: int  # N
     old_alarms: tuple[float, ...]  # of a mean old class in 100 images without it, at each score
-
-
-@torch.no_grad()
-def read_boxes(model: LstRCNN, features: Tensor) -> Boxes:
-    """What the old model makes of features of boxes, shape (R, D)."""
-    classifier = model.roi_heads.box_predictor.cls_score
-    return Boxes(features.float().cpu(), classifier(features).logsumexp(dim=1).cpu())
 
 
 @torch.no_grad()
@@ -75,7 +74,7 @@ def read_known_images(
         logits, deltas = predictor(features)
         by_class = deltas.reshape(len(deltas), -1, 4)  # (R, K or 1, 4)
         average = predictor.box2box_transform.apply_deltas(by_class.mean(dim=1), regions.tensor)
-        parts.append((read_boxes(model, features), average.cpu()))
+        parts.append((Boxes.of(features, logits), average.cpu()))
         scores = logits.softmax(dim=1)[:, :-1]
         absent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
         absent[list(annotated)] = False
@@ -164,8 +163,7 @@ class Calibration:
     def own_scores(self, rows: Tensor) -> Tensor:
         """Mean score of the boxes of each class as that class, shape (C,)."""
         scores = self._log_scores(self.own, rows).exp().gather(1, self.labels[:, None])[:, 0]
-        sums: Tensor = torch.zeros(len(rows)).index_add_(0, self.labels, scores)
-        means = sums / torch.bincount(self.labels, minlength=len(rows)).clamp(min=1)
+        means = average_by_class(scores[:, None], self.labels, len(rows))[:, 0]
         return means.clamp(max=1)  # rounding may give more
 
     @torch.no_grad()

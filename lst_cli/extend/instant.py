@@ -14,12 +14,7 @@ from lst_cli.ap.metrics import Way
 from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.errors import LstError
-from lst_cli.extend.calibration import (
-    KNOWN_IMAGES,
-    Calibration,
-    read_boxes,
-    read_known_images,
-)
+from lst_cli.extend.calibration import KNOWN_IMAGES, Boxes, Calibration, read_known_images
 from lst_cli.extend.plan import Learned
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
@@ -144,17 +139,13 @@ class InstantClasses:
         if known is None:
             return None
         most = self.trained.step.new_row_samples
-        labels, features = [], []
-        for of_image, pooled in self._support.pooled(
-            model, "boxes of new classes", self._progress, most=most
-        ):
-            with torch.no_grad():
-                features.append(model.roi_heads.box_head(pooled))
-            labels.append(of_image.cpu())
+        read = self._support.features(model, "boxes of new classes", self._progress, most=most)
+        labels, features = map(torch.cat, zip(*read, strict=True))
         predictor = model.roi_heads.box_predictor
-        own = read_boxes(model, torch.cat(features))
+        with torch.no_grad():
+            own = Boxes.of(features, predictor.cls_score(features))
         scale = float(predictor.cls_score.scale.detach())
-        return Calibration(own, torch.cat(labels), known, scale, predictor.test_nms_thresh)
+        return Calibration(own, labels.cpu(), known, scale, predictor.test_nms_thresh)
 
     def _known_images(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Some images that old classes were learned from, and the labels annotated in each.

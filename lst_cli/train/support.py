@@ -101,15 +101,22 @@ class Support:
             model.train(was_training)
 
     @torch.no_grad()
+    def features(
+        self, model: LstRCNN, what: str, progress: Progress, *, most: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same with the feature of each box, shape (R, D)."""
+        for labels, pooled in self.pooled(model, what, progress, most=most):
+            yield labels, model.roi_heads.box_head(pooled)
+
+    @torch.no_grad()
     def mean_feature_rows(
         self, model: LstRCNN, most: int | None, progress: Progress
     ) -> WrittenRows:
         """The mean feature of `most` boxes of each class (imprinting)."""
         sums = torch.zeros(len(self.new), model.row_features)
         counts = torch.zeros(len(self.new), dtype=torch.int64)
-        for labels, pooled in self.pooled(model, "mean features", progress, most=most):
-            features = F.normalize(model.roi_heads.box_head(pooled), dim=-1).cpu()
-            sums.index_add_(0, labels.cpu(), features)
+        for labels, features in self.features(model, "mean features", progress, most=most):
+            sums.index_add_(0, labels.cpu(), F.normalize(features, dim=-1).cpu())
             counts += torch.bincount(labels.cpu(), minlength=len(self.new))
         old = model.roi_heads.box_predictor.cls_score.class_rows.cpu()
         return WrittenRows(mean_feature_rows(sums, counts, old))
@@ -124,8 +131,7 @@ class Support:
         rows = torch.zeros(len(self.new), generator.features)
         attention = torch.zeros(len(self.new), generator.base_classes)
         counts = torch.zeros(len(self.new))
-        for labels, pooled in self.pooled(model, "generating rows of new classes", progress):
-            features = model.roi_heads.box_head(pooled)
+        for labels, features in self.features(model, "generating rows of new classes", progress):
             rows.index_add_(0, labels.cpu(), generator(features, base_rows, weight[-1]).cpu())
             attention.index_add_(0, labels.cpu(), generator.attention(features).cpu())
             counts += torch.bincount(labels.cpu(), minlength=len(self.new))
