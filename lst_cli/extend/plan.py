@@ -106,6 +106,7 @@ def add_phase(
         image_dirs=tuple(str(Path(directory).resolve()) for directory in files.image_dirs),
         classes=tuple(ids),
         val=None if files.val is None else input_file(val),
+        before=split.phases,
     )
     extended = split.extended(extension, records)
     return Addition(

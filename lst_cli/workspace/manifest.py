@@ -85,6 +85,8 @@ class PhasePlan(Record):
 class Extension(Record):
     """Classes that `lst extend` added, a phase of their own, from a file of their own."""
 
+    _later_fields = ("before",)
+
     phase: Count
     train: InputFile
     image_dirs: tuple[str, ...]  # where its images are looked for before the split's directories
@@ -92,6 +94,7 @@ class Extension(Record):
     # are known by name.
     classes: tuple[int, ...]
     val: InputFile | None = None  # of the phase and those after it, where a new one was given
+    before: tuple[PhasePlan, ...] = ()  # the plans of all phases before the classes were added
 
 
 class Split(Record):
@@ -160,7 +163,11 @@ class Split(Record):
         inputs: dict[str, Any] = {"train": moving, "val": moving, "image_dirs": True}
         # Digests stay what they were when a split was of format 1.
         meaning = self.model_copy(update={"format": 1}).model_dump_json(
-            exclude={**inputs, "phases": True, "extensions": {"__all__": inputs}}
+            exclude={
+                **inputs,
+                "phases": True,
+                "extensions": {"__all__": {**inputs, "before": True}},
+            }
         )
         return hashlib.sha256(meaning.encode()).hexdigest()
 
@@ -182,9 +189,9 @@ class Split(Record):
     def up_to(self, phase: int) -> Split:
         """The split without what was added after a phase; with -1, as `lst split` made it.
 
-        Its `phases` keep the counts they were last given.
+        So are its `phases`, the plans, where the first extension after the phase kept them.
         """
-        later = {added.phase for added in self.extensions if added.phase > phase}
+        later = {added.phase: added.before for added in self.extensions if added.phase > phase}
         if not later:
             return self
         kept = [place for place in range(len(self.groups)) if place not in later]
@@ -196,7 +203,7 @@ class Split(Record):
             update={
                 "classes": tuple(one for one in self.classes if one.category_id in ids),
                 "groups": groups,
-                "phases": tuple(renumbered),
+                "phases": later[min(later)] or tuple(renumbered),
                 "extensions": tuple(one for one in self.extensions if one.phase not in later),
             }
         )

@@ -90,6 +90,26 @@ def test_an_added_phase_is_evaluated_and_reported(here, trained, extend, small_l
     assert "left out" not in page  # class 12 had no instance, and has some now
 
 
+def test_the_last_extension_is_undone(here, trained, extend, files_below):
+    before = files_below(trained.root)
+    extend()
+    outcome = here("extend --undo")
+    assert outcome.code == 0, outcome.err
+    assert "phase 2 removed, and its 3 classes: class 12, zebra, yak" in outcome.err
+    kept = trained.root / "replaced" / "02-1"
+    assert f"files of the finished phase are in {kept}" in " ".join(outcome.err.split())
+    assert outcome.out == f"next: lst status -w {trained.root}\n"
+    after = files_below(trained.root)
+    assert {path: after[path] for path in after if "replaced" not in path} == before
+    extend("--finetune")
+    found = here("extend --undo --json").json
+    assert (found["phase"], [one["category_id"] for one in found["classes"]]) == (2, [12, 41, 40])
+    assert found["kept_in"] == [str(kept), str(kept.with_name("02-2"))]
+    outcome = here("extend --undo")
+    assert "has no classes that were added with lst extend" in outcome.error
+    assert outcome.hint == f"lst status -w {trained.root}"
+
+
 # --- refused -------------------------------------------------------------------------------------
 
 
@@ -156,6 +176,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(trained, extend, few, fil
         (["--class", "zebu"], '"zebu": ', 'choose one of "class 12", "yak", "zebra"'),
         (["--class", "class 7"], '"class 7": in the workspace already (base phase)', "lst status"),
         (["--mwg"], "--mwg trains a generator", "--finetune"),
+        (["--undo"], "--undo goes with -w and --json only", "leave out"),
         (["--set", "step.lr=1"], "--set step.lr=1: without --finetune", "--finetune"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.kills import before_iteration
 
 pytestmark = pytest.mark.engine
 
@@ -101,6 +102,23 @@ def test_a_kill_before_the_manifest_is_made_good_by_the_same_command(
     assert ours.done_phases() == [0, 1]
     assert ours.split == theirs.split
     assert ours.require_model(1).model_sha256 == theirs.require_model(1).model_sha256
+
+
+def test_finetuning_that_was_killed_is_undone_by_a_command_that_was_killed(
+    run, based, tiny, few_json
+):
+    def files() -> dict[str, bytes]:
+        found = (path for path in based.root.rglob("*") if path.is_file() and path.name != ".lock")
+        return {str(path): path.read_bytes() for path in found}
+
+    before = files()
+    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "-w", based.root]
+    assert run(*words, "--finetune", first=before_iteration(1)).code < 0
+    assert based.phase(1).manifest.exists()
+    undo = ["extend", "--undo", "-w", based.root]
+    assert run(*undo, first="from lst_cli.extend import undo; undo.drop = kill").code < 0
+    assert run(*undo, "--json").ok().json["phase"] == 1
+    assert files() == before
 
 
 @pytest.mark.parametrize("rows", ["mean-feature", "generated"])

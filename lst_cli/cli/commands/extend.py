@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     "extend",
     "lst extend --train few.json --images DIR",
     "lst extend --train few.json --images DIR --class zebra --finetune",
+    "lst extend --undo",
 )
 @options.workspace_option
 @options.file_option(
-    "--train", "A few annotated images of the new classes, in LVIS or COCO format.", required=True
+    "--train",
+    "A few annotated images of the new classes, in LVIS or COCO format.  [required, except with "
+    "--undo]",
 )
 @options.image_dirs_option
 @options.file_option(
@@ -43,12 +46,14 @@ if TYPE_CHECKING:
     "--mwg", "With --finetune: compute the rows of new classes with the meta weight generator."
 )
 @options.flag("--anyway", "Add classes too that cannot be told from the background.")
+@options.flag("--undo", "Remove the classes that were added last, and their phase.")
 @options.skip_unusable_option
 @options.device_option
 @options.set_option
 @options.json_option
 def command(
     workspace: options.Workspace,
+    undo: bool,
     finetune: bool,
     mwg: bool,
     device: str | None,
@@ -63,8 +68,16 @@ def command(
     of its class. Each row is then fitted so that its class is found no more often in 100 training
     images, where it is not annotated, than the mean old class is by mistake. With --finetune the
     classes are trained as a phase. In both cases the classes become a phase like any other: lst
-    eval, step and report work as usual.
+    eval, step and report work as usual. --undo makes the workspace what it was before the last
+    extension, finished or not.
     """
+    if undo:
+        if any([finetune, mwg, device, overrides, *data.values()]):
+            raise LstError("--undo goes with -w and --json only", "leave out all other options")
+        _undo(workspace, as_json)
+        return
+    if data["train"] is None:
+        raise click.MissingParameter(param_hint="'--train'", param_type="option")
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace
     from lst_cli.extend.plan import NewFiles
@@ -104,6 +117,30 @@ def command(
         return
     _show(manifest, classes)
     show_next("lst eval")
+
+
+def _undo(workspace: options.Workspace, as_json: bool) -> None:
+    from lst_cli.annotations.problems import count_of
+    from lst_cli.extend.undo import undo_extension
+
+    undone = undo_extension(workspace)
+    if as_json:
+        print_json(
+            {
+                "phase": undone.phase,
+                "classes": [record.model_dump(mode="json") for record in undone.classes],
+                "kept_in": [str(place) for place in undone.kept_in],
+            }
+        )
+        return
+    names = ", ".join(one.name for one in undone.classes)
+    note(
+        f"phase {undone.phase} removed, and its "
+        f"{count_of(len(undone.classes), 'class', 'classes')}: {names}"
+    )
+    for place in undone.kept_in:
+        note(f"files of the finished phase are in {place}: remove them when you do not need them")
+    show_next("lst status")
 
 
 def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:

@@ -1,0 +1,71 @@
+"""`lst extend --undo`: the last extension is removed from a workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lst_cli.errors import LstError
+from lst_cli.extend.new_classes import listed
+from lst_cli.split.split import plan_phases
+from lst_cli.workspace.layout import REPLACED
+from lst_cli.workspace.manifest import ClassRecord
+from lst_cli.workspace.phase_files import drop, set_aside
+from lst_cli.workspace.store import Workspace
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What was removed."""
+
+    phase: int
+    classes: tuple[ClassRecord, ...]
+    # Where finished phases of this number lie that were replaced or removed.
+    kept_in: tuple[Path, ...]
+
+
+def undo_extension(workspace: Workspace) -> Undone:
+    """Make a workspace what it was before the last `lst extend`, whether that finished or not.
+
+    Planned phases after it move down by one. A finished phase is moved to `replaced/` with its
+    metrics and detections, an unfinished one is removed. The split is written last: until then,
+    the same call does what is left.
+
+    Raises:
+        LstError: If there is no extension, or a later phase was begun.
+    """
+    _removable_phase(workspace)  # before the workspace's directory is made
+    with workspace.locked():
+        phase = _removable_phase(workspace)
+        split, root = workspace.split, workspace.root
+        directory = workspace.phase(phase).root
+        set_aside(directory, root)
+        # Also what a killed command has set aside: of it, too, finished phases stay.
+        aside = sorted((root / REPLACED).glob(f"{directory.name}-*"))
+        kept = tuple(place for place in aside if drop(place) is not None)
+        before = split.up_to(phase - 1)
+        if not split.extensions[-1].before:  # of lst 0.1, which did not keep the plans
+            plans = plan_phases(before, workspace.settings())
+            before = before.model_copy(update={"phases": plans})
+        workspace.save_split(before)
+    return Undone(phase, tuple(split.classes[label] for label in split.labels_of(phase)), kept)
+
+
+def _removable_phase(workspace: Workspace) -> int:
+    """The phase of the last extension."""
+    split = workspace.split
+    if not split.extensions:
+        raise LstError(
+            f"{workspace.root} has no classes that were added with lst extend", "lst status"
+        )
+    phase = split.extensions[-1].phase
+    later = [workspace.phase(one).root for one in range(phase + 1, len(split.groups))]
+    if begun := [directory for directory in later if directory.exists()]:
+        names = listed([split.classes[label].name for label in split.labels_of(phase)])
+        places = " and ".join(map(str, begun))
+        raise LstError(
+            f"{begun[0]}: this phase was trained after {names} were added in phase {phase}, and "
+            "is useless without it",
+            f"to give it up, move {places} elsewhere; then lst extend --undo",
+        )
+    return phase
