@@ -65,16 +65,11 @@ def resampled_class_ap(
 
 
 def mean_over(class_ap: NDArray[np.float64], columns: Iterable[int]) -> NDArray[np.float64]:
-    """AP of a set of classes in every resample, nan where none of them has ground truth.
-
-    From the AP of each class, shape (B, K).
-    """
+    """AP of a set of classes in every resample, of that of each class (B, K); nan for no truth."""
     chosen = class_ap[:, np.fromiter(columns, dtype=np.intp)]
     known = ~np.isnan(chosen)
-    count = known.sum(axis=1)
-    total = np.where(known, chosen, 0).sum(axis=1)
-    means: NDArray[np.float64] = np.full(len(chosen), np.nan)
-    np.divide(total, count, out=means, where=count > 0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is nan, as it should be
+        means: NDArray[np.float64] = np.where(known, chosen, 0).sum(axis=1) / known.sum(axis=1)
     return means
 
 
@@ -87,8 +82,8 @@ def interval(
     detections lie in other images than its objects loses some of them in most resamples, so that
     most are better. What the resamples tell is the spread, and for that 200 suffice.
 
-    It is cut where a value cannot be: below `lowest` and above 1. `values` are nan where a
-    resample has none; without two there is no interval. See `tells` for whether it means anything.
+    It is cut below `lowest` and above 1. `values` are nan where a resample has none; without two
+    there is no interval. See `tells` for whether it means anything.
     """
     known = values[~np.isnan(values)]
     if len(known) < 2 or center is None:
@@ -98,11 +93,7 @@ def interval(
 
 
 def tells(values: NDArray[np.float64]) -> bool:
-    """Whether resamples say anything about how sure a value is.
-
-    Where all have the same, the images that matter are too few: of one image with the only object
-    of a class, each resample has all or nothing.
-    """
+    """Whether resamples say how sure a value is: not where too few images matter and all agree."""
     known = values[~np.isnan(values)]
     return len(known) > 1 and float(np.ptp(known)) > _SAME
 
@@ -114,11 +105,7 @@ def _class_ap(
     images: NDArray[np.int64],
     resamples: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """AP of one class, shape (B,).
-
-    `rows` are its detections, `hits` those of `matches.rows` that are among them, `images` the
-    image of each of its annotations.
-    """
+    """AP of one class (B,) from its rows, see `Matches.by_class`, and its annotations' images."""
     detections = matches.detections
     instances = resamples[images].sum(axis=0)  # (B,)
     ap = np.where(instances > 0, 0.0, np.nan)

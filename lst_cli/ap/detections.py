@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+from lst_cli.ap.ground_truth import GroundTruth, Ints
 from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
 from lst_cli.ap.run_lengths import measure_masks
@@ -117,7 +117,7 @@ def gather_detections(
     del category_ids
     positive = np.unique(truth.pair_keys(truth.image, truth.category)[truth.counts])
     pair = truth.pair_keys(image[rows], category[rows])
-    looked_for = contains(positive, pair) | truth.labelled_absent(pair)
+    looked_for = np.isin(pair, positive) | truth.labelled_absent(pair)
     rows = rows[(category[rows] >= 0) & looked_for]
     # From here on only those that may count are held.
     image, category, scores = image[rows], category[rows], scores[rows]
@@ -186,7 +186,7 @@ def _places(
     truth: GroundTruth, source: ResultsFile, kind: str, known: Ints, ids: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """Where each id stands among the known ones of the file, which are ascending."""
-    unknown = np.flatnonzero(~contains(known, ids))
+    unknown = np.flatnonzero(~np.isin(ids, known))
     if len(unknown):
         row = unknown[0]
         more = f" ({len(unknown)} of {len(ids)} detections do such)" if len(unknown) > 1 else ""
@@ -281,7 +281,7 @@ class _OverlapFinder:
 
         truth, least = self._truth, BACKGROUND if self._any_class else FOREGROUND
         keys = self._group_keys(image, category)
-        rows = np.flatnonzero(contains(self._keys, keys)).astype(np.int32)
+        rows = np.flatnonzero(np.isin(keys, self._keys)).astype(np.int32)
         rows = rows[np.argsort(keys[rows], kind="stable")]
         groups = np.unique(keys[rows])
         bounds = [

@@ -44,10 +44,10 @@ from numpy.typing import NDArray
 
 from lst_cli.ap.detections import BACKGROUND, FOREGROUND, Overlaps
 from lst_cli.ap.lvis_ap import NO_BINS, TrainBins, precision_recall_curve
-from lst_cli.ap.matching import AREA_RANGES, HIT, MISSED, Matches
+from lst_cli.ap.matching import HIT, Matches
 from lst_cli.ap.metrics import KINDS, ErrorAnalysis, ErrorBin, ErrorShares, Kind
 
-_ALL = 0  # area range of all sizes, and the lowest IoU threshold
+_ALL, _LOWEST = 0, slice(1)  # area range of all sizes, lowest IoU threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def name_errors(matches: Matches) -> Errors:
     truth, detections = matches.truth, matches.detections
     if not detections.any_class:
         raise ValueError("detections were gathered without their overlaps with other classes")
-    _, wrong = _right_and_wrong(matches)
+    _, (wrong,) = matches.right_and_wrong(_ALL, _LOWEST, slice(None), slice(None))
     rows = np.flatnonzero(wrong)
     overlaps = detections.overlaps.at(wrong[detections.overlaps.detection])
     same = truth.category[overlaps.annotation] == detections.category[overlaps.detection]
@@ -134,7 +134,7 @@ def fixed_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArr
     It is nan where there is no ground truth before.
     """
     truth, detections = matches.truth, matches.detections
-    right, wrong = _right_and_wrong(matches)
+    (right,), (wrong,) = matches.right_and_wrong(_ALL, _LOWEST, slice(None), slice(None))
     category = detections.category
     counted = ~matches.ignore[_ALL]
     k = len(truth.category_ids)
@@ -164,23 +164,10 @@ def fixed_class_ap(matches: Matches, errors: Errors, kind: Kind | None) -> NDArr
     return ap
 
 
-def _right_and_wrong(matches: Matches) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """What lvis-api counts as right and as wrong at IoU 0.5, all sizes, shape (D,) each."""
-    outcome = np.full(len(matches.detections), MISSED, dtype=np.int8)
-    outcome[matches.rows] = matches.outcome[_ALL, 0]
-    low, high = AREA_RANGES[_ALL]
-    areas = matches.detections.areas
-    counts = ~(matches.excused | (areas < low) | (areas > high))
-    return outcome == HIT, (outcome == MISSED) & counts
-
-
 def _best(
     rows: NDArray[np.int64], overlaps: Overlaps
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Highest IoU of each of some detections, and the annotation; 0 and -1 without any.
-
-    Of equal ones the later annotation, as in the matching.
-    """
+    """Highest IoU of each of some detections, and the (later) annotation; 0 and -1 without any."""
     overlaps = overlaps.at(np.lexsort((overlaps.annotation, overlaps.iou, overlaps.detection)))
     best_iou, best = np.zeros(len(rows)), np.full(len(rows), -1, dtype=np.int64)
     last = overlaps.at(np.flatnonzero(np.diff(overlaps.detection, append=-1)))

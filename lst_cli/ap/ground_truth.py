@@ -62,10 +62,8 @@ class GroundTruth:
 
     def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a class that has no annotation in an image is known not to be there."""
-        if self.federated:
-            return contains(self.negative, keys)
-        # N times K pairs are not listed.
-        return ~contains(self.unsure, keys)
+        # Without federated lists these are N times K pairs, which are not listed.
+        return np.isin(keys, self.negative if self.federated else self.unsure) == self.federated
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -142,15 +140,6 @@ def build_ground_truth(
     )
 
 
-def contains(pairs: NDArray[np.int64], keys: Ints) -> NDArray[np.bool_]:
-    """Which keys are among some pairs, which are ascending."""
-    if not len(pairs):
-        return np.zeros(len(keys), dtype=np.bool_)
-    place = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
-    found: NDArray[np.bool_] = pairs[place] == keys
-    return found
-
-
 def _refuse_huge(dataset: Dataset) -> None:
     if len(huge := huge_images(dataset)):
         images, row = dataset.images, huge[0]
@@ -166,18 +155,16 @@ def _frequencies(
     dataset: Dataset, wanted: Sequence[int], train_image_counts: Mapping[int, int] | None
 ) -> tuple[str, ...]:
     stated = dict(zip(dataset.categories.ids.tolist(), dataset.categories.frequencies, strict=True))
-    found = []
-    for category_id in wanted:
-        frequency = stated.get(category_id, "")
+    frequencies = {category_id: stated.get(category_id, "") for category_id in wanted}
+    for category_id, frequency in frequencies.items():
         if not frequency and train_image_counts is not None:
             if category_id not in train_image_counts:
                 raise LstError(
                     f"the number of training images of class {category_id} is not known",
                     "give the annotations that the model was trained on",
                 )
-            frequency = frequency_of(train_image_counts[category_id])
-        found.append(frequency)
-    return tuple(found)
+            frequencies[category_id] = frequency_of(train_image_counts[category_id])
+    return tuple(frequencies.values())
 
 
 def _pairs(
@@ -223,8 +210,7 @@ def _read_masks(
 def truth_notes(truth: GroundTruth, most: int | None) -> tuple[str, ...]:
     """Sentences about objects that count as missed whatever is detected, and about wrong boxes.
 
-    They change no number: lvis-api counts these objects, and so does lst. `most` is the number of
-    detections an image that count; None for all.
+    lvis-api counts these objects, and so does lst. `most` detections an image count; None for all.
     """
     single = ~truth.ignore
     rows = np.flatnonzero(truth.counts & single)

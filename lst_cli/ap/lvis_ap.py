@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.bootstrap import interval, mean_over, tells
-from lst_cli.ap.matching import AREA_RANGES, HIT, IOU_THRESHOLDS, Matches
+from lst_cli.ap.matching import IOU_THRESHOLDS, Matches
 from lst_cli.ap.metrics import BinMetrics, GroupMetrics, IouMetrics, Scores
 from lst_cli.phases.bins import DEFAULT_BINS, Bin
 from lst_cli.progress import Progress, silent
@@ -65,28 +65,13 @@ def average_precision(matches: Matches, *, progress: Progress = silent) -> ApRes
             # Of equal scores the image with the lower id comes first, as in lvis-api.
             order = np.argsort(-matches.detections.scores[rows], kind="stable")
             for area in areas_with_any:
+                right, wrong = matches.right_and_wrong(area, slice(None), rows, known)
                 precision[:, :, column, area], recall[:, column, area] = precision_recall_curve(
-                    *_right_and_wrong(matches, area, rows, known, order),
-                    int(instances[area, column]),
+                    right[:, order], wrong[:, order], int(instances[area, column])
                 )
         progress("classes", column + 1, k)
     summary = _summarize(precision, recall, truth.frequencies)
     return ApResult(precision, recall, truth.category_ids, summary, np.zeros((0, k)))
-
-
-def _right_and_wrong(
-    matches: Matches, area: int, rows: slice, known: slice, order: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections of a class are right and which wrong, best first, shape (T, D) each."""
-    low, high = AREA_RANGES[area]
-    areas = matches.detections.areas[rows]
-    # A miss outside the range says nothing about it.
-    counts = ~(matches.excused[rows] | (areas < low) | (areas > high))  # (D,)
-    outcome = np.zeros((len(IOU_THRESHOLDS), len(areas)), dtype=np.int8)
-    outcome[:, matches.rows[known] - rows.start] = matches.outcome[area, :, known]
-    right = outcome == HIT
-    wrong = (outcome == 0) & counts
-    return right[:, order], wrong[:, order]
 
 
 def precision_recall_curve(

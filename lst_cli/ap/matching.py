@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.detections import FOREGROUND, Detections, Overlaps
-from lst_cli.ap.ground_truth import GroundTruth, Ints, contains
+from lst_cli.ap.ground_truth import GroundTruth, Ints
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)  # shape (T,)
 
@@ -46,6 +46,22 @@ class Matches:
     # its image, shape (D,).
     excused: NDArray[np.bool_]
     ignore: NDArray[np.bool_]  # annotations that do not count, by area range, shape (A, M)
+
+    def right_and_wrong(
+        self, area: int, thresholds: slice, rows: slice, known: slice
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether some detections are right and whether wrong, by IoU threshold and detection.
+
+        The detections are those of a class, or all, as `by_class` gives them.
+        """
+        low, high = AREA_RANGES[area]
+        areas = self.detections.areas[rows]
+        # A miss outside the range says nothing about it.
+        counts = ~(self.excused[rows] | (areas < low) | (areas > high))
+        hits = self.outcome[area, thresholds, known]
+        outcome = np.full((len(hits), len(areas)), MISSED, dtype=np.int8)
+        outcome[:, self.rows[known] - (rows.start or 0)] = hits
+        return outcome == HIT, (outcome == MISSED) & counts
 
     def by_class(self) -> Iterator[tuple[slice, slice]]:
         """The detections of each class, and which of `rows` are among them."""
@@ -81,7 +97,7 @@ def match_detections(truth: GroundTruth, detections: Detections) -> Matches:
         first, last = np.searchsorted(rows, block.detection[[0, -1]])
         mine = slice(first, last + 1)
         outcome[:, :, mine], annotation[mine] = _match_block(block, pair[rows[mine]], ignore)
-    excused = contains(truth.partial, pair)
+    excused = np.isin(pair, truth.partial)
     return Matches(truth, detections, rows, outcome, annotation, excused, ignore)
 
 
@@ -100,10 +116,9 @@ def _begins(values: Ints) -> NDArray[np.int64]:
 def _match_block(
     overlaps: Overlaps, pair: NDArray[np.int64], ignore: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Match the detections of some pairs of image and class, as `Matches` has them.
+    """Outcome and annotation of the detections of some pairs of image and class, see `Matches`.
 
-    `overlaps` are by detection and rising IoU; `pair` is the pair of each detection, shape (H,);
-    `ignore` is as in `Matches`.
+    Overlaps are by detection and rising IoU; `pair` is that of each detection, shape (H,).
     """
     _, annotation, iou = overlaps
     known, local = np.unique(annotation, return_inverse=True)

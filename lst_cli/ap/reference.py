@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.ap.detections import LVIS_CAP, Cap, rows_under_cap
-from lst_cli.ap.ground_truth import GroundTruth, contains
+from lst_cli.ap.ground_truth import GroundTruth
 from lst_cli.ap.lvis_ap import ApResult
 from lst_cli.ap.metrics import IouType
 from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
@@ -89,7 +89,7 @@ def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -
                 "height": height,
                 "width": width,
                 "neg_category_ids": category_ids[truth.labelled_absent(keys)].tolist(),
-                "not_exhaustive_category_ids": category_ids[contains(truth.partial, keys)].tolist(),
+                "not_exhaustive_category_ids": category_ids[np.isin(keys, truth.partial)].tolist(),
             }
         )
     annotations = [

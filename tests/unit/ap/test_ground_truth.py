@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from lst_cli.ap.ground_truth import contains, truth_notes
+from lst_cli.ap.ground_truth import truth_notes
 from lst_cli.errors import LstError
 
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 30.0, 30.0]
@@ -264,10 +264,3 @@ def test_progress_counts_the_bytes_of_the_file(federated, build, tmp_path):
     build(federated, progress=lambda what, done, total: calls.append((done, total)))
     size = (tmp_path / "annotations.json").stat().st_size
     assert calls[-1] == (size, size)
-
-
-def test_keys_are_looked_up_among_pairs():
-    pairs, keys = np.array([2, 5, 9]), np.array([0, 2, 3, 9, 10, -1])
-    assert contains(pairs, keys).tolist() == [False, True, False, True, False, False]
-    assert contains(pairs[:0], keys).tolist() == [False] * 6
-    assert contains(pairs, keys[:0]).tolist() == []
