@@ -63,7 +63,8 @@ class GroundTruth:
     def labelled_absent(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a class that has no annotation in an image is known not to be there."""
         # Without federated lists these are N times K pairs, which are not listed.
-        return np.isin(keys, self.negative if self.federated else self.unsure) == self.federated
+        listed = self.negative if self.federated else self.unsure
+        return np.isin(keys, listed, invert=not self.federated)
 
     @property
     def counts(self) -> NDArray[np.bool_]:
