@@ -27,7 +27,7 @@ _STATE_KEYS = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg
 
 
 def save_model(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a model's weights atomically; an `LstError` if the file cannot be written."""
+    """Write a model's weights atomically."""
     _save(path, _contiguous(tensors), {})
 
 
@@ -111,10 +111,10 @@ def load_training_state(path: Path, hint: str) -> TrainingState:
 
 
 def restore(learner: Learner, state: TrainingState) -> None:
-    """Bring a learner that was just begun to where a saved one was.
+    """Give a new learner a saved state.
 
-    Raises a RuntimeError, ValueError, KeyError or TypeError if the state is of another network,
-    optimizer or average.
+    Raises a RuntimeError, ValueError, KeyError or TypeError if it is of another network, optimizer
+    or average.
     """
     own = learner.model.state_dict()
     for name, tensor in state.model.items():
@@ -149,7 +149,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of names, shapes, types and numbers, in an order of its own."""
+    """SHA-256 of names, shapes, types and numbers, whatever their order."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

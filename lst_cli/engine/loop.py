@@ -55,10 +55,10 @@ def train(
 ) -> float:
     """Train a model in place; the seconds it took, earlier runs included.
 
-    `batches` has one for each iteration from `span.start` on, and `losses_of` gives a batch's
-    losses. `save` is called with the iterations done and the time, whenever a state should be kept.
-    Raises an `InterruptionError` if the user asked to stop, after the state was saved, and an
-    `LstError` if a loss or the gradient is no finite number; the last state that was saved is good.
+    There is a batch for each iteration from `span.start` on. `save` is called with the iterations
+    done and the time, whenever a state should be kept. Raises an `InterruptionError` if the user
+    asked to stop, after the state was saved, and an `LstError` if a loss or the gradient is no
+    finite number; the last state that was saved is good.
     """
     model, optimizer, scaler = learner.model, learner.optimizer, learner.scaler
     schedule, phase, iterations = learner.schedule, span.phase, span.iterations
@@ -85,11 +85,10 @@ def train(
                     losses = losses_of(batch)
                     loss_sum = torch.stack([loss.float() for loss in losses.values()]).sum()
             except FloatingPointError as error:
-                # What detectron2 raises for proposals that are no numbers.
+                # Raised by detectron2 for proposals that are no numbers.
                 raise _diverged("proposals are not finite", iteration, phase) from error
             values = {name: loss.item() for name, loss in losses.items()}
-            bad = [f"{name} = {v}" for name, v in values.items() if not math.isfinite(v)]
-            if bad:
+            if bad := [f"{name} = {v}" for name, v in values.items() if not math.isfinite(v)]:
                 raise _diverged(", ".join(bad), iteration, phase)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss_sum).backward()  # type: ignore[no-untyped-call]

@@ -24,7 +24,6 @@ def scalars(
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = None
     failed = False
 
     def attempt(action: Callable[[], Any]) -> Any:
@@ -44,7 +43,7 @@ def scalars(
             before(problem)
 
     threading.excepthook = hear
-    writer = attempt(lambda: SummaryWriter(str(directory), purge_step=start))
+    writer: Any = attempt(lambda: SummaryWriter(str(directory), purge_step=start))
 
     def write(report: Report) -> None:
         if report.iteration % EVERY and report.iteration != report.iterations:

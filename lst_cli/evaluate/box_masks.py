@@ -26,10 +26,8 @@ def encode_box_masks(
     """Enlarge masks to their boxes and encode them as masks of the image.
 
     The bytes are those of `detectron2.layers.paste_masks_in_image` on a CPU, encoded by
-    `pycocotools.mask.encode`.
-
-    Masks are probabilities inside each box, shape (N, S, S); boxes are XYXY in pixels of the
-    image, of positive width and height, shape (N, 4). The counts are text.
+    `pycocotools.mask.encode`, as text. Masks are probabilities inside each box, shape (N, S, S);
+    boxes are XYXY in pixels of the image, of positive width and height, shape (N, 4).
 
     Example:
         >>> box = np.array([[1.0, 0.0, 3.0, 2.0]], dtype=np.float32)
@@ -74,10 +72,9 @@ def _runs_in_image(
 def runs_of(
     part: NDArray[np.bool_], left: int, top: int, height: int, width: int
 ) -> NDArray[np.int64]:
-    """Run lengths of an image with an object inside one part of it, shape (columns, rows).
+    """Run lengths, column by column, of an image with an object in one part (columns, rows) of it.
 
-    The part begins at the column `left` and the row `top` of the image. Runs go down one column
-    after the other, background first.
+    The part begins at the column `left` and the row `top` of the image.
     """
     columns, rows = part.shape
     # An empty row above and below: no run then goes from one column into the next.

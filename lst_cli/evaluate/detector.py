@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +23,13 @@ from lst_cli.samples.loading import ImageInputs
 from lst_cli.samples.mapper import Mapper
 from lst_cli.settings.models import Settings
 
-_Any = TypeVar("_Any")
+_END: list[Any] = [None]  # behind the last job
 
 
 class Detector:
-    """A network on its device, with all it takes to find objects in images.
+    """A network on the device of its settings; category ids are those of labels 0 to K - 1.
 
-    It is moved to the device of its settings, see `resumable.inference_settings`; category ids
-    are those of labels 0 to K - 1.
+    For the settings see `resumable.inference_settings`.
     """
 
     def __init__(self, network: LstRCNN, settings: Settings, category_ids: Sequence[int]) -> None:
@@ -48,15 +47,13 @@ class Detector:
     ) -> Iterator[tuple[int, Detections]]:
         """Give row and detections of some of the images, one image after another.
 
-        While the masks of an image are encoded, the network is at work on the next ones. `find`
-        gives the path of an image by its row, and may be sent to another process. `skip` is called
-        with the row of an image that cannot be used, and why; it has no detections then.
-
-        Raises:
-            LstError: If an image cannot be used and there is no `skip`; those before it have been
-                yielded.
+        `find` gives the path of an image by its row, and may be sent to another process. `skip` is
+        called with the row of an image that cannot be used, and why; it has no detections then.
+        Without `skip` an `LstError` is raised; the images before it have been yielded.
         """
-        for row, found in _one_late(self._jobs(images, find, rows)):
+        # One job late: masks are encoded while the network runs on the next image. No variable
+        # holds the jobs, so that an error ends them at once.
+        for (row, found), _ in pairwise(chain(self._jobs(images, find, rows), _END)):
             done = found.result()
             if not isinstance(done, LstError):
                 yield row, done
@@ -105,13 +102,3 @@ class Detector:
                 category_ids.tolist(), sides.tolist(), found.scores.tolist(), masks, strict=True
             )
         ]
-
-
-def _one_late(items: Iterable[_Any]) -> Iterator[_Any]:
-    """Give each item when the next one is there."""
-    waiting: deque[_Any] = deque()
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
-            yield waiting.popleft()
-    yield from waiting

@@ -31,7 +31,7 @@ from lst_cli.evaluate.stored import (
 )
 from lst_cli.evaluate.tables import write_errors
 from lst_cli.inputs import ImagePaths, read_validation
-from lst_cli.phases.bins import Bin, parse_bins
+from lst_cli.phases.bins import parse_bins
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import check_found_images
@@ -53,7 +53,7 @@ class Validation:
     dataset: Dataset  # the validation file of the phase
     paths: ImagePaths  # of its images
     truth: GroundTruth  # its classes seen so far
-    bins: tuple[Bin, ...]  # ranges of training instances
+    bins: TrainBins  # of these classes
     cap: Cap  # how many detections take part
 
     def header(self, model_phase: int) -> Header:
@@ -63,7 +63,7 @@ class Validation:
         return make_header(manifest.model_sha256, self.dataset.sha256, use)
 
     def check_images(self, progress: Progress) -> None:
-        """See that all images are there and as large as stated."""
+        """Check that all images are there and as large as stated."""
         check_found_images([self.dataset], self.paths, progress=progress)
 
     def measure(
@@ -71,12 +71,8 @@ class Validation:
     ) -> tuple[Metrics, dict[IouType, Measured]]:
         """AP of detections over the classes seen so far, with `errors` also where mask AP is lost.
 
-        Nothing is written. `began` is the `time.perf_counter` from which seconds are counted.
+        Seconds are counted from the `time.perf_counter` at which it `began`.
         """
-        split = self.workspace.split
-        records = split.classes[: split.seen_classes(self.phase)]
-        instances = {record.category_id: record.instances for record in records}
-        by = TrainBins(instances, self.bins)
         measured = {
             iou_type: measure(
                 self.truth,
@@ -84,12 +80,12 @@ class Validation:
                 iou_type,
                 cap=self.cap,
                 seed=self.settings.seed,
-                errors=by if errors and iou_type == "segm" else None,
+                errors=self.bins if errors and iou_type == "segm" else None,
             )
             for iou_type in IOU_TYPES
         }
-        groups = split.groups[: self.phase + 1]
-        segm, bbox = (iou_metrics(one.result, groups, by) for one in measured.values())
+        groups = self.workspace.split.groups[: self.phase + 1]
+        segm, bbox = (iou_metrics(one.result, groups, self.bins) for one in measured.values())
         metrics = Metrics(
             phase=self.phase,
             images=len(self.dataset.images),
@@ -113,11 +109,11 @@ def prepare_validation(
     outputs: Sequence[Path] = (),
     progress: Progress,
 ) -> Validation:
-    """Read what a phase is evaluated on, and see that the `outputs` can be written.
+    """Read what a phase is evaluated on, and check that the `outputs` can be written.
 
     Anything missing, changed or unusable is refused here, before a network runs.
     """
-    bins = parse_bins(settings.eval.bins)
+    ranges = parse_bins(settings.eval.bins)
     require_writable(*outputs)
     split = workspace.split
     dataset, paths = read_validation(workspace, phase)
@@ -128,6 +124,7 @@ def prepare_validation(
         {record.category_id: record.images for record in records},
         progress=progress,
     )
+    bins = TrainBins({record.category_id: record.instances for record in records}, ranges)
     cap = Cap(per_image=settings.eval.detections)
     if fixed_ap:
         cap, more = FIXED_AP, {"detections": settings.eval.fixed_detections}
@@ -152,14 +149,13 @@ def open_detector(workspace: Workspace, phase: int, settings: Settings) -> Detec
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a phase, and a closer look at its detections if that was asked for."""
+    """The evaluation of a phase."""
 
     metrics: Metrics
     notes: tuple[str, ...]  # what a reader should know of the ground truth
-    errors: ErrorAnalysis | None  # where mask AP is lost
+    errors: ErrorAnalysis | None  # where mask AP is lost, if asked for
     error_files: tuple[Path, ...]
-    # the largest difference of lvis-api's numbers, for masks and for boxes; empty if it was not run
-    differences: dict[IouType, float | None]
+    differences: dict[IouType, float | None]  # the largest, of lvis-api's numbers, if it was run
 
 
 @dataclass(frozen=True)
@@ -186,10 +182,8 @@ def evaluate_phase(
 
     All validation images are used, also those without any object of these classes. The network is
     built as it was trained; settings give device, workers, test setting and bins. Metrics and
-    detections are written beside the phase. A closer look, at errors or with lvis-api as a
-    reference, takes the detections that are there, if they were made under the same settings.
-
-    `detector` loads the model if there are images that it has not seen yet.
+    detections are written beside the phase. `options.errors` and `options.reference` take the
+    detections that are there, if they were made under the same settings.
 
     Raises:
         LstError: If the phase is not finished, or an input is missing or changed.
@@ -241,7 +235,7 @@ def _run_model(
     errors: bool,
     progress: Progress,
 ) -> tuple[Metrics, dict[IouType, Measured]]:
-    """Find the objects in all images, and write them and their metrics."""
+    """Run the model on all images, and write detections and metrics."""
     workspace, phase, images = against.workspace, against.phase, against.dataset.images
 
     def detect(rows: Sequence[int]) -> Iterable[tuple[int, Detections]]:
@@ -272,7 +266,7 @@ def check_phases(
     fixed_ap: bool = False,
     progress: Progress,
 ) -> None:
-    """See that each of several phases can be evaluated, before the first one is."""
+    """Check that each of several phases can be evaluated, before the first one is."""
     for phase in phases:
         workspace.require_model(phase)
         outputs = evaluation_files(workspace, phase, fixed_ap)[:3]

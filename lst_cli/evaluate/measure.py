@@ -57,8 +57,7 @@ def measure(
 ) -> Measured:
     """Match detections, once, and compute AP, its intervals and perhaps where it is lost.
 
-    The ground truth needs masks for `segm`; the seed is that of the images drawn for the
-    intervals.
+    The ground truth needs masks for `segm`; the seed draws the images for the intervals.
     """
     detections = gather_detections(truth, source, iou_type, cap, any_class=errors is not None)
     matches = match_detections(truth, detections)
@@ -83,17 +82,13 @@ def compare_with_lvis_api(
 
     It is None if there are no detections, which lvis-api cannot score.
     """
-    differences: dict[IouType, float | None] = {}
+    quiet = replace(source, progress=silent)
+    differences: dict[IouType, float | None] = dict.fromkeys(measured)
     for iou_type, ours in measured.items():
         source.progress(f"lvis-api, {NAMES[iou_type]}", 0, None)
-        quiet = replace(source, progress=silent)
-        differences[iou_type] = (
-            None
-            if not ours.given
-            else largest_difference(
-                ours.result, reference_ap(ours.truth, quiet, iou_type=iou_type, cap=ours.cap)
-            )
-        )
+        if ours.given:
+            theirs = reference_ap(ours.truth, quiet, iou_type=iou_type, cap=ours.cap)
+            differences[iou_type] = largest_difference(ours.result, theirs)
     return differences
 
 
@@ -126,9 +121,7 @@ def score_file(
     options: ScoreOptions = ScoreOptions(),
     progress: Progress = silent,
 ) -> FileScores:
-    """Score any detections; no workspace and no network is needed.
-
-    Detections are in LVIS or COCO format, annotations in that of LVIS v0.5, LVIS v1 or COCO.
+    """Score detections in LVIS or COCO format; no workspace and no network is needed.
 
     Raises:
         LstError: If a file cannot be read, or the detections do not fit the annotations.
@@ -186,14 +179,11 @@ class TrainCounts(NamedTuple):
 
 
 def read_train_counts(path: Path, *, progress: Progress = silent) -> TrainCounts:
-    """Count training instances and images of each class.
+    """Training instances and images of each class; an `LstError` if the file cannot be used.
 
     The file has the annotations that the model was trained on, whose usable instances are
     counted; or it is a CSV with the columns `category_id` and `train_instance_count` (or
     `instance_count`) and perhaps `train_image_count` (or `image_count`).
-
-    Raises:
-        LstError: If the file cannot be read or lacks a column.
     """
     if path.suffix.lower() == ".csv":
         return _read_csv(path)

@@ -87,11 +87,7 @@ class PartialDetections:
         detect: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
         progress: Progress,
     ) -> None:
-        """Find the objects in all images that no earlier run has done.
-
-        `detect` finds those of the images of some rows, image by image; it is not called if
-        nothing is left to do.
-        """
+        """Run `detect` on the rows of all images that no earlier run has done, if there are any."""
         kept = self.read()
         left = [row for row in range(self.images) if row not in kept.lines]
         what, done = "images", len(kept.lines)
@@ -120,7 +116,7 @@ class PartialDetections:
     def collect(self, to: Path) -> str:
         """Write the detections of all images as a results file and give its SHA-256.
 
-        They pass through memory one image at a time: at LVIS's size they are gigabytes.
+        One image at a time is in memory: at LVIS's size all detections are gigabytes.
         """
         digest = hashlib.sha256()
         lines = self.read().lines
@@ -187,7 +183,7 @@ def _checksum(text: bytes) -> bytes:
 
 
 def _difference(theirs: Header, ours: Header) -> str:
-    """What an earlier run had otherwise, in few words."""
+    """What was different in an earlier run, in few words."""
     if (theirs.lst, theirs.format) != (ours.lst, ours.format):
         return f"lst was version {theirs.lst}"
     if theirs.model != ours.model:

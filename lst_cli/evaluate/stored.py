@@ -37,8 +37,7 @@ def evaluation_files(workspace: Workspace, phase: int, fixed_ap: bool = False) -
 def load_metrics(workspace: Workspace, phase: int, *, fixed_ap: bool = False) -> Metrics | None:
     """The stored metrics of a phase, or None if it was not evaluated.
 
-    Raises:
-        LstError: If the file is damaged, or is not of the phase and its model.
+    Raises an `LstError` if the file is damaged, or is not of the phase and its model.
     """
     path = evaluation_files(workspace, phase, fixed_ap).metrics
     if not path.exists():
@@ -76,6 +75,6 @@ def stored_detections(
 
 
 def eval_command(workspace: Workspace, phase: int, fixed_ap: bool = False) -> str:
-    """What evaluates a phase again."""
+    """The command that evaluates a phase again."""
     words = f"lst eval --phase {phase}{' --fixed-ap' if fixed_ap else ''}"
     return name_workspace(words, workspace.root)

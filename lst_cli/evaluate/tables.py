@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -41,9 +40,6 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
     )
     instances = " by training instances" if scores.bins else ""
 
-    def bound(end: int) -> Callable[[BinMetrics], float | None]:
-        return lambda one: one.interval[end] if one.interval else None
-
     return Table.of(
         f"{what}{instances}, with intervals",
         (*scores.bins, every),
@@ -57,8 +53,18 @@ def scores_table(scores: Scores, what: str = "Mask AP") -> Table:
             ),
             Column("with_ground_truth", "scored", "integer", description="with ground truth"),
             Column("AP", "AP"),
-            Column("low", "from", get=bound(0), description="lower bound of AP"),
-            Column("high", "to", get=bound(1), description="upper bound of AP"),
+            Column(
+                "low",
+                "from",
+                get=lambda one: one.interval and one.interval[0],
+                description="lower bound of AP",
+            ),
+            Column(
+                "high",
+                "to",
+                get=lambda one: one.interval and one.interval[1],
+                description="upper bound of AP",
+            ),
             Column("AP50", "AP50"),
             Column("AP75", "AP75"),
         ),
@@ -89,8 +95,8 @@ def means_table(found: dict[str, Scores]) -> Table:
 def errors_table(analysis: ErrorAnalysis, *, counts: bool = False) -> Table:
     """Make the table of errors by kind, and of what each kind costs by bin.
 
-    The last row is AP50 as it is, with the right detections as its count. With `counts` it has
-    the counts of every bin instead of what the kinds mean.
+    The last row is AP50 and the number of right detections. With `counts` the table has the counts
+    of every bin instead of what the kinds mean.
     """
     columns = [
         Column("kind", "kind", "text", lambda kind: kind),
@@ -140,8 +146,8 @@ def write_errors(analysis: ErrorAnalysis, directory: Path) -> tuple[Path, ...]:
 def plot_errors(analysis: ErrorAnalysis) -> bytes:
     """Draw what each kind of error costs in mask AP50, by training instances, as a PNG.
 
-    It has a panel for each kind of error and a bar for each bin with ground truth. All panels have
-    one scale, so that a long bar is a high price in each of them.
+    It has a panel for each kind of error, all to one scale, and a bar for each bin with ground
+    truth.
     """
     shown = [one for one in analysis.bins if one.with_ground_truth]
     sets: list[ErrorShares] = [analysis.all, *shown]

@@ -45,11 +45,10 @@ class Bin:
 
 
 def parse_bins(text: str, given_by: str = "") -> tuple[Bin, ...]:
-    """Read bins as they are written on the command line.
+    """Read bins as they are written on the command line; they may overlap and leave gaps.
 
-    `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included. They may
-    overlap and leave gaps. `given_by` is the option or setting, for the errors.
-    Raises an `LstError` if one cannot be read, is empty, or is written twice.
+    `=n` is exactly n instances, `<n` one to n - 1, `>=n` n or more, `a-b` both included. An
+    `LstError`, which names the option or setting `given_by`, if one cannot be used.
 
     Example:
         >>> [(b.low, b.high) for b in parse_bins("=1, <5, 10-99, >=1000")]
@@ -83,7 +82,13 @@ def _parse_bin(item: str) -> Bin:
     match = _SPELLING.fullmatch(item)
     if match is None:
         raise LstError(f"cannot read the bin {item!r}", _HINT)
-    low, high = _bounds(match)
+    number = int(match["bound"] or match["first"])
+    low, high = {
+        "=": (number, number + 1),
+        "<": (1, number),
+        ">=": (number, None),
+        None: (number, int(match["last"] or 0) + 1),
+    }[match["sign"]]
     if low < 1 or high in (0, 1):
         raise LstError(
             f"cannot use the bin {item!r}: classes have 1 training instance or more", _HINT
@@ -91,13 +96,6 @@ def _parse_bin(item: str) -> Bin:
     if high is not None and high <= low:
         raise LstError(f"cannot use the bin {item!r}: it is empty", _HINT)
     return Bin(low, high)
-
-
-def _bounds(match: re.Match[str]) -> tuple[int, int | None]:
-    if match["sign"] is None:
-        return int(match["first"]), int(match["last"]) + 1
-    bound = int(match["bound"])
-    return {"=": (bound, bound + 1), "<": (1, bound), ">=": (bound, None)}[match["sign"]]
 
 
 DEFAULT_BINS = parse_bins("=1,<5,<10,10-99,100-999,>=1000")

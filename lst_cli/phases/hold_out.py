@@ -43,14 +43,13 @@ def hold_out(occurrences: Occurrences, images: int, rule: HoldOutRule) -> HoldOu
     """Cut images from a training set so that rare classes can be judged.
 
     Of the classes in `rare` to 4 `rare` images every second one, from the most frequent on, keeps
-    as many images as some class that is rare already; the others are set aside. Then random
-    images follow until a share of all is, as long as no further class becomes rare.
+    as many images as some class that is rare already; its other images are set aside. Then random
+    images are, up to a share of all, as long as no further class becomes rare.
 
     An image of a class that is rare already stays in training: such classes lose nothing, and are
-    judged nowhere. So a class that is to become rare may keep more images than it should, or stay
-    less rare; and one that often stands beside it may become rare as well. No class loses all of
-    its images. More than `share` of the images are set aside if the classes that become rare need
-    it.
+    judged nowhere. So a class that is to become rare may keep more images than it should; and one
+    that often stands beside it may become rare as well. No class loses all of its images. The
+    share is exceeded if the classes that become rare need it.
     """
     rare = rule.rare
     rng = np.random.default_rng([rule.seed, 8])
@@ -74,38 +73,24 @@ def hold_out(occurrences: Occurrences, images: int, rule: HoldOutRule) -> HoldOu
         stays[mine[:keep]] = True
         wanted[mine[keep:]] = True
 
-    cut = _Cut(occurrences, images)
-    cut.set_aside(np.flatnonzero(wanted & ~stays), at_least=1)
-    more = round(rule.share * images) - int(cut.held.sum())
-    if more > 0:
-        others = rng.permutation(np.flatnonzero(~cut.held & ~stays))
-        cut.set_aside(others, at_least=rare, at_most=more)
-    return HoldOut(cut.held, np.flatnonzero((counts >= rare) & (cut.left < rare)))
+    held = np.zeros(images, dtype=bool)
+    left = counts.copy()  # images that each class keeps
+    rows = np.concatenate([*occurrences.images, np.zeros(0, dtype=np.int64)])
+    by_image = np.argsort(rows, kind="stable")
+    labels_of = np.split(
+        np.repeat(np.arange(len(counts)), counts)[by_image],
+        np.searchsorted(rows[by_image], np.arange(1, images)),
+    )
 
-
-class _Cut:
-    """Which images are set aside so far, and how many that leaves of each class."""
-
-    def __init__(self, occurrences: Occurrences, images: int) -> None:
-        self.held = np.zeros(images, dtype=bool)
-        self.left = occurrences.image_counts()  # (K,)
-        rows = np.concatenate([*occurrences.images, np.zeros(0, dtype=np.int64)])
-        by_image = np.argsort(rows, kind="stable")
-        # The labels of an image are those between its border and the next one's.
-        self._labels = np.repeat(np.arange(len(self.left)), self.left)[by_image]
-        self._borders = np.searchsorted(rows[by_image], np.arange(images + 1)).tolist()
-
-    def set_aside(self, rows: IntArray, *, at_least: int, at_most: int | None = None) -> None:
-        """Set images aside, in the order given, and `at_most` so many.
-
-        An image is skipped if one of its classes would keep less than `at_least` images.
-        """
-        done = 0
+    def set_aside(rows: IntArray, at_least: int, at_most: int) -> None:
+        """Skip an image if one of its classes would keep less than `at_least` images."""
         for row in rows.tolist():
-            if done == at_most:
-                break
-            labels = self._labels[self._borders[row] : self._borders[row + 1]]
-            if (self.left[labels] > at_least).all():
-                self.held[row] = True
-                self.left[labels] -= 1
-                done += 1
+            if at_most > 0 and (left[labels_of[row]] > at_least).all():
+                held[row] = True
+                left[labels_of[row]] -= 1
+                at_most -= 1
+
+    set_aside(np.flatnonzero(wanted & ~stays), at_least=1, at_most=images)
+    others = rng.permutation(np.flatnonzero(~held & ~stays))
+    set_aside(others, at_least=rare, at_most=round(rule.share * images) - int(held.sum()))
+    return HoldOut(held, np.flatnonzero((counts >= rare) & (left < rare)))

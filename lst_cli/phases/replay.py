@@ -36,8 +36,8 @@ class Entries:
         """All images of some labels, one label after the other."""
         nothing = np.zeros(0, dtype=np.int64)
         labels = [np.full(len(images), label) for label, images in images_of.items()]
-        return cls(np.concatenate([nothing, *images_of.values()]),
-                   np.concatenate([nothing, *labels]))  # fmt: skip
+        images = np.concatenate([nothing, *images_of.values()])
+        return cls(images, np.concatenate([nothing, *labels]))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def replay_counts(
     needed = [
         ceil(mean_new * int(images[label]) / int(instances[label])) for label in range(new.start)
     ]
-    # A class can be rarer than the new ones (added by the user later): it then comes up whole.
+    # A class can be rarer than new ones that were added later: all of its images are replayed.
     return np.minimum(np.array(needed, dtype=np.int64), at_most)
 
 
@@ -141,10 +141,7 @@ class PhaseData:
         return len(self if self.sampler is None else self.sampler.epoch_images(epoch))
 
     def draw_replay(self, epoch: int) -> Entries:
-        """Replayed entries of an epoch: the next images of each class's shuffled cycle.
-
-        So all come up before any comes twice.
-        """
+        """Replayed entries of an epoch: the next images of each class's shuffled cycle."""
         drawn = {}
         for label, count in enumerate(self.replayed.tolist()):
             if count:
@@ -203,8 +200,6 @@ def instances_per_class(entries: Entries, occurrences: Occurrences, classes: int
     for label in range(classes):
         images, counts = occurrences.images[label], occurrences.counts[label]
         chosen = np.concatenate([everywhere, entries.images[entries.labels == label]])
-        place = np.searchsorted(images, chosen)
-        place = np.minimum(place, max(len(images) - 1, 0))
-        if len(images):
-            totals[label] = int(counts[place][images[place] == chosen].sum())
+        chosen = chosen[np.isin(chosen, images)]
+        totals[label] = counts[np.searchsorted(images, chosen)].sum()
     return totals

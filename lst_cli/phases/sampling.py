@@ -43,8 +43,8 @@ def repeat_factors(images: IntArray, images_of: Sequence[IntArray], threshold: f
 class RepeatFactorSampler:
     """Repeats the images of rare classes (Gupta et al. 2019).
 
-    A factor of 1.3 shows its image once in most epochs and twice in 3 of 10: the fraction is
-    rounded up or down by chance in each epoch, as detectron2 does. So epochs differ in length.
+    A factor of 1.3 shows its image twice in 3 of 10 epochs, by chance as in detectron2, else once.
+    So epochs differ in length.
     """
 
     images: IntArray  # rows of the image table, ascending, shape (N,)
@@ -57,15 +57,11 @@ class RepeatFactorSampler:
 
     def epoch_images(self, epoch: int) -> IntArray:
         """Images of an epoch, shuffled."""
-        repeated = np.repeat(self.images, self._copies(epoch))
-        return np.random.default_rng([self.seed, _BASE, 2, epoch]).permutation(repeated)
-
-    def _copies(self, epoch: int) -> IntArray:
-        rng = np.random.default_rng([self.seed, _BASE, 5, epoch])
+        chance = np.random.default_rng([self.seed, _BASE, 5, epoch]).random(len(self.factors))
         whole = np.floor(self.factors)
-        up = rng.random(len(self.factors)) < self.factors - whole
-        copies: IntArray = whole.astype(np.int64) + up
-        return copies
+        copies = whole.astype(np.int64) + (chance < self.factors - whole)
+        repeated = np.repeat(self.images, copies)
+        return np.random.default_rng([self.seed, _BASE, 2, epoch]).permutation(repeated)
 
 
 @dataclass(frozen=True)
