@@ -22,8 +22,7 @@ def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def workspace(tmp_path: Path, small_lvis: Any, lst: Callable[..., Any]) -> Workspace:
     """The small LVIS set, split by the command into a base of five and three phases of two."""
-    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
-    assert outcome.code == 0, outcome.err
+    lst(*small_lvis.split_words(), "-w", tmp_path / "work").ok()
     return Workspace(tmp_path / "work")
 
 
@@ -70,8 +69,7 @@ class TrainedRuns:
         root = self._folder / name
         shutil.copytree(self._base.root, root)
         for _ in range(2):
-            outcome = self._lst("step", *words, "-w", root)
-            assert outcome.code == 0, outcome.err
+            self._lst("step", *words, "-w", root).ok()
         return Workspace(root)
 
     def evaluate(

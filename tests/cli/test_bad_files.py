@@ -99,8 +99,7 @@ def test_groups_that_cannot_be_cut_are_refused(
 
 
 def test_a_class_without_training_instances_is_named_and_left_out(lst, small_lvis, tmp_path):
-    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
-    assert outcome.code == 0
+    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work").ok()
     assert "left out, no training instance: class 12" in outcome.err
 
 
@@ -130,8 +129,7 @@ def test_check_shows_all_problems_of_all_files_at_once(lst, small_lvis):
 
 
 def test_check_is_content_with_good_files(lst, small_lvis):
-    outcome = lst(*check_words(small_lvis))
-    assert outcome.code == 0
+    outcome = lst(*check_words(small_lvis)).ok()
     assert "no errors in" in outcome.err
     assert "32 images" in outcome.err
 
@@ -241,20 +239,17 @@ def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
 def test_split_and_dry_runs_say_that_images_are_not_found(lst, small_lvis, tmp_path):
     (small_lvis.images / "train/000009.png").unlink()
     words = [*small_lvis.split_words(), "-w", tmp_path / "work"]
-    outcome = lst(*words)
-    assert outcome.code == 0
+    outcome = lst(*words).ok()
     warning = f"warning: {small_lvis.train_json}: 1 of 24 images not found, for instance image 9"
     assert warning in outcome.err
-    outcome = lst("train-base", "--dry-run", "-w", tmp_path / "work")
-    assert outcome.code == 0
+    outcome = lst("train-base", "--dry-run", "-w", tmp_path / "work").ok()
     assert warning in outcome.err
     assert "make the same split again" in outcome.err
     plan = tmp_path / "plan.toml"
     plan.write_text('[settings]\nb = 5\nphases = 2\n[[run]]\nname = "lst"\nkind = "lst"\n')
     data = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
     data += ["--images", small_lvis.images / "val"]
-    outcome = lst("sweep", plan, *data, "--dir", tmp_path / "runs", "--dry-run")
-    assert outcome.code == 0
+    outcome = lst("sweep", plan, *data, "--dir", tmp_path / "runs", "--dry-run").ok()
     assert "24 of 24 images not found" in outcome.err
     assert str(small_lvis.val_json) not in outcome.err
 

@@ -61,8 +61,7 @@ class Pair:
         return self._lst("compare", *(words or (self.first.root, self.second.root)))
 
     def json(self, *words: object) -> Any:
-        outcome = self(*(words or (self.first.root, self.second.root)), "--json")
-        assert outcome.code == 0, outcome.err
+        outcome = self(*(words or (self.first.root, self.second.root)), "--json").ok()
         return outcome.json
 
 
@@ -81,8 +80,7 @@ def rows_of(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair):
-    outcome = pair()
-    assert outcome.code == 0, outcome.err
+    outcome = pair().ok()
     picture = pair.first.layout.report / "compare.png"
     assert outcome.out.splitlines()[-1] == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -145,8 +143,7 @@ def test_settings_that_differ_are_told(pair, tmp_path):
     manifest["settings"]["data"]["workers"] = 7
     manifest["settings"]["mwg"]["bank_size"] = 9  # no run uses the generator
     save_json(manifest, path)
-    outcome = pair(pair.first.root, pair.second.root, "-o", tmp_path / "out")
-    assert outcome.code == 0, outcome.err
+    outcome = pair(pair.first.root, pair.second.root, "-o", tmp_path / "out").ok()
     old = pair.first.trained_settings(2).step.lr
     assert f"other differs from work-1: step.lr {old:.6g} -> 0.125\n" in outcome.err
     files = {path.name for path in (tmp_path / "out").iterdir()}
@@ -179,14 +176,12 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(lst, sma
     assert outcome.error.startswith("error: --annotations is required")
     assert outcome.hint == "--annotations VAL.json"
     words += ["--annotations", small_lvis.val_json]
-    outcome = lst(*words)
-    assert outcome.code == 0, outcome.err
+    outcome = lst(*words).ok()
     assert "-o DIR writes compare.md, compare.csv" in outcome.err
     assert "--train-counts" in outcome.err
     assert "instances" not in outcome.out
     words += ["--train-counts", small_lvis.train_json, "--bins", "<5,>=5", "--json"]
-    outcome = lst(*words)
-    assert outcome.code == 0, outcome.err
+    outcome = lst(*words).ok()
     rows = rows_of(outcome.json)
     assert outcome.json["iou_type"] == "bbox"
     assert (rows["<5"]["classes"], rows[">=5"]["classes"]) == (6, 5)

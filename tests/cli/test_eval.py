@@ -17,8 +17,7 @@ Lst = Callable[..., Any]
 def evaluated(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: Any) -> Workspace:
     """The base is trained and evaluated."""
     for command in ("train-base", "eval"):
-        outcome = lst(command, "-w", workspace.root)
-        assert outcome.code == 0, outcome.err
+        lst(command, "-w", workspace.root).ok()
     return workspace
 
 
@@ -26,8 +25,7 @@ def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike
     lst, evaluated, fake_detector
 ):
     words, directory = ("eval", "-w", evaluated.root), evaluated.phase(0)
-    looked = lst(*words, "--errors", "--reference", "--json")
-    assert looked.code == 0, looked.err
+    looked = lst(*words, "--errors", "--reference", "--json").ok()
     assert looked.json["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
     assert looked.json["errors"]["segm"]["all"]["counts"].keys() == {
         "classification", "localisation", "both", "duplicate", "background", "missed",
@@ -39,8 +37,7 @@ def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike
     assert looked.json["segm"] == stored["segm"]
     assert len(fake_detector.opened) == 1
     # Another cap: what is stored would be a wrong answer.
-    fewer = lst(*words, "--errors", "--json", "--set", "eval.detections=2")
-    assert fewer.code == 0, fewer.err
+    fewer = lst(*words, "--errors", "--json", "--set", "eval.detections=2").ok()
     assert fewer.json["detections"] == 2 * fewer.json["images"]
     assert len(fake_detector.opened) == 2
 
@@ -48,8 +45,7 @@ def test_a_closer_look_takes_stored_detections_only_if_they_would_come_out_alike
 def test_ap_fixed_has_files_of_its_own(lst, evaluated, fake_detector):
     directory = evaluated.phase(0)
     before = directory.metrics.read_bytes(), directory.detections.read_bytes()
-    outcome = lst("eval", "-w", evaluated.root, "--fixed-ap", "--errors", "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = lst("eval", "-w", evaluated.root, "--fixed-ap", "--errors", "--json").ok()
     assert outcome.json["fixed_ap"] is True
     assert (directory.metrics.read_bytes(), directory.detections.read_bytes()) == before
     assert json.loads(directory.fixed_metrics.read_text())["made_with"]["eval.detections"] == 1000

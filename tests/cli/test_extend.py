@@ -28,8 +28,7 @@ def extend(here: Call, few: Any) -> Call:
 
 
 def test_new_classes_are_shown_with_what_is_known_of_them(trained, extend):
-    outcome = extend()
-    assert outcome.code == 0, outcome.err
+    outcome = extend().ok()
     assert "phase 2: 3 new classes" in outcome.out
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["zebra", "41", "2", "2", "0"] in rows
@@ -54,15 +53,13 @@ def test_status_and_further_steps_know_the_added_phase(here, trained, extend):
     extend()
     lines = [line.split() for line in here("status").out.splitlines()]
     assert ["2", "added", "done", "3"] in [line[:4] for line in lines]
-    outcome = here("step --all")
-    assert outcome.code == 0, outcome.err
+    outcome = here("step --all").ok()
     assert outcome.out == f"next: lst eval -w {trained.root} --all-phases\n"
     assert trained.done_phases() == [0, 1, 2, 3, 4]
 
 
 def test_finetuning_shows_a_training(trained, extend):
-    outcome = extend("--finetune", "--mwg")
-    assert outcome.code == 0, outcome.err
+    outcome = extend("--finetune", "--mwg").ok()
     assert "phase 2 begun: 3 new classes, 5 new + " in outcome.err
     assert "trained for " in outcome.err
     assert trained.require_done(2).settings["step"]["mwg"] is True
@@ -77,8 +74,7 @@ def test_an_added_phase_is_evaluated_and_reported(here, trained, extend, small_l
     new_val = small_lvis.folder / "new-val.json"
     new_val.write_text(json.dumps(val))
     extend("--val", new_val)
-    outcome = here("eval --all-phases --json")
-    assert outcome.code == 0, outcome.err
+    outcome = here("eval --all-phases --json").ok()
     assert [one["images"] for one in outcome.json] == [8, 8, 7]
     group = outcome.json[2]["segm"]["groups"][2]
     assert (group["phase"], group["classes"], group["with_ground_truth"]) == (2, 3, 2)
@@ -93,8 +89,7 @@ def test_an_added_phase_is_evaluated_and_reported(here, trained, extend, small_l
 def test_the_last_extension_is_undone(here, trained, extend, files_below):
     before = files_below(trained.root)
     extend()
-    outcome = here("extend --undo")
-    assert outcome.code == 0, outcome.err
+    outcome = here("extend --undo").ok()
     assert "phase 2 removed, and its 3 classes: class 12, zebra, yak" in outcome.err
     kept = trained.root / "replaced" / "02-1"
     assert f"files of the finished phase are in {kept}" in " ".join(outcome.err.split())
@@ -197,8 +192,7 @@ def test_a_validation_file_of_other_classes_is_refused(trained, extend, few):
 def test_what_cannot_be_used_is_left_out_of_new_classes(trained, extend, few):
     few.document["annotations"][0].pop("segmentation")
     few.save()
-    outcome = extend("--class", "zebra", "--skip-unusable")
-    assert outcome.code == 0, outcome.err
+    outcome = extend("--class", "zebra", "--skip-unusable").ok()
     assert "few.json: 1 annotation left out: 1 with no segmentation" in outcome.err
     extension = trained.split.extensions[-1]
     assert extension.train.skipped == {"no-segmentation": 1}

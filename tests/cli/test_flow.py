@@ -25,8 +25,7 @@ ROOT = Path(lst_cli.__file__).parents[1]
 
 
 def test_split_prints_what_a_script_needs(lst, small_lvis, tmp_path):
-    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work", "--json")
-    assert outcome.code == 0
+    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work", "--json").ok()
     found = outcome.json
     assert found["groups"] == [[7, 9, 4, 2, 5], [11, 6], [1, 10], [3, 8]]
     assert found["class_order"] == [one for group in found["groups"] for one in group]
@@ -59,8 +58,7 @@ def test_split_writes_settings_once_and_says_that_it_leaves_them_alone(lst, smal
 
 def test_init_writes_or_prints_every_setting(lst, tmp_path):
     at = ("-w", tmp_path / "work")
-    printed = lst("init", *at, "--print", "--preset", "lite")
-    assert printed.code == 0
+    printed = lst("init", *at, "--print", "--preset", "lite").ok()
     assert not (tmp_path / "work").exists()
     lst("init", *at, "--preset", "lite")
     assert (tmp_path / "work" / "lst.toml").read_text().strip() == printed.out.strip()
@@ -189,8 +187,7 @@ def test_an_interrupted_phase_goes_on_with_its_settings_or_is_restarted(here, fa
     refused = here("train-base --set base.lr=0.5 --set seed=3")
     assert "base.lr was 0.01, is now 0.5" in refused.error
     assert "seed was 0, is now 3" in refused.error
-    outcome = here("train-base")
-    assert outcome.code == 0
+    outcome = here("train-base").ok()
     assert "base phase continued after iteration 4" in outcome.err
     fake_trainer.stop_after = 3
     here("step")
@@ -210,8 +207,7 @@ def test_settings_that_are_refused_stop_every_command(here, workspace, fake_trai
 def test_an_old_setting_in_lst_toml_is_noted_once(here, workspace):
     text = workspace.layout.settings.read_text()
     workspace.layout.settings.write_text(text.replace("[step]", "[step]\nprevious_share = 0.3\n#"))
-    outcome = here("train-base --dry-run")
-    assert outcome.code == 0, outcome.err
+    outcome = here("train-base --dry-run").ok()
     assert outcome.err.count("lst.toml: step.previous_share = 0.3 has no effect: ") == 1
 
 

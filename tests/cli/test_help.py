@@ -29,8 +29,7 @@ def test_every_command_has_a_summary_in_the_list_and_examples_of_its_own_options
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
     assert COMMANDS[command][1] == found.get_short_help_str(200)
-    outcome = lst(command, "--help")
-    assert outcome.code == 0
+    outcome = lst(command, "--help").ok()
     assert max(map(len, outcome.out.splitlines())) <= 80
     examples = outcome.out.split("Examples:\n")[1]
     assert examples

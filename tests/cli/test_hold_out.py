@@ -24,8 +24,7 @@ def hold_out(lst: Lst, small_lvis: Any, tmp_path: Path) -> Lst:
 
 def test_the_cut_is_shown_and_the_next_command_goes_on(lst, hold_out, small_lvis, tmp_path):
     out = tmp_path / "a part"
-    outcome = hold_out()
-    assert outcome.code == 0
+    outcome = hold_out().ok()
     assert f"Rare: in fewer than 3 images of {out / 'train.json'}" in outcome.out
     again = hold_out("--force", "--json")
     found = again.json
@@ -41,8 +40,7 @@ def test_the_cut_is_shown_and_the_next_command_goes_on(lst, hold_out, small_lvis
     assert last.startswith("next: lst split ")
     command = shlex.split(last.removeprefix("next: lst ").replace("DIR", str(small_lvis.images)))
     assert command[command.index("-w") + 1] == str(out / "lst-workspace")
-    done = lst(*command, "--json")
-    assert done.code == 0, done.err
+    lst(*command, "--json").ok()
     assert again.err == ""
     assert set(found) == {"format", "train", "val", "demoted", "skipped"}
     assert found["train"]["path"] == str(out / "train.json")
@@ -56,23 +54,20 @@ def test_the_printed_split_fits_however_few_classes_are_left(lst, hold_out, smal
     found = small_lvis.train["annotations"]
     small_lvis.train["annotations"] = [one for one in found if one["category_id"] in kept]
     small_lvis.save()
-    outcome = hold_out()
-    assert outcome.code == 0, outcome.err
+    outcome = hold_out().ok()
     if classes == 1:
         assert "next:" not in outcome.out
         assert "it cannot be divided into phases" in outcome.err
         return
     command = shlex.split(outcome.out.splitlines()[-1].removeprefix("next: lst "))
-    done = lst(*[str(small_lvis.images) if word == "DIR" else word for word in command])
-    assert done.code == 0, done.err
+    lst(*[str(small_lvis.images) if word == "DIR" else word for word in command]).ok()
 
 
 def test_a_cut_that_makes_no_class_rare_is_warned_of(hold_out, small_lvis):
     for annotation in small_lvis.train["annotations"]:
         annotation["category_id"] = 7  # in all 24 images
     small_lvis.save()
-    outcome = hold_out()
-    assert outcome.code == 0
+    outcome = hold_out().ok()
     assert "0 classes became rare; 1 class can be evaluated" in outcome.err
     assert "warning: no rare class can be evaluated: give a larger --rare" in outcome.err
 

@@ -54,8 +54,7 @@ class Case:
         return outcome
 
     def json(self, *more):
-        outcome = self.run(*more, "--json")
-        assert outcome.code == 0, outcome.err
+        outcome = self.run(*more, "--json").ok()
         assert outcome.err == ""
         return outcome.json
 
@@ -93,8 +92,7 @@ def test_the_json_has_what_a_script_needs(case):
 
 
 def test_the_table_shows_masks_and_boxes_and_how_sure_they_are(case):
-    outcome = case.run("--train-counts", case.small_lvis.train_json)
-    assert outcome.code == 0, outcome.err
+    outcome = case.run("--train-counts", case.small_lvis.train_json).ok()
     assert "mask AP" in outcome.out
     assert "box AP" in outcome.out
     assert "Mask AP by training instances, with intervals" in outcome.out
@@ -140,12 +138,10 @@ def test_lvis_api_can_be_asked_too(case):
     metrics = case.json("--reference")
     assert metrics["largest_difference"] == {"segm": 0.0, "bbox": 0.0}
     assert case.json("--reference", "--fixed-ap")["largest_difference"] == {"segm": 0, "bbox": 0}
-    outcome = case.run("--reference", "--iou-type", "bbox")
-    assert outcome.code == 0
+    outcome = case.run("--reference", "--iou-type", "bbox").ok()
     assert "box AP: lvis-api's numbers differ by 0.0e+00 at most" in outcome.out + outcome.err
     case.results.write_text("[]")
-    outcome = case.run("--reference")
-    assert outcome.code == 0
+    outcome = case.run("--reference").ok()
     assert "lvis-api cannot score an empty list" in outcome.out + outcome.err
     assert case.json("--reference")["largest_difference"] == {"segm": None, "bbox": None}
 
@@ -215,8 +211,7 @@ def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case):
     assert "annotation 5001 has no segmentation" in outcome.error
     assert "--skip-unusable" in outcome.hint
     assert case.run("--iou-type", "bbox").code == 0
-    outcome = case.run("--skip-unusable")
-    assert outcome.code == 0, outcome.err
+    outcome = case.run("--skip-unusable").ok()
     told = " ".join(outcome.err.split())
     assert "10 annotations left out: 10 with no segmentation" in told
 

@@ -10,8 +10,7 @@ from lst_cli.errors import InterruptionError, LstError
 
 
 def test_a_sweep_trains_what_is_shared_once_and_ends_in_a_table(sweep):
-    outcome = sweep()
-    assert outcome.code == 0, outcome.err
+    outcome = sweep().ok()
     # Joint training, then the base phase and two phases twice, then all again for the second seed.
     assert [run[0] for run in sweep.trainer.runs] == [0, 0, 1, 2, 1, 2, 0, 1, 2]
     assert sweep.evaluation.calls == [("joint-seed0", 0), ("lst-seed0", 2), ("mwg-seed0", 2),
@@ -49,8 +48,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(sweep):
     assert (outcome.code, outcome.error) == (1, "error: interrupted")
     assert outcome.hint == "run the same lst sweep again to continue"
     assert "joint training continued after iteration 3" in outcome.err
-    outcome = sweep()
-    assert outcome.code == 0
+    outcome = sweep().ok()
     assert "phase 1 begun" in outcome.err, "of the run with MWG"
     begun = [run[:2] for run in sweep.trainer.runs][:5]
     assert begun == [(0, 0), (0, 3), (0, 0), (1, 0), (2, 0)]
@@ -87,8 +85,7 @@ def test_runs_of_a_base_phase_that_failed_are_not_trained(sweep):
 
 
 def test_a_dry_run_counts_and_writes_nothing(sweep):
-    outcome = sweep("--dry-run")
-    assert outcome.code == 0, outcome.err
+    outcome = sweep("--dry-run").ok()
     rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
     assert "5 + 3 + 3" in rows["lst-seed0"]
     assert rows["lst-seed0"].count("to be done") == 1
@@ -104,8 +101,7 @@ def test_without_a_directory_images_are_looked_for_in_the_current_one(
 ):
     monkeypatch.chdir(small_lvis.images)
     at = sweep.words.index("--images")
-    outcome = lst(*sweep.words[:at], *sweep.words[at + 2 :], "--dry-run")
-    assert outcome.code == 0
+    outcome = lst(*sweep.words[:at], *sweep.words[at + 2 :], "--dry-run").ok()
     assert "not found" not in outcome.err
 
 
@@ -151,14 +147,12 @@ def test_annotations_that_cannot_be_used_are_left_out_of_all_runs(sweep, small_l
 def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
     lst, small_lvis, tmp_path, monkeypatch
 ):
-    listed = lst("sweep", "--list")
-    assert listed.code == 0
+    listed = lst("sweep", "--list").ok()
     assert "Table 1: " in listed.out
     assert set(lst("sweep", "--list", "--json").json) >= {"table1", "table2", "table3", "figures"}
     monkeypatch.chdir(tmp_path)
     data = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
-    outcome = lst("sweep", "table1", *data, "--b", 3, "--phases", 2, "--dry-run", "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = lst("sweep", "table1", *data, "--b", 3, "--phases", 2, "--dry-run", "--json").ok()
     assert outcome.json["directory"] == "lst-sweep-table1"
     assert len(outcome.json["jobs"]) == 7
 

@@ -98,8 +98,7 @@ def test_directories_that_an_earlier_version_made_are_used(sweep, digest):
     sweep.evaluation.fails["mwg-seed0"] = KeyboardInterrupt()
     assert sweep().code == 130
     make_as_an_earlier_version_did(sweep.root, digest)
-    outcome = sweep("--json")
-    assert outcome.code == 0, outcome.err
+    outcome = sweep("--json").ok()
     # Joint training, one base phase for each seed, and two phases three times.
     assert len(sweep.trainer.runs) == 1 + 2 + 6
     assert "joint-seed0: done before" in outcome.err

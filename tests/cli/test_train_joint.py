@@ -21,8 +21,7 @@ def joint_words(small_lvis: Any) -> list[str]:
 @pytest.fixture
 def joint(tmp_path: Path, small_lvis: Any, lst: Lst) -> Workspace:
     """The small LVIS set with all eleven classes in one phase."""
-    outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
-    assert outcome.code == 0, outcome.err
+    lst(*joint_words(small_lvis), "-w", tmp_path / "joint").ok()
     return Workspace(tmp_path / "joint")
 
 
@@ -80,8 +79,7 @@ def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
     words = ("train-joint", "-w", joint.root, "--row", "repeat-factor", "--image-passes", 80)
     fake_trainer.stop_after = 4
     assert lst(*words).code == 130
-    outcome = lst(*words)
-    assert outcome.code == 0
+    outcome = lst(*words).ok()
     assert "joint training continued after iteration 4" in outcome.err
     assert joint.require_done(0).image_passes == 80
 
@@ -170,8 +168,7 @@ def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
     lst, joint, few, fake_trainer, fake_instant
 ):
     lst("train-joint", "-w", joint.root)
-    outcome = lst(*few.words("--class", "zebra"), "-w", joint.root)
-    assert outcome.code == 0, outcome.err
+    lst(*few.words("--class", "zebra"), "-w", joint.root).ok()
     split = Workspace(joint.root).split
     assert split.joint
     assert [len(group) for group in split.groups] == [11, 1]

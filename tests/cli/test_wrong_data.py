@@ -55,8 +55,7 @@ def test_boxes_of_another_meaning_stop_split_and_check_and_come_before_what_they
 def test_a_file_given_twice_is_named_and_counted_once(small_lvis, lst):
     small_lvis.save()
     file = small_lvis.train_json
-    outcome = lst("check", "--train", file, "--val", file, "--images", small_lvis.images)
-    assert outcome.code == 0
+    outcome = lst("check", "--train", file, "--val", file, "--images", small_lvis.images).ok()
     assert f"no errors in {file}, 24 images" in outcome.err
     assert f"{file} and {file}" not in outcome.err + outcome.out
 
@@ -95,8 +94,7 @@ def test_shared_images_and_doubled_objects_are_warnings_of_check_and_split(
     for kind, count in (("shared-images", 2), ("annotated-twice", 1), ("image-listed-twice", 1)):
         assert (found[kind]["severity"], found[kind]["count"]) == ("warning", count)
     assert "(1 by name, 1 byte for byte)" in found["shared-images"]["message"]
-    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "runs")
-    assert outcome.code == 0
+    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "runs").ok()
     assert "warning: " in outcome.err
     assert "1 of 8 validation images (12.5%) is a training image too (1 by name)" in outcome.err
     assert "1 annotation repeats another" in outcome.err
@@ -135,8 +133,7 @@ def scored(lst: Any, small_lvis: Any, change: Any = None) -> Any:
 
 
 def test_score_says_what_no_detection_can_match_and_leaves_ap_as_it_is(small_lvis, lst):
-    plain = scored(lst, small_lvis)
-    assert plain.code == 0
+    plain = scored(lst, small_lvis).ok()
     assert "missed whatever" not in plain.err
     first = small_lvis.val["annotations"][0]
     small_lvis.val["annotations"] += [

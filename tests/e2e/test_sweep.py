@@ -64,8 +64,7 @@ def workspace_of(root: Path, run: str, seed: int = 0) -> Workspace:
 
 def test_runs_of_a_sweep_share_base_phases_and_end_in_a_table(words, run, tmp_path):
     root = tmp_path / "sweep"
-    outcome = run(*words, "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = run(*words, "--json").ok()
 
     # One base phase for both phase sizes, with the generator and without; one for each seed.
     assert len(list((root / "bases").iterdir())) == 2
@@ -95,7 +94,6 @@ def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tm
     split = [str(word) for word in tiny.split_words(tmp_path)]
     split[split.index("--phases") + 1] = "3"
     for words in (split, ["train-base", "-w", tmp_path]):
-        outcome = run(*words)
-        assert outcome.code == 0, outcome.err
+        run(*words).ok()
     models = [Workspace(root).phase(0).model.read_bytes() for root in (base_folder, tmp_path)]
     assert models[0] == models[1]
