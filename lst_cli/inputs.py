@@ -45,9 +45,7 @@ class ImagePaths:
     def __call__(self, row: int) -> Path:
         """Path of an image; an `LstError` if it is not found."""
         images = self.images
-        return self.finder_of(row).find(
-            images.file_names[row], images.coco_urls[row], image_id=int(images.ids[row])
-        )
+        return self.finder_of(row).find(*images.names[row], image_id=int(images.ids[row]))
 
     def finder_of(self, row: int) -> ImageFinder:
         """Where to look for an image."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,16 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def names(self) -> list[tuple[str, str]]:
+        """The file_name and the coco_url of each."""
+        return list(zip(self.file_names, self.coco_urls, strict=True))
+
+    @property
+    def sizes(self) -> Int64:
+        """Width and height of each, (N, 2)."""
+        return np.stack((self.widths, self.heights), axis=1, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +127,7 @@ class Dataset:
 
 def huge_images(dataset: Dataset, pixels: int = MOST_PIXELS) -> Int64:
     """Rows of the images that are said to have so many pixels, in which no mask can be drawn."""
-    return np.flatnonzero(dataset.images.heights.astype(np.int64) * dataset.images.widths >= pixels)
+    return np.flatnonzero(dataset.images.sizes.prod(axis=1) >= pixels)
 
 
 def read_dataset(path: Path | str, *, progress: Progress = silent) -> Dataset:

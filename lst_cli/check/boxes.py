@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lst_cli.annotations.problems import Problem, Severity, count_of, examples, problems_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading
+from lst_cli.check.fields import annotation_name
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -58,17 +59,15 @@ class _Pairs:
 
 def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
     """Check the boxes of a file, crowds left out, against its masks and its images."""
-    instances, images = dataset.instances, dataset.images
-    rows = np.flatnonzero(~instances.crowd)
-    image = instances.image_index[rows]
-    sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
-    boxes, extents = instances.boxes[rows], extents[rows]
+    rows = np.flatnonzero(~dataset.instances.crowd)
+    image = dataset.instances.image_index[rows].astype(np.int64)
+    sizes = dataset.images.sizes[image].astype(np.float64)
+    boxes, extents = dataset.instances.boxes[rows], extents[rows]
 
     def name(place: int) -> str:
-        number = instances.ids[rows[place]]
-        return f"annotation {number} of image {images.ids[image[place]]}: {boxes[place].tolist()}"
+        return annotation_name(dataset, rows[place])
 
-    found = check_boxes_of_masks(boxes, extents, sizes, image.astype(np.int64), name)
+    found = check_boxes_of_masks(boxes, extents, sizes, image, name)
     known = np.isfinite(extents).all(axis=1).any()
     if not any(problem.severity == "error" for problem in found):
         found += check_box_layout(boxes, sizes, name, readings=() if known else PIXEL_LAYOUTS)
@@ -76,17 +75,12 @@ def check_boxes(dataset: Dataset, extents: FloatArray) -> list[Problem]:
 
 
 def check_boxes_of_masks(
-    boxes: FloatArray,
-    extents: FloatArray,
-    sizes: FloatArray,
-    images: IntArray,
-    name_row: NameRow,
+    boxes: FloatArray, extents: FloatArray, sizes: FloatArray, images: IntArray, name_row: NameRow
 ) -> list[Problem]:
     """Compare every box, in one of the images by number, with what its mask reaches, if known.
 
-    Returns:
-        Nothing if all agree. An error if most boxes of the file are wrong, in a way that is
-        recognised or beyond half of their overlap; otherwise a warning.
+    It is an error if most boxes of the file are wrong, in a way that is recognised or with an
+    overlap below a half; otherwise a warning.
     """
 
     def name(row: int) -> str:
@@ -140,12 +134,9 @@ def check_box_layout(
 ) -> list[Problem]:
     """See from boxes alone whether they can be left, top, width and height in pixels.
 
-    `what` they are called, and `readings` are what else they may be; none for boxes that agree
-    with their masks.
-
-    Returns:
-        An error if most boxes lie within a pixel, or if many reach out of their images and by
-        another reading none does; a warning if most reach out by every reading.
+    It is an error if most boxes lie within a pixel, or if many reach out of their images and by
+    one of the `readings` none does; a warning if most reach out by every reading. Boxes that agree
+    with their masks have no other readings.
     """
     rows = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if not len(rows):
@@ -189,17 +180,12 @@ def _check_one_pixel(pairs: _Pairs, rows: IntArray, name: NameRow) -> list[Probl
     if abs(step) != 1 or (np.abs(shift - step) < 0.5).all(axis=1).mean() < 0.9:
         return []
     where, fix = ("right and down", "subtract 1 from") if step > 0 else ("left and up", "add 1 to")
-    return [
-        Problem(
-            "warning",
-            "box-one-pixel-off",
-            f"the boxes lie one pixel {where} of their masks: pixels were counted from 1 in one "
-            "of the two and from 0 in the other",
-            len(rows),
-            examples(map(name, rows)),
-            f"{fix} left and top of every box",
-        )
-    ]
+    message = (
+        f"the boxes lie one pixel {where} of their masks: pixels were counted from 1 in one of the "
+        "two and from 0 in the other"
+    )
+    some, hint = examples(map(name, rows)), f"{fix} left and top of every box"
+    return [Problem("warning", "box-one-pixel-off", message, len(rows), some, hint)]
 
 
 def _is_padded(pairs: _Pairs) -> BoolArray:
@@ -308,15 +294,13 @@ def _inside(edges: FloatArray, sizes: FloatArray, share: float = 0.0) -> BoolArr
 
 
 def _overlap(first: FloatArray, other: FloatArray) -> FloatArray:
-    """Intersection over union of edges, row by row."""
-
-    def area(low: FloatArray, high: FloatArray) -> FloatArray:
-        sides = np.maximum(high - low, 0)
-        return sides[:, 0] * sides[:, 1]
-
-    both = area(np.maximum(first[:, :2], other[:, :2]), np.minimum(first[:, 2:], other[:, 2:]))
-    union = area(first[:, :2], first[:, 2:]) + area(other[:, :2], other[:, 2:]) - both
-    return both / np.maximum(union, 1e-9)
+    """Intersection over union, row by row."""
+    low = np.stack((first[:, :2], other[:, :2]))
+    high = np.stack((first[:, 2:], other[:, 2:]))
+    both = (high.min(axis=0) - low.max(axis=0)).clip(0).prod(axis=1)
+    union = (high - low).clip(0).prod(axis=2).sum(axis=0) - both
+    overlap: FloatArray = both / np.maximum(union, 1e-9)
+    return overlap
 
 
 def _edges(boxes: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +54,21 @@ class CheckReport:
         }
 
 
+@dataclass
 class _Meter:
-    """Progress of several pieces of work, one after the other, as one; `total` may still grow."""
+    """Progress of several pieces of work, one after the other, as one."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.total = total
-        self._progress, self._piece, self._before, self._done = progress, "", 0, 0
+    progress: Progress
+    total: int = 0  # may still grow
+    piece: str = ""
+    before: int = 0  # done before this piece
+    done: int = 0
 
     def __call__(self, what: str, done: int, _: int | None) -> None:
-        if what != self._piece:
-            self._piece, self._before = what, self._before + self._done
-        self._done = done
-        self._progress("checking", min(self._before + done, self.total), self.total)
+        if what != self.piece:
+            self.piece, self.before = what, self.before + self.done
+        self.done = done
+        self.progress("checking", min(self.before + done, self.total), self.total)
 
     def of_images(self, dataset: Dataset) -> Progress:
         return lambda _, done, total: self(f"{dataset.path}", done * _BYTES_AN_IMAGE, total)
@@ -81,61 +85,58 @@ def check(
 ) -> CheckReport:
     """Check one annotation file or both, their masks, and the images.
 
-    A file that cannot be read is a problem like others, so that one run shows
-    what is wrong with everything.
-
-    Without image directories, the images of the current one are looked at, if any image of the
-    files is there. With `decode` every image is decoded instead of reading its header. Progress
-    has no particular unit; what is to do grows when the number of images becomes known.
+    A file that cannot be read is a problem like others, so that one run shows what is wrong with
+    everything. Without image directories, the images of the current one are looked at, if any image
+    of the files is there. With `decode` every image is decoded instead of reading its header.
+    Progress has no particular unit; its total grows when the number of images becomes known.
     """
-    files = [path for path in (train, val) if path is not None]
-    both = " and ".join(dict.fromkeys(map(str, files)))
-    meter = _Meter(progress, 2 * sum(map(_size, files)))
+    given = {role: path for role, path in (("train", train), ("val", val)) if path is not None}
+    meter = _Meter(progress)
+    for path in given.values():
+        with suppress(OSError):
+            meter.total += 2 * path.stat().st_size
     problems: list[Problem] = []
-    datasets: list[Dataset | None] = [None, None]
-    for role, path in enumerate((train, val)):
-        if path is None:
-            continue
+    read: dict[str, Dataset] = {}
+    for role, path in given.items():
         try:
-            datasets[role], found = check_file(
-                path, training=role == 0, skip_unusable=skip_unusable, progress=meter
+            read[role], found = check_file(
+                path, training=role == "train", skip_unusable=skip_unusable, progress=meter
             )
         except LstError as error:
             found = [Problem("error", "unreadable-file", error.message, hint=error.hint)]
         problems += [problem.at(path) for problem in found]
-    read = [dataset for dataset in datasets if dataset is not None]
-    finder: ImageFinder | None = ImageFinder(image_dirs or HERE)
-    if finder and not image_dirs and not any(_names_a_file(dataset, finder) for dataset in read):
-        finder = None
-    ours, theirs = datasets
+    finder = ImageFinder(image_dirs or HERE)
+    looks = image_dirs or any(
+        finder.is_listed(*names) for dataset in read.values() for names in dataset.images.names
+    )
+    ours, theirs = read.get("train"), read.get("val")
     if ours is not None and theirs is not None:
-        shared = check_shared_images(ours, theirs, finder, content=True)
-        problems += [problem.at(both) for problem in (*check_pair(ours, theirs), *shared)]
-    if finder is None:
+        both = " and ".join(dict.fromkeys(map(str, given.values())))
+        found = check_pair(ours, theirs)
+        found += check_shared_images(ours, theirs, finder if looks else None, content=True)
+        problems += [problem.at(both) for problem in found]
+    checked = 0
+    if looks:
+        different = {dataset.sha256: dataset for dataset in read.values()}.values()
+        checked = sum(len(dataset.images) for dataset in different)
+        meter.total += checked * _BYTES_AN_IMAGE
+        for dataset in different:
+            found = check_images(dataset, finder, progress=meter.of_images(dataset), decode=decode)
+            found += check_listed_twice(dataset, finder)
+            problems += [problem.at(dataset.path) for problem in found]
+    else:
         message = (
             "no image directory is given, and no image lies below the current one, so none was "
             "looked at"
         )
         problems.append(Problem("warning", "images-not-checked", message, hint="give --images DIR"))
-        return CheckReport(tuple(problems), ours, theirs, 0)
-    different = {dataset.sha256: dataset for dataset in read}.values()
-    checked = sum(len(dataset.images) for dataset in different)
-    meter.total += checked * _BYTES_AN_IMAGE
-    for dataset in different:
-        found = check_images(dataset, finder, progress=meter.of_images(dataset), decode=decode)
-        found += check_listed_twice(dataset, finder)
-        problems += [problem.at(dataset.path) for problem in found]
     return CheckReport(tuple(problems), ours, theirs, checked)
 
 
 def check_file(
     path: Path, *, training: bool, skip_unusable: bool = False, progress: Progress = silent
 ) -> tuple[Dataset, list[Problem]]:
-    """Read an annotation file, and find what its records, masks and boxes have wrong with them.
-
-    Raises:
-        LstError: If it cannot be read.
-    """
+    """Read an annotation file and check it; an `LstError` if it cannot be read."""
     dataset = read_dataset(path, progress=progress)
     masks = examine_masks(dataset, progress=progress)
     if skip_unusable:
@@ -146,10 +147,9 @@ def check_file(
 def check_annotations(
     dataset: Dataset, masks: Masks | None = None, *, training: bool
 ) -> list[Problem]:
-    """Find what the records, masks and boxes of a file have wrong with them.
+    """Check the records, masks and boxes of a file, which is read again if no masks are given.
 
-    Without masks the file is read again. Boxes that mean something else come first, since they
-    explain others.
+    Boxes that mean something else come first, since they explain other errors.
     """
     found = check_dataset(dataset, training=training)
     found += check_masks(dataset, masks or examine_masks(dataset), training=training)
@@ -159,8 +159,8 @@ def check_annotations(
 def check_pair(train: Dataset, val: Dataset) -> list[Problem]:
     """Check that two files can be split together: their releases, their classes, what is learned.
 
-    LVIS v0.5 and v1 number other classes with the same ids, so that a model of
-    one evaluated on the other gives wrong numbers without any complaint.
+    LVIS v0.5 and v1 number other classes with the same ids, so that a model of one evaluated on
+    the other gives wrong numbers without any error.
     """
     return [*_check_same_classes(train, val), *_check_learned(train, val)]
 
@@ -175,8 +175,8 @@ def _check_same_classes(train: Dataset, val: Dataset) -> Iterator[Problem]:
             "neither, and so with neg_category_ids; take LVIS files from one release",
         )
     ours, theirs = (
-        dict(zip(file.categories.ids.tolist(), file.categories.names, strict=True))
-        for file in (train, val)
+        {number: f'"{name}"' for number, name in zip(one.ids.tolist(), one.names, strict=True)}
+        for one in (train.categories, val.categories)
     )
     alone = ours.keys() ^ theirs.keys()
     renamed = {one for one in ours.keys() & theirs.keys() if ours[one] != theirs[one]}
@@ -194,8 +194,8 @@ def _check_same_classes(train: Dataset, val: Dataset) -> Iterator[Problem]:
             "; ".join(text),
             len(renamed | alone),
             examples(
-                f"category {number}: {_quoted(ours.get(number))} in training, "
-                f"{_quoted(theirs.get(number))} in validation"
+                f"category {number}: {ours.get(number, 'nothing')} in training, "
+                f"{theirs.get(number, 'nothing')} in validation"
                 for number in sorted(renamed | alone)
             ),
             'give both files the same list "categories"; take LVIS files from one release',
@@ -231,18 +231,6 @@ def _check_learned(train: Dataset, val: Dataset) -> Iterator[Problem]:
         )
 
 
-def _names_a_file(dataset: Dataset, finder: ImageFinder) -> bool:
-    images = dataset.images
-    return any(map(finder.is_listed, images.file_names, images.coco_urls))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _summary(dataset: Dataset | None) -> dict[str, Any] | None:
     if dataset is None:
         return None
@@ -256,8 +244,3 @@ def _summary(dataset: Dataset | None) -> dict[str, Any] | None:
         "instances": len(dataset.instances),
         "usable_instances": int(usable_instances(dataset).sum()),
     }
-
-
-def _quoted(name: str | None) -> str:
-    """A class name in a sentence."""
-    return "nothing" if name is None else f'"{name}"'

@@ -1,14 +1,14 @@
-"""What an annotation file that can be read may still have wrong with it.
+"""Whether the records of an annotation file can be used.
 
-`lst_cli.annotations.read.read_dataset` refuses what makes a file meaningless. Here is
-what leaves a meaning: it is counted and shown, and `usable_instances` says which
-annotations training may see.
+`lst_cli.annotations.read.read_dataset` refuses files without a meaning. Problems of other files
+are counted and shown here, and `usable_instances` says which annotations training may see.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -42,24 +42,18 @@ FAULT_WORDS: dict[str, str] = {
 
 
 def usable_instances(dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Tell which annotations count, shape (M,): those that mark one object somewhere in the image.
+    """Tell which annotations count, shape (M,): those that mark one object inside the image.
 
-    Left out are crowds, which stand for several objects; boxes with a number
-    that is not finite; and boxes without area, or without any inside the image.
-    The class order, the counts, replay and training all use this one mask.
-    (LVIS counts all its annotations. It has no crowds, and is not known to have
-    boxes without area, so that for it both counts agree.)
+    Crowds, which stand for several objects, boxes with a number that is not finite, and boxes
+    without area inside the image do not count. The class order, the counts, replay and training
+    all use this one mask. (LVIS counts all its annotations; it has none of these.)
     """
     finite = np.isfinite(dataset.instances.boxes).all(axis=1)
     return ~dataset.instances.crowd & finite & _has_area(dataset)
 
 
 def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
-    """Check what can be checked without segmentations and images; errors come first.
-
-    Classes without instances are worth a warning in a training file; in a validation file they
-    are normal.
-    """
+    """Check what can be checked without segmentations and images; errors come first."""
     faults = box_faults(dataset)
     found = [
         *_check_records(dataset),
@@ -67,24 +61,29 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
         *_check_usable(dataset, faults, training),
         *_check_federated(dataset),
         *check_listed_twice(dataset),
-        *(_check_unused_classes(dataset) if training else ()),
     ]
+    if training:
+        used = dataset.instances.category_index[usable_instances(dataset)]
+        found += problems_of(
+            np.setdiff1d(np.arange(len(dataset.categories)), used),
+            lambda row: class_name(dataset, row),
+            "warning",
+            "class-without-instances",
+            "class[ has|es have] no training instance and [is|are] in no phase",
+        )
     order: tuple[Severity, ...] = ("error", "warning", "info")
     return sorted(found, key=lambda problem: order.index(problem.severity))
 
 
 def _check_records(dataset: Dataset) -> Iterator[Problem]:
-    """Look at images and classes by themselves."""
-    images, categories = dataset.images, dataset.categories
-    lengths = len(images), len(dataset.instances), len(categories)
-    for kind, length in zip(("images", "annotations", "categories"), lengths, strict=True):
-        if not length:
+    images, categories, ids = dataset.images, dataset.categories, dataset.images.ids
+    lists = ("images", images), ("annotations", dataset.instances), ("categories", categories)
+    for kind, records in lists:
+        if not len(records):
             yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
     yield from problems_of(
         huge_images(dataset, MAX_PIXELS + 1),
-        lambda row: (
-            f"{_image(dataset, row)}: {images.widths[row]} wide and {images.heights[row]} high"
-        ),
+        lambda row: f"image {ids[row]}: {images.widths[row]} wide and {images.heights[row]} high",
         "error",
         "huge-image",
         f"image[ has|s have] more than {MAX_PIXELS / 1e6:,.0f} million pixels by the stated size, "
@@ -101,22 +100,21 @@ def _check_records(dataset: Dataset) -> Iterator[Problem]:
         "duplicate-class-name",
         "class name[ is|s are] used more than once",
     )
-    names = zip(images.file_names, images.coco_urls, strict=True)
     yield from problems_of(
-        [row for row, both in enumerate(names) if not any(both)],
-        lambda row: _image(dataset, row),
+        [number for number, names in zip(ids, images.names, strict=True) if not any(names)],
+        lambda number: f"image {number}",
         "error",
         "nameless-image",
         "image[ has|s have] neither file_name nor coco_url",
     )
-    if dataset.federated:
-        yield from problems_of(
-            [row for row, letter in enumerate(categories.frequencies) if not letter],
-            lambda row: class_name(dataset, row),
-            "warning",
-            "no-frequency",
-            "class[ has|es have] no frequency r, c or f and [is|are] in none of APr, APc and APf",
-        )
+    letters = categories.frequencies if dataset.federated else ()
+    yield from problems_of(
+        [row for row, letter in enumerate(letters) if not letter],
+        lambda row: class_name(dataset, row),
+        "warning",
+        "no-frequency",
+        "class[ has|es have] no frequency r, c or f and [is|are] in none of APr, APc and APf",
+    )
 
 
 def box_faults(dataset: Dataset) -> BoxFaults:
@@ -127,8 +125,7 @@ def box_faults(dataset: Dataset) -> BoxFaults:
     finite = np.isfinite(boxes).all(axis=1)
     positive = (boxes[:, 2:] > 0).all(axis=1)
     inside = _has_area(dataset)
-    over = (boxes[:, :2] < -_OUTSIDE) | (ends > _image_sizes(dataset) + _OUTSIDE)
-    no_area = ~(dataset.instances.areas > 0)
+    over = (boxes[:, :2] < -_OUTSIDE) | (ends > image_sizes(dataset) + _OUTSIDE)
     # COCO's own training file has a few such boxes: they are left out, and that is said. In an
     # LVIS file they would change the counts that the class order rests on.
     thin: Severity = "error" if dataset.federated else "warning"
@@ -137,7 +134,7 @@ def box_faults(dataset: Dataset) -> BoxFaults:
         "box-no-area": (thin, finite & ~positive),
         "box-outside": ("error", finite & positive & ~inside),
         "box-over-border": ("warning", finite & inside & over.any(axis=1)),
-        "area-zero": ("warning", finite & inside & no_area),
+        "area-zero": ("warning", finite & inside & ~(dataset.instances.areas > 0)),
     }
     faults = {
         kind: (severity, np.flatnonzero(single & mask).tolist())
@@ -147,13 +144,7 @@ def box_faults(dataset: Dataset) -> BoxFaults:
 
 
 def _check_annotations(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
-    def name(row: int) -> str:
-        instances = dataset.instances
-        box = instances.boxes[row]
-        shown = f": {box.tolist()}" if np.isfinite(box).all() else ""
-        image = _image(dataset, instances.image_index[row])
-        return f"annotation {instances.ids[row]} of {image}{shown}"
-
+    name = partial(annotation_name, dataset)
     for kind, (severity, rows) in faults.items():
         hint = SKIP_HINT if severity == "error" else None
         text = f"annotation[|s] with {FAULT_WORDS[kind]}"
@@ -174,8 +165,8 @@ def _check_annotations(dataset: Dataset, faults: BoxFaults, training: bool) -> I
 def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:
     instances, count = dataset.instances, len(dataset.instances)
     usable = usable_instances(dataset)
-    if not training and usable.any() and not (usable & instances.scored).any():
-        ignored, whole = int(instances.ignore[usable].sum()), int(usable.sum())
+    whole, ignored = int(usable.sum()), int(instances.ignore[usable].sum())
+    if not training and whole and not (usable & instances.scored).any():
         kinds = (ignored, "marked by ignore"), (whole - ignored, "without area")
         said = " and ".join(f"{number:,} {what}" for number, what in kinds if number)
         yield Problem(
@@ -185,13 +176,13 @@ def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterat
             whole,
             hint="set ignore to 0 and area to the pixels of the mask, or leave area out",
         )
-    if not count or usable.any() or any(severity == "error" for severity, _ in faults.values()):
+    if not count or whole or any(severity == "error" for severity, _ in faults.values()):
         return  # faulty boxes are errors of their own
+    what = "no annotation marks one object inside its image"
     kind, hint = (
         "no-usable-annotation",
         "give a mask, and a box in pixels: left, top, width, height",
     )
-    what = "no annotation marks one object inside its image"
     if instances.crowd.all() and not dataset.skipped:
         kind, hint = "only-crowds", CROWD_HINT
         what = f"every annotation is a crowd (iscrowd is 1 in all {count:,})"
@@ -222,7 +213,7 @@ def _check_federated(dataset: Dataset) -> Iterator[Problem]:
     class_rows = np.array([row_of.get(number, -1) for number in numbers], dtype=np.int64)
     yield from problems_of(
         np.flatnonzero(class_rows < 0),
-        lambda at: f"{_image(dataset, image_rows[at])}: category {numbers[at]}",
+        lambda at: f"image {images.ids[image_rows[at]]}: category {numbers[at]}",
         "warning",
         "unknown-negative",
         "entr[y|ies] of neg_category_ids name[s|] no class of the file",
@@ -234,21 +225,10 @@ def _check_federated(dataset: Dataset) -> Iterator[Problem]:
     )
     yield from problems_of(
         both,
-        lambda pair: f"{_image(dataset, pair // width)}: {class_name(dataset, pair % width)}",
+        lambda pair: f"image {images.ids[pair // width]}: {class_name(dataset, pair % width)}",
         "warning",
         "negative-annotated",
         "class[ is|es are] said to be absent from an image that has annotations of it",
-    )
-
-
-def _check_unused_classes(dataset: Dataset) -> list[Problem]:
-    used = dataset.instances.category_index[usable_instances(dataset)]
-    return problems_of(
-        np.setdiff1d(np.arange(len(dataset.categories)), used),
-        lambda row: class_name(dataset, row),
-        "warning",
-        "class-without-instances",
-        "class[ has|es have] no training instance and [is|are] in no phase",
     )
 
 
@@ -257,7 +237,7 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
     boxes = dataset.instances.boxes
     with np.errstate(invalid="ignore", over="ignore"):  # NaN compares as False
         begins = np.maximum(boxes[:, :2], 0)
-        ends = np.minimum(boxes[:, :2] + boxes[:, 2:], _image_sizes(dataset))
+        ends = np.minimum(boxes[:, :2] + boxes[:, 2:], image_sizes(dataset))
     # Thinner ones vanish in single precision, and their logarithm with them.
     inside: npt.NDArray[np.bool_] = np.logical_and.reduce(
         (ends - begins > _THINNEST) & (boxes[:, 2:] > _THINNEST), axis=1
@@ -265,14 +245,17 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def _image_sizes(dataset: Dataset) -> npt.NDArray[np.int32]:
+def image_sizes(dataset: Dataset) -> npt.NDArray[np.int64]:
     """Width and height of each annotation's image, shape (M, 2)."""
-    images = dataset.images
-    return np.stack((images.widths, images.heights), axis=1)[dataset.instances.image_index]
+    return dataset.images.sizes[dataset.instances.image_index]
 
 
-def _image(dataset: Dataset, row: int) -> str:
-    return f"image {dataset.images.ids[row]}"
+def annotation_name(dataset: Dataset, row: int, *, with_box: bool = True) -> str:
+    """Say which annotation a row is, and its box, if it has one."""
+    instances, box = dataset.instances, dataset.instances.boxes[row]
+    shown = f": {box.tolist()}" if with_box and np.isfinite(box).all() else ""
+    image = dataset.images.ids[instances.image_index[row]]
+    return f"annotation {instances.ids[row]} of image {image}{shown}"
 
 
 def class_name(dataset: Dataset, row: int) -> str:

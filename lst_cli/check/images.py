@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,24 +54,14 @@ def check_images(
 ) -> list[Problem]:
     """Look at the image files of a dataset, or of some rows of its images.
 
-    With `decode` every image is decoded, which also finds files that are cut short; otherwise
-    its header is read.
-
-    Returns:
-        Errors of the kinds "missing-image", "unreadable-image" and
-        "image-size", each with its count; empty if there are none.
+    With `decode` every image is decoded, which also finds files that are cut short; otherwise its
+    header is read. Returns errors of the kinds "missing-image", "unreadable-image" and
+    "image-size".
     """
     images = dataset.images
     wanted = range(len(images)) if rows is None else [int(row) for row in rows]
     found: dict[tuple[str, str | None], list[tuple[int, LstError | None]]] = {}
-
-    def look(row: int) -> tuple[str, LstError | None] | None:
-        return _look(images, finder, row, decode)
-
-    def error_of(one: tuple[int, LstError | None]) -> LstError:
-        row, error = one
-        return error or _explain(images, finder, row)
-
+    look = partial(_look, images, finder, decode)
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
@@ -81,6 +72,11 @@ def check_images(
                     hint = error.hint if error and kind == "unreadable-image" else None
                     found.setdefault((kind, hint), []).append((row, error))
             progress("images", start + len(chunk), len(wanted))
+
+    def error_of(one: tuple[int, LstError | None]) -> LstError:
+        row, error = one
+        return error or _explain(images, finder, row)
+
     problems: list[Problem] = []
     for kind, what in _WHAT.items():
         for one in [errors for key, errors in found.items() if key[0] == kind]:
@@ -90,13 +86,10 @@ def check_images(
 
 
 def find_missing(images: Images, finder_of: Callable[[int], ImageFinder]) -> Problem | None:
-    """Look for all images by name alone, which takes a second or two.
-
-    Returns:
-        A warning with their number and examples; None if all are there.
-    """
-    names = zip(images.file_names, images.coco_urls, strict=True)
-    missing = [row for row, both in enumerate(names) if not finder_of(row).is_listed(*both)]
+    """Look for all images by name alone, which takes a second or two; a warning if some miss."""
+    missing = [
+        row for row, names in enumerate(images.names) if not finder_of(row).is_listed(*names)
+    ]
     errors = [_explain(images, finder_of(row), row) for row in missing[:EXAMPLES]]
     if not errors:
         return None
@@ -106,17 +99,15 @@ def find_missing(images: Images, finder_of: Callable[[int], ImageFinder]) -> Pro
 
 
 def _explain(images: Images, finder: ImageFinder, row: int) -> LstError:
-    names = images.file_names[row], images.coco_urls[row]
-    return finder.explain(*names, image_id=int(images.ids[row]))
+    return finder.explain(*images.names[row], image_id=int(images.ids[row]))
 
 
 def _look(
-    images: Images, finder: ImageFinder, row: int, decode: bool
+    images: Images, finder: ImageFinder, decode: bool, row: int
 ) -> tuple[str, LstError | None] | None:
     """The kind of error and the error; None for the one that `_explain` makes, which is slow."""
-    names = images.file_names[row], images.coco_urls[row]
     try:
-        path = finder.look_up(*names, image_id=int(images.ids[row]))
+        path = finder.look_up(*images.names[row], image_id=int(images.ids[row]))
     except LstError as error:
         return "missing-image", error
     if path is None:
@@ -132,54 +123,35 @@ def _look(
     return None
 
 
-class _File(NamedTuple):
-    part: int  # 0 is the first annotation file
-    row: int
-    path: Path
-    size: list[int]  # as stated, the shorter side first: a viewer may turn it
-
-
 def check_shared_images(
     train: Dataset, val: Dataset, finder: ImageFinder | None = None, *, content: bool = False
 ) -> list[Problem]:
     """Find images that are both trained on and evaluated on.
 
-    With a finder of images, a name stands for an image only where both files find the same one by
-    it. With `content`, image files are compared byte for byte, too; only those of equal length
-    are read.
+    With a finder, a name stands for one image only where both files find the same image by it.
+    With `content`, image files are compared byte for byte, too; only those of equal length are
+    read.
     """
     if train.sha256 == val.sha256:
-        return [
-            Problem(
-                "warning",
-                "train-is-val",
-                "training and validation file are the same: AP measures how well images "
-                "are memorised, not how well the model works on new ones",
-                len(val.images),
-                hint="lst hold-out cuts a training file in two",
-            )
-        ]
-    by_name = _same_names(train.images, val.images, finder)
-    equal = {}
-    if content and finder is not None:
-        equal = {
-            file.row: first.row
-            for first, *others in _same_bytes((train.images, val.images), finder)
-            for file in others
-            if file.part > first.part
-        }
+        message = (
+            "training and validation file are the same: AP measures how well images are "
+            "memorised, not how well the model works on new ones"
+        )
+        hint = "lst hold-out cuts a training file in two"
+        return [Problem("warning", "train-is-val", message, len(val.images), hint=hint)]
+    ours, theirs = train.images, val.images
+    by_name = _same_names(ours, theirs, finder)
+    equal = _same_bytes(ours, theirs, finder) if content and finder is not None else {}
     shared = equal | by_name
     ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
     how = ", ".join(f"{count:,} {way}" for way, count in ways.items() if count)
-    images = count_of(len(val.images), "validation image", "validation images")
+    images = count_of(len(theirs), "validation image", "validation images")
     return problems_of(
         sorted(shared),
-        lambda row: (
-            f"{_name(val.images, row)} is {_name(train.images, shared[row])} of {train.path.name}"
-        ),
+        lambda row: f"{_name(theirs, row)} is {_name(ours, shared[row])} of {train.path.name}",
         "warning",
         "shared-images",
-        f"of {images} ({len(shared) / max(len(val.images), 1):.1%}) [is a training image|are "
+        f"of {images} ({len(shared) / max(len(theirs), 1):.1%}) [is a training image|are "
         f"training images] too ({how}): AP on them is too high",
         "remove them from one of the files; lst hold-out cuts a part that shares no image",
     )
@@ -195,12 +167,8 @@ def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> l
     twice, how = images_listed_twice(images), "under another id"
     if finder is not None:
         how = "under another name, byte for byte"
-        twice = {
-            file.row: first.row
-            for first, *others in _same_bytes((images,), finder)
-            for file in others
-            if file.row not in twice
-        }
+        equal = _same_bytes(images, images, finder)
+        twice = {row: first for row, first in equal.items() if row not in twice}
     return problems_of(
         sorted(twice),
         lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
@@ -220,11 +188,8 @@ def images_listed_twice(images: Images) -> dict[int, int]:
 def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
     """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
     within = ours is theirs
-    our_names, their_names = (
-        list(zip(images.file_names, images.coco_urls, strict=True)) for images in (ours, theirs)
-    )
-    our_keys = [list(_keys(names)) for names in our_names]
-    their_keys = our_keys if within else [list(_keys(names)) for names in their_names]
+    our_keys = [list(_keys(names)) for names in ours.names]
+    their_keys = our_keys if within else [list(_keys(names)) for names in theirs.names]
     often = Counter(chain.from_iterable(our_keys + their_keys))
     first: dict[_Key, int] = {}
     for row, keys in enumerate(our_keys):
@@ -238,7 +203,7 @@ def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dic
                 continue
             if key[0] == "page" and often[key] > 2:  # the page of a data set, say
                 continue
-            if key[0] != "name" or _may_be_one(our_names[other], their_names[row], finder):
+            if key[0] != "name" or _may_be_one(ours.names[other], theirs.names[row], finder):
                 found.setdefault(row, found.get(other, other) if within else other)
     return found
 
@@ -275,9 +240,17 @@ def _may_be_one(mine: _Names, other: _Names, finder: ImageFinder | None) -> bool
     return not all(parts) or not parts[0].isdisjoint(parts[1])
 
 
-def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> list[list[_File]]:
-    """Groups of equal image files, some of every list, in the order of lists and rows."""
-    groups = [list(_files(lists, finder))]
+class _File(NamedTuple):
+    part: int  # 0 of our images, 1 of theirs
+    row: int
+    path: Path
+    size: list[int]  # as stated, the shorter side first: a viewer may turn it
+
+
+def _same_bytes(ours: Images, theirs: Images, finder: ImageFinder) -> dict[int, int]:
+    """What `_same_names` returns, of equal image files."""
+    lists = [ours] if ours is theirs else [ours, theirs]
+    groups = [[file for part, images in enumerate(lists) for file in _files(part, images, finder)]]
     for key in (_length, _tail, _digest):
         finer: dict[Any, list[_File]] = defaultdict(list)
         for number, group in enumerate(groups):
@@ -289,17 +262,21 @@ def _same_bytes(lists: Sequence[Images], finder: ImageFinder) -> list[list[_File
             for group in finer.values()
             if len(group) > 1 and len({file.part for file in group}) == len(lists)
         ]
-    return groups
+    return {
+        file.row: first.row
+        for first, *others in groups
+        for file in others
+        if file.part == len(lists) - 1
+    }
 
 
-def _files(lists: Sequence[Images], finder: ImageFinder) -> Iterator[_File]:
-    for part, images in enumerate(lists):
-        for row, names in enumerate(zip(images.file_names, images.coco_urls, strict=True)):
-            with suppress(LstError):  # an error of check_images
-                path = finder.look_up(*names)
-                if path is not None:
-                    size = sorted((int(images.heights[row]), int(images.widths[row])))
-                    yield _File(part, row, path, size)
+def _files(part: int, images: Images, finder: ImageFinder) -> Iterator[_File]:
+    sizes = np.sort(images.sizes, axis=1).tolist()
+    for row, names in enumerate(images.names):
+        with suppress(LstError):  # an error of check_images
+            path = finder.look_up(*names)
+            if path is not None:
+                yield _File(part, row, path, sizes[row])
 
 
 def _length(file: _File) -> object:

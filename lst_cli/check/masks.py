@@ -14,7 +14,7 @@ from lst_cli.annotations.problems import SKIP_HINT, Problem, Severity, count_of,
 from lst_cli.annotations.read import Dataset, iter_segmentations, read_dataset
 from lst_cli.annotations.segmentations import FAULTS, UNKNOWN, USABLE, examine
 from lst_cli.check.boxes import check_boxes
-from lst_cli.check.fields import FAULT_WORDS, box_faults
+from lst_cli.check.fields import FAULT_WORDS, annotation_name, box_faults, image_sizes
 from lst_cli.check.objects import check_objects
 from lst_cli.errors import LstError
 from lst_cli.progress import Progress, silent
@@ -31,21 +31,15 @@ class Masks:
 
 
 def examine_masks(dataset: Dataset, *, progress: Progress = silent) -> Masks:
-    """Read a file again, for its segmentations.
-
-    Raises:
-        LstError: If the file cannot be read or is not the one of the dataset.
-    """
-    instances, images = dataset.instances, dataset.images
-    heights = images.heights[instances.image_index].tolist()
-    widths = images.widths[instances.image_index].tolist()
-    crowd = instances.crowd.tolist()
+    """Read a file again, for its segmentations; an `LstError` if it is not the same any more."""
+    widths, heights = image_sizes(dataset).T.tolist()
+    crowd = dataset.instances.crowd.tolist()
     faults: dict[str, list[int]] = {}
     extents = array("d")
     rows = 0
     for first, records in iter_segmentations(dataset.path, progress=progress):
         rows = first + len(records)
-        if rows > len(instances):
+        if rows > len(crowd):
             break
         for row, record in enumerate(records, first):
             extent = UNKNOWN
@@ -54,7 +48,7 @@ def examine_masks(dataset: Dataset, *, progress: Progress = silent) -> Masks:
                 if fault is not None:
                     faults.setdefault(fault, []).append(row)
             extents.extend(extent)
-    if rows != len(instances):
+    if rows != len(crowd):
         raise LstError(f"{dataset.path} changed while it was read", "run the same command again")
     return Masks(faults, np.array(extents).reshape(-1, 4))
 
@@ -65,13 +59,8 @@ def leave_out_unusable(
     """Take the annotations that `lst check` has an error for as crowds (`--skip-unusable`).
 
     So they are not trained on, and in evaluation a detection of their class in their image that
-    matches nothing else is not counted as wrong. Without masks the file is read again.
-
-    Returns:
-        The dataset, with each such row in `skipped` under its first fault.
-
-    Raises:
-        LstError: If the file cannot be read again.
+    matches nothing else is not counted as wrong. Each such row is in `skipped` under its first
+    fault. Without masks the file is read again.
     """
     masks = masks or examine_masks(dataset, progress=progress)
     errors = {kind: rows for kind, (level, rows) in box_faults(dataset).items() if level == "error"}
@@ -108,14 +97,11 @@ def check_masks(dataset: Dataset, masks: Masks, *, training: bool = True) -> lis
     In a validation file, where no class is learned from masks, those without a pixel are among
     the objects that no detection matches.
     """
-    instances, images = dataset.instances, dataset.images
-    faults = {
-        kind: [row for row in rows if not instances.crowd[row]]
-        for kind, rows in masks.faults.items()
-    }
+    crowd = dataset.instances.crowd
+    faults = {kind: [row for row in rows if not crowd[row]] for kind, rows in masks.faults.items()}
 
     def name(row: int) -> str:
-        return f"annotation {instances.ids[row]} of image {images.ids[instances.image_index[row]]}"
+        return annotation_name(dataset, row, with_box=False)
 
     found: list[Problem] = []
     for kind, what in FAULTS.items():
@@ -123,7 +109,7 @@ def check_masks(dataset: Dataset, masks: Masks, *, training: bool = True) -> lis
             severity: Severity = "warning" if kind in USABLE else "error"
             text, hint = f"annotation[|s] with {what}", None if kind in USABLE else SKIP_HINT
             found += problems_of(faults.get(kind, ()), name, severity, kind, text, hint)
-    if len(faults.get("no-segmentation", ())) == (~instances.crowd).sum() > 0:
+    if len(faults.get("no-segmentation", ())) == (~crowd).sum() > 0:
         message = "the file has boxes only; masks are needed, as polygons or RLE"
         found = [replace(found[0], message=message, hint="give a file with a mask of each object")]
     boxes = check_boxes(dataset, masks.extents)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lst_cli.annotations.problems import Problem, count_of, examples, problems_of
 from lst_cli.annotations.read import Dataset
+from lst_cli.check.fields import annotation_name, image_sizes
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -29,11 +30,9 @@ MOST_DETECTIONS = 300
 
 
 def find_doubles(groups: IntArray, boxes: FloatArray) -> dict[int, int]:
-    """Find annotations that repeat another of their group, shape (M,); boxes have shape (M, 4).
+    """Rows of annotations that repeat an earlier one of their group, and the row of that.
 
-    Returns:
-        The row of each that repeats an earlier one, and the row of that; none of boxes thinner
-        than a pixel.
+    Groups have shape (M,), boxes (M, 4); those thinner than a pixel repeat none.
     """
     rows = np.flatnonzero((boxes[:, 2:] >= 1).all(axis=1))
     order = rows[np.lexsort((boxes[rows, 0], groups[rows]))]
@@ -60,14 +59,9 @@ def find_unmatchable(
 ) -> dict[str, IntArray]:
     """Find annotations that no detection matches, of those that count in AP.
 
-    Args:
-        pairs: One number for each pair of image and class, shape (M,).
-        boxes: Shape (M, 4).
-        sizes: Width and height of each one's image, shape (M, 2).
-        empty: Whose mask has no pixel, shape (M,).
-
-    Returns:
-        Rows by kind, see `UNMATCHABLE`; each row under the first kind that it is of.
+    `pairs` numbers the pairs of image and class, shape (M,); `sizes` are those of each one's image,
+    shape (M, 2); the masks of the `empty` have no pixel, shape (M,). Returns rows by kind, see
+    `UNMATCHABLE`, each under the first kind that it is of.
     """
     low = np.clip(boxes[:, :2], 0, sizes)
     inside = (np.clip(boxes[:, :2] + boxes[:, 2:], 0, sizes) - low).clip(0).prod(axis=1)
@@ -121,7 +115,7 @@ def check_objects(
     The boxes must be those of the masks; `no_pixel` are rows of the instances whose masks cover
     no pixel.
     """
-    instances, images = dataset.instances, dataset.images
+    instances = dataset.instances
     counts = ~instances.crowd if training else instances.scored
     rows = np.flatnonzero(counts & np.isfinite(instances.boxes).all(axis=1))
     boxes, image = instances.boxes[rows], instances.image_index[rows].astype(np.int64)
@@ -134,39 +128,30 @@ def check_objects(
     }
 
     def name(row: int) -> str:
-        number = f"annotation {instances.ids[rows[row]]} of image {images.ids[image[row]]}"
+        number, box = annotation_name(dataset, rows[row]).split(": ")
         first = twice.get(row, classes.get(row))
         again = "" if first is None else f" is annotation {instances.ids[rows[first]]}"
-        return f"{number}{again}: {boxes[row].tolist()}"
+        return f"{number}{again}: {box}"
 
     found: list[Problem] = []
     if training:
-        found += problems_of(
-            twice,
-            name,
-            "warning",
-            "annotated-twice",
+        text = (
             "annotation[ repeats|s repeat] another of the same image, class and box, and "
-            "count[s|] again in training",
-            "remove the second of each",
+            "count[s|] again in training"
         )
+        fix = "remove the second of each"
+        found += problems_of(twice, name, "warning", "annotated-twice", text, fix)
     else:
-        sizes = np.stack((images.widths, images.heights), axis=1)[image].astype(np.float64)
+        sizes = image_sizes(dataset)[rows].astype(np.float64)
         lost = find_unmatchable(pairs, boxes, sizes, np.isin(rows, list(no_pixel)))
-        places = [row for kind in lost.values() for row in kind.tolist()]
-        if places:
-            message, hint = tell_unmatchable(lost, len(rows)), None
-            if twice:
-                hint = "remove the second of each that is annotated twice"
+        if lost:
+            places = np.concatenate([*lost.values()]).tolist()
+            message = tell_unmatchable(lost, len(rows))
+            hint = "remove the second of each that is annotated twice" if twice else None
             some = examples(map(name, places))
             found.append(Problem("warning", "unmatchable", message, len(places), some, hint))
-    found += problems_of(
-        classes,
-        name,
-        "info",
-        "two-classes",
-        "annotation[ has|s have] the box of another of the same image, but another class",
-    )
+    text = "annotation[ has|s have] the box of another of the same image, but another class"
+    found += problems_of(classes, name, "info", "two-classes", text)
     surplus, message = count_surplus(image, MOST_DETECTIONS)
     if surplus and not training:
         found.append(Problem("info", "many-objects", message, surplus))

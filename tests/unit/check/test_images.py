@@ -252,6 +252,7 @@ def test_ends_of_many_files_are_compared_in_little_memory(read, tmp_path):
     for number in range(600):
         (tmp_path / f"{number}.jpg").write_bytes(bytes(5000) + number.to_bytes(2, "big"))
     train, _ = files(read, [{"file_name": f"{number}.jpg"} for number in range(600)], [])
+    check_listed_twice(train, ImageFinder([tmp_path]))  # what is loaded once
     tracemalloc.start()
     assert check_listed_twice(train, ImageFinder([tmp_path])) == []
     memory = tracemalloc.get_traced_memory()[1]
