@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.structures import Boxes
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, box_iou
 
 from lst_cli.modeling.episodes import regions_of
 from lst_cli.modeling.heads.cosine import cosines
@@ -25,126 +26,223 @@ from lst_cli.progress import Progress, silent
 from lst_cli.workspace.manifest import FALSE_ALARM_SCORES
 
 KNOWN_IMAGES = 100
+POSITIVE_IOU = 0.5
 # How far a row may turn away from the one it starts from, against the other terms of the loss.
-_HOLD = 10.0
-_FIRST_WEIGHT, _MOST_DOUBLINGS = 0.5, 12
+_HOLD = 1.0
+_FIRST_WEIGHT, _FACTOR, _MOST_FITS = 0.5, 2**0.5, 24
 _STEPS = 60
+# A region scores like an object of a class from this share of the mean score of its boxes on.
+_LIKE_OWN = 0.75
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """R regions and what the old model makes of them, on the CPU."""
+class Regions:
+    """R regions and what the old model of K classes makes of them, on the CPU."""
 
     features: Tensor  # shape (R, D)
     others: Tensor  # logarithm of the sum of exponentials of all old logits, shape (R,)
 
-    @staticmethod
-    def of(features: Tensor, logits: Tensor) -> Boxes:
-        """From features and old logits, shapes (R, D) and (R, K + 1), on any device."""
-        return Boxes(features.float().cpu(), logits.logsumexp(dim=1).cpu())
+
+@dataclass(frozen=True)
+class OwnRegions(Regions):
+    """Regions with objects of C new classes: annotated boxes and proposals that overlap them."""
+
+    labels: Tensor  # class of each, 0 ... C - 1; every class has one; shape (R,)
+    annotated: Tensor  # whether it is an annotated box and not a proposal, shape (R,)
+    old_scores: Tensor  # mean scores of the boxes of each class as old classes, shape (C, K)
+
+    @property
+    def boxes(self) -> Tensor:
+        """Annotated boxes of each class; each is read twice, once mirrored; shape (C,)."""
+        return torch.bincount(self.labels[self.annotated], minlength=len(self.old_scores)) // 2
 
 
 @dataclass(frozen=True)
-class KnownImages(Boxes):
+class KnownImages(Regions):
     """The regions of N images in which no new class is annotated."""
 
     boxes: Tensor  # as a new class, with average regressors, would have them, shape (R, 4)
     images: Tensor  # the image of each region, 0 ... N - 1, shape (R,)
-    count: int  # N
+    unannotated: Tensor  # whether it overlaps no annotated object, shape (R,)
+    ids: tuple[int, ...]  # of the N images
     old_alarms: tuple[float, ...]  # of a mean old class in 100 images without it, at each score
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What an old model makes of the proposals of an image, and of some boxes behind them."""
+
+    boxes: Tensor  # shape (R, 4)
+    features: Tensor  # shape (R, D)
+    logits: Tensor  # shape (R, K + 1)
+    deltas: Tensor  # shape (R, K or 1, 4)
+
+    @staticmethod
+    def of(model: LstRCNN, item: dict[str, Any], boxes: Tensor | None = None) -> _Read:
+        images = model.preprocess_image([item])
+        maps = model.backbone(images.tensor)
+        [found] = regions_of(model, images, maps)
+        if boxes is not None:
+            found = Boxes.cat([found, Boxes(boxes.to(model.device))])
+        features = model.roi_heads.box_features(maps, [found])
+        logits, deltas = model.roi_heads.box_predictor(features)
+        return _Read(found.tensor, features, logits, deltas.reshape(len(deltas), -1, 4))
+
+
+@torch.no_grad()
+def read_own_regions(model: LstRCNN, items: Iterable[dict[str, Any]], new: range) -> OwnRegions:
+    """Run an old model on images with `instances` of new classes, and on their mirror images."""
+    parts: list[tuple[Tensor, ...]] = []
+    sums = torch.zeros(len(new), new.start)
+    counts = torch.zeros(len(new))
+    for item in items:
+        objects = item["instances"]
+        mine = (objects.gt_labels >= new.start) & (objects.gt_labels < new.stop)
+        labels, truth = objects.gt_labels[mine] - new.start, objects.gt_boxes.tensor[mine]
+        width = item["image"].shape[2]
+        mirrored = {**item, "image": item["image"].flip(2)}
+        for image, boxes in ((item, truth), (mirrored, _mirror(truth, width))):
+            read = _Read.of(model, image, boxes)
+            overlap, nearest = box_iou(read.boxes.cpu(), boxes).max(dim=1)
+            annotated = torch.arange(len(overlap)) >= len(overlap) - len(boxes)
+            nearest[annotated] = torch.arange(len(boxes))
+            kept = annotated | (overlap >= POSITIVE_IOU)
+            logits = read.logits.cpu()
+            scores = logits[annotated].softmax(dim=1)[:, :-1]
+            sums.index_add_(0, labels, scores)
+            counts += torch.bincount(labels, minlength=len(new))
+            others = logits.logsumexp(dim=1)
+            parts.append(
+                (
+                    read.features[kept].float().cpu(),
+                    others[kept],
+                    labels[nearest[kept]],
+                    annotated[kept],
+                )
+            )
+    features, others, labels, annotated = map(torch.cat, zip(*parts, strict=True))
+    return OwnRegions(features, others, labels, annotated, sums / counts[:, None])
 
 
 @torch.no_grad()
 def read_known_images(
-    model: LstRCNN, items: Iterable[tuple[dict[str, Any], Sequence[int]]]
+    model: LstRCNN, items: Iterable[tuple[dict[str, Any], Sequence[int], Tensor]]
 ) -> KnownImages | None:
-    """Run an old model of K classes on images, each with the labels that are annotated in it.
+    """Run an old model on images, each with the labels and boxes of the objects annotated in it.
 
-    Gives None where there is no image.
+    Boxes are XYXY in the pixels of the item, shape (M, 4). Gives None where there is no image.
     """
     predictor = model.roi_heads.box_predictor
-    threshold = predictor.test_nms_thresh
-    parts: list[tuple[Boxes, Tensor]] = []
+    decode = predictor.box2box_transform.apply_deltas
+    parts: list[tuple[Tensor, ...]] = []
     alarms, without = np.zeros(len(FALSE_ALARM_SCORES)), 0
-    for item, annotated in items:
-        images = model.preprocess_image([item])
-        maps = model.backbone(images.tensor)
-        [regions] = regions_of(model, images, maps)
-        features = model.roi_heads.box_features(maps, [regions])
-        logits, deltas = predictor(features)
-        by_class = deltas.reshape(len(deltas), -1, 4)  # (R, K or 1, 4)
-        average = predictor.box2box_transform.apply_deltas(by_class.mean(dim=1), regions.tensor)
-        parts.append((Boxes.of(features, logits), average.cpu()))
-        scores = logits.softmax(dim=1)[:, :-1]
+    ids: list[int] = []
+    for item, labels_there, boxes_there in items:
+        read = _Read.of(model, item)
+        average = decode(read.deltas.mean(dim=1), read.boxes).cpu()
+        overlap = box_iou(read.boxes.cpu(), boxes_there)
+        parts.append(
+            (
+                read.features.float().cpu(),
+                read.logits.logsumexp(dim=1).cpu(),
+                average,
+                torch.full((len(average),), len(ids)),
+                (overlap < POSITIVE_IOU).all(dim=1),
+            )
+        )
+        ids.append(item["image_id"])
+        scores = read.logits.softmax(dim=1)[:, :-1]
         absent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        absent[list(annotated)] = False
+        absent[list(set(labels_there))] = False
         without += int(absent.sum())
         for place, least in enumerate(FALSE_ALARM_SCORES):
             rows, labels = ((scores > least) & absent).nonzero(as_tuple=True)
-            own = by_class[rows, labels if by_class.shape[1] > 1 else 0]
-            boxes = predictor.box2box_transform.apply_deltas(own, regions.tensor[rows])
-            alarms[place] += len(batched_nms(boxes, scores[rows, labels], labels, threshold))
-    if not parts:
+            own = read.deltas[rows, labels if read.deltas.shape[1] > 1 else 0]
+            boxes = decode(own, read.boxes[rows])
+            kept = batched_nms(boxes, scores[rows, labels], labels, predictor.test_nms_thresh)
+            alarms[place] += len(kept)
+    if not ids:
         return None
-    counts = torch.tensor([len(boxes) for _, boxes in parts])
+    features, others, boxes, images, unannotated = map(torch.cat, zip(*parts, strict=True))
     return KnownImages(
-        features=torch.cat([read.features for read, _ in parts]),
-        others=torch.cat([read.others for read, _ in parts]),
-        boxes=torch.cat([boxes for _, boxes in parts]),
-        images=torch.repeat_interleave(torch.arange(len(parts)), counts),
-        count=len(parts),
+        features,
+        others,
+        boxes,
+        images,
+        unannotated,
+        tuple(ids),
         old_alarms=tuple((100 * alarms / max(without, 1)).tolist()),
     )
 
 
+def _mirror(boxes: Tensor, width: int) -> Tensor:
+    left, top, right, bottom = boxes.unbind(dim=1)
+    return torch.stack([width - right, top, width - left, bottom], dim=1)
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """The boxes of C new classes, and images without these classes.
+    """Regions of C new classes, and images without these classes.
 
-    `labels` are the class of each box, 0 ... C - 1; every class has one. The logits of the model
-    are `scale` times a cosine, and `nms` is its IoU threshold.
+    The logits of the model are `scale` times a cosine, and `nms` is its IoU threshold. `spared`
+    are regions of known images that need not be told from a class, shape (R, C).
     """
 
-    own: Boxes
-    labels: Tensor
+    own: OwnRegions
     known: KnownImages
     scale: float
     nms: float
+    spared: Tensor | None = None
 
     def fit(self, rows: Tensor, progress: Progress = silent) -> Tensor:
         """Turn the rows of the new classes, shape (C, D), away from what they must not find.
 
-        Each is fitted by logistic regression: its own boxes are to have it, no region of a known
-        image is, and it stays near the row it was. The weight of known images is doubled for a
+        Each is fitted by logistic regression: its own regions are to have it, no region of a
+        known image is, and it stays near the row it was. The weight of known images grows for a
         class until it raises no more false alarms than the mean old class. Lengths stay.
         """
         lengths = rows.norm(dim=1, keepdim=True)
         start = fitted = F.normalize(rows, dim=1)
         weights = torch.full((len(rows),), _FIRST_WEIGHT)
         limits = torch.tensor(self.known.old_alarms)
-        for done in range(1, _MOST_DOUBLINGS + 1):
+        for done in range(1, _MOST_FITS + 1):
             fitted = self._fit(fitted, start, weights)
-            progress("fitting the rows", done, _MOST_DOUBLINGS)
+            progress("fitting the rows", done, _MOST_FITS)
             above = (self.alarms(fitted) > limits).any(dim=1)
             if not above.any():
                 break
-            weights[above] *= 2
+            weights[above] *= _FACTOR
         turned: Tensor = fitted * lengths
         return turned
+
+    def alike(self, rows: Tensor) -> Tensor:
+        """Regions of known images that score like objects of a class, shape (R, C).
+
+        The rows, shape (C, D), are fitted once, so that they find little else. Regions with an
+        annotated object do not count: it is known what they are.
+        """
+        start = F.normalize(rows, dim=1)
+        fitted = self._fit(start, start, torch.full((len(rows),), _FIRST_WEIGHT))
+        least = _LIKE_OWN * self.own_scores(fitted)
+        high: Tensor = self._log_scores(self.known, fitted).exp() >= least
+        return high & self.known.unannotated[:, None]
 
     def _fit(self, rows: Tensor, start: Tensor, weights: Tensor) -> Tensor:
         free = rows.clone().requires_grad_(True)
         steps = torch.optim.LBFGS([free], max_iter=_STEPS, line_search_fn="strong_wolfe")
-        boxes = torch.bincount(self.labels, minlength=len(rows)).clamp(min=1)
+        labels = self.own.labels
+        sizes = torch.bincount(labels, minlength=len(rows))
 
         def loss() -> Tensor:
             steps.zero_grad()
-            found = -self._log_scores(self.own, free).gather(1, self.labels[:, None])[:, 0]
+            found = -self._log_scores(self.own, free).gather(1, labels[:, None])[:, 0]
             wrong = -torch.log1p(-self._log_scores(self.known, free).exp().clamp(max=1 - 1e-6))
+            if self.spared is not None:
+                wrong = wrong.masked_fill(self.spared, 0.0)
             turned = 1 - F.cosine_similarity(free, start, dim=1)
             total = (
-                (found / boxes[self.labels]).sum()
-                + (weights * wrong.sum(dim=0)).sum() / self.known.count
+                (found / sizes[labels]).sum()
+                + (weights * wrong.sum(dim=0)).sum() / len(self.known.ids)
                 + _HOLD * turned.sum()
             )
             total.backward()  # type: ignore[no-untyped-call]
@@ -153,23 +251,27 @@ class Calibration:
         steps.step(loss)  # type: ignore[no-untyped-call]
         return F.normalize(free.detach(), dim=1)
 
-    def _log_scores(self, boxes: Boxes, rows: Tensor) -> Tensor:
+    def _log_scores(self, regions: Regions, rows: Tensor) -> Tensor:
         """Logarithm of the scores of the new classes, shape (R, C)."""
-        logits = self.scale * cosines(boxes.features, rows)
-        scores: Tensor = logits - torch.logaddexp(logits.logsumexp(dim=1), boxes.others)[:, None]
+        logits = self.scale * cosines(regions.features, rows)
+        scores: Tensor = logits - torch.logaddexp(logits.logsumexp(dim=1), regions.others)[:, None]
         return scores
 
     @torch.no_grad()
     def own_scores(self, rows: Tensor) -> Tensor:
-        """Mean score of the boxes of each class as that class, shape (C,)."""
-        scores = self._log_scores(self.own, rows).exp().gather(1, self.labels[:, None])[:, 0]
-        means = average_by_class(scores[:, None], self.labels, len(rows))[:, 0]
+        """Mean score of the annotated boxes of each class as that class, shape (C,)."""
+        labels = self.own.labels
+        scores = self._log_scores(self.own, rows).exp().gather(1, labels[:, None])
+        boxes = self.own.annotated
+        means = average_by_class(scores[boxes], labels[boxes], len(rows))[:, 0]
         return means.clamp(max=1)  # rounding may give more
 
     @torch.no_grad()
     def alarms(self, rows: Tensor) -> Tensor:
         """Detections of each class in 100 known images, at each score, shape (C, scores)."""
         known, scores = self.known, self._log_scores(self.known, rows).exp()
+        if self.spared is not None:
+            scores = scores.masked_fill(self.spared, 0.0)
         counts = torch.zeros(len(rows), len(FALSE_ALARM_SCORES))
         for place, least in enumerate(FALSE_ALARM_SCORES):
             regions, labels = (scores > least).nonzero(as_tuple=True)
@@ -177,4 +279,4 @@ class Calibration:
             values = scores[regions, labels]
             kept = batched_nms(known.boxes[regions], values, groups, self.nms)
             counts[:, place] = torch.bincount(labels[kept], minlength=len(rows))
-        return 100 * counts / known.count
+        return 100 * counts / len(known.ids)

@@ -16,6 +16,7 @@ from lst_cli.extend.plan import (
     NewFiles,
     add_phase,
     check_addition,
+    describe_checks,
     refuse_background,
 )
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
@@ -35,7 +36,7 @@ from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
 # See `InstantClasses.write`.
-Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress], Learned]
+Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress, bool], Learned]
 
 
 def load_learning() -> Learn:
@@ -45,7 +46,7 @@ def load_learning() -> Learn:
     """
     from lst_cli.extend.instant import InstantClasses
 
-    return lambda *given: InstantClasses(*given).write()
+    return lambda *given: InstantClasses(*given[:-1]).write(anyway=given[-1])
 
 
 def extend_workspace(
@@ -164,15 +165,17 @@ def _add_instantly(
     # Only now is it sure that it is needed. The time it takes to load is none of learning.
     learn = learn or load_learning()
     started, began = now(), time.perf_counter()
-    learned = learn(workspace, phase, split, settings, inputs, events.prepare)
+    learned = learn(workspace, phase, split, settings, inputs, events.prepare, addition.anyway)
     seconds = time.perf_counter() - began
+    names = [split.classes[label].name for label in split.labels_of(phase)]
     if not addition.anyway:
-        names = [split.classes[label].name for label in split.labels_of(phase)]
         try:
             refuse_background(names, learned)
         except LstError:
             drop(set_aside(directory.root, workspace.root))
             raise
+    for note in describe_checks(names, learned, anyway=addition.anyway):
+        events.note(note)
     if learned.way == "mean-feature":
         events.note(
             f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "
@@ -200,6 +203,7 @@ def _add_instantly(
         **digests(directory),
         new_rows=learned.way,
         checks=learned.checks,
+        known_images=learned.known_images,
         old_alarms=learned.old_alarms,
     )
     # The model first: a split never promises a phase that had to be given up. The manifest

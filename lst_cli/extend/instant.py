@@ -14,7 +14,12 @@ from lst_cli.ap.metrics import Way
 from lst_cli.engine.checkpoint import load_model, save_model
 from lst_cli.engine.device import choose_device, choose_workers, describe_device, place
 from lst_cli.errors import LstError
-from lst_cli.extend.calibration import KNOWN_IMAGES, Boxes, Calibration, read_known_images
+from lst_cli.extend.calibration import (
+    KNOWN_IMAGES,
+    Calibration,
+    read_known_images,
+    read_own_regions,
+)
 from lst_cli.extend.plan import Learned
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.build import build_model, input_format
@@ -27,7 +32,7 @@ from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.settings.models import Settings
 from lst_cli.train.network import load_generator, load_network
-from lst_cli.train.support import Support, WrittenRows, save_attention
+from lst_cli.train.support import Support, WrittenRows, save_attention, support_images
 from lst_cli.workspace.manifest import NewClassCheck, Split
 from lst_cli.workspace.store import Workspace
 
@@ -54,6 +59,7 @@ class InstantClasses:
         self._seed = self.trained.seed * 1000 + phase
         self._progress = progress
         self._base_classes = split.base_classes
+        self._names = [record.name for record in split.classes]
         new = split.labels_of(phase)
         self._device = choose_device(settings.device)
         model = load_network(self._before.model, self.trained, new.start)
@@ -106,54 +112,66 @@ class InstantClasses:
             average_boxes=True,
         )
 
-    def write(self) -> Learned:
+    def write(self, *, anyway: bool = False) -> Learned:
         """Write the model of the phase.
 
         Rows come from the generator that the phase before left, and else are mean features
-        (imprinting). They are fitted against images of the workspace. The generator is copied, so
-        that further classes can follow.
+        (imprinting). They are fitted against images of the workspace, `anyway` not against regions
+        there that score like objects of the class. The generator is copied, so that further
+        classes can follow.
 
         Raises:
             LstError: If an image or a weight file cannot be used, or nothing can be written.
         """
         way: Way = "generated" if "generated" in self.ways else "mean-feature"
         rows, to = self.rows(way), self._directory
+        learned = Learned(way, describe_device(self._device))
         calibration = self._calibration()
-        checks: tuple[NewClassCheck, ...] = ()
         if calibration is not None:
+            alike = calibration.alike(rows.rows)
+            if anyway:
+                calibration = replace(calibration, spared=alike)
             fitted = calibration.fit(rows.rows, self._progress)
-            checks = _checks(calibration, rows.rows, fitted)
+            learned = replace(
+                learned,
+                checks=self._checks(calibration, rows.rows, fitted, alike),
+                known_images=len(calibration.known.ids),
+                old_alarms=calibration.known.old_alarms,
+            )
             rows = replace(rows, rows=fitted)
         to.root.mkdir(parents=True, exist_ok=True)
         if rows.attention is not None:
             save_attention(to.attention, rows.attention)
             save_model(to.generator, load_model(self._before.generator, "lst step --mwg"))
         save_model(to.model, self.grown(rows))
-        old = calibration.known.old_alarms if calibration else ()
-        return Learned(way, describe_device(self._device), checks, old)
+        return learned
 
     def _calibration(self) -> Calibration | None:
         """What the rows are fitted to; None where no image of the workspace can be read."""
-        model = self._model
+        model, support = self._model, self._support
         known = read_known_images(model, self._known_images())
         if known is None:
             return None
-        most = self.trained.step.new_row_samples
-        read = self._support.features(model, "boxes of new classes", self._progress, most=most)
-        labels, features = map(torch.cat, zip(*read, strict=True))
+        own = read_own_regions(model, self._own_images(), support.new)
         predictor = model.roi_heads.box_predictor
-        with torch.no_grad():
-            own = Boxes.of(features, predictor.cls_score(features))
         scale = float(predictor.cls_score.scale.detach())
-        return Calibration(own, labels.cpu(), known, scale, predictor.test_nms_thresh)
+        return Calibration(own, known, scale, predictor.test_nms_thresh)
 
-    def _known_images(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Some images that old classes were learned from, and the labels annotated in each.
+    def _own_images(self) -> Iterator[dict[str, Any]]:
+        """The images with the first few boxes of each new class."""
+        support, most = self._support, self.trained.step.new_row_samples
+        rows = support_images(self._inputs.occurrences, support.new, most)
+        for done, item in enumerate(support.reader.images(rows), start=1):
+            yield item
+            self._progress("images of new classes", done, len(rows))
+
+    def _known_images(self) -> Iterator[tuple[dict[str, Any], list[int], Tensor]]:
+        """Some images that old classes were learned from, and labels and boxes annotated in each.
 
         Images that are no longer there are passed over.
         """
         new, inputs = self._support.new, self._inputs
-        found = inputs.occurrences.images
+        found, instances = inputs.occurrences.images, inputs.dataset.instances
         known = np.unique(np.concatenate(found[: new.start]))
         known = np.setdiff1d(known, np.concatenate(found[new.start : new.stop]))
         order = np.random.default_rng([self._seed, 5]).permutation(known)
@@ -163,24 +181,38 @@ class InstantClasses:
             item = images[position]
             if isinstance(item, LstError):
                 continue
-            labels = inputs.labels[inputs.dataset.instances.image_index == row]
-            yield item, sorted(set(labels[(labels >= 0) & (labels < new.start)].tolist()))
+            item["image_id"] = int(inputs.dataset.images.ids[row])
+            there = (instances.image_index == row) & (inputs.labels >= 0)
+            there &= inputs.labels < new.start
+            boxes = torch.from_numpy(instances.boxes[there]).float().reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            height, width = item["image"].shape[1:]
+            across, down = width / item["width"], height / item["height"]
+            boxes *= torch.tensor([across, down, across, down])
+            yield item, inputs.labels[there].tolist(), boxes
             read += 1
             self._progress("known images", read, min(KNOWN_IMAGES, len(order)))
             if read == KNOWN_IMAGES:
                 return
 
-
-def _checks(calibration: Calibration, before: Tensor, after: Tensor) -> tuple[NewClassCheck, ...]:
-    boxes = torch.bincount(calibration.labels, minlength=len(before))
-    scores = [calibration.own_scores(rows) for rows in (before, after)]
-    alarms = [calibration.alarms(rows) for rows in (before, after)]
-    return tuple(
-        NewClassCheck(
-            boxes=int(boxes[row]),
-            own_score=(float(scores[0][row]), float(scores[1][row])),
-            alarms_before=alarms[0][row].tolist(),
-            alarms_after=alarms[1][row].tolist(),
+    def _checks(
+        self, calibration: Calibration, before: Tensor, after: Tensor, alike: Tensor
+    ) -> tuple[NewClassCheck, ...]:
+        own, known = calibration.own, calibration.known
+        scores = [calibration.own_scores(rows) for rows in (before, after)]
+        alarms = [replace(calibration, spared=None).alarms(rows) for rows in (before, after)]
+        nearest_scores, nearest = own.old_scores.max(dim=1)
+        return tuple(
+            NewClassCheck(
+                boxes=int(own.boxes[row]),
+                own_score=(float(scores[0][row]), float(scores[1][row])),
+                alarms_before=alarms[0][row].tolist(),
+                alarms_after=alarms[1][row].tolist(),
+                nearest=self._names[int(nearest[row])],
+                nearest_score=min(float(nearest_scores[row]), 1.0),
+                unannotated=tuple(
+                    known.ids[image] for image in sorted(set(known.images[alike[:, row]].tolist()))
+                ),
+            )
+            for row in range(len(before))
         )
-        for row in range(len(before))
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lst_cli.annotations.problems import examples
+from lst_cli.annotations.problems import count_of, examples
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Way
 from lst_cli.check.check import check_annotations
@@ -35,7 +35,7 @@ class NewFiles:
     val: Path | None = None  # a validation file for this phase and those after it
     names: Sequence[str] = ()  # the classes to learn; by default all annotated ones
     skip_unusable: bool = False  # whether annotations that cannot be used are left out
-    anyway: bool = False  # whether a class is added that cannot be told from the background
+    anyway: bool = False  # whether a class is added even if it cannot be told from others
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,32 +55,70 @@ class Learned:
 
     way: Way
     device: str
-    checks: tuple[NewClassCheck, ...] = ()  # of each class; empty where no known image was read
-    old_alarms: tuple[float, ...] = ()  # as in the manifest
+    # As in the manifest; empty where no known image was read.
+    checks: tuple[NewClassCheck, ...] = ()
+    known_images: int = 0
+    old_alarms: tuple[float, ...] = ()
 
 
 # Mean score of the boxes that a class was learned from, below which it would never be seen.
 LEAST_OWN_SCORE = 0.05
+# Mean score of the boxes of a new class as an old one, from which it looks like that class.
+LIKE_OLD_SCORE = 0.5
+# Share of known images that seem to show a class from which this is likely more than chance.
+MANY_UNANNOTATED = 0.1
 
 
 def refuse_background(names: Sequence[str], learned: Learned) -> None:
-    """See that all new classes, with these names, can be told from the background.
+    """See that all new classes, with these names, can be told from what the model knows.
 
     Raises:
         LstError: If the boxes of a class score too low after its row was fitted.
     """
     low = {
-        name: check.own_score[1]
+        name: check
         for name, check in zip(names, learned.checks, strict=False)
         if check.own_score[1] < LEAST_OWN_SCORE
     }
-    if low:
-        worst = min(low, key=low.__getitem__)
-        raise LstError(
-            f"{listed(list(low))} cannot be told from the background: without false alarms the "
-            f"boxes of {quoted(worst)} score {low[worst]:.3f} on average",
-            "annotate more or clearer images, train with --finetune, or add it with --anyway",
-        )
+    if not low:
+        return
+    worst = min(low, key=lambda name: low[name].own_score[1])
+    check = low[worst]
+    other, hint = "the background", "annotate more or clearer images, train with --finetune"
+    if check.nearest_score >= LIKE_OLD_SCORE:
+        other = f"class {quoted(check.nearest)}"
+        hint = f"leave it out if it is the same as {quoted(check.nearest)}, train with --finetune"
+    elif _likely_unannotated(check, learned.known_images):
+        hint = f"annotate it in the training images, {len(check.unannotated)} of which likely show"
+        hint += " it"
+    raise LstError(
+        f"{listed(list(low))} cannot be told from {other}: without false alarms the "
+        f"boxes of {quoted(worst)} score {check.own_score[1]:.3f} on average",
+        f"{hint}, or add it with --anyway",
+    )
+
+
+def describe_checks(names: Sequence[str], learned: Learned, *, anyway: bool) -> Iterator[str]:
+    """What a user should know of new classes with these names, a sentence each."""
+    for name, check in zip(names, learned.checks, strict=False):
+        if check.nearest_score >= LIKE_OLD_SCORE:
+            yield (
+                f"{quoted(name)} looks like {quoted(check.nearest)}: its boxes score "
+                f"{check.nearest_score:.2f} as that class"
+            )
+        if _likely_unannotated(check, learned.known_images):
+            images = count_of(len(check.unannotated), "image", "images")
+            which = ", ".join(map(str, check.unannotated[:3]))
+            more = ", ..." if len(check.unannotated) > 3 else ""
+            effect = "was not counted" if anyway else "counts as false alarm"
+            yield (
+                f"{quoted(name)} is likely shown, but not annotated, in {images} of the "
+                f"{learned.known_images} training images (ids {which}{more}), where it {effect}"
+            )
+
+
+def _likely_unannotated(check: NewClassCheck, images: int) -> bool:
+    return len(check.unannotated) >= max(MANY_UNANNOTATED * images, 1)
 
 
 def add_phase(

@@ -270,12 +270,17 @@ class NewClassCheck(Record):
     # Detections in 100 known images without the class, from each of `FALSE_ALARM_SCORES` on.
     alarms_before: tuple[Rate, Rate]
     alarms_after: tuple[Rate, Rate]
+    # The old class that these boxes look like most, and their mean score as it.
+    nearest: str = ""
+    nearest_score: Share = 0.0
+    # Ids of the known images that likely show the class, although it is not annotated there.
+    unannotated: tuple[int, ...] = ()
 
 
 class PhaseManifest(Record):
     """What a phase used and did."""
 
-    _later_fields = ("checks", "old_alarms")
+    _later_fields = ("checks", "old_alarms", "known_images")
 
     format: int = FORMAT
     phase: Count
@@ -305,7 +310,8 @@ class PhaseManifest(Record):
     new_rows: Literal["random", "mean-feature", "generated"] | None = None
     # Of each new class, in label order, where their rows were fitted against known images.
     checks: tuple[NewClassCheck, ...] = ()
-    # False alarms of the mean old class in 100 of these images.
+    known_images: Count = 0  # how many these were
+    # False alarms of the mean old class in 100 of them.
     old_alarms: tuple[Rate, ...] = ()
     shared_from: SharedFrom | None = None  # where the phase was trained, if not here
     image_budget: Count | None = None  # images to be seen, where given instead of epochs

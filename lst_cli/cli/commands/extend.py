@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 @options.flag(
     "--mwg", "With --finetune: compute the rows of new classes with the meta weight generator."
 )
-@options.flag("--anyway", "Add classes too that cannot be told from the background.")
+@options.flag(
+    "--anyway", "Add classes too that cannot be told from the background or from old classes."
+)
 @options.flag("--undo", "Remove the classes that were added last, and their phase.")
 @options.skip_unusable_option
 @options.device_option

@@ -106,13 +106,14 @@ def test_an_instant_phase_is_a_finished_one_that_trained_nothing(based):
     assert third.new_entries == 4
 
 
-def test_a_class_like_the_background_is_added_only_if_the_user_insists(based):
-    def check(score: float) -> NewClassCheck:
-        after = (0.0, 0.0)
-        return NewClassCheck(
-            boxes=1, own_score=(0.5, score), alarms_before=(9.0, 4.0), alarms_after=after
-        )
+def check(score: float, **more: Any) -> NewClassCheck:
+    zero = (0.0, 0.0)
+    return NewClassCheck(
+        boxes=1, own_score=(0.5, score), alarms_before=(9.0, 4.0), alarms_after=zero, **more
+    )
 
+
+def test_a_class_like_the_background_is_added_only_if_the_user_insists(based):
     names = ["zebra", "yak"]
     based.instant.checks = (check(0.049), check(0.05))
     hint = based.refusal(
@@ -123,6 +124,29 @@ def test_a_class_like_the_background_is_added_only_if_the_user_insists(based):
     assert based.workspace.split.extensions == ()
     manifest = based.extend(names=names, anyway=True)
     assert manifest.checks == based.workspace.manifest(1).checks == based.instant.checks
+
+
+@pytest.mark.parametrize(
+    ("found", "message", "words"),
+    [
+        ({"nearest": "dog", "nearest_score": 0.5}, 'from class "dog"', 'the same as "dog"'),
+        ({"nearest": "dog", "nearest_score": 0.49}, "from the background", "clearer images"),
+        ({"unannotated": (7,) * 10}, "from the background", "10 of which likely show it"),
+        ({"unannotated": (7,) * 9}, "from the background", "clearer images"),
+    ],
+)
+def test_what_a_class_cannot_be_told_from_is_said(based, found, message, words):
+    based.instant.checks = (check(0.01, **found),)
+    assert words in based.refusal(message, names=["zebra"])
+
+
+def test_classes_that_look_like_others_or_are_likely_unannotated_are_noted(based):
+    seen = check(0.5, nearest="dog", nearest_score=0.5, unannotated=tuple(range(10)))
+    based.instant.checks = (seen,)
+    based.extend(names=["zebra"])
+    assert '"zebra" looks like "dog": its boxes score 0.50 as that class' in based.notes
+    [likely] = [note for note in based.notes if "not annotated" in note]
+    assert "in 10 images of the 100 training images (ids 0, 1, 2, ...)" in likely
 
 
 def test_the_time_to_load_libraries_is_not_that_of_learning(based, monkeypatch):
