@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from pycocotools import mask as mask_tools
 
-from lst_cli.demo.glyphs import GLYPHS, Glyph, find_font
-from lst_cli.demo.layout import Bools, arrange_glyphs
+from lst_cli.demo.layout import GLYPHS, Bools, Glyph, arrange_glyphs, find_font
 from lst_cli.demo.paint import paint_layout
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
@@ -36,14 +35,6 @@ _MARKER = "demo.json"
 _FORMAT = 1  # raise it when the same parameters draw something else
 _QUALITY = 92
 _TITLES = {"train": "training", "val": "validation"}
-_LIMITS = {
-    "classes": (4, len(GLYPHS)),
-    "seed": (0, math.inf),
-    "size": (64, math.inf),
-    "head": (2, math.inf),
-    "val_per_class": (1, math.inf),
-    "per_image": (1, 6),
-}
 # Above 1, the middle of the curve of counts is fuller and its end steeper than a straight line in
 # log scale, as in LVIS; two ranks less than all reach 1, so that the last three share it.
 _CURVATURE = 1.15
@@ -55,18 +46,17 @@ class Parameters:
     """What is drawn."""
 
     seed: int = 0  # decides the ranks of the classes and every image
-    classes: int = 28  # suits the base and the phases of `lst demo`
-    size: int = 160  # side of the square images in pixels
+    classes: int = 28  # at least 4; suits the base and the phases of `lst demo`
+    size: int = 160  # side of the square images in pixels, at least 64
     head: int = 260  # training instances of the most frequent class; at least three have one
     val_per_class: int = 10  # validation instances of every class
-    per_image: float = 4.0  # mean number of objects in an image
+    per_image: float = 4.0  # mean number of objects in an image, from 1 to 6
 
 
 DEFAULT = Parameters()
 
 
-@dataclass(frozen=True)
-class DemoSet:
+class DemoSet(NamedTuple):
     """A drawn set; the `coco_url` of both files starts at `images_dir`."""
 
     train_json: Path
@@ -81,18 +71,9 @@ def draw_demo(
     """Draw a long-tailed instance segmentation set, or find it drawn already.
 
     The same parameters give the same bytes on the same versions of numpy and Pillow. A set
-    counts as complete once its `demo.json` says so, which is written last; a set in
-    `directory` that is incomplete or was drawn with other parameters is replaced.
-
-    Raises:
-        LstError: If a parameter makes no sense, the directory holds something else, it
-            cannot be written, or the font is missing.
+    is complete once its `demo.json` says so, which is written last; one that is incomplete or was
+    drawn with other parameters is replaced. Other files in `directory` are an LstError.
     """
-    for name, (low, high) in _LIMITS.items():
-        value = getattr(parameters, name)
-        if not low <= value <= high:
-            allowed = f"from {low} to {high}" if high < math.inf else f"{low} or more"
-            raise LstError(f"the demo set cannot be drawn with {name} = {value}", f"use {allowed}")
     record = {  # everything that decides the bytes of a set
         "format": _FORMAT,
         "parameters": asdict(parameters),
@@ -104,9 +85,9 @@ def draw_demo(
             "font": hashlib.sha256(find_font().read_bytes()).hexdigest(),
         },
     }
-    with explain_os_error(directory):
-        reused = _is_complete(directory, record)
-        if not reused:
+    reused = _is_complete(directory, record)
+    if not reused:
+        with explain_os_error(directory):
             _claim(directory, record)
             _draw(directory, parameters, record, progress)
     return DemoSet(directory / "train.json", directory / "val.json", directory / "images", reused)
@@ -120,11 +101,10 @@ def _is_complete(directory: Path, record: dict[str, Any]) -> bool:
             return False
         for split in ("train", "val"):
             content = read_regular(directory / f"{split}.json")
+            if hashlib.sha256(content).hexdigest() != marker["sha256"][split]:
+                return False
             images = list((directory / "images" / split).glob("*.jpg"))
-            if (
-                hashlib.sha256(content).hexdigest() != marker["sha256"][split]
-                or len(images) != marker["counts"][f"{split}_images"]
-            ):
+            if len(images) != marker["counts"][f"{split}_images"]:
                 return False
     except (LstError, OSError, ValueError, KeyError, TypeError):
         return False
@@ -170,9 +150,8 @@ def _draw(
             # A generator of its own makes an image independent of those before it.
             image_rng = np.random.default_rng([parameters.seed, stream, index])
             labels = category_ids[ranks].tolist()
-            layout = arrange_glyphs(
-                image_rng, [glyphs[label - 1] for label in labels], parameters.size
-            )
+            chosen = [glyphs[label - 1] for label in labels]
+            layout = arrange_glyphs(image_rng, chosen, parameters.size)
             address = f"{split}/{image_id:06d}.jpg"  # no name twice, whichever the folder
             Image.fromarray(paint_layout(image_rng, layout)).save(
                 directory / "images" / address, format="JPEG", quality=_QUALITY, subsampling=0
@@ -217,20 +196,16 @@ def annotate(
     """Annotations of the visible pixels of an image's objects, shape (M, H, W)."""
     # pycocotools wants Fortran order, objects last.
     codes = mask_tools.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    areas, boxes = mask_tools.area(codes), mask_tools.toBbox(codes)
     return [
         {
             "id": first_id + row,
             "image_id": image_id,
             "category_id": category_id,
-            "bbox": boxes[row].tolist(),
-            "area": float(areas[row]),
-            "segmentation": {
-                "size": list(masks.shape[1:]),
-                "counts": codes[row]["counts"].decode("ascii"),
-            },
+            "bbox": mask_tools.toBbox(code).tolist(),
+            "area": float(mask_tools.area(code)),
+            "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
         }
-        for row, category_id in enumerate(labels)
+        for row, (category_id, code) in enumerate(zip(labels, codes, strict=True))
     ]
 
 
@@ -267,8 +242,8 @@ def rank_categories(classes: int, rng: np.random.Generator) -> NDArray[np.int64]
 def long_tail_counts(classes: int, head: int) -> list[int]:
     """Give every rank its number of training instances, from `head` down to one.
 
-    The logarithm of the count falls along the ranks with a slight bend, which is the
-    shape of LVIS's sorted counts in small. At least the last three ranks have one instance.
+    The logarithm of the count falls along the ranks with a slight bend, as LVIS's sorted counts
+    do. At least the last three ranks have one instance.
 
     Example:
         >>> long_tail_counts(8, 100)
@@ -276,7 +251,7 @@ def long_tail_counts(classes: int, head: int) -> list[int]:
     """
     position = np.minimum(np.arange(classes) / (classes - 1 - _FLAT_END), 1.0)
     counts = np.rint(np.exp(math.log(head) * (1.0 - position**_CURVATURE)))
-    return [int(count) for count in counts]
+    return list(map(int, counts))
 
 
 def deal_instances(
@@ -287,8 +262,6 @@ def deal_instances(
     Gives one array of ranks per image, the lowest object first; no image is empty.
     """
     ranks = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-    if ranks.size == 0:
-        return []
     images = max(1, math.ceil(ranks.size / per_image))
     # Sizes are one to about twice the mean, without a lucky image of fifteen objects:
     # each image has one object for sure and at most 2 * mean - 1 in all.

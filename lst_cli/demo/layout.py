@@ -1,21 +1,26 @@
-"""Where the objects of one demo image lie, and what of each can be seen."""
+"""The objects of one demo image: which there are, where they lie, what of each can be seen."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from lst_cli.demo.glyphs import HEAVIEST, SOURCE_SIDE, Glyph, render_glyph
 from lst_cli.errors import LstError
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
+FONT = "DejaVuSans-Bold.ttf"
+SOURCE_SIDE = 192  # pixels; larger than any glyph is pasted, so that posing only shrinks
+HEAVIEST = 3  # outlines from 0 to this many steps are added to vary the stroke width
 MAX_ANGLE = 25.0  # degrees to either side
 MIN_VISIBLE = 0.5  # of an object's own pixels; below, another place is tried
 MIN_PIXELS = 30  # visible ones of an object, however small the image
@@ -25,6 +30,57 @@ _STROKE_IN_FRONT = 0.35  # chance
 _SUPERSAMPLING = 3
 _TRIES = 60
 _RESTARTS = 30
+
+
+class Glyph(NamedTuple):
+    """One class of the demo set."""
+
+    name: str
+    character: str
+    definition: str  # for the `def` field of LVIS categories
+
+
+# Chosen so that no two are alike under 25 degrees of rotation, nor when one of them is
+# mirrored, since training flips images: no 6 with 9, no N with Z, no 2 with S. Kinds are
+# mixed, so that a smaller set (the first few) has letters, digits and symbols too.
+GLYPHS: tuple[Glyph, ...] = (
+    Glyph("black star", "\N{BLACK STAR}", "a filled star with five points"),
+    Glyph("letter A", "A", "the capital letter A"),
+    Glyph("digit 4", "4", "the digit four"),
+    Glyph("heart", "\N{BLACK HEART SUIT}", "the suit of hearts of playing cards"),
+    Glyph("telephone", "\N{BLACK TELEPHONE}", "a telephone with a dial and a handset"),
+    Glyph("letter S", "S", "the capital letter S"),
+    Glyph("airplane", "\N{AIRPLANE}", "an airplane seen from above"),
+    Glyph("digit 8", "8", "the digit eight"),
+    Glyph("umbrella", "\N{UMBRELLA}", "an open umbrella with a curved handle"),
+    Glyph("letter K", "K", "the capital letter K"),
+    Glyph("chess knight", "\N{BLACK CHESS KNIGHT}", "a chess knight, a horse's head"),
+    Glyph("gear", "\N{GEAR}", "a toothed wheel"),
+    Glyph("letter M", "M", "the capital letter M"),
+    Glyph("anchor", "\N{ANCHOR}", "an anchor of a ship"),
+    Glyph("flower", "\N{BLACK FLORETTE}", "a blossom with rounded petals"),
+    Glyph("letter R", "R", "the capital letter R"),
+    Glyph("chess queen", "\N{BLACK CHESS QUEEN}", "a chess queen with her crown"),
+    Glyph("peace sign", "\N{PEACE SYMBOL}", "the sign of peace in its circle"),
+    Glyph("digit 7", "7", "the digit seven"),
+    Glyph("music notes", "\N{BEAMED EIGHTH NOTES}", "two eighth notes joined by a beam"),
+    Glyph("snowflake", "\N{SNOWFLAKE}", "a snow crystal with six arms"),
+    Glyph("yin yang", "\N{YIN YANG}", "the circle of yin and yang"),
+    Glyph("ampersand", "&", "the sign for the word and"),
+    Glyph("club", "\N{BLACK CLUB SUIT}", "the suit of clubs of playing cards"),
+    Glyph("skull", "\N{SKULL AND CROSSBONES}", "a skull over two crossed bones"),
+    Glyph("letter G", "G", "the capital letter G"),
+    Glyph("chess rook", "\N{BLACK CHESS ROOK}", "a chess rook, a tower with battlements"),
+    Glyph("letter T", "T", "the capital letter T"),
+    Glyph("smiling face", "\N{WHITE SMILING FACE}", "a round face that smiles"),
+    Glyph("cloud", "\N{CLOUD}", "a single cloud with a flat base"),
+    Glyph("letter X", "X", "the capital letter X"),
+    Glyph("pointing hand", "\N{BLACK RIGHT POINTING INDEX}", "a hand with one finger out"),
+    Glyph("recycling sign", "\N{BLACK UNIVERSAL RECYCLING SYMBOL}", "three arrows in a loop"),
+    Glyph("radiation sign", "\N{RADIOACTIVE SIGN}", "a trefoil that warns of radiation"),
+    Glyph("euro sign", "\N{EURO SIGN}", "the sign of the euro"),
+    Glyph("ship wheel", "\N{WHEEL OF DHARMA}", "a wheel with eight spokes and handles"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,22 +96,57 @@ def arrange_glyphs(rng: np.random.Generator, glyphs: Sequence[Glyph], size: int)
     """Place glyphs in a square image, the first of them lowest.
 
     Every object keeps at least `MIN_VISIBLE` of its pixels and `MIN_PIXELS` of them, so
-    that none has to be left out of the annotations and the counts come out as planned.
-
-    Raises:
-        LstError: If the glyphs do not fit.
+    that none has to be left out of the annotations. An LstError is raised if they do not fit.
     """
     for restart in range(_RESTARTS):
         # A crowd that did not fit is tried again with smaller objects.
         placed = _place_all(rng, glyphs, size, shrink=0.96**restart)
         if placed is not None:
             coverages, totals = placed
-            stroke = _draw_front_stroke(rng, coverages, totals)
+            stroke = np.zeros((size, size), np.uint8)
+            if rng.random() < _STROKE_IN_FRONT:
+                thin = draw_scribble(rng, size, size * rng.uniform(0.012, 0.03))
+                if _all_visible(coverages, totals, thin):
+                    stroke = thin
             return Layout(coverages, stroke, _visible_masks(coverages, stroke))
     raise LstError(
         f"{len(glyphs)} objects do not fit in a demo image of {size} pixels",
         hint="draw larger images or fewer objects per image",
     )
+
+
+@cache
+def find_font() -> Path:
+    """Find the file of DejaVu Sans Bold; an LstError if it is missing."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FONT
+    if not path.is_file():
+        raise LstError(
+            f"the demo set needs the font {FONT}, which ships with matplotlib and was not found",
+            hint="pip install --force-reinstall matplotlib",
+        )
+    return path
+
+
+@cache
+def render_glyph(character: str, weight: int = 0) -> Image.Image:
+    """Draw one character white on black, without margins, its longer side `SOURCE_SIDE`.
+
+    `weight` steps of outline are added, from 0 to `HEAVIEST`. The image is shared: do not edit it.
+    """
+    # The basic layout engine gives the same outlines with and without libraqm.
+    font = ImageFont.truetype(str(find_font()), 256, layout_engine=ImageFont.Layout.BASIC)
+    outline = 2 * weight
+    left, top, right, bottom = map(int, font.getbbox(character, stroke_width=outline))
+    canvas = Image.new("L", (right - left + 8, bottom - top + 8))
+    ImageDraw.Draw(canvas).text(
+        (4 - left, 4 - top), character, fill=255, font=font, stroke_width=outline
+    )
+    glyph = canvas.crop(canvas.getbbox())
+    scale = SOURCE_SIDE / max(glyph.size)
+    width, height = (max(1, round(side * scale)) for side in glyph.size)
+    return glyph.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def pose_glyph(
@@ -150,38 +241,23 @@ def _choose_center(
     # A little of an object may lie outside, as in photographs.
     margin = 0.42 * side
     candidates = rng.uniform(margin, size - margin, size=(3, 2))
-    best = 0
-    if centers:  # the loneliest of a few places fills an image better than chance alone
-        apart = np.linalg.norm(candidates[:, None] - np.array(centers)[None], axis=2)
-        best = int(np.argmax(apart.min(axis=1)))
-    x, y = candidates[best].tolist()
+    # The loneliest of a few places fills an image better than chance alone.
+    apart = [min((math.dist(one, other) for other in centers), default=0.0) for one in candidates]
+    x, y = candidates[int(np.argmax(apart))].tolist()
     return x, y
 
 
 def _visible_masks(coverages: Bytes, stroke: Bytes) -> Bools:
     """Leave to every object the pixels that nothing in front of it takes."""
     masks = coverages >= 128
-    free = stroke < 128
-    for row in range(len(masks) - 1, -1, -1):
-        own = masks[row].copy()
-        masks[row] &= free
-        free = free & ~own
+    taken = stroke >= 128
+    for mask in masks[::-1]:
+        whole = mask.copy()
+        mask &= ~taken
+        taken |= whole
     return masks
 
 
 def _all_visible(coverages: Bytes, totals: Sequence[int], stroke: Bytes) -> bool:
     seen = _visible_masks(coverages, stroke).sum(axis=(1, 2))
-    return all(
-        pixels >= max(MIN_VISIBLE * total, MIN_PIXELS)
-        for pixels, total in zip(seen, totals, strict=True)
-    )
-
-
-def _draw_front_stroke(rng: np.random.Generator, coverages: Bytes, totals: Sequence[int]) -> Bytes:
-    """Draw a thin stroke in front of everything, or none: it must hide nothing altogether."""
-    size = coverages.shape[1]
-    if rng.random() < _STROKE_IN_FRONT:
-        stroke = draw_scribble(rng, size, size * rng.uniform(0.012, 0.03))
-        if _all_visible(coverages, totals, stroke):
-            return stroke
-    return np.zeros((size, size), np.uint8)
+    return bool((seen >= np.maximum(MIN_VISIBLE * np.array(totals), MIN_PIXELS)).all())

@@ -95,20 +95,17 @@ def _paint_ground(rng: Rng, size: int, ground: Color) -> Floats:
 def _paint_object(
     rng: Rng, image: Floats, coverage: Bytes, color: Color, light: float, depth: float
 ) -> Floats:
-    size = coverage.shape[0]
     rows = np.flatnonzero(coverage.any(axis=1))
     side = max(8, int(rows[-1] - rows[0]))
     draw = SURFACES[int(rng.integers(len(SURFACES)))]
-    field = draw(rng, size, side * rng.uniform(0.12, 0.35))
+    field = draw(rng, len(coverage), side * rng.uniform(0.12, 0.35))
     surface = color_field(field, [color, _near(rng, color, rng.uniform(0.06, 0.2))])
-
     reach = max(1.0, 0.05 * side)
     x, y = math.cos(light), math.sin(light)
     height = _blur(coverage, 0.5 * reach)
     # Edges that face the light are bright and those that turn away are dark.
     slope = x * np.gradient(height, axis=1) + y * np.gradient(height, axis=0)
-    bevel = np.clip(slope * reach, -0.6, 0.6) * rng.uniform(0.3, 0.9)
-    bevel = bevel[..., None]
+    bevel = (np.clip(slope * reach, -0.6, 0.6) * rng.uniform(0.3, 0.9))[..., None]
     surface = np.where(bevel < 0, surface * (1 + bevel), surface + (1 - surface) * bevel)
 
     shadow = _shift(_blur(coverage, reach), round(x * 1.2 * reach), round(y * 1.2 * reach))
@@ -213,8 +210,7 @@ def _patches(rng: Rng, size: int, period: float) -> Floats:
     count = int(np.clip(size * size / period**2, 3, 24))
     points = rng.random((count, 2), dtype=np.float32) * np.float32(size)
     shades = rng.random(count, dtype=np.float32)
-    places = np.arange(size, dtype=np.float32)
-    y, x = places[:, None, None] - points[:, 0], places[None, :, None] - points[:, 1]
+    y, x = np.mgrid[:size, :size].astype(np.float32)[..., None] - points.T[:, None, None]
     return _stretch(shades[np.argmin(x * x + y * y, axis=2)])
 
 
@@ -245,11 +241,7 @@ def _stretch(field: Floats) -> Floats:
 
 
 def color_field(field: Floats, colors: Sequence[Color]) -> Floats:
-    """Colour values from 0 to 1, shape (H, W), by a ramp through two or more colours.
-
-    Returns:
-        sRGB between 0 and 1, shape (H, W, 3).
-    """
+    """Colour values from 0 to 1, shape (H, W), by a ramp of colours: sRGB, (H, W, 3), 0 to 1."""
     lab = np.array([_oklab(color) for color in colors])
     stops = np.linspace(0.0, 1.0, len(colors))
     steps = np.linspace(0.0, 1.0, _RAMP_STEPS)

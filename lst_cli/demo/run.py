@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import evaluate_phase
-from lst_cli.progress import Progress, silent
+from lst_cli.progress import Progress
 from lst_cli.report.report import make_report
-from lst_cli.settings.models import Settings
 from lst_cli.split.init import write_settings
 from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train import train
@@ -46,60 +44,44 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class DemoEvents:
-    """Progress callbacks."""
-
-    stage: Callable[[str], None] = lambda name: None  # a new part of the demo begins: its name
-    progress: Progress = silent  # work within it
-    training: Events = field(default_factory=Events)
-
-
 def run_demo(
-    workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
+    workspace: Workspace,
+    seed: int,
+    overrides: tuple[str, ...],
+    *,
+    stage: Callable[[str], None],
+    progress: Progress,
+    training: Events,
 ) -> tuple[Sequence[Metrics], dict[str, Path]]:
     """Draw, split, train all phases, evaluate each, and write the report.
 
-    What is finished already is not done again, so that an interrupted demo continues.
-
-    Returns:
-        Metrics of every phase, and the report's files.
-
-    Raises:
-        LstError: If the workspace holds a demo of another seed, or a step fails.
+    `stage` is called with the name of each part that begins. What is finished already is not done
+    again, so that an interrupted demo continues; a demo of another seed is an LstError. Gives the
+    metrics of every phase, and the report's files.
     """
-    settings = _prepare(workspace, seed, overrides, events)
-    for phase in range(workspace.last_phase + 1):
-        if not workspace.is_done(phase):
-            events.stage("base phase" if phase == 0 else f"phase {phase}")
-            train.train_phase(workspace, phase, settings, events=events.training)
-        if not workspace.phase(phase).metrics.exists():
-            events.stage(f"evaluation of phase {phase}")
-            evaluate_phase(workspace, phase, settings, progress=events.progress)
-    events.stage("report")
-    data, files = make_report(
-        workspace, title="lst demo", demo=True, notes=[NOTE], progress=events.progress
-    )
-    return data.metrics, files
-
-
-def _prepare(
-    workspace: Workspace, seed: int, overrides: tuple[str, ...], events: DemoEvents
-) -> Settings:
-    """Draw the set and split it; gives the demo's settings."""
-    if workspace.layout.settings.exists() and workspace.settings().seed != seed:
+    known = workspace.layout.settings.exists()
+    if known and workspace.settings().seed != seed:
         raise LstError(
             f"{workspace.root} holds a demo of seed {workspace.settings().seed}",
             f"lst demo --seed {seed} -w ANOTHER_DIR",
         )
     train.load_trainer()  # does torch work, before all is drawn?
-    events.stage("drawing the set")
-    drawn = draw_demo(workspace.root / "data", Parameters(seed=seed), progress=events.progress)
-    if not workspace.layout.settings.exists():
+    stage("drawing the set")
+    drawn = draw_demo(workspace.root / "data", Parameters(seed=seed), progress=progress)
+    if not known:
         write_settings(workspace.layout.settings, (*DEMO_SETTINGS, f"seed={seed}", *overrides))
     settings = workspace.settings(overrides)
-    request = SplitRequest(
-        drawn.train_json, drawn.val_json, [drawn.images_dir], DEMO_BASE, DEMO_PHASES
+    files = drawn.train_json, drawn.val_json, [drawn.images_dir]
+    split_dataset(workspace, SplitRequest(*files, DEMO_BASE, DEMO_PHASES), settings)
+    for phase in range(workspace.last_phase + 1):
+        if not workspace.is_done(phase):
+            stage("base phase" if phase == 0 else f"phase {phase}")
+            train.train_phase(workspace, phase, settings, events=training)
+        if not workspace.phase(phase).metrics.exists():
+            stage(f"evaluation of phase {phase}")
+            evaluate_phase(workspace, phase, settings, progress=progress)
+    stage("report")
+    data, written = make_report(
+        workspace, title="lst demo", demo=True, notes=[NOTE], progress=progress
     )
-    split_dataset(workspace, request, settings)
-    return settings
+    return data.metrics, written

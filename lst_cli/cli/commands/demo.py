@@ -31,19 +31,21 @@ def command(ctx: click.Context, directory: Path, seed: int, overrides: tuple[str
     a report. The same command continues an interrupted demo.
     """
     from lst_cli.cli.training import training_events
-    from lst_cli.demo.run import DemoEvents, run_demo
+    from lst_cli.demo.run import run_demo
     from lst_cli.display.tables import binned_table, format_seconds
 
     workspace = options.in_use(ctx, directory)
     require(*NETWORK)
     began = time.monotonic()
     with meter() as tell:
-        events = DemoEvents(
+        metrics, files = run_demo(
+            workspace,
+            seed,
+            overrides,
             stage=lambda name: note(f"[{format_seconds(time.monotonic() - began)}] {name}"),
             progress=tell,
             training=training_events(tell),
         )
-        metrics, files = run_demo(workspace, seed, overrides, events)
     print_table(binned_table(metrics))
     note(f"took {format_seconds(time.monotonic() - began)}")
     say(f"report: {files['html']}")
