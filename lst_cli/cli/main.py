@@ -1,4 +1,4 @@
-"""The `lst` command: a group of commands, and the one place where errors become messages."""
+"""The `lst` command: a group of commands; errors and signals become messages here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import importlib
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from lst_cli import __version__
 from lst_cli.cli.options import examples
-from lst_cli.cli.signals import StoppedError, stop_by_signal
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import
 from lst_cli.settings.renamed import OldSettingWarning
@@ -43,6 +45,8 @@ COMMANDS = {
     "status": ("report", "Show what is done, what is next, sizes, and AP so far."),
     "demo": ("demo", "Run the whole method on a small drawn data set, in minutes."),
 }
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 # Options that have become commands.
 _MOVED = {
@@ -153,6 +157,44 @@ def _known_problem(error: Exception) -> LstError | None:
     if type(error).__name__ in names or "can't allocate memory" in str(error):
         return LstError("not enough memory", "use a smaller batch_size or image size")
     return None
+
+
+class StoppedError(BaseException):
+    """A signal ended the command. Not an `Exception`, which code may handle as a failed step."""
+
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
+        super().__init__(self.name)
+
+
+@contextmanager
+def stop_by_signal() -> Iterator[None]:
+    """Raise `StoppedError` where a signal would end the process at once; a second one does.
+
+    A signal that is ignored, as with `nohup`, stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != process:  # a worker, which inherits the handler
+            os.kill(os.getpid(), number)
+            return
+        raise StoppedError(number)
+
+    ours = [one for one in _SIGNALS if signal.getsignal(one) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @click.group(

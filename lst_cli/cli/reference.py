@@ -1,4 +1,4 @@
-"""Write the page of all commands from their own help, so that the page is always right."""
+"""The page of all commands, from their help: `python -m lst_cli.cli.reference PAGE` writes it."""
 
 from __future__ import annotations
 
@@ -43,13 +43,7 @@ def render_reference(command: click.Command, name: str = "lst") -> str:
     return "\n".join([_HEAD, *sections])
 
 
-def main() -> None:
-    """Write the page to the path given: `python -m lst_cli.cli.reference PAGE`."""
+if __name__ == "__main__":
     from lst_cli.cli.main import cli
 
-    (page,) = sys.argv[1:]
-    write_text(Path(page), render_reference(cli))
-
-
-if __name__ == "__main__":
-    main()
+    write_text(Path(sys.argv[1]), render_reference(cli))

@@ -14,7 +14,7 @@ RENAMED: Mapping[str, str] = {
 }
 """Today's name of a setting by its old one; both are in the same section."""
 
-_RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"mwg.support": {"kept": "bank"}}
+_RENAMED_VALUES = {("mwg.support", "kept"): "bank"}
 
 _ANY = object()
 REMOVED: Mapping[str, Any] = {
@@ -43,7 +43,7 @@ def modern(key: str, value: Any, source: str = "") -> tuple[str, Any] | None:
         return None
     new, new_value = RENAMED.get(key, key), value
     if isinstance(value, str):
-        new_value = _RENAMED_VALUES.get(key, {}).get(value, value)
+        new_value = _RENAMED_VALUES.get((key, value), value)
     if source and (new, new_value) != (key, value):
         old, now = (key, new) if new != key else (f"{key} = {value}", f"{key} = {new_value}")
         text = f"{source}: {old} is called {now} now"
@@ -70,8 +70,6 @@ def take_removed(
     found, removed = modern_table(table, source), dict[str, Any]()
     for key in REMOVED:
         section, name = key.split(".")
-        part = found.get(section)
-        if isinstance(part, Mapping) and name in part:
-            removed[key] = part[name]
-            found[section] = {one: value for one, value in part.items() if one != name}
+        if isinstance(part := found.get(section), dict) and name in part:
+            removed[key] = part.pop(name)
     return found, removed

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lst_cli.cli import console
-from lst_cli.cli.grid import GridColumn, grid_lines
+from lst_cli.cli.console import GridColumn, grid_lines
 from lst_cli.cli.training import training_events
 
 NUMBER = st.integers(0, 10**9).map(lambda number: f"{number:,}")

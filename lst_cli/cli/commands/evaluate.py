@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,25 +76,20 @@ def evaluate(
     with meter() as tell:
         if len(phases) > 1:
             check_phases(workspace, phases, settings, fixed_ap=how["fixed_ap"], progress=tell)
+        options_of_each = EvalOptions(**how)
         found = [
-            evaluate_phase(
-                workspace,
-                one,
-                settings,
-                EvalOptions(**how),
-                progress=_about_phase(tell, one, phases),
-            )
-            for one in phases
+            evaluate_phase(workspace, one, settings, options_of_each, progress=progress)
+            for one, progress in _about_phases(tell, phases)
         ]
     for sentence in dict.fromkeys(sentence for one in found for sentence in one.notes):
         note(sentence)
     if not as_json:
         _show(workspace, found, **how)
         return
-    records = []
-    for one in found:
-        analyses: dict[IouType, ErrorAnalysis] = {"segm": one.errors} if one.errors else {}
-        records.append(_record(one.metrics, analyses, one.differences))
+    records = [
+        _record(one.metrics, {"segm": one.errors} if one.errors else {}, one.differences)
+        for one in found
+    ]
     print_json(records if all_phases else records[0])
 
 
@@ -138,12 +133,11 @@ def _show(
     show_next(next_command(workspace))
 
 
-def _about_phase(tell: Meter, phase: int, phases: Sequence[int]) -> Progress:
-    """Say which phase progress is about, where there are several."""
-    if len(phases) == 1:
-        return tell
-    name = "base phase" if phase == 0 else f"phase {phase} of {phases[-1]}"
-    return within(tell, f"{name}: ")
+def _about_phases(tell: Meter, phases: Sequence[int]) -> Iterator[tuple[int, Progress]]:
+    """Each phase with a progress callback that names it where there are several."""
+    for phase in phases:
+        name = "base phase" if phase == 0 else f"phase {phase} of {phases[-1]}"
+        yield phase, tell if len(phases) == 1 else within(tell, f"{name}: ")
 
 
 def _eval_instant(
@@ -155,8 +149,8 @@ def _eval_instant(
 
     with meter() as tell:
         instant = [
-            evaluate_instant(workspace, one, settings, progress=_about_phase(tell, one, phases))
-            for one in phases
+            evaluate_instant(workspace, one, settings, progress=progress)
+            for one, progress in _about_phases(tell, phases)
         ]
     if as_json:
         print_json([one.model_dump(mode="json") for one in instant])
