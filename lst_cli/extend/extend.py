@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lst_cli.annotations.read import read_dataset
+from lst_cli.ap.metrics import Way
 from lst_cli.check.masks import read_usable, tell_skipped
 from lst_cli.errors import LstError
 from lst_cli.extend.plan import (
@@ -39,14 +40,14 @@ from lst_cli.workspace.store import Workspace
 Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress, bool], Learned]
 
 
-def load_learning() -> Learn:
-    """What writes the model of new classes without training.
+def load_learning(rows: Way | None = None, *, fitted: bool = True) -> Learn:
+    """What writes the model of new classes without training; see `InstantClasses.write`.
 
     It needs torch and detectron2, which take seconds to import.
     """
     from lst_cli.extend.instant import InstantClasses
 
-    return lambda *given: InstantClasses(*given[:-1]).write(anyway=given[-1])
+    return lambda *given: InstantClasses(*given[:-1]).write(rows, fitted=fitted, anyway=given[-1])
 
 
 def extend_workspace(
@@ -176,9 +177,10 @@ def _add_instantly(
             raise
     for note in describe_checks(names, learned, anyway=addition.anyway):
         events.note(note)
-    if learned.way == "mean-feature":
+    missing = workspace.missing_generator(phase)
+    if learned.way == "mean-feature" and missing is not None:
         events.note(
-            f"{workspace.missing_generator(phase)}: the rows of the new classes are their mean "
+            f"{missing}: the rows of the new classes are their mean "
             "features (imprinting); `lst step --mwg` trains a generator"
         )
     manifest = PhaseManifest(

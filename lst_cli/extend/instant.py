@@ -112,33 +112,35 @@ class InstantClasses:
             average_boxes=True,
         )
 
-    def write(self, *, anyway: bool = False) -> Learned:
+    def write(
+        self, way: Way | None = None, *, fitted: bool = True, anyway: bool = False
+    ) -> Learned:
         """Write the model of the phase.
 
-        Rows come from the generator that the phase before left, and else are mean features
-        (imprinting). They are fitted against images of the workspace, `anyway` not against regions
-        there that score like objects of the class. The generator is copied, so that further
-        classes can follow.
+        Rows come in one of the `ways`: by default from the generator that the phase before left,
+        and else mean features (imprinting). They are `fitted` against images of the workspace,
+        `anyway` not against regions there that score like objects of the class. The generator is
+        copied, so that further classes can follow.
 
         Raises:
             LstError: If an image or a weight file cannot be used, or nothing can be written.
         """
-        way: Way = "generated" if "generated" in self.ways else "mean-feature"
+        way = way or ("generated" if "generated" in self.ways else "mean-feature")
         rows, to = self.rows(way), self._directory
         learned = Learned(way, describe_device(self._device))
-        calibration = self._calibration()
+        calibration = self._calibration() if fitted else None
         if calibration is not None:
             alike = calibration.alike(rows.rows)
             if anyway:
                 calibration = replace(calibration, spared=alike)
-            fitted = calibration.fit(rows.rows, self._progress)
+            turned = calibration.fit(rows.rows, self._progress)
             learned = replace(
                 learned,
-                checks=self._checks(calibration, rows.rows, fitted, alike),
+                checks=self._checks(calibration, rows.rows, turned, alike),
                 known_images=len(calibration.known.ids),
                 old_alarms=calibration.known.old_alarms,
             )
-            rows = replace(rows, rows=fitted)
+            rows = replace(rows, rows=turned)
         to.root.mkdir(parents=True, exist_ok=True)
         if rows.attention is not None:
             save_attention(to.attention, rows.attention)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
-from lst_cli.text import did_you_mean
 from lst_cli.train.plan import phase_data, require_growable, scheduled
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
@@ -66,8 +65,8 @@ class Job:
         return f"{self.run.name if self.run else f'base-{self.digest}'}-seed{self.seed}"
 
     @property
-    def kind(self) -> Literal["base", "lst", "joint"]:
-        """What is trained in it."""
+    def kind(self) -> str:
+        """What is trained in it: base, lst or joint."""
         return self.run.kind if self.run else "base"
 
     @property
@@ -102,11 +101,11 @@ class Job:
     def digest(self) -> str:
         """Digest of what it is trained on, whatever its seed."""
         if self.run is None:
-            return _digest([self.split.digest, self.weights, self.used])
+            return digest_of([self.split.digest, self.weights, self.used])
         # Evaluation is not training: with another `eval` a run stays where it is.
         trained = {key: value for key, value in self.used.items() if not key.startswith("eval.")}
         budgets = [phase.image_passes for phase in self.phases]
-        return _digest([self.split.digest, self.weights, trained, budgets])
+        return digest_of([self.split.digest, self.weights, trained, budgets])
 
 
 @dataclass(frozen=True)
@@ -142,13 +141,7 @@ def plan_jobs(
     Raises:
         LstError: If a run does not fit the data or its budget, or `only` names none.
     """
-    names = [run.name for run in plan.runs]
-    for name in only:
-        if name not in names:
-            raise LstError(
-                f"--only {name}: no such run{did_you_mean(name, names)}",
-                f"choose one of {', '.join(names)}",
-            )
+    plan.select(only)
     layout = SweepLayout(root)
     planner = _Planner(plan, train, val, layout, locate)
     asked = [
@@ -226,7 +219,7 @@ class _Planner:
     def place(self, run: PlannedRun, seed: int) -> Job:
         """Make a job that lies where its workspace is, or where that of its twin is."""
         job = self._job(run, seed)
-        identity = _digest([job.digest, job.used, seed])
+        identity = digest_of([job.digest, job.used, seed])
         if identity not in self.firsts:
             self.firsts[identity] = replace(job, root=self.locate(job))
             return self.firsts[identity]
@@ -313,5 +306,6 @@ def _length(
     return PhaseLength(settings, budget, iterations, shown)
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """A short digest of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -32,6 +32,7 @@ _PLANS = resources.files("lst_cli").joinpath("plans")
 _ONLY_FOR = {
     "joint": ("row", "sampler", "head", "mask", "image_passes"),
     "lst": ("b", "phases"),
+    "extend": ("rows", "fitted"),
 }
 
 
@@ -90,11 +91,29 @@ class CommonSettings(Part):
     settings: dict[str, Any] = Field(default_factory=dict)  # nested, as in lst.toml
 
 
+class Draws(Part):
+    """Classes that are left out of training, to be added from a few boxes by runs of kind extend.
+
+    Each draw has other classes, and a base is trained without those of all draws.
+    """
+
+    draws: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 5
+    classes: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 3  # in each draw
+    # Training instances of these classes, from the first number to the second.
+    instances: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (10, 39)
+    # Boxes of each class that it is learned from, in the order of work.
+    boxes: Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], Field(min_length=1)]
+
+
 class PlannedRun(Part):
-    """One run of a sweep, made for each of its seeds."""
+    """One run of a sweep, made for each of its seeds, or of kind extend for each draw of classes.
+
+    With `rows`, a run of kind extend adds classes without training, and else it is finetuned.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-    kind: Literal["lst", "joint"]  # phase by phase, or all classes at once
+    # phase by phase, all classes at once, or classes added to the run of kind lst
+    kind: Literal["lst", "joint", "extend"]
     label: str = ""  # in tables; the name, if empty
     # joint: a row of Table 1, short for the three below it, which count more
     row: str | None = None
@@ -108,16 +127,19 @@ class PlannedRun(Part):
     image_passes: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] | None = None
     b: BaseSize | None = None
     phases: Phases | None = None
+    # extend: what rows of new classes are made of, and whether they are fitted, as usual
+    rows: Literal["mean-feature", "generated"] | None = None
+    fitted: bool | None = None
     seeds: Seeds | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_kind(self) -> PlannedRun:
-        other = "lst" if self.kind == "joint" else "joint"
-        for key in _ONLY_FOR[other]:
-            if getattr(self, key) is not None:
-                shown = key.replace("_", "-")
-                raise ValueError(f"{shown} is for runs of kind {other}, not {self.kind}")
+        for kind, keys in _ONLY_FOR.items():
+            for key in keys:
+                if kind != self.kind and getattr(self, key) is not None:
+                    shown = key.replace("_", "-")
+                    raise ValueError(f"{shown} is for runs of kind {kind}, not {self.kind}")
         if self.row is not None and self.row not in JOINT_ROWS:
             raise ValueError(f"row: {self.row!r} is not one of {', '.join(JOINT_ROWS)}")
         if self.budget_of is not None and self.image_passes is not None:
@@ -148,6 +170,7 @@ class SweepPlan(Part):
     source: str  # in errors
     title: str = ""
     evaluate: Literal["last", "all"] = "last"  # phases
+    new_classes: Draws | None = None
     data: SweepData = SweepData()
     common: CommonSettings = CommonSettings()
     # Nested settings of the command line: they count more than those for all runs, and less
@@ -158,6 +181,17 @@ class SweepPlan(Part):
     def run(self, name: str) -> PlannedRun:
         """Find a run by its name."""
         return next(run for run in self.runs if run.name == name)
+
+    def select(self, only: Sequence[str]) -> list[PlannedRun]:
+        """The runs with these names, or all; an `LstError` if there is none of a name."""
+        names = [run.name for run in self.runs]
+        for name in only:
+            if name not in names:
+                raise LstError(
+                    f"--only {name}: no such run{did_you_mean(name, names)}",
+                    f"choose one of {', '.join(names)}",
+                )
+        return [run for run in self.runs if not only or run.name in only]
 
     def seeds_of(self, run: PlannedRun) -> tuple[int, ...]:
         """Seeds of a run: its own, or those of all runs."""
@@ -234,6 +268,11 @@ def parse_plan(
     common = _read_part(CommonSettings, table.get("settings", {}), "[settings]", lines)
     head = _read_part(_Head, rest, "", lines)
     lines += _budget_problems(runs)
+    kinds = [run.kind for run in runs]
+    if head is not None and (head.new_classes is not None) != ("extend" in kinds):
+        lines.append("[new-classes] and runs of kind extend need each other")
+    if "extend" in kinds and kinds.count("lst") != 1:
+        lines.append("runs of kind extend need one run of kind lst, whose model they extend")
     if not lines and data is not None and common is not None and head is not None:
         plan = SweepPlan(
             name=name,
@@ -241,7 +280,7 @@ def parse_plan(
             data=_absolute(data, directory),
             common=common,
             runs=tuple(runs),
-            **head.model_dump(),
+            **dict(head),
         )
         lines += _setting_problems(plan)
         if not lines:
@@ -290,6 +329,7 @@ def choose(
 class _Head(Part):
     title: str = ""
     evaluate: Literal["last", "all"] = "last"
+    new_classes: Draws | None = None
 
 
 def _name_of(table: Any, place: int) -> str:

@@ -124,20 +124,24 @@ def _try(
     sweep: Sweep, job: Job, failed: Mapping[Path, tuple[str, LstError]], events: SweepEvents
 ) -> LstError | None:
     """Do a job, and return what went wrong."""
+    if job.base is not None and job.base.root in failed:
+        return LstError(f"its base phase, {job.base.name}, failed")
+    return attempt(job.root, sweep.plan, lambda: _do(sweep, job, events))
+
+
+def attempt(root: Path, plan: SweepPlan, work: Callable[[], None]) -> LstError | None:
+    """Work in a workspace, and return what went wrong: a mistake does not stop other runs."""
     try:
-        if job.base is not None and job.base.root in failed:
-            raise LstError(f"its base phase, {job.base.name}, failed")
-        with hints_for(job.root):
-            _do(sweep, job, events)
+        with hints_for(root):
+            work()
     except InterruptionError:
         raise
     except LstError as error:
         if "--restart" in (error.hint or ""):
-            return LstError(error.message, f"change the settings of the run in {sweep.plan.source}")
+            return LstError(error.message, f"change the settings of the run in {plan.source}")
         return error
     except Exception as error:
-        # A mistake in one run does not stop the others.
-        file = traceback_file(job.root)
+        file = traceback_file(root)
         write_text(file, traceback.format_exc())
         return LstError(f"{type(error).__name__}: {error}", f"see {file}")
     return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from lst_cli.ap.metrics import BinMetrics, Metrics
 from lst_cli.compare.paired import Setting
@@ -133,11 +133,11 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     columns = [
         Column("run", "run", "text", lambda run: run.label),
         *(
-            _over_seeds(one, _ap_text)
+            _over_seeds(one, ap_text)
             for one in number_columns(results)
             if one.kind == "ap" and one.key not in left_out
         ),
-        _over_seeds(_PASSES, _mean, kind="integer"),
+        _over_seeds(_PASSES, mean_of, kind="integer"),
         _over_seeds(_HOURS, time, key="time", heading="time", kind="text", description=trained),
         Column("seeds", "seeds", "text", seeds_done),
     ]
@@ -153,7 +153,7 @@ def sweep_numbers(results: SweepResults) -> Table:
         Column("planned", "planned", "integer"),
     ]
     for one in _known_columns(results):
-        columns.append(_over_seeds(one, (lambda hours: hours.mean) if one is _HOURS else _mean))
+        columns.append(_over_seeds(one, (lambda hours: hours.mean) if one is _HOURS else mean_of))
         if one.kind == "ap":
             name = {"key": f"{one.key} sd", "heading": f"{one.heading} sd"}
             columns.append(_over_seeds(one, lambda spread: spread.sd, **name))
@@ -180,7 +180,7 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
     runs = []
     for run in results.runs:
         record = asdict(run)
-        record["numbers"] = {one.key: asdict(_spread(run, one)) for one in columns}
+        record["numbers"] = {one.key: asdict(spread_in(run, one)) for one in columns}
         record["differs"] = [one.model_dump(mode="json") for one in run.differs]
         for seed in record["seeds"]:
             seed["metrics"] = seed["metrics"].model_dump(mode="json")
@@ -263,25 +263,35 @@ def _known_columns(results: SweepResults) -> list[Column]:
     return [one for one in number_columns(results) if phases or one.key not in ("old", "new")]
 
 
-def _read(column: Column, seed: SeedResult) -> float | None:
+def _read(column: Column, seed: Any) -> float | None:
     return cast("float | None", column.cells(seed)[column.key])
 
 
-def _spread(run: RunResult, column: Column) -> Spread:
+class WithSeeds(Protocol):
+    """A row: a run, or whatever else has several results."""
+
+    @property
+    def seeds(self) -> Sequence[Any]:
+        """Its results, which the columns read."""
+
+
+def spread_in(run: WithSeeds, column: Column) -> Spread:
+    """The numbers of a column over the seeds of a run."""
     return spread_of([_read(column, seed) for seed in run.seeds])
 
 
 def _over_seeds(column: Column, read: Callable[[Spread], Cell], **changes: Any) -> Column:
     """The column of runs for one of seeds: what `read` makes of the spread over their seeds."""
-    return replace(column, get=lambda run: read(_spread(run, column)), **changes)
+    return replace(column, get=lambda run: read(spread_in(run, column)), **changes)
 
 
-def _mean(spread: Spread) -> float | None:
-    # Counts are whole wherever their mean is.
+def mean_of(spread: Spread) -> float | None:
+    """The mean as a whole number where it is one."""
     return round(spread.mean) if spread.mean and spread.mean.is_integer() else spread.mean
 
 
-def _ap_text(spread: Spread) -> str | None:
+def ap_text(spread: Spread) -> str | None:
+    """AP in percent, with its standard deviation."""
     if spread.mean is None:
         return None
     text = f"{100 * spread.mean:.1f}"

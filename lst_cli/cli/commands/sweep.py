@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +16,10 @@ from lst_cli.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from lst_cli.sweep.jobs import Sweep
+    from lst_cli.sweep.plan import SweepPlan
+    from lst_cli.sweep.sweep import SweepEvents
+
+Results = TypeVar("Results")
 
 
 def _base_size(value: str) -> float:
@@ -31,6 +36,7 @@ def _base_size(value: str) -> float:
     "lst sweep table1 --train train.json --val val.json --images DIR --dry-run",
     "lst sweep table1 --train t.json --val v.json --images DIR --preset lite",
     "lst sweep table1 --train t.json --val v.json --images . --b 0.75 --phases 1",
+    "lst sweep extend --train t.json --val v.json --images DIR --preset lite",
     "lst sweep plan.toml --only lst --only repeat-factor",
 )
 @click.argument("plan", required=False)
@@ -102,6 +108,14 @@ def command(
     given["images"] = given.pop("image_dirs")
     chosen = choose(read_plan(plan), **given)
     root = directory or Path(f"lst-sweep-{chosen.name}")
+    if chosen.new_classes is not None:
+        if dry_run:
+            _show_cells(chosen, root, only, as_json)
+            return
+        require(*NETWORK)
+        if _run_cells(chosen, root, only, as_json):
+            click.get_current_context().exit(1)
+        return
     sweep = open_sweep(chosen, root, only, console.warn if dry_run else None)
     if dry_run:
         _show_outlook(sweep, as_json)
@@ -113,25 +127,13 @@ def command(
 
 def _run(sweep: Sweep, as_json: bool) -> bool:
     """Do everything, show the table, and return whether anything failed."""
-    from lst_cli.cli.training import training_events
-    from lst_cli.errors import InterruptionError
     from lst_cli.sweep.state import left_out
-    from lst_cli.sweep.sweep import SweepEvents, run_sweep
+    from lst_cli.sweep.sweep import run_sweep
     from lst_cli.sweep.tables import difference_lines, left_out_line, sweep_record, sweep_table
 
     if names := left_out(sweep):
         note(left_out_line(names))
-    with console.meter() as tell:
-        events = SweepEvents(
-            note=note,
-            training=lambda job: training_events(tell, joint=job.kind == "joint"),
-            progress=tell,
-        )
-        try:
-            results = run_sweep(sweep, events)
-        except InterruptionError as error:
-            hint = "run the same lst sweep again to continue"
-            raise InterruptionError(error.message, hint) from error
+    results = _watched(lambda events: run_sweep(sweep, events))
     if as_json:
         print_json(sweep_record(results))
     else:
@@ -143,6 +145,78 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
     if results.seeds:
         note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
     return bool(results.failed)
+
+
+def _watched(work: Callable[[SweepEvents], Results]) -> Results:
+    """Do the work of a sweep, and show what it does."""
+    from lst_cli.cli.training import training_events
+    from lst_cli.errors import InterruptionError
+    from lst_cli.sweep.sweep import SweepEvents
+
+    with console.meter() as tell:
+        events = SweepEvents(
+            note=note,
+            training=lambda job: training_events(tell, joint=job.kind == "joint"),
+            progress=tell,
+        )
+        try:
+            return work(events)
+        except InterruptionError as error:
+            hint = "run the same lst sweep again to continue"
+            raise InterruptionError(error.message, hint) from error
+
+
+def _run_cells(plan: SweepPlan, root: Path, only: Sequence[str], as_json: bool) -> bool:
+    """Do everything of a plan with new classes, and return whether anything failed."""
+    from lst_cli.sweep.draw_tables import draw_record, draw_table
+    from lst_cli.sweep.new_classes import open_new_classes, run_new_classes
+
+    sweep = open_new_classes(plan, root, only)
+    results = _watched(lambda events: run_new_classes(sweep, events))
+    if as_json:
+        print_json(draw_record(results))
+    else:
+        console.print_table(draw_table(results))
+    for name, why, hint in results.failed:
+        console.show_error(f"{name}: {why}", hint or None)
+    note(f"wrote sweep.md, sweep.csv and sweep.json in {root}")
+    return bool(results.failed)
+
+
+def _show_cells(plan: SweepPlan, root: Path, only: Sequence[str], as_json: bool) -> None:
+    """What a plan with new classes trains; annotation files are written to a temporary place."""
+    import tempfile
+
+    from lst_cli.display.tables import format_seconds
+    from lst_cli.sweep.new_classes import count_cells, open_new_classes
+    from lst_cli.sweep.state import look_ahead, outlook_record
+
+    with tempfile.TemporaryDirectory() as data:
+        sweep = open_new_classes(plan, root, only, Path(data))
+        planned, done = count_cells(sweep)
+        found = [(one, *look_ahead(one)) for one in (sweep.base, *sweep.joint.values())]
+    if as_json:
+        print_json(
+            {
+                "plan": plan.name,
+                "title": plan.title,
+                "directory": str(root),
+                "draws": [list(names) for names in sweep.files.names],
+                "cells": {"planned": planned, "done": done},
+                "sweeps": [outlook_record(*one) for one in found],
+            }
+        )
+        return
+    for one, jobs, source in found:
+        for job, state, seconds in jobs:
+            note(
+                f"{one.layout.root.name}: {job.name}, {job.image_passes:,} image passes, {state}, "
+                f"{format_seconds(seconds)} left from {source}"
+            )
+    note(f"{done} of {planned} cells of runs of kind extend are done")
+    for draw, names in enumerate(sweep.files.names):
+        note(f"draw {draw}: {', '.join(names)}")
+    note("nothing was trained (--dry-run)")
 
 
 def _show_outlook(sweep: Sweep, as_json: bool) -> None:

@@ -62,7 +62,10 @@ def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(
         ({**LST, "seed": 1}, "run lst: unknown key 'seed'; did you mean seeds?"),
         ({"kind": "lst"}, "run number 1: name is missing"),
         ({"name": "a b", "kind": "lst"}, "run a b: name: should be letters, digits"),
-        ({**LST, "kind": "last"}, "run lst: kind: should be 'lst' or 'joint', got 'last'"),
+        (
+            {**LST, "kind": "last"},
+            "run lst: kind: should be 'lst', 'joint' or 'extend', got 'last'",
+        ),
         ({**LST, "row": "class-aware"}, "run lst: row is for runs of kind joint, not lst"),
         ({**JOINT, "phases": 2}, "run joint: phases is for runs of kind lst, not joint"),
         ({**JOINT, "row": "rare"}, "run joint: row: 'rare' is not one of joint-softmax"),
@@ -147,7 +150,7 @@ def test_what_the_command_line_says_is_checked(more, message):
 
 def test_every_plan_that_comes_with_the_package_can_be_read():
     plans = shipped_plans()
-    assert list(plans) == ["ablations", "figures", "table1", "table2", "table3"]
+    assert list(plans) == ["ablations", "extend", "figures", "table1", "table2", "table3"]
     assert all(plans.values())
     assert [run.name for run in read_plan("table1").runs] == [*JOINT_ROWS, "lst", "lst-mwg"]
 

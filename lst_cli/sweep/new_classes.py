@@ -1,0 +1,309 @@
+"""Runs of kind extend: classes added to one base from few boxes, in several ways, draw by draw."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from lst_cli.ap.ground_truth import build_ground_truth
+from lst_cli.ap.metrics import Metrics
+from lst_cli.ap.results_file import Scored
+from lst_cli.display.markup import render_csv
+from lst_cli.errors import LstError
+from lst_cli.evaluate.evaluate import evaluate_phase
+from lst_cli.evaluate.stored import load_metrics, stored_detections
+from lst_cli.extend.extend import Learn, extend_workspace, load_learning
+from lst_cli.extend.plan import NewFiles
+from lst_cli.inputs import read_validation
+from lst_cli.settings.models import Settings
+from lst_cli.sweep import draw_tables as tables
+from lst_cli.sweep import state
+from lst_cli.sweep.draw_tables import CellResult, DrawResults
+from lst_cli.sweep.draws import DrawnFiles, draw_files
+from lst_cli.sweep.jobs import Sweep, digest_of
+from lst_cli.sweep.plan import PlannedRun, SweepPlan
+from lst_cli.sweep.sweep import SweepEvents, attempt, open_sweep, run_sweep
+from lst_cli.text import json_text
+from lst_cli.workspace.atomic import write_text
+from lst_cli.workspace.layout import SweepLayout
+from lst_cli.workspace.records import load_record, save_record
+from lst_cli.workspace.store import Workspace, sha256_of
+
+ALARM_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class NewClassSweep:
+    """All work of a plan with runs of kind extend."""
+
+    plan: SweepPlan
+    layout: SweepLayout
+    runs: tuple[PlannedRun, ...]  # those to make
+    files: DrawnFiles
+    base: Sweep  # the one run that is extended
+    joint: dict[int, Sweep]  # runs of kind joint by number of boxes, which learn all draws at once
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run with one draw of classes and one number of boxes."""
+
+    run: PlannedRun
+    settings: Settings
+    draw: int
+    boxes: int
+    few: Path  # annotations
+    names: tuple[str, ...]  # of its classes
+    workspace: Workspace  # while it is under way
+    result: Path
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return f"{self.run.name}, draw {self.draw}, {self.boxes} boxes"
+
+    def read(self) -> CellResult | None:
+        """Its result, if there is one."""
+        if not self.result.exists():
+            return None
+        return load_record(CellResult, self.result, f"remove {self.result}")
+
+
+def open_new_classes(
+    plan: SweepPlan, root: Path, only: Sequence[str] = (), data: Path | None = None
+) -> NewClassSweep:
+    """Draw the classes, write annotation files into `data`, and decide what is to be done.
+
+    Raises:
+        LstError: If the data or a run are refused.
+    """
+    assert plan.new_classes is not None
+    assert plan.data.train is not None
+    if len(plan.common.seeds) > 1:
+        raise LstError(
+            "a plan with runs of kind extend takes one seed: its results are means over draws",
+            "give --seed once",
+        )
+    runs = plan.select(only)
+    document = json.loads(plan.data.train.read_bytes())
+    files = draw_files(document, plan.new_classes, data or root / "data")
+
+    def part(kind: str, train: Path, name: str) -> Sweep:
+        """The sweep of the runs of a kind, on one of the files."""
+        chosen = tuple(run for run in plan.runs if run.kind == kind)
+        changed = {"runs": chosen, "data": plan.data.model_copy(update={"train": train})}
+        return open_sweep(plan.model_copy(update=changed), root / name)
+
+    boxes = plan.new_classes.boxes if any(run.kind == "joint" for run in runs) else ()
+    return NewClassSweep(
+        plan,
+        SweepLayout(root),
+        tuple(runs),
+        files,
+        part("lst", files.base, "base"),
+        {one: part("joint", files.joint(one), f"joint-boxes{one}") for one in boxes},
+    )
+
+
+def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
+    """Train the base, and then add each draw in each way; the table is written after each cell.
+
+    Each cell has a result file of its own, so that the same call continues. A cell that fails does
+    not stop the others.
+
+    Raises:
+        InterruptionError: If the user asked to stop.
+        LstError: If the data are not in order, or the base cannot be trained.
+    """
+    results = run_sweep(sweep.base, events)
+    for _, message, hint in results.failed:
+        raise LstError(f"the base failed: {message}", hint or None)
+    base = Workspace(sweep.base.jobs[-1].root)
+    failed: dict[str, LstError] = {}
+    for boxes in sweep.plan.new_classes.boxes if sweep.plan.new_classes else ():
+        for cell in _cells(sweep, base, boxes):
+            if cell.run.kind == "joint" or cell.run not in sweep.runs or cell.read() is not None:
+                continue
+            events.note(cell.name)
+            work = partial(_do, sweep, cell, base, events)
+            error = attempt(cell.workspace.root, sweep.plan, work)
+            if error is not None:
+                failed[cell.name] = error
+                events.note(f"{cell.name} failed: {error.message}")
+            _write_table(sweep, base, failed)
+        if boxes in sweep.joint:
+            outcome = run_sweep(sweep.joint[boxes], events)
+            failed |= {name: LstError(message, hint) for name, message, hint in outcome.failed}
+            _write_table(sweep, base, failed)
+    return _write_table(sweep, base, failed)
+
+
+def count_cells(sweep: NewClassSweep) -> tuple[int, int]:
+    """How many cells of runs of kind extend there are, and how many of them are done."""
+    draws = sweep.plan.new_classes
+    runs = [one for one in sweep.runs if one.kind == "extend"]
+    assert draws is not None
+    base, done = Workspace(sweep.base.jobs[-1].root), 0
+    if state.is_finished(sweep.base, sweep.base.jobs[-1]):
+        cells = [cell for boxes in draws.boxes for cell in _cells(sweep, base, boxes)]
+        done = sum(cell.run in runs and cell.read() is not None for cell in cells)
+    return len(runs) * draws.draws * len(draws.boxes), done
+
+
+def _cells(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterator[Cell]:
+    """The cells of all runs of kind extend with a number of boxes, also of those not selected."""
+    plan, files = sweep.plan, sweep.files
+    assert plan.data.val is not None
+    model, val = base.require_done(base.newest_phase()).model_sha256, sha256_of(plan.data.val)
+    for draw, names in enumerate(files.names):
+        few = files.few(draw, boxes)
+        for run in plan.runs:
+            if run.kind != "extend":
+                continue
+            settings = plan.settings_of(run, plan.common.seeds[0])
+            # Without training, all other settings are those of the base.
+            only = {"data", "eval"} if run.rows else None
+            used = settings.model_dump(mode="json", include=only, exclude={"device"})
+            digest = digest_of([model, val, sha256_of(few), names, run.rows, run.fitted, used])
+            root = sweep.layout.root / "cells" / f"{run.name}-draw{draw}-boxes{boxes}-{digest}"
+            yield Cell(
+                run, settings, draw, boxes, few, names, Workspace(root), root.with_suffix(".json")
+            )
+
+
+def _do(sweep: NewClassSweep, cell: Cell, base: Workspace, events: SweepEvents) -> None:
+    """Add the classes of a cell to a copy of the base, and evaluate them."""
+    root, run = cell.workspace.root, cell.run
+    if not root.exists():
+        parts = root.with_name(f".{root.name}")
+        shutil.rmtree(parts, ignore_errors=True)
+        unneeded = shutil.ignore_patterns("metrics*", "detections*", "tensorboard", ".lock")
+        shutil.copytree(base.root, parts, ignore=unneeded)
+        parts.rename(root)
+    files = NewFiles(
+        cell.few, sweep.plan.data.images, names=cell.names,
+        skip_unusable=sweep.plan.data.skip_unusable, anyway=True,
+    )  # fmt: skip
+    phase = base.newest_phase() + 1
+    if not cell.workspace.split.extensions or not cell.workspace.is_done(phase):
+        extend_workspace(
+            cell.workspace,
+            cell.settings,
+            files,
+            finetune=run.rows is None,
+            events=events.training(sweep.base.jobs[-1]),
+            learn=_learning(run) if run.rows else None,
+        )
+    evaluate_phase(cell.workspace, phase, cell.settings, progress=events.progress)
+    metrics = load_metrics(cell.workspace, phase)
+    assert metrics is not None
+    manifest = cell.workspace.require_done(phase)
+    shown = manifest.image_passes
+    if run.rows:  # the images of new classes, and known ones
+        shown = cell.workspace.split.extensions[-1].train.images + manifest.known_images
+    result = _measure(cell.workspace, metrics, base, cell.names).model_copy(
+        update={
+            "run": run.name, "boxes": cell.boxes, "draw": cell.draw,
+            "seconds": manifest.seconds or 0.0, "images": shown,
+        }
+    )  # fmt: skip
+    save_record(result, cell.result)
+    shutil.rmtree(root)
+
+
+def _learning(run: PlannedRun) -> Learn:
+    learn = load_learning(run.rows, fitted=run.fitted is not False)
+    # A class like the background is not refused, but fitted as others are.
+    return lambda *given: learn(*given[:6], False)  # type: ignore[call-arg]
+
+
+def _measure(
+    workspace: Workspace, metrics: Metrics, base: Workspace, names: Sequence[str]
+) -> CellResult:
+    """What a model finds of new classes with these names, and of the classes of the base."""
+    before = load_metrics(base, base.newest_phase())
+    split = workspace.split
+    seen = split.classes[: split.seen_classes(metrics.phase)]
+    known = set(base.split.class_order)
+    new = [one.category_id for one in seen if one.name in names]
+    old = [one.category_id for one in seen if one.category_id in known]
+    rates = _alarm_rates(workspace, metrics)
+
+    def mean(values: dict[int, float], ids: Sequence[int]) -> float | None:
+        found = [values[one] for one in ids if one in values]
+        return fmean(found) if found else None
+
+    return CellResult(
+        classes=tuple(names),
+        new=mean(metrics.segm.per_class, new),
+        old_before=before.segm.AP if before else None,
+        old=mean(metrics.segm.per_class, old),
+        alarms=mean(rates, new),
+        alarms_old=mean(rates, old),
+    )
+
+
+def _alarm_rates(workspace: Workspace, metrics: Metrics) -> dict[int, float]:
+    """Detections of each class in 100 validation images without it, from a score on."""
+    split = workspace.split
+    order = split.class_order[: split.seen_classes(metrics.phase)]
+    dataset, _ = read_validation(workspace, metrics.phase)
+    truth = build_ground_truth(dataset, order, masks=False)
+    absent = truth.labelled_absent(np.arange(len(truth.image_ids) * len(order)))
+    absent[truth.pair_keys(truth.image, truth.category)] = False
+    absent = absent.reshape(-1, len(order))
+    rows = {image: row for row, image in enumerate(truth.image_ids.tolist())}
+    columns = {category: column for column, category in enumerate(order)}
+    alarms = np.zeros(len(order))
+    for _, found in stored_detections(workspace, metrics.phase, metrics).blocks(Scored):
+        for one in found:
+            if one.score >= ALARM_SCORE and absent[rows[one.image_id], columns[one.category_id]]:
+                alarms[columns[one.category_id]] += 1
+    images = absent.sum(axis=0)
+    return {
+        category: 100 * float(alarms[column] / images[column])
+        for category, column in columns.items()
+        if images[column]
+    }
+
+
+def _joint_results(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterator[CellResult]:
+    """The results of joint training, for each draw by itself."""
+    for job in sweep.joint[boxes].every:
+        result = state.read_result(job)
+        if result is None or job.run is None:
+            continue
+        for draw, names in enumerate(sweep.files.names):
+            yield _measure(Workspace(job.root), result.metrics, base, names).model_copy(
+                update={
+                    "run": job.run.name, "boxes": boxes, "draw": draw,
+                    "seconds": result.seconds, "images": result.image_passes,
+                }
+            )  # fmt: skip
+
+
+def _write_table(sweep: NewClassSweep, base: Workspace, failed: dict[str, LstError]) -> DrawResults:
+    draws = sweep.plan.new_classes
+    assert draws is not None
+    cells: list[CellResult] = []
+    for boxes in sorted(draws.boxes):
+        cells += [one for cell in _cells(sweep, base, boxes) if (one := cell.read()) is not None]
+        if boxes in sweep.joint:
+            cells += _joint_results(sweep, base, boxes)
+    results = DrawResults(
+        plan=sweep.plan,
+        cells=tuple(cells),
+        failed=tuple((name, one.message, one.hint or "") for name, one in failed.items()),
+    )
+    layout = sweep.layout
+    write_text(layout.csv, render_csv(tables.draw_numbers(results)))
+    write_text(layout.json, json_text(tables.draw_record(results)) + "\n")
+    write_text(layout.markdown, tables.render_draws_markdown(results))
+    return results
