@@ -14,45 +14,30 @@ def check(dataset: Dataset) -> list[Problem]:
     return check_masks(dataset, examine_masks(dataset))
 
 
-def test_good_masks_have_no_problems(read, two_classes):
-    assert check(read(two_classes)) == []
-
-
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # what is measured of other masks: test_segmentations.py
     ("segmentation", "kind", "severity"),
     [
-        (..., "no-segmentation", "error"),
+        ([[0, 0, 8, 0, 8, 6]], None, ""),
         (None, "no-segmentation", "error"),
         ([1, 2, 3, 4, 5, 6], "unreadable-segmentation", "error"),
-        ([], "no-polygon", "error"),
         ([[1, 2, 3, 4]], "short-polygon", "error"),
         ([[0, 0, 8, 0, 8, 6], [1, 2, 3, 4]], "some-short-polygons", "warning"),
         ([[0, 0, 4, 3, 8, 6]], "no-pixel", "warning"),
         ([[0, 0, 4, 3, 8, 6, 4, 3]], "no-pixel", "warning"),
-        ([[1, 2, 3e7, 4, 5, 6]], "far-polygon", "error"),
-        ({"size": [8, 6], "counts": [8, 30, 10]}, "rle-size", "error"),
         ({"size": [6, 8], "counts": [8, 30]}, "rle-counts", "error"),
-        ({"size": [6, 8], "counts": [48]}, "empty-mask", "error"),
     ],
 )
-def test_a_bad_mask_is_told_with_its_annotation(read, two_classes, segmentation, kind, severity):
-    if segmentation is ...:
-        del two_classes["annotations"][1]["segmentation"]
-    else:
-        two_classes["annotations"][1]["segmentation"] = segmentation
+def test_a_bad_mask_is_shown_with_its_annotation(read, two_classes, segmentation, kind, severity):
+    two_classes["annotations"][1]["segmentation"] = segmentation
     dataset = read(two_classes)
-    (problem,) = check(dataset)
-    assert (problem.severity, problem.kind, problem.count) == (severity, kind, 1)
-    assert problem.examples == ("annotation 12 of image 2",)
-    assert examine_masks(dataset).faults == {kind: [1]}
+    found = [(one.severity, one.kind, one.count, one.examples) for one in check(dataset)]
+    assert found == ([(severity, kind, 1, ("annotation 12 of image 2",))] if kind else [])
+    assert examine_masks(dataset).faults == ({kind: [1]} if kind else {})
 
 
-@pytest.mark.parametrize("mask", [..., None])
-def test_a_file_of_boxes_alone_is_told_as_one_and_skipping_is_not_offered(read, two_classes, mask):
+def test_a_file_of_boxes_alone_is_recognised_and_skipping_is_not_offered(read, two_classes):
     for annotation in two_classes["annotations"]:
-        annotation["segmentation"] = mask
-        if mask is ...:
-            del annotation["segmentation"]
+        del annotation["segmentation"]
     (problem,) = check(read(two_classes))
     assert (problem.severity, problem.kind) == ("error", "no-segmentation")
     assert problem.message.startswith("the file has boxes only; masks are needed")
@@ -63,11 +48,6 @@ def test_a_mask_far_outside_says_nothing_about_its_box(read, two_classes):
     for annotation in two_classes["annotations"]:
         annotation["segmentation"] = [[0, 0, 900, 0, 900, 900]]
     assert [one.kind for one in check(read(two_classes))] == ["far-polygon"]
-
-
-def test_masks_of_crowds_are_not_looked_at(read, two_classes):
-    two_classes["annotations"][0] |= {"segmentation": [], "iscrowd": 1}
-    assert check(read(two_classes)) == []
 
 
 def test_rows_are_those_of_the_file_and_errors_come_first(read, two_classes, monkeypatch):
@@ -90,13 +70,10 @@ def test_rows_are_those_of_the_file_and_errors_come_first(read, two_classes, mon
     assert kinds == ["short-polygon", "some-short-polygons", "annotated-twice"]
 
 
-@pytest.mark.parametrize("change", ["more", "fewer"])
-def test_a_file_that_changed_since_is_refused(write, read, two_classes, change):
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_file_that_changed_since_is_refused(write, read, two_classes, count):
     dataset = read(two_classes)
-    if change == "fewer":
-        two_classes["annotations"].pop()
-    else:
-        two_classes["annotations"].append(two_classes["annotations"][0])
+    two_classes["annotations"] = (two_classes["annotations"] * 2)[:count]
     write(two_classes)
     with pytest.raises(LstError, match="changed while it was read"):
         check(dataset)
