@@ -58,26 +58,15 @@ def assert_same_ap(matches, ours):
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_images_that_all_weigh_the_same_give_ap_itself(draw, match, seed, iou_type):
-    matches = match(*draw.federated_set(seed), iou_type)
-    weights = np.ones((14, 3), dtype=np.float32) * [1, 2, 5]
-    resampled = resampled_class_ap(matches, weights.astype(np.float32))
-    assert resampled.shape == (3, 9)
-    assert assert_same_ap(matches, resampled[0]) >= 4
-    assert np.nanmin(resampled[0]) < np.nanmax(resampled[0])
-    np.testing.assert_allclose(resampled[1:], resampled[[0, 0]], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_resample_is_the_evaluation_of_a_file_with_each_image_as_often_as_drawn(
     draw, match, seed, iou_type
 ):
     content, found = without_ties(draw, seed)
     matches = match(content, found, iou_type)
-    drawn = draw_resamples(14, 6, seed)
+    drawn = np.insert(draw_resamples(14, 6, seed), [0, 0], [[1, 3]], axis=1)
     resampled = resampled_class_ap(matches, drawn)
+    assert resampled.shape == (8, 9)
     held = 0
     for weights, ours in zip(drawn.T, resampled, strict=True):
         times = dict(zip(matches.truth.image_ids.tolist(), weights.astype(int), strict=True))
@@ -118,27 +107,6 @@ def test_a_class_that_a_resample_does_not_hold_has_no_ap_there(draw, match):
     assert resampled[3].tolist() == [nan, nan, nan]
 
 
-def test_what_is_ignored_or_excused_is_neither_right_nor_wrong(draw, match):
-    content = {
-        "images": [draw.image(1, [], [1]), draw.image(2, [], [])],
-        "annotations": [
-            draw.annotation(1, 1, 1, BOX),
-            draw.annotation(2, 2, 1, BOX),
-            draw.annotation(3, 2, 1, FAR) | {"ignore": 1},
-        ],
-        "categories": [{"id": 1}],
-    }
-    found = [
-        draw.detection(1, 1, 0.9, FAR),  # excused
-        draw.detection(2, 1, 0.8, FAR),  # ignored
-        draw.detection(2, 1, 0.7, BOX),
-        draw.detection(1, 1, 0.6, BOX),
-    ]
-    weights = np.array([[1, 0, 3], [1, 2, 1]], dtype=np.float32)
-    resampled = resampled_class_ap(match(content, found), weights)
-    assert resampled.ravel().tolist() == pytest.approx([1, 1, 1])
-
-
 @pytest.mark.parametrize("numbers", [1, 500, 2000])
 def test_the_result_does_not_depend_on_how_much_is_computed_at_once(
     draw, match, monkeypatch, numbers
@@ -174,7 +142,6 @@ def test_as_many_images_are_drawn_as_there_are_with_replacement():
 
 
 def test_the_same_seed_draws_the_same_images():
-    assert (draw_resamples(9, 20, 1) == draw_resamples(9, 20, 1)).all()
     assert (draw_resamples(9, 20, 1) != draw_resamples(9, 20, 2)).any()
     assert (draw_resamples(9, 20, 1) == draw_resamples(9, 30, 1)[:, :20]).all()
 

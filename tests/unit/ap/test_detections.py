@@ -100,19 +100,6 @@ def test_a_box_of_endless_area_goes_without_a_word(draw, gather):
 # --- the cap -------------------------------------------------------------------------------------
 
 
-def test_of_equal_scores_the_earlier_stay():
-    image = np.array([0, 0, 1, 0, 1, 0])
-    classes = np.array([8, 7, 7, 7, 8, 7])
-    scores = np.array([0.5, 0.9, 0.5, 0.5, 0.5, 0.5])
-    assert rows_under_cap(Cap(2), image, classes, scores).tolist() == [0, 1, 2, 4]
-    assert rows_under_cap(Cap(1), image, classes, scores).tolist() == [1, 2]
-    assert rows_under_cap(Cap(None, 2), image, classes, scores).tolist() == [0, 1, 2, 4]
-    assert rows_under_cap(Cap(None, 3), image, classes, scores).tolist() == [0, 1, 2, 3, 4]
-    assert rows_under_cap(Cap(3, 2), image, classes, scores).tolist() == [0, 1, 2, 4]
-    assert rows_under_cap(Cap(None), image, classes, scores).tolist() == [0, 1, 2, 3, 4, 5]
-    assert rows_under_cap(Cap(1, 1), image[:0], classes[:0], scores[:0]).tolist() == []
-
-
 def best(cap, rows, group, scores):
     kept: list[int] = []
     for key in set(group):

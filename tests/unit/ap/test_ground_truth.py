@@ -104,30 +104,6 @@ def test_a_coco_file_is_labelled_everywhere_for_every_seen_class(coco, build):
     assert "labelled for every class" in truth.notes[0]
 
 
-def test_a_coco_file_scores_like_the_federated_file_made_of_it_by_hand(
-    coco, draw, build, score, tmp_path
-):
-    by_hand = copy.deepcopy(coco)
-    negatives = {1: [3], 2: [1], 3: [1, 2, 3]}
-    for image in by_hand["images"]:
-        image["neg_category_ids"] = negatives[image["id"]]
-        image["not_exhaustive_category_ids"] = []
-    for content in (by_hand, coco):
-        for category, letter in zip(content["categories"], "rcf", strict=True):
-            category["frequency"] = letter
-    found = [
-        draw.detection(1, 1, 0.4, BOX),
-        draw.detection(2, 1, 0.9, BOX),  # wrong: class 1 is absent from image 2
-        draw.detection(2, 2, 0.8, BOX),
-        draw.detection(3, 2, 0.7, BOX),
-        draw.detection(2, 3, 0.6, FAR),
-    ]
-    ours, theirs = score(coco, found, "segm"), score(by_hand, found, "segm")
-    assert (ours.precision == theirs.precision).all()
-    assert ours.summary == theirs.summary
-    assert ours.summary["APr"] == pytest.approx(0.5)  # class 1: one right behind one wrong
-
-
 def test_crowds_are_left_out_and_detections_on_them_are_not_wrong(coco, draw, build, score):
     crowd = draw.annotation(14, 3, 1, BOX) | {"iscrowd": 1}
     crowd["segmentation"] = {"size": [160, 220], "counts": [0, 20, 35180]}

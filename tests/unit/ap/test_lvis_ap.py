@@ -209,24 +209,6 @@ def test_small_medium_and_large_go_by_the_mask_although_boxes_are_given(draw, eq
     assert equal(one_class(draw, FIRST), found, "segm").summary["APs"] == ONE
 
 
-@pytest.mark.parametrize(
-    ("side", "ranges"), [(31.0, "s"), (32.0, "sm"), (33.0, "m"), (96.0, "ml"), (97.0, "l")]
-)
-def test_a_miss_at_the_edge_of_two_ranges_of_area_is_wrong_in_both(draw, equal, side, ranges):
-    boxes = FIRST, [20.0, 0.0, 40.0, 40.0], [0.0, 40.0, 100.0, 100.0]
-    found = [draw.detection(5, 1, 0.5, box) for box in boxes]
-    found.append(draw.detection(5, 1, 0.9, [110.0, 0.0, side, side]))
-    summary = equal(one_class(draw, *boxes), found, "bbox").summary
-    assert [letter for letter in "sml" if summary[f"AP{letter}"] < 0.6] == list(ranges)
-
-
-def test_a_class_without_frequency_leaves_the_three_groups_but_not_ap(draw, score):
-    truth = one_class(draw, FIRST)
-    del truth["categories"][0]["frequency"]
-    summary = score(truth, [draw.detection(5, 1, 0.5, FIRST)], "segm").summary
-    assert [summary[name] for name in ("AP", "APr", "APc", "APf")] == [ONE, -1, -1, -1]
-
-
 @pytest.mark.parametrize("cap", [Cap(per_image=0), Cap(per_image=-1), Cap(None, 0)])
 def test_a_cap_that_leaves_nothing_is_refused(draw, score, cap):
     with pytest.raises(LstError, match=r"the cap per_(image|class) on detections is") as error:

@@ -7,7 +7,6 @@ from lst_cli.ap import matching
 from lst_cli.ap.detections import gather_detections
 from lst_cli.ap.matching import HIT, IGNORED, MISSED, match_detections
 
-ALL, SMALL, MEDIUM, LARGE = range(4)
 BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 40.0, 40.0]
 
 
@@ -15,9 +14,9 @@ BOX, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 40.0, 40.0]
 def match_boxes(draw, match):
     """Boxes of class 1 in image 5 against detections of it, best first."""
 
-    def match_boxes(annotations, found, iou_type="bbox", ignore=(), partial=()):
+    def match_boxes(annotations, found, iou_type="bbox", ignore=()):
         content = {
-            "images": [draw.image(5, [1], list(partial))],
+            "images": [draw.image(5, [1], [])],
             "annotations": [
                 draw.annotation(row, 5, 1, box) | {"ignore": int(row in ignore)}
                 for row, box in enumerate(annotations)
@@ -35,11 +34,11 @@ def first_columns(box, share):
     return [box[0], box[1], box[2] * share, box[3]]
 
 
-def outcome_of(matches, detection, area=ALL):
-    """Outcome of a detection at each threshold."""
+def outcome_of(matches, detection):
+    """Outcome of a detection at each threshold, all areas."""
     if detection not in matches.rows:
         return [MISSED] * 10
-    return matches.outcome[area, :, matches.rows.tolist().index(detection)].tolist()
+    return matches.outcome[0, :, matches.rows.tolist().index(detection)].tolist()
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
@@ -60,14 +59,6 @@ def test_an_annotation_is_taken_once_by_the_best_detection(match_boxes):
     assert matches.rows.tolist() == [0, 1, 2]
 
 
-def test_a_detection_takes_what_it_overlaps_most(match_boxes):
-    wide = [0.0, 0.0, 20.0, 24.0]
-    matches = match_boxes([wide, BOX], [BOX, BOX])
-    assert matches.annotation.tolist() == [1, 0]
-    assert outcome_of(matches, 0) == [HIT] * 10
-    assert outcome_of(matches, 1) == [HIT] * 7 + [MISSED] * 3  # 20 / 24 = 0.83
-
-
 def test_of_equal_overlaps_the_later_annotation_is_taken(match_boxes):
     assert match_boxes([BOX, FAR, BOX, BOX], [BOX, BOX]).annotation.tolist() == [3, 2]
     left, right = [0.0, 0.0, 10.0, 20.0], [10.0, 0.0, 10.0, 20.0]
@@ -82,36 +73,7 @@ def test_one_that_is_ignored_is_taken_only_if_no_other_is_left(match_boxes):
     assert outcome_of(matches, 1) == [IGNORED] * 3 + [MISSED] * 7
     assert outcome_of(matches, 2) == [MISSED] * 10
     assert matches.annotation.tolist() == [0, 1, -1]
-    assert matches.ignore[ALL].tolist() == [False, True]
-
-
-def test_annotations_of_other_areas_are_ignored_range_by_range(match_boxes):
-    edge = [0.0, 0.0, 32.0, 32.0]  # both small and medium
-    matches = match_boxes([edge, FAR, [100.0, 0.0, 100.0, 100.0]], [edge, FAR])
-    assert matches.ignore.tolist() == [
-        [False, False, False],
-        [False, True, True],
-        [False, False, True],
-        [True, True, False],
-    ]
-    assert [outcome_of(matches, 0, area)[0] for area in range(4)] == [HIT, HIT, HIT, IGNORED]
-    assert [outcome_of(matches, 1, area)[0] for area in range(4)] == [HIT, IGNORED, HIT, IGNORED]
-
-
-def test_an_annotation_without_an_area_matches_nothing(match_boxes):
-    matches = match_boxes([[0.0, 0.0, 20.0, 0.0], BOX], [BOX, BOX])
-    assert matches.ignore[:, 0].all()
-    assert matches.annotation.tolist() == [1, -1]
-    nothing = match_boxes([[0.0, 0.0, 20.0, 0.0]], [BOX])
-    assert (nothing.rows.tolist(), nothing.outcome.shape) == ([], (4, 10, 0))
-
-
-@pytest.mark.parametrize("partial", [(), (1,)])
-def test_a_miss_is_excused_where_not_all_is_outlined(match_boxes, partial):
-    matches = match_boxes([BOX], [BOX, FAR], partial=partial)
-    assert matches.excused.tolist() == [bool(partial)] * 2
-    assert matches.rows.tolist() == [0]
-    assert outcome_of(matches, 0) == [HIT] * 10
+    assert matches.ignore[0].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])

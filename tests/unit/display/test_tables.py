@@ -70,10 +70,11 @@ def test_a_missing_number_is_a_dash_and_not_a_zero(make_data):
 
 def test_bins_of_another_evaluation_keep_their_column(make_data, make_record):
     record = make_record(0)
-    record["segm"]["bins"][0] = {**record["segm"]["bins"][0], "bin": "1-3", "low": 1, "high": 4}
+    for place, (name, high) in {0: ("1-3", 4), 3: (">=1", None)}.items():
+        record["segm"]["bins"][place] |= {"bin": name, "low": 1, "high": high}
     table = binned_table(make_data(metrics=[record, make_record(1)]).metrics)
     keys = [c.key for c in table.columns if c.row_classes]
-    assert keys == ["AP(=1)", "AP(1-3)", "AP(<5)", "AP(10-99)", "AP(>=100)"]
+    assert keys == ["AP(=1)", "AP(1-3)", "AP(<5)", "AP(>=1)", "AP(10-99)", "AP(>=100)"]
 
 
 def test_the_groups_table_shows_what_is_left_of_each_phase(make_data):
