@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -12,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from lst_cli.ap.lvis_ap import ApResult, TrainBins, iou_metrics, mean_ap, per_class_ap, scores
-from lst_cli.ap.metrics import FileMetrics, Metrics, forgetting
+from lst_cli.ap.metrics import FileMetrics, InstantMetrics, Metrics, forgetting, load_instant
+from lst_cli.errors import LstError
 from lst_cli.phases.bins import parse_bins
 
 NONE = -1.0
@@ -39,7 +41,8 @@ def result_of(class_ap, category_ids):
     return ApResult(precision, precision[:, 0], tuple(category_ids), summary, no_resample)
 
 
-ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50])
+ORDER = [40, 10, 30, 20, 50]
+ALL = result_of([0.8, NONE, 0.4, 0.2, 0.1], ORDER)
 
 
 def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds():
@@ -49,19 +52,6 @@ def test_per_class_ap_is_the_mean_over_iou_and_recall_thresholds():
     assert per_class_ap(ALL.precision, "AP75")[0] == pytest.approx(0.4)
     assert per_class_ap(ALL.precision, "AP50")[0] == pytest.approx(0.8)
     assert per_class_ap(np.empty((10, 101, 0, 4))).shape == (0,)
-
-
-def test_only_the_range_of_all_areas_counts():
-    precision = ALL.precision.copy()
-    precision[..., 1:] = 1.0
-    assert mean_ap(precision, EVERY) == mean_ap(ALL.precision, EVERY)
-
-
-def test_mean_ap_leaves_out_classes_without_ground_truth():
-    assert mean_ap(ALL.precision, [0, 1, 2], "AP50") == pytest.approx(0.6)
-    assert mean_ap(ALL.precision, [1]) is None
-    assert mean_ap(ALL.precision, []) is None
-    assert mean_ap(ALL.precision, EVERY, "AP75") == pytest.approx(0.1875)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -176,14 +166,19 @@ def test_intervals_end_at_nothing_and_at_everything():
 # --- records -------------------------------------------------------------------------------------
 
 
-def metrics_of(class_ap, category_ids, phase):
-    numbers = iou_metrics(result_of(class_ap, category_ids), GROUPS[: phase + 1], BINS)
+def metrics_of(class_ap, phase):
+    """What a phase's evaluation would be, of the AP of each class seen so far."""
+    numbers = iou_metrics(result_of(class_ap, ORDER[: len(class_ap)]), GROUPS[: phase + 1], BINS)
     same = {"images": 7, "detections": 70, "seconds": 1.5, "federated": True}
     return Metrics(phase=phase, segm=numbers, bbox=numbers, **same)
 
 
+BASE = metrics_of([0.8, 0.5], 0)
+PLAIN = BASE.model_dump(mode="json")
+
+
 def test_the_record_has_the_documented_fields_and_reads_back_from_json():
-    metrics = metrics_of([0.8, NONE, 0.4, 0.2, 0.1], [40, 10, 30, 20, 50], 2)
+    metrics = metrics_of([0.8, NONE, 0.4, 0.2, 0.1], 2)
     plain = json.loads(metrics.model_dump_json())
     assert set(plain) >= {
         "format", "phase", "images", "detections", "seconds", "federated", "fixed_ap",
@@ -194,31 +189,25 @@ def test_the_record_has_the_documented_fields_and_reads_back_from_json():
     assert list(plain["segm"]["per_class"]) == ["40", "30", "20", "50"]
     assert plain["segm"]["bins"][5]["high"] is None
     assert Metrics.model_validate_json(json.dumps(plain)) == metrics
-    assert json.dumps(metrics.model_dump(mode="json")) == json.dumps(plain)
 
 
 def test_metrics_from_before_there_were_intervals_are_read():
-    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
-    for name in set(plain) - {
-        "format", "phase", "images", "detections", "seconds", "federated", "segm", "bbox"
-    }:  # fmt: skip
+    plain = copy.deepcopy(PLAIN)
+    for name in ("format", "fixed_ap", "annotations_sha256", "made_with", "detections_sha256"):
         del plain[name]
     for numbers in (plain["segm"], plain["bbox"]):
-        del numbers["interval"]
-        for each in numbers["bins"]:
+        for each in (numbers, *numbers["bins"]):
             del each["interval"]
-    assert Metrics.model_validate(plain) == metrics_of([0.8, 0.5], [40, 10], 0)
+    assert Metrics.model_validate(plain) == BASE
 
 
 def test_older_metrics_say_that_scores_were_not_calibrated_and_others_are_refused():
-    metrics = metrics_of([0.8, 0.5], [40, 10], 0)
-    plain = metrics.model_dump(mode="json")
     made = {"model_sha256": "0", "correction of scores": None}
-    older = Metrics.model_validate(plain | {"calibration": None, "made_with": made})
-    assert older == metrics.model_copy(update={"made_with": {"model_sha256": "0"}})
+    older = Metrics.model_validate(PLAIN | {"calibration": None, "made_with": made})
+    assert older == BASE.model_copy(update={"made_with": {"model_sha256": "0"}})
     for calibration in (0.3, {"way": "phases", "strength": 0.0}):
         with pytest.raises(ValidationError, match="its scores were calibrated"):
-            Metrics.model_validate(plain | {"calibration": calibration})
+            Metrics.model_validate(PLAIN | {"calibration": calibration})
 
 
 def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only():
@@ -234,19 +223,17 @@ def test_the_record_of_a_file_has_no_phases_and_may_have_masks_or_boxes_only():
 
 
 def test_unknown_fields_numbers_outside_0_to_1_and_changes_are_refused():
-    plain = metrics_of([0.8, 0.5], [40, 10], 0).model_dump(mode="json")
-    wrong = plain["segm"] | {"AP": 76}
+    wrong = PLAIN["segm"] | {"AP": 76}
     for change in ({"extra": 1}, {"phase": -1}, {"format": 2}, {"segm": wrong}):
         with pytest.raises(ValidationError):
-            Metrics.model_validate(plain | change)
+            Metrics.model_validate(PLAIN | change)
     with pytest.raises(ValidationError):
-        Metrics.model_validate(plain).phase = 3  # type: ignore[misc]
+        Metrics.model_validate(PLAIN).phase = 3  # type: ignore[misc]
 
 
 def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned():
-    base = metrics_of([0.8, 0.6], [40, 10], 0)
-    first = metrics_of([0.7, 0.5, 0.4], [40, 10, 30], 1)
-    second = metrics_of([0.6, 0.2, 0.5, NONE, NONE], [40, 10, 30, 20, 50], 2)
+    base, first = metrics_of([0.8, 0.6], 0), metrics_of([0.7, 0.5, 0.4], 1)
+    second = metrics_of([0.6, 0.2, 0.5, NONE, NONE], 2)
     lost = forgetting([second, base, first])
     assert list(lost) == [0, 1]
     assert list(lost.values()) == pytest.approx([0.3 * 0.95, -0.1 * 0.95])
@@ -254,10 +241,52 @@ def test_forgetting_is_what_each_phases_classes_lost_since_they_were_learned():
     assert list(forgetting([base, second])) == [0]  # phase 1 was not evaluated
     assert forgetting([base]) == {}
     assert forgetting([]) == {}
+    unknown = metrics_of([NONE, NONE], 0)
+    assert unknown.segm.AP is None
+    assert forgetting([unknown, metrics_of([NONE, NONE, 0.4], 1)]) == {}
 
 
-def test_classes_without_ground_truth_forget_nothing():
-    base = metrics_of([NONE, NONE], [40, 10], 0)
-    first = metrics_of([NONE, NONE, 0.4], [40, 10, 30], 1)
-    assert base.segm.AP is None
-    assert forgetting([base, first]) == {}
+# --- instant.json --------------------------------------------------------------------------------
+
+RECORD, OTHER = (metrics_of([0.5] * n, t).model_dump(mode="json") for n, t in ((5, 2), (3, 1)))
+ROWS = {"format": 1, "phase": 2, "rows": {"mean-feature": RECORD}}
+
+
+def test_instant_metrics_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "instant.json"
+    assert load_instant(path, 2) is None
+    written = InstantMetrics.model_validate(
+        ROWS | {"rows": {"random": RECORD, "generated": RECORD}}
+    )
+    path.write_text(written.model_dump_json(indent=1))
+    found = load_instant(path, 2)
+    assert found == written
+    assert found.rows["generated"].segm.per_class[30] == pytest.approx(0.475)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "no JSON object"),
+        (ROWS | {"format": 2}, "format: "),
+        (ROWS | {"rows": {}}, "rows: "),
+        (ROWS | {"more": 1}, "more: "),
+        (ROWS | {"rows": {"drawn": RECORD}}, r"rows\.drawn\."),
+        (ROWS | {"rows": {"random": {**RECORD, "images": -1}}}, r"rows\.random\.images: "),
+        (ROWS | {"rows": {"random": OTHER}}, "the random rows were evaluated in another phase"),
+        (
+            ROWS | {"rows": {"random": {**RECORD, "segm": OTHER["segm"]}}},  # a group is missing
+            "the random rows were evaluated in another phase",
+        ),
+        ({"format": 1, "phase": 1, "rows": {"random": OTHER}}, "phase: it belongs to phase 1"),
+        ({"format": 1, "phase": 0, "rows": {"random": PLAIN}}, "phase: "),
+    ],
+)
+def test_a_damaged_instant_file_names_the_place_and_the_command(tmp_path, content, reason):
+    path = tmp_path / "instant.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(LstError, match=rf"instant\.json: .*{reason}") as caught:
+        load_instant(path, 2)
+    assert caught.value.hint == "lst eval --instant --phase 2"
+    assert "\n" not in caught.value.message
