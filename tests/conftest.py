@@ -154,6 +154,7 @@ class FakeRun:
 
     def __init__(self, trainer: FakeTrainer, job: Any) -> None:
         self.trainer, self.plan, self.seed = trainer, job.plan, job.settings.seed
+        self.freezes_backbone = "backbone" in job.settings.step.freeze
         self.directory = job.workspace.phase(job.plan.phase)
         self.device_name = "a fake device"
         self.weight_report: dict[str, Any] | None = None
@@ -163,6 +164,9 @@ class FakeRun:
         elif job.weights is not None:
             self.weight_report = {"source": job.weights, "matched": ["all"]}
         trainer.runs.append((self.plan.phase, self.start, job.weights))
+
+    def estimate(self) -> float | None:
+        return 90.0 if self.freezes_backbone else None
 
     def train(self, on_iteration: Callable[[Any], None]) -> float:
         for done in range(self.start + 1, self.plan.iterations + 1):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lst_cli.annotations.problems import count_of
 from lst_cli.cli.console import Meter, meter, note, print_json, print_rows, show_next, warn
 from lst_cli.display.tables import format_seconds
+from lst_cli.extend.extend import fitted_rows
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
 from lst_cli.train.plan import Events, TrainingPlan
@@ -37,7 +38,7 @@ def run_training(
 
     `begin` has the fields of `TrainingOptions` that the command has an option for.
     """
-    how = TrainingOptions(**begin)
+    how = TrainingOptions(**begin, fitted_rows=fitted_rows)
     if workspace.manifest(0) is None:
         require_weights(how.weights)
     joint = workspace.split.joint
@@ -76,7 +77,11 @@ def training_events(tell: Meter, *, joint: bool = False) -> Events:
         nonlocal name
         name = _phase_name(plan.phase, joint)
         begins = f"continued after iteration {start:,}" if start else "begun"
-        note(f"{name} {begins}: {_data_of(plan)}, {plan.iterations:,} iterations")
+        text = f"{name} {begins}: {_data_of(plan)}, {plan.iterations:,} iterations"
+        if plan.timed:
+            left = f"about {format_seconds(plan.seconds)}"
+            text += f", {plan.image_passes:,} image passes, {left}"
+        note(text)
 
     def on_iteration(report: Any) -> None:
         losses = "  ".join(

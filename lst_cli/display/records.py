@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.annotations.segmentations import Segmentation
-from lst_cli.ap.metrics import Way
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ReportPhase:
     iterations: int
     seconds: float | None = None  # training time
     note: str = ""  # what a reader of its numbers should know, in a few words
-    new_rows: Way | None = None  # origin of its classes' first classifier rows; None for the base
+    new_rows: str | None = None  # origin of its classes' first classifier rows; None for the base
     image_passes: int | None = None  # images shown in training, one seen twice counted twice
 
 

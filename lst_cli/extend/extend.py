@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.metrics import Way
@@ -23,8 +24,9 @@ from lst_cli.extend.plan import (
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
-from lst_cli.train.plan import Events, require_growable
+from lst_cli.train.plan import Events, Job, require_growable
 from lst_cli.train.train import (
+    TrainingOptions,
     digests,
     next_training_command,
     now,
@@ -35,6 +37,9 @@ from lst_cli.train.train import (
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # See `InstantClasses.write`.
 Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress, bool], Learned]
@@ -63,8 +68,8 @@ def extend_workspace(
 
     Planned phases that are not begun move up by one. Whatever stops it, nothing that was there
     is lost, and the same call continues it. The phase is learned instantly, by `learn`, with the
-    settings of the phase before but for device and data; to `finetune` is to train it as others
-    are.
+    settings of the phase before but for device and data; to `finetune` is to train it, by the
+    settings in [extend].
 
     Returns:
         The manifest of the finished phase.
@@ -94,7 +99,17 @@ def extend_workspace(
         if not finetune:
             return _add_instantly(workspace, addition, settings, inputs, events, learn)
         workspace.save_split(addition.split)
-    return train_phase(workspace, phase, settings, events=events)
+    how = TrainingOptions(fitted_rows=fitted_rows)
+    return train_phase(workspace, phase, settings, how, events=events)
+
+
+def fitted_rows(job: Job) -> Tensor:
+    """Rows for a phase to begin with, as they would be without training; see `InstantClasses`."""
+    from lst_cli.extend.instant import InstantClasses
+
+    workspace, progress = job.workspace, job.events.prepare
+    given = (workspace, job.plan.phase, workspace.split, job.settings, job.inputs, progress)
+    return InstantClasses(*given).first_rows()
 
 
 def place_for_phase(workspace: Workspace) -> int:

@@ -112,6 +112,15 @@ class InstantClasses:
             average_boxes=True,
         )
 
+    def first_rows(self) -> Tensor:
+        """Rows for training to begin with, shape (C, D): those that `write` would write."""
+        rows, calibration = self.rows(self._best_way).rows, self._calibration()
+        return rows if calibration is None else calibration.fit(rows, self._progress)
+
+    @property
+    def _best_way(self) -> Way:
+        return "generated" if "generated" in self.ways else "mean-feature"
+
     def write(
         self, way: Way | None = None, *, fitted: bool = True, anyway: bool = False
     ) -> Learned:
@@ -125,7 +134,7 @@ class InstantClasses:
         Raises:
             LstError: If an image or a weight file cannot be used, or nothing can be written.
         """
-        way = way or ("generated" if "generated" in self.ways else "mean-feature")
+        way = way or self._best_way
         rows, to = self.rows(way), self._directory
         learned = Learned(way, describe_device(self._device))
         calibration = self._calibration() if fitted else None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes
+from lst_cli.modeling.frozen import FrozenPart
 from lst_cli.modeling.heads.roi_heads import FUTURE
 
 
@@ -23,6 +24,8 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
 
     # Only while a phase with the meta weight generator is trained.
     episodes: Episodes | None
+    # While what is frozen is computed once for each image.
+    frozen: FrozenPart | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,9 +70,14 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]
+        proposals, losses = None, {}
         with capture_outputs(self.backbone.bottom_up) as bottom_up:
-            features = self.backbone(images.tensor)
-        proposals, losses = self.proposal_generator(images, features, targets)
+            if self.frozen is not None:
+                features, proposals = self.frozen(images, batch)
+            else:
+                features = self.backbone(images.tensor)
+        if proposals is None:
+            proposals, losses = self.proposal_generator(images, features, targets)
         if self.episodes is None:
             sampled, of_heads = self.roi_heads(images, features, proposals, targets)
         else:

@@ -7,7 +7,7 @@ be in D_t several times, with different classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.phases.sampling import ImageSampler, IntArray, choose_sampler
-from lst_cli.settings.models import Replay, Sampling
+from lst_cli.settings.models import ExtendReplay, Sampling
 
 ALL_CLASSES = -1
 """Label of an entry in which every seen class counts: the base phase has no other."""
@@ -80,7 +80,7 @@ class Occurrences:
 
 
 def replay_counts(
-    instances: IntArray, images: IntArray, new: range, replay: Replay = "balanced"
+    instances: IntArray, images: IntArray, new: range, replay: ExtendReplay = "balanced"
 ) -> IntArray:
     """How many images of each old class, below `new.start`, a phase replays.
 
@@ -97,6 +97,8 @@ def replay_counts(
         return np.zeros_like(at_most)
     if replay == "all":
         return at_most
+    if replay in ("few", "bank"):
+        raise ValueError(f"{replay} replays no images class by class")
     mean_new = mean_new_instances(instances, new)
     needed = [
         ceil(mean_new * int(images[label]) / int(instances[label])) for label in range(new.start)
@@ -122,19 +124,34 @@ class PhaseData:
     # Draws the images of each epoch from the fixed ones, in which all classes then count; None
     # shows each once.
     sampler: ImageSampler | None = None
+    # Replayed in every epoch, with all classes.
+    few: Entries = field(default_factory=lambda: Entries.of({}))
 
     def images(self) -> IntArray:
         """Rows of the images that any epoch can show, ascending."""
         replayed = [
             self.occurrences.images[label] for label, count in enumerate(self.replayed) if count
         ]
-        return np.unique(np.concatenate([self.fixed.images, *replayed])).astype(np.int64)
+        always = (self.fixed.images, self.few.images)
+        return np.unique(np.concatenate([*always, *replayed])).astype(np.int64)
 
     def __len__(self) -> int:
         """Entries in an epoch; the expected number where a sampler's epochs differ."""
         if self.sampler is not None:
             return len(self.sampler)
-        return len(self.fixed) + int(self.replayed.sum())
+        return len(self.fixed) + self.replay_entries
+
+    @property
+    def replay_entries(self) -> int:
+        """Replayed entries in an epoch."""
+        return len(self.few) + int(self.replayed.sum())
+
+    def replay_counts(self) -> IntArray:
+        """Replayed entries of an epoch that are of each old class, or show it, shape (old,)."""
+        old = self.occurrences.images[: len(self.replayed)]
+        shown = [np.count_nonzero(np.isin(images, self.few.images)) for images in old]
+        counts: IntArray = self.replayed + np.array(shown, dtype=np.int64)
+        return counts
 
     def epoch_length(self, epoch: int) -> int:
         """Entries of this very epoch."""
@@ -154,9 +171,9 @@ class PhaseData:
         """All entries of an epoch in the order of training, a function of seed and epoch alone."""
         if self.sampler is not None:
             return Entries.of({ALL_CLASSES: self.sampler.epoch_images(epoch)})
-        drawn = self.draw_replay(epoch)
-        images = np.concatenate([self.fixed.images, drawn.images])
-        labels = np.concatenate([self.fixed.labels, drawn.labels])
+        parts = (self.fixed, self.few, self.draw_replay(epoch))
+        images = np.concatenate([part.images for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
         order = np.random.default_rng([self.seed, self.phase, 2, epoch]).permutation(len(images))
         return Entries(images[order], labels[order])
 
@@ -180,12 +197,70 @@ def base_data(
 
 
 def step_data(
-    occurrences: Occurrences, new: range, phase: int, seed: int, replay: Replay = "balanced"
+    occurrences: Occurrences, new: range, phase: int, seed: int, replay: ExtendReplay = "balanced"
 ) -> PhaseData:
     """D_t for t >= 1: the replayed entries R_t together with the new ones, G_t."""
     fixed = Entries.of({label: occurrences.images[label] for label in new})
     replayed = replay_counts(occurrences.instance_counts(), occurrences.image_counts(), new, replay)
     return PhaseData(fixed, occurrences, replayed, seed, phase)
+
+
+def few_data(
+    occurrences: Occurrences, new: range, phase: int, seed: int, instances: int
+) -> PhaseData:
+    """Few images: those of the new classes, and some that show so many objects of every old class.
+
+    All objects in an image count. The new images come so often in an epoch that it shows as many
+    objects of a new class as of an old one. Without any `instances`, nothing is replayed.
+    """
+    images = np.unique(np.concatenate([occurrences.images[label] for label in new]))
+    few = choose_few(occurrences, new.start, instances, seed) if instances else images[:0]
+    mean = float(mean_new_instances(occurrences.instance_counts(), new))
+    repeated = np.tile(images, max(1, round(instances / max(mean, 1))))
+    return PhaseData(
+        Entries.of({ALL_CLASSES: repeated}),
+        occurrences,
+        np.zeros(new.start, dtype=np.int64),
+        seed,
+        phase,
+        few=Entries.of({ALL_CLASSES: few}),
+    )
+
+
+# Images of a class that are compared for the next one to be chosen.
+_COMPARED = 200
+
+
+def choose_few(occurrences: Occurrences, old: int, instances: int, seed: int) -> IntArray:
+    """Few images in which each of the classes below `old` has so many instances, or all it has.
+
+    Greedy, the rarest class first: of its images the one that adds most to all classes that lack
+    instances. Rows of the image table, ascending.
+    """
+    totals = occurrences.instance_counts()[:old]
+    lacking = np.minimum(totals, instances)
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *occurrences.images[:old]])
+    counts = np.concatenate([np.zeros(0, dtype=np.int64), *occurrences.counts[:old]])
+    labels = np.repeat(np.arange(old), occurrences.image_counts()[:old])
+    order = np.argsort(rows, kind="stable")
+    rows, counts, labels = rows[order], counts[order], labels[order]
+
+    def shown(image: int) -> tuple[IntArray, IntArray]:
+        part = slice(np.searchsorted(rows, image), np.searchsorted(rows, image, side="right"))
+        return labels[part], counts[part]
+
+    chosen: list[int] = []
+    for label in np.argsort(totals, kind="stable").tolist():
+        rng = np.random.default_rng([seed, 8, label])
+        images = rng.permutation(occurrences.images[label])[:_COMPARED].tolist()
+        images = [image for image in images if image not in chosen]
+        while lacking[label] > 0 and images:
+            gains = [np.minimum(lacking[mine], of).sum() for mine, of in map(shown, images)]
+            best = images.pop(int(np.argmax(gains)))
+            mine, of = shown(best)
+            lacking[mine] = np.maximum(lacking[mine] - of, 0)
+            chosen.append(best)
+    return np.unique(np.array(chosen, dtype=np.int64))
 
 
 def iterations_of(epochs: float, entries: int, batch_size: int) -> int:

@@ -52,7 +52,8 @@ class Mapper:
     def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
         """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
-        It has the `image`, float32 (3, H, W), and `instances` with `gt_boxes` (absolute XYXY),
+        It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again,
+        and `instances` with `gt_boxes` (absolute XYXY),
         `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where the object counts.
 
         Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
@@ -97,6 +98,7 @@ class Mapper:
             "instances": instances,
             "height": sample.height,
             "width": sample.width,
+            "view": (sample.image, *size, bool(flip)),
         }
 
     def _transforms(self, sample: Sample, augment: bool) -> T.TransformList:

@@ -62,12 +62,15 @@ def differences(
     ]
 
 
-def unused_sections(mwg: bool, *, base: bool = True, later: bool = True) -> tuple[str, ...]:
+def unused_sections(
+    mwg: bool, *, base: bool = True, later: bool = True, extend: bool = False
+) -> tuple[str, ...]:
     """Sections of the settings that a training with these parts does not read.
 
-    `base` stands for a base phase or joint training, `later` for phases after the base phase.
+    `base` stands for a base phase or joint training, `later` for phases after the base phase,
+    `extend` for those among them that `lst extend --finetune` trains.
     """
-    used = {"base": base, "step": later, "mwg": later and mwg}
+    used = {"base": base, "step": later, "extend": extend, "mwg": later and mwg}
     return tuple(name for name, is_used in used.items() if not is_used)
 
 

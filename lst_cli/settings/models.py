@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lst_cli.settings.presets import PRESETS
 
 Replay = Literal["none", "balanced", "all"]
+ExtendReplay = Literal["none", "balanced", "all", "few", "bank"]
 NewRows = Literal["random", "mean-feature"]
+ExtendRows = Literal["random", "mean-feature", "fitted"]
 Sampling = Literal["uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
 Mask = Literal["transfer", "fcn"]
@@ -189,8 +191,10 @@ class StepSettings(ScheduleSettings):
     decay_epochs: DecayEpochs = (6.0,)
     lr: LearningRate = 0.002
     rois_per_image: Regions = 100
-    replay: Replay = _setting(
-        "balanced", "replay of old classes: balanced by instances (paper), none, or all data"
+    replay: ExtendReplay = _setting(
+        "balanced",
+        "replay of old classes: balanced by instances (paper), none, or all data; few and bank are "
+        "for [extend]",
     )
     distill_weight: Rate = _setting(1.0, "weight of the distillation loss (Eq. 2); 0: no loss")
     distill_regions: DistillRegions = _setting(
@@ -203,8 +207,10 @@ class StepSettings(ScheduleSettings):
         "other annotated objects in the image of a sample, for the heads: ignored (reference "
         "code), counted like those of the sample's own class, or background",
     )
-    new_rows: NewRows = _setting(
-        "random", "initial classifier rows of new classes: random (paper) or mean box features"
+    new_rows: ExtendRows = _setting(
+        "random",
+        "initial classifier rows of new classes: random (paper) or mean box features; fitted is "
+        "for [extend]",
     )
     new_row_samples: Count = _setting(64, "boxes of a class at most for new_rows = mean-feature")
     freeze: tuple[str, ...] = _setting(
@@ -213,6 +219,41 @@ class StepSettings(ScheduleSettings):
     mwg: bool = _setting(
         False, "whether the meta weight generator computes the rows of new classes (see [mwg])"
     )
+
+
+class ExtendSettings(Section):
+    """Phases of `lst extend --finetune`: what they do not take from [step]."""
+
+    image_passes: Annotated[int, Field(ge=0, le=1_000_000_000)] = _setting(
+        500,
+        "images that lst extend --finetune trains on, repeats counted (--budget); 0: a whole "
+        "phase, by [step] alone (--full)",
+    )
+    lr: LearningRate = 0.002
+    replay: ExtendReplay = _setting(
+        "few",
+        "replay of old classes: few images that show some objects of every class, bank: objects "
+        "from the bank pasted into the new images; or as step.replay",
+    )
+    replay_instances: Count = _setting(4, "objects of each old class in the images of few")
+    freeze: tuple[str, ...] = _setting(
+        ("backbone",),
+        "prefixes of parameter names to freeze; features of a backbone that is frozen whole are "
+        "computed once for each image",
+        max_length=1_000,
+    )
+    new_rows: ExtendRows = _setting(
+        "fitted",
+        "initial classifier rows of new classes: fitted as lst extend does without training, or as "
+        "step.new_rows",
+    )
+    feature_cache: int = _setting(
+        1_000, "megabytes of memory for these features", "speed", ge=0, le=1_000_000
+    )
+
+
+# Settings of [step] that a phase of `lst extend --finetune` has from [extend].
+EXTEND_REPLACES = ("image_passes", "lr", "replay", "freeze", "new_rows")
 
 
 class GeneratorSettings(Section):
@@ -283,6 +324,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     base: BaseSettings = BaseSettings()
     step: StepSettings = StepSettings()
+    extend: ExtendSettings = ExtendSettings()
     mwg: GeneratorSettings = GeneratorSettings()
     eval: EvalSettings = EvalSettings()
     detectron2: dict[str, Any] = _setting(
@@ -292,3 +334,10 @@ class Settings(Section):
     def schedule(self, phase: int) -> ScheduleSettings:
         """Return the settings that train a phase."""
         return self.base if phase == 0 else self.step
+
+    def for_extension(self) -> Settings:
+        """Settings of a phase of `lst extend --finetune`: [extend] laid over [step]."""
+        if not self.extend.image_passes:
+            return self
+        own = {name: getattr(self.extend, name) for name in EXTEND_REPLACES}
+        return self.model_copy(update={"step": self.step.model_copy(update=own)})

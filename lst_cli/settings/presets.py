@@ -49,6 +49,7 @@ _LITE_PAPER: Mapping[str, Any] = {
         "new_rows": "mean-feature",
         "freeze": ("backbone",),
     },
+    "extend": {"lr": 1e-3},
     "mwg": {"background_share": 0.5, "learn_offsets": True},
     "detectron2": {
         "MODEL.MASK_ON": True,

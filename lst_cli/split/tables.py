@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from lst_cli.ap.metrics import WAYS
 from lst_cli.display.records import ReplayBalance, ReportPhase
 from lst_cli.display.tables import Column, Table
 
@@ -35,7 +34,7 @@ def training_table(phases: Sequence[ReportPhase]) -> Table:
 
 
 def _first_rows(phase: ReportPhase) -> str | None:
-    return WAYS[phase.new_rows] if phase.new_rows else None
+    return phase.new_rows.replace("-", " ") if phase.new_rows else None
 
 
 def balance_table(balances: Sequence[ReplayBalance]) -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import repeat
 from typing import Any
 
 import torch
+from detectron2.utils.events import EventStorage
 
 from lst_cli.engine.checkpoint import (
     TrainingState,
@@ -30,6 +32,7 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes, FeatureBank
+from lst_cli.modeling.frozen import find_frozen
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.modeling.rcnn import LstRCNN
@@ -77,6 +80,8 @@ class PhaseRun:
         place(model, self._device)
         if phase > 0:
             freeze(model, step.freeze)
+        if job.workspace.split.extension_at(phase) and settings.extend.image_passes:
+            model.frozen = find_frozen(model, settings.extend.feature_cache)
         if state is None and model.episodes is not None:
             self._fill_bank(model, model.episodes)
         self._teacher = None
@@ -97,6 +102,26 @@ class PhaseRun:
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 raise self._other_state(f"it does not fit the phase: {error}") from error
             self.start, self._seconds = state.iteration, state.seconds
+
+    def estimate(self) -> float | None:
+        """Seconds that training will take, measured; None where features are not computed once."""
+        frozen, model, plan = self._model.frozen, self._model, self._job.plan
+        left = plan.iterations - self.start
+        if frozen is None or model.episodes is not None or not left:
+            return None
+        [batch] = self._reader.batches(range(self.start, self.start + 1), plan.batch_size)
+        spent = []
+        model.train()
+        for _ in range(2):  # with the features, and without
+            began = time.perf_counter()
+            with EventStorage():
+                loss = torch.stack([*model.losses(batch, self._teacher).values()]).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+            spent.append(time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+        views = len(self._job.data.images()) * (2 if self._job.settings.data.flip else 1)
+        first = max(spent[0] - spent[1], 0.0) / len(batch)
+        return left * spent[1] + min(views, left * len(batch)) * first
 
     def train(self, on_iteration: Callable[[Report], None]) -> float:
         """Train to the end of the phase and write its model; seconds, earlier runs included."""
@@ -180,7 +205,9 @@ class PhaseRun:
         """Weights of the model before, with room for the new classes."""
         settings, step = self._job.settings, self._job.settings.step
         generator = torch.Generator().manual_seed(settings.seed * 1000 + self._job.plan.phase)
-        if step.new_rows == "mean-feature" and not step.mwg:
+        if step.new_rows == "fitted" and not step.mwg and self._job.fitted_rows is not None:
+            rows = self._job.fitted_rows(self._job)
+        elif step.new_rows != "random" and not step.mwg:
             most, progress = step.new_row_samples, self._job.events.prepare
             rows = self._support.mean_feature_rows(previous, most, progress).rows
         else:

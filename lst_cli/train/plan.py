@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
-from lst_cli.phases.replay import PhaseData, base_data, iterations_of, step_data
+from lst_cli.phases.replay import (
+    PhaseData,
+    base_data,
+    few_data,
+    iterations_of,
+    step_data,
+)
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Seconds of training a megapixel on two CPU cores, from docs/benchmarks/paper-r50-cpu.md and
 # docs/benchmarks/demo.md. Used until a phase of this workspace has been timed.
@@ -44,6 +53,7 @@ class TrainingPlan:
     image_passes: int  # images that are shown in all, repeated ones as often
     seconds: float  # how long it may take
     seconds_from: str  # what this estimate rests on
+    timed: bool = False  # whether it was measured with the phase's own first images
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,8 @@ class Job:
     data: PhaseData
     weights: str | None = None  # the file of initial weights
     events: Events = Events()
+    # What writes the rows of new classes for new_rows = fitted; None if that cannot be.
+    fitted_rows: Callable[[Job], Tensor] | None = None
 
 
 def plan_job(
@@ -82,21 +94,22 @@ def plan_job(
     annotations changed since the split, or the phase is too long.
     """
     split, inputs = workspace.split, read_training_input(workspace)
+    if split.extension_at(phase):
+        settings = settings.for_extension()
     data = phase_data(split, inputs, phase, settings)
     settings, iterations = scheduled(settings, phase, len(data), image_passes)
     batch_size = settings.schedule(phase).batch_size
     rate, source = _seconds_per_iteration(workspace, phase, settings)
-    replayed = int(data.replayed.sum())
     plan = TrainingPlan(
         phase=phase,
         new_classes=len(split.groups[phase]),
         seen_classes=split.seen_classes(phase),
-        new_entries=len(data) - replayed,
+        new_entries=len(data) - data.replay_entries,
         images=len(np.unique(data.fixed.images)),
-        replay_entries=replayed,
+        replay_entries=data.replay_entries,
         replay_counts={
             str(split.class_order[label]): int(count)
-            for label, count in enumerate(data.replayed)
+            for label, count in enumerate(data.replay_counts())
             if count
         },
         iterations=iterations,
@@ -114,7 +127,16 @@ def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settin
     if phase == 0:
         base = settings.base
         return base_data(occurrences, new, seed, base.sampler, base.repeat_threshold)
-    return step_data(occurrences, new, phase, seed, settings.step.replay)
+    replay = settings.step.replay
+    if replay in ("few", "bank"):
+        if split.extension_at(phase) is None:
+            raise LstError(
+                f"step.replay = {replay}: a planned phase has too many classes for that",
+                "set step.replay = balanced; extend.replay is for lst extend --finetune",
+            )
+        instances = settings.extend.replay_instances if replay == "few" else 0
+        return few_data(occurrences, new, phase, seed, instances)
+    return step_data(occurrences, new, phase, seed, replay)
 
 
 def _seconds_per_iteration(

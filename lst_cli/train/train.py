@@ -35,6 +35,8 @@ from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lst_cli.train.phase_run import PhaseRun
 
 USEFUL_BASE_CLASSES = 110  # the smallest base of the paper's Table 3
@@ -47,6 +49,7 @@ class TrainingOptions:
     weights: str | None = None  # initial weights of the base phase
     restart: bool = False  # whether a phase under way is thrown away
     image_passes: int | None = None  # images to show, instead of so many epochs
+    fitted_rows: Callable[[Job], Tensor] | None = None  # as in `Job`
 
 
 def dry_run(
@@ -111,8 +114,11 @@ def train_phase(
         aside = None if begun else set_aside(directory.root, workspace.root)
         weights = options.weights or weights_file(manifest)
         try:
-            run = trainer(replace(job, weights=weights, events=events))
-            events.plan(job.plan, run.start)
+            rows = options.fitted_rows
+            run = trainer(replace(job, weights=weights, events=events, fitted_rows=rows))
+            seconds = run.estimate()
+            plan = job.plan if seconds is None else replace(job.plan, seconds=seconds, timed=True)
+            events.plan(plan, run.start)
             # Only now has the phase begun: weights that could not be read must not bind the next
             # try.
             found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}
@@ -218,7 +224,8 @@ def _refuse_another_start(
             f"phase {phase} was started from another model of phase {phase - 1}",
             "start it again with --restart",
         )
-    changed = [str(one) for one in changed_settings(before, settings)]
+    extend = workspace.split.extension_at(phase) is not None
+    changed = [str(one) for one in changed_settings(before, settings, extend=extend)]
     source = before.weights["source"] if before.weights else "not given"
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
@@ -236,9 +243,18 @@ def _refuse_another_start(
     )
 
 
-def changed_settings(before: PhaseManifest, settings: Settings) -> list[ChangedSetting]:
-    """Settings that decide about a phase and are not those it was begun with."""
-    unused = unused_sections(settings.step.mwg, base=before.phase == 0, later=before.phase > 0)
+def changed_settings(
+    before: PhaseManifest, settings: Settings, *, extend: bool = False
+) -> list[ChangedSetting]:
+    """Settings that decide about a phase and are not those it was begun with.
+
+    `extend` says whether it is a phase of `lst extend --finetune`.
+    """
+    if extend:
+        settings = settings.for_extension()
+    unused = unused_sections(
+        settings.step.mwg, base=before.phase == 0, later=before.phase > 0, extend=extend
+    )
     found = differences(completed(before), settings, "weights")
     return [one for one in found if one.key.partition(".")[0] not in unused]
 
@@ -256,10 +272,11 @@ def command_to_continue(workspace: Workspace, before: PhaseManifest) -> str:
     """The command that continues a phase under way, with the settings it was begun with."""
     words = [workspace.training_command(before.phase)]
     settings = workspace.settings()
+    extend = workspace.split.extension_at(before.phase) is not None
     budget = before.image_budget
     if budget and budget != image_budget(settings, before.phase) and workspace.split.joint:
         words.append(f"--image-passes {budget}")
-    for key, was, _ in changed_settings(before, settings):
+    for key, was, _ in changed_settings(before, settings, extend=extend):
         from_budget = budget and key.endswith(("epochs", "decay_epochs"))
         if was is not None and not from_budget and key not in REMOVED:
             words.append(f"--set {shlex.quote(f'{key}={toml_value(was)}')}")

@@ -307,7 +307,7 @@ class PhaseManifest(Record):
     generator_sha256: Sha256 | None = None
     attention_sha256: Sha256 | None = None
     # How the classifier rows of the new classes were initialized; None in the base phase.
-    new_rows: Literal["random", "mean-feature", "generated"] | None = None
+    new_rows: Literal["random", "mean-feature", "generated", "fitted"] | None = None
     # Of each new class, in label order, where their rows were fitted against known images.
     checks: tuple[NewClassCheck, ...] = ()
     known_images: Count = 0  # how many these were

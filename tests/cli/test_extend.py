@@ -49,6 +49,12 @@ def test_a_script_gets_the_classes_and_the_manifest(trained, extend, fake_instan
     assert "no trained generator in the workspace" in outcome.err
 
 
+@pytest.mark.parametrize(("words", "passes"), [(["--budget", "40"], 40), (["--full"], 192)])
+def test_a_budget_is_settable(trained, extend, words, passes):
+    extend("--finetune", *words, "--json").ok()
+    assert trained.require_done(2).image_passes == passes
+
+
 def test_status_and_further_steps_know_the_added_phase(here, trained, extend):
     extend()
     lines = [line.split() for line in here("status").out.splitlines()]
@@ -60,8 +66,9 @@ def test_status_and_further_steps_know_the_added_phase(here, trained, extend):
 
 def test_finetuning_shows_a_training(trained, extend):
     outcome = extend("--finetune", "--mwg").ok()
-    assert "phase 2 begun: 3 new classes, 5 new + " in outcome.err
-    assert "trained for " in outcome.err
+    assert "phase 2 begun: 3 new classes, 6 new + " in outcome.err
+    assert "62 iterations, 496 image passes, about 1 min 30 s" in outcome.err
+    assert "trained for 62 iterations in " in outcome.err
     assert trained.require_done(2).settings["step"]["mwg"] is True
 
 
@@ -173,6 +180,10 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(trained, extend, few, fil
         (["--mwg"], "--mwg trains a generator", "--finetune"),
         (["--undo"], "--undo goes with -w and --json only", "leave out"),
         (["--set", "step.lr=1"], "--set step.lr=1: without --finetune", "--finetune"),
+        (["--budget", "9"], "--budget: without --finetune", "--finetune"),
+        (["--full"], "--full: without --finetune", "--finetune"),
+        (["--finetune", "--full", "--budget", "9"], "--budget and --full", "leave one"),
+        (["--finetune", "--set", "step.lr=1"], "takes this from extend.lr", "--set extend.lr, or"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(trained, extend, files_below, words, error, hint):

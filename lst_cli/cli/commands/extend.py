@@ -41,7 +41,17 @@ if TYPE_CHECKING:
     multiple=True,
     help="Learn only this class; may be repeated.  [default: all annotated classes]",
 )
-@options.flag("--finetune", "Train a phase with replay and distillation, as lst step does.")
+@options.flag("--finetune", "Train, in minutes: see the settings in [extend].")
+@click.option(
+    "--budget",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="With --finetune: train on N images in total, repeats counted; short for "
+    "--set extend.image_passes=N.",
+)
+@options.flag(
+    "--full", "With --finetune: train a whole phase with replay and distillation, as lst step does."
+)
 @options.flag(
     "--mwg", "With --finetune: compute the rows of new classes with the meta weight generator."
 )
@@ -57,6 +67,8 @@ def command(
     workspace: options.Workspace,
     undo: bool,
     finetune: bool,
+    budget: int | None,
+    full: bool,
     mwg: bool,
     device: str | None,
     overrides: tuple[str, ...],
@@ -83,6 +95,7 @@ def command(
     from lst_cli.cli.training import training_events
     from lst_cli.extend.extend import extend_workspace
     from lst_cli.extend.plan import NewFiles
+    from lst_cli.settings.models import EXTEND_REPLACES
 
     if mwg and not finetune:
         raise LstError(
@@ -96,9 +109,29 @@ def command(
             "are those of the phase before",
             "leave it out, or add --finetune",
         )
+    for option, given in (("--budget", budget is not None), ("--full", full)):
+        if given and not finetune:
+            raise LstError(f"{option}: without --finetune there is no training", "add --finetune")
+    if full and budget is not None:
+        raise LstError("--budget and --full contradict each other", "leave one of them out")
     require(*NETWORK)
-    chosen = options.words(overrides, device=device, step__mwg="true" if mwg else None)
+    chosen = options.words(
+        overrides,
+        device=device,
+        step__mwg="true" if mwg else None,
+        extend__image_passes=0 if full else budget,
+    )
     settings = workspace.settings(chosen)
+    replaced = [
+        key
+        for key in (word.partition("=")[0].strip() for word in overrides)
+        if settings.extend.image_passes and key in map("step.{}".format, EXTEND_REPLACES)
+    ]
+    if replaced:
+        raise LstError(
+            f"--set {replaced[0]}: --finetune takes this from extend.{replaced[0][5:]}",
+            f"--set extend.{replaced[0][5:]}, or add --full to train a whole phase",
+        )
     with meter() as tell:
         events = training_events(tell)
         manifest = extend_workspace(

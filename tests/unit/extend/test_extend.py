@@ -264,11 +264,51 @@ def test_interrupted_finetuning_goes_on_where_it_stopped(based, again):
 
 def test_finetuning_is_a_phase_with_replay(based):
     based.train(1)
-    manifest = based.extend(finetune=True)
+    manifest = based.extend("extend.image_passes=0", finetune=True)
     assert based.instant.calls == []
     assert (manifest.phase, manifest.done, manifest.new_entries) == (2, True, 5)
     assert manifest.replay_entries > 0
     assert manifest.iterations == based.workspace.split.phases[1].iterations
+
+
+def test_finetuning_shows_few_images_so_many_times(based):
+    based.train(1)
+    manifest = based.extend("extend.image_passes=80", finetune=True)
+    assert manifest.iterations == 10
+    assert manifest.image_budget == 80
+    step = manifest.settings["step"]
+    assert (step["replay"], step["new_rows"]) == ("few", "fitted")
+    assert manifest.replay_counts.keys() == set(map(str, based.workspace.split.class_order[:7]))
+    assert manifest.replay_entries < sum(manifest.replay_counts.values())
+    full = based.workspace.split.phases[2]
+    based.train(3)  # by [step] again
+    third = based.workspace.require_done(3)
+    assert (third.replay_entries, third.settings["step"]["replay"]) == (
+        full.replay_entries, "balanced",
+    )  # fmt: skip
+
+
+def test_finetuning_without_replay_shows_new_images_alone(based):
+    manifest = based.extend("extend.replay=none", finetune=True)
+    assert (manifest.new_entries, manifest.replay_entries) == (5, 0)
+
+
+def test_step_goes_on_with_a_finetuning_only_by_the_same_settings(based):
+    based.trainer.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        based.extend("extend.image_passes=80", "extend.replay_instances=2", finetune=True)
+    with pytest.raises(LstError, match=r"extend.replay_instances was 2, is now 4") as caught:
+        based.train(1)
+    hint = caught.value.hint or ""
+    words = [word for word in hint.split(" continues")[0].split() if "extend." in word]
+    assert sorted(words) == ["extend.image_passes=80", "extend.replay_instances=2"]
+    train_phase(based.workspace, 1, based.workspace.settings(words))
+    assert based.workspace.is_done(1)
+
+
+def test_planned_phases_have_no_replay_of_few_images(based):
+    with pytest.raises(LstError, match=r"step\.replay = few: "):
+        train_phase(based.workspace, 1, based.workspace.settings(["step.replay=few"]))
 
 
 def test_another_network_is_refused_before_anything_is_written(based):

@@ -11,6 +11,8 @@ from lst_cli.phases.replay import (
     ALL_CLASSES,
     Occurrences,
     base_data,
+    choose_few,
+    few_data,
     instances_per_class,
     iterations_of,
     replay_counts,
@@ -105,3 +107,45 @@ def test_published_iterations_round_halves_to_even():
         10028,
         2389,
     ]
+
+
+# --- few images ----------------------------------------------------------------------------------
+
+
+def test_few_images_show_every_old_class():
+    # Image 2 shows all three; image 0 then adds most to what still lacks.
+    occurrences = occurrences_of(FREQUENT, MIDDLE, RARE, {5: 1})
+    assert choose_few(occurrences, 3, 2, seed=0).tolist() == [2]
+    assert choose_few(occurrences, 3, 4, seed=0).tolist() == [0, 1, 2]
+    assert choose_few(occurrences, 3, 100, seed=0).tolist() == list(range(8))
+    assert choose_few(occurrences, 0, 4, seed=0).tolist() == []
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.dictionaries(st.integers(0, 9), st.integers(1, 5), min_size=1), min_size=1),
+    st.integers(1, 6),
+)
+def test_each_old_class_is_shown_often_enough_or_whole(rows, instances):
+    occurrences = occurrences_of(*rows)
+    chosen = choose_few(occurrences, len(rows), instances, seed=3)
+    for row in rows:
+        shown = sum(count for image, count in row.items() if image in chosen)
+        assert shown >= min(instances, sum(row.values()))
+
+
+def test_few_data_balances_old_and_new_classes_by_instances():
+    data = few_data(occurrences_of(FREQUENT, MIDDLE, RARE, {5: 1, 8: 1}), range(3, 4), 2, 0, 4)
+    assert data.fixed.images.tolist() == [5, 8, 5, 8]  # 4 instances, of a class with 2
+    assert data.few.images.tolist() == [0, 1, 2]
+    assert data.replay_counts().tolist() == [3, 2, 2]
+    assert (len(data), data.replay_entries, data.images().tolist()) == (7, 3, [0, 1, 2, 5, 8])
+    entries = data.epoch_entries(3)
+    assert Counter(entries.images.tolist()) == Counter([5, 8, 5, 8, 0, 1, 2])
+    assert set(entries.labels.tolist()) == {ALL_CLASSES}
+
+
+def test_few_data_without_instances_replays_nothing():
+    data = few_data(occurrences_of(FREQUENT, RARE), range(1, 2), 1, 0, 0)
+    assert data.fixed.images.tolist() == [1, 2]
+    assert data.replay_entries == 0
