@@ -1,23 +1,24 @@
-"""`lst eval` as a user meets it, with a network that finds the same in every image."""
+"""`lst eval` with a network that finds the same in every image; what fails late fails first."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from PIL import Image
 
-from lst_cli.workspace.store import Workspace
-
-Lst = Callable[..., Any]
+from lst_cli.display import class_plots
+from lst_cli.errors import LstError
+from lst_cli.evaluate import evaluate
+from lst_cli.inputs import read_validation
+from lst_cli.report import plots, report
 
 
 @pytest.fixture
-def evaluated(lst: Lst, workspace: Workspace, fake_trainer: Any, fake_detector: Any) -> Workspace:
+def evaluated(here, workspace, fake_trainer, fake_detector):
     """The base is trained and evaluated."""
     for command in ("train-base", "eval"):
-        lst(command, "-w", workspace.root).ok()
+        here(command).ok()
     return workspace
 
 
@@ -59,3 +60,167 @@ def test_another_writer_is_named_before_the_validation_file_is_read(lst, evaluat
     with evaluated.locked():
         outcome = lst("eval", "-w", evaluated.root)
     assert "another lst is writing" in outcome.err
+
+
+# --- before the network runs for the first time --------------------------------------------------
+
+
+@pytest.fixture
+def trained(here, workspace, fake_trainer):
+    """Phases 0 and 1 are done."""
+    for command in ("train-base", "step"):
+        here(command).ok()
+    return workspace
+
+
+def last_image(lvis):
+    return lvis.images / "val" / "001008.png"
+
+
+def training_images(lvis):
+    return list((lvis.images / "train").iterdir())
+
+
+def other_size(path):
+    Image.new("RGB", (7, 5)).save(path)
+
+
+def do_not_load(patch):
+    def fail():
+        raise LstError("lvis is not installed", "pip install lvis")
+
+    patch.setattr(evaluate, "load_lvis", fail)
+
+
+# What is done to the set, the workspace and Python, the command, and what the error names.
+LATE = {
+    "validation image gone": (lambda lvis, *_: last_image(lvis).unlink(), "eval", "001008.png"),
+    "of another size": (lambda lvis, *_: other_size(last_image(lvis)), "eval", "001008.png"),
+    "no image": (lambda lvis, *_: last_image(lvis).write_text("text"), "eval", "001008.png"),
+    "validation file changed": (
+        lambda lvis, *_: lvis.val_json.write_text(json.dumps(lvis.val) + " "),
+        "eval",
+        "val.json changed",
+    ),
+    "metrics are a directory": (
+        lambda _, work, __: work.phase(1).metrics.mkdir(), "eval", "metrics.json, directory",
+    ),
+    "detections are a directory": (
+        lambda _, work, __: work.phase(1).detections.mkdir(), "eval", "detections.json",
+    ),
+    "AP_fixed is a directory": (
+        lambda _, work, __: work.phase(1).fixed_metrics.mkdir(), "eval --fixed-ap", "metrics",
+    ),
+    "bins that are none": (lambda *_: None, "eval --bins 5-", "5-"),
+    "a later model is cut": (
+        lambda _, work, __: work.phase(1).model.write_text("cut"), "eval --all-phases", "01, model",
+    ),
+    "later metrics are a directory": (
+        lambda _, work, __: work.phase(1).metrics.mkdir(), "eval --all-phases", "metrics.json",
+    ),
+    "validation image of instant classes gone": (
+        lambda lvis, *_: last_image(lvis).unlink(), "eval --instant", "001008.png",
+    ),
+    "training images of instant classes gone": (
+        lambda lvis, *_: [one.unlink() for one in training_images(lvis)],
+        "eval --instant",
+        "images not found",
+    ),
+    "instant.json is a directory": (
+        lambda _, work, __: work.phase(1).instant.mkdir(), "eval --instant", "instant.json",
+    ),
+    "a file is where errors go": (
+        lambda _, work, __: work.phase(1).errors.write_text(""), "eval --errors", "errors",
+    ),
+    "lvis does not load": (lambda *all: do_not_load(all[2]), "eval --reference", "lvis"),
+    "training images of the next phase gone": (
+        lambda lvis, *_: [one.unlink() for one in training_images(lvis)], "step", "not found",
+    ),
+    "training images of another size": (
+        lambda lvis, *_: [other_size(one) for one in training_images(lvis)],
+        "step",
+        "of another size",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_would_fail_late_fails_before_the_network_runs(
+    here, trained, small_lvis, fake_trainer, fake_detector, monkeypatch, name
+):
+    damage, words, named = LATE[name]
+    damage(small_lvis, trained, monkeypatch)
+    runs = len(fake_trainer.runs)
+    outcome = here(words)
+    for part in named.split(", "):
+        assert part in outcome.error
+    assert len(fake_trainer.runs) == runs
+    assert fake_detector.opened == []
+    assert not trained.phase(0).metrics.exists()
+
+
+def test_a_base_that_goes_on_looks_for_its_images_again(here, small_lvis, fake_trainer):
+    fake_trainer.stop_after = 3
+    assert here("train-base").code != 0
+    moved = small_lvis.images.rename(small_lvis.folder / "elsewhere")
+    outcome = here("train-base")
+    assert "images not found" in outcome.error
+    assert "--images DIR; what is trained stays" in outcome.hint
+    assert len(fake_trainer.runs) == 1
+    moved.rename(small_lvis.images)
+    here("train-base").ok()
+
+
+def test_odd_files_that_check_accepts_are_trained_on_and_scored(
+    lst, small_lvis, tmp_path, fake_trainer, fake_detector
+):
+    for document in (small_lvis.train, small_lvis.val):
+        document["annotations"][0]["segmentation"].append([1, 1, 5, 5])  # a scrap
+        for image in document["images"][:2]:
+            del image["neg_category_ids"]
+        for annotation in document["annotations"]:
+            del annotation["area"], annotation["bbox"]
+        for category in document["categories"]:
+            category["frequency"] = "often"
+    small_lvis.save()
+    files = ("--train", small_lvis.train_json, "--val", small_lvis.val_json)
+    assert lst("check", *files, "--images", small_lvis.images).code == 0
+    root = tmp_path / "work"
+    for words in (small_lvis.split_words(), ["check"], ["train-base"], ["step"]):
+        lst(*words, "-w", root).ok()
+    outcome = lst("eval", "--all-phases", "--errors", "--reference", "--json", "-w", root).ok()
+    assert len(outcome.json) == 2
+
+
+# --- lst report where validation images cannot be shown ------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage, monkeypatch):
+    for plot in ("plot_ap_by_bin", "plot_class_ap", "plot_old_new"):
+        monkeypatch.setattr(plots, plot, lambda *args, **options: b"a plot")
+    monkeypatch.setattr(class_plots, "plot_class_counts", lambda *args: b"a plot")
+    workspace = runs.train("run")
+    runs.evaluate(workspace, 0.3)
+    workspace.phase(2).detections.write_text("[]")
+    val, find = read_validation(workspace, 2)
+    rows = report._choose_images(
+        val, workspace.split.class_order[: workspace.split.seen_classes(2)]
+    )
+    assert len(rows) > 1
+    image = find(rows[0])
+    whole = image.read_bytes()
+    image.unlink()
+    if damage == "cut":
+        image.write_bytes(whole[: len(whole) // 2])
+    outcome = lst("report", "-w", workspace.root)
+    assert outcome.code == 1
+    assert "error: 1 validation image is not shown: " in outcome.error
+    assert image.name in outcome.error
+    folder = workspace.layout.report
+    assert len(list((folder / "panels").iterdir())) == len(rows) - 1
+    for page in ("report.html", "report.md"):
+        assert image.name not in (folder / page).read_text()
+    image.write_bytes(whole)
+    lst("report", "-w", workspace.root).ok()
+    assert len(list((folder / "panels").iterdir())) == len(rows)
