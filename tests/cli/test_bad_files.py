@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,12 @@ def name_as_in_2014(document: dict[str, Any]) -> None:
         image["file_name"] = f"COCO_train2014_{image['id']:012d}.jpg"
 
 
-# The file, what is done to it, and what the error has to name beside it.
-BAD_DOCUMENTS: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
+# The file, what is done to its content or its bytes, and what the error has to name beside it.
+BAD_FILES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "no images": ("train", lambda d: d.pop("images"), 'no list "images"'),
     "no annotations": ("val", lambda d: d["annotations"].clear(), '"annotations" is empty'),
     "unknown class": (
-        "val",
-        lambda d: first_annotation(d, category_id=777),
-        "annotation 5001 names category 777",
+        "val", lambda d: first_annotation(d, category_id=777), "annotation 5001 names category 777",
     ),
     "box of no area": (
         "train",
@@ -46,37 +45,28 @@ BAD_DOCUMENTS: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = 
         lambda d: d["categories"][3].update(name="zebra"),
         'category 4: "class 4" in training, "zebra" in validation',
     ),
-}
+    "cut": ("val bytes", lambda data: data[: len(data) // 2], 'in the middle of "annotations"'),
+    "latin-1": ("val bytes", lambda data: data.replace(b"class 1", b"cl\xe4ss 1"), "not UTF-8"),
+    "missing": ("val bytes", lambda data: None, "no such file"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(BAD_DOCUMENTS))
+@pytest.mark.parametrize("name", BAD_FILES)
 def test_split_refuses_a_bad_file_by_name_and_makes_nothing(lst, small_lvis, tmp_path, name):
-    role, damage, named = BAD_DOCUMENTS[name]
-    damage(getattr(small_lvis, role))
-    small_lvis.save()
+    file, damage, named = BAD_FILES[name]
+    role = file.split()[0]
+    path = getattr(small_lvis, f"{role}_json")
+    if file == role:
+        damage(getattr(small_lvis, role))
+        small_lvis.save()
+    elif (content := damage(path.read_bytes())) is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
     outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
     assert outcome.code == 1
     assert named in outcome.error
-    assert str(getattr(small_lvis, f"{role}_json")) in outcome.error
-    assert not (tmp_path / "work").exists()
-
-
-@pytest.mark.parametrize(
-    ("damage", "part"),
-    [
-        (lambda data: data[: len(data) // 2], 'in the middle of "annotations"'),
-        (lambda data: data.replace(b"class 1", b"cl\xe4ss 1"), "not UTF-8"),
-        (lambda data: None, "no such file"),
-    ],
-)
-def test_split_refuses_what_is_no_annotation_file(lst, small_lvis, tmp_path, damage, part):
-    content = damage(small_lvis.val_json.read_bytes())
-    small_lvis.val_json.unlink()
-    if content is not None:
-        small_lvis.val_json.write_bytes(content)
-    outcome = lst(*small_lvis.split_words(), "-w", tmp_path / "work")
-    assert part in outcome.error
-    assert str(small_lvis.val_json) in outcome.error
+    assert str(path) in outcome.error
     assert not (tmp_path / "work").exists()
 
 
@@ -106,17 +96,23 @@ def test_a_class_without_training_instances_is_named_and_left_out(lst, small_lvi
 # --- lst check -----------------------------------------------------------------------------------
 
 
-def check_words(small_lvis: Any) -> list[str]:
-    files = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
-    return ["check", *map(str, files), "--images", str(small_lvis.images)]
+@pytest.fixture
+def check(lst, small_lvis):
+    """`lst check` of a file or both, with the images and more words."""
+
+    def call(roles="train val", *more):
+        files = [(f"--{role}", getattr(small_lvis, f"{role}_json")) for role in roles.split()]
+        return lst("check", *chain(*files), "--images", small_lvis.images, *more)
+
+    return call
 
 
-def test_check_shows_all_problems_of_all_files_at_once(lst, small_lvis):
+def test_check_shows_all_problems_of_all_files_at_once(check, small_lvis):
     first_annotation(small_lvis.train, bbox=[1, 1, 0, 5])
     first_annotation(small_lvis.val, segmentation=[[1, 1, 2, 2]])
     small_lvis.save()
     (small_lvis.images / "val" / "001002.png").unlink()
-    outcome = lst(*check_words(small_lvis))
+    outcome = check()
     assert outcome.code == 1
     assert "3 kinds of error found in" in outcome.error
     for part in (
@@ -126,38 +122,28 @@ def test_check_shows_all_problems_of_all_files_at_once(lst, small_lvis):
         "val.json: 1 image not found",
     ):
         assert part in outcome.out
+    for role in ("train", "val"):
+        of_role = check(role, "--json")
+        assert of_role.code == 1
+        assert not of_role.json["ok"]
+        file = str(getattr(small_lvis, f"{role}_json"))
+        errors = [one for one in of_role.json["problems"] if one["severity"] == "error"]
+        assert {one["where"] for one in errors} == {file}
+        assert of_role.error.endswith(f" found in {file}")
 
 
-def test_check_is_content_with_good_files(lst, small_lvis):
-    outcome = lst(*check_words(small_lvis)).ok()
+def test_check_is_content_with_good_files(check):
+    outcome = check().ok()
     assert "no errors in" in outcome.err
     assert "32 images" in outcome.err
+    for role in ("train", "val"):
+        check(role).ok()
 
 
-def test_check_prints_json(lst, small_lvis):
-    first_annotation(small_lvis.train, bbox=[1, 1, 0, 5])
-    small_lvis.save()
-    outcome = lst(*check_words(small_lvis), "--json")
-    assert outcome.code == 1
-    assert not outcome.json["ok"]
-    kinds = {problem["kind"]: problem for problem in outcome.json["problems"]}
-    assert kinds["box-no-area"]["where"] == str(small_lvis.train_json)
-
-
-@pytest.mark.parametrize("role", ["train", "val"])
-def test_check_takes_one_file_alone(lst, small_lvis, role):
-    file = {"train": small_lvis.train_json, "val": small_lvis.val_json}[role]
-    assert lst("check", f"--{role}", file, "--images", small_lvis.images).code == 0
-    first_annotation({"train": small_lvis.train, "val": small_lvis.val}[role], segmentation=[])
-    small_lvis.save()
-    outcome = lst("check", f"--{role}", file, "--images", small_lvis.images)
-    assert outcome.error == f"error: 1 kind of error found in {file}"
-
-
-def test_check_looks_at_the_files_of_the_split(lst, workspace, small_lvis):
-    assert lst("check", "-w", workspace.root).code == 0
+def test_check_looks_at_the_files_of_the_split(here, small_lvis):
+    here("check").ok()
     (small_lvis.images / "train" / "000007.png").unlink()
-    assert lst("check", "-w", workspace.root).code == 1
+    assert here("check").code == 1
 
 
 # --- before training -----------------------------------------------------------------------------
@@ -196,11 +182,10 @@ def test_an_image_of_another_colour_mode_that_exif_turns_is_welcome(
     assert lst("train-base", "-w", workspace.root).code == 0
 
 
-def test_a_file_that_changed_after_the_split_is_refused(lst, workspace, small_lvis, fake_trainer):
+def test_a_dry_run_refuses_a_file_that_changed_after_the_split(here, small_lvis):
     small_lvis.train_json.write_text(json.dumps(small_lvis.train) + " ")
-    for words in (("train-base",), ("train-base", "--dry-run")):
-        outcome = lst(*words, "-w", workspace.root)
-        assert "train.json changed after the split was made" in outcome.error
+    error = here("train-base --dry-run").error
+    assert "train.json changed after the split was made" in error
 
 
 ODD_IMAGES = {
@@ -218,9 +203,7 @@ ODD_IMAGES = {
 
 
 @pytest.mark.parametrize("odd", ODD_IMAGES.values(), ids=list(ODD_IMAGES))
-def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
-    lst, small_lvis, odd, tmp_path
-):
+def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(check, small_lvis, odd):
     os.mkfifo(small_lvis.images / "pipe.png")
     (small_lvis.images / "folder.png").mkdir()
     (small_lvis.images / "train/000009.png").unlink()
@@ -228,8 +211,7 @@ def test_an_image_that_cannot_be_opened_is_one_finding_beside_the_others(
     del image["coco_url"]
     image.update(odd)
     small_lvis.save()
-    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json]
-    outcome = lst("check", *words, "--images", small_lvis.images)
+    outcome = check()
     assert outcome.error
     assert "image 3" in outcome.out or odd["file_name"] in outcome.out
     assert "image 9 not found" in outcome.out

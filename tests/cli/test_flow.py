@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 
 import lst_cli
 from lst_cli.settings.models import Settings
-from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 
 ROOT = Path(lst_cli.__file__).parents[1]
@@ -80,24 +78,6 @@ def test_check_leaves_out_what_the_split_left_out(lst, small_lvis, tmp_path):
     assert lst("check", *at).code == 0
 
 
-# --- the workspace -------------------------------------------------------------------------------
-
-
-def test_the_environment_or_the_current_directory_names_the_workspace(
-    lst, workspace, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("LST_WORKSPACE", str(workspace.root))
-    assert lst("status", "--json").json["workspace"] == str(workspace.root)
-    assert "other has no split yet" in lst("status", "-w", tmp_path / "other").error
-    monkeypatch.delenv("LST_WORKSPACE")
-    monkeypatch.chdir(workspace.root)
-    assert lst("status").code == 0
-    monkeypatch.chdir(workspace.root.parent)
-    assert "lst-workspace has no split yet" in lst("status").error
-    workspace.root.rename(workspace.root.parent / "lst-workspace")
-    assert lst("status").code == 0
-
-
 # --- order ---------------------------------------------------------------------------------------
 
 
@@ -156,52 +136,31 @@ def test_phases_are_trained_one_by_one_to_the_last(here, workspace, fake_trainer
 def test_parts_of_the_method_can_be_left_out_by_an_option(here, fake_trainer):
     here("train-base")
     words = "--no-distill --freeze backbone --freeze roi_heads.mask_head --new-rows mean-feature"
-    (manifest,) = here(f"step {words} --mwg --json").json
-    step = manifest["settings"]["step"]
-    keys = ("distill_weight", "freeze", "new_rows", "mwg")
+    keys = ("distill_weight", "freeze", "new_rows", "mwg", "replay")
     freeze = ["backbone", "roi_heads.mask_head"]
-    assert [step[key] for key in keys] == [0, freeze, "mean-feature", True]
-    (manifest,) = here("step --set step.freeze=[] --json").json
-    step = manifest["settings"]["step"]
-    assert [step[key] for key in keys] == [1, [], "random", False]
+    for line, expected, replayed in (
+        (f"{words} --mwg --replay none", [0, freeze, "mean-feature", True, "none"], 0),
+        ("--set step.freeze=[]", [1, [], "random", False, "balanced"], 14),
+        ("--replay all", [1, ["backbone.bottom_up"], "random", False, "all"], 85),
+    ):
+        assert here(f"step {line} --dry-run --json").json["replay_entries"] == replayed
+        (manifest,) = here(f"step {line} --json").json
+        assert [manifest["settings"]["step"][key] for key in keys] == expected
+        assert manifest["replay_entries"] == replayed
 
 
-@pytest.mark.parametrize(
-    ("words", "replayed"), [("--replay none", 0), ("--replay all", 74), ("", 19)]
-)
-def test_replay_is_an_option(here, fake_trainer, words, replayed):
-    here("train-base")
-    assert here(f"step {words} --dry-run --json").json["replay_entries"] == replayed
-    (manifest,) = here(f"step {words} --json").json
-    assert manifest["replay_entries"] == replayed
-    assert manifest["done"]
-
-
-def test_an_interrupted_phase_goes_on_with_its_settings_or_is_restarted(here, fake_trainer):
+def test_an_interrupted_phase_is_shown_under_way_and_continued(here, fake_trainer):
     fake_trainer.stop_after = 4
     stopped = here("train-base")
     assert "interrupted" in stopped.error
     assert stopped.code == 130
-    assert here("status --json").json["phases"][0]["state"] == "under way"
     assert re.search(r"base +under way .* \d+ of 30 ", here("status").out)
-    refused = here("train-base --set base.lr=0.5 --set seed=3")
-    assert "base.lr was 0.01, is now 0.5" in refused.error
-    assert "seed was 0, is now 3" in refused.error
-    outcome = here("train-base").ok()
-    assert "base phase continued after iteration 4" in outcome.err
+    assert "seed was 0, is now 3" in here("train-base --set seed=3").error
+    assert "base phase continued after iteration 4" in here("train-base").ok().err
     fake_trainer.stop_after = 3
     here("step")
-    assert here("step --set seed=3 --restart").code == 0
+    here("step --set seed=3 --restart").ok()
     assert [run[1] for run in fake_trainer.runs] == [0, 4, 0, 0]
-
-
-def test_settings_that_are_refused_stop_every_command(here, workspace, fake_trainer):
-    workspace.layout.settings.write_text("seed = -1\n[eval]\nbins = 3\n")
-    for command in ("train-base", "step", "eval"):
-        outcome = here(command)
-        assert "lst.toml: seed" in outcome.error
-        assert "lst.toml: eval.bins" in outcome.error
-    assert fake_trainer.runs == []
 
 
 def test_an_old_setting_in_lst_toml_is_noted_once(here, workspace):
@@ -209,39 +168,6 @@ def test_an_old_setting_in_lst_toml_is_noted_once(here, workspace):
     workspace.layout.settings.write_text(text.replace("[step]", "[step]\nprevious_share = 0.3\n#"))
     outcome = here("train-base --dry-run").ok()
     assert outcome.err.count("lst.toml: step.previous_share = 0.3 has no effect: ") == 1
-
-
-# --- damage --------------------------------------------------------------------------------------
-
-
-def test_damaged_files_of_the_workspace_stop_the_commands_that_read_them(
-    here, workspace, fake_trainer
-):
-    here("train-base")
-    model = workspace.phase(0).model
-    whole = model.read_bytes()
-    model.write_bytes(whole[:4])  # found before torch is loaded
-    for command in ("step", "eval"):
-        assert f"{model}: cut short or changed" in here(command).error
-    model.write_bytes(whole)
-    record = load_json(workspace.layout.split, "")
-    record["classes"][0]["name"] = "another"
-    save_json(record, workspace.layout.split)
-    for command in ("step", "eval", "report", "status"):
-        assert "split.json changed after phase 0" in here(command).error
-    workspace.layout.split.write_text(json.dumps({**record, "format": 3}))
-    for command in ("train-base", "step", "eval", "report", "status"):
-        assert "format version 3" in here(command).error
-
-
-def test_a_manifest_cut_short_is_named(here, workspace, fake_trainer):
-    here("train-base")
-    manifest = workspace.phase(0).manifest
-    manifest.write_text(manifest.read_text()[:100])
-    for command in ("step", "eval", "status"):
-        outcome = here(command)
-        assert f"{manifest}: not valid JSON, perhaps cut short" in outcome.error
-        assert str(manifest.parent) in outcome.hint
 
 
 # --- status --------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ def test_the_next_command_for_scripts_names_the_workspace(lst, workspace, monkey
     assert shlex.split(found) == ["lst", "train-base", "-w", str(root)]
     monkeypatch.setenv("LST_WORKSPACE", str(root))
     assert lst("status", "--json").json["next_command"] == found
+    assert "other has no split yet" in lst("status", "-w", root.with_name("other")).error
     assert lst(*shlex.split(found)[1:], "--dry-run").code == 0
 
 
