@@ -1,11 +1,16 @@
+"""What commands print fits the terminal: tables, progress, every number whole."""
+
 from __future__ import annotations
 
 import io
+import json
 import re
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +20,7 @@ from rich.console import Console
 from lst_cli.cli import console
 from lst_cli.cli.console import GridColumn, grid_lines
 from lst_cli.cli.training import training_events
+from lst_cli.workspace.records import save_json
 
 NUMBER = st.integers(0, 10**9).map(lambda number: f"{number:,}")
 WORDS = st.text("abc 犬", min_size=1, max_size=90)
@@ -161,3 +167,85 @@ def test_the_progress_line_shows_every_loss_but_those_of_the_proposals():
     tell: Any = lambda *words: told.append(words)  # noqa: E731
     training_events(tell).iteration(report)
     assert told == [("", 1, 2, "loss 3.000  cls 1.000  new_one 0.250  lr 0.1")]
+
+
+# --- whole commands on terminals of 60 columns and more -------------------------------------------
+
+WIDTHS = [60, 80, 82, 84, 100]
+
+
+def numbers(text):
+    """Words of a table that hold a digit."""
+    return Counter(word for word in text.split() if re.search(r"\d", word))
+
+
+@pytest.fixture
+def check(lst, monkeypatch):
+    """See that nothing of a command's output is lost at any width; its output in a pipe."""
+
+    def output(words, **environment):
+        with monkeypatch.context() as patch:
+            patch.delenv("FORCE_COLOR", raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            return click.unstyle(lst(*words).ok().out)
+
+    def check(*words):
+        wide = output(words)
+        for width in WIDTHS:
+            narrow = output(words, FORCE_COLOR="1", COLUMNS=str(width), TERM="xterm")
+            lost = numbers(wide) - numbers(narrow)
+            # Long words of text, such as paths, may be broken; numbers never.
+            assert not [word for word in lost if cell_len(word) < 20], f"{width}: {narrow}"
+            for line in narrow.splitlines():
+                plain = line.startswith(("next: ", "/"))  # to be copied: a line stays one line
+                assert plain or cell_len(line) <= width, f"{width}: {line}"
+        return wide
+
+    return check
+
+
+def test_status_with_large_numbers(check, runs):
+    run = runs.train("first")
+    runs.evaluate(run, 0.4472)
+    for phase in run.done_phases():
+        path = run.phase(phase).manifest
+        record = json.loads(path.read_text())
+        del record["checksum"]
+        record |= {"seconds": 123456.7, "new_entries": 98765, "iterations": 1234567}
+        save_json(record, path)
+    shown = check("status", "-w", run.root)
+    assert "44.7" in shown
+    assert "1,234,567" in shown
+    assert "34 h 17 min" in shown
+
+
+def test_split_and_dry_runs(check, small_lvis, workspace, tmp_path):
+    check(*small_lvis.split_words(), "-w", tmp_path / "new")
+    check("train-base", "--dry-run", "-w", workspace.root)
+    check(
+        "sweep", "table1", *small_lvis.split_words()[1:], "--dry-run", "--preset", "lite",
+        "--dir", tmp_path / "sweep",
+    )  # fmt: skip
+    check("sweep", "--list")
+
+
+def test_hold_out_and_check(check, small_lvis, tmp_path):
+    words = ["--train", small_lvis.train_json]
+    check("hold-out", *words, "--out", tmp_path / "out", "--rare", 3, "--force")
+    check("check", *words, "--val", small_lvis.val_json, "--images", small_lvis.images)
+
+
+def test_scores_of_a_file(check, small_lvis, tmp_path):
+    keys = ("image_id", "category_id", "bbox")
+    found = [
+        {"score": 0.5, **{key: one[key] for key in keys}}
+        for one in small_lvis.val["annotations"][::2]
+    ]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(found))
+    shown = check(
+        "score", results, "--annotations", small_lvis.val_json,
+        "--train-counts", small_lvis.train_json, "--errors", "--iou-type", "bbox",
+    )  # fmt: skip
+    assert "lies on an annotation" in shown

@@ -1,25 +1,28 @@
-"""Libraries that are missing or broken: one line, what to type, and before any work."""
+"""What a process meets: missing and broken libraries, no torch, signals."""
 
 from __future__ import annotations
 
 import inspect
+import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lst_cli
 from lst_cli import libraries
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import, require
 from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
 
-
-def forget(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def forget(name, monkeypatch):
     for module in [one for one in sys.modules if one.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
 
@@ -36,8 +39,10 @@ class Blocker:
 
 
 @pytest.fixture
-def block(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    def without(name: str) -> None:
+def block(monkeypatch):
+    """Keep a library from being imported."""
+
+    def without(name):
         forget(name, monkeypatch)
         monkeypatch.setattr(sys, "meta_path", [Blocker(name), *sys.meta_path])
 
@@ -45,10 +50,10 @@ def block(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def install(tmp_path, monkeypatch):
     """Put a library of such code before the real one."""
 
-    def instead(name: str, code: str) -> None:
+    def instead(name, code):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(code)
         forget(name, monkeypatch)
@@ -75,9 +80,8 @@ NEEDED = [
 
 @pytest.mark.parametrize(("words", "name"), NEEDED)
 def test_a_missing_library_is_one_line_and_nothing_is_begun(
-    lst: Lst, workspace: Workspace, small_lvis: Any, block: Any, tmp_path: Path,
-    words: str, name: str,
-) -> None:  # fmt: skip
+    lst, workspace, small_lvis, block, tmp_path, words, name
+):
     block(name)
     root = tmp_path / "demo" if words == "demo" else workspace.root
     before = sorted(tmp_path.rglob("*"))
@@ -185,3 +189,134 @@ def test_a_mistake_of_ours_keeps_its_traceback(code):
     with pytest.raises((ImportError, ZeroDivisionError)) as caught:
         exec(code, {"__name__": "lst_cli.train.something"})
     assert explain_import(caught.value) is None
+
+
+# --- no torch where no network is needed ---------------------------------------------------------
+
+
+ROOT = Path(lst_cli.__file__).parents[1]
+
+# Several calls in one process: what takes time is to load the other libraries.
+WITHOUT_TORCH = """
+import json, sys
+from lst_cli.cli.main import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["lst", *words]
+    code = 0
+    try:
+        main()
+    except BaseException as stop:
+        code = getattr(stop, "code", str(stop))
+    if "torch" in sys.modules:
+        sys.exit(f"{words}: torch was imported")
+    if code:
+        sys.exit(f"{words}: exit {code}")
+"""
+
+
+def without_torch(*calls: list[Any]) -> subprocess.CompletedProcess[str]:
+    words = json.dumps([list(map(str, call)) for call in calls])
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, words],
+        check=False, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["train-base", "step"])
+def test_a_dry_run_loads_no_torch_and_writes_nothing(
+    here, workspace, fake_trainer, files_below, command
+):
+    if command == "step":
+        here("train-base")
+    before = files_below(workspace.root)
+    words = [command, "-w", workspace.root, "--dry-run"]
+    done = without_torch([*words, "--json"], words)
+    assert done.returncode == 0, done.stderr
+    assert files_below(workspace.root) == before
+    plan, end = json.JSONDecoder().raw_decode(done.stdout)
+    assert plan["iterations"] == (30 if command == "train-base" else 32)
+    assert plan["replay_counts"] == (
+        {} if command == "train-base" else {"7": 3, "9": 4, "4": 4, "2": 4, "5": 4}
+    )
+    assert "iterations" in done.stdout[end:]
+
+
+def test_other_commands_without_a_network_load_no_torch(workspace, small_lvis, tmp_path):
+    at, out = ["-w", workspace.root], tmp_path / "out"
+    done = without_torch(
+        ["status", *at], ["check", *at], ["init", "--print", *at],
+        [*small_lvis.split_words(), "-w", tmp_path / "new"],
+        ["hold-out", "--train", small_lvis.train_json, "--out", out, "--rare", 3],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.engine
+def test_the_check_for_torch_bites(workspace, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").touch()  # the real one takes seconds
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = without_torch(["train-base", "-w", workspace.root, "--set", "model.config=none"])
+    assert "torch was imported" in done.stderr
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+def _stop_while_writing(number: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes = Path.write_bytes
+
+    def stop(path: Path, data: bytes) -> int:
+        if path.parent == workspace.root:
+            write_bytes(path, data[:2])
+            os.kill(os.getpid(), number)
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", stop)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_command_that_is_stopped_says_so_and_leaves_nothing(
+    number, code, workspace, small_lvis, lst, monkeypatch
+):
+    before = {path: path.read_bytes() for path in workspace.root.iterdir()}
+    with monkeypatch.context() as patch:
+        _stop_while_writing(number, workspace, patch)
+        outcome = lst(*small_lvis.split_words(base=4), "-w", workspace.root)
+    assert outcome.code == code
+    assert outcome.error == f"error: stopped by {signal.Signals(number).name}"
+    assert outcome.hint == "run the same command again to continue"
+    assert {path: path.read_bytes() for path in workspace.root.iterdir()} == before
+    assert signal.getsignal(number) == signal.SIG_DFL
+    assert lst(*small_lvis.split_words(base=4), "-w", workspace.root).code == 0
+
+
+def test_an_ignored_hangup_does_not_stop_a_command(workspace, small_lvis, lst, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        _stop_while_writing(signal.SIGHUP, workspace, monkeypatch)
+        assert lst(*small_lvis.split_words(), "-w", workspace.root).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_worker_ends_by_the_signal_without_a_word(workspace, lst, monkeypatch):
+    codes = []
+
+    def with_a_worker(*args: Any, **others: Any) -> Any:
+        fork = multiprocessing.get_context("fork")
+        begun = fork.Event()
+        worker = fork.Process(target=lambda: (begun.set(), time.sleep(60)))
+        worker.start()
+        assert begun.wait(10)
+        worker.terminate()
+        worker.join(10)
+        codes.append(worker.exitcode)
+        raise LstError("enough", "lst")
+
+    monkeypatch.setattr("lst_cli.report.status.read_status", with_a_worker)
+    assert lst("status", "-w", workspace.root).code == 1
+    assert codes == [-signal.SIGTERM]
