@@ -23,7 +23,7 @@ from lst_cli.annotations.problems import EXAMPLES, Problem, count_of, problems_o
 from lst_cli.annotations.read import Dataset, Images
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular, read_regular
-from lst_cli.images.decode import FIND_ALL, ImageSizeError, check_image_size, read_image
+from lst_cli.images.decode import FIND_ALL, ImageSizeError, check_image_size, load_image
 from lst_cli.images.finder import ImageFinder
 from lst_cli.images.kinds import is_picture_name
 from lst_cli.images.names import ImageName
@@ -113,8 +113,8 @@ def _look(
     if path is None:
         return "missing-image", None
     try:
-        look = read_image if decode else check_image_size
-        look(path, int(images.heights[row]), int(images.widths[row]))
+        look = load_image if decode else check_image_size
+        look(path, (int(images.heights[row]), int(images.widths[row])))
     except ImageSizeError as error:
         return "image-size", error
     except LstError as error:

@@ -1,7 +1,7 @@
 """Image files, looked at and decoded to what the model takes.
 
-Decoding uses Pillow alone, so that every image comes out the same on every
-machine, whatever its file format says about colour.
+Only Pillow decodes, so that an image is the same on every machine, whatever its file format says
+about colour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from lst_cli.errors import LstError
@@ -44,7 +43,6 @@ FIND_ALL = "; lst check --decode finds all such images"
 _AGAIN = f"copy or download it again{FIND_ALL}"
 _REPLACE = "put the image itself in its place, or correct file_name in the annotation file"
 _SMALLER = "make it smaller, or cut it into tiles, and its annotations with it"
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class ImageSizeError(LstError):
@@ -54,24 +52,21 @@ class ImageSizeError(LstError):
 def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image into RGB, upright as its annotations see it.
 
-    Annotators mostly saw what a viewer shows, which is the image turned as its
-    EXIF orientation says; some tools show the pixels as stored. The stated size, height and
-    width in pixels, tells which: if the turned image has it, the image is turned (also by 180
-    degrees or mirrored, where both sizes agree and the viewer's way is the
-    likelier); if only the stored image has it, it stays as stored. Without a size it is turned.
+    Annotators mostly saw what a viewer shows, which is the image turned as its EXIF orientation
+    says; some tools show the pixels as stored. The stated size, height and width in pixels, tells
+    which: if the turned image has it, the image is turned (also by 180 degrees or mirrored, where
+    both sizes agree and the viewer's way is likelier); if only the stored image has it, it stays as
+    stored. Without a size it is turned.
 
-    Grey, palette, CMYK and YCbCr images are converted. Transparency is dropped,
-    not blended: the colours below it count. Of 16 bits the upper 8 are kept.
-    Of several frames the first is read.
+    Grey, palette, CMYK and YCbCr images are converted. Transparency is dropped, not blended: the
+    colours below it count. Of 16 bits the upper 8 are kept. Of several frames the first is read.
 
-    Raises:
-        ImageSizeError: If the image has another size than stated.
-        LstError: If the file cannot be read or decoded, is cut short, or has more
-            than `MAX_PIXELS`.
+    Raises an `ImageSizeError` if the image has another size than stated, and another `LstError` if
+    the file cannot be read or decoded, is cut short, or has more than `MAX_PIXELS`.
     """
     with _opened(path) as image:
         orientation = _orientation(image)
-        turn = size is None or _turn(path, image, orientation, *size)
+        turn = size is None or _turn(path, image, orientation, size)
         pixels = _to_rgb(path, image)
         pixels.load()
         turned = image.format == "TIFF"  # by Pillow
@@ -80,37 +75,17 @@ def load_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
         return pixels.transpose((_UPRIGHT if turn else _STORED)[orientation])
 
 
-def read_image(path: Path, expected_height: int, expected_width: int) -> npt.NDArray[np.uint8]:
-    """Decode an image of a stated size as `load_image` does, and with its errors.
-
-    Returns:
-        Pixels, uint8, shape (height, width, 3), red first, writable.
-    """
-    return np.array(load_image(path, (expected_height, expected_width)))
-
-
-def check_image_size(path: Path, expected_height: int, expected_width: int) -> None:
-    """Compare an image's size with the stated one, reading only its header.
-
-    Raises:
-        ImageSizeError: If the header tells another size.
-        LstError: If the header cannot be read.
-    """
+def check_image_size(path: Path, size: tuple[int, int]) -> None:
+    """Compare an image's size with the stated one, with `load_image`'s errors, by its header."""
     with _opened(path) as image:
-        if image.size == (expected_width, expected_height):
-            return  # as stored, or turned by 180 degrees; asking EXIF may decode a PNG
-        _turn(path, image, _orientation(image), expected_height, expected_width)
+        if image.size != size[::-1]:  # else as stored, or turned by 180 degrees
+            _turn(path, image, _orientation(image), size)  # asking EXIF may decode a PNG
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as a viewer shows it, from its header.
-
-    Raises:
-        LstError: If the header cannot be read.
-    """
+    """Height and width of an image as a viewer shows it, from its header."""
     with _opened(path) as image:
-        width, height = _upright(image, _orientation(image))
-        return height, width
+        return _upright(image, _orientation(image))
 
 
 @contextmanager
@@ -169,7 +144,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     if image.format == "PNG" and "exif" not in image.info:
         if not _may_say_more(image):
             return 1
-        image.load()  # what stands behind the pixels is read with them
+        image.load()  # which also reads what comes after the pixels
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except OSError:
@@ -203,21 +178,19 @@ def _may_say_more(image: ImageFile.ImageFile) -> bool:
 
 def _upright(image: ImageFile.ImageFile, orientation: int) -> tuple[int, int]:
     width, height = image.size
-    return (height, width) if orientation >= 5 and image.format != "TIFF" else (width, height)
+    return (width, height) if orientation >= 5 and image.format != "TIFF" else (height, width)
 
 
-def _turn(
-    path: Path, image: ImageFile.ImageFile, orientation: int, height: int, width: int
-) -> bool:
+def _turn(path: Path, image: ImageFile.ImageFile, orientation: int, size: tuple[int, int]) -> bool:
     """Tell whether EXIF's orientation is to be applied to get the stated size."""
-    upright = _upright(image, orientation)
-    if upright == (width, height):
+    upright = height, width = _upright(image, orientation)
+    if upright == size:
         return True
-    if orientation >= 5 and upright == (height, width):
+    if orientation >= 5 and upright == size[::-1]:
         return False
     raise ImageSizeError(
-        f"image {path} is {upright[0]} wide and {upright[1]} high, but the annotation file says "
-        f"{width} and {height}",
+        f"image {path} is {width} wide and {height} high, but the annotation file says "
+        f"{size[1]} and {size[0]}",
         "use the images the annotations were made for, or correct width and height",
     )
 
@@ -225,7 +198,7 @@ def _turn(
 def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode in _SIXTEEN_BIT or image.mode == "I":
+    if image.mode.startswith("I"):
         values = np.array(image)
         # Pillow itself would clip at 255. Older versions give 16-bit PNG as "I".
         if image.mode != "I" or image.format == "PNG" or values.max(initial=0) > 255:

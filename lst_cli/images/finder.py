@@ -1,8 +1,8 @@
 """Where the images of an annotation file lie on this machine.
 
-An annotation file names an image by `file_name`, by `coco_url` or by both, and
-neither says how the user stored it: LVIS v1 gives only a URL, LVIS v0.5 names
-images as COCO did in 2014, and LVIS's validation images lie in COCO's train2017.
+An annotation file names an image by `file_name`, by `coco_url` or by both. Neither says how the
+user stored it: LVIS v1 gives only a URL, LVIS v0.5 names images as COCO did in 2014, and LVIS's
+validation images lie in COCO's train2017.
 """
 
 from __future__ import annotations
@@ -48,18 +48,17 @@ class ImageFinder:
        conflict with the one that the annotation file names; three levels go before the others;
     5. the same for the name as another system spells it (see `spell`).
 
-    The order is fixed, so an image's place does not depend on which were
-    looked for before. Directories are listed once instead of asking for each
-    file. A bare name can be that of another image, unless it is COCO's
-    twelve digits: an image said to lie in ``val`` is not taken from a directory
-    called ``train``, and two different files of one name are refused. An
-    absolute name, or one with ``..``, leads only to what lies below a DIR.
+    The order is fixed, so an image's place does not depend on which were looked for before.
+    Directories are listed once. A bare name can be that of another image, unless it is COCO's
+    twelve digits: an image of ``val`` is not taken from a directory called ``train``, and two
+    different files of one name are refused. An absolute name, or one with ``..``, leads only to
+    what lies below a DIR.
     """
 
     def __init__(self, dirs: Sequence[Path | str]) -> None:
-        self.dirs = tuple(Path(directory) for directory in dirs)
+        self.dirs = tuple(map(Path, dirs))
         self._roots = [str(directory) for directory in self.dirs]
-        # Directories, and the part of the data set that they hold.
+        # Where bare names are looked for: directories, and the part of the data set they hold.
         self._own = [(str(one), part_of(one.absolute().name)) for one in self.dirs]
         self._below = [
             (os.path.join(root, name), part_of(name)) for root in self._roots for name in _BELOW
@@ -69,10 +68,9 @@ class ImageFinder:
         self._tree: ImageTree | None = None
 
     def find(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path:
-        """Return the path of an image by its names in the annotation file, which may be empty.
+        """The path of an image by its names in the annotation file, which may be empty.
 
-        Raises:
-            LstError: If no such file exists, or several that differ; it names the image's id.
+        Raises an `LstError` if no such file exists, or several that differ.
         """
         path = self.look_up(file_name, coco_url, image_id=image_id)
         if path is None:
@@ -80,11 +78,7 @@ class ImageFinder:
         return path
 
     def look_up(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path | None:
-        """Return the path of an image, or None if there is none; see `explain`.
-
-        Raises:
-            LstError: If there are several that differ.
-        """
+        """The path of an image, or None; an `LstError` if there are several files that differ."""
         wanted = ImageName(file_name, coco_url)
         found = self._look(wanted)
         if not found:
@@ -115,8 +109,8 @@ class ImageFinder:
             given = {"file_name": file_name, "coco_url": coco_url}
             if said := " and ".join(f"{key} {text!r}" for key, text in given.items() if text):
                 return LstError(f"{who}: {said} names no file", _CORRECT)
-            hint = "give the images of the annotation file a file_name"
-            return LstError(f"{who} has neither file_name nor coco_url", hint)
+            give = "give the images of the annotation file a file_name"
+            return LstError(f"{who} has neither file_name nor coco_url", give)
         for path in self._leading_outside(wanted):
             try:
                 require_regular(path)
@@ -179,14 +173,13 @@ class ImageFinder:
 
     def _is_inside(self, folder: str) -> bool:
         """Tell whether a directory is a given one or lies below one."""
-        inside = self._inside.get(folder)
-        if inside is None:
-            inside = self._inside[folder] = any(
+        if folder not in self._inside:
+            self._inside[folder] = any(
                 f"{way(folder)}/".startswith(f"{way(root).rstrip('/')}/")
                 for root in self._roots
                 for way in (os.path.abspath, _real_path)
             )
-        return inside
+        return self._inside[folder]
 
     def _leading_outside(self, wanted: ImageName) -> Iterator[Path]:
         """The files that names with directories mean, where they may not be opened."""

@@ -69,8 +69,7 @@ _NO_TEXT = re.compile(rb"[\0-\x08\x0b\x0e-\x1f]")
 def formats() -> tuple[str, ...]:
     """The formats that are decoded, as far as this Pillow knows them, by Pillow's names.
 
-    No others: some of Pillow's decoders start other programs, and few of them were made for bytes
-    from strangers.
+    No others: some decoders of Pillow start other programs, and few are safe for unknown files.
     """
     from PIL import Image
 

@@ -6,7 +6,6 @@ import html
 import posixpath
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from urllib.parse import unquote, urlsplit
@@ -28,9 +27,9 @@ _UNSEEN = re.compile(r"[\ufe00-\ufe0f]|(?<=i)\u0307")  # which form a letter has
 def spell(name: str) -> list[str]:
     r"""The parts of a path in letters that every system keeps.
 
-    Two names with the same parts differ only in letter case, in quoting as in a URL or in HTML,
-    in the Unicode form of letters, in letters that are not seen, in UTF-8 read as another code,
-    in separators, or in spaces around a part.
+    Names with the same parts differ only in letter case, quoting as in a URL or in HTML, the
+    Unicode form of letters, letters that are not seen, UTF-8 read as another code, separators, or
+    spaces around a part.
 
     Example:
         >>> spell("Train\\my%20Photo.JPG"), spell("./train/my photo.jpg ")
@@ -79,51 +78,33 @@ def part_of(directory: str) -> str:
     return f"{match[1]}{match[2]}".lower() if match else ""
 
 
-@dataclass(eq=False)
 class ImageName:
     """What an annotation file calls one image; either may be empty, or name no file."""
 
-    file_name: str
-    coco_url: str
+    def __init__(self, file_name: str, coco_url: str) -> None:
+        self.file_name = file_name
+        own = _from_url if "://" in file_name else _split
+        named = [one for one in (own(file_name), _from_url(coco_url)) if one is not None]
+        # Its names with a directory, as (directory, name); the directory may be absolute.
+        self.full = tuple(dict.fromkeys(one for one in named if one[0] not in ("", "/")))
+        # Its names without one, the best first.
+        names = [(name, _COCO_2014.sub(r"\1", name)) for _, name in named]
+        self.bare = tuple(dict.fromkeys(chain.from_iterable(names)))
+        # Whether no other image can have its name.
+        self.is_unique = bool(self.bare) and COCO_NAME.fullmatch(self.bare[0]) is not None
+        # The parts of the data set that its directories name; none if the name is unique.
+        parts = () if self.is_unique else [part_of(posixpath.basename(one)) for one, _ in self.full]
+        self.parts = frozenset(parts) - {""}
 
     @cached_property
-    def _named(self) -> list[tuple[str, str]]:
-        """The directory and the name of each that names a file."""
-        own = _from_url if "://" in self.file_name else _split
-        found = own(self.file_name), _from_url(self.coco_url)
-        return [one for one in found if one is not None]
-
-    @cached_property
-    def full(self) -> tuple[tuple[str, str], ...]:
-        """Its names with a directory, as (directory, name); the directory may be absolute."""
-        return tuple(dict.fromkeys(one for one in self._named if one[0] not in ("", "/")))
-
-    @cached_property
-    def bare(self) -> tuple[str, ...]:
-        """Its names without one, the best first."""
-        names = [(name, _COCO_2014.sub(r"\1", name)) for _, name in self._named]
-        return tuple(dict.fromkeys(chain.from_iterable(names)))
-
-    @property
-    def is_unique(self) -> bool:
-        """Whether no other image can have its name."""
-        return bool(self.bare) and COCO_NAME.fullmatch(self.bare[0]) is not None
-
-    @cached_property
-    def parts(self) -> frozenset[str]:
-        """The parts of the data set that its directories name; none if the name is unique."""
-        if self.is_unique:
-            return frozenset()
-        return frozenset(part_of(posixpath.basename(folder)) for folder, _ in self.full) - {""}
-
-    @cached_property
-    def spelled(self) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    def spelled(self) -> list[tuple[list[str], str, str]]:
         """For each name the directories it is said to lie in, its key, and the name itself."""
         folders = {name: folder for folder, name in reversed(self.full)}
-        spelled = [spell(f"{folders.get(name, '')}/{name}") or [""] for name in self.bare]
-        return tuple(
-            (tuple(said), key, name) for (*said, key), name in zip(spelled, self.bare, strict=True)
-        )
+        found = []
+        for name in self.bare:
+            *said, key = spell(f"{folders.get(name, '')}/{name}") or [""]
+            found.append((said, key, name))
+        return found
 
     def contradicts(self, part: str) -> bool:
         """Tell whether it is said to lie in another part of the data set than this."""

@@ -48,8 +48,7 @@ class _File(NamedTuple):
 class ImageTree:
     """Finds files by name below directories, however they are nested and their names are spelled.
 
-    Hidden directories are passed over. The order of directories and names is fixed, so that the
-    same files give the same answer.
+    Hidden directories are skipped. The order is fixed, so that the same files give the same answer.
     """
 
     def __init__(self, dirs: Sequence[Path]) -> None:
@@ -65,39 +64,35 @@ class ImageTree:
             self.unseen = level[0].path
 
     def _add(self, folder: _Folder) -> Iterator[_Folder]:
-        """Take in the files of a directory; yields the directories in it."""
+        """Take in the files of a directory, if it can be listed; yields the directories in it."""
         root, path, below = folder
         if len(self._seen) >= _MOST_DIRECTORIES or self.count >= _MOST_FILES:
             self.unseen = self.unseen or path
             return
-        names, folders = self._list(root, path)
-        self.count += len(names)
-        for name in names:
-            *within, key = spell(name) or [""]
-            file = _File(root, path, name, (*below, *within))
-            self._files.setdefault(key, []).append(file)
-        for name in folders:
-            yield _Folder(root, os.path.join(path, name), (*below, *spell(name)))
-
-    def _list(self, root: int, directory: str) -> tuple[list[str], list[str]]:
-        """Names of the files and directories in a directory; none if it cannot be listed."""
-        names: list[str] = []
-        folders: list[str] = []
         try:
-            found = os.stat(directory)
+            found = os.stat(path)
             # A link that leads round in a circle, or what the kernel makes up.
             place = (root, found.st_dev, found.st_ino)
             if place in self._seen or found.st_dev in kernel_devices():
-                return [], []
+                return
             self._seen.add(place)
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    # A link is followed only if its name is that of a directory: each is a look.
-                    follow = entry.is_symlink() and "." not in entry.name
-                    (folders if entry.is_dir(follow_symlinks=follow) else names).append(entry.name)
+            with os.scandir(path) as entries:
+                # A link is followed only if its name is that of a directory: each is a look.
+                listed = sorted(
+                    (one.name, one.is_dir(follow_symlinks=one.is_symlink() and "." not in one.name))
+                    for one in entries
+                )
         except (OSError, ValueError):
-            return [], []
-        return sorted(names), sorted(name for name in folders if not name.startswith("."))
+            return
+        for name, is_folder in listed:
+            spelled = spell(name)
+            if not is_folder:
+                self.count += 1
+                *within, key = spelled or [""]
+                file = _File(root, path, name, (*below, *within))
+                self._files.setdefault(key, []).append(file)
+            elif not name.startswith("."):
+                yield _Folder(root, os.path.join(path, name), (*below, *spelled))
 
     def find(self, wanted: ImageName) -> list[str]:
         """The files that can be an image, equally good ones; a name to the letter is better."""
@@ -113,10 +108,10 @@ class ImageTree:
     def _agreement(
         self, wanted: ImageName, said: Sequence[str], name: str, file: _File
     ) -> tuple[bool, bool, int, bool] | None:
-        """Rank how well a file's directories are those that an image is said to lie in.
+        """Rank how well a file's directories are those that the annotation file names.
 
-        An image of `seq01` is not one of `seq02`, though both are called 0001.jpg: either all
-        directories that are said are there, in this order, or the other way round.
+        An image of `seq01` is not one of `seq02`, though both are called 0001.jpg: one of the two
+        must have all directories of the other, in the same order.
         """
         exact, near = file.name in (name, wanted.file_name), len(file.below) <= _NEAR
         holder = not _HOLDERS.isdisjoint(file.below)
@@ -131,10 +126,7 @@ class ImageTree:
         return exact, near, len(set(said) & set(file.below)), holder
 
     def describe_nearest(self, wanted: ImageName) -> tuple[str, str | None]:
-        """Say what is there instead of a missing image, and what helps.
-
-        The hint is None where only other directories can help.
-        """
+        """Say what is there instead of a missing image; the hint, None if no file is alike."""
         key = wanted.spelled[0][1]
         if key in self._files:
             file = self._files[key][0]

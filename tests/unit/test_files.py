@@ -13,7 +13,7 @@ from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import read_train_counts
 from lst_cli.figures.attention import load_attention
 from lst_cli.files import LONGEST_NAME, open_regular, read_regular, require_regular, shorten_name
-from lst_cli.images.decode import read_image
+from lst_cli.images.decode import load_image
 from lst_cli.settings.nested import read_toml
 
 
@@ -60,7 +60,7 @@ NO_FILES: dict[str, Callable[[Path], Path]] = {
 }
 READERS: dict[str, Callable[[Path], object]] = {
     "annotations": read_dataset,
-    "image": lambda path: read_image(path, 1, 1),
+    "image": lambda path: load_image(path),
     "settings": read_toml,
     "results": lambda path: list(ResultsFile(path).blocks(Scored)),
     "counts": read_train_counts,

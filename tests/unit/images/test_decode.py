@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import os
 import socket
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from lst_cli.errors import LstError
@@ -17,9 +16,10 @@ from lst_cli.images.decode import (
     ImageSizeError,
     check_image_size,
     load_image,
-    read_image,
     upright_size,
 )
+
+looks = pytest.mark.parametrize("look", [upright_size, load_image])
 
 # Two rows of three pixels: red, green, blue; black, grey, white.
 PIXELS = np.array(
@@ -30,7 +30,7 @@ GREYS = np.array([[0, 50, 100], [150, 200, 250]], dtype=np.uint8)
 EXIF_ORIENTATION = 0x0112
 
 
-def smooth(height: int, width: int) -> np.ndarray:
+def smooth(height: int = 40, width: int = 60) -> np.ndarray:
     """A picture that JPEG keeps nearly as it is, different in its four corners."""
     rows, columns = np.mgrid[0:height, 0:width]
     red, green = rows * 255 / (height - 1), columns * 255 / (width - 1)
@@ -46,7 +46,11 @@ def save(image: Image.Image, path: Path, orientation: int | None = None, **optio
     return path
 
 
-def close(read: np.ndarray, expected: np.ndarray) -> bool:
+def close(path: Path, expected: np.ndarray) -> bool:
+    """Whether the image is read as expected, where this size is stated."""
+    height, width, _ = expected.shape
+    read = np.asarray(load_image(path, (height, width)))
+    check_image_size(path, (height, width))
     difference = np.abs(read.astype(int) - expected.astype(int))
     return read.shape == expected.shape and bool(difference.max() <= 6)
 
@@ -83,29 +87,27 @@ COLOURS = [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[9, 8, 7], [9, 8, 7], [255,
     ],
 )
 def test_every_kind_of_colour_becomes_rgb(tmp_path, image, options, expected):
-    pixels = read_image(save(image, tmp_path / "a.png", **options), 2, 3)
-    assert pixels.dtype == np.uint8
-    assert pixels.tolist() == expected
-    assert pixels.flags.writeable
-    assert pixels.flags.c_contiguous
+    read = load_image(save(image, tmp_path / "a.png", **options), (2, 3))
+    assert read.mode == "RGB"
+    assert np.asarray(read).tolist() == expected
 
 
 def test_cmyk_is_converted(tmp_path):
-    path = save(Image.fromarray(smooth(40, 60)).convert("CMYK"), tmp_path / "a.jpg", quality=100)
+    path = save(Image.fromarray(smooth()).convert("CMYK"), tmp_path / "a.jpg", quality=100)
     assert Image.open(path).mode == "CMYK"
-    assert close(read_image(path, 40, 60), smooth(40, 60))
+    assert close(path, smooth())
 
 
 def test_floating_point_is_refused(tmp_path):
     path = save(Image.fromarray(GREYS.astype(np.float32)), tmp_path / "a.tif")
     with pytest.raises(LstError, match="floating-point"):
-        read_image(path, 2, 3)
+        load_image(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_every_orientation_is_undone_when_the_turned_size_is_stated(tmp_path, orientation, suffix):
-    upright = smooth(40, 60)
+    upright = smooth()
     stored = {  # how a camera stores what it should show upright
         1: upright,
         2: upright[:, ::-1],
@@ -118,36 +120,27 @@ def test_every_orientation_is_undone_when_the_turned_size_is_stated(tmp_path, or
     }[orientation]
     image = Image.fromarray(np.ascontiguousarray(stored))
     path = save(image, tmp_path / f"a.{suffix}", orientation, quality=100)
-    assert close(read_image(path, 40, 60), upright)
-    check_image_size(path, 40, 60)
-
-
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_an_image_annotated_as_stored_stays_as_stored(tmp_path, orientation, suffix):
-    stored = smooth(40, 60)
-    path = save(Image.fromarray(stored), tmp_path / f"a.{suffix}", orientation, quality=100)
-    assert close(read_image(path, 40, 60), stored)
-    check_image_size(path, 40, 60)
-    assert read_image(path, 60, 40).shape == (60, 40, 3)
-    check_image_size(path, 60, 40)
+    assert close(path, upright)
+    assert upright_size(path) == (40, 60)
+    assert load_image(path) == load_image(path, (40, 60))
+    if orientation >= 5:  # annotated as stored
+        assert close(path, stored)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 700])
 def test_an_orientation_that_means_nothing_is_ignored(tmp_path, orientation):
-    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation, quality=100)
-    assert close(read_image(path, 40, 60), smooth(40, 60))
+    path = save(Image.fromarray(smooth()), tmp_path / "a.jpg", orientation, quality=100)
+    assert close(path, smooth())
 
 
-@pytest.mark.parametrize("look", [read_image, check_image_size])
+@pytest.mark.parametrize("look", [load_image, check_image_size])
 def test_another_size_is_refused_with_both_sizes(tmp_path, look):
-    assert callable(look)
-    plain = save(Image.fromarray(smooth(40, 60)), tmp_path / "plain.jpg")
-    turned = save(Image.fromarray(smooth(40, 60)), tmp_path / "turned.jpg", 6)
+    plain = save(Image.fromarray(smooth()), tmp_path / "plain.jpg")
+    turned = save(Image.fromarray(smooth()), tmp_path / "turned.jpg", 6)
     with pytest.raises(ImageSizeError, match=r"plain.jpg is 60 wide and 40 high, .* 40 and 60"):
-        look(plain, 60, 40)
+        look(plain, (60, 40))
     with pytest.raises(ImageSizeError, match=r"turned.jpg is 40 wide and 60 high, .* 61 and 41"):
-        look(turned, 41, 61)
+        look(turned, (41, 61))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -156,66 +149,34 @@ def test_a_cut_image_is_refused_but_its_header_is_fine(tmp_path, suffix):
     path = save(Image.fromarray(noise), tmp_path / f"a.{suffix}")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    check_image_size(path, 64, 64)
+    check_image_size(path, (64, 64))
     with pytest.raises(LstError, match=f"cannot decode the image .*a.{suffix}: "):
-        read_image(path, 64, 64)
+        load_image(path)
     for end in range(0, 40):
         path.write_bytes(whole[:end])
         with pytest.raises(LstError):
-            read_image(path, 64, 64)
-
-
-def test_what_is_no_image_is_refused(tmp_path):
-    path = tmp_path / "a.jpg"
-    with pytest.raises(LstError, match="no such image"):
-        read_image(path, 1, 1)
-    path.write_text("not an image")
-    with pytest.raises(LstError, match="it is text"):
-        read_image(path, 1, 1)
-    path.write_bytes(b"")
-    with pytest.raises(LstError, match="it is empty"):
-        check_image_size(path, 1, 1)
-    with pytest.raises(LstError, match="is a directory"):
-        read_image(tmp_path, 1, 1)
-
-
-@pytest.mark.parametrize("orientation", [None, 1, 3, 5, 6, 8])
-def test_the_upright_size_is_the_one_that_makes_reading_turn(tmp_path, orientation):
-    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.jpg", orientation)
-    size = upright_size(path)
-    assert size == ((60, 40) if orientation in (5, 6, 8) else (40, 60))
-    with Image.open(path) as image:
-        shown = np.asarray(ImageOps.exif_transpose(image))
-    np.testing.assert_array_equal(read_image(path, *size), shown)
+            load_image(path)
 
 
 # --- what strangers' files hold ------------------------------------------------------------------
-
-
-def encode(image: Image.Image, name: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, name, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
     "name", ["JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"]
 )
 def test_every_stated_format_is_read_whatever_its_suffix(tmp_path, name):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(encode(Image.fromarray(smooth(40, 60)), name))
+    path = save(Image.fromarray(smooth()), tmp_path / "a.jpg", format=name)
     assert upright_size(path) == (40, 60)
-    assert read_image(path, 40, 60).shape == (40, 60, 3)
+    assert load_image(path).size == (60, 40)
 
 
 @pytest.mark.parametrize("name", ["DDS", "EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "SGI", "IM"])
-def test_any_other_format_is_refused_in_words(tmp_path, name):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(encode(Image.fromarray(smooth(64, 64)), name))
-    for look in (upright_size, load_image):
-        with pytest.raises(LstError, match=r"cannot decode the image .*a\.jpg: it is ") as caught:
-            look(path)
-        assert name == "IM" or "JPEG" in f"{caught.value.message} {caught.value.hint}"
+@looks
+def test_any_other_format_is_refused_in_words(tmp_path, name, look):
+    path = save(Image.fromarray(smooth(64, 64)), tmp_path / "a.jpg", format=name)
+    with pytest.raises(LstError, match=r"cannot decode the image .*a\.jpg: it is ") as caught:
+        look(path)
+    assert name == "IM" or "JPEG" in f"{caught.value.message} {caught.value.hint}"
 
 
 @pytest.mark.parametrize(
@@ -229,31 +190,20 @@ def test_any_other_format_is_refused_in_words(tmp_path, name):
         (b'<?xml version="1.0"?><svg></svg>', "an SVG drawing"),
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
         (b'{"message": "Not Found"}', "JSON"),
-        (b"8BPS\0\1", "a Photoshop file"),
         (b"PK\3\4", "a zip archive"),
-        (b"\x1f\x8b\x08", "compressed by gzip"),
         (b"\x93NUMPY\1\0", "a numpy array"),
-        (b"7z\xbc\xaf", "a 7z archive"),
         (b"%PDF-1.4", "a PDF"),
-        (b"GGUF\3\0", "a GGUF file"),
         (b"RIFF\0\0\0\0AVI LIST", "a video or sound"),
         (b"\0" * 4096, "nothing but zeros"),
         (b"IIU\0\x18\0\0\0", "a raw photo of a camera"),
         (b"IIRO\x08\0\0\0", "a raw photo of a camera"),
-        (b"II\xbc\x01", "a JPEG XR image"),
-        (b"AT&TFORM", "a DjVu document"),
-        (b"\xd7\xcd\xc6\x9a", r"a drawing \(WMF\)"),
         (b"\1\0\0\0" + b"\0" * 36 + b" EMF", r"a drawing \(EMF\)"),
-        (b"P7\nWIDTH 4\n\xff", "a PAM image"),
         (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "what macOS keeps"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an office program"),
-        (b"SQLite format 3\0", "a database"),
-        (b"ID3\3\0", "a sound"),
-        (b"MZ\x90\0", "a program"),
         (b"a.jpg".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
         ("hello".encode("utf-16"), "text"),
         (b"\0" * 128 + b"DICM", "a DICOM image"),
         (b"\x81" * 4096, "damaged, or no image"),
+        (b"", "empty"),
     ],
 )
 def test_what_is_no_image_is_called_by_its_name(tmp_path, head, what):
@@ -263,30 +213,27 @@ def test_what_is_no_image_is_called_by_its_name(tmp_path, head, what):
         upright_size(path)
 
 
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(str(path))
-
-
 @pytest.mark.parametrize(
     ("make", "what"),
     [
         (os.mkfifo, "a named pipe"),
         (Path.mkdir, "a directory"),
-        (make_socket, "a socket"),
+        (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "a socket"),
         (lambda path: path.symlink_to("/dev/null"), "a device"),
         (lambda path: path.symlink_to("/proc/self/environ"), "a file of the kernel"),
         (lambda path: path.symlink_to("gone.jpg"), "a link to gone.jpg, which cannot be reached"),
         (lambda path: path.symlink_to(path.name), "a link to a.jpg, which cannot be reached"),
     ],
 )
-def test_what_is_no_file_is_to_be_replaced_not_downloaded(tmp_path, monkeypatch, make, what):
+@looks
+def test_what_is_no_file_is_to_be_replaced_not_downloaded(tmp_path, monkeypatch, make, what, look):
     monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
+    with pytest.raises(LstError, match=r"no such image: a\.jpg"):
+        look(Path("a.jpg"))
     make(Path("a.jpg"))
-    for look in (upright_size, load_image):
-        with pytest.raises(LstError, match=f"a.jpg: it is {what}") as caught:
-            look(Path("a.jpg"))
-        assert "put the image itself in its place" in (caught.value.hint or "")
+    with pytest.raises(LstError, match=f"a.jpg: it is {what}") as caught:
+        look(Path("a.jpg"))
+    assert "put the image itself in its place" in (caught.value.hint or "")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
@@ -295,9 +242,9 @@ def test_what_is_no_file_is_to_be_replaced_not_downloaded(tmp_path, monkeypatch,
 )
 def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path, name):
     rng = np.random.default_rng(len(name))
-    whole = encode(Image.fromarray(smooth(24, 32)), name)
-    path = tmp_path / "a.jpg"
-    told = []
+    path = save(Image.fromarray(smooth(24, 32)), tmp_path / "a.jpg", format=name)
+    whole = path.read_bytes()
+    errors = []
     for turn in range(30):
         data = bytearray(whole)
         for _ in range(3):
@@ -313,10 +260,10 @@ def test_damaged_bytes_give_pixels_or_one_sentence(tmp_path, name):
             try:
                 look(path)
             except LstError as error:
-                told.append(error)
-    assert told
-    assert all(str(path) in error.message and "\n" not in error.message for error in told)
-    assert all(error.hint for error in told)
+                errors.append(error)
+    assert errors
+    assert all(str(path) in error.message and "\n" not in error.message for error in errors)
+    assert all(error.hint for error in errors)
 
 
 @pytest.mark.parametrize(
@@ -334,10 +281,10 @@ def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
     path = save(Image.fromarray(PIXELS), tmp_path / "a.png")
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(LstError, match=r"cannot decode the image .*a\.png: [^\n]+$"):
-        read_image(path, 2, 3)
+        load_image(path)
 
 
-@pytest.mark.parametrize("look", [upright_size, load_image])
+@looks
 @pytest.mark.parametrize(
     ("tags", "what"),
     [
@@ -351,8 +298,7 @@ def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
     ],
 )
 def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(tmp_path, tags, what, look):
-    path = tmp_path / "a.jpg"
-    Image.fromarray(smooth(12, 16)).save(path, "TIFF", tiffinfo=tags)
+    path = save(Image.fromarray(smooth()), tmp_path / "a.jpg", format="TIFF", tiffinfo=tags)
     if what is None:
         look(path)
         return
@@ -362,8 +308,7 @@ def test_a_raw_photo_is_not_read_as_the_small_picture_it_begins_with(tmp_path, t
 
 
 def test_a_raw_photo_of_canon_is_known_by_its_begin(tmp_path):
-    path = tmp_path / "a.tif"
-    Image.fromarray(smooth(12, 16)).save(path)
+    path = save(Image.fromarray(smooth()), tmp_path / "a.tif")
     data = path.read_bytes()
     start = int.from_bytes(data[4:8], "little")
     tags = data[start:] + b"\0" * 4
@@ -381,15 +326,15 @@ def test_text_beyond_the_bound_in_a_png_is_named(tmp_path, monkeypatch, bound, p
     monkeypatch.setattr(PngImagePlugin, bound, 2**18)
     info = PngInfo()
     info.add_text("Comment", "y" * 300_000, zip=packed)
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    path = save(Image.fromarray(PIXELS), tmp_path / "a.png", pnginfo=info)
     with pytest.raises(LstError, match="MiB of text beside the pixels") as caught:
-        load_image(tmp_path / "a.png")
+        load_image(path)
     assert caught.value.hint == "save it without metadata"
 
 
-@pytest.mark.parametrize("look", [upright_size, load_image])
-def test_an_image_beyond_the_bound_is_told_its_size(tmp_path, monkeypatch, look):
-    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png")
+@looks
+def test_an_image_beyond_the_bound_is_refused_with_its_size(tmp_path, monkeypatch, look):
+    path = save(Image.fromarray(smooth()), tmp_path / "a.png")
     monkeypatch.setattr("lst_cli.images.decode.MAX_PIXELS", 2400)
     look(path)
     monkeypatch.setattr("lst_cli.images.decode.MAX_PIXELS", 2399)
@@ -416,7 +361,7 @@ def test_megabytes_of_text_in_a_png_are_no_matter(tmp_path, compressed, internat
     add("history", "layer " * 500_000, zip=compressed)
     path = save(Image.fromarray(PIXELS), tmp_path / "a.png", pnginfo=info)
     assert upright_size(path) == (2, 3)
-    assert read_image(path, 2, 3).tolist() == PIXELS.tolist()
+    assert np.asarray(load_image(path)).tolist() == PIXELS.tolist()
 
 
 def test_a_png_without_exif_is_not_decoded_for_its_size(tmp_path, monkeypatch):
@@ -430,13 +375,11 @@ def test_a_png_without_exif_is_not_decoded_for_its_size(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("late", [True, False])
 def test_exif_may_stand_behind_the_pixels_of_a_png(tmp_path, late):
-    path = save(Image.fromarray(smooth(40, 60)), tmp_path / "a.png", 6)
+    path = save(Image.fromarray(smooth()), tmp_path / "a.png", 6)
     data = path.read_bytes()
     start = data.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-    last = len(data) - 12
-    assert start < last
     if late:
-        path.write_bytes(data[:start] + data[end:last] + data[start:end] + data[last:])
+        path.write_bytes(data[:start] + data[end:-12] + data[start:end] + data[-12:])
     assert upright_size(path) == (60, 40)
     assert load_image(path).size == (40, 60)
