@@ -20,8 +20,14 @@ from numpy.typing import NDArray
 
 from lst_cli.ap.ground_truth import GroundTruth, Ints
 from lst_cli.ap.metrics import IouType
-from lst_cli.ap.results_file import RESULTS_HINT, Boxed, Masked, ResultsFile, Scored
-from lst_cli.ap.run_lengths import measure_masks
+from lst_cli.ap.results_file import (
+    RESULTS_HINT,
+    Boxed,
+    Masked,
+    ResultsFile,
+    Scored,
+    measure_masks,
+)
 from lst_cli.check.boxes import check_box_layout
 from lst_cli.errors import LstError
 

@@ -12,14 +12,12 @@ import builtins
 import importlib.util
 import logging
 import types
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lst_cli.ap.detections import LVIS_CAP, Cap, rows_under_cap
 from lst_cli.ap.ground_truth import GroundTruth
@@ -50,10 +48,14 @@ def reference_ap(
     if not found:
         raise LstError(f"{source.path}: lvis-api cannot score an empty list", RESULTS_HINT)
     if cap.per_class is not None:  # which lvis-api does not know
-        found = _best_of_each_class(found, cap)
-    annotations = _ground_truth(package, truth, iou_type)
-    results = package.results(annotations, found, -1 if cap.per_image is None else cap.per_image)
-    evaluation = package.evaluation(annotations, results, iou_type)
+        columns = [[one[key] for one in found] for key in ("image_id", "category_id", "score")]
+        images, category_ids, scores = map(np.array, columns)
+        _, images = np.unique(images, return_inverse=True)
+        found = [found[row] for row in rows_under_cap(cap, images, category_ids, scores).tolist()]
+    annotations = _ground_truth(package["LVIS"], truth, iou_type)
+    most = -1 if cap.per_image is None else cap.per_image
+    results = package["LVISResults"](annotations, found, most)
+    evaluation = package["LVISEval"](annotations, results, iou_type)
     evaluation.params.cat_ids = list(truth.category_ids)
     evaluation.params.img_count_lbl = _FREQUENCIES
     evaluation.run()
@@ -76,7 +78,7 @@ def largest_difference(ours: ApResult, theirs: ApResult) -> float:
     return float(max(gaps))
 
 
-def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -> Any:
+def _ground_truth(index_type: Any, truth: GroundTruth, iou_type: IouType) -> Any:
     category_ids = np.array(truth.category_ids, dtype=np.int64)
     images = []
     for row, (image_id, (height, width)) in enumerate(
@@ -108,7 +110,7 @@ def _ground_truth(package: LvisPackage, truth: GroundTruth, iou_type: IouType) -
         {"id": category_id, "frequency": frequency}
         for category_id, frequency in zip(truth.category_ids, truth.frequencies, strict=True)
     ]
-    index = package.ground_truth.__new__(package.ground_truth)  # its constructor wants a file
+    index = index_type.__new__(index_type)  # its constructor wants a file
     index.logger = types.SimpleNamespace(info=lambda *args: None)
     index.dataset = {"images": images, "annotations": annotations, "categories": categories}
     index._create_index()
@@ -134,29 +136,11 @@ def _detections(source: ResultsFile, iou_type: IouType) -> list[dict[str, Any]]:
     return found
 
 
-def _best_of_each_class(found: Sequence[dict[str, Any]], cap: Cap) -> list[dict[str, Any]]:
-    def column(key: str) -> NDArray[Any]:
-        return np.array([one[key] for one in found])
-
-    _, image = np.unique(column("image_id"), return_inverse=True)
-    rows = rows_under_cap(cap, image, column("category_id"), column("score"))
-    return [found[row] for row in rows.tolist()]
-
-
-class LvisPackage(NamedTuple):
-    """The classes of lvis-api that compute AP."""
-
-    ground_truth: Any  # `LVIS`, an index of annotations
-    results: Any  # `LVISResults`, an index of detections
-    evaluation: Any  # `LVISEval`, the federated AP
-
-
 @lru_cache(maxsize=1)
-def load_lvis() -> LvisPackage:
-    """Load the AP code of the installed `lvis` package, once.
+def load_lvis() -> dict[str, Any]:
+    """Load the three classes of the installed `lvis` package that compute AP, by name, once.
 
-    Raises:
-        LstError: If `lvis` or `pycocotools` is not installed or is not the package expected.
+    Raises an `LstError` if `lvis` or `pycocotools` is not installed or not the package expected.
     """
     folder = _find_package()
     modules: dict[str, types.ModuleType] = {}
@@ -166,7 +150,7 @@ def load_lvis() -> LvisPackage:
     for module in modules.values():  # their warnings are about no error
         logging.getLogger(module.__name__).disabled = True
     try:
-        return LvisPackage(*(vars(modules[f"lvis.{name}"])[_CLASSES[name]] for name in _CLASSES))
+        return {one: vars(modules[f"lvis.{name}"])[one] for name, one in _CLASSES.items()}
     except KeyError as error:
         raise LstError(f"the lvis package in {folder} has no {error.args[0]}", _HINT) from None
 

@@ -46,9 +46,6 @@ def describe_device(device: torch.device) -> str:
 
 
 def seed_iteration(seed: int, phase: int, iteration: int) -> None:
-    """Seed torch for one iteration.
-
-    A run that continues after a crash then draws the same regions, and no generator is stored.
-    """
+    """Seed torch for one iteration, so that a run continues after a crash with the same numbers."""
     state = np.random.SeedSequence([seed, phase, iteration]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]) % 2**63)

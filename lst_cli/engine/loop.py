@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -13,12 +18,10 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from lst_cli.engine.device import seed_iteration
-from lst_cli.engine.interrupt import deferred_interrupt
 from lst_cli.engine.optim import Learner, lr_factor
 from lst_cli.errors import InterruptionError, LstError
 
-# Updates in a row that mixed precision may skip: its scale is then 2^-50 of the first.
-MOST_OVERFLOWS = 50
+MOST_OVERFLOWS = 50  # updates in a row that mixed precision may skip, halving its scale
 
 
 @dataclass(frozen=True)
@@ -130,3 +133,46 @@ def _diverged(what: str, iteration: int, phase: int) -> LstError:
         f"start the phase again with --restart and a smaller {section}.lr, "
         f"or with --set {section}.clip_gradients=10",
     )
+
+
+# --- interruption --------------------------------------------------------------------------------
+
+
+@dataclass
+class StopRequest:
+    """No `threading.Event`: its lock waits for ever where a second signal interrupts `set`."""
+
+    requested: bool = False
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
+
+    An update that is interrupted half-way leaves weights that no run ever had. A SIGHUP that
+    `nohup` ignores stays ignored; worker processes keep the default of each signal.
+    """
+    stop, process = StopRequest(), os.getpid()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif stop.requested:
+            raise KeyboardInterrupt
+        else:
+            stop.requested = True
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

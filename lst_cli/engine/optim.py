@@ -31,10 +31,7 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim.Optimizer:
-    """The optimizer of a phase, over the parameters that are trained.
-
-    Biases learn at `bias_lr_factor` and decay at `bias_weight_decay` (reference code).
-    """
+    """The optimizer of a phase; biases have their own rate and decay, as in the reference code."""
 
     # detectron2's own factor for biases would replace the backbone's instead of multiplying it.
     def factor(name: str) -> float:
@@ -92,7 +89,7 @@ class WeightAverage(AveragedModel):
         self._own = (weights,)  # in a tuple: they are not part of the average
 
     def update(self) -> None:
-        """Take in the weights as they are now."""
+        """Add the current weights to the average."""
         self.update_parameters(self._own[0])
 
     @torch.no_grad()
@@ -114,7 +111,7 @@ class Learner:
 
     @classmethod
     def of(cls, model: Any, schedule: ScheduleSettings) -> Learner:
-        """Begin: the model's frozen parameters are frozen by now."""
+        """A new learner of the parameters that are not frozen."""
         device = model.device.type
         return cls(
             model,

@@ -19,8 +19,8 @@ def scalars(
 ) -> Iterator[Callable[[Report], None]]:
     """Write losses, details and learning rate of reports as event files.
 
-    What an earlier run wrote beyond iteration `start` is dropped. If files cannot be written,
-    `warn` is called once with the reason, and training goes on without them.
+    Points of an earlier run after iteration `start` are dropped. If files cannot be written, `warn`
+    is called once with the reason, and training goes on without them.
     """
     from torch.utils.tensorboard import SummaryWriter
 

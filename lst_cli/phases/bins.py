@@ -1,7 +1,6 @@
 """Classes by how many training instances they have.
 
-The paper's Table 1 has six bins. They are half-open, whatever its headings say, and the
-first three overlap on purpose.
+The six bins of the paper's Table 1 are half-open; the first three overlap.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Bin:
 
     @property
     def name(self) -> str:
-        """Its one plain spelling."""
+        """How it is written."""
         if self.high is None:
             return f">={self.low}"
         if self.high == self.low + 1:

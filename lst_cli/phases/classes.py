@@ -61,9 +61,9 @@ def labels_of(category_ids: npt.ArrayLike, class_order: Sequence[int]) -> IntArr
 def split_classes(classes: int, base: int, phases: int) -> list[range]:
     """Cut the class order into the base group and the groups of later phases.
 
-    Sizes of the later groups differ by at most one, the larger first. The base has b classes, and
-    all K where none of the T later phases comes after it. The T + 1 ranges of labels partition
-    0 ... K - 1. Raises an `LstError` if the classes cannot be cut so.
+    Sizes of the later groups differ by at most one, the larger first. Without later phases the
+    base has all K classes. The ranges of labels partition 0 ... K - 1. Raises an `LstError` if the
+    classes cannot be cut like that.
 
     Example:
         >>> split_classes(10, 4, 4)
@@ -105,12 +105,11 @@ def assign_category_ids(
     used: Collection[int],
     named: Sequence[Mapping[str, int]] = (),
 ) -> list[int]:
-    """Give each new class, whose names differ, an id that no other class has.
+    """Give each new class an id that no other class has; the names differ.
 
-    A class that another file knows by name has that file's id, so that its ground truth is
-    found; `named` has the ids by name in the workspace's files, the one that matters most first.
-    Otherwise a class keeps its own id, if none of the workspace's classes has `taken` and no file
-    `used` it; otherwise it gets the next number above all.
+    A class that is `named` in another file of the workspace has the id of the first such file, so
+    that its ground truth is found. Otherwise it keeps its own id, if no class of the workspace has
+    `taken` and no file `used` it; otherwise it gets the next number above all.
 
     Example:
         >>> assign_category_ids(

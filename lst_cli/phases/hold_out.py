@@ -1,9 +1,8 @@
 """Which training images to set aside for choosing settings on.
 
-Settings that are chosen on the validation set flatter every number measured there. A random part
-of the training set does not help: of a class seen twice, nothing is left to judge it by. So rare
-classes are made: some of the less rare lose most of their images to the part set aside, where
-there are then enough of them to judge.
+Settings that are chosen on the validation set make every number measured there look better. A
+random part of the training set has too few images of rare classes to measure them. So rare classes
+are made: some of the less rare lose most of their images to the part set aside.
 """
 
 from __future__ import annotations

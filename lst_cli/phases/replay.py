@@ -85,8 +85,8 @@ def replay_counts(
     """How many images of each old class, below `new.start`, a phase replays.
 
     Balanced: ceil(n̄_C / n̄_k) with n̄_C the mean number of instances over the new classes and
-    n̄_k the instances an image of old class k holds on average. Exact arithmetic: a ratio that
-    is a whole number is not rounded up by a float's last bit. Instances and images: shape (K,).
+    n̄_k the instances an image of old class k holds on average, in exact arithmetic. Instances and
+    images: shape (K,).
 
     Example:
         >>> replay_counts(np.array([90, 10, 3, 2]), np.array([30, 5, 2, 2]), range(2, 4)).tolist()
@@ -154,7 +154,7 @@ class PhaseData:
         return counts
 
     def epoch_length(self, epoch: int) -> int:
-        """Entries of this very epoch."""
+        """Entries of one epoch."""
         return len(self if self.sampler is None else self.sampler.epoch_images(epoch))
 
     def draw_replay(self, epoch: int) -> Entries:

@@ -68,8 +68,8 @@ class RepeatFactorSampler:
 class ClassAwareSampler:
     """Shows every class equally often (Shen et al. 2016).
 
-    The classes stand in a shuffled list, the images of each class in another. Each draw takes the
-    next class, and of its images the next; a list that ends is shuffled again.
+    Each draw takes the next class of a shuffled list, and the next image of that class's shuffled
+    list; a list that ends is shuffled again.
     """
 
     images_of: tuple[IntArray, ...]  # images of each class; one without any is skipped

@@ -34,10 +34,8 @@ def list_images(places: Sequence[Path], *, without: Path | None = None) -> list[
     """List the image files among files and directories, in the order in which they were named.
 
     Directories are searched with everything below them, except what is hidden and the directory
-    `without`; names with numbers in them are ordered by the numbers. No file is listed twice.
-
-    Raises:
-        LstError: If a place is not there or cannot be read, or a directory holds no image.
+    `without`; names with numbers in them are ordered by the numbers. No file is listed twice. An
+    `LstError` if a place is not there or cannot be read, or a directory holds no image.
     """
     found: dict[Path, LooseImage] = {}
     for place in places:
@@ -57,8 +55,7 @@ def measure_images(
 ) -> tuple[list[LooseImage], Images]:
     """Read the sizes of images from their headers; `skip` those that cannot be read.
 
-    Returns:
-        The N images that can be used, and a table of them; an image's id is its row.
+    Gives the images that can be used, and a table of them; an image's id is its row.
     """
     usable: list[LooseImage] = []
     sizes: list[tuple[int, int]] = []

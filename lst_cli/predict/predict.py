@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,12 +13,13 @@ from typing import Any
 
 import msgspec
 
+from lst_cli.annotations.problems import count_of
 from lst_cli.display.panels import draw_predictions, read_comment
 from lst_cli.display.records import Panel, PanelObject
+from lst_cli.display.tables import MISSING, Column, Table, phase_name
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import OpenDetector, open_detector
 from lst_cli.files import read_regular, shorten_name
-from lst_cli.predict.found import FORMAT, FoundImage, Predictions
 from lst_cli.predict.loose_images import LooseImage, list_images, measure_images
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
@@ -26,7 +28,10 @@ from lst_cli.workspace.atomic import NoRoomError, write_bytes, write_text
 from lst_cli.workspace.store import Workspace
 
 FILE = "predictions.json"
+FORMAT = 1  # of predictions.json
+ROWS = 20  # most images in the table
 
+_LONGEST_PATH, _LONGEST_NAME, _LONGEST_LIST = 28, 22, 40  # letters, so that a row fits into 80
 _MARK = "drawn by lst predict"  # tells pictures that may be replaced from the user's own
 _ELSEWHERE = "choose another directory with -o DIR"
 
@@ -51,10 +56,9 @@ def predict_images(
 ) -> Predictions:
     """Run the model of a finished phase on images that need no annotations.
 
-    An image that cannot be used is left out, and the others are predicted. The network is built
-    as it was trained; settings give device, workers and test setting. No object has a lower score
-    than asked for or `eval.score_threshold`. The workspace is only read, so that this can be done
-    while a phase is being trained.
+    An image that cannot be used is left out. The network is built as it was trained; settings give
+    device, workers and test setting. The workspace is only read, so that this can be done while a
+    phase is being trained.
 
     Raises:
         LstError: If the phase is not finished, a place is not there or holds no images, no image
@@ -120,10 +124,9 @@ def _draw_all(
 ) -> Predictions:
     """Draw images with what was found in them, and write all of it as predictions.json.
 
-    The numbers are written first, and again with the names of the pictures: whatever happens while
-    they are drawn, hours of work are kept. A picture that cannot be drawn or written is left out,
-    and its image says why; only a full disk ends it. Pictures of earlier runs with other names
-    stay.
+    The numbers are written first, so that an interruption does not lose them, and again with the
+    names of the pictures. If a picture cannot be drawn or written, its image says why; only a full
+    disk is an error. Pictures of earlier runs with other names stay.
     """
     images: list[FoundImage] = []
 
@@ -214,3 +217,114 @@ def _refuse_overwriting(directory: Path, pictures: Mapping[Path, Path]) -> None:
         ours = False
     if not ours:
         raise LstError(f"{file} exists and was not written by lst predict", _ELSEWHERE)
+
+
+# --- what was found, as JSON and as a table ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """One image and what is in it."""
+
+    path: Path
+    height: int  # of the upright image, in pixels
+    width: int
+    objects: tuple[PanelObject, ...]  # the best first
+    picture: Path | None = None  # with its objects drawn, below the directory of all pictures
+    not_drawn: str = ""  # why it could not be drawn
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its entry in predictions.json."""
+        drawn = {"picture": self.picture.as_posix()} if self.picture else {}
+        drawn = {"not_drawn": self.not_drawn} if self.not_drawn else drawn
+        return {
+            "file": readable(self.path),
+            **{key: readable(value) for key, value in drawn.items()},
+            "width": self.width,
+            "height": self.height,
+            "objects": [
+                {
+                    "class": one.label,
+                    "category_id": one.category_id,
+                    "score": one.score,
+                    "bbox": list(one.box),
+                    "segmentation": one.segmentation,
+                }
+                for one in self.objects
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the model of a phase found."""
+
+    phase: int
+    score: float  # objects with a lower one are left out
+    images: tuple[FoundImage, ...]  # in the order in which they were named
+    left_out: tuple[tuple[Path, LstError], ...] = ()  # images that could not be used, and why
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of predictions.json."""
+        return {
+            "format": FORMAT,
+            "phase": self.phase,
+            "score": self.score,
+            "images": [image.as_dict() for image in self.images],
+            "left_out": [
+                {"file": readable(path), "reason": readable(error.message)}
+                for path, error in self.left_out
+            ],
+        }
+
+
+def readable(path: Path | str) -> str:
+    """A path as text that can be written; a name in another encoding loses some letters."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def found_table(found: Predictions) -> Table:
+    """Make the table of images with what is in them, and the best score of each."""
+    shown = found.images[:ROWS]
+    classes = {one.category_id for image in found.images for one in image.objects}
+    objects = sum(len(image.objects) for image in found.images)
+    phase = f"phase {found.phase}" if found.phase else phase_name(0)
+    more = len(found.images) - len(shown)
+
+    def best_score(image: FoundImage) -> float | None:
+        return image.objects[0].score if image.objects else None
+
+    return Table.of(
+        f"{phase}: {count_of(objects, 'object', 'objects')} of "
+        f"{count_of(len(classes), 'class', 'classes')} in "
+        f"{count_of(len(found.images), 'image', 'images')}, scores of {found.score:g} and more",
+        shown,
+        (
+            Column("image", "image", "text", lambda one: _end_of(readable(one.path))),
+            Column("objects", "objects found", "text", objects_text),
+            Column("score", "best score", "share", best_score),
+        ),
+        f"… and {count_of(more, 'more image', 'more images')}" if more else "",
+    )
+
+
+def objects_text(image: FoundImage) -> str:
+    """Count the objects of an image by class: "2 owl, 1 candle"; an en dash if there are none."""
+    counts = Counter(one.label for one in image.objects).most_common()
+    text, left = "", len(image.objects)
+    for name, number in counts:
+        named = f"{number:,} {_start_of(name)}"
+        if text and len(text) + len(named) + 2 > _LONGEST_LIST:
+            return f"{text}, {count_of(left, 'other', 'others')}"
+        text += f", {named}" if text else named
+        left -= number
+    return text or MISSING
+
+
+def _end_of(text: str) -> str:
+    return text if len(text) <= _LONGEST_PATH else "…" + text[1 - _LONGEST_PATH :]
+
+
+def _start_of(text: str) -> str:
+    name = " ".join(text.split())
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -96,7 +96,7 @@ def test_masks_are_encoded_3_times_faster_than_by_detectron2(height, width):
     from detectron2.layers import paste_masks_in_image
     from pycocotools import mask as mask_api
 
-    from lst_cli.evaluate.box_masks import encode_box_masks
+    from lst_cli.evaluate.detector import encode_box_masks
 
     rng = np.random.default_rng(0)
     ys, xs = np.mgrid[:28, :28] / 27 - 0.5
@@ -133,7 +133,7 @@ def test_whole_images_take_a_quarter_longer_at_most_than_with_80_classes():
     from detectron2.modeling import build_model as build_detectron2
     from pycocotools import mask as mask_api
 
-    from lst_cli.evaluate.box_masks import encode_box_masks
+    from lst_cli.evaluate.detector import encode_box_masks
     from lst_cli.modeling.build import build_model
     from lst_cli.modeling.zoo_files import configs
     from lst_cli.settings.load import build_settings

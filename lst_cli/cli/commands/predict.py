@@ -14,7 +14,7 @@ from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
 
 if TYPE_CHECKING:
-    from lst_cli.predict.found import Predictions
+    from lst_cli.predict.predict import Predictions
 
 
 @options.command(
@@ -50,8 +50,7 @@ def command(
     needed. Images may have up to 200 million pixels; one of that size takes about 1 GB of memory
     in addition to the network. With --json nothing is written.
     """
-    from lst_cli.predict.found import found_table
-    from lst_cli.predict.predict import Request, predict_images
+    from lst_cli.predict.predict import Request, found_table, predict_images
 
     if as_json and output is not None:
         raise LstError("--json prints and writes nothing, -o writes", "give one of them")

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask
 
 from lst_cli.annotations.segmentations import decode_counts
-from lst_cli.ap import run_lengths
-from lst_cli.ap.run_lengths import measure_masks
+from lst_cli.ap import results_file
+from lst_cli.ap.results_file import measure_masks
 
 BIG = 2**29 - 1  # the most that six digits hold
 
@@ -143,5 +143,5 @@ def test_many_masks_are_measured_in_parts(monkeypatch):
     whole = [one.tolist() for one in measure_masks(texts, pixels)]
     assert whole == [[0, 1, 2, 3, 0, 5, 6, 7, 8, 9, 10], [4]]
     for size in (1, 2, 5, 11):
-        monkeypatch.setattr(run_lengths, "_MASKS_AT_ONCE", size)
+        monkeypatch.setattr(results_file, "_MASKS_AT_ONCE", size)
         assert [one.tolist() for one in measure_masks(texts, pixels)] == whole

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lst_cli.engine import interrupt
-from lst_cli.engine.interrupt import deferred_interrupt
+from lst_cli.engine import loop
+from lst_cli.engine.loop import deferred_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -36,7 +36,7 @@ def test_a_signal_waits_for_no_lock_that_another_signal_may_hold():
         finally:
             sys.setprofile(before)
     assert stop.requested
-    assert interrupt.__file__ in called
+    assert loop.__file__ in called
     assert threading.__file__ not in called
 
 

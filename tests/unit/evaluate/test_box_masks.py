@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from lst_cli.annotations.segmentations import decode_counts
-from lst_cli.evaluate.box_masks import encode_box_masks, runs_of
+from lst_cli.evaluate.detector import encode_box_masks, runs_of
 
 # Next to the threshold, at it, and where sigmoids saturate.
 PLATEAUS = (0.0, 0.5, 1.0, 0.49999997, 0.4999999, 0.500001, 1e-30)

@@ -13,8 +13,7 @@ from pycocotools import mask as mask_api
 
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
-from lst_cli.evaluate.box_masks import encode_box_masks
-from lst_cli.evaluate.detector import Detector
+from lst_cli.evaluate.detector import Detector, encode_box_masks
 
 pytestmark = pytest.mark.engine
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import MISSING
 from lst_cli.errors import LstError
-from lst_cli.predict.found import FoundImage, Predictions, found_table, objects_text, readable
+from lst_cli.predict.predict import FoundImage, Predictions, found_table, objects_text, readable
 
 
 def test_a_name_in_another_encoding_can_be_written():
