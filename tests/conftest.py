@@ -89,16 +89,14 @@ class SmallLvis:
 
 
 @pytest.fixture(scope="session")
-def small_lvis_content() -> tuple[dict[str, Any], dict[str, Any]]:
+def small_lvis_content():
     val_counts = [2 if number not in (8, 10) else 0 for number in range(1, 13)]
     train, val = range(1, 25), range(1001, 1009)
     return _document(COUNTS, "train", train, 1), _document(val_counts, "val", val, 5001)
 
 
 @pytest.fixture
-def small_lvis(
-    tmp_path: Path, small_lvis_content: tuple[dict[str, Any], dict[str, Any]]
-) -> SmallLvis:
+def small_lvis(tmp_path, small_lvis_content):
     lvis = SmallLvis(tmp_path / "small-lvis", *copy.deepcopy(small_lvis_content))
     for image in (*lvis.train["images"], *lvis.val["images"]):
         where = image["coco_url"].removeprefix("http://images.invalid/")
@@ -108,15 +106,13 @@ def small_lvis(
 
 
 @pytest.fixture(scope="session")
-def lvis_counts() -> Path:
+def lvis_counts():
     """Instances and images of every class of LVIS v0.5, as a CSV file."""
     return Path(__file__).parent / "data" / "lvis_v0.5_train_category_counts.csv"
 
 
 @pytest.fixture
-def lst(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
+def lst(monkeypatch, capsys):
     """Call `lst` in this process as the console script does."""
     monkeypatch.delenv("LST_WORKSPACE", raising=False)
 
@@ -185,7 +181,7 @@ class FakeRun:
 
 
 @pytest.fixture
-def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
+def fake_trainer(monkeypatch):
     """Every training in this process is the fake trainer's."""
     trainer = FakeTrainer()
     monkeypatch.setattr("lst_cli.train.train.load_trainer", lambda: trainer)
@@ -193,7 +189,7 @@ def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
 
 
 @pytest.fixture
-def as_lst_0_1() -> Callable[..., None]:
+def as_lst_0_1():
     """Rewrite a file of the workspace as lst 0.1 would have it, changed: without a checksum."""
 
     def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -236,7 +232,7 @@ class FewImages:
 
 
 @pytest.fixture
-def few(tmp_path: Path) -> FewImages:
+def few(tmp_path):
     """Three images with 2 zebras, 1 yak and 3 of class 12, whose ids mean others elsewhere."""
     names = {3: "zebra", 40: "yak", 7: "class 12"}
     images = [

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,7 +12,7 @@ import pytest
 
 
 @pytest.fixture
-def second(load_script: Callable[[str], ModuleType]) -> ModuleType:
+def second(load_script):
     return load_script("second_python")
 
 
@@ -81,7 +79,7 @@ def test_only_tests_that_fail_are_a_failure(second, monkeypatch, installed, code
 
 
 @pytest.fixture
-def release(load_script: Callable[[str], ModuleType]) -> ModuleType:
+def release(load_script):
     return load_script("release")
 
 
@@ -91,7 +89,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path):
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## 1.2.0 - 2026-12-01\n\n## Unreleased\n"
     )
@@ -121,7 +119,7 @@ def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(release, chec
 
 def test_an_archive_has_what_it_needs_and_nothing_else(release):
     whole = ["LICENSE", "PKG-INFO", "lst_cli/cli/main.py", "lst_cli/py.typed"]
-    assert len(release.PLANS) == 5
+    assert len(release.PLANS) == 6
     whole += [f"lst_cli/plans/{name}" for name in release.PLANS]
     assert release.complaints(whole) == []
     assert release.complaints(whole[:-1]) == [f"lacks lst_cli/plans/{release.PLANS[-1]}"]

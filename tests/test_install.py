@@ -6,9 +6,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -54,7 +53,7 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout(tmp_path):
     return Checkout(tmp_path)
 
 
@@ -138,9 +137,7 @@ class FakePip:
 
 
 @pytest.fixture
-def installer(
-    monkeypatch: pytest.MonkeyPatch, load_script: Callable[[str], ModuleType]
-) -> ModuleType:
+def installer(monkeypatch, load_script):
     module = load_script("detectron2")
     monkeypatch.setattr(module, "SHA256", hashlib.sha256(b"a wheel").hexdigest())
     monkeypatch.setattr(module, "has_upstream", lambda: False)

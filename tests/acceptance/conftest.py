@@ -28,7 +28,7 @@ main()
 
 
 @pytest.fixture
-def lst(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def lst(tmp_path_factory):
     """Run `lst` with some words; gives its seconds and its peak memory in GiB."""
 
     report = tmp_path_factory.mktemp("memory") / "kilobytes"
@@ -42,7 +42,7 @@ def lst(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def shared_data() -> Path:
+def shared_data():
     """Real data that is not part of the repository."""
     root = Path(os.environ.get("LST_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not root.is_dir():
@@ -51,7 +51,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def kept() -> Path:
+def kept():
     """Where runs are kept, so that what is interrupted goes on with the next call.
 
     By default each state of the code has a place of its own: what another one made would pass for

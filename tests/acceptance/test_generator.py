@@ -103,7 +103,7 @@ class Runs:
 
 
 @pytest.fixture
-def runs(lst: Run, shared_data: Path, kept: Path) -> Runs:
+def runs(lst, shared_data, kept):
     return Runs(kept, shared_data, lst)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class LvisFiles:
 
 
 @pytest.fixture(scope="session")
-def lvis_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], LvisFiles]:
+def lvis_files(tmp_path_factory):
     """Give the files of so many images, made once; `LST_KEEP` names a place to keep them."""
     kept = os.environ.get("LST_KEEP")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("lvis-files")

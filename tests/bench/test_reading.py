@@ -34,7 +34,7 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def lvis_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lvis_file(tmp_path_factory):
     """A file with LVIS's numbers of everything, annotations first; about 490 MB."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("lvis") / "train.json"

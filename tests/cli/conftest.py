@@ -14,20 +14,20 @@ from tests.fixtures.reports import made_up_metrics
 
 
 @pytest.fixture(autouse=True)
-def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_plots(monkeypatch):
     for plot in ("plot_class_counts", "plot_replay_balance"):
         monkeypatch.setattr(split, plot, lambda _: b"a plot")  # they take most of the time
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, small_lvis: Any, lst: Callable[..., Any]) -> Workspace:
+def workspace(tmp_path, small_lvis, lst):
     """The small LVIS set, split by the command into a base of five and three phases of two."""
     lst(*small_lvis.split_words(), "-w", tmp_path / "work").ok()
     return Workspace(tmp_path / "work")
 
 
 @pytest.fixture
-def here(workspace: Workspace, lst: Callable[..., Any]) -> Callable[..., Any]:
+def here(workspace, lst):
     """`lst` in the workspace: `here("step --all")`, and more words one by one."""
 
     def call(words: str, *more: object) -> Any:
@@ -46,7 +46,7 @@ def _files_below(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def files_below() -> Callable[[Path], dict[str, bytes]]:
+def files_below():
     """The content of every file below a directory."""
     return _files_below
 
@@ -82,9 +82,7 @@ class TrainedRuns:
 
 
 @pytest.fixture
-def runs(
-    workspace: Workspace, lst: Callable[..., Any], fake_trainer: Any, tmp_path: Path
-) -> TrainedRuns:
+def runs(workspace, lst, fake_trainer, tmp_path):
     """A trained base phase, and what makes runs of it."""
     del fake_trainer  # it is in place
     assert lst("train-base", "-w", workspace.root).code == 0

@@ -66,7 +66,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(runs: Any, lst: Lst, small_lvis: Any) -> Pair:
+def pair(runs, lst, small_lvis):
     first, second = runs.train("work-1"), runs.train("other")
     order = first.split.class_order
     evaluate(first, 2, detect(small_lvis.val, set(order[:5])))

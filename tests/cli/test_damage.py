@@ -35,7 +35,7 @@ FILES = (
 
 
 @pytest.fixture
-def finished(runs: Any) -> Workspace:
+def finished(runs):
     """Base and two phases, evaluated, with detections."""
     workspace: Workspace = runs.train("finished")
     runs.evaluate(workspace, 0.5)

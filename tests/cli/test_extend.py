@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from lst_cli.workspace.store import Workspace
-
-Call = Callable[..., Any]
-
 
 @pytest.fixture
-def trained(here: Call, workspace: Workspace, fake_trainer: Any, fake_instant: Any) -> Workspace:
+def trained(here, workspace, fake_trainer, fake_instant):
     """The base and the first of three phases."""
     for command in ("train-base", "step"):
         assert here(command).code == 0
@@ -22,7 +18,7 @@ def trained(here: Call, workspace: Workspace, fake_trainer: Any, fake_instant: A
 
 
 @pytest.fixture
-def extend(here: Call, few: Any) -> Call:
+def extend(here, few):
     """`lst extend` with the few images and more words."""
     return lambda *more: here(*few.words(*more))
 

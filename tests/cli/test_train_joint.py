@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +9,13 @@ import pytest
 from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.workspace.store import Workspace
 
-Lst = Callable[..., Any]
-
 
 def joint_words(small_lvis: Any) -> list[str]:
     return [*small_lvis.split_words()[:-4], "--joint"]
 
 
 @pytest.fixture
-def joint(tmp_path: Path, small_lvis: Any, lst: Lst) -> Workspace:
+def joint(tmp_path, small_lvis, lst):
     """The small LVIS set with all eleven classes in one phase."""
     lst(*joint_words(small_lvis), "-w", tmp_path / "joint").ok()
     return Workspace(tmp_path / "joint")

@@ -62,7 +62,7 @@ main()
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+def run(tmp_path_factory):
     """Run `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
     ours = [module.name for module in pkgutil.walk_packages(lst_cli.__path__, "lst_cli.")]
@@ -100,7 +100,7 @@ class Tiny:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory):
     """A directory for all test processes of this run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "e2e-shared"
@@ -109,7 +109,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(shared: Path) -> Tiny:
+def tiny(shared):
     with FileLock(shared / "tiny.lock"):
         drawn = draw_demo(
             shared / "tiny",
@@ -130,7 +130,7 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Outcome]) -> Path:
+def base_folder(shared, tiny, run):
     def make(folder: Path) -> None:
         for words in (tiny.split_words(folder), ["train-base", "-w", folder]):
             run(*words).ok()
@@ -139,7 +139,7 @@ def base_folder(shared: Path, tiny: Tiny, run: Callable[..., Outcome]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Outcome]) -> Path:
+def finished_folder(shared, base_folder, run):
     def make(folder: Path) -> None:
         shutil.copytree(base_folder, folder)
         for words in (["step", "--all"], ["eval", "--all-phases"], ["report"]):
@@ -151,26 +151,26 @@ def finished_folder(shared: Path, base_folder: Path, run: Callable[..., Outcome]
 
 
 @pytest.fixture
-def based(base_folder: Path, tmp_path: Path) -> Workspace:
+def based(base_folder, tmp_path):
     """A copy of a workspace whose base phase is done."""
     return Workspace(shutil.copytree(base_folder, tmp_path / "based"))
 
 
 @pytest.fixture
-def finished(finished_folder: Path, tmp_path: Path) -> Workspace:
+def finished(finished_folder, tmp_path):
     """A copy of a workspace in which all five commands have run."""
     return Workspace(shutil.copytree(finished_folder, tmp_path / "finished"))
 
 
 @pytest.fixture
-def fresh(tiny: Tiny, run: Callable[..., Outcome], tmp_path: Path) -> Workspace:
+def fresh(tiny, run, tmp_path):
     """A workspace that was split as the one whose base is done, and no more."""
     run(*tiny.split_words(tmp_path / "fresh")).ok()
     return Workspace(tmp_path / "fresh")
 
 
 @pytest.fixture
-def few_json(tiny: Tiny, tmp_path: Path) -> Callable[..., Path]:
+def few_json(tiny, tmp_path):
     """Files of classes with new names; their objects are those of a known class."""
     document = json.loads(tiny.train_json.read_text())
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -16,7 +13,6 @@ from lst_cli.workspace.store import Workspace
 from tests.fixtures.kills import WHILE_ROWS_ARE_WRITTEN, before_iteration, differing, losses
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 WHILE_WEIGHTS_ARE_WRITTEN = "import lst_cli.train.phase_run as p; p.save_model = kill"
@@ -26,7 +22,7 @@ KEEPING = ["--set", "step.ema=0.9", "--set", "mwg.boxes=jittered"]
 
 
 @pytest.fixture(scope="module")
-def before_folder(base_folder: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def before_folder(base_folder, run, tmp_path_factory):
     """A workspace whose last phase is the next."""
     folder = tmp_path_factory.mktemp("before") / "workspace"
     shutil.copytree(base_folder, folder)
@@ -35,7 +31,7 @@ def before_folder(base_folder: Path, run: Run, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def before(before_folder: Path, tmp_path: Path) -> Workspace:
+def before(before_folder, tmp_path):
     return Workspace(shutil.copytree(before_folder, tmp_path / "copy"))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from lst_cli.workspace.store import Workspace, sha256_of
 from tests.fixtures.kills import before_iteration, differing
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 BOXES = "roi_heads.box_predictor.bbox_pred.weight"
@@ -35,7 +32,7 @@ PhaseRun._detach = keep
 
 
 @pytest.fixture(scope="module")
-def generated_folder(base_folder: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generated_folder(base_folder, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated") / "workspace"
     shutil.copytree(base_folder, folder)
     plain = ["--set", "mwg.learn_offsets=false"]  # rows are the averages and nothing else
@@ -45,7 +42,7 @@ def generated_folder(base_folder: Path, run: Run, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def generated(generated_folder: Path, tmp_path: Path) -> Workspace:
+def generated(generated_folder, tmp_path):
     return Workspace(shutil.copytree(generated_folder, tmp_path / "generated"))
 
 

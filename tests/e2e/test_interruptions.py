@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,6 @@ from lst_cli.workspace.store import Workspace
 from tests.fixtures.kills import before_iteration, differing, losses
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 DURING_CHECKS = "import lst_cli.train.train as t; t.check_before_training = kill"
 WHILE_BUILDING = "import lst_cli.engine.optim as o; o.build_optimizer = kill"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def joint_folder(tiny: Any, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def joint_folder(tiny, run, tmp_path_factory):
     """All six classes in one phase."""
     folder = tmp_path_factory.mktemp("joint") / "workspace"
     words = [str(word) for word in tiny.split_words(folder)]
@@ -29,7 +28,7 @@ def joint_folder(tiny: Any, run: Run, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def joint(joint_folder: Path, tmp_path: Path) -> Workspace:
+def joint(joint_folder, tmp_path):
     return Workspace(shutil.copytree(joint_folder, tmp_path / "joint"))
 
 

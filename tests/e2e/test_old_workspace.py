@@ -23,7 +23,7 @@ ARCHIVE = Path(__file__).parent.parent / "data" / "workspace-0.1.tar.xz"
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path):
     """The archive's content, with the paths in the split led to where it lies now."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from importlib import resources
-from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -37,7 +35,7 @@ DRAWN = {
 
 
 @pytest.fixture(scope="session")
-def dozen(shared: Path) -> Any:
+def dozen(shared):
     """A drawn set with as many classes as the seven phases of Table 3 need."""
     with FileLock(shared / "dozen.lock"):
         return draw_demo(

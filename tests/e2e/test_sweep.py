@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,7 +44,7 @@ phases = 1
 
 
 @pytest.fixture
-def words(tiny: Any, tmp_path: Path) -> list[object]:
+def words(tiny, tmp_path):
     """What follows `lst`, for runs of two or three iterations a phase, one of two seeds."""
     plan = tmp_path / "tiny-table.toml"
     plan.write_text(PLAN)
