@@ -68,12 +68,10 @@ def hold_out_file(
 ) -> HeldOut:
     """Write `train.json` and `val.json`, which together hold every image of a training file.
 
-    Everything is copied unchanged: paths of images, segmentations and federated lists stay as they
-    were. Only a class's `image_count`, `instance_count` and `frequency`, where it has them, are
-    those of the smaller training set, in both files. Annotations that cannot be used are copied
-    with `skip_unusable` and not counted. `force` replaces files of these names, but never the
-    annotation file itself. Raises an `LstError` if the share is refused, the file cannot be read,
-    nothing can be set aside, or a file is in the way or cannot be written.
+    Everything is copied unchanged. Only a class's `image_count`, `instance_count` and `frequency`,
+    where it has them, are those of the smaller training set, in both files. Annotations that cannot
+    be used are copied with `skip_unusable` and not counted. `force` replaces files of these names,
+    but never the annotation file itself.
     """
     if not 0 <= rule.share <= 1:  # also refuses nan
         raise LstError(f"the share to set aside is {rule.share}", "give a --share from 0 to 1")
@@ -90,10 +88,14 @@ def hold_out_file(
     _keep_together(cut.held, images_listed_twice(dataset.images))
     stays, held = occurrences.within(~cut.held), occurrences.within(cut.held)
     if not held.image_counts().any():
-        raise LstError(
-            _why_nothing(train, occurrences, rule.rare),
-            "give a smaller --rare, a larger --share, or a larger training set",
-        )
+        reason = "no image has an object that training would count"
+        if occurrences.instance_counts().any():
+            reason = (
+                f"no object can be set aside: with --rare {rule.rare} each image with one holds a "
+                "class that is rare already or would become so, or the share is less than one image"
+            )
+        hint = "give a smaller --rare, a larger --share, or a larger training set"
+        raise LstError(f"{train}: {reason}", hint)
     _write(dataset, cut.held, stays, files, stage(progress, f"writing {directory}"))
     is_rare = stays.image_counts() < rule.rare
     return HeldOut(
@@ -123,15 +125,6 @@ def _part(path: Path, inside: BoolArray, occurrences: Occurrences, is_rare: Bool
     )
 
 
-def _why_nothing(train: Path, occurrences: Occurrences, rare: int) -> str:
-    if not occurrences.instance_counts().any():
-        return f"{train}: no image has an object that training would count"
-    return (
-        f"{train}: no object can be set aside: with --rare {rare} each image with one holds a "
-        "class that is rare already or would become so, or the share is less than one image"
-    )
-
-
 def _refuse_overwriting(
     train: Path, directory: Path, files: tuple[Path, Path], force: bool
 ) -> None:
@@ -151,7 +144,7 @@ def _refuse_overwriting(
 
 @contextmanager
 def _explain(path: Path) -> Iterator[None]:
-    """Explain failed writes with hints for this command, which has no workspace."""
+    """As `explain_os_error`, with hints for a command without a workspace."""
     try:
         with explain_os_error(path):
             yield
@@ -210,8 +203,8 @@ def _recount(record: bytes, images: int, instances: int) -> bytes:
 def _replacing_both(files: tuple[Path, Path]) -> Iterator[tuple[_JsonFile, _JsonFile]]:
     """Write two files that belong together.
 
-    A new file never stands beside an old one, which would have images in both, not even after the
-    process is killed; and unless it is killed, neither stands alone.
+    A new file is never beside an old one, which would have images in both, not even after the
+    process is killed; and unless it is killed, neither is alone.
     """
     train, val = files
     written: os.stat_result | None = None

@@ -22,10 +22,7 @@ _HEADER = """\
 
 
 def write_settings(file: Path, overrides: Sequence[str] = (), *, force: bool = False) -> None:
-    """Write a commented settings file; see `render_settings`.
-
-    Raises an `LstError` if there is one already and `force` is not given, or a value is refused.
-    """
+    """Write what `render_settings` renders; without `force` an `LstError` if there is a file."""
     if file.exists() and not force:
         raise LstError(f"{file} exists already", "edit it, or replace it with --force")
     write_text(file, render_settings(overrides))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.check.check import check_pair
@@ -38,8 +37,6 @@ from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.store import Workspace
 
-IntArray = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class SplitRequest:
@@ -63,23 +60,21 @@ def split_dataset(
 ) -> tuple[Split, list[ReplayBalance]]:
     """Sort the classes, divide them into phases, and write the workspace.
 
-    The settings have the seed and the lengths of the phases. With `force`, finished phases that
-    were trained on another split are moved to `replaced/`, and others are removed. `warn` is
-    called with each problem that makes numbers wrong without stopping anything. Returns the split,
-    and how balanced the training set of each later phase is. Raises an `LstError` if a file or a
-    number is refused, or phases of another split would be lost.
+    With `force`, finished phases that were trained on another split are moved to `replaced/`, and
+    others are removed; otherwise an `LstError` refuses their loss. `warn` is called with each
+    problem that makes numbers wrong without stopping anything. Returns the split, and how balanced
+    the training set of each later phase is.
     """
     train, val = read_datasets(
         request.train, request.val, skip_unusable=request.skip_unusable, warn=warn
     )
+    dirs = request.image_dirs
     if warn is not None:
-        finder = ImageFinder(request.image_dirs)
+        finder = ImageFinder(dirs)
         warn_of_missing_images((train, val), finder, warn)
         for problem in check_shared_images(train, val, finder):
             warn(problem.sentence)
-    split, inputs = make_split(
-        train, val, request.image_dirs, request.base, request.phases, settings
-    )
+    split, inputs = make_split(train, val, dirs, request.base, request.phases, settings)
     extended = _with_extensions(workspace, split)
     if extended is not split:
         inputs = label_files(extended, read_training_files(workspace, extended))
@@ -121,7 +116,7 @@ def write_split(
 ) -> list[ReplayBalance]:
     """Write a split that `make_split` decided, with its plots; returns the balances of the phases.
 
-    Raises an `LstError` if phases of another split would be lost, unless `force` is given.
+    Without `force` an `LstError` if phases of another split would be lost.
     """
     balances = measure_balance(inputs.occurrences, split, settings)
     with workspace.locked():
@@ -155,7 +150,20 @@ def make_split(
     inputs = label_instances(train, ids[order].tolist())
     images = np.zeros(len(ids), dtype=np.int64)
     images[order] = inputs.occurrences.image_counts()
-    records = _records(train, val, counts, images)
+    in_val = val.categories.ids[val.instances.category_index[usable_instances(val)]]
+    rows = labels_of(in_val, ids.tolist())
+    val_counts = np.bincount(rows[rows >= 0], minlength=len(ids))
+    records = [
+        ClassRecord(
+            category_id=int(ids[row]),
+            name=name,
+            instances=int(counts[row]),
+            images=int(images[row]),
+            frequency=train.categories.frequencies[row] or frequency_of(int(images[row])),
+            val_instances=int(val_counts[row]),
+        )
+        for row, name in enumerate(train.categories.names)
+    ]
     excluded = np.setdiff1d(np.arange(len(ids)), order)
     split = Split(
         train=input_file(train),
@@ -179,18 +187,18 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
     plans = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        new_entries = int(images[new.start : new.stop].sum())
+        entries = int(images[new.start : new.stop].sum())
         replayed = int(replay.replay_counts(instances, images, new, settings.step.replay).sum())
-        entries = new_entries + replayed
-        plan = PhasePlan(
-            phase=phase,
-            classes=len(new),
-            new_entries=new_entries,
-            replay_entries=replayed,
-            mean_new_instances=float(replay.mean_new_instances(instances, new)),
-            iterations=scheduled(settings, phase, entries)[1],
+        plans.append(
+            PhasePlan(
+                phase=phase,
+                classes=len(new),
+                new_entries=entries,
+                replay_entries=replayed,
+                mean_new_instances=float(replay.mean_new_instances(instances, new)),
+                iterations=scheduled(settings, phase, entries + replayed)[1],
+            )
         )
-        plans.append(plan)
     return tuple(plans)
 
 
@@ -215,24 +223,6 @@ def report_classes(split: Split) -> list[ReportClass]:
         ReportClass(record.category_id, record.name, record.instances, record.images, phase)
         for phase in range(len(split.groups))
         for record in (split.classes[label] for label in split.labels_of(phase))
-    ]
-
-
-def _records(train: Dataset, val: Dataset, counts: IntArray, images: IntArray) -> list[ClassRecord]:
-    classes = train.categories
-    ids = val.categories.ids[val.instances.category_index[usable_instances(val)]]
-    rows = labels_of(ids, classes.ids.tolist())
-    in_val = np.bincount(rows[rows >= 0], minlength=len(classes.ids))
-    return [
-        ClassRecord(
-            category_id=int(classes.ids[row]),
-            name=name,
-            instances=int(counts[row]),
-            images=int(images[row]),
-            frequency=classes.frequencies[row] or frequency_of(int(images[row])),
-            val_instances=int(in_val[row]),
-        )
-        for row, name in enumerate(classes.names)
     ]
 
 
@@ -271,7 +261,7 @@ def _holds_other_phases(workspace: Workspace, split: Split, force: bool) -> bool
     """Whether there are phases of another split, which are refused unless `force` is given.
 
     The manifests of the phases are compared, so that a split that was moved, damaged or removed
-    can be made again. A damaged manifest is an error of its own.
+    can be made again.
     """
     others = False
     for path in sorted(workspace.layout.phases.glob(f"*/{MANIFEST}")):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,57 +72,33 @@ def files(draw: st.DrawFn) -> str:
     image_ids = draw(st.lists(st.integers(-5, 10**12), unique=True, max_size=5))
     category_ids = draw(st.lists(st.integers(-5, 3000), unique=True, max_size=4))
 
-    def shuffled(fields: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-        for name in optional:
-            if draw(st.booleans()):
-                del fields[name]
-        if draw(st.booleans()):
-            fields["extra"] = draw(EXTRA)
-        return dict(draw(st.permutations(list(fields.items()))))
+    def record(number: int, *optional: str, **fields: Any) -> dict[str, Any]:
+        """Fields in some order; values that are strategies are drawn."""
+        left_out = draw(st.lists(st.sampled_from(optional), unique=True)) if optional else []
+        fields |= {"id": st.just(number)} | ({"extra": EXTRA} if draw(st.booleans()) else {})
+        order = draw(st.permutations([key for key in fields if key not in left_out]))
+        return {key: draw(fields[key]) for key in order}
 
     ids = st.lists(st.integers(0, 3000), max_size=3)
-    images = [
-        shuffled(
-            {
-                "id": number,
-                "height": draw(st.integers(1, 2**31 - 1)),
-                "width": draw(st.integers(1, 5000)),
-                "file_name": draw(TEXT),
-                "coco_url": draw(TEXT),
-                "neg_category_ids": draw(ids),
-                "not_exhaustive_category_ids": draw(ids),
-            },
-            ("file_name", "coco_url", "neg_category_ids", "not_exhaustive_category_ids"),
-        )
-        for number in image_ids
-    ]
-    categories = [
-        shuffled(
-            {
-                "id": number,
-                "name": draw(TEXT),
-                "frequency": draw(st.sampled_from("rcf") | TEXT),
-                "def": draw(TEXT),
-            },
-            ("frequency", "def"),
-        )
-        for number in category_ids
-    ]
+    lists = {"neg_category_ids": ids, "not_exhaustive_category_ids": ids}
+    texts = {"file_name": TEXT, "coco_url": TEXT}
+    sizes = {"height": st.integers(1, 2**31 - 1), "width": st.integers(1, 5000)}
+    images = [record(n, *lists, *texts, **sizes, **lists, **texts) for n in image_ids]
+    letters = {"frequency": st.sampled_from("rcf") | TEXT, "def": TEXT}
+    categories = [record(n, *letters, name=TEXT, **letters) for n in category_ids]
     count = draw(st.integers(0, 8)) if image_ids and category_ids else 0
     polygons = st.lists(st.lists(NUMBER, max_size=8), max_size=2)
     runs = st.fixed_dictionaries({"size": st.just([4, 5]), "counts": st.just("62O1")})
     annotations = [
-        shuffled(
-            {
-                "id": 100 + row,
-                "image_id": draw(st.sampled_from(image_ids)),
-                "category_id": draw(st.sampled_from(category_ids)),
-                "bbox": draw(st.lists(NUMBER, min_size=4, max_size=4).filter(any)),
-                "area": draw(NUMBER),
-                "segmentation": draw(polygons | runs),
-                "iscrowd": draw(st.sampled_from([0, 1, True, False])),
-            },
-            ("iscrowd",),
+        record(
+            100 + row,
+            "iscrowd",
+            image_id=st.sampled_from(image_ids),
+            category_id=st.sampled_from(category_ids),
+            bbox=st.lists(NUMBER, min_size=4, max_size=4).filter(any),
+            area=NUMBER,
+            segmentation=polygons | runs,
+            iscrowd=st.sampled_from([0, 1, True, False]),
         )
         for row in range(count)
     ]
@@ -180,93 +155,53 @@ def test_the_layout_is_seen_from_file_names_and_federated_fields(read, two_class
     assert (dataset.layout, dataset.federated, dataset.unlisted) == ("coco", False, ())
 
 
-def change(path: str, value: object) -> Callable[[Any], None]:
-    """Sets one value, found by keys and rows; a value of ... removes it."""
-
-    def apply(content: Any) -> None:
-        *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
-        for key in parents:
-            content = content[key]
-        if value is ...:
-            del content[last]
-        else:
-            content[last] = value
-
-    return apply
-
-
 @pytest.mark.parametrize(
-    ("mutate", "message"),
+    ("place", "value", "message"),
     [
-        (change("images", ...), 'has no list "images"'),
-        (change("annotations", ...), 'has no list "annotations"'),
-        (change("categories", ...), 'has no list "categories"'),
-        (change("images", {"1": {}}), '"images" is not a list'),
-        (change("images/1/id", 1), "1 image id occurs more than once: 1"),
-        (change("categories/1/id", 5), "1 category id occurs more than once: 5"),
-        (change("annotations/2/id", 11), "1 annotation id occurs more than once: 11"),
-        (
-            change("annotations/0/image_id", 99),
-            "1 annotation names images that are not in the file, the first: "
-            "annotation 11 names image 99",
-        ),
-        (change("annotations/1/category_id", 6), "the first: annotation 12 names category 6"),
-        (change("images", []), "3 annotations name images that are not in the file"),
-        (change("categories", []), "3 annotations name categories that are not in the file"),
-        (
-            change("annotations/0/bbox", [1, 2, 3]),
-            "annotation in row 0 (id 11): field bbox has 3 numbers; give four, or none",
-        ),
-        (
-            change("annotations/0/bbox", [1, 2, 3, 4, 5]),
-            "annotation in row 0 (id 11): field bbox has 5 numbers; give four, or none",
-        ),
-        (
-            change("annotations/2/bbox/3", None),
-            "annotation in row 2 (id 13), field bbox[3]: expected a number, got null",
-        ),
-        (
-            change("annotations/1/ignore", "0"),
-            "annotation in row 1 (id 12), field ignore: expected 0 or 1, got text",
-        ),
-        (
-            change("annotations/2/iscrowd", []),
-            "annotation in row 2 (id 13), field iscrowd: expected 0 or 1, got a list",
-        ),
-        (
-            change("annotations/2/area", True),
-            "annotation in row 2 (id 13), field area: expected a number, got true or false",
-        ),
-        (
-            change("annotations/1/category_id", "7"),
-            "annotation in row 1 (id 12), field category_id: expected a whole number, got text",
-        ),
-        (
-            change("images/1/height", 6.5),
-            "image in row 1 (id 2), field height: expected a whole number, got a number",
-        ),
-        (change("images/0/width", 0), "image 1 has the stated width 0 and height 10"),
-        (change("images/0/height", 2**31), "image 1 has the stated width 20 and height 2147483648"),
-        (
-            change("categories/0/name", 3),
-            "category in row 0 (id 5), field name: expected text, got a whole number",
-        ),
-        (change("annotations/0/image_id", 2**63), "has more than 64 bits"),
-        (change("annotations/0/id", 2**70), "has more than 64 bits"),
-        (change("annotations/0/bbox/0", float("nan")), "row 0, field bbox: NaN is not a number"),
-        (change("annotations/2/area", float("inf")), "row 2, field area: Infinity is not a number"),
-        (
-            change("annotations/2/segmentation/0/3", float("nan")),
-            "row 2, field segmentation: NaN is not a number",
-        ),
+        ("images", ..., 'has no list "images"'),
+        ("annotations", ..., 'has no list "annotations"'),
+        ("categories", ..., 'has no list "categories"'),
+        ("images", {"1": {}}, '"images" is not a list'),
+        ("images/1/id", 1, "1 image id occurs more than once: 1"),
+        ("categories/1/id", 5, "1 category id occurs more than once: 5"),
+        ("annotations/2/id", 11, "1 annotation id occurs more than once: 11"),
+        ("annotations/0/image_id", 99, "1 annotation names images that are not in the file, the "
+         "first: annotation 11 names image 99"),
+        ("annotations/1/category_id", 6, "the first: annotation 12 names category 6"),
+        ("images", [], "3 annotations name images that are not in the file"),
+        ("categories", [], "3 annotations name categories that are not in the file"),
+        ("annotations/0/bbox", [1, 2, 3], "annotation in row 0 (id 11): field bbox has 3 numbers"),
+        ("annotations/0/bbox", [1] * 5, "field bbox has 5 numbers; give four, or none"),
+        ("annotations/2/bbox/3", None, "row 2 (id 13), field bbox[3]: expected a number, got null"),
+        ("annotations/1/ignore", "0", "row 1 (id 12), field ignore: expected 0 or 1, got text"),
+        ("annotations/2/iscrowd", [], "row 2 (id 13), field iscrowd: expected 0 or 1, got a list"),
+        ("annotations/2/area", True, "field area: expected a number, got true or false"),
+        ("annotations/1/category_id", "7", "category_id: expected a whole number, got text"),
+        ("images/1/height", 6.5, "image in row 1 (id 2), field height: expected a whole number"),
+        ("images/0/width", 0, "image 1 has the stated width 0 and height 10"),
+        ("images/0/height", 2**31, "image 1 has the stated width 20 and height 2147483648"),
+        ("images/0/not_exhaustive_category_ids", 7, "expected a list, got a whole number"),
+        ("categories/0/name", 3, "category in row 0 (id 5), field name: expected text, got a"),
+        ("categories/0/frequency", 3, "field frequency: expected text, got a whole number"),
+        ("annotations/0/image_id", 2**63, "has more than 64 bits"),
+        ("annotations/0/id", 2**70, "has more than 64 bits"),
+        ("annotations/0/bbox/0", float("nan"), "row 0, field bbox: NaN is not a number"),
+        ("annotations/2/area", float("inf"), "row 2, field area: Infinity is not a number"),
+        ("annotations/2/segmentation/0/3", float("nan"), "row 2, field segmentation: NaN is not a"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("block_size", [50, 512 * 1024])
 def test_what_makes_a_file_meaningless_is_refused_by_name(
-    write, two_classes, mutate, message, block_size, monkeypatch
+    write, two_classes, place, value, message, block_size, monkeypatch
 ):
     monkeypatch.setattr(json_stream, "BLOCK_SIZE", block_size)
-    mutate(two_classes)
+    *parents, last = [int(key) if key.isdigit() else key for key in place.split("/")]
+    changed: Any = two_classes
+    for key in parents:
+        changed = changed[key]
+    changed[last] = value
+    if value is ...:
+        del changed[last]
     path = write(two_classes)
     with pytest.raises(LstError) as caught:
         read_dataset(path)

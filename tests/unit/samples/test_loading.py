@@ -76,7 +76,7 @@ def test_an_unusable_image_stops_with_its_own_message(workers):
     assert (caught.value.message, caught.value.hint) == ("sample 4 is broken", "lst check")
 
 
-def test_an_error_of_the_mapper_is_raised_likewise():
+def test_an_error_of_the_mapper_is_raised_too():
     def refuse(sample: int, *, augment: bool) -> None:
         raise LstError(f"image of {sample}")
 
@@ -84,10 +84,13 @@ def test_an_error_of_the_mapper_is_raised_likewise():
         next(reader(mapper=refuse).batches(range(4), 3))
 
 
-def test_samples_are_read_one_batch_after_the_other():
+def test_samples_are_read_when_they_are_asked_for():
     samples = Samples()
     next(reader(samples).batches(range(4), 3))
     assert samples.read == [0, 1, 2]
+    samples = Samples()
+    next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
+    assert len(samples.read) == 7
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -143,14 +146,5 @@ def test_an_episode_is_a_function_of_seed_phase_and_iteration():
     assert episodes(iterations=range(2)) == whole[:2]
     assert episodes(seed=6) != whole
     assert episodes(Samples(phase=2)) != whole
-
-
-def test_support_is_read_when_it_is_asked_for():
-    samples = Samples()
-    next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
-    assert len(samples.read) == 7
-
-
-def test_an_unusable_support_image_stops_with_its_own_message():
     with pytest.raises(LstError, match="sample 20 is broken"):
         episodes(Samples(broken=20))

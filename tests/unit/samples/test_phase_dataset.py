@@ -26,17 +26,14 @@ def dataset(read: Callable[..., Dataset]) -> JoinedDataset:
         ],
         "annotations": [
             {
-                "id": 1 + row,
-                "image_id": 100 + image,
-                "category_id": 50 + label,
-                "bbox": [row, 1, 4, 4],
-                "area": 16.0,
+                "id": 1 + row, "image_id": 100 + image, "category_id": 50 + label,
+                "bbox": [row, 1, 4, 4], "area": 16.0,
                 "segmentation": [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]],
             }
             for row, (image, label) in enumerate(OBJECTS)
         ],
         "categories": [{"id": 50 + label, "name": f"class {label}"} for label in range(5)],
-    }
+    }  # fmt: skip
     return join_datasets([read(content)])
 
 
@@ -62,46 +59,33 @@ def expected_rows(image: int, seen: int) -> list[int]:
     return [r for r, (i, label) in enumerate(OBJECTS) if i == image and label < seen]
 
 
-def test_in_the_base_phase_all_base_classes_count_and_no_other_exists(dataset):
-    phase = make(dataset, 0)
-    for position in range(9):
-        sample = phase[position]
-        assert phase.entry(position) == (sample.image, ALL_CLASSES)
-        assert rows_of(sample) == expected_rows(sample.image, 2)
-        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
-        assert sample.counts.all()
+# Phase and label bound of the seen classes.
+PHASES = pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3), (2, 5)])
 
 
-@pytest.mark.parametrize("others", ["ignore", "background"])  # which the mapper tells apart
-@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
-def test_only_the_entrys_class_counts_and_other_seen_classes_do_not(phase, seen, others, dataset):
+@PHASES
+@pytest.mark.parametrize("others", ["ignore", "background", "count"])  # the mapper tells two apart
+def test_only_the_entrys_class_counts_unless_all_do(phase, seen, others, dataset):
     entries = make(dataset, phase, others=others)
     classes = set()
     for position in range(5 * len(entries.data)):
         image, label = entries.entry(position)
         sample = entries[position]
         assert (sample.image, sample.position) == (image, position)
+        assert (sample.height, sample.width) == (20 + image, 40 + image)
         found = [OBJECTS[row][1] for row in rows_of(sample)]
         assert sorted(rows_of(sample)) == expected_rows(image, seen)
         assert sample.labels.tolist() == found
-        assert sample.counts.tolist() == [k == label for k in found]
+        everything = others == "count" or label == ALL_CLASSES
+        assert sample.counts.tolist() == [everything or k == label for k in found]
         # Those that count come first, so that an identical box of another class hides none.
         assert sample.counts.any()
         assert sample.counts.tolist() == sorted(sample.counts.tolist(), reverse=True)
-        assert max(found) < seen
+        assert sample.boxes[:, 1:].tolist() == [[1, 4, 4]] * len(found)
+        for row, raw in zip(rows_of(sample), sample.segmentations, strict=True):
+            assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
         classes.add(label)
-    assert classes == set(range(seen))
-
-
-def test_boxes_sizes_and_segmentations_belong_to_the_annotations(dataset):
-    for phase in range(3):
-        entries = make(dataset, phase)
-        for position in range(len(entries.data)):
-            sample = entries[position]
-            assert (sample.height, sample.width) == (20 + sample.image, 40 + sample.image)
-            assert sample.boxes[:, 1:].tolist() == [[1, 4, 4]] * len(sample.boxes)
-            for row, raw in zip(rows_of(sample), sample.segmentations, strict=True):
-                assert json.loads(raw) == [[row, 1, row + 4, 1, row + 4, 5 + 0.5 * row]]
+    assert classes == ({ALL_CLASSES} if phase == 0 else set(range(seen)))
 
 
 def test_every_epoch_has_the_entries_of_the_phase(dataset):
@@ -123,11 +107,13 @@ def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset)
     assert alone.segmentations.rows.tolist() == [9]
 
 
-def test_annotations_without_a_label_do_not_exist(dataset):
+def test_annotations_without_a_label_do_not_exist_and_have_no_future(dataset):
     labels = LABELS.copy()
-    labels[6] = -1  # as of a crowd
-    entries = PhaseDataset(dataset, labels, 2, base_data(OCCURRENCES, range(2), seed=0))
-    assert rows_of(entries.sample(0, ALL_CLASSES)) == [1, 8]
+    labels[[6, 7]] = -1  # as of crowds, of labels 0 and 3 before
+    data = base_data(OCCURRENCES, range(2), seed=0)
+    assert rows_of(PhaseDataset(dataset, labels, 2, data).sample(0, ALL_CLASSES)) == [1, 8]
+    entries = PhaseDataset(dataset, labels, 2, data, future="ignore")
+    assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
 
 
 def test_an_image_without_usable_objects_is_an_empty_sample(dataset):
@@ -161,21 +147,8 @@ def test_positions_run_through_the_epochs_of_a_sampler(dataset, sampling):
         assert continued.entry(position) == found[position]
 
 
-# --- what counts, and what is to come ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("phase", "seen"), [(1, 3), (2, 5)])
-def test_where_others_count_all_seen_objects_do(phase, seen, dataset):
-    entries = make(dataset, phase, others="count")
-    for position in range(2 * len(entries.data)):
-        sample = entries[position]
-        assert rows_of(sample) == expected_rows(sample.image, seen)
-        assert sample.counts.all()
-        assert sample.labels.tolist() == [OBJECTS[row][1] for row in rows_of(sample)]
-
-
 @pytest.mark.parametrize("others", ["ignore", "count", "background"])
-@pytest.mark.parametrize(("phase", "seen"), [(0, 2), (1, 3), (2, 5)])
+@PHASES
 def test_objects_of_the_future_are_there_and_never_count(phase, seen, others, dataset):
     entries = make(dataset, phase, others=others, future="ignore")
     plain = make(dataset, phase, others=others)
@@ -195,11 +168,3 @@ def test_objects_of_the_future_are_there_and_never_count(phase, seen, others, da
             assert json.loads(raw)[0][0] == row
         later += int((ours.labels < 0).sum())
     assert (later > 0) == (phase < 2)  # in the last phase there is no future
-
-
-def test_what_has_no_label_has_no_future_either(dataset):
-    labels = LABELS.copy()
-    labels[7] = -1  # as of a crowd, of label 3 before
-    data = base_data(OCCURRENCES, range(2), seed=0)
-    entries = PhaseDataset(dataset, labels, 2, data, future="ignore")
-    assert sorted(rows_of(entries.sample(2, ALL_CLASSES))) == [4]
