@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lst_cli.annotations.read import Images
 from lst_cli.engine.device import choose_device, choose_workers, place
 from lst_cli.errors import LstError
-from lst_cli.evaluate.resumable import Detections
+from lst_cli.evaluate.stored import Detections
 from lst_cli.modeling.build import input_format
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.samples.loading import ImageInputs
@@ -35,7 +35,7 @@ _DOUBT = np.float32(1e-5)
 class Detector:
     """A network on the device of its settings; category ids are those of labels 0 to K - 1.
 
-    For the settings see `resumable.inference_settings`.
+    For the settings see `stored.inference_settings`.
     """
 
     def __init__(self, network: LstRCNN, settings: Settings, category_ids: Sequence[int]) -> None:

@@ -1,15 +1,26 @@
-"""What earlier evaluations left in a workspace."""
+"""What earlier evaluations left in a workspace, also those that were interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
+from lst_cli import __version__
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
+from lst_cli.files import open_regular
 from lst_cli.progress import Progress, silent
+from lst_cli.settings.diff import values
+from lst_cli.settings.models import Settings
+from lst_cli.workspace.atomic import explain_os_error
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.store import Workspace
@@ -78,3 +89,182 @@ def eval_command(workspace: Workspace, phase: int, fixed_ap: bool = False) -> st
     """The command that evaluates a phase again."""
     words = f"lst eval --phase {phase}{' --fixed-ap' if fixed_ap else ''}"
     return name_workspace(words, workspace.root)
+
+
+# --- an evaluation under way ---------------------------------------------------------------------
+# Each image that is done becomes a line of a file, below a header that says what the detections
+# are of. The next run keeps the lines of a file that has its own header. Each line begins with a
+# checksum of the rest: a damaged one is left out, and its image done again.
+
+Detections = list[dict[str, Any]]
+"""What was found in one image, in LVIS results format, the best first."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What the detections of a file are of; they are kept only if all of it is the same."""
+
+    format: int = 2
+    lst: str = __version__
+    model: str | None  # sha256 of the weights
+    images: str  # sha256 of the annotation file that lists the images
+    settings: dict[str, Any]  # what else decides about detections, by dotted key
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What metrics keep of it: which model, under which settings."""
+        return {"model_sha256": self.model, **self.settings}
+
+
+class _Line(msgspec.Struct):
+    row: int
+    detections: list[msgspec.Raw]
+
+
+_HEADER, _LINE = msgspec.json.Decoder(Header), msgspec.json.Decoder(_Line)
+_Any = TypeVar("_Any")
+
+
+class Kept(NamedTuple):
+    """What an earlier run left."""
+
+    lines: dict[int, tuple[int, int]]  # where that of each image begins and its length, by row
+    size: int = 0  # bytes of the file that are whole lines; 0 if it has to be started again
+    refused: str | None = None  # why lines that are there are not kept
+
+
+def inference_settings(trained: Settings, settings: Settings) -> Settings:
+    """The settings a model is run with: the network as trained, the rest of today."""
+    today = {"eval": settings.eval, "data": settings.data, "device": settings.device}
+    return trained.model_copy(update=today)
+
+
+def make_header(model_sha256: str | None, images_sha256: str, use: Settings) -> Header:
+    """Write down what detections depend on; see `inference_settings` for the settings."""
+    # Compared with what was read from JSON, which has no tuples.
+    settings = msgspec.json.decode(msgspec.json.encode(values(use, "detections")))
+    return Header(model=model_sha256, images=images_sha256, settings=settings)
+
+
+@dataclass(frozen=True)
+class PartialDetections:
+    """A file with the detections of those of N images that are done."""
+
+    path: Path  # the caller removes it once the detections are elsewhere
+    header: Header
+    images: int  # N
+
+    def finish(
+        self,
+        detect: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
+        progress: Progress,
+    ) -> None:
+        """Run `detect` on the rows of all images that no earlier run has done, if there are any."""
+        kept = self.read()
+        left = [row for row in range(self.images) if row not in kept.lines]
+        what, done = "images", len(kept.lines)
+        if kept.refused:
+            what = f"images, again: {kept.refused}"
+        elif done:
+            what = f"images, {done:,} kept"
+        progress(what, done, self.images)
+        with explain_os_error(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            os.truncate(self.path, kept.size)
+        if not kept.size:
+            self._append(self.header)
+        for row, detections in detect(left) if left else ():
+            self._append({"row": row, "detections": detections})
+            done += 1
+            progress(what, done, self.images)
+
+    def _append(self, record: object) -> None:
+        """Write a line that outlives this process."""
+        text = msgspec.json.encode(record)
+        with explain_os_error(self.path), self.path.open("ab") as file:
+            file.write(_checksum(text) + b" " + text + b"\n")
+
+    def collect(self, to: Path) -> str:
+        """Write the detections of all images as a results file and give its SHA-256.
+
+        One image at a time is in memory: at LVIS's size all detections are gigabytes.
+        """
+        digest = hashlib.sha256()
+        lines = self.read().lines
+        with explain_os_error(to), self.path.open("rb") as source, to.open("wb") as target:
+
+            def write(text: bytes) -> None:
+                digest.update(text)
+                target.write(text)
+
+            separator = b"["
+            for row in range(self.images):
+                begin, length = lines[row]
+                source.seek(begin)
+                line = _verified(source.read(length), _LINE)
+                if line is None:
+                    changed = f"{self.path}: changed while it was read"
+                    raise LstError(changed, "run the same command again")
+                for detection in line.detections:
+                    write(separator + bytes(detection))
+                    separator = b",\n"
+            write(b"]\n" if separator != b"[" else b"[]\n")
+        return digest.hexdigest()
+
+    def read(self) -> Kept:
+        """Read what an earlier run left; there may be no file."""
+        lines: dict[int, tuple[int, int]] = {}
+        try:
+            with open_regular(self.path) as file:
+                first = file.readline()
+                theirs = _verified(first, _HEADER)
+                if theirs is None:
+                    return Kept({}, refused="the file of those kept is damaged" if first else None)
+                if theirs != self.header:
+                    return Kept({}, refused=_difference(theirs, self.header))
+                end = len(first)
+                for text in file:
+                    if not text.endswith(b"\n"):  # the run ended in it
+                        break
+                    line = _verified(text, _LINE)
+                    if line is not None and 0 <= line.row < self.images:
+                        lines.setdefault(line.row, (end, len(text)))
+                    end += len(text)
+        except FileNotFoundError:
+            return Kept({})
+        except OSError as error:
+            why = f"{self.path}: cannot be read: {error.strerror}"
+            raise LstError(why, f"move {self.path} elsewhere") from error
+        return Kept(lines, end)
+
+
+def _verified(line: bytes, decoder: msgspec.json.Decoder[_Any]) -> _Any | None:
+    """What a line holds; None if it is not as it was written."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != _checksum(text):
+        return None
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+def _checksum(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)
+
+
+def _difference(theirs: Header, ours: Header) -> str:
+    """What was different in an earlier run, in few words."""
+    if (theirs.lst, theirs.format) != (ours.lst, ours.format):
+        return f"lst was version {theirs.lst}"
+    if theirs.model != ours.model:
+        return "the model has changed"
+    if theirs.images != ours.images:
+        return "the validation file has changed"
+    missing = object()
+    changed = [
+        key
+        for key in {**theirs.settings, **ours.settings}
+        if theirs.settings.get(key, missing) != ours.settings.get(key, missing)
+    ]
+    return f"{', '.join(changed)} changed"

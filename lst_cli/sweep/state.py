@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from lst_cli.ap.metrics import Metrics
 from lst_cli.errors import LstError
-from lst_cli.evaluate.resumable import make_header
-from lst_cli.evaluate.stored import load_metrics
+from lst_cli.evaluate.stored import load_metrics, make_header
 from lst_cli.phases.bins import parse_bins
 from lst_cli.sweep.jobs import Job, Sweep, run_differences
 from lst_cli.sweep.plan import PlannedRun

@@ -143,7 +143,7 @@ def _about_phases(tell: Meter, phases: Sequence[int]) -> Iterator[tuple[int, Pro
 def _eval_instant(
     workspace: options.Workspace, phases: Sequence[int], settings: Settings, as_json: bool
 ) -> None:
-    from lst_cli.evaluate.instant import evaluate_instant
+    from lst_cli.evaluate.evaluate import evaluate_instant
     from lst_cli.evaluate.stored import load_all_metrics
     from lst_cli.extend.tables import instant_table
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.instant import evaluate_instant
+from lst_cli.evaluate.evaluate import evaluate_instant
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.store import Workspace
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.evaluate.resumable import (
+from lst_cli.evaluate.stored import (
     Header,
     PartialDetections,
     inference_settings,
