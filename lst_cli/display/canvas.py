@@ -1,8 +1,7 @@
 """The look of every plot: colours, sizes, and a figure that knows no global state.
 
-Figures are made through matplotlib's objects and drawn by Agg, so that nothing here changes what
-a caller's own plots look like, and no display is needed. matplotlib is imported when the first
-figure is made: `lst report --help` does not use it.
+Figures are made through matplotlib's objects and drawn by Agg: nothing here changes what a
+caller's own plots look like. matplotlib is imported when the first figure is made.
 """
 
 from __future__ import annotations
@@ -37,15 +36,13 @@ class Letters:
 
 
 PAGE_LETTERS = Letters(title=10.5, label=9, tick=8.5, legend=8.5, pad=9)
-PAPER_LETTERS = Letters(title=8, label=7.5, tick=7, legend=7.5, pad=5)
-"""Nothing below 7 points, where a figure has the width that it was made for."""
+PAPER_LETTERS = Letters(title=8, label=7.5, tick=7, legend=7.5, pad=5)  # nothing below 7
 
 
 @dataclass(frozen=True)
 class Theme:
     """The colours of a plot; blue and orange stay apart for every kind of colour vision."""
 
-    name: str
     background: str
     ink: str  # titles and the most important line
     muted: str  # axes, ticks, remarks
@@ -58,7 +55,6 @@ class Theme:
 
 
 LIGHT = Theme(
-    name="light",
     background="#ffffff",
     ink="#1c2430",
     muted="#5b6675",
@@ -70,7 +66,6 @@ LIGHT = Theme(
     ramp=("#9c2f08", "#e0660c", "#f2a53c", "#6db3dd", "#2f78b7", "#123a6b"),
 )
 DARK = Theme(
-    name="dark",
     background="#171c24",
     ink="#e8ecf2",
     muted="#9aa6b6",
@@ -93,26 +88,23 @@ def ramp_colours(theme: Theme, count: int) -> list[str]:
         >>> ramp_colours(LIGHT, 3)
         ['#9c2f08', '#f2a53c', '#123a6b']
     """
-    half = len(theme.ramp) // 2
-    rare = (count + 1) // 2
-    warm = _spread(theme.ramp[:half], rare)
+
+    def spread(colours: Sequence[str], count: int) -> list[str]:
+        places = np.linspace(0, len(colours) - 1, count)
+        channels = np.array([list(bytes.fromhex(one[1:])) for one in colours]).T  # (3, colours)
+        mixed = [np.interp(places, range(len(colours)), one).round() for one in channels]
+        return ["#" + bytes(one).hex() for one in np.array(mixed, np.uint8).T]
+
+    half, rare = len(theme.ramp) // 2, (count + 1) // 2
     # Cool colours are taken from the strong end, the most frequent bin's.
-    cool = _spread(theme.ramp[half:][::-1], count - rare)[::-1]
-    return warm + cool
-
-
-def _spread(colours: Sequence[str], count: int) -> list[str]:
-    places = np.linspace(0, len(colours) - 1, count)
-    channels = np.array([list(bytes.fromhex(one[1:])) for one in colours]).T  # (3, colours)
-    mixed = np.array([np.interp(places, range(len(colours)), one) for one in channels]).round()
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in mixed.T.astype(int)]
+    cool = spread(theme.ramp[half:][::-1], count - rare)[::-1]
+    return spread(theme.ramp[:half], rare) + cool
 
 
 def make_figure(width: int, height: int, theme: Theme, scale: float, *, pad: float = 0.1) -> Any:
-    """Make an empty figure that lays itself out and draws with Agg.
+    """Make an empty figure of some pixels on the page; its image has `scale` times as many.
 
-    It measures `width` x `height` pixels on the page, and its image `scale` times as many: 2 is
-    sharp on any screen. `pad` is the space around axes, in inches.
+    It lays itself out and draws with Agg. `pad` is the space around axes, in inches.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -184,8 +176,7 @@ def draw_line(axes: Any, points: Iterable[tuple[float, float | None]], **look: A
     axes.plot([x for x, _ in known], [y for _, y in known], clip_on=not known, **look)
 
 
-MOST_LINES = 6
-"""How many runs a figure can hold apart."""
+MOST_LINES = 6  # how many runs a figure can hold apart
 
 
 def line_styles(theme: Theme, count: int) -> list[dict[str, Any]]:
@@ -205,11 +196,9 @@ def line_styles(theme: Theme, count: int) -> list[dict[str, Any]]:
 def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
     """Mark which classes each phase brings, on axes over the ranks 1 to K.
 
-    Every other phase lies on a band, borders are thin lines, and the phase's name and `sizes`,
-    its number of classes, stand above its band where there is room.
+    `sizes` are numbers of classes; they and the phases' names are written where there is room.
     """
-    total = sum(sizes)
-    left = 0.5
+    left, total = 0.5, sum(sizes)
     for phase, size in enumerate(sizes):
         right = left + size
         if phase % 2 == 0:
@@ -223,9 +212,8 @@ def shade_phases(axes: Any, theme: Theme, sizes: Sequence[int]) -> None:
             name = "base phase" if phase == 0 else f"phase {phase}"
         if size >= 0.025 * total:
             look = {"ha": "center", "va": "top", "color": theme.muted, "fontsize": 8}
-            middle, top = (left + right) / 2, axes.get_xaxis_transform()
-            text = f"{name}\n{size}"
-            axes.text(middle, 0.985, text, transform=top, linespacing=1.25, **look, zorder=5)
+            place = {"transform": axes.get_xaxis_transform(), "linespacing": 1.25, "zorder": 5}
+            axes.text((left + right) / 2, 0.985, f"{name}\n{size}", **look, **place)
         left = right
 
 

@@ -1,16 +1,15 @@
-"""The plots of what is learned from: class counts, and the balance of replay.
-
-Sizes are in pixels of the page: an image has `scale` times as many.
-"""
+"""The plots of what is learned from: class counts, and the balance of replay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lst_cli.display import canvas
 from lst_cli.display.canvas import LIGHT, Letters, Theme
-from lst_cli.display.records import ReplayBalance, ReportClass
+from lst_cli.display.tables import ReplayBalance, ReportClass
 
 WIDE_SIZE = (1080, 360)
 REPLAY_ROW = 250
@@ -20,42 +19,32 @@ RANK = "classes in class order, most frequent first (rank)"
 def plot_class_counts(
     classes: Sequence[ReportClass], theme: Theme = LIGHT, scale: float = 2.0
 ) -> bytes:
-    """Draw training instances and images of all classes in class order, with the phases' borders.
-
-    A PNG of `WIDE_SIZE` times `scale`.
-    """
+    """Draw training instances and images of all classes in class order."""
     figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
-    canvas.style_axes(
-        axes, theme, "Training instances and images of each class", RANK, "count (log)"
-    )
+    title = "Training instances and images of each class"
+    canvas.style_axes(axes, theme, title, RANK, "count (log)")
     instances = [record.instances for record in classes]
     # Room for the names of the phases above the tallest class.
     _log_axis(axes, len(classes), max(instances, default=1), room=8)
     canvas.shade_phases(axes, theme, phase_sizes(classes))
     area = {"fill": True, "facecolor": theme.old, "alpha": 0.35}
-    edges = _edges(len(classes))
+    edges = np.arange(len(classes) + 1) + 0.5
     axes.stairs(instances, edges, baseline=0.5, **area, label="instances", zorder=2)
     axes.stairs(instances, edges, baseline=None, color=theme.old, linewidth=1.4, zorder=3)
     many = len(classes) > 100
-    axes.plot(
-        range(1, len(classes) + 1),
-        [max(record.images, 0.5) for record in classes],
-        linestyle="none",
-        marker="o",
-        markersize=2.2 if many else 5,
-        markerfacecolor=theme.new,
-        markeredgecolor="none",
-        alpha=0.8 if many else 1.0,
-        label="images",
-        zorder=4,
-    )
+    images = [max(record.images, 0.5) for record in classes]
+    look: dict[str, Any] = {"marker": "o", "markerfacecolor": theme.new}
+    look |= {"markersize": 2.2 if many else 5, "alpha": 0.8 if many else 1.0}
+    ranks = range(1, len(classes) + 1)
+    look |= {"markeredgecolor": "none", "linestyle": "none", "label": "images", "zorder": 4}
+    axes.plot(ranks, images, **look)
     canvas.add_legend(figure, theme, loc="outside right center")
     return canvas.render(figure)
 
 
 def replay_size(phases: int) -> tuple[int, int]:
-    """Give the page size of the replay plot for a number of phases."""
+    """The page size of the replay plot for a number of phases."""
     rows = -(-phases // 3)
     return WIDE_SIZE[0], REPLAY_ROW * rows + 95 + (60 if rows == 1 else 0)
 
@@ -63,11 +52,7 @@ def replay_size(phases: int) -> tuple[int, int]:
 def plot_replay_balance(
     balances: Sequence[ReplayBalance], theme: Theme = LIGHT, scale: float = 2.0
 ) -> bytes:
-    """Draw instances per seen class without and with balanced replay, a panel a phase.
-
-    The paper's Fig. 3: without replay the old classes outnumber the new ones by orders of
-    magnitude; in D_t both have about as many. A PNG of `replay_size` times `scale`.
-    """
+    """Draw the paper's Fig. 3: instances per class without and with replay, a panel a phase."""
     figure = canvas.make_figure(*replay_size(len(balances)), theme, scale)
     canvas.add_heading(figure, theme, "Instances per class in each phase's training set")
     _draw_balances(figure, theme, balances, min(len(balances), 3))
@@ -94,11 +79,9 @@ def _draw_balances(
     paper = letters is canvas.PAPER_LETTERS
     grid = figure.subplots(-(-len(balances) // columns), columns, squeeze=False, sharey=True)
     highest = max(value for one in balances for value in (1, *one.before, *one.after))
-    for index, axes in enumerate(grid.flat):
-        if index >= len(balances):
-            axes.set_axis_off()
-            continue
-        one = balances[index]
+    for axes in grid.flat[len(balances) :]:
+        axes.set_axis_off()
+    for index, (axes, one) in enumerate(zip(grid.flat, balances, strict=False)):
         title = f"Phase {one.phase}: {one.old:,} old, {len(one.before) - one.old:,} new"
         rank = "class (rank)" if paper else "class, most frequent first (rank)"
         title = title if paper else f"{title} classes"
@@ -118,7 +101,7 @@ def _draw_balances(
 
 
 def _draw_balance(axes: Any, theme: Theme, balance: ReplayBalance, highest: float) -> None:
-    edges = _edges(len(balance.before))
+    edges = np.arange(len(balance.before) + 1) + 0.5
     _log_axis(axes, len(balance.before), highest)
     area = {"fill": True, "facecolor": theme.plain, "edgecolor": "none"}
     every = "all images of the seen classes"
@@ -137,14 +120,7 @@ def _draw_balance(axes: Any, theme: Theme, balance: ReplayBalance, highest: floa
 
 def phase_sizes(classes: Sequence[ReportClass]) -> list[int]:
     """Count the classes that each phase brings, base first."""
-    sizes = [0] * (max((record.phase for record in classes), default=-1) + 1)
-    for record in classes:
-        sizes[record.phase] += 1
-    return sizes
-
-
-def _edges(count: int) -> list[float]:
-    return [rank + 0.5 for rank in range(count + 1)]
+    return list(map(int, np.bincount([record.phase for record in classes])))
 
 
 def _log_axis(axes: Any, count: int, highest: float, room: float = 2) -> None:

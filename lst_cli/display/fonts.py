@@ -26,8 +26,7 @@ _JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # invisible: they say how their neighbour
 def short_name(name: str, longest: int, category_id: int | None = None) -> str:
     r"""A name as it is drawn: one line, `longest` letters at most, and each in some font.
 
-    Instead of a name with a letter that no font has, the id of its class is drawn, `#12`; without
-    an id, the name with question marks.
+    A name with a letter that no font has is drawn as the id of its class or with question marks.
 
     Example:
         >>> short_name("a  very\nlong name", 10)
@@ -37,11 +36,10 @@ def short_name(name: str, longest: int, category_id: int | None = None) -> str:
     """
     plain = " ".join(printable(unicodedata.normalize("NFC", name)).split())
     short = plain if len(plain) <= longest else plain[: longest - 1].rstrip(_JOINERS) + "…"
-    if short and all(_can_draw(letter) for letter in short):
-        return short
-    if category_id is not None:
-        return f"#{category_id}"
-    return "".join(letter if _can_draw(letter) else "?" for letter in short)
+    drawn = "".join(letter if _font_with(letter) else "?" for letter in short)
+    if category_id is None or (short and drawn == short):
+        return drawn
+    return f"#{category_id}"
 
 
 def pieces_of(text: str) -> list[tuple[str, Path]]:
@@ -100,7 +98,7 @@ def installed_fonts() -> tuple[Path, ...]:
         return "regular" not in name, "sans" not in name, str(path)
 
     paths = {Path(name) for name in findSystemFonts()}
-    useful = [one for one in paths if not one.name.lower().startswith(_USELESS)]
+    useful = (one for one in paths if not one.name.lower().startswith(_USELESS))
     return tuple(sorted(useful, key=rank)[:_MOST_FONTS])
 
 
@@ -116,14 +114,9 @@ def _font_with(text: str) -> Path | None:
     return None
 
 
-def _can_draw(letter: str) -> bool:
-    return letter in _JOINERS or _font_with(letter) is not None
-
-
 def _has(font: Path, letter: str) -> bool:
-    letters = _letters(font)
-    place = int(np.searchsorted(letters, ord(letter)))
-    return place < len(letters) and int(letters[place]) == ord(letter)
+    place = np.searchsorted(_letters(font), ord(letter))
+    return ord(letter) in _letters(font)[place : place + 1]
 
 
 @cache
@@ -136,4 +129,4 @@ def _letters(font: Path) -> NDArray[np.uint32]:
         known = face.get_charmap() if face.scalable else {}
     except Exception:  # damaged, or of an unknown kind
         known = {}
-    return np.sort(np.fromiter(known, dtype=np.uint32, count=len(known)))
+    return np.sort(np.array(list(known), dtype=np.uint32))

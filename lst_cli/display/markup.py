@@ -5,31 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from lst_cli.display.tables import MISSING, Cell, Column, Table
 from lst_cli.text import printable, printable_lines
 
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "≥": r"$\geq$",
-    "\N{MINUS SIGN}": r"$-$",
-    "²": r"\textsuperscript{2}",
-    MISSING: "--",
-}
+_LATEX_SPECIAL = str.maketrans(
+    {letter: f"\\{letter}" for letter in "{}$&#%_"}
+    | {
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",  # the real one needs another font encoding than LaTeX's default
+        "≥": r"$\geq$",
+        "\N{MINUS SIGN}": r"$-$",
+        "²": r"\textsuperscript{2}",
+        MISSING: "--",
+    }
+)
 
 # GitHub makes links of addresses and of names behind an @.
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@]|:(?=//)|(?<=www)\.)")
@@ -47,23 +43,18 @@ def escape_markdown(text: str) -> str:
 def escape_latex(text: str) -> str:
     r"""Make text show as it is in LaTeX's text mode.
 
-    A quotation mark becomes two apostrophes: the real one needs another font encoding than LaTeX's
-    default.
-
     Example:
         >>> escape_latex("R&D 100%_a")
         'R\\&D 100\\%\\_a'
     """
-    return "".join(
-        _LATEX_SPECIAL.get(letter, letter) for letter in " ".join(printable(text).split())
-    )
+    return " ".join(printable(text).split()).translate(_LATEX_SPECIAL)
 
 
 def render_markdown(table: Table) -> str:
     """Render a table as GitHub-flavoured Markdown, the line of classes in italics."""
     rows = [[escape_markdown(text) for text in line] for line in table.texts()]
-    if table.counts_classes:
-        rows.insert(0, [f"*{text}*" if text else "" for text in table.class_line()])
+    if counts := table.class_line():
+        rows.insert(0, [f"*{text}*" if text else "" for text in counts])
     head = [escape_markdown(column.heading) for column in table.columns]
     rule = [":---" if column.is_text else "---:" for column in table.columns]
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *rows])
@@ -84,14 +75,10 @@ def render_csv(table: Table) -> str:
     pairs = ((column, column.row_classes) for column in table.columns)
     columns = [column for pair in pairs for column in pair if column is not None]
     rows = ([value(one, row.get(one.key)) for one in columns] for row in table.rows)
-    return write_csv([one.key for one in columns], rows)
-
-
-def write_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write lines of CSV in which no cell is a formula; all CSV files are written by this."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([escape_csv(cell) for cell in line] for line in (head, *rows))
+    for line in ([one.key for one in columns], *rows):
+        writer.writerow(map(escape_csv, line))
     return file.getvalue()
 
 
@@ -109,15 +96,12 @@ def escape_csv(text: str) -> str:
 
 
 def render_latex(table: Table, label: str) -> str:
-    """Render a table as a LaTeX float over both columns in booktabs style.
-
-    `label` is what the text refers to it by, in plain letters.
-    """
+    """Render a table as a LaTeX float over both columns in booktabs style."""
 
     def line(cells: Iterable[str], command: str = "") -> str:
-        shown = (escape_latex(cell) for cell in cells)
+        shown = [escape_latex(cell) for cell in cells]
         if command:
-            shown = (f"\\{command}{{{cell}}}" if cell else "" for cell in shown)
+            shown = [f"\\{command}{{{cell}}}" if cell else "" for cell in shown]
         return "    " + " & ".join(shown) + r" \\"
 
     lines = [
@@ -131,8 +115,8 @@ def render_latex(table: Table, label: str) -> str:
         r"    \toprule",
         line(column.heading for column in table.columns),
     ]
-    if table.counts_classes:
-        lines.append(line(table.class_line(), "textit"))
+    if counts := table.class_line():
+        lines.append(line(counts, "textit"))
     lines.append(r"    \midrule")
     for place, row in enumerate(table.texts()):
         lines.append(line(row, "textbf" if table.marks(place) else ""))

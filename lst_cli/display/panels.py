@@ -1,7 +1,7 @@
 """Images with what was found in them, for a report beside what is there.
 
-Drawn with Pillow and numpy. Small images are enlarged until masks and labels can be read, large
-ones reduced until a page can hold a dozen of them.
+Small images are enlarged until masks and labels can be read, large ones reduced until a page can
+hold a dozen of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lst_cli.display import objects
 from lst_cli.display.fonts import pieces_of, short_name
-from lst_cli.display.masks import mask_of, outline_of, resize_mask, ring_around
-from lst_cli.display.records import Panel, PanelObject
+from lst_cli.display.objects import Panel, PanelObject
 from lst_cli.errors import LstError
 from lst_cli.files import open_regular
 
@@ -70,7 +70,6 @@ Box = tuple[float, float, float, float]
 
 @contextmanager
 def _errors_named(panel: Panel) -> Iterator[None]:
-    """Say in one sentence why a picture cannot be drawn, so that the others can be."""
     try:
         yield
     except LstError:
@@ -84,10 +83,8 @@ def draw_panel(panel: Panel) -> bytes:
     """Draw ground truth (left) beside predictions (right) on the same image, as a JPEG.
 
     A class has the same colour on both sides, and each of its objects a shade of it. A label
-    that would cover another is moved, and left out where there is no room; the mask stays.
-
-    Raises:
-        LstError: If the image cannot be read or a mask cannot be decoded.
+    that would cover another is moved, and left out where there is no room. What cannot be drawn is
+    an LstError.
     """
     from PIL import Image
 
@@ -101,10 +98,7 @@ def draw_panel(panel: Panel) -> bytes:
 
 
 def draw_predictions(panel: Panel, *, comment: str = "") -> bytes:
-    """Draw predictions alone, like `draw_panel` but larger and with boxes.
-
-    The comment is kept in the file; `read_comment` finds it again.
-    """
+    """Draw predictions alone, larger and with boxes; `read_comment` finds the comment again."""
     with _errors_named(panel):
         [drawn] = _draw(panel, (panel.predictions,), PICTURE, boxes=True)
         return _jpeg(drawn, comment)
@@ -124,8 +118,7 @@ def read_comment(path: Path) -> str:
 
 def _jpeg(image: Image, comment: str = "") -> bytes:
     file = io.BytesIO()
-    # Not optimize, which needs a buffer for the whole file and guesses its size: fine texture in
-    # colour takes more, and the picture would be lost.
+    # Not optimize, whose guess of the file's size is too small for fine texture in colour.
     image.save(file, format="JPEG", quality=90, subsampling=0, comment=comment.encode())
     return file.getvalue()
 
@@ -144,18 +137,18 @@ def display_size(size: tuple[int, int], bounds: Bounds = PANEL) -> tuple[int, in
 
 
 def _open_image(panel: Panel) -> Image:
-    """Open an image as the network reads it; an LstError if it cannot be read."""
+    """Open an image as the network reads it."""
     from PIL import Image
 
     from lst_cli.images.decode import load_image
 
-    if not isinstance(panel.image, Path):
-        return Image.fromarray(np.ascontiguousarray(panel.image)).convert("RGB")
-    return load_image(panel.image, panel.size)
+    if isinstance(panel.image, Path):
+        return load_image(panel.image, panel.size)
+    return Image.fromarray(np.ascontiguousarray(panel.image)).convert("RGB")
 
 
 def choose_colours(
-    objects: Sequence[PanelObject], labels: Sequence[str]
+    found: Sequence[PanelObject], labels: Sequence[str]
 ) -> list[tuple[PanelObject, Colour]]:
     """Give each object a colour: a class its own, and the objects of a class shades of it.
 
@@ -164,11 +157,11 @@ def choose_colours(
     """
     names = list(dict.fromkeys(labels))
     seen: Counter[str] = Counter()
-    found = []
-    for one in sorted(objects, key=lambda one: -(one.score or 0))[:MOST_DRAWN]:
-        found.append((one, _shade(names.index(one.label), seen[one.label])))
+    coloured = []
+    for one in sorted(found, key=lambda one: -(one.score or 0))[:MOST_DRAWN]:
+        coloured.append((one, _shade(names.index(one.label), seen[one.label])))
         seen[one.label] += 1
-    return found
+    return coloured
 
 
 @cache
@@ -178,8 +171,8 @@ def _shade(label: int, number: int) -> Colour:
     hue, lightness, saturation = colorsys.rgb_to_hls(*(value / 255 for value in rgb))
     hue = (hue + _TURNS[number % len(_TURNS)]) % 1
     lightness = min(max(lightness + _LIGHTER[number % len(_LIGHTER)], 0.3), 0.85)
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    red, green, blue = (round(255 * c) for c in colorsys.hls_to_rgb(hue, lightness, saturation))
+    return red, green, blue
 
 
 def _draw(
@@ -191,48 +184,35 @@ def _draw(
     picture = _open_image(panel)
     canvas = picture.resize(display_size(picture.size, bounds), Image.Resampling.LANCZOS)
     factor = canvas.width / picture.width
-    labels = [one.label for objects in sides for one in objects]
+    font_size = max(_SMALLEST_FONT, round(canvas.width * bounds.font_share))
+    labels = [one.label for side in sides for one in side]
     drawn = []
     for side in sides:
-        objects = choose_colours(side, labels)
-        # Large objects first: what lies on them stays visible.
-        by_size = sorted(objects, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
-        image = _paint_masks(canvas, by_size, picture.size, panel.title)
+        found = choose_colours(side, labels)
+        # Large objects first: what lies on them stays visible. All outlines lie on top.
+        by_size = sorted(found, key=lambda pair: -pair[0].box[2] * pair[0].box[3])
+        pixels = np.array(canvas, dtype=np.float32)  # (H, W, 3)
+        outlines = []
+        for one, colour in by_size:
+            if one.segmentation is not None:
+                mask = objects.mask_of(one, picture.size, panel.title, canvas.size)
+                left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, 0, 0)
+                inside = mask[top:bottom, left:right]
+                shown = pixels[top:bottom, left:right]  # a view
+                shown[inside] = shown[inside] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
+                outlines.append((shown, objects.outline_of(inside), colour))
+        for shown, outline, colour in outlines:
+            shown[outline] = colour
+        image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
         draw = ImageDraw.Draw(image)
         for one, colour in by_size:
             if boxes or one.segmentation is None:
                 # Where there is a mask the box matters less.
                 width = 1 if one.segmentation else 2
                 draw.rectangle(_scale_box(one.box, factor), outline=colour, width=width)
-        font_size = max(_SMALLEST_FONT, round(canvas.width * bounds.font_share))
-        _draw_labels(draw, image.size, objects, factor, font_size)
+        _draw_labels(draw, image.size, found, factor, font_size)
         drawn.append(image)
     return drawn
-
-
-def _paint_masks(
-    canvas: Image, objects: Sequence[tuple[PanelObject, Colour]], size: tuple[int, int], title: str
-) -> Image:
-    """Paint objects of an image of `size` on what is shown of it, all outlines on top."""
-    from PIL import Image
-
-    pixels = np.array(canvas, dtype=np.float32)  # (H, W, 3)
-    outlines = []
-    for one, colour in objects:
-        if one.segmentation is None:
-            continue
-        mask = mask_of(one, size, title, canvas.size)
-        extent = Image.fromarray(mask).getbbox()
-        if extent is None:
-            continue
-        left, top, right, bottom = extent
-        inside = mask[top:bottom, left:right]
-        shown = pixels[top:bottom, left:right]  # a view
-        shown[inside] = shown[inside] * (1 - _FILL) + np.array(colour, np.float32) * _FILL
-        outlines.append((shown, outline_of(inside), colour))
-    for shown, outline, colour in outlines:
-        shown[outline] = colour
-    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def _scale_box(box: Box, factor: float) -> Box:
@@ -243,16 +223,14 @@ def _scale_box(box: Box, factor: float) -> Box:
 def _draw_labels(
     draw: Any,
     size: tuple[int, int],
-    objects: Sequence[tuple[PanelObject, Colour]],
+    found: list[tuple[PanelObject, Colour]],
     factor: float,
     font_size: int,
 ) -> None:
     taken: list[Box] = []
     # The most confident predictions first, then the largest objects: they get the room.
-    order = sorted(
-        objects, key=lambda pair: (-(pair[0].score or 0), -pair[0].box[2] * pair[0].box[3])
-    )
-    for one, colour in order:
+    found.sort(key=lambda pair: (-(pair[0].score or 0), -pair[0].box[2] * pair[0].box[3]))
+    for one, colour in found:
         name = short_name(one.label, _LONGEST, one.category_id)
         label = name if one.score is None else f"{name} {one.score:.2f}"
         pieces = [(text, _load_font(path, font_size)) for text, path in pieces_of(label)]
@@ -280,15 +258,12 @@ def _find_place(
     if width > size[0] or height > size[1]:
         return None
     centre = (top + bottom - height) / 2
-    for wanted in (
+    for x, y in (
         *((left, y) for y in (top - height, top, bottom, bottom - height)),
         *((right - width, y) for y in (top - height, bottom)),
         *((x, centre) for x in ((left + right - width) / 2, right, left - width)),
     ):
-        x, y = (
-            min(max(place, 0), whole - side)
-            for place, whole, side in zip(wanted, size, label, strict=True)
-        )
+        x, y = min(max(x, 0), size[0] - width), min(max(y, 0), size[1] - height)
         if all(
             x >= other[2] or x + width <= other[0] or y >= other[3] or y + height <= other[1]
             for other in taken
@@ -305,17 +280,16 @@ def _load_font(path: Path, size: int) -> FreeTypeFont:
 
 
 def choose_window(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Choose the part of an image of some (width, height) that shows an object and what is around.
+    """The part of an image of some (width, height) that shows an object and what is around.
 
-    The part, as the object's box, is (left, top, width, height). It holds the whole box, and has
-    the shape of `DETAIL_ASPECT` as far as the image allows.
+    As the box, it is (left, top, width, height). It holds the whole box, and has the shape of
+    `DETAIL_ASPECT` as far as the image allows.
 
     Example:
         >>> choose_window((100, 100, 40, 30), (640, 480))
         (76, 82, 88, 66)
     """
-    aspect = DETAIL_ASPECT
-    x, y, wide, high = box
+    (x, y, wide, high), aspect = box, DETAIL_ASPECT
     height = max(_AROUND * high, _AROUND * wide / aspect, _SMALLEST_WINDOW / aspect)
     width = min(round(height * aspect), size[0])
     height = min(max(round(width / aspect), round(high)), size[1])
@@ -327,10 +301,9 @@ def choose_window(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 def draw_detail(
     panel: Panel, around: Box, shown: Sequence[tuple[PanelObject, Colour]], width: int
 ) -> NDArray[np.uint8]:
-    """Draw the part of an image around a box, and masks of objects in it in their colours.
+    """Draw the part of an image around a box, see `choose_window`, and masks of objects in it.
 
-    An object without a mask is its box. Raises as `draw_panel` does. Gives RGB of shape
-    (height, width, 3), with the shape of `choose_window`.
+    An object without a mask is its box. Raises as `draw_panel` does. Gives RGB, (height, width, 3).
     """
     from PIL import Image
 
@@ -342,11 +315,11 @@ def draw_detail(
         pixels = np.array(part.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
         thickness = max(2, round(width * _OUTLINE))
         for one, colour in shown:
-            whole = mask_of(one, picture.size, panel.title)
-            mask = resize_mask(whole[top : top + high, left : left + wide], size)
+            whole = objects.mask_of(one, picture.size, panel.title)
+            mask = objects.resize_mask(whole[top : top + high, left : left + wide], size)
             own = np.array(colour, dtype=np.float32)
             pixels[mask] = pixels[mask] * (1 - _DETAIL_FILL) + own * _DETAIL_FILL
-            pixels[outline_of(mask, thickness)] = colour
+            pixels[objects.outline_of(mask, thickness)] = colour
             # White around the colour: in grey, one of the two stands out from any background.
-            pixels[ring_around(mask, thickness)] = 255
+            pixels[objects.ring_around(mask, thickness)] = 255
         return np.asarray(pixels.round().clip(0, 255), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Tables before any markup: columns that know their heading, their kind and where values are."""
+"""Tables before any markup: columns know their heading, their kind and where values are."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from lst_cli.ap.metrics import BinMetrics, GroupMetrics, Metrics, comparable
-from lst_cli.display.records import ReportClass
 
-MISSING = "\N{EN DASH}"
-"""What a table prints where there is no number."""
+MISSING = "\N{EN DASH}"  # what a table prints where there is no number
 
-Cell = str | int | float | None
-"""A raw value of a table: AP stays a fraction until it is formatted."""
-
+Cell = str | int | float | None  # a raw value: AP stays a fraction until it is formatted
 Kind = Literal["text", "phase", "id", "integer", "number", "ap", "change", "share", "seconds"]
 
 
@@ -23,20 +19,19 @@ Kind = Literal["text", "phase", "id", "integer", "number", "ap", "change", "shar
 class Column:
     """One column of a table: its key in a row, its heading, and how its values are read and shown.
 
-    `get` reads the value from a record, by default its attribute `key`. `kind` formats it: ``ap``
-    and ``change`` are fractions printed times 100 with one decimal, ``change`` with its sign;
-    ``phase`` 0 is printed as "base"; an ``id`` has no commas; a ``number`` has one decimal, a
+    ``ap`` and ``change`` are fractions printed times 100 with one decimal, ``change`` with its
+    sign; ``phase`` 0 is printed as "base"; an ``id`` has no commas; a ``number`` has one decimal, a
     ``share`` of 1 has two.
     """
 
     key: str
     heading: str
     kind: Kind = "ap"
+    # Reads the value from a record; by default its attribute `key`.
     get: Callable[[Any], Cell] | None = field(default=None, compare=False)
     # How many classes with ground truth the last row's number is a mean of, printed below the
-    # heading; None where there is no such number. Rows may have their own, in a column that is
-    # not shown: in an early phase a bin holds only some of its classes, and an AP over 20 of them
-    # cannot be compared with an AP over 300.
+    # heading. Rows may have their own, in a column that is not shown: an AP over 20 classes of a
+    # bin cannot be compared with an AP over 300.
     classes: int | None = None
     row_classes: Column | None = None
     description: str = ""
@@ -71,9 +66,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Cell], ...]  # a key that is missing counts as None
     remark: str = ""  # how to read it, one or two sentences
-    # Whether the last row is the outcome, and stands out. The best value of a column is not
-    # marked: the rows above score fewer classes.
-    result: bool = False
+    result: bool = False  # whether the last row is the outcome, and stands out
 
     @classmethod
     def of(
@@ -99,31 +92,60 @@ class Table:
         columns = (Column(key, key, "ap" if key == "AP" else "text") for key in rows[0])
         return cls(title, tuple(columns), tuple(rows))
 
-    @property
-    def counts_classes(self) -> bool:
-        """Whether the head needs a second line with numbers of classes."""
-        return any(column.classes is not None for column in self.columns)
-
     def class_line(self) -> list[str]:
-        """Give the line below the headings: "classes", then each column's number or ""."""
+        """The line below the headings: "classes", then each column's number or ""; else empty."""
         line = ["" if c.classes is None else f"{c.classes:,}" for c in self.columns]
-        return ["classes", *line[1:]] if self.counts_classes else line
+        return ["classes", *line[1:]] if any(line) else []
 
     def marks(self, place: int) -> bool:
         """Whether a row stands out, as the outcome of those above it."""
         return self.result and 0 < place == len(self.rows) - 1
 
     def texts(self) -> list[list[str]]:
-        """Format every cell, without escaping for any markup.
-
-        A cell with another number of classes than its heading has that number in brackets.
-        """
+        """Format every cell; one with another number of classes than its heading has that too."""
 
         def text(column: Column, row: Mapping[str, Cell]) -> str:
             own = column.own_classes(row)
             return f"{column.text(row)} ({own})" if own else column.text(row)
 
         return [[text(column, row) for column in self.columns] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class ReportClass:
+    """One class of the class order."""
+
+    category_id: int
+    name: str  # as the annotation file has it, unescaped
+    instances: int  # in training
+    images: int  # in training
+    phase: int  # that learns it
+
+
+@dataclass(frozen=True)
+class ReportPhase:
+    """What one finished phase was trained on, and how long it took; None where not recorded."""
+
+    phase: int
+    classes: int  # that arrived in it
+    entries: int  # of its training set, replay included
+    replay_entries: int  # those of them that replay an old class
+    iterations: int
+    seconds: float | None = None  # training time
+    note: str = ""  # what a reader of its numbers should know, in a few words
+    new_rows: str | None = None  # origin of its classes' first classifier rows; None for the base
+    image_passes: int | None = None  # images shown in training, one seen twice counted twice
+
+
+@dataclass(frozen=True)
+class ReplayBalance:
+    """Training instances of every seen class, in all images and in a phase's training set D_t."""
+
+    phase: int  # 1 or later
+    before: Sequence[float]  # of each seen class in all its images, in class order
+    after: Sequence[float]  # in D_t, likewise; a mean over epochs where draws differ
+    old: int  # how many of these classes are old; the rest are new
+    replay: str = "balanced"  # how old classes are replayed, `step.replay`
 
 
 def format_classes(count: int, kind: str = "") -> str:
@@ -147,7 +169,7 @@ def phase_name(phase: int) -> str:
 
 def _format_change(value: float) -> str:
     text = f"{100 * value:+.1f}"
-    # What rounds to nothing has no direction to report.
+    # What rounds to nothing has no direction.
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -182,16 +204,13 @@ def bin_heading(name: str) -> str:
 
 
 def bins_in_order(metrics: Sequence[Metrics]) -> list[BinMetrics]:
-    """Give every bin that occurs once, rarest first, as the newest evaluation has it.
-
-    Phases evaluated under other bins keep their columns.
-    """
+    """Every bin of any evaluation once, rarest first, as the newest evaluation has it."""
     found = {_range(entry): entry for metric in metrics for entry in metric.segm.bins}
     return sorted(found.values(), key=lambda one: (one.low, one.high or math.inf))
 
 
 def find_bin(metric: Metrics, wanted: BinMetrics) -> BinMetrics | None:
-    """Find the same bin in another phase's metrics."""
+    """The same bin in another phase's metrics."""
     return next((one for one in metric.segm.bins if _range(one) == _range(wanted)), None)
 
 
@@ -241,11 +260,15 @@ def _bin_column(entry: BinMetrics, last: Metrics) -> Column:
 
 def binned_table(metrics: Sequence[Metrics]) -> Table:
     """Make the main table: a row for each evaluated phase, Table 1's columns, old and new."""
-    scored = "those of them with ground truth"
+
+    def classes_seen(metric: Metrics) -> int:
+        return sum(group.classes for group in metric.segm.groups)
+
+    seen, scored = "classes learned so far", "those of them with ground truth"
     box_ap = "box AP of all scored classes"
     columns = (
         PHASE,
-        Column("seen", "seen", "integer", _classes_seen, description="classes learned so far"),
+        Column("seen", "seen", "integer", classes_seen, description=seen),
         Column("scored", "scored", "integer", classes_with_ground_truth, description=scored),
         *(_bin_column(entry, metrics[-1]) for entry in bins_in_order(metrics)),
         _mask_column("AP", "mask AP of all scored classes"),
@@ -267,10 +290,6 @@ def binned_table(metrics: Sequence[Metrics]) -> Table:
     )
 
 
-def _classes_seen(metric: Metrics) -> int:
-    return sum(group.classes for group in metric.segm.groups)
-
-
 def _range_text(entry: BinMetrics) -> str:
     if entry.high is None:
         return f"{entry.low} or more training instances"
@@ -280,19 +299,13 @@ def _range_text(entry: BinMetrics) -> str:
 
 
 def groups_table(metrics: Sequence[Metrics]) -> Table:
-    """Make the table of forgetting: a row a phase, a column for the classes that a phase added.
-
-    A column from top to bottom shows how their AP changes.
-    """
+    """Make the table of forgetting: a row a phase, a column for the classes that a phase added."""
     last = metrics[-1]
+    seen = replace(_mask_column("all", "", "all seen"), classes=classes_with_ground_truth(last))
     return Table.of(
         "AP of each phase's classes over time",
         metrics,
-        (
-            Column("phase", "after phase", "phase"),
-            *map(_group_column, last.segm.groups),
-            replace(_mask_column("all", "", "all seen"), classes=classes_with_ground_truth(last)),
-        ),
+        (Column("phase", "after phase", "phase"), *map(_group_column, last.segm.groups), seen),
         "Mask AP of the classes that each phase added. Each column shows, from top to bottom, how "
         "it changes over the later phases.",
         result=True,
@@ -324,10 +337,7 @@ def sizes_table(metrics: Sequence[Metrics]) -> Table:
     return Table.of(
         "By object size and by image frequency",
         metrics,
-        (
-            PHASE,
-            *(_mask_column(name, text) for name, text in means.items()),
-        ),
+        (PHASE, *(_mask_column(name, text) for name, text in means.items())),
         "Mask AP. Small, medium and large by area in pixels; rare, common and frequent are LVIS's "
         "classes by training images.",
         result=True,

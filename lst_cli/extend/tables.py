@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lst_cli.ap.metrics import WAYS, InstantMetrics, Metrics
-from lst_cli.display.records import ReportPhase
-from lst_cli.display.tables import Column, Table
+from lst_cli.display.tables import Column, ReportPhase, Table
 
 TITLE = "New classes at iteration 0 and at the end"
 

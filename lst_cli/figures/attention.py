@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lst_cli.display import canvas
 from lst_cli.display.canvas import LIGHT, Theme
 from lst_cli.display.fonts import families, finish_texts, short_name
-from lst_cli.display.markup import write_csv
+from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import Cell, Column, Table, format_classes, phase_name
 from lst_cli.errors import LstError
 from lst_cli.figures import Figure
@@ -221,15 +221,15 @@ def attention_figure(attention: Attention) -> Figure:
         rows.append(point)
         for place, (base, m) in enumerate(top, start=1):
             rows[-1] |= {f"base_{place}": base, f"m_{place}": m}
-    cells = (
-        [value if isinstance(value, str) else f"{value:.6g}" for value in row.values()]
+    cells = [
+        {key: value if isinstance(value, str) else f"{value:.6g}" for key, value in row.items()}
         for row in rows
-    )
+    ]
     return Figure(
         "attention",
         caption=attention_caption(attention, layout),
         picture=compose_attention(attention, layout, LIGHT, canvas.PAPER_SCALE, canvas.PAPER_WIDTH),
-        csv=write_csv(list(rows[0]), cells),
+        csv=render_csv(Table.of_rows("Attention", cells)),
         numbers={
             "phase": attention.phase,
             "base_classes": len(attention.base_classes),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lst_cli.annotations.read import Dataset, read_segmentations
 from lst_cli.annotations.segmentations import parse_segmentation, usable_part
 from lst_cli.ap.results_file import Boxed, ResultsFile
-from lst_cli.display.records import PanelObject
+from lst_cli.display.objects import PanelObject
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import eval_command, load_metrics
 from lst_cli.workspace.store import Workspace

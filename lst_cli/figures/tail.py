@@ -13,8 +13,8 @@ from lst_cli.display import canvas
 from lst_cli.display.canvas import DOTS_PER_INCH, LIGHT, PAPER_LETTERS
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
+from lst_cli.display.objects import PanelObject
 from lst_cli.display.panels import DETAIL_ASPECT, Colour, draw_detail
-from lst_cli.display.records import PanelObject
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
 from lst_cli.figures import tail_data as data

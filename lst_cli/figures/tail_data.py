@@ -11,8 +11,7 @@ import numpy as np
 
 from lst_cli.annotations.read import Dataset
 from lst_cli.compare.compare import name_runs, open_run
-from lst_cli.display.masks import mask_of
-from lst_cli.display.records import Panel, PanelObject
+from lst_cli.display.objects import Panel, PanelObject, mask_of
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics
 from lst_cli.figures.shown_objects import (

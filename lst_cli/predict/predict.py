@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from lst_cli.annotations.problems import count_of
+from lst_cli.display.objects import Panel, PanelObject
 from lst_cli.display.panels import draw_predictions, read_comment
-from lst_cli.display.records import Panel, PanelObject
 from lst_cli.display.tables import MISSING, Column, Table, phase_name
 from lst_cli.errors import LstError
 from lst_cli.evaluate.evaluate import OpenDetector, open_detector

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from lst_cli.ap.metrics import BinMetrics, InstantMetrics, Metrics, comparable, forgetting
 from lst_cli.display import tables
-from lst_cli.display.records import Panel, ReplayBalance, ReportClass, ReportPhase
-from lst_cli.display.tables import format_classes
+from lst_cli.display.objects import Panel
+from lst_cli.display.tables import ReplayBalance, ReportClass, ReportPhase, format_classes
 from lst_cli.evaluate.tables import newest, scores_table
 from lst_cli.extend.tables import instant_table
 from lst_cli.figures.attention import Attention

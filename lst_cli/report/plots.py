@@ -14,8 +14,9 @@ from lst_cli.ap.metrics import Metrics, comparable
 from lst_cli.display import canvas, class_plots, tables
 from lst_cli.display.canvas import DARK, LIGHT, Theme
 from lst_cli.display.class_plots import RANK, WIDE_SIZE, phase_sizes
+from lst_cli.display.objects import Panel
 from lst_cli.display.panels import draw_panel
-from lst_cli.display.records import Panel, ReplayBalance, ReportClass
+from lst_cli.display.tables import ReplayBalance, ReportClass
 from lst_cli.errors import LstError
 from lst_cli.figures.attention import (
     attention_caption,

@@ -11,7 +11,8 @@ import numpy as np
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Metrics, load_instant
-from lst_cli.display.records import Panel, ReplayBalance, ReportPhase
+from lst_cli.display.objects import Panel
+from lst_cli.display.tables import ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
 from lst_cli.figures.attention import Attention, can_lay_out, newest_attention

@@ -13,7 +13,7 @@ from lst_cli.check.check import check_pair
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.images import check_shared_images
 from lst_cli.display.class_plots import plot_class_counts, plot_replay_balance
-from lst_cli.display.records import ReplayBalance, ReportClass
+from lst_cli.display.tables import ReplayBalance, ReportClass
 from lst_cli.errors import LstError
 from lst_cli.images.finder import ImageFinder
 from lst_cli.inputs import (

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from lst_cli.display.records import ReplayBalance, ReportPhase
-from lst_cli.display.tables import Column, Table
+from lst_cli.display.tables import Column, ReplayBalance, ReportPhase, Table
 
 
 def training_table(phases: Sequence[ReportPhase]) -> Table:

@@ -15,7 +15,7 @@ from lst_cli.display.class_plots import (
     plot_replay_balance,
     replay_size,
 )
-from lst_cli.display.records import ReplayBalance
+from lst_cli.display.tables import ReplayBalance
 from lst_cli.report.plots import plot_ap_by_bin, plot_class_ap, plot_old_new
 
 

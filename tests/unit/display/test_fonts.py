@@ -15,8 +15,8 @@ from PIL import Image
 from lst_cli.display import fonts
 from lst_cli.display.canvas import LIGHT, make_figure, render
 from lst_cli.display.fonts import families, pieces_of, plot_font, short_name
+from lst_cli.display.objects import Panel, PanelObject
 from lst_cli.display.panels import draw_predictions
-from lst_cli.display.records import Panel, PanelObject
 
 CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}"
 OWL = "\U0001f989"  # DejaVu has some faces of this block, and no owl

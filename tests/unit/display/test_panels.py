@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lst_cli.display.masks import mask_of, outline_of, ring_around, show_mask
+from lst_cli.display.objects import Panel, PanelObject, mask_of, outline_of, ring_around, show_mask
 from lst_cli.display.panels import (
     GAP,
     MOST_DRAWN,
@@ -24,7 +24,6 @@ from lst_cli.display.panels import (
     draw_predictions,
     read_comment,
 )
-from lst_cli.display.records import Panel, PanelObject
 from lst_cli.errors import LstError
 
 

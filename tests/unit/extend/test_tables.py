@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lst_cli.ap.metrics import InstantMetrics
-from lst_cli.display.records import ReportPhase
+from lst_cli.display.tables import ReportPhase
 from lst_cli.extend.tables import TITLE, instant_table
 from lst_cli.report.plots import Artwork
 from lst_cli.report.write import render_html, report_json, report_latex, report_markdown

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lst_cli.display.records import Panel, PanelObject
+from lst_cli.display.objects import Panel, PanelObject
 from lst_cli.figures.tail import compose_tail, tail_caption, tail_figure
 from lst_cli.figures.tail_data import MOST_RUNS, Answer, Match, Tail, TailClass, TailExample
 

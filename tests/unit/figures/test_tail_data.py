@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lst_cli.annotations.read import Dataset, read_dataset
-from lst_cli.display.records import PanelObject
+from lst_cli.display.objects import PanelObject
 from lst_cli.figures import tail_data as tail
 from lst_cli.figures.tail_data import choose_objects, judge
 

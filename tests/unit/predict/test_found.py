@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lst_cli.display.records import PanelObject
+from lst_cli.display.objects import PanelObject
 from lst_cli.display.tables import MISSING
 from lst_cli.errors import LstError
 from lst_cli.predict.predict import FoundImage, Predictions, found_table, objects_text, readable

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.display import class_plots
-from lst_cli.display.records import Panel
+from lst_cli.display.objects import Panel
 from lst_cli.display.tables import Column, Table
 from lst_cli.errors import LstError
 from lst_cli.report import plots
@@ -208,7 +208,7 @@ def test_writing_a_report_needs_neither_torch_nor_pyplot():
         "late = [m for m in ('matplotlib', 'PIL', 'pycocotools') if m in sys.modules]\n"
         "assert not late, late\n"
         "import lst_cli.display.class_plots as plots\n"
-        "from lst_cli.display.records import ReportClass\n"
+        "from lst_cli.display.tables import ReportClass\n"
         "plots.plot_class_counts([ReportClass(1, 'a', 5, 4, 0)], scale=1)\n"
         "heavy = [m for m in ('torch', 'detectron2', 'matplotlib.pyplot') if m in sys.modules]\n"
         "assert not heavy, heavy\n"

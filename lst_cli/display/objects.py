@@ -1,12 +1,15 @@
-"""Masks as pictures need them: decoded, resized, outlined."""
+"""Objects on images, and their masks as pictures need them: decoded, resized, outlined."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lst_cli.annotations.segmentations import Segmentation, decode_counts, draw_mask
-from lst_cli.display.records import PanelObject
 from lst_cli.errors import LstError
 
 Mask = NDArray[np.bool_]
@@ -14,15 +17,36 @@ Mask = NDArray[np.bool_]
 _MUCH_LARGER = 4  # in pixels; up to this an image's masks are drawn whole and reduced
 
 
+@dataclass(frozen=True)
+class PanelObject:
+    """One object to draw on a validation image."""
+
+    label: str  # the name of its class
+    box: tuple[float, float, float, float]  # (x, y, width, height) in pixels of the image
+    segmentation: Segmentation | None = None
+    score: float | None = None  # confidence of a prediction; None for ground truth
+    category_id: int | None = None  # drawn where no font has the letters of its name
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One validation image with what is there and what was found."""
+
+    image: Path | NDArray[np.uint8]  # a file, or pixels of shape (H, W, 3), RGB
+    title: str  # usually the file name
+    ground_truth: Sequence[PanelObject] = ()  # of the classes seen so far
+    predictions: Sequence[PanelObject] = ()  # those worth showing; the caller has chosen
+    # (height, width) that the annotations state for a file; as a viewer shows it, if None.
+    size: tuple[int, int] | None = None
+
+
 def mask_of(
     one: PanelObject, size: tuple[int, int], title: str, shown: tuple[int, int] | None = None
 ) -> Mask:
     """Give the mask of an object, its box if it has none, in an image of some (width, height).
 
-    Its shape is the (height, width) that the image is shown at, by default its own.
-
-    Raises:
-        LstError: If the mask cannot be decoded; the message calls the image `title`.
+    Its shape is the (height, width) that the image is shown at, by default its own. A mask that
+    cannot be decoded is an LstError that calls the image `title`.
     """
     if one.segmentation is None:
         x, y, wide, high = one.box
@@ -39,11 +63,8 @@ def mask_of(
 def show_mask(segmentation: Segmentation, size: tuple[int, int], shown: tuple[int, int]) -> Mask:
     """Decode the mask of an image of one (width, height) at another that it is shown at.
 
-    Of an image that is much larger only the pixels that are shown are looked up: a scan has
-    hundreds of times as many, and each of its objects a mask.
-
-    Raises:
-        ValueError: If it was made for an image of another size, or its runs do not fill it.
+    Of an image that is much larger, a scan, only the pixels that are shown are looked up. A mask
+    for an image of another size, or whose runs do not fill it, is a ValueError.
     """
     from pycocotools import mask as coco_mask
 
@@ -78,18 +99,18 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
 
 
+def ring_around(mask: Mask, thickness: int, *, outside: bool = False) -> Mask:
+    """Give the pixels outside a mask within so many of its border.
+
+    `outside` says whether what lies beyond the image counts as in the mask.
+    """
+    grown = mask
+    for _ in range(thickness):
+        wide = np.pad(grown, 1, constant_values=outside)
+        grown = grown | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    return grown & ~mask
+
+
 def outline_of(mask: Mask, thickness: int = 2) -> Mask:
     """Give the pixels of a mask within so many of its border or the image's."""
-    return mask & _grow(~mask, thickness, outside=True)
-
-
-def ring_around(mask: Mask, thickness: int) -> Mask:
-    """Give the pixels outside a mask within so many of its border."""
-    return ~mask & _grow(mask, thickness, outside=False)
-
-
-def _grow(mask: Mask, steps: int, *, outside: bool) -> Mask:
-    for _ in range(steps):
-        padded = np.pad(mask, 1, constant_values=outside)
-        mask = mask | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    return mask
+    return ring_around(~mask, thickness, outside=True)
