@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
-from lst_cli.settings import models as config
+from lst_cli.settings.diff import ChangedSetting, differences, roles_of, values
 from lst_cli.settings.load import OWNED_DETECTRON2_KEYS, build_settings, load_settings
 from lst_cli.settings.models import Settings
-from lst_cli.settings.nested import merge, override_table
+from lst_cli.settings.nested import flatten, leaves, merge, override_table
 from lst_cli.settings.presets import PRESETS
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     return tmp_path / "lst.toml"
 
 
@@ -57,16 +58,8 @@ def test_defaults_are_the_numbers_of_the_paper():
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_each_preset_is_valid_plain_and_has_known_sections_only(name):
-    def plain(value: Any) -> bool:
-        if isinstance(value, dict):
-            return all(isinstance(key, str) and plain(item) for key, item in value.items())
-        if isinstance(value, list | tuple):
-            return all(plain(item) for item in value)
-        return isinstance(value, bool | int | float | str)
-
     assert load_settings(None, [f"preset={name}"]).preset == name
-    assert plain(dict(PRESETS[name]))
-    assert not plain({"a": len})
+    assert json.dumps(PRESETS[name])
     assert PRESETS[name].keys() <= Settings.model_fields.keys() - {"preset", "seed", "device"}
 
 
@@ -271,17 +264,7 @@ def test_python_310_reads_toml_with_tomli(file, monkeypatch):
 
 # --- values of any size --------------------------------------------------------------------------
 
-SECTIONS = [("", Settings)] + [
-    (f"{name}.", field.annotation)
-    for name, field in Settings.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, config.Section)
-]
-NUMBERS = [
-    f"{prefix}{key}"
-    for prefix, section in SECTIONS
-    for key, field in section.model_fields.items()
-    if type(field.get_default()) in (int, float)
-]
+NUMBERS = [key for key, value in flatten(Settings().model_dump()) if type(value) in (int, float)]
 
 
 @pytest.mark.parametrize("value", ["1e308", "99999999999999999999", "0x" + "f" * 6000, "-1e308"])
@@ -353,3 +336,47 @@ def test_a_file_that_is_no_toml_or_of_any_size_is_refused_in_a_short_line(file, 
 def test_a_file_of_another_editor_is_read(file, content):
     file.write_bytes(content)
     assert load_settings(file).seed == 3
+
+
+# --- what a setting decides, and what differs ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "roles"),
+    [
+        ({"device", "data.workers", "base.save_every", "step.save_every"}, {"speed"}),
+        ({"eval.bins", "eval.fixed_detections"}, {"display"}),
+        ({"eval.detections", "eval.score_threshold", "eval.nms_threshold"}, {"detections"}),
+        ({"data.min_size_test", "data.max_size_test", "detectron2.MODEL.X.Y", "model.head"},
+         {"weights", "detections"}),
+        ({"preset", "seed", "data.flip", "step.mwg", "mwg.shots", "step.previous_share"},
+         {"weights"}),
+    ],
+)  # fmt: skip
+def test_each_setting_says_what_it_decides(keys, roles):
+    assert all(set(roles_of(key)) == roles for key in keys)
+
+
+def test_detections_are_decided_by_the_network_and_the_test_setting():
+    names = set(values(Settings(), "detections"))
+    network = {name for name in leaves(Settings().model_dump()) if name.startswith("model.")}
+    assert names == network | {
+        "data.min_size_test", "data.max_size_test",
+        "eval.detections", "eval.score_threshold", "eval.nms_threshold",
+    }  # fmt: skip
+
+
+def test_differences_are_of_what_is_asked_for_and_say_how():
+    words = ["base.lr=0.5", "device=cpu", "eval.bins=<5", "eval.detections=7",
+             "detectron2.MODEL.X=3"]  # fmt: skip
+    before, now = Settings(), load_settings(None, words)
+    found = differences(before.model_dump(mode="json"), now, "weights")
+    assert found == [
+        ChangedSetting("base.lr", 0.01, 0.5), ChangedSetting("detectron2.MODEL.X", None, 3),
+    ]  # fmt: skip
+    assert list(map(str, found)) == [
+        "base.lr was 0.01, is now 0.5", "detectron2.MODEL.X was not given, is now 3",
+    ]  # fmt: skip
+    rest = differences(before, now, "speed", "display")
+    assert [one.key for one in rest] == ["device", "eval.bins"]
+    assert differences(now, now, "weights", "detections", "display", "speed") == []

@@ -24,12 +24,12 @@ NEUTRAL = ["step.previous_share=0", "step.distill_boxes=0.0", "eval.calibration=
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     return tmp_path / "lst.toml"
 
 
 @pytest.fixture
-def older(monkeypatch: pytest.MonkeyPatch) -> None:
+def older(monkeypatch):
     """As if two settings had got their names only now."""
     names = {"step.speed": "step.lr", "mwg.bank": "mwg.shots"}
     monkeypatch.setattr(renamed, "RENAMED", {**renamed.RENAMED, **names})
