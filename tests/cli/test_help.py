@@ -90,6 +90,13 @@ def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures():
     assert not loaded & LIBRARIES
 
 
+OTHERS = {
+    "eval": "--annotations --train-counts --iou-type",
+    "score": "--phase --all-phases --instant --device --set",
+    "report": "--bins --iou-type --with",
+}
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -109,8 +116,12 @@ def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures():
         ("train-joint --row repeat", "; did you mean repeat-factor?"),
         ("score --iou-type seg", "; did you mean segm?"),
         ("demo --seed -1", "-1 is not in the range 0<=x<=2147483647"),
+        ("report work", "Got unexpected extra argument (work)"),
+        # options of other commands
+        *((f"{command} {option} 0", f"No such option '{option}'")
+          for command, options in OTHERS.items() for option in options.split()),
     ],
-)
+)  # fmt: skip
 def test_a_typing_error_is_one_line_and_a_hint(lst, words, error):
     outcome = lst(*words.split())
     assert outcome.code == 2

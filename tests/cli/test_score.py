@@ -159,25 +159,10 @@ def test_a_coco_file_is_scored_and_the_user_told(case):
 # --- what is wrong -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("command", "word"),
-    [("eval", "--annotations"), ("eval", "--train-counts"), ("eval", "--iou-type"),
-     ("score", "--phase"), ("score", "--all-phases"), ("score", "--instant"),
-     ("score", "--device"), ("score", "--set")],
-)  # fmt: skip
-def test_eval_takes_no_options_of_files_and_score_none_of_phases(case, command, word):
-    outcome = case.lst(command, word, "0") if command == "eval" else case.run(word, "0")
-    assert outcome.code == 2
-    assert f"No such option '{word}'" in outcome.error
-
-
-def test_annotations_are_required(case):
+def test_files_that_are_not_given_or_not_there_are_named(case):
     outcome = case.lst("score", case.results)
     assert "Missing option '--annotations'" in outcome.error
     assert outcome.hint == "lst score --help"
-
-
-def test_a_file_that_is_not_there(case):
     outcome = case.lst("score", "gone.json", "--annotations", case.small_lvis.val_json)
     assert "gone.json" in outcome.error
     outcome = case.lst("score", case.results, "--annotations", "gone.json")
