@@ -114,16 +114,8 @@ def test_finetuning_that_was_killed_is_undone_by_a_command_that_was_killed(
         return {str(path): path.read_bytes() for path in found}
 
     before = files()
-    words = [
-        "extend",
-        "--train",
-        few_json(zebra=1),
-        "--images",
-        tiny.images,
-        "-w",
-        based.root,
-        "--anyway",
-    ]
+    words = ["extend", "--train", few_json(zebra=1), "--images", tiny.images, "-w", based.root,
+             "--anyway"]  # fmt: skip
     assert run(*words, "--finetune", first=before_iteration(1)).code < 0
     assert based.phase(1).manifest.exists()
     undo = ["extend", "--undo", "-w", based.root]

@@ -1,12 +1,18 @@
-"""A sweep with real networks: what is shared, and the table over it."""
+"""Sweeps with real networks: what is shared, the table, every shipped plan, and every figure."""
 
 from __future__ import annotations
 
 import json
+import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from lst_cli.demo.draw import Parameters, draw_demo
+from lst_cli.figures import FIGURES
+from lst_cli.sweep.plan import read_plan, shipped_plans
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
@@ -96,3 +102,93 @@ def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tm
         run(*words).ok()
     models = [Workspace(root).phase(0).model.read_bytes() for root in (base_folder, tmp_path)]
     assert models[0] == models[1]
+
+
+# --- every shipped plan ---------------------------------------------------------------------------
+
+
+# One iteration a phase: enough to pass through everything once.
+SHORT = ("base.image_passes=2", "step.image_passes=2", "step.decay_epochs=[]")
+# Those of a split take a quarter of the time.
+NO_PLOTS = """
+import lst_cli.split.split as s
+s.plot_class_counts = s.plot_replay_balance = lambda *_, **__: b"a plot"
+"""
+# Runs of table 3 that stand for the others: they differ from these in sizes alone.
+SIZES = ("b110-7x160", "b270-1x960")
+# Figure, the run it is drawn of, and the runs beside it.
+DRAWN = {
+    "balance": ("lst",),
+    "tail": ("lst", "joint-cosine"),
+    "attention": ("lst-mwg",),
+    "distill": ("lst", "no-distillation"),
+    "replay": ("lst", "replay-none", "replay-all"),
+    "mwg": ("lst-mwg", "lst"),
+}
+
+
+@pytest.fixture(scope="session")
+def dozen(shared):
+    """A drawn set with as many classes as the seven phases of Table 3 need."""
+    with FileLock(shared / "dozen.lock"):
+        return draw_demo(
+            shared / "dozen",
+            Parameters(classes=12, size=64, head=9, val_per_class=1, per_image=3.0),
+        )
+
+
+def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, tiny, run, tmp_path):
+    root = tmp_path / "sweep"  # one for all plans: what two of them have in common is trained once
+    words = tiny.split_words(tmp_path, *SHORT)
+    data = (
+        "--train", dozen.train_json, "--val", dozen.val_json, "--images", dozen.images_dir,
+        "--dir", root, "--b", 3, "--phases", 1, "--seed", 0, *words[words.index("--set") :],
+    )  # fmt: skip
+    for plan in sorted(shipped_plans().keys() - {"extend"}):  # which needs more classes
+        only = SIZES if plan == "table3" else ()
+        chosen = (word for one in only for word in ("--only", one))
+        outcome = run("sweep", plan, *data, *chosen, "--json", first=NO_PLOTS)
+        assert outcome.code == 0, f"{plan}: {outcome.err}"
+        record = outcome.json
+        assert not record["failed"]
+        assert len(record["runs"]) >= 6
+        made = [one for one in record["runs"] if not only or one["name"] in only]
+        assert all(len(one["seeds"]) == 1 for one in made)
+        assert all(one["numbers"]["AP"]["mean"] is not None for one in made)
+        table = (root / "sweep.md").read_text()
+        assert all(one["label"] in table for one in record["runs"])
+    assert len(list((root / "bases").iterdir())) == 2, "one for each size of the base"
+
+    assert set(DRAWN) == set(FIGURES)
+    for figure, runs in DRAWN.items():
+        own, *beside = (next(root.glob(f"{name}-seed0-*")) for name in runs)
+        others = [word for one in beside for word in ("--with", one)]
+        outcome = run("figure", figure, "-w", own, *others, "-o", tmp_path / "paper")
+        assert outcome.code == 0, f"{figure}: {outcome.err}"
+        for suffix in ("png", "pdf", "csv"):
+            drawn = tmp_path / "paper" / "figures" / f"{figure}.{suffix}"
+            assert drawn.stat().st_size > 100, drawn
+
+
+def test_classes_are_added_in_every_way_of_the_shipped_plan(dozen, tiny, run, tmp_path):
+    text = resources.files("lst_cli").joinpath("plans/extend.toml").read_text()
+    draws = re.compile(r"draws = 5\nclasses = 3\ninstances = .*\nboxes = .*\n")
+    smaller, count = draws.subn("draws = 2\nclasses = 1\ninstances = [1, 99]\nboxes = [1]\n", text)
+    assert count == 1
+    plan = tmp_path / "extend.toml"
+    plan.write_text(smaller)
+    words = tiny.split_words(tmp_path, *SHORT)
+    outcome = run(
+        "sweep", plan, "--train", dozen.train_json, "--val", dozen.val_json, "--images",
+        dozen.images_dir, "--dir", tmp_path / "added", "--b", 3, "--phases", 1, "--json",
+        *words[words.index("--set") :], first=NO_PLOTS,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    rows = {row["run"]: row for row in outcome.json["rows"]}
+    assert len(rows) == len(read_plan("extend").runs) - 1
+    assert all(len(row["draws"]) == 2 for row in rows.values())
+    numbers = {run: row["numbers"] for run, row in rows.items()}
+    assert all(one["new"]["mean"] is not None for one in numbers.values())
+    assert numbers["mean-feature"]["images"]["mean"] > 1
+    assert numbers["rows-imtfa"]["images"]["mean"] == 1, "no image of the base is shown"
+    assert list((tmp_path / "added" / "cells").glob("*/")) == []
