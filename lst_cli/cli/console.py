@@ -119,7 +119,7 @@ def print_table(table: Table) -> None:
     kinds = [column.is_text for column in table.columns]
     # The number of classes stands below a heading: an AP over five classes must look like one.
     headings = [column.heading for column in table.columns]
-    _print_grid(table.title, headings, table.texts(), kinds, table.class_line())
+    _print_grid(table.title, headings, table.texts(), kinds, table.class_line() or repeat(""))
     if table.remark:
         out().print(Text(printable(table.remark), style="dim"))
 
