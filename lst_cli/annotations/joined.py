@@ -31,11 +31,7 @@ class JoinedDataset:
     instance_starts: tuple[int, ...]  # row of each file's first annotation
 
     def read_segmentations(self, rows: npt.NDArray[np.int64]) -> list[bytes]:
-        """Fetch segmentations of ascending rows as they stand in their files.
-
-        Raises:
-            LstError: If a file cannot be read or an annotation has none.
-        """
+        """Fetch segmentations of ascending rows, as `annotations.read.read_segmentations` does."""
         own = np.split(rows, np.searchsorted(rows, self.instance_starts[1:]))
         found: list[bytes] = []
         for part, start, wanted in zip(self.parts, self.instance_starts, own, strict=True):
@@ -53,8 +49,6 @@ def join_datasets(parts: Sequence[Dataset]) -> JoinedDataset:
             image_index=part.instances.image_index + np.int32(image_start),
             category_index=part.instances.category_index + np.int32(category_start),
         )
-        if image_start or category_start
-        else part.instances
         for part, image_start, category_start in zip(
             parts, image_starts, category_starts, strict=True
         )
@@ -63,7 +57,7 @@ def join_datasets(parts: Sequence[Dataset]) -> JoinedDataset:
         parts=tuple(parts),
         images=_stack([part.images for part in parts]),
         categories=_stack([part.categories for part in parts]),
-        instances=_stack(instances),
+        instances=_stack(instances if len(parts) > 1 else [parts[0].instances]),
         image_starts=image_starts,
         instance_starts=_starts([len(part.instances) for part in parts]),
     )

@@ -99,12 +99,7 @@ class ListStream:
         self._buffer, self._position = b"", 0  # the next byte to parse, within the buffer
 
     def __iter__(self) -> Iterator[Rows]:
-        """Yield the records.
-
-        Raises:
-            LstError: If the file cannot be read, is not JSON, is cut short, has another
-                top level or lacks one of the wanted lists.
-        """
+        """Yield the records; an `LstError` if the file is no JSON of this form with all lists."""
         try:
             with open_regular(self.path) as self._file:
                 self._size = os.fstat(self._file.fileno()).st_size
@@ -322,9 +317,8 @@ class ListStream:
 def find_cut(data: bytes, start: int, *, first: bool = False) -> int:
     """Find where whole elements of a JSON list or object end.
 
-    Returns:
-        Position of the bracket that closes the list which `start` lies in; else of the last
-        comma between its elements, or the first; -1 when no element is complete.
+    That is the bracket that closes the list which `start` lies in; else the last comma between its
+    elements, or the first; -1 when no element is complete.
 
     Example:
         >>> find_cut(b'{"a": "],{"}, {"b": [1, 2', 0)

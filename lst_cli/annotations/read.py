@@ -1,9 +1,7 @@
 """Annotation files of LVIS v0.5, LVIS v1 and COCO as columns of numbers.
 
-A full LVIS training file has 57,000 images and 694,000 instances in half a
-gigabyte, of which the segmentations are nearly all. Splitting and replaying need
-none of them, so they are skipped here and fetched by row when a phase needs its
-own (`read_segmentations`).
+A full LVIS training file has 57,000 images and 694,000 instances in half a gigabyte, nearly all of
+it segmentations. They are skipped here, and a phase fetches its own by row (`read_segmentations`).
 """
 
 from __future__ import annotations
@@ -133,14 +131,11 @@ def huge_images(dataset: Dataset, pixels: int = MOST_PIXELS) -> Int64:
 def read_dataset(path: Path | str, *, progress: Progress = silent) -> Dataset:
     """Read an annotation file (UTF-8 JSON) in one pass, leaving its segmentations out.
 
-    What would make the columns meaningless is refused here: other things than
-    numbers where numbers belong, ids that stand twice, annotations of images
-    or classes that are not there, images without a size. What training can
-    live with is left to `lst_cli.check.fields`. Where annotations have no box or
-    no area, a second pass takes these from their masks; a box of four zeros is none.
-
-    Raises:
-        LstError: Naming the file, the record and the field that is wrong.
+    What would make the columns meaningless is an `LstError` that names file, record and field:
+    other things than numbers where numbers belong, ids that occur twice, annotations of images or
+    classes that are not there, images without a size. `lst_cli.check.fields` checks the rest. Where
+    annotations have no box or no area, a second pass takes these from their masks; a box of four
+    zeros is none.
     """
     path = Path(path)
     columns = {key: Columns(record.__struct_fields__) for key, record in RECORDS.items()}
@@ -209,23 +204,15 @@ def read_dataset(path: Path | str, *, progress: Progress = silent) -> Dataset:
 def read_segmentations(
     path: Path | str, rows: Int64 | Sequence[int], *, progress: Progress = silent
 ) -> list[bytes]:
-    """Fetch the segmentations of some rows, in any order, repeated or not.
+    """Fetch the segmentations of some rows, in any order, as JSON text for `parse_segmentation`.
 
-    Reading stops behind the last wanted row.
-
-    Returns:
-        For each row the JSON text of its segmentation, for `parse_segmentation`.
-
-    Raises:
-        LstError: If the file cannot be read, has fewer annotations than a row
-            says, or has no segmentation there.
+    Reading stops behind the last wanted row. An `LstError` if the file has no such row, or no
+    segmentation there.
     """
     path = Path(path)
     order, places = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
     if not len(order):
         return []
-    if order[0] < 0:
-        raise ValueError(f"rows begin at 0, got {order[0]}")
     found: list[bytes] = []
     for _, record in _records_in(path, order, progress):
         raw = bytes(record.segmentation)
@@ -249,9 +236,6 @@ def iter_segmentations(
     """Stream the ids and raw segmentations of all annotations, each block with its first row.
 
     Records are valid until the next ones are asked for.
-
-    Raises:
-        LstError: If the file cannot be read.
     """
     shown = stage(progress, f"masks of {path.name}")
     stream = ListStream(path, {"annotations": _SEGMENTATIONS}, progress=shown)

@@ -1,8 +1,8 @@
 """One instance's mask as the annotation file gives it: polygons or runs.
 
-Polygons are lists of x and y in turn, in pixels. A run-length encoding (RLE)
-counts pixels of background and object in turn, column by column, beginning with
-background; its counts are a list of numbers or COCO's compressed text.
+Polygons are lists of x and y in turn, in pixels. A run-length encoding (RLE) counts pixels of
+background and object in turn, column by column, beginning with background; its counts are a list
+of numbers or COCO's compressed text.
 """
 
 from __future__ import annotations
@@ -62,10 +62,7 @@ _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[list[float]] | _
 
 
 def parse_segmentation(raw: bytes) -> Segmentation:
-    """Decode the segmentation of one annotation, as `read_segmentations` gives it.
-
-    Raises:
-        LstError: If it is neither polygons nor an RLE.
+    """Decode one text of `read_segmentations`; an `LstError` if it is no segmentation.
 
     Example:
         >>> parse_segmentation(b"[[1, 2, 3, 4, 5, 6.5]]")
@@ -151,9 +148,8 @@ def area_of(segmentation: Segmentation, height: int, width: int) -> float:
 def measure(segmentation: Segmentation, height: int, width: int) -> tuple[str | None, Extent]:
     """Say what is wrong with a segmentation, if anything, and what it reaches.
 
-    The extent is not known of what is no mask. An RLE must be of the image's size and its runs
-    must fill it; polygons may leave the image by no more than its size, since drawing takes time
-    and memory by their length.
+    An RLE must be of the image's size and its runs must fill it; polygons may leave the image by no
+    more than its size, since drawing takes time and memory by their length.
     """
     if height * width >= MOST_PIXELS:
         return "huge-image", UNKNOWN
@@ -185,16 +181,10 @@ def _is_line(xs: list[float], ys: list[float]) -> bool:
 
 
 def decode_counts(counts: str) -> npt.NDArray[np.int64]:
-    """Decode COCO's compressed run lengths.
+    """Decode COCO's compressed run lengths, background first; a `ValueError` for other text.
 
-    Each number is written in digits of five bits, lowest first, and from the
-    third on as the difference to the number two before it.
-
-    Returns:
-        The run lengths, background first.
-
-    Raises:
-        ValueError: If the text is not such a list.
+    Each number is written in digits of five bits, lowest first, and from the third on as the
+    difference to the number two before it.
 
     Example:
         >>> decode_counts("62O1").tolist()

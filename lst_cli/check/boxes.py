@@ -11,17 +11,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.problems import Problem, Severity, count_of, examples, problems_of
 from lst_cli.annotations.read import Dataset
-from lst_cli.check.box_readings import PIXEL_LAYOUTS, READINGS, FloatArray, Reading
 from lst_cli.check.fields import annotation_name
 
+FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+Layout = Callable[..., tuple[Any, Any, Any, Any]]
+"""Left, top, right and bottom of the numbers a, b, c, d, in an image of width w and height h."""
+
 NameRow = Callable[[int], str]
 """Names a box by its row, for examples."""
 
@@ -38,6 +43,84 @@ _MANY = 0.2  # share of boxes that may reach out before other readings are tried
 _BLOCK = 100_000  # boxes looked at together
 _TINY_IMAGE = 8  # pixels; in a smaller one a box below one pixel says nothing
 _ASIDE = re.compile(r" \([^)]*\)")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A meaning that the four numbers of a box may have."""
+
+    name: str  # to follow "boxes" in a sentence
+    layout: Layout
+    whole: float = 0  # a side of the image in these numbers; 0 for pixels
+    rounding: float = 0  # share of the image's sides by which rounding may move an edge
+    either: bool = False  # whether right boxes beside masks of this meaning look the same
+    of_masks: bool = False  # whether masks have the meaning, and their extents are to be read
+
+    def edges(self, boxes: FloatArray, sizes: FloatArray) -> FloatArray:
+        """Left, top, right and bottom in pixels, shape (n, 4), of boxes that mean this."""
+        edges: FloatArray = np.stack(self.layout(*boxes.T, *sizes.T), axis=1)
+        return edges * np.tile(sizes / self.whole, 2) if self.whole else edges
+
+
+_UNITS: tuple[tuple[str, float, float], ...] = (
+    ("", 0, 0),
+    ("in shares of the image (0 to 1)", 1, 0.005),
+    ("in percent of the image", 100, 0.005),
+    ("in thousandths of the image", 1000, 0.0005),
+)
+_LAYOUTS: dict[str, Layout] = {
+    "": lambda a, b, c, d, *_: (a, b, a + c, b + d),
+    "as corners (left, top, right, bottom)": lambda a, b, c, d, *_: (a, b, c, d),
+    "with the centre first (centre x, centre y, width, height)": lambda a, b, c, d, *_: (
+        (a - c / 2, b - d / 2, a + c / 2, b + d / 2)
+    ),
+    "with rows first (top, left, height, width)": lambda a, b, c, d, *_: (b, a, b + d, a + c),
+    "as corners, rows first (top, left, bottom, right)": lambda a, b, c, d, *_: (b, a, d, c),
+    "with the centre first, rows first (centre y, centre x, height, width)": (
+        lambda a, b, c, d, *_: (b - d / 2, a - c / 2, b + d / 2, a + c / 2)
+    ),
+    "as left, right, top, bottom": lambda a, b, c, d, *_: (a, c, b, d),
+    "with width and height exchanged": lambda a, b, c, d, *_: (a, b, a + d, b + c),
+}
+_MASK_LAYOUTS: dict[str, Layout] = {
+    "": lambda a, b, c, d, *_: (a, b, c, d),
+    ", with rows first (y before x)": lambda a, b, c, d, *_: (b, a, d, c),
+}
+_QUARTER = "of images turned by 90 degrees (an EXIF orientation was not applied)"
+# Of the edges of boxes: left x, top y, right r, bottom b.
+_MOVED: tuple[tuple[str, Layout], ...] = (
+    ("measured from the bottom of the image", lambda x, y, r, b, w, h: (x, h - b, r, h - y)),
+    ("of mirrored images", lambda x, y, r, b, w, h: (w - r, y, w - x, b)),
+    ("of images turned by 180 degrees", lambda x, y, r, b, w, h: (w - r, h - b, w - x, h - y)),
+    # The boxes are those of the turned image, scaled to the other's size or not.
+    (_QUARTER, lambda x, y, r, b, w, h: (y * w / h, h - r * h / w, b * w / h, h - x * h / w)),
+    (_QUARTER, lambda x, y, r, b, w, h: (w - b * w / h, x * h / w, w - y * w / h, r * h / w)),
+    (_QUARTER, lambda x, y, r, b, w, h: (y, w - r, b, w - x)),
+    (_QUARTER, lambda x, y, r, b, w, h: (h - b, x, h - y, r)),
+)
+
+
+def _of_edges(layout: Layout) -> Layout:
+    return lambda a, b, c, d, w, h: layout(a, b, a + c, b + d, w, h)
+
+
+_LAYOUT_READINGS = tuple(
+    Reading(name, layout, whole, rounding, either=name.startswith("with rows first"))
+    for (unit, whole, rounding), (words, layout) in product(_UNITS, _LAYOUTS.items())
+    if (name := ", ".join(filter(None, (unit, words))))
+)
+PIXEL_LAYOUTS = tuple(reading for reading in _LAYOUT_READINGS if not reading.whole)
+"""What boxes in pixels may be; in other units all would lie inside their images."""
+
+READINGS = (
+    *_LAYOUT_READINGS,
+    *(
+        Reading(unit + words, layout, whole, rounding, of_masks=True)
+        for (unit, whole, rounding), (words, layout) in product(_UNITS[1:], _MASK_LAYOUTS.items())
+    ),
+    *(Reading(name, _of_edges(layout), either=True) for name, layout in _MOVED),
+)
+"""What boxes and masks that do not agree may be, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +174,8 @@ def check_boxes_of_masks(
     known = np.flatnonzero(np.isfinite(np.concatenate((extents, boxes), axis=1)).all(axis=1))
     pairs = _Pairs(boxes, extents, sizes, images).at(known)
     differs = ~_near(pairs.edges, pairs.extents, pairs.sizes, _EXACT)
-    wrong, count = known[differs].tolist(), int(differs.sum())
-    if not count:
+    wrong = known[differs].tolist()
+    if not (count := len(wrong)):
         return _check_one_pixel(pairs, known, name)
     pairs = pairs.at(differs)
     padded = _is_padded(pairs)
@@ -112,16 +195,11 @@ def check_boxes_of_masks(
         what = ": " + "; ".join(f"{many:,} look like {look}" for look, many in looks.most_common())
     elif count >= _FEWEST:
         what = ": in no way that is recognised"
-    boxes_in_all = count_of(len(known), "box", "boxes")
+    severity: Severity = "error" if useless else "warning"
     says = "differ[s|] from the extent of [its mask|their masks]"
-    return problems_of(
-        wrong,
-        name,
-        "error" if useless else "warning",
-        "box-not-of-mask",
-        f"of {boxes_in_all} {says}{what}",
-        "compute each box from its mask: left, top, width and height in pixels",
-    )
+    text = f"of {count_of(len(known), 'box', 'boxes')} {says}{what}"
+    hint = "compute each box from its mask: left, top, width and height in pixels"
+    return problems_of(wrong, name, severity, "box-not-of-mask", text, hint)
 
 
 def check_box_layout(
@@ -256,7 +334,7 @@ def _spread(found: FloatArray, same: float) -> str:
 
 
 def _median_of(group: IntArray, values: FloatArray) -> FloatArray:
-    """Median of each group and column, the lower one of two."""
+    """Median of each group and column, the lower one of two middle values."""
     counts = np.bincount(group)
     middle = np.cumsum(counts) - counts + (counts - 1) // 2
     return np.stack([column[np.lexsort((column, group))][middle] for column in values.T], axis=1)

@@ -243,8 +243,6 @@ def test_a_row_behind_the_end_and_a_missing_segmentation_are_named(write, two_cl
         read_segmentations(path, np.array([1]))
     with pytest.raises(LstError, match="has no annotation in row 3"):
         read_segmentations(path, np.array([0, 3]))
-    with pytest.raises(ValueError, match="rows begin at 0"):
-        read_segmentations(path, np.array([-1]))
 
 
 @pytest.mark.parametrize("key", ["neg_category_ids", "not_exhaustive_category_ids"])
