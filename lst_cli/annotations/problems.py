@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lst_cli.errors import LstError
@@ -46,10 +46,6 @@ class Problem:
     def at(self, where: object) -> Problem:
         """Return the same problem, found in a file or files."""
         return replace(self, where=str(where))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self) | {"examples": list(self.examples)}
 
 
 def problems_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +33,19 @@ class CheckReport:
     images_checked: int
 
     @property
-    def ok(self) -> bool:
-        """Whether training may begin: there is no error."""
-        return not self.errors
-
-    @property
     def errors(self) -> tuple[Problem, ...]:
-        """The problems that must be fixed first."""
+        """The problems that must be fixed before training."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
         return {
             "format": 1,
-            "ok": self.ok,
+            "ok": not self.errors,
             "train": _summary(self.train),
             "val": _summary(self.val),
             "images_checked": self.images_checked,
-            "problems": [problem.as_dict() for problem in self.problems],
+            "problems": [asdict(problem) for problem in self.problems],
         }
 
 

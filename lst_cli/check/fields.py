@@ -126,8 +126,8 @@ def box_faults(dataset: Dataset) -> BoxFaults:
     positive = (boxes[:, 2:] > 0).all(axis=1)
     inside = _has_area(dataset)
     over = (boxes[:, :2] < -_OUTSIDE) | (ends > image_sizes(dataset) + _OUTSIDE)
-    # COCO's own training file has a few such boxes: they are left out, and that is said. In an
-    # LVIS file they would change the counts that the class order rests on.
+    # COCO's own training file has a few such boxes, which are left out. In an LVIS file they would
+    # change the counts that the class order depends on.
     thin: Severity = "error" if dataset.federated else "warning"
     masks: dict[str, tuple[Severity, Any]] = {
         "no-box": ("error", ~finite),
@@ -136,11 +136,11 @@ def box_faults(dataset: Dataset) -> BoxFaults:
         "box-over-border": ("warning", finite & inside & over.any(axis=1)),
         "area-zero": ("warning", finite & inside & ~(dataset.instances.areas > 0)),
     }
-    faults = {
-        kind: (severity, np.flatnonzero(single & mask).tolist())
+    return {
+        kind: (severity, rows)
         for kind, (severity, mask) in masks.items()
+        if (rows := np.flatnonzero(single & mask).tolist())
     }
-    return {kind: (severity, rows) for kind, (severity, rows) in faults.items() if rows}
 
 
 def _check_annotations(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterator[Problem]:

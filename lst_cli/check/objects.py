@@ -1,6 +1,6 @@
 """Objects that are annotated twice, and objects that no detection can match.
 
-Letters: M annotations. Boxes are left, top, width and height in pixels.
+There are M annotations. Boxes are left, top, width and height in pixels.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def find_unmatchable(
 
 
 def tell_unmatchable(found: dict[str, IntArray], total: int) -> str:
-    """A sentence about annotations that no detection matches.
+    """A sentence about annotations that no detection matches, out of a total.
 
     Example:
         >>> tell_unmatchable({"no-pixel": np.array([3, 4])}, 1600)

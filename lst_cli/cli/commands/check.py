@@ -51,7 +51,7 @@ def command(
         print_json(report.as_dict())
     else:
         _show(report, files)
-    if not report.ok:
+    if report.errors:
         kinds = count_of(len(report.errors), "kind", "kinds")
         raise LstError(
             f"{kinds} of error found in {files}",
@@ -68,6 +68,6 @@ def _show(report: CheckReport, files: str) -> None:
             say(f"    {example}")
         if problem.hint:
             say(f"  try: {complete(problem.hint)}")
-    if report.ok:
+    if not report.errors:
         images = f", {report.images_checked:,} images" if report.images_checked else ""
         note(f"no errors in {files}{images}")

@@ -169,7 +169,7 @@ def test_a_file_that_passes_the_checks_becomes_two_that_do(small_lvis, cut_of, l
     after = check(cut.train.path, cut.val.path, [small_lvis.images])
     assert after.train is not None
     assert after.train.layout == layout
-    assert after.ok
+    assert after.errors == ()
     kinds = [{one.kind for one in report.problems} for report in (before, after)]
     assert kinds[0] - {"train-is-val"} == kinds[1]
 
