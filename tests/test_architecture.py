@@ -1,4 +1,4 @@
-"""The shape of the package: what may import what, what stays light, what is documented.
+"""The shape of the package: what may import what, what imports without torch, what has help.
 
 Each guard is followed by a test that the guard bites.
 """
@@ -19,11 +19,11 @@ from typing import NamedTuple
 import click
 import pytest
 
-from lst_cli.cli.main import cli
-from lst_cli.cli.reference import render_reference, walk_commands
+from lst_cli.cli.main import COMMANDS, cli
+from lst_cli.cli.reference import help_contexts, render_reference
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = list(walk_commands(cli, "lst"))
+HELP = help_contexts(cli)
 
 # Imports point down, never up. Rooms on one floor may see each other as long as no two need
 # each other, except that the workspace is apart: no engine beside it may know the directory.
@@ -207,23 +207,16 @@ print("\\n".join(failed))
 """
 
 
-def run_python(
-    code: str, *arguments: str, path: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter that finds modules in `path` before all others."""
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
-        cwd=ROOT, env=environment, timeout=120,
-    )  # fmt: skip
-
-
 def import_each_alone(
     modules: Iterable[str], *, light: bool, path: Path | None = None, libraries: str = ""
 ) -> list[str]:
     """Import each module in a process of its own; what failed, and why."""
     words = libraries or "os", "light" if light else "", ",".join(modules)
-    done = run_python(IMPORT_EACH_ALONE, *words, path=path)
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH_ALONE, *words], capture_output=True, text=True,
+        check=False, cwd=ROOT, env=environment, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [f"{line}\n{done.stderr}" for line in done.stdout.split("\n") if line]
 
@@ -266,71 +259,21 @@ def test_a_module_that_does_not_stand_alone_is_found(tmp_path):
     assert len(import_each_alone(names, light=False, path=tmp_path)) == 1
 
 
-# --- what a user waits for -------------------------------------------------------------------
-
-RUN_WORDS = """
-import sys
-from {module} import {function}
-
-sys.argv = ["lst", *sys.argv[1:]]
-try:
-    {function}()
-except SystemExit as stop:
-    assert not stop.code, stop.code
-sys.exit("torch was imported" if "torch" in sys.modules else 0)
-"""
-
-
-@pytest.mark.parametrize("words", ["--help", "split --help", "report --help", "--version"])
-def test_help_comes_without_torch(words):
-    done = run_python(RUN_WORDS.format(module="lst_cli.cli.main", function="main"), *words.split())
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-
-
-def test_a_command_that_imports_torch_is_found(tmp_path):
-    (tmp_path / "torch.py").touch()
-    (tmp_path / "heavy.py").write_text("def main():\n    import torch\n    raise SystemExit(0)\n")
-    done = run_python(RUN_WORDS.format(module="heavy", function="main"), "--help", path=tmp_path)
-    assert done.returncode == 1
-    assert "torch was imported" in done.stderr
-
-
 # --- what a user reads -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "command", [command for _, command, _ in COMMANDS], ids=[path for path, _, _ in COMMANDS]
-)
-def test_every_command_and_option_has_help(command):
+@pytest.mark.parametrize("context", HELP, ids=[context.command_path for context in HELP])
+def test_every_command_and_option_has_help(context):
+    command = context.command
     assert command.help
     assert r"\b" not in command.help, "the mark that keeps lines apart is one character"
     for parameter in command.params:
-        if isinstance(parameter, click.Option) and not parameter.hidden:
+        if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.opts} has no help"
 
 
-def test_the_reference_page_is_current():
+def test_the_reference_page_is_current_and_has_every_command():
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert page == render_reference(cli), "run `make docs`"
-
-
-def test_the_reference_page_shows_every_command_once_and_no_hidden_one():
-    @click.group()
-    def top() -> None:
-        """The top."""
-
-    @top.command()
-    @click.option("--size", help="How large.")
-    def child(size: str) -> None:
-        """A child."""
-
-    @top.command(hidden=True)
-    def secret() -> None:
-        """Not for the page."""
-
-    page = render_reference(top, "top")
     headings = [line for line in page.splitlines() if line.startswith("## ")]
-    assert headings == ["## top", "## top child"]
-    assert "How large." in page
-    assert "secret" not in page
+    assert headings == ["## lst", *(f"## lst {name}" for name in COMMANDS)]

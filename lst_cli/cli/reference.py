@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,27 +17,25 @@ The help of each command, as `lst COMMAND --help` prints it. `make docs` writes 
 """
 
 
-def walk_commands(
-    command: click.Command, name: str, parent: click.Context | None = None
-) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Visit a command and all below it but hidden ones: its words, it, and its help's context."""
-    width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
+def help_contexts(group: click.Group, name: str = "lst") -> list[click.Context]:
+    """Contexts of a group and of each of its commands, whose help has the page's width."""
+    top = _context(group, name, None)
+    commands = {name: group.get_command(top, name) for name in group.list_commands(top)}
+    return [top, *(_context(one, name, top) for name, one in commands.items() if one)]
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
     # With the command's own settings: click keeps the help option that it makes here.
+    width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
     settings = {**command.context_settings, **width}
-    context = click.Context(command, info_name=name, parent=parent, **settings)
-    yield context.command_path, command, context
-    if isinstance(command, click.Group):
-        for child_name in command.list_commands(context):
-            child = command.get_command(context, child_name)
-            if child is not None and not child.hidden:
-                yield from walk_commands(child, child_name, context)
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
-def render_reference(command: click.Command, name: str = "lst") -> str:
-    """Markdown page with the help of a command and of all below it."""
+def render_reference(group: click.Group) -> str:
+    """Markdown page with the help of a group and of its commands."""
     sections = [
-        f"## {path}\n\n```text\n{click.unstyle(context.get_help()).rstrip()}\n```\n"
-        for path, _, context in walk_commands(command, name)
+        f"## {one.command_path}\n\n```text\n{click.unstyle(one.get_help()).rstrip()}\n```\n"
+        for one in help_contexts(group)
     ]
     return "\n".join([_HEAD, *sections])
 
