@@ -59,19 +59,16 @@ def disk(tmp_path: Path) -> Disk:
         # All images in one directory, or in "images" below it.
         (f"flat/{COCO}", "flat", "", URL),
         (f"data/images/{COCO}", "data", COCO, ""),
-        (f"data/images/{COCO}", "data", COCO, f"images/{COCO}"),
         (f"data/images/{COCO}", "data/images", COCO, f"images/{COCO}"),
         # Own sets.
         ("set/train/000001.jpg", "set", "train/000001.jpg", ""),
         ("set/train/000001.jpg", "set/train", "train/000001.jpg", ""),
         ("set/a/b/c.png", "set", "a/b/c.png", ""),
-        ("set/a/b/c.png", "set/a/b", "a/b/c.png", ""),
         ("set/c.png", "set", "a/b/c.png", ""),
         ("set/a b.jpg", "set", "", "http://host/set/a%20b.jpg?size=big"),
         ("set/train/c.png", "set", "train\\c.png", ""),
         ("set/train/c.png", "set", "/train/c.png", ""),
         ("set/train/c.png", "set", "./train//c.png", ""),
-        ("set/c.png", "set", "", "http://host/set/c.png"),
         ("set/c.png", "set", "http://host/set/c.png?size=big", ""),
         # Deeper, in the layouts of other tools.
         ("set/images/train/c.png", "set", "c.png", ""),
@@ -80,7 +77,6 @@ def disk(tmp_path: Path) -> Disk:
         ("set/train/images/c.png", "set", "c.png", ""),
         ("set/train/images/c.png", "set", "train/c.png", ""),
         ("set/train/images/c.png", "set", "/home/me/train/c.png", ""),
-        ("set/JPEGImages/c.png", "set", "c.png", ""),
         ("set/VOC/VOC2012/JPEGImages/c.png", "set", "images/c.png", ""),
         ("set/default/data/c.png", "set", "", "http://host/data/c.png"),
         (f"set/coco/images/train2017/{COCO}", "set", "", URL),
@@ -88,26 +84,18 @@ def disk(tmp_path: Path) -> Disk:
         ("set/my set/seq 1/c.png", "set", "seq 1/c.png", ""),
         ("set/a/b/c/c.png", "set/a", "a/b/c/c.png", ""),
         # The same name as another system spells it.
-        ("set/my photo.jpg", "set", "my%20photo.jpg", ""),
         ("set/my photo.jpg", "set", "my%2520photo.jpg", ""),
         ("set/my photo.jpg", "set", "", "http://host/x/my+photo.jpg"),
-        ("set/my%20photo.jpg", "set", "my photo.jpg", ""),
         ("set/my%20photo.jpg", "set", "", "http://host/x/my%20photo.jpg"),
         ("set/IMG_1.JPG", "set", "img_1.jpg", ""),
-        ("set/img_1.jpg", "set", "IMG_1.JPG", ""),
         ("set/Train/IMG_1.JPG", "set", "train/img_1.jpg", ""),
-        ("set/caf\u00e9.jpg", "set", "cafe\u0301.jpg", ""),
         ("set/cafe\u0301/cafe\u0301.jpg", "set", "caf\u00e9/caf\u00e9.jpg", ""),
         ("set/STRASSE.jpg", "set", "stra\u00dfe.jpg", ""),
         ("set/c.png", "set", "c.png ", ""),
-        ("set/c.png ", "set", "c.png", ""),
         ("set/train\\c.png", "set", "train/c.png", ""),
-        ("set/train\\c.png", "set", "train\\c.png", ""),
         ("set/train%2Fc.png", "set", "train/c.png", ""),
-        ("set/train/c.png", "set", "train%2Fc.png", ""),
         ("set/12_30_00.png", "set", "12:30:00.png", ""),
         ("set/images/train/My Photo.JPG", "set", "train/my%20photo.jpg", ""),
-        ("set/a&b.jpg", "set", "a&amp;b.jpg", ""),
         ("set/a&amp;b.jpg", "set", "a&b.jpg", ""),
         ("set/caf\u00e9.jpg", "set", "caf&#233;.jpg", ""),
         ("set/caf\u00e9.jpg", "set", "caf\u00c3\u00a9.jpg", ""),
@@ -353,9 +341,8 @@ def test_a_huge_tree_is_searched_up_to_a_limit_that_is_named(disk, monkeypatch):
 
 def test_directories_are_searched_in_order(disk):
     first, second = disk.put(f"one/train2017/{COCO}"), disk.put(f"two/train2017/{COCO}")
-    assert disk.find("", URL, ["one", "two"]) == first
-    assert disk.find("", URL, ["two", "one"]) == second
-    assert disk.find("", URL, ["nowhere", "two"]) == second
+    for dirs, found in (("one", "two"), first), (("two", "one"), second), (("no", "two"), second):
+        assert disk.find("", URL, dirs) == found
 
 
 @pytest.mark.parametrize("dirs", [["set"], ["set/train", "set/val"], ["set/val", "set/train"]])

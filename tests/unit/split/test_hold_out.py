@@ -76,9 +76,8 @@ def test_the_result_counts_what_is_in_the_files(small_lvis, cut_of):
     rare = {n for n, images in images_by_class(documents[0]).items() if 0 < len(images) < 3}
     for part, document in zip((cut.train, cut.val), documents, strict=True):
         occurring = {number for number, images in images_by_class(document).items() if images}
-        assert part.images == len(document["images"])
-        assert part.instances == len(document["annotations"])
-        assert part.classes == len(occurring)
+        counts = len(document["images"]), len(document["annotations"]), len(occurring)
+        assert (part.images, part.instances, part.classes) == counts
         assert part.rare == len(occurring & rare)
     assert cut.demoted == tuple(sorted(n for n in rare if len(before[n]) >= 3))
     assert cut.val.rare == len(cut.demoted) > 0
