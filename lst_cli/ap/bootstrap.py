@@ -1,8 +1,7 @@
 """How sure an AP is: the same evaluation over images resampled with replacement.
 
 Matching is done once. A resample only weighs images, and with them detections and annotations,
-so that two hundred evaluations cost as much as one. Comparing two sets of detections on the
-same resamples gives the interval of their difference.
+so that two hundred evaluations cost as much as one.
 
 Letters: B resamples, N images, K classes, D detections of a class, H those of them that match
 anything at any threshold, T IoU thresholds.
@@ -44,8 +43,7 @@ def resampled_class_ap(
 ) -> NDArray[np.float64]:
     """AP of every class in every resample (B, K), objects of all sizes, IoU 0.50 to 0.95.
 
-    It is nan where a resample has no ground truth of the class. `progress` gets the number of
-    classes done and of all classes.
+    It is nan where a resample has no ground truth of the class. `progress` counts classes.
     """
     truth = matches.truth
     k = len(truth.category_ids)
@@ -79,8 +77,8 @@ def interval(
     """The 95 % interval around a value: 1.96 standard deviations of the resamples to each side.
 
     Not their quantiles: the mean of the resamples is not the real AP. A class whose few wrong
-    detections lie in other images than its objects loses some of them in most resamples, so that
-    most are better. What the resamples tell is the spread, and for that 200 suffice.
+    detections lie in other images than its objects loses some of them in most resamples, which are
+    then better. For the spread 200 resamples suffice.
 
     It is cut below `lowest` and above 1. `values` are nan where a resample has none; without two
     there is no interval. See `tells` for whether it means anything.

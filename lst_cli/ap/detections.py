@@ -1,8 +1,7 @@
 """Detections that can count against a ground truth, in columns, and what they overlap.
 
 A results file is read in blocks and, for masks, twice: which detections count is decided from
-image, class and score alone. Of a mask only its area and its overlaps with annotations are kept,
-so that memory does not grow with the masks.
+image, class and score alone. Only areas and overlaps of masks are kept in memory.
 
 Letters: D detections, E pairs of a detection and an annotation that overlap.
 """
@@ -51,8 +50,7 @@ class Cap:
 
 
 LVIS_CAP = Cap()
-FIXED_AP = Cap(per_image=None, per_class=10_000)
-"""AP_fixed of Dave et al. 2021."""
+FIXED_AP = Cap(per_image=None, per_class=10_000)  # AP_fixed of Dave et al. 2021
 
 
 class Overlaps(NamedTuple):
@@ -69,10 +67,7 @@ class Overlaps(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Detections that count: under the cap, of a class to score, where it was looked for.
-
-    Ordered by class, image, falling score and place in the file, in this order.
-    """
+    """Detections that count, by class, image, falling score and place in the file."""
 
     iou_type: IouType
     given: int  # detections in the file
@@ -98,15 +93,11 @@ def gather_detections(
 ) -> Detections:
     """Read detections and keep those that can count.
 
-    As lvis-api does, in its order: the cap comes first, and takes all classes of the file into
-    account; then detections without an area are left out, then those of classes that nobody
-    looked for in their image. `segm` reads masks and no box, and needs masks in the ground truth;
-    `bbox` reads boxes and no mask. With `any_class`, overlaps with annotations of other classes
-    are found too, for an analysis of errors.
-
-    Raises:
-        LstError: If one names an unknown image or class, lacks a field, or has a number or a mask
-            that cannot be used.
+    As in lvis-api the cap comes first, and takes all classes of the file into account; then
+    detections without an area are left out, and those of classes that nobody looked for in their
+    image. `segm` reads no boxes, `bbox` no masks. With `any_class`, overlaps with annotations of
+    other classes are found too, for an analysis of errors. An `LstError` if a detection names an
+    unknown image or class, lacks a field, or has a number or a mask that cannot be used.
     """
     for name, most in (("per_image", cap.per_image), ("per_class", cap.per_class)):
         if most is not None and most < 1:
@@ -262,11 +253,10 @@ def _read_masks(
 
 
 class _OverlapFinder:
-    """Compares detections with the annotations of their image.
+    """Compares detections with the annotations of their image that have an area.
 
-    These are the annotations of the same class with an IoU of `FOREGROUND` or more, or, for an
-    analysis of errors, those of any class with `BACKGROUND` or more. Annotations without an area
-    are left out, as lvis-api does.
+    These are those of the same class with an IoU of `FOREGROUND` or more, or, for an analysis of
+    errors, those of any class with `BACKGROUND` or more.
     """
 
     def __init__(self, truth: GroundTruth, any_class: bool) -> None:

@@ -80,15 +80,12 @@ def build_ground_truth(
     masks: bool = True,
     progress: Progress = silent,
 ) -> GroundTruth:
-    """Leave of an annotation file only what some classes need, and read their masks.
+    """Keep what some classes, by default all, need of an annotation file, and read their masks.
 
     A plain COCO-format file names no negatives: every image is taken to be labelled for every
-    class. Crowd regions, which LVIS does not have, are dropped; what COCO says by them (more
-    instances here than are outlined) is said in LVIS's way, by listing the class as not
-    exhaustively labelled in that image.
-
-    The classes to score are all of the file by default. Training images of each class decide
-    whether it is rare, common or frequent where the file does not say.
+    class. Crowd regions, which LVIS does not have, are dropped, and their class counts as not
+    exhaustively labelled in that image. Training images of each class decide whether it is rare,
+    common or frequent where the file does not say.
 
     Raises:
         LstError: If a class is asked for twice, or a segmentation is unusable.
@@ -113,7 +110,14 @@ def build_ground_truth(
     sizes = np.stack([dataset.images.heights, dataset.images.widths], axis=1)[order]
     rles, scraps = None, 0
     if masks:
-        _refuse_huge(dataset)
+        if len(huge := huge_images(dataset)):
+            images, row = dataset.images, huge[0]
+            raise LstError(
+                f"{dataset.path}: image {images.ids[row]} has the stated width "
+                f"{images.widths[row]} and height {images.heights[row]}; "
+                f"masks are drawn up to {MOST_PIXELS:,} pixels",
+                "state the image's size; boxes alone can be scored: --iou-type bbox",
+            )
         rles, scraps = _read_masks(dataset, kept, sizes[image[kept]].astype(np.int64), progress)
     k = len(wanted)
     crowded = np.unique(image[crowds] * k + category[crowds])
@@ -139,17 +143,6 @@ def build_ground_truth(
         federated=dataset.federated,
         notes=_notes(dataset, crowds, len(set(wanted) - set(listed)), scraps),
     )
-
-
-def _refuse_huge(dataset: Dataset) -> None:
-    if len(huge := huge_images(dataset)):
-        images, row = dataset.images, huge[0]
-        raise LstError(
-            f"{dataset.path}: image {images.ids[row]} has the stated width "
-            f"{images.widths[row]} and height {images.heights[row]}; "
-            f"masks are drawn up to {MOST_PIXELS:,} pixels",
-            "state the image's size; boxes alone can be scored: --iou-type bbox",
-        )
 
 
 def _frequencies(

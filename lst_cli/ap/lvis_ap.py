@@ -46,12 +46,11 @@ class ApResult:
 
 
 def average_precision(matches: Matches, *, progress: Progress = silent) -> ApResult:
-    """Score matched detections as LVIS does.
+    """Score matched detections as LVIS does; `progress` counts classes.
 
     A detection counts only in images that are labelled for its class: those with an instance of
     it and those that list it in `neg_category_ids`. Where the class is in
     `not_exhaustive_category_ids`, a detection that matches nothing is neither right nor wrong.
-    `progress` gets the number of classes done and of all classes.
     """
     truth = matches.truth
     t, r, k, a = len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), len(truth.category_ids), 4
@@ -79,7 +78,7 @@ def precision_recall_curve(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision at each recall threshold, shape (T, R), and the largest recall, shape (T,).
 
-    `right` and `wrong` say it of each detection of a class, the best first, shape (T, D); some are
+    `right` and `wrong` are of the detections of a class, the best first, shape (T, D); some are
     neither. `instances` is the number of annotations that count.
     """
     precision = np.zeros((len(right), len(RECALL_THRESHOLDS)))
@@ -101,18 +100,14 @@ def _summarize(
     precision: NDArray[np.float64], recall: NDArray[np.float64], frequencies: Sequence[str]
 ) -> dict[str, float]:
     """lvis-api's means, by its names."""
-    summary: dict[str, float] = {
-        name: _mean(precision[rows, ..., 0]) for name, rows in _ROWS.items()
+    areas, of_class = list(enumerate("sml", start=1)), np.array(frequencies)
+    return {
+        **{name: _mean(precision[rows, ..., 0]) for name, rows in _ROWS.items()},
+        **{f"AP{letter}": _mean(precision[..., area]) for area, letter in areas},
+        **{f"AP{letter}": _mean(precision[:, :, of_class == letter, 0]) for letter in "rcf"},
+        "AR": _mean(recall[..., 0]),
+        **{f"AR{letter}": _mean(recall[..., area]) for area, letter in areas},
     }
-    for area, letter in enumerate("sml", start=1):
-        summary[f"AP{letter}"] = _mean(precision[..., area])
-    for letter in "rcf":
-        columns = [column for column, one in enumerate(frequencies) if one == letter]
-        summary[f"AP{letter}"] = _mean(precision[:, :, columns, 0])
-    summary["AR"] = _mean(recall[..., 0])
-    for area, letter in enumerate("sml", start=1):
-        summary[f"AR{letter}"] = _mean(recall[..., area])
-    return summary
 
 
 def _mean(entries: NDArray[np.float64]) -> float:
@@ -175,12 +170,9 @@ def scores(result: ApResult, by: TrainBins = NO_BINS) -> Scores:
 def iou_metrics(
     result: ApResult, groups: Sequence[Sequence[int]], by: TrainBins = NO_BINS
 ) -> IouMetrics:
-    """The numbers of a phase's model.
+    """The numbers of a phase's model, whose classes are the `groups` of the phases so far.
 
-    `groups` has the category_ids of each phase seen so far, base first.
-
-    Raises:
-        ValueError: If `result` is not over exactly these classes, in any order.
+    Raises a `ValueError` if the result is not over exactly these classes, in any order.
     """
     column_of = {category_id: column for column, category_id in enumerate(result.category_ids)}
     if sorted(column_of) != sorted(category_id for group in groups for category_id in group):

@@ -42,8 +42,7 @@ class Matches:
     outcome: NDArray[np.int8]  # `MISSED`, `HIT` or `IGNORED`, shape (A, T, H)
     # What each of `rows` matched at the lowest threshold, all areas; -1 for nothing, shape (H,).
     annotation: NDArray[np.int64]
-    # Whether a miss is not counted as wrong, since not every instance of its class is outlined in
-    # its image, shape (D,).
+    # Whether a miss is not wrong: not every instance is outlined in the image, shape (D,).
     excused: NDArray[np.bool_]
     ignore: NDArray[np.bool_]  # annotations that do not count, by area range, shape (A, M)
 

@@ -115,10 +115,7 @@ class FileMetrics(_Evaluation):
 
 
 def comparable(history: Sequence[Metrics]) -> list[Metrics]:
-    """Evaluations on the validation file of the last one, and those that do not say on which.
-
-    AP on other validation files cannot be compared.
-    """
+    """Evaluations on the validation file of the last one, and those that do not say on which."""
     return [
         metrics
         for metrics in history
@@ -130,9 +127,8 @@ def comparable(history: Sequence[Metrics]) -> list[Metrics]:
 def forgetting(history: Sequence[Metrics], iou_type: IouType = "segm") -> dict[int, float]:
     """By phase: AP of its classes right after that phase, minus their AP in the last phase.
 
-    Phases that were not evaluated, whose classes have no ground truth, that were evaluated on
-    another validation file, or that are the last, are left out. The history is that of one split,
-    in any order.
+    The last phase is left out, and so are phases whose classes have no ground truth or that were
+    evaluated on another validation file. The history is that of one split, in any order.
     """
     in_order = comparable(sorted(history, key=lambda metrics: metrics.phase))
     lost = {}

@@ -17,6 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lst_cli.ap.detections import LVIS_CAP, Cap, rows_under_cap
@@ -35,13 +36,10 @@ _CLASSES = {"lvis": "LVIS", "results": "LVISResults", "eval": "LVISEval"}
 def reference_ap(
     truth: GroundTruth, source: ResultsFile, *, iou_type: IouType, cap: Cap = LVIS_CAP
 ) -> ApResult:
-    """Score detections with the installed `lvis` package, unchanged.
+    """Score detections with the installed `lvis` package, unchanged; an `LstError` if it cannot.
 
     It takes minutes and gigabytes. Annotations are numbered from 1, since it takes an id of 0 for
     no match. For masks it gets no boxes, whose areas it would otherwise use.
-
-    Raises:
-        LstError: If `lvis` is not installed, or there is no detection, which it cannot score.
     """
     package = load_lvis()
     found = _detections(source, iou_type)
@@ -119,16 +117,10 @@ def _ground_truth(index_type: Any, truth: GroundTruth, iou_type: IouType) -> Any
 
 def _detections(source: ResultsFile, iou_type: IouType) -> list[dict[str, Any]]:
     boxed = iou_type == "bbox"
-    found = [
-        {
-            "image_id": record.image_id,
-            "category_id": record.category_id,
-            "score": record.score,
-            **({"bbox": list(record.bbox)} if boxed else {}),
-        }
-        for _, records in source.blocks(Boxed if boxed else Scored)
-        for record in records
-    ]
+    blocks = source.blocks(Boxed if boxed else Scored)
+    found = [msgspec.to_builtins(record) for _, records in blocks for record in records]
+    for one in found if boxed else ():
+        one["bbox"] = list(one["bbox"])
     for first, records in () if boxed else source.blocks(Masked):
         for row, record in enumerate(records, start=first):
             size, counts = source.decode_mask(row, record.segmentation)

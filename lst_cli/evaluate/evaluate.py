@@ -165,11 +165,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """How `lst eval` evaluates, and what it looks at more closely."""
+    """What `lst eval` computes."""
 
-    # 10,000 detections a class over all images (AP_fixed) take part, instead of `eval.detections`
-    # an image, and the files have other names.
-    fixed_ap: bool = False
+    fixed_ap: bool = False  # AP_fixed, written to other files
     errors: bool = False  # find out where mask AP is lost
     reference: bool = False  # run lvis-api too
 
@@ -289,10 +287,7 @@ def evaluate_instant(
 
     Their rows of the classifier are random, the mean feature of each class, or, where the phase
     before left a meta weight generator, written by it. Each of these ways is evaluated; the
-    metrics are also written beside the phase.
-
-    Raises:
-        LstError: If the phase is not finished, or an input is missing or changed.
+    metrics are also written beside the phase. Errors are those of `evaluate_phase`.
     """
     if phase == 0:
         raise LstError("the base phase has no classes to add instantly", "lst step")

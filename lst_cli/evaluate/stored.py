@@ -101,7 +101,7 @@ Detections = list[dict[str, Any]]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What the detections of a file are of; they are kept only if all of it is the same."""
+    """What the detections of a file depend on; they are kept only if all of it is the same."""
 
     format: int = 2
     lst: str = __version__
@@ -261,10 +261,6 @@ def _difference(theirs: Header, ours: Header) -> str:
         return "the model has changed"
     if theirs.images != ours.images:
         return "the validation file has changed"
-    missing = object()
-    changed = [
-        key
-        for key in {**theirs.settings, **ours.settings}
-        if theirs.settings.get(key, missing) != ours.settings.get(key, missing)
-    ]
+    one, other = theirs.settings, ours.settings
+    changed = [key for key in {**one, **other} if one.get(key, ...) != other.get(key, ...)]
     return f"{', '.join(changed)} changed"
