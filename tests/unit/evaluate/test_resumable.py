@@ -101,15 +101,6 @@ def test_an_interrupted_evaluation_does_only_what_is_left(interrupted):
     assert network.told == [("images, 3 kept", done, 5) for done in (3, 4, 5)]
 
 
-def test_it_can_be_interrupted_again_and_again(part):
-    for stop in range(IMAGES):
-        network = Network(stop)
-        with pytest.raises(KeyboardInterrupt):
-            part.finish(network, network.progress)
-        assert network.asked == [list(range(max(stop - 1, 0), IMAGES))]
-    finish(part)
-
-
 def test_every_place_to_be_cut_off_at_loses_at_most_the_image_in_it(interrupted):
     whole = interrupted.path.read_bytes()
     ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]

@@ -161,14 +161,7 @@ def test_few_candidates_are_detectron2s_own_affair(monkeypatch):
     [found] = assert_detectron2s(layers, *make_input(layers, 40))
     assert 0 < len(found) <= 30
     assert rounds == []
-
-
-def test_no_regions_and_no_images():
-    layers = make_layers(50)
-    found = assert_detectron2s(layers, *make_input(layers, 0, 90, 0))
-    assert [len(one) for one in found] == [0, 30, 0]
-    predictions, _ = make_input(layers, 0)
-    assert layers.inference(predictions, []) == ([], [])
+    assert layers.inference(make_input(layers, 0)[0], []) == ([], [])
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])

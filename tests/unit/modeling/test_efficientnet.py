@@ -53,6 +53,7 @@ def test_features_are_those_of_timms_network_with_weights_loaded_by_order(wheel)
         shape = backbone.output_shape()[name]
         assert features[name].shape == (2, shape.channels, 64 // shape.stride, 96 // shape.stride)
     assert features["stride32"].std() > 0.1
+    assert backbone.size_divisibility == 32
 
 
 @pytest.mark.parametrize("freeze_at", [0, 1, 4, 8])
@@ -62,10 +63,6 @@ def test_frozen_stages_have_no_gradient(freeze_at):
     for place, prefix in enumerate(parts):
         trained = {p.requires_grad for n, p in network.named_parameters() if n.startswith(prefix)}
         assert trained == {place >= freeze_at}
-
-
-def test_images_are_padded_to_the_coarsest_stride():
-    assert EfficientNetLite(freeze_at=0).size_divisibility == 32
 
 
 def test_a_missing_wheel_names_the_command_that_installs_it(monkeypatch):

@@ -10,6 +10,7 @@ from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.episodes import Episodes, FeatureBank, support_boxes
 from lst_cli.modeling.weight_generator import WeightGenerator
+from tests.fixtures.small_network import targets
 
 NEW = range(3, 5)
 
@@ -26,13 +27,6 @@ def make_episodes(model: Any, **options: Any) -> Episodes:
         generator=torch.Generator().manual_seed(0),
     )
     return Episodes(generator, new=new, kept=kept if places else None, **chosen)
-
-
-def targets(labels: list[int], boxes: list[list[float]]) -> Instances:
-    one = Instances((64, 64))
-    one.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
-    one.gt_labels = torch.tensor(labels, dtype=torch.int64)
-    return one
 
 
 def test_the_newest_features_of_a_class_push_out_the_oldest():

@@ -14,6 +14,7 @@ from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
 from lst_cli.modeling.rcnn import LstRPN
+from tests.fixtures.small_network import targets
 
 pytestmark = pytest.mark.engine
 
@@ -137,13 +138,6 @@ def test_it_detects_what_detectron2_does_but_leaves_masks_small(five, make_batch
 
 SEEN, LATER, SMALL = [4.0, 6.0, 40.0, 42.0], [24.0, 10.0, 60.0, 46.0], [50.0, 50.0, 54.0, 53.0]
 BACKGROUND_IOU = 0.3
-
-
-def targets(labels: list[int], boxes: list[list[float]]) -> Instances:
-    one = Instances((64, 64))
-    one.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
-    one.gt_labels = torch.tensor(labels, dtype=torch.int64)
-    return one
 
 
 @pytest.fixture

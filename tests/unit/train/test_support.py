@@ -20,13 +20,7 @@ pytestmark = pytest.mark.engine
 
 # Labels of the objects in each image. 0 is old; 1 has six boxes, 2 has one, 3 has two and 4 is of
 # a later phase.
-IMAGES = {
-    3: [1],
-    5: [2, 1, 0, 1],
-    6: [0, 4],
-    8: [1, 3, 1],
-    9: [3, 1],
-}
+IMAGES = {3: [1], 5: [2, 1, 0, 1], 6: [0, 4], 8: [1, 3, 1], 9: [3, 1]}
 NEW = range(1, 4)
 PAIRS = [(image, label) for image, labels in IMAGES.items() for label in labels]
 LEFT = [[30.0, 51, 53, 80, 82, 91], [50.0], [81.0, 90]]  # edges of their boxes in `Data`

@@ -82,6 +82,7 @@ def test_only_what_a_killed_write_left_is_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*KEPT, *OF_0_1])
     remove_leftovers(tmp_path, of_0_1=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(KEPT)
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
@@ -91,10 +92,6 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
         remove_leftovers(tmp_path, of_0_1=True)
         assert temporary.exists()
     assert path.read_text() == "new"
-
-
-def test_a_directory_that_is_not_there_has_no_leftovers(tmp_path):
-    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_the_content_is_on_disk_before_it_takes_the_name(tmp_path, monkeypatch):

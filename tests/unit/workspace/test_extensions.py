@@ -49,10 +49,6 @@ def test_planned_phases_move_up_behind_an_extension(split):
     assert extended.extension_at(3) is None
 
 
-def test_an_extension_may_come_behind_the_last_phase(split):
-    assert extend(split, 3, 7).groups == ((4, 2), (5, 1), (3,), (7,))
-
-
 def test_the_digest_of_a_split_is_what_it_was_before_there_were_extensions(split):
     assert split.digest == "ce91c782a55a9ea9c549628638358c118c463f44afba5e030136bc6c1a87e82d"
     assert "extensions" not in split.model_dump_json()

@@ -52,13 +52,6 @@ def test_the_next_phase_is_decided_from_manifests_alone(workspace, begin, done, 
     assert workspace.last_phase == 2
 
 
-def test_weights_without_a_manifest_are_no_finished_phase(workspace):
-    workspace.phase(0).root.mkdir(parents=True)
-    workspace.phase(0).model.write_text("weights")
-    assert workspace.next_phase() == 0
-    assert not workspace.is_done(0)
-
-
 def test_a_phase_grown_from_a_model_that_was_trained_again_is_due_again(workspace, begin):
     begin(0)
     begin(1, model="another model 1")
