@@ -169,15 +169,6 @@ def test_the_next_command_continues_a_phase_as_it_was_begun(
     assert "continued after iteration 7" in done.err
 
 
-def test_a_joint_training_with_a_budget_continues_with_it(lst, small_lvis, tmp_path, fake_trainer):
-    lst(*small_lvis.split_words()[:-4], "--joint", "-w", tmp_path / "joint")
-    fake_trainer.stop_after = 7
-    lst("train-joint", "-w", tmp_path / "joint", "--image-passes", 100)
-    found = lst("status", "-w", tmp_path / "joint", "--json").json["next_command"]
-    assert found == f"lst train-joint -w {tmp_path / 'joint'} --image-passes 100"
-    assert lst(*shlex.split(found)[1:]).code == 0
-
-
 @pytest.mark.parametrize("text", ["[base\n", "[base]\nlr = -1\n", "[eval]\nbins = '5'\n"])
 @pytest.mark.parametrize("words", ["status", "status --json"])
 def test_status_does_not_advise_what_a_wrong_lst_toml_would_stop(here, workspace, text, words):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from typing import Any
 
 import pytest
@@ -69,13 +71,15 @@ def test_joint_training_learns_all_classes_and_evaluation_comes_next(lst, joint,
     assert lst("step", "--all", "-w", joint.root).hint == f"lst eval -w {joint.root}"
 
 
-def test_joint_training_that_was_interrupted_is_continued_by_the_same_command(
+def test_joint_training_that_was_interrupted_is_continued_by_the_next_command_in_its_budget(
     lst, joint, fake_trainer
 ):
-    words = ("train-joint", "-w", joint.root, "--row", "repeat-factor", "--image-passes", 80)
+    words = ("train-joint", "-w", joint.root, "--image-passes", 80)
     fake_trainer.stop_after = 4
     assert lst(*words).code == 130
-    outcome = lst(*words).ok()
+    found = lst("status", "-w", joint.root, "--json").json["next_command"]
+    assert found == " ".join(map(str, ("lst", *words)))
+    outcome = lst(*shlex.split(found)[1:]).ok()
     assert "joint training continued after iteration 4" in outcome.err
     assert joint.require_done(0).image_passes == 80
 
@@ -160,25 +164,21 @@ def test_phases_do_not_begin_with_a_network_that_cannot_grow(lst, workspace, fak
     assert [run[0] for run in fake_trainer.runs] == [0]
 
 
-def test_classes_can_be_added_to_joint_training_with_rows_that_grow(
+def test_classes_are_added_to_joint_training_only_with_rows_that_grow(
     lst, joint, few, fake_trainer, fake_instant
 ):
+    other = Workspace(shutil.copytree(joint.root, joint.root.with_name("other")))
+    lst("train-joint", "-w", other.root, "--row", "joint-softmax")
+    before = other.layout.split.read_bytes()
+    for more in ([], ["--finetune"]):
+        outcome = lst(*few.words("--class", "zebra", *more), "-w", other.root)
+        assert "model.head = softmax: new classes need model.head = cosine" in outcome.error
+        assert other.layout.split.read_bytes() == before
     lst("train-joint", "-w", joint.root)
     lst(*few.words("--class", "zebra"), "-w", joint.root).ok()
     split = Workspace(joint.root).split
     assert split.joint
     assert [len(group) for group in split.groups] == [11, 1]
-
-
-def test_classes_cannot_be_added_to_a_network_that_cannot_grow(
-    lst, joint, few, fake_trainer, fake_instant
-):
-    lst("train-joint", "-w", joint.root, "--row", "joint-softmax")
-    before = joint.layout.split.read_bytes()
-    for more in ([], ["--finetune"]):
-        outcome = lst(*few.words("--class", "zebra", *more), "-w", joint.root)
-        assert "model.head = softmax: new classes need model.head = cosine" in outcome.error
-        assert joint.layout.split.read_bytes() == before
 
 
 @pytest.mark.parametrize(
