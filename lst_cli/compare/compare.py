@@ -100,10 +100,6 @@ def compare_runs(
 
     Differences are against the first. The validation file, the training instances and their bins
     are those of the first workspace by default.
-
-    Raises:
-        LstError: If there is nothing to compare, something was not evaluated, the validation
-            files differ, or no class was seen by all.
     """
     if len(given) < 2:
         raise LstError(f"a comparison needs two or more runs, not {len(given)}", "lst compare A B")
@@ -112,8 +108,7 @@ def compare_runs(
     dataset = _read_validation(runs, annotations, progress)
     classes = _common_classes(runs, dataset)
     counts, note = _train_counts(runs, classes, train_counts, progress)
-    images = counts and counts.images_of(classes)
-    masks = iou_type == "segm"
+    images, masks = counts and counts.images_of(classes), iou_type == "segm"
     truth = build_ground_truth(dataset, classes, images, masks=masks, progress=progress)
     if not truth.counts.any():
         raise LstError(
@@ -123,9 +118,8 @@ def compare_runs(
     homes = [run.home for run in runs if run.home]
     if bins is None:
         bins = parse_bins(homes[0].workspace.settings().eval.bins) if homes else DEFAULT_BINS
-    groups = _old_and_new(runs)
     by = TrainBins(counts.instances, bins) if counts else NO_BINS
-    sets = choose_class_sets(classes, truth.frequencies, by, groups)
+    sets = choose_class_sets(classes, truth.frequencies, by, _old_and_new(runs))
     scores = [
         _score(truth, run, iou_type, within(progress, f"{name}, "))
         for run, name in zip(runs, names, strict=True)
@@ -150,7 +144,7 @@ def compare_runs(
         classes=len(classes),
         resamples=RESAMPLES,
         runs=tuple(compared),
-        rows=compare_class_ap([ap for ap, _ in scores], sets),
+        rows=tuple(compare_class_ap([ap for ap, _ in scores], one) for one in sets),
         notes=(*filter(None, [note]), *truth.notes),
     )
 
@@ -158,8 +152,7 @@ def compare_runs(
 def write_comparison(comparison: Comparison, directory: Path | None = None) -> list[Path]:
     """Write `compare.md`, `compare.csv` and `compare.png`.
 
-    By default they go to the report of the first workspace among what was compared; where there
-    is none, nothing is written.
+    By default they go to the report of the first workspace; without one nothing is written.
     """
     homes = [Workspace(Path(run.source)) for run in comparison.runs if run.phase is not None]
     if directory is None and not homes:
@@ -175,7 +168,7 @@ def write_comparison(comparison: Comparison, directory: Path | None = None) -> l
 
 
 def open_run(given: str) -> Run:
-    """Find what the user means: a results file, or a workspace or phase with detections."""
+    """Find what the user gave: a results file, or a workspace or phase with detections."""
     refuse_address(given)
     path, phase = Path(given), None
     match = None if path.is_dir() else _WITH_PHASE.fullmatch(given)
@@ -215,32 +208,39 @@ def name_runs(runs: Sequence[Run]) -> list[str]:
     return next(names for names in kinds if len(set(names)) == len(names))
 
 
-def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Progress) -> Dataset:
-    files = [
-        (run.given, run.home.workspace.split.val_at(run.home.phase)) for run in runs if run.home
-    ]
-    for given, file in files[1:]:
-        if file.sha256 != files[0][1].sha256:
+def require_same_validation(homes: Sequence[Home]) -> None:
+    """Raise an LstError unless phases were evaluated on one validation file."""
+    known = [(f"phase {t} of {one.root}", one.split.val_at(t)) for one, t in homes]
+    for name, file in known[1:]:
+        if file.sha256 != known[0][1].sha256:
             raise LstError(
-                f"{files[0][0]} and {given} were evaluated on different validation "
-                f"files: {files[0][1].path} and {file.path}",
-                "compare runs on the same validation file",
+                f"{known[0][0]} and {name} were evaluated on different validation files: "
+                f"{known[0][1].path} and {file.path}",
+                "take runs with the same validation file",
             )
-    if annotations is None:
-        if not files:
+
+
+def _read_validation(runs: Sequence[Run], annotations: Path | None, progress: Progress) -> Dataset:
+    known = [(run.given, run.home) for run in runs if run.home]
+    if not known:
+        if annotations is None:
             message = "--annotations is required to compare results files"
             raise LstError(message, "--annotations VAL.json")
-        annotations = Path(files[0][1].path)
-        if not annotations.exists():
-            raise LstError(
-                f"{annotations}: missing since the split of {files[0][0]} was made",
-                "--annotations VAL.json with where it is now",
-            )
-    dataset = read_dataset(annotations, progress=progress)
-    if files and dataset.sha256 != files[0][1].sha256:
+        return read_dataset(annotations, progress=progress)
+    require_same_validation([home for _, home in known])
+    first, (workspace, phase) = known[0]
+    file = workspace.split.val_at(phase)
+    path = annotations or Path(file.path)
+    if not path.exists() and annotations is None:
         raise LstError(
-            f"{annotations} is not the validation file that {files[0][0]} was evaluated on",
-            f"give {files[0][1].path} as it was",
+            f"{path}: missing since the split of {first} was made",
+            "--annotations VAL.json with where it is now",
+        )
+    dataset = read_dataset(path, progress=progress)
+    if dataset.sha256 != file.sha256:
+        raise LstError(
+            f"{path} is not the validation file that {first} was evaluated on",
+            f"give {file.path} as it was",
         )
     return dataset
 
@@ -282,9 +282,7 @@ def _old_and_new(runs: Sequence[Run]) -> dict[str, frozenset[int]]:
         if run.home:
             new = frozenset(run.home.workspace.split.groups[run.home.phase])
             found.add((frozenset(run.seen or ()) - new, new))
-    if len(found) != 1:
-        return {}
-    ((old, new),) = found
+    old, new = found.pop() if len(found) == 1 else (frozenset(), frozenset())
     return {"old": old, "new": new} if old and new else {}
 
 

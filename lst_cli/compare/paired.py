@@ -1,8 +1,8 @@
 """Several sets of detections on the same images: their differences, with paired intervals.
 
-All are scored on the same validation images and over the same classes. Images are resampled, the
-same ones for every set, so that what makes an image easy or hard for all of them cancels in the
-difference: its interval is much narrower than two intervals side by side suggest.
+All are scored over the same classes. The same images are resampled for every set, so that what
+makes an image easy or hard for all of them cancels in the difference: its interval is much
+narrower than two intervals side by side suggest.
 
 Letters: B resamples, K classes, R sets of detections.
 """
@@ -105,8 +105,11 @@ class ClassSet:
 
     name: str
     what: What
-    columns: tuple[int, ...]
+    columns: Sequence[int]
     threshold: Threshold = "AP"
+
+
+AP50_FACTOR = len(IOU_THRESHOLDS)  # what `at_lowest_iou` divides AP50 by
 
 
 def at_lowest_iou(matches: Matches) -> Matches:
@@ -117,10 +120,6 @@ def at_lowest_iou(matches: Matches) -> Matches:
     outcome = matches.outcome.copy()
     outcome[:, 1:] = MISSED
     return replace(matches, outcome=outcome)
-
-
-AP50_FACTOR = len(IOU_THRESHOLDS)
-"""What `at_lowest_iou` divides AP50 by."""
 
 
 def choose_class_sets(
@@ -134,25 +133,21 @@ def choose_class_sets(
     These are: all classes, their AP50, the bins, LVIS's frequencies ("r", "c", "f" or "" of each
     class) if any class has one, and further `groups` by name.
     """
-    every = tuple(range(len(category_ids)))
+    every = range(len(category_ids))
     sets = [ClassSet("AP", "all", every), ClassSet("AP50", "all", every, "AP50")]
-    sets += [ClassSet(one.name, "bin", tuple(some)) for one, some in by.columns(category_ids)]
+    sets += [ClassSet(one.name, "bin", some) for one, some in by.columns(category_ids)]
     if any(frequencies):
         for letter in "rcf":
-            some = tuple(column for column in every if frequencies[column] == letter)
+            some = [column for column in every if frequencies[column] == letter]
             sets.append(ClassSet(f"AP{letter}", "frequency", some))
     for name, members in groups.items():
-        some = tuple(column for column in every if category_ids[column] in members)
+        some = [column for column in every if category_ids[column] in members]
         sets.append(ClassSet(name, "phase", some))
     return sets
 
 
-def compare_class_ap(found: Sequence[ClassAp], sets: Sequence[ClassSet]) -> tuple[ComparedRow, ...]:
-    """Compare R sets of detections, scored on the same resamples, over sets of classes."""
-    return tuple(_compare(found, one) for one in sets)
-
-
-def _compare(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
+def compare_class_ap(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
+    """Compare R sets of detections, scored on the same resamples, over some classes."""
     columns, threshold = list(classes.columns), classes.threshold
     known = ~np.isnan(found[0].ap[threshold][columns])
     chosen = [each.ap[threshold][columns][known] for each in found]
@@ -169,19 +164,17 @@ def _compare(found: Sequence[ClassAp], classes: ClassSet) -> ComparedRow:
             Estimate(AP=mean, interval=interval(values, mean) if tells(values) else None)
             for mean, values in both
         ),
-        differences=tuple(_difference(*both[0], *this) for this in both[1:]),
+        differences=tuple(_difference(both[0], this) for this in both[1:]),
     )
 
 
-def _difference(
-    first: float | None,
-    of_first: NDArray[np.float64],
-    this: float | None,
-    of_this: NDArray[np.float64],
-) -> Difference:
-    change = None if first is None or this is None else this - first
+_Mean = tuple[float | None, NDArray[np.float64]]  # and of each resample
+
+
+def _difference(first: _Mean, this: _Mean) -> Difference:
+    change = None if first[0] is None or this[0] is None else this[0] - first[0]
     bounds = None
-    if tells(of_first) or tells(of_this):
-        bounds = interval(of_this - of_first, change, lowest=-1.0)
+    if tells(first[1]) or tells(this[1]):
+        bounds = interval(this[1] - first[1], change, lowest=-1.0)
     clear = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
     return Difference(AP=change, interval=bounds, clear=clear)

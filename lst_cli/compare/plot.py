@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lst_cli.compare.paired import ComparedRow, Comparison, Difference, Estimate
+from lst_cli.compare.paired import Comparison, Difference, Estimate
 from lst_cli.compare.tables import NAMES, row_name
 from lst_cli.display.canvas import LIGHT, add_legend, make_figure, render, style_axes
 from lst_cli.display.fonts import short_name
@@ -21,12 +21,13 @@ _SPREAD = 0.5  # of a row's height, between its first and its last run
 def plot_comparison(comparison: Comparison, scale: float = 2.0) -> bytes:
     """Draw AP of every run and the differences from the first, with intervals, as a PNG.
 
-    Its size is `compare_size` times `scale`. Classes without ground truth have no row; a
-    difference whose interval excludes 0 is filled, others are hollow.
+    Classes without ground truth have no row; a difference whose interval excludes 0 is filled,
+    others are hollow.
     """
-    rows = _shown(comparison)
+    rows = [row for row in comparison.rows if row.with_ground_truth]
     names = [short_name(run.name, _LONGEST) for run in comparison.runs]
-    figure = make_figure(*compare_size(comparison), LIGHT, scale)
+    height = _SURROUNDINGS + (24 + 7 * len(names)) * len(rows)
+    figure = make_figure(WIDTH, height, LIGHT, scale)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.0, 0.9))
     minuend = names[1] if len(names) == 2 else "Each"
     meaning = "points of AP and 95 % intervals (filled: 0 is outside)"
@@ -55,16 +56,6 @@ def plot_comparison(comparison: Comparison, scale: float = 2.0) -> bytes:
                 axes.axhline(place - 0.5, color=LIGHT.grid, linewidth=0.8, zorder=1)
     add_legend(figure, LIGHT, handles=handles, loc="outside lower center", ncols=min(len(names), 4))
     return render(figure)
-
-
-def compare_size(comparison: Comparison) -> tuple[int, int]:
-    """Give the page size of the plot: as high as its rows need."""
-    row = 24 + 7 * len(comparison.runs)
-    return WIDTH, _SURROUNDINGS + row * len(_shown(comparison))
-
-
-def _shown(comparison: Comparison) -> list[ComparedRow]:
-    return [row for row in comparison.rows if row.with_ground_truth]
 
 
 def _draw(

@@ -20,7 +20,7 @@ _LENGTHS = ("epochs", "decay_epochs", "image_passes")
 def find_differences(
     first: tuple[Workspace, int], this: tuple[Workspace, int]
 ) -> tuple[Setting, ...]:
-    """Find in what a finished phase of one workspace differs from one of another, or of the same.
+    """Find in what a finished phase differs from another one.
 
     The base phase's settings are those that it was trained with, the others those of the phase
     itself; settings that change no result, as the number of workers, are ignored. Where a number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lst_cli.compare.paired import ComparedRow, ComparedRun, Comparison, Difference
+from lst_cli.compare.paired import ComparedRow, ComparedRun, Comparison
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import Column, Table, bin_heading, format_value
 
@@ -16,7 +16,7 @@ _IMAGE_PASSES = Column("image_passes", "image passes", "integer", description="i
 
 
 def row_name(row: ComparedRow) -> str:
-    """The name of a set of classes; a spreadsheet takes what begins with = for a formula."""
+    """The name of a set of classes; a spreadsheet takes what begins with = as a formula."""
     return f"instances {bin_heading(row.name)}" if row.what == "bin" else row.name
 
 
@@ -93,7 +93,14 @@ def differences_table(comparison: Comparison) -> Table:
     """Make the table of differences from the first run, with a row for each set of classes."""
 
     def text(place: int) -> Callable[[ComparedRow], str | None]:
-        return lambda row: _difference_text(row.differences[place])
+        def of(row: ComparedRow) -> str | None:
+            one = row.differences[place]
+            if one.AP is None or one.interval is None:
+                return None if one.AP is None else format_value("change", one.AP)
+            shown = [format_value("change", value) for value in (one.AP, *one.interval)]
+            return "{} ({} to {})".format(*shown) + CLEAR * one.clear
+
+        return of
 
     first, *others = comparison.runs
     columns = [Column("row", "classes", "text", row_name)]
@@ -145,13 +152,3 @@ def _title(comparison: Comparison) -> str:
         f"{NAMES[comparison.iou_type]} AP of the same {comparison.classes:,} classes in the same "
         f"{comparison.images:,} images"
     )
-
-
-def _difference_text(difference: Difference) -> str | None:
-    if difference.AP is None:
-        return None
-    text = format_value("change", difference.AP)
-    if difference.interval is None:
-        return text
-    low, high = (format_value("change", bound) for bound in difference.interval)
-    return f"{text} ({low} to {high}){CLEAR if difference.clear else ''}"

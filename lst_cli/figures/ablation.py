@@ -1,7 +1,4 @@
-"""The paper's Figs. 7 to 9: what one setting changes, phase by phase.
-
-Old, new and all classes side by side, with a line for each run.
-"""
+"""The paper's Figs. 7 to 9: what one setting changes, phase by phase, with a line for each run."""
 
 from __future__ import annotations
 
@@ -64,7 +61,7 @@ def ablation_caption(ablation: Ablation) -> str:
     if ablation.ways:
         names = ", ".join(WAYS[way] for way in ablation.ways)
         sentences.append(
-            f"Left of the new classes' lines: before the first iteration, with rows of the "
+            "Left of the new classes' lines: before the first iteration, with rows of the "
             f"classifier that no one trained ({names}), on the model of the run whose colour they "
             "have."
         )
@@ -83,7 +80,7 @@ def ablation_caption(ablation: Ablation) -> str:
 def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
     """Make the table of every run after every phase.
 
-    With `counts`, for programs, it has also numbers of classes and the directories of the runs.
+    With `counts`, for programs, it also has numbers of classes and the runs' directories.
     """
     records = [(run, point) for run in ablation.runs for point in run.points]
     rows = []
@@ -112,8 +109,7 @@ def ablation_table(ablation: Ablation, *, counts: bool = False) -> Table:
 def compose_ablation(ablation: Ablation, scale: float = 2.0) -> Any:
     """Lay out three panels with a line for each run, at most `MOST_LINES` of them.
 
-    Every panel has its own range, so that what a setting changes can be seen. The figure is a
-    column wide, or two where iteration 0 is shown.
+    Every panel has its own range, so that what a setting changes can be seen.
     """
     ways = ablation.ways
     width = PAPER_WIDTH if ways else COLUMN_WIDTH
@@ -157,17 +153,10 @@ def _add_legend(
         for column, other in ((lines, marks), (marks, lines)):
             missing = len(other) - len(column)
             column += [Line2D([], [], linestyle="none", label=" ") for _ in range(missing)]
-    canvas.add_legend(
-        figure,
-        LIGHT,
-        canvas.PAPER_LETTERS,
-        handles=[*lines, *marks],
-        loc="outside lower center",
-        ncols=2 if marks else 1,
-        columnspacing=2.0,
-        handlelength=3.4,
-        labelspacing=0.35,
-    )
+    placing = {"loc": "outside lower center", "ncols": 2 if marks else 1, "columnspacing": 2.0}
+    spacing = {"handlelength": 3.4, "labelspacing": 0.35}
+    handles = [*lines, *marks]
+    canvas.add_legend(figure, LIGHT, canvas.PAPER_LETTERS, handles=handles, **placing, **spacing)
 
 
 def _mark_look(way: Way, colour: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lst_cli.ap.metrics import WAYS, Metrics, Way, load_instant
+from lst_cli.compare.compare import Home, require_same_validation
 from lst_cli.compare.run_settings import find_differences
 from lst_cli.display.canvas import MOST_LINES
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
-from lst_cli.figures.shown_objects import require_same_validation
 from lst_cli.settings.diff import unused_sections
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten
@@ -28,8 +28,7 @@ SETTINGS: dict[AblationName, str] = {
     "mwg": "step.mwg",
 }
 
-FEW = 5
-"""Classes with fewer training instances are the few-shot ones of the paper's Fig. 9."""
+FEW = 5  # classes with fewer training instances are the few-shot ones of the paper's Fig. 9
 
 _NAMES: dict[AblationName, dict[Any, str]] = {
     "distill": {0: "without distillation"},
@@ -89,12 +88,7 @@ class Ablation:
 
 
 def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence[Path]) -> Ablation:
-    """Collect the curves of a figure; nothing is written.
-
-    Raises:
-        LstError: If there is nothing to compare, something was not evaluated, the splits are not
-            the same, or the runs do not differ in the figure's setting.
-    """
+    """Collect the curves of a figure, of two runs or more; nothing is written."""
     if not others:
         raise LstError(
             f"figure {figure} needs two or more runs that differ in {SETTINGS[figure]}",
@@ -122,7 +116,7 @@ def gather_ablation(figure: AblationName, workspace: Workspace, others: Sequence
             "; ".join(name_workspace("lst eval --all-phases", one.root) for one in runs),
         )
     for phase in sorted(set.union(*evaluated.values())):
-        require_same_validation([(one, phase) for one in runs if phase in evaluated[one]])
+        require_same_validation([Home(one, phase) for one in runs if phase in evaluated[one]])
     names = _names(figure, list(runs), max(shared))
     made = [
         AblationRun(name, str(one.root), points)
@@ -167,9 +161,8 @@ def _names(figure: AblationName, runs: Sequence[Workspace], phase: int) -> list[
     values = [one[own] for one in settings]
     if len(set(values)) < 2:
         shown = str(values[0]).lower() if isinstance(values[0], bool) else values[0]
-        raise LstError(
-            f"all of {_roots(runs)} were trained with {own} = {shown}", _other_run(figure, first)
-        )
+        message = f"all of {_roots(runs)} were trained with {own} = {shown}"
+        raise LstError(message, _other_run(figure, first))
     tables: list[dict[str, str]] = [{} for _ in runs]
     for table, run in zip(tables[1:], runs[1:], strict=True):
         for one in find_differences((first, phase), (run, phase)):
@@ -177,8 +170,8 @@ def _names(figure: AblationName, runs: Sequence[Workspace], phase: int) -> list[
                 for each in tables:
                     each.setdefault(one.key, one.first)
                 table[one.key] = one.this
-    used = [_without_unused(*both) for both in zip(tables, settings, strict=True)]
-    names = name_runs(figure, values, used)
+    used = map(_without_unused, tables, settings)
+    names = name_runs(figure, values, list(used))
     if len(set(names)) < len(names):
         names = [f"{name} ({one.root.name})" for name, one in zip(names, runs, strict=True)]
     return names
@@ -203,12 +196,11 @@ def newest_settings(workspace: Workspace) -> Settings:
 def _other_run(figure: AblationName, workspace: Workspace) -> str:
     """The commands that make the run that is missing, and then the figure."""
     step = newest_settings(workspace).step
-    if figure == "distill":
-        words = "" if step.distill_weight == 0 else " --no-distill"
-    elif figure == "replay":
-        words = f" --replay {'all' if step.replay == 'balanced' else 'balanced'}"
-    else:
-        words = " --no-mwg" if step.mwg else " --mwg"
+    words = {
+        "distill": " --no-distill" if step.distill_weight else "",
+        "replay": f" --replay {'all' if step.replay == 'balanced' else 'balanced'}",
+        "mwg": " --no-mwg" if step.mwg else " --mwg",
+    }[figure]
     return (
         f"in a workspace OTHER of the same split and base phase: lst step --all{words} -w OTHER, "
         f"lst eval --all-phases -w OTHER, lst figure {figure} --with OTHER"

@@ -1,10 +1,8 @@
 """The paper's Fig. 6: the classes of a phase, those with similar attention side by side.
 
 The attention m of a class (section 3.4) is a distribution over the base classes. How far two
-classes are apart is the Hellinger distance of their distributions: the Euclidean distance of the
-square roots. It is a metric, which Kullback-Leibler is not; base classes that only one of the two
-attends to give no infinities; and small coefficients count too, where the Euclidean distance of m
-itself would be that of the largest one alone.
+classes are apart is the Hellinger distance: the Euclidean distance of the square roots. Unlike
+Kullback-Leibler it is a metric without infinities, and small coefficients count too.
 """
 
 from __future__ import annotations
@@ -51,11 +49,6 @@ class Attention:
     left_out: tuple[str, ...] = ()  # classes without a usable box, which have no m
     ids: Mapping[str, int] = field(default_factory=dict)  # by name, for names no font can draw
 
-    @property
-    def needs_tsne(self) -> bool:
-        """Whether there are enough classes for t-SNE."""
-        return len(self.classes) >= _FEWEST
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -71,11 +64,7 @@ class Layout:
 
 
 def newest_attention(workspace: Workspace) -> Attention | None:
-    """The attention of the newest finished phase that a generator wrote rows for.
-
-    Raises:
-        LstError: If its file is damaged, or is not of the phase's classes.
-    """
+    """The attention of the newest finished phase that a generator wrote rows for."""
     names = class_names(workspace)
     order = [names[category_id] for category_id in workspace.split.class_order]
     for phase in reversed(workspace.done_phases()):
@@ -130,30 +119,25 @@ def load_attention(
 
 def can_lay_out(attention: Attention) -> bool:
     """Whether scikit-learn is installed, if `lay_out` needs it."""
-    return not attention.needs_tsne or importlib.util.find_spec("sklearn") is not None
+    return len(attention.classes) < _FEWEST or importlib.util.find_spec("sklearn") is not None
 
 
 def lay_out(attention: Attention) -> Layout:
     """Lay one class or more out so that those with similar attention lie together.
 
-    The same attention always gives the same layout.
-
-    Raises:
-        LstError: If scikit-learn is needed and not installed.
+    The same attention always gives the same layout. An LstError is raised if scikit-learn is
+    needed and not installed.
     """
     roots = np.sqrt(attention.weights)  # (C, b), Hellinger distance
     plane = _principal(roots)  # (C, 2)
-    if not attention.needs_tsne:
+    if len(roots) < _FEWEST:
         return Layout(plane, None)
     perplexity = choose_perplexity(len(roots))
     return Layout(_principal(_tsne(roots, plane, perplexity)), perplexity)
 
 
 def choose_perplexity(classes: int) -> float:
-    """Choose how many neighbours a class has, roughly.
-
-    A third of the classes at most, since with more all are neighbours of all; 30 where there are
-    plenty, which is scikit-learn's default; never below 2.
+    """Choose how many neighbours a class has, roughly: a third of the classes, from 2 to 30.
 
     Example:
         >>> [choose_perplexity(classes) for classes in (4, 22, 40, 1000)]
@@ -163,10 +147,7 @@ def choose_perplexity(classes: int) -> float:
 
 
 def top_base_classes(attention: Attention) -> list[list[tuple[str, float]]]:
-    """For each class, the base classes it attends to most and their coefficients.
-
-    Largest first, ties in class order; three of them, or fewer where there are no more.
-    """
+    """For each class, up to three base classes it attends to most, with m; ties in class order."""
     order = np.argsort(-attention.weights, axis=1, kind="stable")[:, :_TOP]
     return [
         [(attention.base_classes[base], float(weights[base])) for base in bases]
@@ -181,8 +162,8 @@ def _tsne(roots: Floats, plane: Floats, perplexity: float) -> Floats:
         raise LstError(
             f"the attention figure needs scikit-learn: {error}", "pip install scikit-learn"
         ) from error
-    # scikit-learn's own start from principal components divides by zero where all classes are
-    # alike. The noise lets points apart that start at one place, or on one line.
+    # scikit-learn's own start divides by zero where all classes are alike. The noise lets points
+    # apart that start at one place, or on one line.
     noise = np.random.default_rng(0).standard_normal(plane.shape)
     spread = plane[:, 0].std()
     start = 1e-4 * (plane / spread if spread > 1e-9 else noise) + 1e-6 * noise
@@ -198,8 +179,7 @@ def _tsne(roots: Floats, plane: Floats, perplexity: float) -> Floats:
 
 def _principal(values: Floats) -> Floats:
     """The first two principal components; a direction's largest value is above 0."""
-    centred = values - values.mean(axis=0)  # (C, D)
-    left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+    left, lengths, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     found = np.zeros((len(values), 2))
     kept = min(2, len(lengths))
     found[:, :kept] = left[:, :kept] * lengths[:kept]
@@ -210,12 +190,10 @@ def _principal(values: Floats) -> Floats:
 
 def attention_figure(attention: Attention) -> Figure:
     """Draw the paper's Fig. 6, with its numbers; may need scikit-learn, see `lay_out`."""
-    layout = lay_out(attention)
+    layout, tops = lay_out(attention), top_base_classes(attention)
     rows: list[dict[str, Any]] = []
     classes = []
-    for name, (x, y), top in zip(
-        attention.classes, layout.points.tolist(), top_base_classes(attention), strict=True
-    ):
+    for name, (x, y), top in zip(attention.classes, layout.points.tolist(), tops, strict=True):
         point = {"class": name, "x": x, "y": y}
         classes.append(point | {"top": [{"class": base, "m": m} for base, m in top]})
         rows.append(point)
@@ -306,8 +284,8 @@ def compose_attention(
 ) -> Any:
     """Lay out a plot of every class as a point with its name.
 
-    Names stand beside their points or, where it is crowded, at the end of a thin line. Those that
-    find no room are left out, and the plot says how many they are.
+    Names stand beside their points or, where it is crowded, at the end of a thin line. The plot
+    says how many find no room.
     """
     count = len(attention.classes)
     # Sizes of points and letters, in points of 1/72 inch.
@@ -325,16 +303,9 @@ def compose_attention(
     finish_texts(figure)
     figure.draw_without_rendering()  # now the axes are where they will be
     _set_limits(axes, layout)
-    axes.plot(
-        *layout.points.T,
-        linestyle="none",
-        marker="o",
-        markersize=diameter,
-        markerfacecolor=theme.new,
-        markeredgecolor=theme.background,
-        markeredgewidth=0.5,
-        zorder=4,
-    )
+    look: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": diameter}
+    look |= {"markerfacecolor": theme.new, "markeredgecolor": theme.background}
+    axes.plot(*layout.points.T, **look, markeredgewidth=0.5, zorder=4)
     names = [short_name(one, _LONGEST, attention.ids.get(one)) for one in attention.classes]
     with canvas.any_letter():
         shown = _draw_names(axes, theme, names, layout.points, diameter, size)
@@ -351,8 +322,7 @@ def _set_limits(axes: Any, layout: Layout) -> None:
     half = half * [1.16, 1.12]
     if layout.perplexity is None:
         # Distances can be read off: as long on one axis as on the other.
-        pixels = np.array([axes.bbox.width, axes.bbox.height])
-        half = pixels * (half / pixels).max()
+        half = axes.bbox.size * (half / axes.bbox.size).max()
     (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)

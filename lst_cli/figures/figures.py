@@ -20,21 +20,16 @@ from lst_cli.figures.tail_data import gather_tail
 from lst_cli.inputs import read_training_input
 from lst_cli.split.split import measure_balance, report_classes
 from lst_cli.split.tables import balance_table
-from lst_cli.workspace.atomic import write_bytes, write_text
+from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.store import Workspace
 
-_OF_SEVERAL = ("distill", "mwg", "replay", "tail")
-"""Figures that show several workspaces side by side."""
+_OF_SEVERAL = ("distill", "mwg", "replay", "tail")  # workspaces side by side
 
 
 def draw_figures(
     workspace: Workspace, names: Sequence[FigureName], others: Sequence[Path] = ()
 ) -> list[Figure]:
-    """Lay out figures, each once; nothing is written.
-
-    Raises:
-        LstError: If the workspaces have not what a figure shows, or a library is missing.
-    """
+    """Lay out figures, each once; nothing is written."""
     wanted = list(dict.fromkeys(names))
     if others and not set(wanted) & set(_OF_SEVERAL):
         raise LstError(
@@ -64,19 +59,18 @@ def write_figures(
 
     They go to the directory of a report, by default that of the workspace. All are drawn before
     the first is written.
-
-    Raises:
-        LstError: If a file cannot be written.
     """
-    drawn = [(one, render(one.picture), render(one.picture, "pdf")) for one in figures]
     folder = (directory or workspace.layout.report) / "figures"
+    files = {}
+    for one in figures:
+        files[folder / f"{one.name}.csv"] = one.csv.encode()
+        files[folder / f"{one.name}.png"] = render(one.picture)
+        files[folder / f"{one.name}.pdf"] = render(one.picture, "pdf")
     # Nothing of the workspace is touched where the figures go elsewhere.
     with workspace.locked() if directory is None else nullcontext():
-        for figure, png, pdf in drawn:
-            write_text(folder / f"{figure.name}.csv", figure.csv)
-            write_bytes(folder / f"{figure.name}.pdf", pdf)
-            write_bytes(folder / f"{figure.name}.png", png)
-    return [folder / f"{figure.name}.png" for figure in figures]
+        for path, content in files.items():
+            write_bytes(path, content)
+    return [path for path in files if path.suffix == ".png"]
 
 
 def _balance_figure(workspace: Workspace) -> Figure:
@@ -87,20 +81,20 @@ def _balance_figure(workspace: Workspace) -> Figure:
             f"{workspace.root} has no phase after the base: nothing is replayed",
             workspace.split_command("--b B --phases T"),
         )
-    settings = newest_settings(workspace)
     caption = (
         "Instances of each seen class in the training set of each phase. Grey: in all images of "
         "the seen classes; lines: in D_t, with balanced replay of the old classes, which lie "
         "left of the dashed line."
     )
+    settings = newest_settings(workspace)
     if settings.step.replay != "balanced":
         caption += (
             f" This workspace's own setting is step.replay = {settings.step.replay}; the figure "
             "shows what balanced replay gives."
         )
-    step = settings.step.model_copy(update={"replay": "balanced"})
-    occurrences = read_training_input(workspace).occurrences
-    balances = measure_balance(occurrences, split, settings.model_copy(update={"step": step}))
+        step = settings.step.model_copy(update={"replay": "balanced"})
+        settings = settings.model_copy(update={"step": step})
+    balances = measure_balance(read_training_input(workspace).occurrences, split, settings)
     classes = report_classes(split)
     # Every class in every phase: what the lines of the plot are.
     instances = [
@@ -115,7 +109,7 @@ def _balance_figure(workspace: Workspace) -> Figure:
         }
         for one in balances
         for rank, (record, before, after) in enumerate(
-            zip(classes[: len(one.before)], one.before, one.after, strict=True), start=1
+            zip(classes, one.before, one.after, strict=False), start=1
         )
     ]
     table = balance_table(balances)

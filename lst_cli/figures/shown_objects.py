@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import msgspec
 import numpy as np
@@ -12,7 +12,6 @@ from lst_cli.annotations.read import Dataset, read_segmentations
 from lst_cli.annotations.segmentations import parse_segmentation, usable_part
 from lst_cli.ap.results_file import Boxed, ResultsFile
 from lst_cli.display.objects import PanelObject
-from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import eval_command, load_metrics
 from lst_cli.workspace.store import Workspace
 
@@ -29,11 +28,7 @@ def class_names(workspace: Workspace) -> dict[int, str]:
 def read_found(
     workspace: Workspace, phase: int, image_ids: Collection[int]
 ) -> dict[int, list[PanelObject]]:
-    """Read what an evaluated phase found in some images.
-
-    Raises:
-        LstError: If the file is missing or damaged.
-    """
+    """Read what an evaluated phase found in some images."""
     metrics = load_metrics(workspace, phase)
     source = ResultsFile(
         workspace.phase(phase).detections,
@@ -79,15 +74,3 @@ def read_annotated(
         PanelObject(names[one], tuple(box), usable_part(parse_segmentation(text)), category_id=one)
         for one, box, text in zip(category_ids, boxes, texts, strict=True)
     ]
-
-
-def require_same_validation(phases: Sequence[tuple[Workspace, int]]) -> None:
-    """Raise an LstError unless phases of workspaces were evaluated on one validation file."""
-    first, *others = [(f"phase {t} of {one.root}", one.split.val_at(t)) for one, t in phases]
-    for name, file in others:
-        if file.sha256 != first[1].sha256:
-            raise LstError(
-                f"{first[0]} and {name} were evaluated on different validation files: "
-                f"{first[1].path} and {file.path}",
-                "take runs with the same validation file",
-            )

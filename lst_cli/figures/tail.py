@@ -1,7 +1,6 @@
 """The paper's Fig. 5: classes of few training instances, in numbers and in pictures.
 
-AP of each above, objects of the rarest below. Everything has its place in inches: pictures in rows
-leave an automatic layout no choice.
+AP of each above, objects of the rarest below. Everything has its place in inches.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from lst_cli.display import canvas
 from lst_cli.display.canvas import DOTS_PER_INCH, LIGHT, PAPER_LETTERS
 from lst_cli.display.fonts import families, finish_texts, short_name
 from lst_cli.display.markup import render_csv
-from lst_cli.display.objects import PanelObject
 from lst_cli.display.panels import DETAIL_ASPECT, Colour, draw_detail
 from lst_cli.display.tables import Cell, Column, Table
 from lst_cli.figures import Figure
@@ -41,7 +39,7 @@ _WRONG_COLOUR: Colour = (247, 144, 30)
 
 
 def tail_figure(tail: Tail) -> Figure:
-    """Draw the tail, with its numbers, see `compose_tail`."""
+    """Draw the tail, with its numbers."""
     examples = {one.of.category_id: one for one in tail.examples}
     rows = [
         _row(one, run, name, examples.get(one.category_id))
@@ -77,12 +75,9 @@ def tail_caption(tail: Tail) -> str:
 
 
 def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> dict[str, Cell]:
-    """A class in a run, and what is shown of it.
-
-    ``score`` and ``IoU`` are of the class's own detection, ``answer_score`` and ``answer_IoU`` of
-    the most confident.
-    """
-    answer = Answer(None, None, right=False) if example is None else example.answers[run]
+    """A class in a run, and the detections of its own class and with the highest score."""
+    answer = Answer(None, None) if example is None else example.answers[run]
+    own, best = answer.own, answer.best
     return {
         "class": one.name,
         "category_id": one.category_id,
@@ -91,16 +86,12 @@ def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> di
         "AP": one.ap[run],
         "image": None if example is None else example.panel.title,
         "image_id": None if example is None else example.image_id,
-        "score": _number(answer.own, "score"),
-        "IoU": _number(answer.own, "iou"),
-        "answer": None if answer.best is None else answer.best.found.label,
-        "answer_score": _number(answer.best, "score"),
-        "answer_IoU": _number(answer.best, "iou"),
+        "score": None if own is None else f"{own.score:.6g}",
+        "IoU": None if own is None else f"{own.iou:.6g}",
+        "answer": None if best is None else best.found.label,
+        "answer_score": None if best is None else f"{best.score:.6g}",
+        "answer_IoU": None if best is None else f"{best.iou:.6g}",
     }
-
-
-def _number(match: data.Match | None, name: str) -> str | None:
-    return None if match is None else f"{getattr(match, name):.6g}"
 
 
 def _means_table(tail: Tail) -> Table:
@@ -124,11 +115,7 @@ def _means_table(tail: Tail) -> Table:
 
 
 def compose_tail(tail: Tail, scale: float = 2.0) -> Any:
-    """Lay out AP of every tail class, and pictures of the rarest.
-
-    Raises:
-        LstError: If an image cannot be read or a mask cannot be decoded.
-    """
+    """Lay out AP of every tail class, and pictures of the rarest."""
     runs, blocks = len(tail.runs), data.blocks_in_row(len(tail.runs))
     rows = -(-len(tail.examples) // blocks)
     room = _WIDTH - 2 * _EDGE - (blocks - 1) * _BLOCK_GAP - blocks * runs * _GAP
@@ -176,22 +163,14 @@ def _draw_ap(axes: Any, tail: Tail, head: float) -> None:
         ends = [(100 * min(one.ap), 100 * max(one.ap)) for one in tail.classes]
         axes.vlines(places, *zip(*ends, strict=True), color=LIGHT.plain, linewidth=0.9, zorder=2)
     handles = []
-    for run, (name, style) in enumerate(
-        zip(tail.runs, canvas.line_styles(LIGHT, runs), strict=True)
-    ):
-        mean = 100 * tail.mean_ap(run)
+    marks = {"linestyle": "none", "markersize": 3.8, "markeredgewidth": 0.9, "clip_on": False}
+    styles = canvas.line_styles(LIGHT, runs)
+    for run, (name, style) in enumerate(zip(tail.runs, styles, strict=True)):
+        mean, ap = 100 * tail.mean_ap(run), [100 * one.ap[run] for one in tail.classes]
         dashes = {key: style[key] for key in ("color", "linestyle")}
         axes.axhline(mean, **dashes, linewidth=0.8, zorder=1)
-        handles += axes.plot(
-            places,
-            [100 * one.ap[run] for one in tail.classes],
-            **style | {"linestyle": "none"},
-            markersize=3.8,
-            markeredgewidth=0.9,
-            label=f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}",
-            clip_on=False,
-            zorder=4,
-        )
+        label = f"{short_name(name, _LONGEST_RUN)}: mean {mean:.1f}"
+        handles += axes.plot(places, ap, **style | marks, label=label, zorder=4)
     axes.set_xlim(-0.6, len(tail.classes) - 0.4)
     highest = max(100 * ap for one in tail.classes for ap in one.ap)
     axes.set_ylim(0, max(1.06 * highest, 5.0))
@@ -215,19 +194,18 @@ def _draw_example(pictures: Sequence[Any], example: TailExample, wide: float) ->
     bold: dict[str, Any] = {"weight": "bold", "size": PAPER_LETTERS.label, "color": LIGHT.ink}
     block = len(pictures) * (wide + _GAP) - _GAP
     _write(pictures[0], name, (0, 1), (0, 4), block - taken - 0.1, **bold)
-    shown: list[list[tuple[PanelObject, Colour]]] = [[(example.truth, _RIGHT_COLOUR)]]
-    for answer in example.answers:
-        colour = _RIGHT_COLOUR if answer.right else _WRONG_COLOUR
-        shown.append([] if answer.best is None else [(answer.best.found, colour)])
-    for axes, objects in zip(pictures, shown, strict=True):
+    for axes, answer in zip(pictures, (None, *example.answers), strict=True):
+        objects = [(example.truth, _RIGHT_COLOUR)]
+        if answer is not None:
+            colour = _RIGHT_COLOUR if answer.right else _WRONG_COLOUR
+            objects = [] if answer.best is None else [(answer.best.found, colour)]
         axes.set_facecolor(LIGHT.band)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         detail = draw_detail(example.panel, example.truth.box, objects, _PIXELS)
         axes.imshow(detail, interpolation="antialiased")
-    for axes, answer in zip(pictures[1:], example.answers, strict=True):
-        for line, text in enumerate(_words(answer)):
+        for line, text in enumerate(_words(answer) if answer else ()):
             ink = LIGHT.muted if line else LIGHT.ink
             _write(axes, text, (0, 0), (0, -2 - 9 * line), wide, va="top", color=ink)
 
@@ -258,8 +236,8 @@ def _write(
     written = axes.annotate(text, corner, **at, **plain | look)
     renderer = axes.figure.canvas.get_renderer()
     while (width := written.get_window_extent(renderer).width / axes.figure.dpi) > room:
-        if len(text) == 1:
-            break
         text = text[:-1]
+        if not text:
+            break
         written.set_text(text.rstrip() + "…")
     return float(width)

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from lst_cli.annotations.read import Dataset
-from lst_cli.compare.compare import name_runs, open_run
+from lst_cli.compare.compare import Home, name_runs, open_run, require_same_validation
 from lst_cli.display.objects import Panel, PanelObject, mask_of
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics
-from lst_cli.figures.shown_objects import (
-    class_names,
-    objects_of,
-    read_annotated,
-    read_found,
-    require_same_validation,
-)
+from lst_cli.figures.shown_objects import class_names, objects_of, read_annotated, read_found
 from lst_cli.inputs import read_validation
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
 
 TAIL = 10  # classes with fewer training instances are the tail, as in the paper's Table 1
-FOUND_IOU = 0.5  # of masks, from which on a detection is an answer for an object
+FOUND_IOU = 0.5  # of masks: with as much, a detection is an answer for an object
 MOST_RUNS = 4
 MOST_CLASSES = 60  # as many as the paper shows, and as names fit side by side
 FALLBACK_CLASSES = 12
@@ -69,7 +62,11 @@ class Answer:
     best: Match | None
     # Likewise of the object's class, or else the one that overlaps most; None if none does.
     own: Match | None
-    right: bool  # whether `best` is of the object's class
+
+    @property
+    def right(self) -> bool:
+        """Whether the most confident detection there is of the object's class."""
+        return self.best is not None and self.best == self.own
 
 
 @dataclass(frozen=True)
@@ -97,10 +94,8 @@ class Tail:
         return sum(one.ap[run] for one in self.classes) / len(self.classes)
 
 
-class _Run(NamedTuple):
-    workspace: Workspace
-    phase: int
-    ap: Mapping[int, float]  # by category id, of classes with ground truth
+# A phase of a workspace, and its AP of classes with ground truth by category id.
+_Run = tuple[Home, Mapping[int, float]]
 
 
 def blocks_in_row(runs: int) -> int:
@@ -109,43 +104,37 @@ def blocks_in_row(runs: int) -> int:
 
 
 def gather_tail(workspace: Workspace, others: Sequence[Path]) -> Tail:
-    """Collect what the figure shows of each run's newest evaluated phase; nothing is written.
-
-    Raises:
-        LstError: If something was not evaluated, the runs have no class in common or different
-            validation files, or an input is missing.
-    """
+    """Collect what the figure shows of each run's newest evaluated phase; nothing is written."""
     if len(others) >= MOST_RUNS:
         raise LstError(
             f"figure tail takes {MOST_RUNS} runs at most, not {len(others) + 1}",
             "leave some of --with out",
         )
     given = [open_run(str(root)) for root in (workspace.root, *others)]
-    runs = []
+    runs: list[_Run] = []
     for one in given:
         if one.home is None:
             raise LstError(f"{one.given} is not a workspace", "--with DIR, a workspace")
         with hints_for(one.home.workspace.root):
             metrics = load_metrics(*one.home)
         if metrics is not None:  # `open_run` has found them
-            runs.append(_Run(*one.home, metrics.segm.per_class))
-    require_same_validation([(run.workspace, run.phase) for run in runs])
+            runs.append((one.home, metrics.segm.per_class))
+    require_same_validation([home for home, _ in runs])
     classes, notes = _choose_classes(runs)
     return Tail(name_runs(given), classes, _find_examples(runs, classes), notes)
 
 
 def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
     """The rarest classes that all runs have seen, the rarest first, and notes on them."""
-    first = runs[0]
-    split = first.workspace.split
-    seen = split.classes[: split.seen_classes(first.phase)]
-    known = [record for record in seen if all(record.category_id in run.ap for run in runs)]
+    first, phase = runs[0][0]
+    seen = first.split.classes[: first.split.seen_classes(phase)]
+    known = [record for record in seen if all(record.category_id in ap for _, ap in runs)]
     # Classes that were added later stand behind all others, however frequent they are.
     known.sort(key=lambda record: -record.instances)
     if not known:
+        roots = ", ".join(str(home.workspace.root) for home, _ in runs)
         raise LstError(
-            f"no class with ground truth was seen by all of "
-            f"{', '.join(str(run.workspace.root) for run in runs)}",
+            f"no class with ground truth was seen by all of {roots}",
             "take runs that have learned the same classes",
         )
     rare = [record for record in known if record.instances < TAIL]
@@ -155,26 +144,26 @@ def _choose_classes(runs: Sequence[_Run]) -> tuple[list[TailClass], list[str]]:
         notes.append(f"None has fewer than {TAIL} training instances.")
     if len(rare) > MOST_CLASSES:
         notes.append(f"{len(rare):,} classes have fewer than {TAIL} training instances.")
-    if len({run.workspace.split.train.sha256 for run in runs}) > 1:
-        name = first.workspace.root.name
+    if len({home.workspace.split.train.sha256 for home, _ in runs}) > 1:
+        name = first.root.name
         notes.append(f"The runs learned from different files; counts are those of {name}.")
-    classes = []
-    for one in rare[::-1][:MOST_CLASSES]:
-        ap = [run.ap[one.category_id] for run in runs]
-        classes.append(TailClass(one.category_id, one.name, one.instances, ap))
+    classes = [
+        TailClass(one.category_id, one.name, one.instances, [ap[one.category_id] for _, ap in runs])
+        for one in rare[::-1][:MOST_CLASSES]
+    ]
     return classes, notes
 
 
 def _find_examples(runs: Sequence[_Run], classes: Sequence[TailClass]) -> list[TailExample]:
-    first = runs[0]
-    val, find = read_validation(first.workspace, first.phase)
+    first, phase = runs[0][0]
+    val, find = read_validation(first, phase)
     by_id = {one.category_id: one for one in classes}
     chosen = choose_objects(val, list(by_id), EXAMPLE_ROWS * blocks_in_row(len(runs)))
     rows = np.array(list(chosen.values()), dtype=np.int64)
-    annotated = read_annotated(val, rows, class_names(first.workspace))
+    annotated = read_annotated(val, rows, class_names(first))
     images = val.instances.image_index[rows].tolist()
     image_ids = val.images.ids[images].tolist()
-    found = [read_found(run.workspace, run.phase, image_ids) for run in runs]
+    found = [read_found(*home, image_ids) for home, _ in runs]
     examples = []
     for category_id, truth, row, image_id in zip(chosen, annotated, images, image_ids, strict=True):
         size = (int(val.images.heights[row]), int(val.images.widths[row]))
@@ -195,8 +184,6 @@ def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> dict[
     taken: set[int] = set()
     chosen: dict[int, int] = {}
     for category_id in classes:
-        if len(chosen) == most:
-            break
         rows = np.flatnonzero(objects_of(dataset, [category_id]))
         free = rows[~np.isin(instances.image_index[rows], list(taken))]
         if len(free):
@@ -204,19 +191,17 @@ def choose_objects(dataset: Dataset, classes: Sequence[int], most: int) -> dict[
             row = int(free[instances.areas[free].argmax()])
             taken.add(int(instances.image_index[row]))
             chosen[category_id] = row
+        if len(chosen) == most:
+            break
     return chosen
 
 
 def judge(
-    truth: PanelObject,
-    found: Sequence[PanelObject],
-    size: tuple[int, int],
-    title: str = "the image",
+    truth: PanelObject, found: Sequence[PanelObject], size: tuple[int, int], title: str
 ) -> Answer:
-    """Say what a run detects at an object, among all detections in its image.
+    """Say what a run detects at an object, among all detections in its image; see `mask_of`.
 
-    Classes are told apart by their ids: two may have one name. Size, title and errors are those
-    of `mask_of`.
+    Classes are told apart by their ids: two may have one name.
     """
     wanted = mask_of(truth, size, title)
     matches = []
@@ -233,7 +218,7 @@ def judge(
         key=lambda one: (one.there, one.score if one.there else one.iou),
         default=None,
     )
-    return Answer(best, own, best is not None and best.found.category_id == truth.category_id)
+    return Answer(best, own)
 
 
 def _boxes_meet(one: Sequence[float], other: Sequence[float]) -> bool:

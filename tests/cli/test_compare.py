@@ -221,7 +221,7 @@ def test_other_validation_images_are_refused(pair, tmp_path, small_lvis):
     change_split(pair.second, lambda split: split["val"].update(sha256="0" * 64))
     outcome = pair()
     assert "were evaluated on different validation files" in outcome.error
-    assert outcome.hint == "compare runs on the same validation file"
+    assert outcome.hint == "take runs with the same validation file"
     small_lvis.val["annotations"].pop()
     other = tmp_path / "other.json"
     other.write_text(json.dumps(small_lvis.val))

@@ -17,7 +17,7 @@ from lst_cli.compare.paired import (
 )
 from lst_cli.phases.bins import parse_bins
 
-ALL = [ClassSet("AP", "all", (0, 1, 2))]
+ALL = ClassSet("AP", "all", (0, 1, 2))
 
 
 def class_ap(ap, noise):
@@ -35,57 +35,46 @@ def noise():
     return np.linspace(-0.1, 0.1, 201)
 
 
-def test_a_run_is_equal_to_itself(noise):
-    one = class_ap([0.2, 0.4, 0.6], noise)
-    [row] = compare_class_ap([one, one], ALL)
-    [difference] = row.differences
-    assert (difference.AP, difference.interval, difference.clear) == (0.0, (0.0, 0.0), False)
+def test_what_is_alike_in_every_resample_cancels_and_the_rest_does_not(noise):
+    first, same, alike, unlike = (
+        class_ap(np.array([0.2, 0.4, 0.6]) + plus, each)
+        for plus, each in ((0, noise), (0, noise), (0.02, noise), (0.02, -noise))
+    )
+    row = compare_class_ap([first, same, alike, unlike], ALL)
     assert row.estimates[0] == row.estimates[1]
     assert pytest.approx(0.4) == row.estimates[0].AP
     assert row.estimates[0].interval == interval(noise, 0.4)
-
-
-def test_what_is_alike_in_every_resample_cancels(noise):
-    first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], noise)
-    [row] = compare_class_ap([first, second], ALL)
     # Side by side the two cannot be told apart; on the same images they can.
-    assert row.estimates[1].interval is not None
-    assert row.estimates[1].interval[0] < 0.4
-    [difference] = row.differences
-    assert pytest.approx(0.02) == difference.AP
-    assert difference.interval == pytest.approx((0.02, 0.02))
-    assert difference.clear
-
-
-def test_what_is_not_alike_does_not(noise):
-    first, second = class_ap([0.2, 0.4, 0.6], noise), class_ap([0.22, 0.42, 0.62], -noise)
-    [difference] = compare_class_ap([first, second], ALL)[0].differences
-    assert pytest.approx(0.02) == difference.AP
-    assert difference.interval == pytest.approx(interval(2 * noise, 0.02, -1.0))
-    assert not difference.clear
+    assert row.estimates[2].interval is not None
+    assert row.estimates[2].interval[0] < 0.4
+    expected = [
+        (0.0, (0.0, 0.0), False),
+        (0.02, (0.02, 0.02), True),
+        (0.02, interval(2 * noise, 0.02, -1.0), False),
+    ]
+    for one, (ap, bounds, clear) in zip(row.differences, expected, strict=True):
+        assert pytest.approx(ap) == one.AP
+        assert one.interval == pytest.approx(bounds)
+        assert one.clear == clear
 
 
 def test_a_loss_is_as_clear_as_a_gain_and_each_is_held_against_the_first(noise):
     runs = [class_ap([0.5 + plus] * 3, noise) for plus in (0.0, -0.1, 0.2)]
-    [row] = compare_class_ap(runs, ALL)
+    row = compare_class_ap(runs, ALL)
     assert [one.AP for one in row.differences] == pytest.approx([-0.1, 0.2])
     assert [one.clear for one in row.differences] == [True, True]
-
-
-def test_ap50_is_compared_by_itself(noise):
-    runs = [class_ap([0.2, 0.4, 0.6], noise), class_ap([0.4, 0.4, 0.6], noise)]
-    [row] = compare_class_ap(runs, [ClassSet("AP50", "all", (0, 1, 2), "AP50")])
-    assert [one.AP for one in row.estimates] == pytest.approx([0.2, 0.7 / 3])
+    row = compare_class_ap(runs, ClassSet("AP50", "all", (0, 1, 2), "AP50"))
+    assert [one.AP for one in row.estimates] == pytest.approx([0.25, 0.2, 0.35])
 
 
 def test_classes_without_ground_truth_leave_the_mean(noise):
     runs = [class_ap([0.2, np.nan, np.nan], noise), class_ap([0.3, np.nan, np.nan], noise)]
-    sets = [*ALL, ClassSet("=1", "bin", (1, 2)), ClassSet("<5", "bin", ())]
-    known, unknown, empty = compare_class_ap(runs, sets)
+    known = compare_class_ap(runs, ALL)
     assert (known.classes, known.with_ground_truth) == (3, 1)
     assert pytest.approx(0.1) == known.differences[0].AP
-    for row, classes in ((unknown, 2), (empty, 0)):
-        assert (row.classes, row.with_ground_truth) == (classes, 0)
+    for columns in ((1, 2), ()):
+        row = compare_class_ap(runs, ClassSet("=1", "bin", columns))
+        assert (row.classes, row.with_ground_truth) == (len(columns), 0)
         assert (row.estimates[0].AP, row.estimates[0].interval) == (None, None)
         [difference] = row.differences
         assert (difference.AP, difference.interval, difference.clear) == (None, None, False)
@@ -93,9 +82,8 @@ def test_classes_without_ground_truth_leave_the_mean(noise):
 
 def test_an_interval_stays_where_a_value_can_be():
     noise = np.linspace(-0.5, 0.5, 201)
-    [row] = compare_class_ap(
-        [class_ap([0.9], noise), class_ap([0.1], -noise)], [ClassSet("AP", "all", (0,))]
-    )
+    runs = [class_ap([0.9], noise), class_ap([0.1], -noise)]
+    row = compare_class_ap(runs, ClassSet("AP", "all", (0,)))
     (low, high), (worst, best) = (
         [center - 1.96 * spread.std(ddof=1), center + 1.96 * spread.std(ddof=1)]
         for center, spread in ((0.1, noise), (-0.8, 2 * noise))
@@ -114,24 +102,15 @@ def test_rows_are_all_classes_bins_frequencies_and_groups():
         TrainBins({7: 200, 3: 1}, parse_bins("=1,<5,>=100")),
         {"old": frozenset((7, 1)), "new": frozenset((3, 9))},
     )
-    assert [(one.name, one.what, one.columns) for one in sets] == [
-        ("AP", "all", (0, 1, 2)),
-        ("AP50", "all", (0, 1, 2)),
-        ("=1", "bin", (1,)),
-        ("<5", "bin", (1,)),
-        (">=100", "bin", (0,)),
-        ("APr", "frequency", (1,)),
-        ("APc", "frequency", ()),
-        ("APf", "frequency", (0,)),
-        ("old", "phase", (0,)),
-        ("new", "phase", (1, 2)),
-    ]
+    assert [(one.name, one.what, tuple(one.columns)) for one in sets] == [
+        ("AP", "all", (0, 1, 2)), ("AP50", "all", (0, 1, 2)),
+        ("=1", "bin", (1,)), ("<5", "bin", (1,)), (">=100", "bin", (0,)),
+        ("APr", "frequency", (1,)), ("APc", "frequency", ()), ("APf", "frequency", (0,)),
+        ("old", "phase", (0,)), ("new", "phase", (1, 2)),
+    ]  # fmt: skip
     assert [one.threshold for one in sets[:3]] == ["AP", "AP50", "AP"]
-
-
-def test_what_is_not_known_has_no_row():
-    sets = choose_class_sets((7, 3), ("", ""), NO_BINS, {})
-    assert [one.name for one in sets] == ["AP", "AP50"]
+    unknown = choose_class_sets((7, 3), ("", ""), NO_BINS, {})
+    assert [one.name for one in unknown] == ["AP", "AP50"]
 
 
 @pytest.mark.parametrize("seed", range(2))

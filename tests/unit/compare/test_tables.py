@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from lst_cli.compare import plot as compare_plot
 from lst_cli.compare.paired import Comparison
-from lst_cli.compare.plot import compare_size, plot_comparison
+from lst_cli.compare.plot import plot_comparison
 from lst_cli.compare.tables import (
     compare_table,
     comparison_tables,
     differences_table,
     layout_table,
     render_comparison_markdown,
-    runs_table,
 )
 from lst_cli.display.markup import render_csv
 
@@ -121,7 +119,9 @@ def test_differences_of_three_runs_stand_with_their_intervals():
 
 
 def test_two_runs_stand_side_by_side_and_more_below_each_other():
-    assert comparison_tables(comparison(2))[1:] == [compare_table(comparison(2))]
+    runs, *others = comparison_tables(comparison(2))
+    assert runs.texts()[0] == ["run$ 0", "base", "4", "3,000", "\N{EN DASH}", "dir/0"]
+    assert others == [compare_table(comparison(2))]
     three = comparison(3)
     assert comparison_tables(three)[1:] == [layout_table(three), differences_table(three)]
     page = render_comparison_markdown(three.model_copy(update={"notes": ("a | remark",)}))
@@ -130,29 +130,16 @@ def test_two_runs_stand_side_by_side_and_more_below_each_other():
     assert r"- a \| remark" in page
 
 
-def test_what_is_compared_is_told():
-    texts = runs_table(comparison()).texts()
-    assert texts[0] == ["run$ 0", "base", "4", "3,000", "\N{EN DASH}", "dir/0"]
-    assert texts[1][4] == "12,440"
-
-
-@pytest.mark.parametrize("runs", [2, 3])
-def test_the_picture_has_a_row_for_what_has_ground_truth(runs):
-    shown = comparison(runs)
-    with Image.open(io.BytesIO(plot_comparison(shown, scale=1))) as picture:
-        # matplotlib before 3.11 rounds the size down
-        assert picture.size == pytest.approx(compare_size(shown), abs=1)
-    fewer = shown.model_copy(update={"rows": shown.rows[1:]})
-    assert compare_size(fewer)[1] < compare_size(shown)[1]
-    without = shown.model_copy(update={"rows": shown.rows[:2]})
-    assert compare_size(without) == compare_size(shown)
-
-
-def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend(monkeypatch):
+def test_the_picture_has_a_row_for_what_has_ground_truth_and_every_name_in_its_legend(monkeypatch):
     shown = comparison()
     hidden = shown.runs[0].model_copy(update={"name": "_base"})
     drawn: list[Any] = []
     monkeypatch.setattr(compare_plot, "render", lambda figure: drawn.append(figure) or b"")
-    plot_comparison(shown.model_copy(update={"runs": (hidden, *shown.runs[1:])}))
-    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert names == ["_base", "run$ 1"]
+    for rows, labels in ((shown.rows, 2), (shown.rows[:2], 2), (shown.rows[1:], 1)):
+        runs = (hidden, *shown.runs[1:])
+        plot_comparison(shown.model_copy(update={"runs": runs, "rows": rows}), scale=1)
+        figure = drawn[-1]
+        assert len(figure.axes[0].get_yticks()) == labels
+        assert figure.get_size_inches().tolist() == pytest.approx([10.8, 1.5 + 0.38 * labels])
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert names == ["_base", "run$ 1"]

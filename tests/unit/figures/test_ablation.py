@@ -14,7 +14,13 @@ from lst_cli.figures.ablation import (
     ablation_table,
     compose_ablation,
 )
-from lst_cli.figures.ablation_data import Ablation, AblationName, AblationPoint, AblationRun
+from lst_cli.figures.ablation_data import (
+    Ablation,
+    AblationPoint,
+    AblationRun,
+    _without_unused,
+    name_runs,
+)
 
 INSTANT = {"random": 0.0, "mean-feature": 0.125, "generated": 0.25}
 
@@ -24,13 +30,7 @@ def _point(phase: int, ap: float, **more: Any) -> AblationPoint:
     return AblationPoint(phase, ap, ap / 2, 0.75 * ap, counts, **more)
 
 
-def _ablation(
-    figure: AblationName = "distill",
-    runs: int = 2,
-    phases: int = 3,
-    name: str = "run {}",
-    **more: Any,
-) -> Ablation:
+def _ablation(figure: Any = "distill", runs=2, phases=3, name="run {}", **more: Any) -> Ablation:
     made = []
     for number in range(runs):
         points = [_point(t, 0.5 - 0.02 * t - 0.01 * number, **more) for t in range(1, phases + 1)]
@@ -86,23 +86,11 @@ def test_a_run_has_a_line_over_its_own_phases_in_each_panel():
         assert ap < high
 
 
-def test_the_marks_of_runs_with_the_same_ap_do_not_hide_each_other():
-    lines = compose_ablation(_of_one_phase(0.3, 0.3), scale=1).axes[0].lines
-    assert abs(lines[0].get_xdata()[0] - lines[1].get_xdata()[0]) > 0.1
-
-
-def test_a_difference_that_is_noise_does_not_fill_a_panel():
-    low, high = compose_ablation(_of_one_phase(0.300, 0.301), scale=1).axes[0].get_ylim()
+def test_runs_with_nearly_the_same_ap_do_not_hide_each_other_and_noise_fills_no_panel():
+    axes = compose_ablation(_of_one_phase(0.300, 0.301), scale=1).axes[0]
+    assert abs(axes.lines[0].get_xdata()[0] - axes.lines[1].get_xdata()[0]) > 0.1
+    low, high = axes.get_ylim()
     assert high - low >= 2
-
-
-def test_runs_are_told_apart_without_colour():
-    lines = compose_ablation(_ablation(runs=MOST_LINES), scale=1).axes[0].lines
-    looks = {
-        (line.get_marker(), line.get_markerfacecolor() == line.get_markeredgecolor())
-        for line in lines
-    }
-    assert len(looks) == MOST_LINES
 
 
 def test_runs_without_any_number_are_drawn_too():
@@ -128,3 +116,37 @@ def test_letters_are_large_enough_for_print_and_none_is_cut_off(ablation, check_
 def test_the_picture_is_as_wide_as_a_column_of_print():
     png = render(ablation_figure(_ablation()).picture)
     assert Image.open(io.BytesIO(png)).size[0] == 4 * COLUMN_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("figure", "values", "others", "names"),
+    [
+        ("distill", [1.0, 0.0], [{}, {}], ["with distillation", "without distillation"]),
+        ("distill", [1.0, 0.0, 0.5], [{}, {}, {}],
+         ["distillation, weight 1", "without distillation", "distillation, weight 0.5"]),
+        ("distill", [1.0, 2.0], [{}, {}], ["distillation, weight 1", "distillation, weight 2"]),
+        ("replay", ["balanced", "all", "none"], [{}, {}, {}],
+         ["balanced replay", "all old data", "no replay"]),
+        # What else differs is named; what does not, or only one run uses, is not.
+        ("mwg", [True, False, True],
+         [{"mwg.shots": "1", "seed": "0"}, {"seed": "0"}, {"mwg.shots": "2", "seed": "0"}],
+         ["with MWG, mwg.shots = 1", "without MWG", "with MWG, mwg.shots = 2"]),
+        ("mwg", [True, False], [{"mwg.shots": "1", "seed": "0"}, {"seed": "1"}],
+         ["with MWG, seed = 0", "without MWG, seed = 1"]),
+    ],
+)  # fmt: skip
+def test_runs_are_named_by_what_differs(figure, values, others, names):
+    assert name_runs(figure, values, others) == names
+
+
+@pytest.mark.parametrize(
+    ("mwg", "sampler", "used"),
+    [
+        (False, "uniform", ["step.new_rows", "seed"]),
+        (True, "repeat-factor", ["mwg.shots", "base.repeat_threshold", "seed"]),
+    ],
+)
+def test_settings_without_effect_are_ignored(mwg, sampler, used):
+    keys = ("mwg.shots", "step.new_rows", "base.repeat_threshold", "seed")
+    settings = {"step.mwg": mwg, "base.sampler": sampler}
+    assert list(_without_unused(dict.fromkeys(keys, "1"), settings)) == used

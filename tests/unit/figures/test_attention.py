@@ -1,37 +1,49 @@
 from __future__ import annotations
 
+import csv
 import io
+import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from PIL import Image
 
+from lst_cli.display.canvas import DARK, LIGHT, PAPER_WIDTH, Theme, render
 from lst_cli.errors import LstError
 from lst_cli.figures.attention import (
     Attention,
+    Layout,
+    attention_caption,
+    attention_figure,
     can_lay_out,
-    choose_perplexity,
+    compose_attention,
     lay_out,
     load_attention,
     top_base_classes,
 )
+from lst_cli.report.write import write_report
 
 HINT = "lst step --mwg"
 
 
-def _attention(weights) -> Attention:
+def _attention(
+    weights: Any, names: Sequence[str] = (), left_out: tuple[str, ...] = ()
+) -> Attention:
     weights = np.array(weights, dtype=float)
-    classes = tuple(f"class {row}" for row in range(len(weights)))
-    return Attention(1, classes, tuple(f"base {row}" for row in range(weights.shape[1])), weights)
+    classes = tuple(names) or tuple(f"class_{row}" for row in range(len(weights)))
+    bases = tuple(f"base {row}" for row in range(weights.shape[1]))
+    return Attention(2, classes, bases, weights, left_out)
 
 
-def _drawn(classes: int, base: int, seed: int = 0) -> Attention:
-    return _attention(np.random.default_rng(seed).dirichlet(np.full(base, 0.3), size=classes))
+def _drawn(classes: int, base: int = 4, names: Sequence[str] = ()) -> Attention:
+    weights = np.random.default_rng(0).dirichlet(np.full(base, 0.3), size=classes)
+    return _attention(weights, names)
 
 
 def _load(folder: Path, values: Any) -> Attention:
@@ -43,17 +55,15 @@ def _load(folder: Path, values: Any) -> Attention:
     return load_attention(path, 2, ["yak", "emu"], ["cat", "dog"], HINT)
 
 
-def test_the_file_is_read_with_the_names_of_the_classes(tmp_path):
-    found = _load(tmp_path, [[0.25, 0.75], [1.0, 0.0]])
-    assert (found.phase, found.classes, found.base_classes) == (2, ("yak", "emu"), ("cat", "dog"))
-    assert found.weights.tolist() == [[0.25, 0.75], [1.0, 0.0]]
-    assert found.left_out == ()
-
-
-def test_a_class_without_a_usable_box_is_left_out_by_name(tmp_path):
-    found = _load(tmp_path, [[0.25, 0.75], [0, 0]])
-    assert (found.classes, found.left_out) == (("yak",), ("emu",))
-    assert found.weights.shape == (1, 2)
+@pytest.mark.parametrize(
+    ("values", "classes", "left_out"),
+    [([[0.25, 0.75], [1, 0]], ("yak", "emu"), ()), ([[0.25, 0.75], [0, 0]], ("yak",), ("emu",))],
+)
+def test_the_file_is_read_with_the_names_of_the_classes(tmp_path, values, classes, left_out):
+    found = _load(tmp_path, values)
+    assert (found.phase, found.classes, found.base_classes) == (2, classes, ("cat", "dog"))
+    assert found.weights.tolist() == values[: len(classes)]
+    assert found.left_out == left_out
 
 
 @pytest.mark.parametrize(
@@ -103,11 +113,6 @@ def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path, content):
     assert "\n" not in caught.value.message
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(LstError, match=r"gone\.npy: no attention .*No such file"):
-        load_attention(tmp_path / "gone.npy", 1, ["yak"], ["cat"], HINT)
-
-
 def test_the_base_classes_come_largest_first_and_ties_in_class_order():
     attention = _attention([[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]])
     assert top_base_classes(attention) == [
@@ -134,21 +139,7 @@ def test_up_to_three_classes_keep_their_hellinger_distances(weights, apart):
     assert layout.perplexity is None
 
 
-@pytest.mark.parametrize(
-    ("classes", "perplexity"), [(4, 2.0), (5, 2.0), (7, 2.0), (22, 7.0), (91, 30.0), (1000, 30.0)]
-)
-def test_the_perplexity_follows_the_number_of_classes(classes, perplexity):
-    assert choose_perplexity(classes) == perplexity
-    assert perplexity < classes
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(4, 2000))
-def test_the_perplexity_is_always_one_that_tsne_takes(classes):
-    assert 2 <= choose_perplexity(classes) < classes
-
-
-def test_similar_classes_lie_together():
+def test_similar_classes_lie_together_always_in_the_same_places_around_the_middle():
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(1)
     kinds = np.repeat([0, 1, 2], 7)
@@ -158,16 +149,9 @@ def test_similar_classes_lie_together():
     apart = np.linalg.norm(points[:, None] - points, axis=-1)
     np.fill_diagonal(apart, np.inf)
     assert (kinds[apart.argmin(axis=1)] == kinds).all()
-
-
-@pytest.mark.parametrize("classes", [4, 5, 21])
-def test_the_same_attention_gives_the_same_layout_around_the_middle(classes):
-    pytest.importorskip("sklearn")
-    first, second = lay_out(_drawn(classes, 6)), lay_out(_drawn(classes, 6))
-    assert np.array_equal(first.points, second.points)
-    assert first.points.shape == (classes, 2)
-    assert first.points.mean(axis=0) == pytest.approx(0, abs=1e-5)
-    assert first.points[:, 0].std() >= first.points[:, 1].std()
+    assert np.array_equal(points, lay_out(_attention(weights)).points)
+    assert points.mean(axis=0) == pytest.approx(0, abs=1e-5)
+    assert points[:, 0].std() >= points[:, 1].std()
 
 
 @pytest.mark.parametrize("weights", [np.ones((6, 1)), np.full((6, 3), 1 / 3), np.eye(6)])
@@ -199,3 +183,95 @@ def test_scikit_learn_is_looked_for_and_not_imported(monkeypatch):
         "assert not late, late\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- the figure ------------------------------------------------------------------------------
+
+
+def _plot(attention: Attention, layout: Layout, theme: Theme = LIGHT, width: int = 1080) -> bytes:
+    return render(compose_attention(attention, layout, theme, 1, width))
+
+
+def _open(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+@pytest.mark.parametrize(("theme", "corner"), [(LIGHT, (255, 255, 255)), (DARK, (23, 28, 36))])
+def test_the_plot_has_its_size_and_theme_and_the_same_bytes_twice(theme, corner):
+    layout = Layout(np.random.default_rng(1).normal(size=(12, 2)), 5.0)
+    first, second = (_plot(_drawn(12), layout, theme, width=PAPER_WIDTH) for _ in range(2))
+    assert _open(first).size == (720, 396)
+    assert _open(first).getpixel((0, 0)) == corner
+    assert first == second
+
+
+def test_every_point_is_drawn_where_it_lies():
+    layout = Layout(np.array([[-10.0, 4.0], [-10.0, -4.0], [10.0, 4.0], [10.0, -4.0]]), 2.0)
+    pixels = np.asarray(_open(_plot(_drawn(4), layout)))
+    orange = (np.abs(pixels.astype(int) - (217, 101, 11)) < 12).all(axis=-1)
+    quarters = [
+        part.sum() for half in np.array_split(orange, 2) for part in np.array_split(half, 2, 1)
+    ]
+    assert min(quarters) > 15
+
+
+def test_names_like_formulas_and_in_foreign_letters_are_drawn_without_a_warning():
+    names = (r"$\nonsense{$", "犬", "", "a" * 80, "two\nlines")
+    layout = Layout(np.random.default_rng(1).normal(size=(5, 2)), 2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _plot(_drawn(5, names=names), layout)
+
+
+def test_the_caption_counts_classes_and_names_those_left_out():
+    one = _attention([[1.0]], left_out=("yak",))
+    caption = attention_caption(one, lay_out(one))
+    assert caption.startswith("What the 1 class of phase 2 resembles: attention m")
+    assert "over the 1 base class." in caption
+    assert "Principal components" in caption
+    assert caption.endswith("Without a box that could be used: yak.")
+    caption = attention_caption(_drawn(21), Layout(np.zeros((21, 2)), 20 / 3))
+    assert "t-SNE with the Hellinger distance, perplexity 6.7" in caption
+
+
+@pytest.mark.parametrize(
+    ("weights", "texts", "each"),
+    [
+        ([0.1, 0.2, 0.4, 0.3], ["base 2", "0.40", "base 3", "0.30", "base 1", "0.20"], "0.25"),
+        ([0.25, 0.75], ["base 1", "0.75", "base 0", "0.25"], "0.5"),
+    ],
+)
+def test_the_table_has_the_three_largest_coefficients(weights, texts, each):
+    table = attention_figure(_attention([weights])).table
+    assert table.texts() == [["class_0", *texts]]
+    assert f"without any preference each has {each}." in table.remark
+
+
+def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json():
+    weights = [[0.64, 0.36, 0.0], [0.36, 0.64, 0.0], [0.0, 0.0, 1.0]]
+    names = ("a, b", 'c "d"', "e")
+    figure = attention_figure(_attention(weights, names))
+    assert figure.picture.get_size_inches() == pytest.approx((7.2, 3.96))
+    assert figure.picture.dpi == 400
+    rows = list(csv.DictReader(io.StringIO(figure.csv)))
+    assert list(rows[0]) == ["class", "x", "y", "base_1", "m_1", "base_2", "m_2", "base_3", "m_3"]
+    assert [row["class"] for row in rows] == list(names)
+    top = [rows[0][key] for key in ("base_1", "m_1", "base_2", "m_2")]
+    assert top == ["base 0", "0.64", "base 1", "0.36"]
+    found = json.loads(json.dumps(figure.numbers, allow_nan=False))
+    assert {key: found[key] for key in ("phase", "base_classes", "method", "perplexity")} == {
+        "phase": 2, "base_classes": 3, "method": "principal components", "perplexity": None,
+    }  # fmt: skip
+    assert [one["class"] for one in found["classes"]] == list(names)
+    assert found["classes"][1]["top"][0] == {"class": "base 1", "m": 0.64}
+    for row, one in zip(rows, found["classes"], strict=True):
+        assert float(row["x"]) == pytest.approx(one["x"], rel=1e-5)
+        assert float(row["y"]) == pytest.approx(one["y"], rel=1e-5, abs=1e-12)
+
+
+def test_the_report_has_the_plot_where_there_is_attention_and_drops_an_old_one(make_data, tmp_path):
+    files = write_report(make_data(attention=_drawn(3)), tmp_path)
+    assert files["plot:attention"] == tmp_path / "plots" / "attention.png"
+    assert "plots/attention.png" in files["markdown"].read_text(encoding="utf-8")
+    write_report(make_data(), tmp_path)
+    assert not files["plot:attention"].exists()
