@@ -88,6 +88,15 @@ def test_a_box_of_endless_area_goes_without_a_word(draw, gather):
     assert table(gather([far, draw.detection(5, 1, 0.5, BOX)])) == [(0, 0, 0.5)]
 
 
+def test_an_annotation_without_an_area_does_not_say_that_its_class_was_looked_for(
+    draw, content, gather
+):
+    content["annotations"][0]["area"] = 0.0
+    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 0
+    content["images"][1]["neg_category_ids"].append(1)
+    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 1
+
+
 # --- the cap -------------------------------------------------------------------------------------
 
 
@@ -151,6 +160,17 @@ def test_a_bad_detection_is_named(draw, gather, change, iou_type, message):
         gather(found, iou_type)
     assert error.value.hint
     assert "\n" not in error.value.message
+
+
+def test_a_letter_that_is_none_of_the_formats_does_not_pass_for_one_that_is(draw, content, gather):
+    content["annotations"].clear()  # class 3 is known to be absent from image 5
+    for image in content["images"]:  # "?" means 15 pixels
+        image["height"], image["width"] = 3, 5
+    found = [draw.detection(5, 3, 0.5, BOX) | {"segmentation": {"size": [3, 5], "counts": "?"}}]
+    assert len(gather(found, "segm")) == 0  # a mask of nothing
+    found[0]["segmentation"]["counts"] = "\u00e9"
+    with pytest.raises(LstError, match="run lengths that do not fill its image"):
+        gather(found, "segm")
 
 
 def test_how_many_are_wrong_is_told(draw, gather):

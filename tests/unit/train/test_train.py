@@ -133,13 +133,6 @@ def test_a_phase_goes_on_from_one_that_an_older_lst_trained(workspace, as_lst_0_
     assert train(workspace, 1).done
 
 
-def test_a_setting_that_is_gone_since_is_named(workspace, fake_trainer, as_lst_0_1):
-    stop(fake_trainer, workspace)
-    as_lst_0_1(workspace.phase(0).manifest, lambda c: c["settings"]["base"].update(dropout=0.5))
-    with pytest.raises(LstError, match=r"settings: base\.dropout was 0\.5, is now not given$"):
-        train(workspace, 0)
-
-
 def test_settings_that_leave_the_weights_as_they_are_may_change(workspace, fake_trainer):
     stop(fake_trainer, workspace)
     words = ["device=cpu", "data.workers=2", "base.save_every=5", "eval.detections=7"]

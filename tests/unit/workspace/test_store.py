@@ -146,9 +146,6 @@ def test_settings_come_from_the_workspace_if_it_has_any(workspace):
     workspace.layout.settings.write_text("seed = 3\n")
     assert workspace.settings().seed == 3
     assert workspace.settings(["seed=4"]).seed == 4
-
-
-def test_bins_that_cannot_be_read_are_refused_before_anything_is_trained(workspace):
     with pytest.raises(LstError, match="cannot read the bin 'ten'"):
         workspace.settings(["eval.bins=<5,ten"])
 
