@@ -17,6 +17,7 @@ from lst_cli.errors import LstError
 def parts(read: Callable[..., Dataset], two_classes: dict[str, Any]) -> list[Dataset]:
     """Two files with the same ids; in the second, everything lies one pixel to the right."""
     other = copy.deepcopy(two_classes)
+    other["categories"].reverse()
     for annotation in other["annotations"]:
         annotation["bbox"][0] += 1.0
         annotation["segmentation"] = [[annotation["id"], 1, 5, 1, 5, 5]]

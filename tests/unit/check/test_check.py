@@ -26,6 +26,8 @@ def test_good_files_pass(small_lvis):
     assert report.images_checked == 32
     what, done, total = calls[-1]
     assert (what, done) == ("checking", total)
+    files = small_lvis.train_json, small_lvis.val_json
+    assert total == 2 * sum(file.stat().st_size for file in files) + 32 * 50_000
     assert [call[1] for call in calls] == sorted(call[1] for call in calls)
     summary = json.loads(json.dumps(report.as_dict()))
     assert summary["ok"] is True

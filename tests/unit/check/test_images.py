@@ -162,9 +162,8 @@ def test_names_that_only_look_alike_are_other_images(read, ours, theirs):
 
 
 def test_an_address_that_many_records_have_is_that_of_no_image(read):
-    train, val = files(
-        read, *([(f"{part}{n}.jpg", "http://x/y/set") for n in range(2)] for part in "tv")
-    )
+    names = [(f"{n}.jpg", "http://x/y/set") for n in range(3)]
+    train, val = files(read, names[:2], names[2:])
     assert check_shared_images(train, val) == []
     assert images_listed_twice(train.images) == {}
 
@@ -181,8 +180,11 @@ def test_a_name_without_directory_is_shared_only_where_one_file_is_found(read, t
 
 def test_images_of_equal_content_are_found_under_other_names(read, tmp_path):
     names = [[f"{part}{n}.jpg" for n in range(4)] for part in ("train", "val")]
+    names[0].append("again.jpg")
     train, val = files(read, *([(name, "") for name in part] for part in names))
+    val.images.heights[:], val.images.widths[:] = 8, 6  # a viewer may turn an image
     tail = b"x" * 5000
+    (tmp_path / "again.jpg").write_bytes(b"\0" + tail)
     for number in range(4):
         (tmp_path / names[0][number]).write_bytes(bytes([number]) + tail)
         # 0 is the same; of 1 the head differs, of 2 the length, 3 the tail

@@ -71,6 +71,19 @@ def test_doubles_are_those_that_comparing_all_with_all_finds(seed, count):
     assert find_doubles(groups, boxes) == expected
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_where_boxes_are_wrong_nothing_is_said_to_repeat_another_or_to_be_lost(
+    read, two_classes, training
+):
+    first = two_classes["annotations"][0] | {"bbox": [1, 1, 1, 1]}
+    two_classes["annotations"] = [
+        first | {"id": n, "category_id": 5 + 2 * (n % 2)} for n in range(6)
+    ]
+    dataset = read(two_classes)
+    (problem,) = check_masks(dataset, examine_masks(dataset), training=training)
+    assert (problem.severity, problem.kind) == ("error", "box-not-of-mask")
+
+
 def test_what_is_lost_in_a_validation_file_is_told_once(read, two_classes):
     first = two_classes["annotations"][0]
     thin = {"bbox": [1, 1, 0.5, 1], "segmentation": [[1.2, 1.2, 1.4, 1.2, 1.4, 1.4]], "area": 1}
