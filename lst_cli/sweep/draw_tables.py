@@ -9,7 +9,7 @@ from typing import Any
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import Cell, Column, Table, format_seconds
 from lst_cli.sweep.plan import SweepPlan
-from lst_cli.sweep.tables import FORMAT, Spread, ap_text, mean_of, spread_in
+from lst_cli.sweep.tables import FORMAT, Failure, Spread, ap_text, mean_of, spread_in
 from lst_cli.workspace.manifest import Count, Rate, Record, Share
 
 
@@ -36,7 +36,7 @@ class DrawResults:
 
     plan: SweepPlan
     cells: tuple[CellResult, ...]
-    failed: tuple[tuple[str, str, str], ...] = ()  # name, error and hint
+    failed: tuple[Failure, ...] = ()
 
     @property
     def title(self) -> str:
@@ -154,9 +154,7 @@ def draw_record(results: DrawResults) -> dict[str, Any]:
             }
             for row in results.rows
         ],
-        "failed": [
-            dict(zip(("name", "error", "hint"), one, strict=True)) for one in results.failed
-        ],
+        "failed": [one.model_dump() for one in results.failed],
     }
 
 
@@ -166,6 +164,6 @@ def render_draws_markdown(results: DrawResults) -> str:
     parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
     parts.append(escape_markdown(table.remark))
     if results.failed:
-        listed = [f"- {escape_markdown(f'{name}: {why}')}" for name, why, _ in results.failed]
+        listed = [f"- {escape_markdown(f'{one.name}: {one.error}')}" for one in results.failed]
         parts += ["## What failed", "\n".join(listed)]
     return "\n\n".join(parts) + "\n"

@@ -30,6 +30,7 @@ from lst_cli.sweep.draws import DrawnFiles, draw_files
 from lst_cli.sweep.jobs import Sweep, digest_of
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
 from lst_cli.sweep.sweep import SweepEvents, attempt, open_sweep, run_sweep
+from lst_cli.sweep.tables import Failure
 from lst_cli.text import json_text
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.layout import SweepLayout
@@ -123,24 +124,24 @@ def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
         LstError: If the data are not in order, or the base cannot be trained.
     """
     results = run_sweep(sweep.base, events)
-    for _, message, hint in results.failed:
-        raise LstError(f"the base failed: {message}", hint or None)
+    for error in results.failed:
+        raise LstError(f"the base failed: {error.error}", error.hint or None)
     base = Workspace(sweep.base.jobs[-1].root)
-    failed: dict[str, LstError] = {}
+    failed: dict[str, Failure] = {}
     for boxes in sweep.plan.new_classes.boxes if sweep.plan.new_classes else ():
         for cell in _cells(sweep, base, boxes):
             if cell.run.kind == "joint" or cell.run not in sweep.runs or cell.read() is not None:
                 continue
             events.note(cell.name)
             work = partial(_do, sweep, cell, base, events)
-            error = attempt(cell.workspace.root, sweep.plan, work)
-            if error is not None:
-                failed[cell.name] = error
-                events.note(f"{cell.name} failed: {error.message}")
+            failure = attempt(cell.name, cell.workspace.root, sweep.plan, work)
+            if failure is not None:
+                failed[cell.name] = failure
+                events.note(f"{cell.name} failed: {failure.error}")
             _write_table(sweep, base, failed)
         if boxes in sweep.joint:
             outcome = run_sweep(sweep.joint[boxes], events)
-            failed |= {name: LstError(message, hint) for name, message, hint in outcome.failed}
+            failed |= {one.name: one for one in outcome.failed}
             _write_table(sweep, base, failed)
     return _write_table(sweep, base, failed)
 
@@ -289,7 +290,7 @@ def _joint_results(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterato
             )  # fmt: skip
 
 
-def _write_table(sweep: NewClassSweep, base: Workspace, failed: dict[str, LstError]) -> DrawResults:
+def _write_table(sweep: NewClassSweep, base: Workspace, failed: dict[str, Failure]) -> DrawResults:
     draws = sweep.plan.new_classes
     assert draws is not None
     cells: list[CellResult] = []
@@ -300,7 +301,7 @@ def _write_table(sweep: NewClassSweep, base: Workspace, failed: dict[str, LstErr
     results = DrawResults(
         plan=sweep.plan,
         cells=tuple(cells),
-        failed=tuple((name, one.message, one.hint or "") for name, one in failed.items()),
+        failed=tuple(failed.values()),
     )
     layout = sweep.layout
     write_text(layout.csv, render_csv(tables.draw_numbers(results)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -64,12 +64,29 @@ class Part(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        populate_by_name=True,
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
+    @classmethod
+    def keys(cls) -> set[str]:
+        """The keys of the table, settings too where it may have some."""
+        own = {name.replace("_", "-") for name in cls.model_fields if name != "settings"}
+        return own | (_SETTING_KEYS if "settings" in cls.model_fields else set())
 
-AnyPart = TypeVar("AnyPart", bound=Part)
+
+class _WithSettings(Part):
+    # Nested, as in lst.toml; the keys stand in the table itself.
+    settings: dict[str, Any] = Field(default_factory=dict, alias="(settings)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_settings(cls, table: Any) -> Any:
+        if not isinstance(table, Mapping):
+            return table
+        where = f"run {table.get('name')}" if cls is PlannedRun else "[settings]"
+        given = {key: value for key, value in table.items() if key in _SETTING_KEYS}
+        rest = {key: value for key, value in table.items() if key not in _SETTING_KEYS}
+        return {**rest, "(settings)": modern_table(given, where)}
 
 
 class SweepData(Part):
@@ -82,13 +99,12 @@ class SweepData(Part):
     skip_unusable: bool = False
 
 
-class CommonSettings(Part):
+class CommonSettings(_WithSettings):
     """What counts for all runs that say nothing else."""
 
     b: BaseSize = 270  # classes of the base phase: a number, or a share of all classes
     phases: Phases = 6  # after the base phase
     seeds: Seeds = (0,)
-    settings: dict[str, Any] = Field(default_factory=dict)  # nested, as in lst.toml
 
 
 class Draws(Part):
@@ -105,7 +121,7 @@ class Draws(Part):
     boxes: Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], Field(min_length=1)]
 
 
-class PlannedRun(Part):
+class PlannedRun(_WithSettings):
     """One run of a sweep, made for each of its seeds, or of kind extend for each draw of classes.
 
     With `rows`, a run of kind extend adds classes without training, and else it is finetuned.
@@ -131,7 +147,6 @@ class PlannedRun(Part):
     rows: Literal["mean-feature", "generated"] | None = None
     fitted: bool | None = None
     seeds: Seeds | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_kind(self) -> PlannedRun:
@@ -253,40 +268,23 @@ def parse_plan(
     Raises:
         LstError: If anything is refused; all problems at once, each with its key.
     """
-    lines: list[str] = []
-    rest = {key: value for key, value in table.items() if key not in ("run", "data", "settings")}
-    listed = table.get("run")
-    if not isinstance(listed, list) or not listed:
+    own = {"title", "evaluate", *_PARTS}
+    lines = [_unknown(key, own) for key in table if key not in own]
+    given = {key: value for key, value in table.items() if key in own}
+    given |= {"runs": given.pop("run", []), "common": given.pop("settings", {})}
+    if not isinstance(given["runs"], list) or not given["runs"]:
         lines.append("[[run]]: a plan lists one run or more")
-        listed = []
-    found = [
-        _read_part(PlannedRun, one, _name_of(one, place), lines)
-        for place, one in enumerate(listed, start=1)
-    ]
-    runs = [run for run in found if run is not None]
-    data = _read_part(SweepData, table.get("data", {}), "[data]", lines)
-    common = _read_part(CommonSettings, table.get("settings", {}), "[settings]", lines)
-    head = _read_part(_Head, rest, "", lines)
-    lines += _budget_problems(runs)
-    kinds = [run.kind for run in runs]
-    if head is not None and (head.new_classes is not None) != ("extend" in kinds):
-        lines.append("[new-classes] and runs of kind extend need each other")
-    if "extend" in kinds and kinds.count("lst") != 1:
-        lines.append("runs of kind extend need one run of kind lst, whose model they extend")
-    if not lines and data is not None and common is not None and head is not None:
-        plan = SweepPlan(
-            name=name,
-            source=source,
-            data=_absolute(data, directory),
-            common=common,
-            runs=tuple(runs),
-            **dict(head),
-        )
-        lines += _setting_problems(plan)
-        if not lines:
-            return plan
-    count = f"{len(lines)} problems: " if len(lines) > 1 else ""
-    raise LstError(f"{source}: {count}{nested.first_few(lines)}", f"correct {source}")
+        given["runs"] = []
+    try:
+        plan = SweepPlan.model_validate({"name": name, "source": source, **given})
+    except ValidationError as error:
+        lines += _describe(error, given)
+    if not lines:
+        lines += _problems_between(plan) or _setting_problems(plan)
+    if lines:
+        count = f"{len(lines)} problems: " if len(lines) > 1 else ""
+        raise LstError(f"{source}: {count}{nested.first_few(lines)}", f"correct {source}")
+    return plan.model_copy(update={"data": _absolute(plan.data, directory)})
 
 
 def choose(
@@ -314,11 +312,14 @@ def choose(
     table = modern_table(nested.override_table(words), "--set")
     if "seed" in table:
         raise LstError("--set seed: a sweep has a list of seeds", "--seed 0 --seed 1")
-    lines: list[str] = []
     chosen = {key: given.get(key, getattr(plan.common, key)) for key in ("b", "phases", "seeds")}
-    common = _read_part(CommonSettings, chosen, "", lines)
-    if common is None:
-        raise LstError("; ".join(f"--{line.replace('seeds:', 'seed:')}" for line in lines))
+    try:
+        common = CommonSettings.model_validate(chosen)
+    except ValidationError as error:
+        lines = _describe(error, {})
+        raise LstError(
+            "; ".join(f"--{line.replace('seeds:', 'seed:')}" for line in lines)
+        ) from error
     common = common.model_copy(update={"settings": plan.common.settings})
     found = plan.model_copy(update={"data": data, "common": common, "overrides": table})
     if problems := _setting_problems(found):
@@ -326,70 +327,71 @@ def choose(
     return found
 
 
-class _Head(Part):
-    title: str = ""
-    evaluate: Literal["last", "all"] = "last"
-    new_classes: Draws | None = None
+# What the tables of a plan are checked as; the head and the list of runs are `SweepPlan` itself.
+_PARTS: dict[str, type[Part]] = {
+    "run": PlannedRun, "settings": CommonSettings, "data": SweepData, "new-classes": Draws,
+}  # fmt: skip
+_TABLES = {"runs": "run", "common": "settings"}  # where `SweepPlan` has another name
 
 
-def _name_of(table: Any, place: int) -> str:
-    name = table.get("name") if isinstance(table, Mapping) else None
-    return f"run {name}" if isinstance(name, str) and name else f"run number {place}"
+def _unknown(key: Any, known: set[str]) -> str:
+    return f"unknown key {nested.shorten(key)}{did_you_mean(key, sorted(known))}"
 
 
-def _read_part(kind: type[AnyPart], table: Any, where: str, lines: list[str]) -> AnyPart | None:
-    """Check one table of a plan; what is wrong with it is added to `lines`."""
-    prefix = f"{where}: " if where else ""
-    if not isinstance(table, Mapping):
-        lines.append(f"{prefix}should be a table, got {nested.shorten(table)}")
-        return None
-    fields = {name.replace("_", "-") for name in kind.model_fields if name != "settings"}
-    settings = _SETTING_KEYS if "settings" in kind.model_fields else frozenset[str]()
-    for key in table:
-        if key not in fields | settings:
-            meant = did_you_mean(key, sorted(fields | settings))
-            lines.append(f"{prefix}unknown key {nested.shorten(key)}{meant}")
-    own = {key: value for key, value in table.items() if key in fields}
-    if settings:
-        given = {key: value for key, value in table.items() if key in settings}
-        own["settings"] = modern_table(given, where)
-    try:
-        return kind.model_validate(own)
-    except ValidationError as error:
-        first = {problem["loc"][:1]: problem for problem in reversed(error.errors())}
-        lines.extend(prefix + _describe(problem) for problem in reversed(first.values()))
-        return None
+def _describe(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
+    """The first problem of each key, with the table that has it."""
+    lines: dict[tuple[str, Any], str] = {}
+    for problem in error.errors():
+        where, loc = "", problem["loc"]
+        table: type[Part] | None = None
+        if loc[:1] == ("runs",) and len(loc) > 1:
+            name = one.get("name") if isinstance(one := given["runs"][loc[1]], Mapping) else None
+            named = isinstance(name, str) and name
+            where = f"run {name}: " if named else f"run number {int(loc[1]) + 1}: "
+            table, loc = PlannedRun, loc[2:]
+        elif loc and (part := _TABLES.get(str(loc[0]), loc[0])) in _PARTS and part != "run":
+            where, table, loc = f"[{part}]: ", _PARTS[str(part)], loc[1:]
+        lines.setdefault((where, loc[:1]), where + _sentence(problem, loc, table))
+    return list(lines.values())
 
 
-def _describe(problem: Mapping[str, Any]) -> str:
+def _sentence(problem: Mapping[str, Any], loc: tuple[Any, ...], table: type[Part] | None) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if not problem["loc"]:
-        return message
-    key = problem["loc"][0]
+    if problem["type"] == "extra_forbidden" and table is not None:
+        return _unknown(loc[0], table.keys())
+    if not loc:
+        at = nested.shorten(problem["input"])
+        return f"should be a table, got {at}" if problem["type"] == "model_type" else message
     if problem["type"] == "missing":
-        return f"{key} is missing"
+        return f"{loc[0]} is missing"
     if problem["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-'"
-    return f"{key}: {message}, got {nested.shorten(problem['input'])}"
+    return f"{loc[0]}: {message}, got {nested.shorten(problem['input'])}"
 
 
-def _budget_problems(runs: Sequence[PlannedRun]) -> Iterator[str]:
-    names = [run.name for run in runs]
+def _problems_between(plan: SweepPlan) -> list[str]:
+    """What is wrong with runs together, and not with one of them."""
+    runs, lines = plan.runs, []
+    by_name, names = {run.name: run for run in runs}, [run.name for run in runs]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"run {name}: the name comes {names.count(name)} times"
-    by_name = {run.name: run for run in runs}
+        lines.append(f"run {name}: the name comes {names.count(name)} times")
     for run in runs:
         if run.budget_of is None:
             continue
-        other = by_name.get(run.budget_of)
-        where = f"run {run.name}: budget-of"
+        other, where = by_name.get(run.budget_of), f"run {run.name}: budget-of: "
         if other is None:
             meant = did_you_mean(run.budget_of, names)
-            yield f"{where}: there is no run {run.budget_of!r}{meant}"
+            lines.append(f"{where}there is no run {run.budget_of!r}{meant}")
         elif other.budget_of is not None:
-            yield f"{where}: run {other.name} takes its own budget from another run"
+            lines.append(f"{where}run {other.name} takes its own budget from another run")
         elif run.kind == "lst" and other.kind == "joint":
-            yield f"{where}: run {other.name} has no phases whose budgets could be taken"
+            lines.append(f"{where}run {other.name} has no phases whose budgets could be taken")
+    kinds = [run.kind for run in runs]
+    if (plan.new_classes is not None) != ("extend" in kinds):
+        lines.append("[new-classes] and runs of kind extend need each other")
+    elif "extend" in kinds and kinds.count("lst") != 1:
+        lines.append("runs of kind extend need one run of kind lst, whose model they extend")
+    return lines
 
 
 def _setting_problems(plan: SweepPlan) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from lst_cli.evaluate.stored import load_metrics, make_header
 from lst_cli.phases.bins import parse_bins
 from lst_cli.sweep.jobs import Job, Sweep, run_differences
 from lst_cli.sweep.plan import PlannedRun
-from lst_cli.sweep.tables import RunResult, SeedResult, SweepResults
+from lst_cli.sweep.tables import Failure, RunResult, SeedResult, SweepResults
 from lst_cli.train.plan import NOMINAL_SOURCE, nominal_seconds_per_image
 from lst_cli.train.train import changed_settings, weights_file
 from lst_cli.workspace.manifest import PhaseManifest
@@ -124,11 +124,10 @@ def read_result(job: Job) -> SeedResult | None:
     )
 
 
-def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) -> SweepResults:
+def gather_results(sweep: Sweep, failed: Iterable[Failure] = ()) -> SweepResults:
     """Read the results of all runs of the plan, also of those that were not selected this time.
 
-    Seeds that were finished another time count too: so seeds can be added one by one. `failed` has
-    names and errors of this time.
+    Seeds that were finished another time count too: so seeds can be added one by one.
     """
     known = {job.name: result for job in sweep.every if (result := read_result(job)) is not None}
     titles = {job.name: job.run.title for job in sweep.every if job.run is not None}
@@ -157,7 +156,7 @@ def gather_results(sweep: Sweep, failed: Sequence[tuple[str, LstError]] = ()) ->
         plan=sweep.plan.name,
         title=sweep.plan.title or f"The runs of {sweep.plan.name}",
         runs=tuple(map(result_of, sweep.plan.runs)),
-        failed=tuple((name, error.message, error.hint or "") for name, error in failed),
+        failed=tuple(failed),
         left_out=left_out(sweep),
     )
 

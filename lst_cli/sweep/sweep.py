@@ -74,16 +74,16 @@ def run_sweep(sweep: Sweep, events: SweepEvents) -> tables.SweepResults:
         LstError: If the data are not in order, for which every run would fail.
     """
     _check_data(sweep, events)
-    failed: dict[Path, tuple[str, LstError]] = {}
+    failed: dict[Path, tables.Failure] = {}
     for place, job in enumerate(sweep.jobs, start=1):
         if state.is_finished(sweep, job):
             events.note(f"{job.name}: done before")
             continue
         users = f", the base phase of {', '.join(job.users)}" if job.users else ""
         events.note(f"[{place}/{len(sweep.jobs)}] {job.name}{users}")
-        if (error := _try(sweep, job, failed, events)) is not None:
-            failed[job.root] = (job.name, error)
-            events.note(f"{job.name} failed: {error.message}")
+        if (failure := _try(sweep, job, failed, events)) is not None:
+            failed[job.root] = failure
+            events.note(f"{job.name} failed: {failure.error}")
             continue
         result = state.read_result(job)
         events.note(f"{job.name}: {result.sentence if result else 'done'}")
@@ -92,8 +92,8 @@ def run_sweep(sweep: Sweep, events: SweepEvents) -> tables.SweepResults:
     return _write_table(sweep, failed)
 
 
-def _write_table(sweep: Sweep, failed: Mapping[Path, tuple[str, LstError]]) -> tables.SweepResults:
-    results, layout = state.gather_results(sweep, list(failed.values())), sweep.layout
+def _write_table(sweep: Sweep, failed: Mapping[Path, tables.Failure]) -> tables.SweepResults:
+    results, layout = state.gather_results(sweep, failed.values()), sweep.layout
     if results.seeds:
         write_text(layout.csv, render_csv(tables.sweep_numbers(results)))
         write_text(layout.seeds_csv, render_csv(tables.seed_numbers(results)))
@@ -121,15 +121,18 @@ def _check_data(sweep: Sweep, events: SweepEvents) -> None:
 
 
 def _try(
-    sweep: Sweep, job: Job, failed: Mapping[Path, tuple[str, LstError]], events: SweepEvents
-) -> LstError | None:
+    sweep: Sweep, job: Job, failed: Mapping[Path, tables.Failure], events: SweepEvents
+) -> tables.Failure | None:
     """Do a job, and return what went wrong."""
     if job.base is not None and job.base.root in failed:
-        return LstError(f"its base phase, {job.base.name}, failed")
-    return attempt(job.root, sweep.plan, lambda: _do(sweep, job, events))
+        message = f"its base phase, {job.base.name}, failed"
+        return tables.Failure(name=job.name, error=message)
+    return attempt(job.name, job.root, sweep.plan, lambda: _do(sweep, job, events))
 
 
-def attempt(root: Path, plan: SweepPlan, work: Callable[[], None]) -> LstError | None:
+def attempt(
+    name: str, root: Path, plan: SweepPlan, work: Callable[[], None]
+) -> tables.Failure | None:
     """Work in a workspace, and return what went wrong: a mistake does not stop other runs."""
     try:
         with hints_for(root):
@@ -137,14 +140,16 @@ def attempt(root: Path, plan: SweepPlan, work: Callable[[], None]) -> LstError |
     except InterruptionError:
         raise
     except LstError as error:
-        if "--restart" in (error.hint or ""):
-            return LstError(error.message, f"change the settings of the run in {plan.source}")
-        return error
+        message, hint = error.message, error.hint or ""
+        if "--restart" in hint:
+            hint = f"change the settings of the run in {plan.source}"
     except Exception as error:
         file = traceback_file(root)
         write_text(file, traceback.format_exc())
-        return LstError(f"{type(error).__name__}: {error}", f"see {file}")
-    return None
+        message, hint = f"{type(error).__name__}: {error}", f"see {file}"
+    else:
+        return None
+    return tables.Failure(name=name, error=message, hint=hint)
 
 
 def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:

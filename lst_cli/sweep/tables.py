@@ -8,7 +8,7 @@ from functools import partial
 from statistics import fmean, stdev
 from typing import Any, Protocol, cast
 
-from lst_cli.ap.metrics import BinMetrics, Metrics
+from lst_cli.ap.metrics import BinMetrics, Metrics, Record
 from lst_cli.compare.paired import Setting
 from lst_cli.display.markup import escape_markdown, render_markdown
 from lst_cli.display.tables import (
@@ -35,8 +35,7 @@ _PASSES = Column(
 _HOURS = Column("hours", "hours", "number", lambda seed: seed.seconds / 3600)
 
 
-@dataclass(frozen=True)
-class SeedResult:
+class SeedResult(Record):
     """A finished run with one seed; the counts are over all its phases."""
 
     seed: int
@@ -54,8 +53,7 @@ class SeedResult:
         return f"AP {ap}, {self.image_passes:,} image passes in {time}"
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(Record):
     """A run with all its seeds."""
 
     name: str
@@ -73,14 +71,21 @@ class RunResult:
         return "; ".join(map(str, self.differs))
 
 
-@dataclass(frozen=True)
-class SweepResults:
+class Failure(Record):
+    """What went wrong in a run."""
+
+    name: str
+    error: str
+    hint: str = ""
+
+
+class SweepResults(Record):
     """The results of a sweep so far."""
 
     plan: str
     title: str
     runs: tuple[RunResult, ...]
-    failed: tuple[tuple[str, str, str], ...] = ()  # name, error and hint
+    failed: tuple[Failure, ...] = ()
     left_out: tuple[str, ...] = ()  # directories of runs that are not in the table
 
     @property
@@ -176,17 +181,11 @@ def seed_numbers(results: SweepResults) -> Table:
 
 def sweep_record(results: SweepResults) -> dict[str, Any]:
     """Give everything for scripts: AP as fractions, every seed by itself."""
-    columns = number_columns(results)
-    runs = []
-    for run in results.runs:
-        record = asdict(run)
-        record["numbers"] = {one.key: asdict(spread_in(run, one)) for one in columns}
-        record["differs"] = [one.model_dump(mode="json") for one in run.differs]
-        for seed in record["seeds"]:
-            seed["metrics"] = seed["metrics"].model_dump(mode="json")
-        runs.append(record)
-    failed = [dict(zip(("name", "error", "hint"), one, strict=True)) for one in results.failed]
-    return {"format": FORMAT, **asdict(results), "runs": runs, "failed": failed}
+    record = results.model_dump(mode="json")
+    for run, entry in zip(results.runs, record["runs"], strict=True):
+        numbers = {one.key: asdict(spread_in(run, one)) for one in number_columns(results)}
+        entry["numbers"] = numbers
+    return {"format": FORMAT, **record}
 
 
 def render_sweep_markdown(results: SweepResults) -> str:
@@ -201,7 +200,7 @@ def render_sweep_markdown(results: SweepResults) -> str:
     parts += [escape_markdown(table.remark), *section("What differs", difference_lines(results))]
     if results.left_out:
         parts.append(escape_markdown(left_out_line(results.left_out)))
-    parts += section("What failed", [f"{name}: {why}" for name, why, _ in results.failed])
+    parts += section("What failed", [f"{one.name}: {one.error}" for one in results.failed])
     return "\n\n".join(parts) + "\n"
 
 

@@ -192,7 +192,7 @@ def test_a_dry_run_counts_the_cells_and_writes_nothing(cells, tmp_path: Path):
     ("old", "new", "message"),
     [
         ("[new-classes]", "[new_classes]", "unknown key 'new_classes'; did you mean new-classes?"),
-        ("boxes = [2, 1]", "boxes = []", "new-classes: Tuple should have at least 1 item"),
+        ("boxes = [2, 1]", "boxes = []", "[new-classes]: boxes: Tuple should have at least 1 item"),
         ("instances = [2, 9]", "instances = [90, 99]", "2 classes with 90 to 99 instances"),
         ('kind = "lst"', 'kind = "joint"', "runs of kind extend need one run of kind lst"),
         ('kind = "joint"', 'kind = "joint"\nrows = "generated"', "rows is for runs of kind extend"),

@@ -140,8 +140,8 @@ def _run(sweep: Sweep, as_json: bool) -> bool:
         console.print_table(sweep_table(results, narrow=True))
         for line in difference_lines(results):
             note(line)
-    for name, why, hint in results.failed:
-        console.show_error(f"{name}: {why}", hint or None)
+    for one in results.failed:
+        console.show_error(f"{one.name}: {one.error}", one.hint or None)
     if results.seeds:
         note(f"wrote sweep.md, sweep.csv, sweep-seeds.csv and sweep.json in {sweep.layout.root}")
     return bool(results.failed)
@@ -177,8 +177,8 @@ def _run_cells(plan: SweepPlan, root: Path, only: Sequence[str], as_json: bool) 
         print_json(draw_record(results))
     else:
         console.print_table(draw_table(results))
-    for name, why, hint in results.failed:
-        console.show_error(f"{name}: {why}", hint or None)
+    for one in results.failed:
+        console.show_error(f"{one.name}: {one.error}", one.hint or None)
     note(f"wrote sweep.md, sweep.csv and sweep.json in {root}")
     return bool(results.failed)
 

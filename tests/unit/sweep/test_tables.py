@@ -13,6 +13,7 @@ from lst_cli.compare.paired import Setting
 from lst_cli.display.markup import render_csv
 from lst_cli.display.tables import MISSING
 from lst_cli.sweep.tables import (
+    Failure,
     RunResult,
     SeedResult,
     SweepResults,
@@ -37,8 +38,11 @@ def make_run(make_record: Callable[[int], dict[str, Any]]) -> Make:
         for seed, value in enumerate(ap):
             found = {**record, "segm": {**record["segm"], "AP": value}}
             metrics, seconds = Metrics.model_validate(found), 1800.0 * (seed + 1)
-            counts = (passes, passes // 8, seconds, phase > 0)
-            seeds.append(SeedResult(seed, f"{name}-seed{seed}", metrics, *counts))
+            one = SeedResult(
+                seed=seed, workspace=f"{name}-seed{seed}", metrics=metrics, image_passes=passes,
+                iterations=passes // 8, seconds=seconds, shares_base=phase > 0,
+            )  # fmt: skip
+            seeds.append(one)
         fields = {"label": f"the {name}", "kind": "lst", "planned": len(ap), **more}
         return RunResult(name=name, seeds=tuple(seeds), **fields)
 
@@ -97,7 +101,7 @@ def test_csv_has_every_number_with_its_deviation(make_run):
 def test_json_has_every_seed_and_says_what_differs(make_run):
     differs = (Setting(key="step.mwg", first="false", this="true"),)
     run = make_run("a", 0.2, 0.4, differs=differs, differs_from="the lst")
-    failed = (("b-seed0", "it broke", "mend it"),)
+    failed = (Failure(name="b-seed0", error="it broke", hint="mend it"),)
     record = json.loads(json_text(sweep_record(results(run, failed=failed))))
     (found,) = record["runs"]
     assert found["numbers"]["AP"] == pytest.approx({"mean": 0.3, "sd": 0.02**0.5, "seeds": 2})
@@ -112,7 +116,7 @@ def test_markdown_names_what_differs_and_what_failed(make_run):
         make_run("a", 0.2),
         make_run("m", 0.3, differs=differs, differs_from="the a"),
         make_run("t", 0.2, same_as="the a"),
-        failed=(("b-seed0", "it | broke", ""),),
+        failed=(Failure(name="b-seed0", error="it | broke"),),
     )
     assert difference_lines(found) == [
         "the t is the same run as the a",
