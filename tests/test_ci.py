@@ -1,12 +1,191 @@
-"""What decides something in `.ci`: which second Python, what can be released."""
+"""What `.ci` decides: `make setup`, detectron2, a second Python, what can be released.
+
+pip and Python are played by small fakes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Answers as an interpreter of version $VERSION would, makes a .venv of itself, and notes what
+# it was asked; `pip install` of the project fails while a file called `no-network` is there.
+FAKE_PYTHON = """\
+#!/usr/bin/env bash
+echo "$*" >>asked
+case "$*" in
+  -c*) echo "$VERSION" ;;
+  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m pip install"*--editable*) [ ! -e no-network ] ;;
+  -) cat >/dev/null ;;
+esac
+"""
+
+
+class FakeCheckout:
+    """A directory with what `make setup` reads, and a fake interpreter."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / ".ci", folder / ".ci", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "python").write_text(FAKE_PYTHON)
+        (folder / "python").chmod(0o755)
+
+    def setup(self, version: str = "3.12", **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "CONSTRAINTS")}
+        environment |= {"VERSION": version, "PYTHON": str(self.folder / "python"), **variables}
+        return subprocess.run(
+            ["bash", str(self.folder / ".ci" / "setup")], capture_output=True, text=True,
+            check=False, env=environment, timeout=60,
+        )  # fmt: skip
+
+    def installs(self) -> list[str]:
+        """The installations of the project that pip was asked for."""
+        asked = self.folder / "asked"
+        lines = asked.read_text().splitlines() if asked.exists() else []
+        return [line for line in lines if "--editable" in line]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return FakeCheckout(tmp_path)
+
+
+def test_a_second_setup_installs_nothing(checkout):
+    assert checkout.setup().returncode == 0
+    second = checkout.setup()
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert len(checkout.installs()) == 1
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", ".ci/constraints.txt", ".ci/detectron2.py"])
+def test_setup_installs_again_when_what_it_reads_changed(checkout, changed):
+    checkout.setup()
+    with (checkout.folder / changed).open("a") as file:
+        file.write("# changed\n")
+    assert checkout.setup().returncode == 0
+    assert len(checkout.installs()) == 2
+
+
+def test_a_setup_that_failed_goes_on_when_run_again(checkout):
+    (checkout.folder / "no-network").touch()
+    failed = checkout.setup()
+    assert failed.returncode != 0
+    assert "run it again" in failed.stderr
+    (checkout.folder / "no-network").unlink()
+    assert checkout.setup().returncode == 0
+    assert len(checkout.installs()) == 2
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.9", "3.14"])
+def test_setup_refuses_other_pythons_in_one_line(checkout, version):
+    refused = checkout.setup(version)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"is Python {version}, and 3.10 to 3.13 are supported" in line
+    assert "PYTHON=python3.12" in line
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_setup_names_an_interpreter_that_does_not_run(checkout):
+    refused = checkout.setup(PYTHON="python-of-nowhere")
+    (line,) = refused.stderr.splitlines()
+    assert "python-of-nowhere does not run" in line
+
+
+def test_setup_holds_to_the_constraints_this_environment_was_made_with(checkout):
+    checkout.setup()
+    assert "--constraint .ci/constraints.txt" in checkout.installs()[0]
+    checkout.setup(CONSTRAINTS="")
+    assert "--constraint" not in checkout.installs()[1]
+    checkout.setup()
+    assert len(checkout.installs()) == 2
+
+
+# --- detectron2 ------------------------------------------------------------------------------
+
+
+class FakePip:
+    """Plays every command: what the probes answer, what pip downloads, what it installed."""
+
+    def __init__(self, probes: Sequence[int], wheel: bytes | None = b"a wheel") -> None:
+        self.probes = list(probes)
+        self.wheel = wheel
+        self.installed: dict[str, bytes] = {}
+        self.options: Sequence[str] = ()
+
+    def __call__(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        if "download" in command:
+            if self.wheel is None:
+                return subprocess.CompletedProcess(command, 1, "", "no route to the index")
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "sal_detectron2-0.7.2-cp310-none-any.whl").write_bytes(self.wheel)
+        elif "install" in command:
+            path = Path(command[-1])
+            self.installed[path.name] = path.read_bytes()
+            self.options = command
+        else:
+            code = self.probes.pop(0)
+            return subprocess.CompletedProcess(command, code, "here/detectron2\n", "its error")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def installer(monkeypatch, load_script):
+    module = load_script("detectron2")
+    monkeypatch.setattr(module, "SHA256", hashlib.sha256(b"a wheel").hexdigest())
+    monkeypatch.setattr(module, "has_upstream", lambda: False)
+    return module
+
+
+def test_a_detectron2_that_imports_is_left_alone(installer):
+    pip = FakePip([0])
+    assert "here/detectron2" in installer.install(pip)
+    assert pip.installed == {}
+
+
+@pytest.mark.parametrize("probe", [3, 1], ids=["absent", "cut short"])
+def test_detectron2_is_installed_under_a_name_that_fits_every_python(installer, probe):
+    pip = FakePip([probe, 0])
+    assert "installed" in installer.install(pip)
+    assert pip.installed == {"sal_detectron2-0.7.2-py3-none-any.whl": b"a wheel"}
+    assert "--no-deps" in pip.options
+
+
+def test_a_wheel_with_other_content_is_not_installed(installer):
+    pip = FakePip([3], wheel=b"something else")
+    with pytest.raises(SystemExit, match="sha256"):
+        installer.install(pip)
+    assert pip.installed == {}
+
+
+def test_somebody_elses_broken_detectron2_is_not_overwritten(installer, monkeypatch):
+    monkeypatch.setattr(installer, "has_upstream", lambda: True)
+    pip = FakePip([1])
+    with pytest.raises(SystemExit, match=r"its error\n.*does not import"):
+        installer.install(pip)
+    assert pip.installed == {}
+
+
+def test_a_download_that_fails_shows_what_pip_said(installer):
+    with pytest.raises(SystemExit, match="no route to the index"):
+        installer.install(FakePip([3], wheel=None))
+
+
+def test_a_detectron2_that_does_not_import_afterwards_is_an_error(installer):
+    with pytest.raises(SystemExit, match="does not import"):
+        installer.install(FakePip([3, 1]))
+
 
 # --- a second Python -----------------------------------------------------------------------------
 
@@ -89,7 +268,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def clean_checkout(tmp_path):
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## 1.2.0 - 2026-12-01\n\n## Unreleased\n"
     )
@@ -99,20 +278,20 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_a_clean_checkout_with_a_dated_heading_can_be_released(release, checkout):
-    assert release.obstacles(checkout, "1.2.0") == []
+def test_a_clean_checkout_with_a_dated_heading_can_be_released(release, clean_checkout):
+    assert release.obstacles(clean_checkout, "1.2.0") == []
 
 
 @pytest.mark.parametrize("version", ["1.2.1", "1.2", "1.2.0.dev1", "1x2.0"])
-def test_a_version_without_a_dated_heading_cannot(release, checkout, version):
-    (obstacle,) = release.obstacles(checkout, version)
+def test_a_version_without_a_dated_heading_cannot(release, clean_checkout, version):
+    (obstacle,) = release.obstacles(clean_checkout, version)
     assert f"## {version} - " in obstacle
 
 
-def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(release, checkout):
-    git(checkout, "tag", "v1.2.0")
-    (checkout / "new").touch()
-    changes, tag = release.obstacles(checkout, "1.2.0")
+def test_changes_that_are_not_committed_and_a_tag_stand_in_the_way(release, clean_checkout):
+    git(clean_checkout, "tag", "v1.2.0")
+    (clean_checkout / "new").touch()
+    changes, tag = release.obstacles(clean_checkout, "1.2.0")
     assert "git status" in changes
     assert "v1.2.0" in tag
 

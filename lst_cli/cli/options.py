@@ -192,8 +192,7 @@ closer_look_options = with_options(
         "background, missed objects.",
     ),
     flag(
-        "--reference",
-        "Also run lvis-api, which takes minutes, and print the largest difference.",
+        "--reference", "Also run lvis-api, which takes minutes, and print the largest difference."
     ),
 )
 

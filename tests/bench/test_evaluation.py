@@ -207,8 +207,7 @@ LVIS_V1_VAL = 5_940_000  # detections
 
 
 @pytest.mark.parametrize(
-    ("what", "target"),
-    [("panels", 300), ("bbox", 1024), ("segm", 1024), ("errors", 1024)],
+    ("what", "target"), [("panels", 300), ("bbox", 1024), ("segm", 1024), ("errors", 1024)]
 )
 def test_memory_at_the_size_of_lvis_v1_val(what, target, lvis_files, tmp_path):
     """Its peak by that of a hundredth and a tenth: it grows with the number of detections."""

@@ -236,21 +236,6 @@ def test_split_and_dry_runs_say_that_images_are_not_found(lst, small_lvis, tmp_p
     assert str(small_lvis.val_json) not in outcome.err
 
 
-@pytest.mark.parametrize("layout", ["images/train", "train/images", "JPEGImages", "a/b/c"])
-def test_the_directory_above_everything_is_enough(lst, small_lvis, tmp_path, layout):
-    above = tmp_path / "mydata"
-    for part in ("train", "val"):
-        (above / layout).mkdir(parents=True, exist_ok=True)
-        for path in (small_lvis.images / part).iterdir():
-            path.rename(above / layout / path.name)
-    for image in (*small_lvis.train["images"], *small_lvis.val["images"]):
-        image["file_name"] = image.pop("coco_url").rsplit("/", 1)[1]
-    small_lvis.save()
-    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json, "--images", above]
-    assert "not found" not in lst("split", *words, "--b", "5", "-w", tmp_path / "work").err
-    assert lst("check", *words).code == 0
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -55,12 +55,7 @@ def test_columns_that_do_not_fit_stand_below_beside_the_first_one_again():
         GridColumn("instances", ["12,345", "99"]),
         GridColumn("AP", ["44.7", "8.5"]),
     ]
-    first = [
-        "phase  instances",
-        "────────────────",
-        "base      12,345",
-        "1             99",
-    ]
+    first = ["phase  instances", "────────────────", "base      12,345", "1             99"]
     second = ["    AP", "──────", "  44.7", "   8.5"]
     whole = [one + more for one, more in zip(first, second, strict=True)]
     assert grid_lines(columns, 22) == whole

@@ -164,10 +164,7 @@ def test_plans_that_come_with_the_package_are_listed_and_found_by_name(
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        ([], "lst sweep needs a plan"),
-        (["table1", "--b", "x"], "'x' is not a number"),
-    ],
+    [([], "lst sweep needs a plan"), (["table1", "--b", "x"], "'x' is not a number")],
 )
 def test_a_slip_is_one_line(lst, words, message):
     assert message in lst("sweep", *words).err

@@ -21,26 +21,14 @@ from tests.fixtures.outcome import Outcome
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
 TINY = (
-    "preset=lite-paper",
-    "device=cpu",
-    "data.workers=0",
-    "data.min_size=[64]",
-    "data.min_size_test=64",
-    "base.epochs=1",
-    "base.decay_epochs=[0.7]",
-    "base.batch_size=2",
-    "base.save_every=2",
+    "preset=lite-paper", "device=cpu", "eval.detections=20",
+    "data.workers=0", "data.min_size=[64]", "data.min_size_test=64",
+    "base.epochs=1", "base.decay_epochs=[0.7]", "base.batch_size=2", "base.save_every=2",
     "base.warmup_iterations=2",
-    "step.epochs=2",
-    "step.decay_epochs=[]",
-    "step.batch_size=2",
-    "step.save_every=2",
-    "detectron2.MODEL.FPN.OUT_CHANNELS=16",
-    "detectron2.MODEL.ROI_BOX_HEAD.FC_DIM=32",
-    "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16",
-    "model.mask_mlp_hidden=8",
-    "eval.detections=20",
-)
+    "step.epochs=2", "step.decay_epochs=[]", "step.batch_size=2", "step.save_every=2",
+    "detectron2.MODEL.FPN.OUT_CHANNELS=16", "detectron2.MODEL.ROI_BOX_HEAD.FC_DIM=32",
+    "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16", "model.mask_mlp_hidden=8",
+)  # fmt: skip
 
 RUN = """
 import os, signal, sys
@@ -112,8 +100,7 @@ def shared(tmp_path_factory):
 def tiny(shared):
     with FileLock(shared / "tiny.lock"):
         drawn = draw_demo(
-            shared / "tiny",
-            Parameters(classes=6, size=64, head=7, val_per_class=1, per_image=2.5),
+            shared / "tiny", Parameters(classes=6, size=64, head=7, val_per_class=1, per_image=2.5)
         )
     return Tiny(drawn.train_json, drawn.val_json, drawn.images_dir)
 
