@@ -51,6 +51,10 @@ class ImagePaths:
         """Where to look for an image."""
         return self.finders[bisect_right(self.starts, row) - 1]
 
+    def is_listed(self, row: int) -> bool:
+        """Whether there is a file of an image, by its name alone."""
+        return self.finder_of(row).is_listed(*self.images.names[row])
+
     def find_missing(self, where: object) -> Problem | None:
         """A warning if some images are missing; `where` is the file or files that name them."""
         problem = find_missing(self.images, self.finder_of)

@@ -164,6 +164,9 @@ class FakeRun:
     def estimate(self) -> float | None:
         return 90.0 if self.freezes_backbone else None
 
+    def leave_bank(self) -> str | None:
+        return None
+
     def train(self, on_iteration: Callable[[Any], None]) -> float:
         for done in range(self.start + 1, self.plan.iterations + 1):
             on_iteration(

@@ -24,6 +24,7 @@ from lst_cli.extend.plan import (
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
+from lst_cli.train.bank import leave_bank
 from lst_cli.train.plan import Events, Job, require_growable
 from lst_cli.train.train import (
     TrainingOptions,
@@ -52,7 +53,21 @@ def load_learning(rows: Way | None = None, *, fitted: bool = True) -> Learn:
     """
     from lst_cli.extend.instant import InstantClasses
 
-    return lambda *given: InstantClasses(*given[:-1]).write(rows, fitted=fitted, anyway=given[-1])
+    def learn(
+        workspace: Workspace,
+        phase: int,
+        split: Split,
+        settings: Settings,
+        inputs: TrainingInput,
+        progress: Progress,
+        anyway: bool,
+    ) -> Learned:
+        given = (workspace, phase, split, settings, inputs, progress)
+        learned = InstantClasses(*given).write(rows, fitted=fitted, anyway=anyway)
+        bank = leave_bank(workspace, split, phase, inputs, settings, progress)
+        return replace(learned, bank_sha256=bank)
+
+    return learn
 
 
 def extend_workspace(
@@ -218,6 +233,7 @@ def _add_instantly(
         finished=now(),
         seconds=seconds,
         **digests(directory),
+        bank_sha256=learned.bank_sha256,
         new_rows=learned.way,
         checks=learned.checks,
         known_images=learned.known_images,

@@ -59,6 +59,7 @@ class Learned:
     checks: tuple[NewClassCheck, ...] = ()
     known_images: int = 0
     old_alarms: tuple[float, ...] = ()
+    bank_sha256: str | None = None  # of the bank that was written, if any
 
 
 # Mean score of the boxes that a class was learned from, below which it would never be seen.

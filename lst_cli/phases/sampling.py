@@ -94,6 +94,31 @@ class ClassAwareSampler:
         return images
 
 
+@dataclass(frozen=True)
+class ObjectSampler:
+    """Objects that are pasted into images: every class equally often, and its objects in turn."""
+
+    of_class: tuple[IntArray, ...]  # objects of each class, which has some
+    each: int  # objects an image
+    seed: int
+    phase: int
+
+    def at(self, position: int) -> IntArray:
+        """Objects for the image at a position in training, a function of seed and position."""
+        classes = np.arange(len(self.of_class))
+        if not len(classes):
+            return classes
+        draws = np.arange(position * self.each, (position + 1) * self.each)
+        labels = _draw(classes, draws, self.seed, self.phase, 9)
+        turns = draws // len(classes)  # how often the class of a draw had its turn before
+        found = np.empty(self.each, dtype=np.int64)
+        for label in np.unique(labels).tolist():
+            mine = labels == label
+            key = (self.seed, self.phase, 10, label)
+            found[mine] = _draw(self.of_class[label], turns[mine], *key)
+        return found
+
+
 ImageSampler = RepeatFactorSampler | ClassAwareSampler
 
 

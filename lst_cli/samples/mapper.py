@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import (
     annotations_to_instances,
     transform_instance_annotations,
 )
-from detectron2.structures import BoxMode
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 
 from lst_cli.annotations.segmentations import (
     Segmentation,
@@ -22,6 +23,7 @@ from lst_cli.annotations.segmentations import (
 )
 from lst_cli.images.decode import load_image
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
+from lst_cli.samples.paste import CutOut, boxes_of, paste
 from lst_cli.samples.phase_dataset import Sample
 from lst_cli.settings.models import DataSettings
 
@@ -49,12 +51,15 @@ class Mapper:
         self._seed = seed
         self._others = others
 
-    def __call__(self, sample: Sample, *, augment: bool = True) -> dict[str, Any]:
+    def __call__(
+        self, sample: Sample, *, augment: bool = True, bitmaps: bool = False
+    ) -> dict[str, Any]:
         """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
-        It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again,
-        and `instances` with `gt_boxes` (absolute XYXY),
-        `gt_masks`, `gt_labels`, and `gt_classes`, which is the label where the object counts.
+        It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again
+        (None where objects are pasted), and `instances` with `gt_boxes` (absolute XYXY), `gt_masks`
+        (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is the label where the object
+        counts.
 
         Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
         """
@@ -63,8 +68,6 @@ class Mapper:
         resize, *flip = transforms.transforms
         # As `resize` does it, without a second copy of all pixels, which a large scan has many of.
         image = np.asarray(picture.resize((resize.new_w, resize.new_h), resize.interp))
-        if self._bgr:
-            image = image[:, :, ::-1]
         image = T.TransformList(flip).apply_image(image)
         size = (image.shape[0], image.shape[1])
         annotations = [
@@ -85,20 +88,26 @@ class Mapper:
                 # Pillow's arrays are read-only, of which torch warns.
                 annotation["segmentation"] = annotation["segmentation"].copy()
         # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
-        polygons = all(isinstance(a["segmentation"], list) for a in annotations)
+        bitmaps |= bool(sample.pasted)
+        polygons = not bitmaps and all(isinstance(a["segmentation"], list) for a in annotations)
         instances = annotations_to_instances(
             annotations, size, mask_format="polygon" if polygons else "bitmask"
         )
         labels, counts = torch.from_numpy(sample.labels), torch.from_numpy(sample.counts)
-        instances.gt_labels = labels
         others = torch.where(labels == FUTURE, IGNORED, self._others)
+        instances.gt_labels = labels
         instances.gt_classes = torch.where(counts, labels, others)
+        if sample.pasted:
+            rng = np.random.default_rng([self._seed, 11, sample.position])
+            image, instances = _with_pasted(image, instances, sample.pasted, rng)
+        if self._bgr:
+            image = image[:, :, ::-1]
         return {
             "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
             "instances": instances,
             "height": sample.height,
             "width": sample.width,
-            "view": (sample.image, *size, bool(flip)),
+            "view": None if sample.pasted else (sample.image, *size, bool(flip)),
         }
 
     def _transforms(self, sample: Sample, augment: bool) -> T.TransformList:
@@ -116,6 +125,31 @@ class Mapper:
         if flip:
             chosen.append(T.HFlipTransform(new_width))
         return T.TransformList(chosen)
+
+
+def _with_pasted(
+    image: npt.NDArray[np.uint8],
+    instances: Instances,
+    objects: Sequence[CutOut],
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.uint8], Instances]:
+    """An RGB image and its instances, with bitmaps, after objects were pasted, which all count."""
+    size = image.shape[:2]
+    masks = instances.gt_masks.tensor.numpy() if len(instances) else np.zeros((0, *size), bool)
+    pasted = paste(image, masks.astype(bool), objects, rng)
+    before = len(instances)
+    old, new = (pasted.origin[part] for part in (pasted.origin < before, pasted.origin >= before))
+    labels = torch.tensor([objects[row - before].label for row in new.tolist()], dtype=torch.int64)
+    boxes = torch.from_numpy(boxes_of(pasted.masks))
+    # What nothing covers keeps its box as it was annotated.
+    whole = (pasted.masks[: len(old)] == masks[old].astype(bool)).all(axis=(1, 2))
+    boxes[: len(old)][whole] = instances.gt_boxes.tensor[old][whole].to(boxes)
+    result = Instances(size)
+    result.gt_boxes = Boxes(boxes)
+    result.gt_masks = BitMasks(torch.from_numpy(pasted.masks))
+    result.gt_labels = torch.cat([instances.gt_labels[old], labels])
+    result.gt_classes = torch.cat([instances.gt_classes[old], labels])
+    return pasted.picture, result
 
 
 def _usable(segmentation: Segmentation) -> Segmentation:

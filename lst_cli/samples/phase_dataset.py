@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.joined import JoinedDataset
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
+from lst_cli.samples.paste import CutOut
 from lst_cli.settings.models import FutureClasses, OtherObjects
 
 IntArray = npt.NDArray[np.int64]
@@ -51,6 +53,7 @@ class Sample:
     labels: IntArray  # shape (M,); -1 where the class comes in a later phase
     counts: npt.NDArray[np.bool_]  # whether each counts in the entry, shape (M,)
     segmentations: list[bytes]  # raw JSON of each
+    pasted: tuple[CutOut, ...] = ()  # objects to be pasted over it
 
 
 class PhaseDataset:
@@ -70,8 +73,10 @@ class PhaseDataset:
         *,
         others: OtherObjects = "ignore",
         future: FutureClasses = "background",
+        pasting: Callable[[int], tuple[CutOut, ...]] | None = None,  # by position
     ) -> None:
         self.data = data
+        self._pasting = pasting
         self._images = dataset.images
         self._boxes = dataset.instances.boxes
         self._labels = np.where(labels < seen, labels, -1)
@@ -106,7 +111,10 @@ class PhaseDataset:
 
     def __getitem__(self, position: int) -> Sample:
         image, label = self.entry(position)
-        return self.sample(image, label, position)
+        sample = self.sample(image, label, position)
+        if self._pasting is None:
+            return sample
+        return replace(sample, pasted=self._pasting(position))
 
     def sample(self, image: int, label: int, position: int = 0) -> Sample:
         """The sample of an image in which one class counts, or all (`ALL_CLASSES`)."""

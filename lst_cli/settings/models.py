@@ -247,6 +247,18 @@ class ExtendSettings(Section):
         "initial classifier rows of new classes: fitted as lst extend does without training, or as "
         "step.new_rows",
     )
+    paste_objects: Annotated[int, Field(gt=0, le=1_000)] = _setting(
+        6, "replay = bank: objects that are pasted into an image"
+    )
+    paste_new: Annotated[int, Field(ge=0, le=1_000)] = _setting(
+        0, "objects of new classes that are pasted into an image"
+    )
+    bank_objects: Annotated[int, Field(ge=0, le=10_000)] = _setting(
+        5,
+        "objects of each class that a finished phase leaves in its bank, for the time when its "
+        "images are gone; 0: no bank",
+        "speed",
+    )
     feature_cache: int = _setting(
         1_000, "megabytes of memory for these features", "speed", ge=0, le=1_000_000
     )

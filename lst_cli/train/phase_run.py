@@ -39,6 +39,7 @@ from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
+from lst_cli.train.bank import leave_bank, load_pasting
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.plan import Job
 from lst_cli.train.support import Support, save_attention
@@ -160,6 +161,12 @@ class PhaseRun:
         save_model(self._files.model, model.state_dict())
         return seconds
 
+    def leave_bank(self) -> str | None:
+        """Write the bank of the finished phase; its digest, None where none is wanted."""
+        job = self._job
+        given = (job.workspace, job.workspace.split, job.plan.phase, job.inputs, job.settings)
+        return leave_bank(*given, job.events.prepare)
+
     def _save_state(self, iteration: int, seconds: float) -> None:
         save_training_state(self._files.training_state, self._learner, iteration, seconds)
 
@@ -266,6 +273,9 @@ class PhaseRun:
 def _make_reader(job: Job, workers: int) -> SampleReader:
     plan, settings, inputs = job.plan, job.settings, job.inputs
     others = settings.step.other_objects
+    pasting = None
+    if job.workspace.split.extension_at(plan.phase) and settings.extend.image_passes:
+        pasting = load_pasting(job.workspace, plan.phase, inputs, settings, job.events.note)
     dataset = PhaseDataset(
         inputs.dataset,
         inputs.labels,
@@ -273,6 +283,7 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
         job.data,
         others=others,
         future=settings.schedule(plan.phase).future_classes,
+        pasting=pasting,
     )
     mapper = Mapper(
         inputs.paths,

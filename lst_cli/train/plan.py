@@ -79,6 +79,7 @@ class Job:
     settings: Settings  # with the epochs that the phase really has
     inputs: TrainingInput
     data: PhaseData
+    notes: tuple[str, ...] = ()  # what was decided otherwise than the settings say
     weights: str | None = None  # the file of initial weights
     events: Events = Events()
     # What writes the rows of new classes for new_rows = fitted; None if that cannot be.
@@ -97,6 +98,17 @@ def plan_job(
     if split.extension_at(phase):
         settings = settings.for_extension()
     data = phase_data(split, inputs, phase, settings)
+    notes: tuple[str, ...] = ()
+    missing = [row for row in data.few.images.tolist() if not inputs.paths.is_listed(row)]
+    if missing and any(workspace.require_done(before).bank_sha256 for before in range(phase)):
+        step = settings.step.model_copy(update={"replay": "bank"})
+        settings = settings.model_copy(update={"step": step})
+        name = inputs.dataset.images.names[missing[0]][0]
+        notes = (
+            f"{len(missing):,} of {len(data.few):,} images of old classes not found, such as "
+            f"{name}: objects from the bank are pasted into the new images instead",
+        )
+        data = phase_data(split, inputs, phase, settings)
     settings, iterations = scheduled(settings, phase, len(data), image_passes)
     batch_size = settings.schedule(phase).batch_size
     rate, source = _seconds_per_iteration(workspace, phase, settings)
@@ -118,7 +130,7 @@ def plan_job(
         seconds=iterations * rate,
         seconds_from=source,
     )
-    return Job(workspace, plan, settings, inputs, data)
+    return Job(workspace, plan, settings, inputs, data, notes)
 
 
 def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:

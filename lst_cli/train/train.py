@@ -15,7 +15,7 @@ from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
-from lst_cli.settings.models import Settings
+from lst_cli.settings.models import EXTEND_REPLACES, Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
@@ -30,7 +30,7 @@ from lst_cli.train.plan import (
 from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
-from lst_cli.workspace.phase_files import drop, put_back, set_aside
+from lst_cli.workspace.phase_files import drop, put_back, remove_other_banks, set_aside
 from lst_cli.workspace.store import Workspace, sha256_of
 from lst_cli.workspace.training_log import open_log
 
@@ -108,6 +108,8 @@ def train_phase(
             check_before_training(workspace.split, events.prepare)
         if manifest is None:
             manifest = _first_manifest(job, options, previous)
+        for text in job.notes:
+            events.note(text)
         directory = workspace.phase(phase)
         require_writable(directory.model, directory.training_state)
         # What a phase leaves that never got a manifest goes too.
@@ -152,8 +154,9 @@ def _run(
 
         seconds = run.train(on_iteration)
     finish = {"done": True, "finished": now(), "seconds": seconds, **digests(directory)}
-    done = manifest.model_copy(update=finish)
+    done = manifest.model_copy(update={**finish, "bank_sha256": run.leave_bank()})
     workspace.save_manifest(done)
+    remove_other_banks(directory, done.bank_sha256)
     directory.training_state.unlink(missing_ok=True)
     return done
 
@@ -256,7 +259,13 @@ def changed_settings(
         settings.step.mwg, base=before.phase == 0, later=before.phase > 0, extend=extend
     )
     found = differences(completed(before), settings, "weights")
-    return [one for one in found if one.key.partition(".")[0] not in unused]
+    found = [one for one in found if one.key.partition(".")[0] not in unused]
+    if not extend or not settings.extend.image_passes:
+        return found
+    # These of [step] follow from [extend]; replay also from which images are there.
+    own = {f"step.{name}": f"extend.{name}" for name in EXTEND_REPLACES}
+    renamed = {own.get(one.key, one.key): one for one in reversed(found)}
+    return [one._replace(key=key) for key, one in sorted(renamed.items())]
 
 
 def digests(directory: PhaseDirectory) -> dict[str, str | None]:

@@ -40,6 +40,14 @@ class PhaseDirectory:
         self.fixed_errors = root / "errors-fixed"
         self.instant = root / "instant.json"  # AP of the phase's classes before its first iteration
 
+    def bank(self, sha256: str) -> Path:
+        """Objects of the phase's classes, cut out: the bank of this digest."""
+        return self.root / f"bank-{sha256[:16]}.safetensors"
+
+    def banks(self) -> list[Path]:
+        """All banks that are there: more than one after a killed command."""
+        return sorted(self.root.glob("bank-*.safetensors"))
+
     def instant_part(self, way: str) -> Path:
         """Detections of one kind of rows while `lst eval --instant` is under way."""
         return self.root / f"instant-{way}.part.jsonl"

@@ -280,7 +280,7 @@ class NewClassCheck(Record):
 class PhaseManifest(Record):
     """What a phase used and did."""
 
-    _later_fields = ("checks", "old_alarms", "known_images")
+    _later_fields = ("bank_sha256", "checks", "old_alarms", "known_images")
 
     format: int = FORMAT
     phase: Count
@@ -306,6 +306,7 @@ class PhaseManifest(Record):
     # the classes; lst 0.1 did not record them.
     generator_sha256: Sha256 | None = None
     attention_sha256: Sha256 | None = None
+    bank_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     # How the classifier rows of the new classes were initialized; None in the base phase.
     new_rows: Literal["random", "mean-feature", "generated", "fitted"] | None = None
     # Of each new class, in label order, where their rows were fitted against known images.

@@ -9,7 +9,7 @@ from pathlib import Path
 from lst_cli.errors import LstError
 from lst_cli.workspace.atomic import explain_os_error, replacing
 from lst_cli.workspace.hints import name_workspace
-from lst_cli.workspace.layout import MANIFEST, REPLACED
+from lst_cli.workspace.layout import MANIFEST, REPLACED, PhaseDirectory
 from lst_cli.workspace.manifest import FORMATS, PhaseManifest, SharedFrom
 from lst_cli.workspace.records import load_json, load_record
 from lst_cli.workspace.store import Workspace, sha256_of
@@ -68,6 +68,14 @@ def _remove_empty(directory: Path) -> None:
         directory.rmdir()
 
 
+def remove_other_banks(directory: PhaseDirectory, sha256: str | None) -> None:
+    """Remove banks of a phase that its manifest does not name."""
+    for path in directory.banks():
+        if sha256 is None or path != directory.bank(sha256):
+            with explain_os_error(path):
+                path.unlink()
+
+
 def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
     """Copy the finished base phase of another workspace, if it would be the same here.
 
@@ -86,7 +94,10 @@ def take_over_base(workspace: Workspace, source: Workspace) -> PhaseManifest:
         if workspace.manifest(0) is not None:
             raise LstError(f"{workspace.root} has a base phase already", "lst status")
         ours, theirs = workspace.phase(0), source.phase(0)
-        _copy([(theirs.model, ours.model), (theirs.log, ours.log)])
+        files = [(theirs.model, ours.model), (theirs.log, ours.log)]
+        if found.bank_sha256 is not None:
+            files.append((theirs.bank(found.bank_sha256), ours.bank(found.bank_sha256)))
+        _copy(files)
         origin = SharedFrom(workspace=str(source.root.resolve()), split_sha256=found.split_sha256)
         own = {"split_sha256": workspace.split.digest_at(0), "shared_from": origin}
         manifest = found.model_copy(update=own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -206,3 +207,43 @@ def test_what_cannot_be_used_is_left_out_of_new_classes(trained, extend, few):
     assert extension.train.instances == 5
     (zebra,) = (one for one in trained.split.classes if one.name == "zebra")
     assert zebra.instances == 1
+
+
+# --- the bank of cut-out objects -----------------------------------------------------------------
+
+
+def test_a_bank_is_shown_and_refused_before_there_is_any(here, workspace, fake_trainer):
+    assert "no phase of " in here("bank").error
+    here("train-base").ok()
+    outcome = here("bank").ok()
+    assert ["0", "5", "0", "0", "to", "0", "none"] in [
+        line.split() for line in outcome.out.splitlines()
+    ]
+    assert "--rebuild makes the banks that are missing" in outcome.err
+    assert "--set: nothing is made" in here("bank --set extend.bank_objects=3").error
+
+
+@pytest.mark.engine
+def test_a_bank_is_made_again(here, trained):
+    here("bank --rebuild --set extend.bank_objects=3").ok()
+    outcome = here("bank").ok()
+    rows = [line.split()[:6] for line in outcome.out.splitlines()]
+    assert ["0", "5", "15", "3", "to", "3"] in rows
+    assert [sum(one["objects"].values()) for one in here("bank --json").json] == [15, 6]
+
+
+@pytest.mark.engine
+def test_without_old_images_objects_of_the_bank_are_pasted(here, trained, extend, small_lvis):
+    here("bank --rebuild").ok()
+    shutil.rmtree(small_lvis.images / "train")
+    outcome = extend("--finetune", "--json").ok()
+    assert "images of old classes not found, such as " in outcome.err
+    assert "objects from the bank are pasted into the new images instead" in outcome.err
+    manifest = trained.require_done(2)
+    assert manifest.settings["step"]["replay"] == "bank"
+    assert manifest.replay_entries == 0
+
+
+def test_without_old_images_and_bank_the_images_are_missed(trained, extend, small_lvis):
+    shutil.rmtree(small_lvis.images / "train")
+    assert "not found" in extend("--finetune").error

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lst_cli.workspace.store import Workspace
-from tests.fixtures.kills import before_iteration
+from tests.fixtures.kills import before_iteration, differing
 
 pytestmark = pytest.mark.engine
 
@@ -147,3 +147,27 @@ def test_two_files_one_after_the_other_give_the_rows_of_one_file_with_both(
     assert [one.name for one in based.split.classes] == [one.name for one in other.split.classes]
     if rows == "generated":
         assert last.generator.read_bytes() == based.phase(1).generator.read_bytes()
+
+
+@pytest.mark.parametrize("replay", ["few", "bank"])
+def test_finetuning_that_is_killed_ends_with_the_same_weights(
+    run, based, tiny, few_json, tmp_path, replay
+):
+    twin = Workspace(shutil.copytree(based.root, tmp_path / "twin"))
+    words = ("--finetune", "--budget", "12", "--set", f"extend.replay={replay}")
+    outcome = extend(run, based, tiny, few_json(zebra=2), *words)
+    assert "6 iterations, 12 image passes, about " in outcome.err
+    file = few_json(zebra=2)
+    for iteration in (0, 3):
+        killed = run(
+            "extend", "--train", file, "--images", tiny.images, "-w", twin.root, *words,
+            first=before_iteration(iteration),
+        )  # fmt: skip
+        assert killed.code < 0
+    extend(run, twin, tiny, file, *words)
+    assert differing(twin, based, 1) == []
+    assert twin.require_done(1).settings["step"]["replay"] == replay
+    for phase in (0, 1):
+        digest = twin.require_done(phase).bank_sha256
+        assert digest == based.require_done(phase).bank_sha256
+        assert twin.phase(phase).bank(digest or "").exists()

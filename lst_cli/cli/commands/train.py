@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from lst_cli.cli import options
 from lst_cli.errors import LstError
+from lst_cli.libraries import NETWORK, require
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.presets import JOINT_ROWS
 
@@ -166,3 +168,54 @@ def step(
     if phase is None:
         raise LstError(f"all {workspace.last_phase + 1} phases are done", next_command(workspace))
     run_training(workspace, settings, phase, **how)
+
+
+@options.command("bank", "lst bank", "lst bank --rebuild")
+@options.workspace_option
+@options.flag("--rebuild", "Cut the objects out of the training images again.")
+@options.set_option
+@options.json_option
+def bank(
+    workspace: options.Workspace, rebuild: bool, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the bank of cut-out objects, or make it again.
+
+    Every finished phase leaves a few objects of each of its classes, with their masks. lst extend
+    --finetune pastes them into the new images where the old images are gone. The number of objects
+    is the setting extend.bank_objects.
+    """
+    from lst_cli.cli.console import meter, note, print_json, print_rows
+    from lst_cli.train.bank import REBUILD, read_banks, rebuild_banks
+
+    workspace.newest_phase()
+    if rebuild:
+        require(*NETWORK)
+        with meter() as tell:
+            banks = rebuild_banks(workspace, workspace.settings(overrides), tell)
+    elif overrides:
+        raise LstError("--set: nothing is made", "add --rebuild")
+    else:
+        banks = read_banks(workspace)
+    if as_json:
+        print_json([asdict(one) for one in banks])
+        return
+    names = {one.category_id: one.name for one in workspace.split.classes}
+    print_rows(
+        "bank of cut-out objects",
+        ["phase", "classes", "objects", "objects a class", "size"],
+        [
+            [
+                str(one.phase),
+                f"{len(one.objects):,}",
+                f"{sum(one.objects.values()):,}",
+                f"{min(one.objects.values())} to {max(one.objects.values())}",
+                "none" if one.size is None else f"{one.size / 1e6:,.1f} MB",
+            ]
+            for one in banks
+        ],
+    )
+    lacking = [names[number] for one in banks for number, count in one.objects.items() if not count]
+    if any(one.size is None for one in banks):
+        note(f"{REBUILD} makes the banks that are missing")
+    elif lacking:
+        note("no object large enough: " + ", ".join(lacking[:10]))

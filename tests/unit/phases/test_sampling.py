@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data
-from lst_cli.phases.sampling import ClassAwareSampler, RepeatFactorSampler, repeat_factors
+from lst_cli.phases.sampling import (
+    ClassAwareSampler,
+    ObjectSampler,
+    RepeatFactorSampler,
+    repeat_factors,
+)
 
 # Images of each class: the first is everywhere, the last in one image of ten.
 ROWS = np.arange(10, 20)
@@ -166,3 +171,14 @@ def test_only_the_classes_of_the_base_matter():
     assert sorted(data.epoch_entries(0).images.tolist()) == [11, 12, 13]
     data = base_data(OCCURRENCES, range(2), 0, "repeat-factor", repeat_threshold=0.3)
     assert len(data) == 10  # class 2 repeats nothing
+
+
+# --- objects that are pasted ---------------------------------------------------------------------
+
+
+def test_pasted_objects_show_every_class_equally_often_and_its_objects_in_turn():
+    sampler = ObjectSampler((np.array([0, 1]), np.array([2]), np.array([3, 4, 5])), 4, 0, 1)
+    drawn = Counter(np.concatenate([sampler.at(position) for position in range(9)]).tolist())
+    assert drawn == {0: 6, 1: 6, 2: 12, 3: 4, 4: 4, 5: 4}
+    assert sampler.at(5).tolist() == sampler.at(5).tolist()
+    assert sampler.at(5).tolist() != ObjectSampler(sampler.of_class, 4, 1, 1).at(5).tolist()

@@ -17,6 +17,7 @@ from pycocotools import mask as mask_api
 from lst_cli.errors import LstError
 from lst_cli.modeling.heads.roi_heads import IGNORED
 from lst_cli.samples.mapper import Mapper
+from lst_cli.samples.paste import CutOut
 from lst_cli.samples.phase_dataset import Sample
 from lst_cli.settings.models import DataSettings
 
@@ -218,3 +219,44 @@ def test_what_does_not_count_is_what_it_is_told_to_be(make):
         assert instances.gt_classes.tolist() == expected
         assert instances.gt_labels.tolist() == [4, 2, -1]
         assert instances.gt_classes.dtype == torch.int64
+
+
+# --- pasted objects ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("segmentation", [[RECTANGLE], []])
+def test_pasted_objects_are_objects_of_their_class(make, pixels, segmentation):
+    mask = np.ones((4, 6), dtype=bool)
+    objects = (CutOut(5, np.full((4, 6, 3), (1, 2, 3), np.uint8), mask),) * 2
+    pasted = sample(*segmentation, pasted=objects, counts=np.zeros(len(segmentation), dtype=bool))
+    item = make(channels="BGR")(pasted)
+    instances = item["instances"]
+    assert isinstance(instances.gt_masks, BitMasks)
+    own = instances.gt_labels == 5
+    assert instances.gt_labels[own].tolist() == instances.gt_classes[own].tolist()
+    assert own.sum() >= 1
+    assert (instances.gt_classes[~own] == IGNORED).all()
+    assert torch.equal(
+        instances.gt_boxes.tensor[own], instances[own].gt_masks.get_bounding_boxes().tensor
+    )
+    middle = instances.gt_boxes.get_centers()[own][-1].long().tolist()
+    assert item["image"][:, middle[1], middle[0]].tolist() == [3, 2, 1]
+    assert item["view"] is None
+    again = make(channels="BGR")(pasted)
+    assert torch.equal(item["image"], again["image"])
+
+
+def test_what_nothing_covers_keeps_its_annotated_box(make):
+    dot = CutOut(5, np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), dtype=bool))
+    boxes = np.array([[2.5, 1.5, 4.0, 3.0]])
+    for position in range(5):
+        item = make()(sample(RECTANGLE, pasted=(dot,), boxes=boxes, position=position))
+        if item["instances"].gt_masks.tensor[0].sum() == 20:
+            assert item["instances"].gt_boxes.tensor[0].tolist() == [2.5, 1.5, 6.5, 4.5]
+            return
+    pytest.fail("the dot always covers the rectangle")
+
+
+def test_views_tell_images_sizes_and_flips_apart(make):
+    views = {make(flip=flip)(sample(RECTANGLE))["view"] for flip in (0.0, 1.0)}
+    assert views == {(0, HEIGHT, WIDTH, False), (0, HEIGHT, WIDTH, True)}

@@ -1,0 +1,288 @@
+"""The bank of a phase: a few objects of each of its classes, cut out of its images.
+
+With it classes can be added where the old images are gone. The name of the file has the start of
+its digest, and the manifest has all of it. So a new bank never takes the place of the old one: it
+lies beside it until the manifest names it, and a kill in between loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lst_cli.errors import LstError
+from lst_cli.inputs import TrainingInput, read_training_input
+from lst_cli.phases.sampling import ObjectSampler
+from lst_cli.progress import Progress, silent
+from lst_cli.samples.bank import ObjectBank, read_bank
+from lst_cli.samples.paste import CutOut
+from lst_cli.settings.models import Settings
+from lst_cli.workspace.atomic import write_bytes
+from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.phase_files import remove_other_banks
+from lst_cli.workspace.store import Workspace, require_unchanged
+
+IntArray = npt.NDArray[np.int64]
+
+REBUILD = "lst bank --rebuild"
+_MARGIN = 2  # pixels around an object, for its soft edge
+# Objects whose sides are shorter at the test size come last: little can be learned from them.
+_SMALL = 12
+_SMALLEST = 4  # shorter ones are left out
+
+
+@dataclass(frozen=True)
+class PhaseBank:
+    """What is known of the bank of a phase."""
+
+    phase: int
+    objects: Mapping[int, int]  # by category id of the phase's classes
+    size: int | None  # bytes; None where there is none
+
+
+def choose_objects(
+    inputs: TrainingInput, label: int, objects: int, seed: int, side: int
+) -> IntArray:
+    """Annotations of a class from which objects are cut, of as many images as there are.
+
+    Of each image the largest comes first. Objects that are small at the test size `side` come last.
+    """
+    images, boxes = inputs.dataset.images, inputs.dataset.instances.boxes
+    image_of = inputs.dataset.instances.image_index
+    own = np.zeros(len(images.ids), dtype=bool)
+    own[inputs.occurrences.images[label]] = True
+    rows = np.flatnonzero((inputs.labels == label) & own[image_of])
+    rows = np.random.default_rng([seed, 12, label]).permutation(rows)
+    scale = side / np.minimum(images.heights, images.widths)[image_of[rows]]
+    shortest = boxes[rows, 2:].min(axis=1) * scale
+    rows, shortest = rows[shortest >= _SMALLEST], shortest[shortest >= _SMALLEST]
+    largest = np.argsort(-boxes[rows, 2:].prod(axis=1), kind="stable")
+    turn = np.empty(len(rows), dtype=np.int64)  # how many of its image come before
+    seen: dict[int, int] = {}
+    for place in largest.tolist():
+        image = int(image_of[rows[place]])
+        turn[place] = seen[image] = seen.get(image, -1) + 1
+    order = np.lexsort((turn, shortest < _SMALL))
+    chosen: IntArray = rows[order][:objects]
+    return chosen
+
+
+def cut_objects(
+    inputs: TrainingInput,
+    split: Split,
+    phase: int,
+    settings: Settings,
+    most: int,
+    progress: Progress = silent,
+) -> ObjectBank:
+    """Cut objects out of the images of a phase, `most` of each of its classes, at the test size.
+
+    Raises:
+        LstError: If an image is missing or cannot be used.
+    """
+    # detectron2 takes seconds to import.
+    from lst_cli.samples.mapper import Mapper
+    from lst_cli.samples.phase_dataset import Sample
+
+    side = settings.data.min_size_test
+    chosen = [
+        choose_objects(inputs, label, most, settings.seed, side) for label in split.labels_of(phase)
+    ]
+    rows = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+    image_of = inputs.dataset.instances.image_index[rows].astype(np.int64)
+    segmentations = inputs.dataset.read_segmentations(rows)
+    mapper = Mapper(inputs.paths, settings.data, channels="RGB", seed=settings.seed)
+    images = np.unique(image_of)
+    objects: list[CutOut] = []
+    for done, image in enumerate(images.tolist(), start=1):
+        places = np.flatnonzero(image_of == image)
+        mine = rows[places]
+        item = mapper(
+            Sample(
+                position=0,
+                image=image,
+                height=int(inputs.dataset.images.heights[image]),
+                width=int(inputs.dataset.images.widths[image]),
+                boxes=inputs.dataset.instances.boxes[mine],
+                labels=inputs.labels[mine],
+                counts=np.ones(len(mine), dtype=bool),
+                segmentations=[segmentations[place] for place in places],
+            ),
+            augment=False,
+            bitmaps=True,
+        )
+        picture = item["image"].numpy().astype(np.uint8).transpose(1, 2, 0)
+        masks = item["instances"].gt_masks.tensor.numpy().astype(bool)
+        for mask, label in zip(masks, inputs.labels[mine].tolist(), strict=True):
+            if mask.any():
+                objects.append(_cut(picture, mask, split.class_order[label]))
+        progress("cutting out objects", done, len(images))
+    return ObjectBank.of(objects)
+
+
+def _cut(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], category_id: int) -> CutOut:
+    window = tuple(
+        slice(max(int(found[0]) - _MARGIN, 0), int(found[-1]) + 1 + _MARGIN)
+        for found in (np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0)))
+    )
+    return CutOut(category_id, np.ascontiguousarray(picture[window]), mask[window])
+
+
+def leave_bank(
+    workspace: Workspace,
+    split: Split,
+    phase: int,
+    inputs: TrainingInput,
+    settings: Settings,
+    progress: Progress = silent,
+) -> str | None:
+    """Write the bank of a phase; its digest, or None where the settings want none.
+
+    The manifest that is to name it is the caller's to write.
+    """
+    most = settings.extend.bank_objects
+    if not most:
+        return None
+    content = cut_objects(inputs, split, phase, settings, most, progress).to_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    write_bytes(workspace.phase(phase).bank(digest), content)
+    return digest
+
+
+def find_bank(workspace: Workspace, manifest: PhaseManifest) -> ObjectBank | None:
+    """The bank of a finished phase; None if it has none.
+
+    Raises:
+        LstError: If the file is missing, was changed, or is not that of the phase.
+    """
+    digest, split = manifest.bank_sha256, workspace.split
+    if digest is None:
+        return None
+    file = workspace.phase(manifest.phase).bank(digest)
+    require_unchanged(file, digest, REBUILD)
+    ids = [split.class_order[label] for label in split.labels_of(manifest.phase)]
+    return read_bank(file, ids, REBUILD)
+
+
+def read_banks(workspace: Workspace) -> list[PhaseBank]:
+    """What the banks of all finished phases hold."""
+    found = []
+    for phase in workspace.done_phases():
+        manifest, split = workspace.require_done(phase), workspace.split
+        bank = find_bank(workspace, manifest)
+        ids = [] if bank is None else bank.category_ids.tolist()
+        classes = [split.class_order[label] for label in split.labels_of(phase)]
+        digest = manifest.bank_sha256
+        size = None if digest is None else workspace.phase(phase).bank(digest).stat().st_size
+        found.append(PhaseBank(phase, {one: ids.count(one) for one in classes}, size))
+    return found
+
+
+def rebuild_banks(
+    workspace: Workspace, settings: Settings, progress: Progress = silent
+) -> list[PhaseBank]:
+    """Cut the objects of all finished phases again; what every phase left.
+
+    Raises:
+        LstError: If no phase is finished, no objects are wanted, or an image is missing. Phases
+            before it have their new bank then, the others their old one.
+    """
+    if not settings.extend.bank_objects:
+        raise LstError(
+            "extend.bank_objects = 0: there is nothing to cut out", "set it to 1 or more"
+        )
+    workspace.newest_phase()  # is there any?
+    with workspace.locked():
+        inputs = read_training_input(workspace)
+        for phase in workspace.done_phases():
+            manifest = workspace.require_done(phase)
+            # The images as the phase saw them.
+            seen = workspace.trained_settings(phase)
+            own = seen.model_copy(update={"extend": settings.extend})
+            digest = leave_bank(workspace, workspace.split, phase, inputs, own, progress)
+            assert digest is not None
+            workspace.save_manifest(manifest.model_copy(update={"bank_sha256": digest}))
+            remove_other_banks(workspace.phase(phase), digest)
+    return read_banks(workspace)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Objects of some banks that are pasted into each image."""
+
+    banks: tuple[ObjectBank, ...]
+    places: tuple[tuple[int, int, int], ...]  # of each object: its bank, its row there, its label
+    sampler: ObjectSampler
+
+    @classmethod
+    def of(
+        cls, banks: Sequence[ObjectBank], split: Split, each: int, seed: int, phase: int
+    ) -> Stock:
+        """So many objects an image, from all of the banks."""
+        label_of = {number: label for label, number in enumerate(split.class_order)}
+        places = tuple(
+            (place, row, label_of[number])
+            for place, bank in enumerate(banks)
+            for row, number in enumerate(bank.category_ids.tolist())
+        )
+        labels = np.array([label for _, _, label in places], dtype=np.int64)
+        of_class = tuple(np.flatnonzero(labels == label) for label in np.unique(labels))
+        return cls(tuple(banks), places, ObjectSampler(of_class, each, seed, phase))
+
+    def at(self, position: int) -> tuple[CutOut, ...]:
+        """The objects for the image at a position in training."""
+        chosen = (self.places[row] for row in self.sampler.at(position).tolist())
+        return tuple(self.banks[bank].cut_out(row, label) for bank, row, label in chosen)
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """What is pasted into each image of a phase; what comes last lies on top."""
+
+    stocks: tuple[Stock, ...]
+
+    def __call__(self, position: int) -> tuple[CutOut, ...]:
+        """The objects for the image at a position in training."""
+        return tuple(one for stock in self.stocks for one in stock.at(position))
+
+
+def load_pasting(
+    workspace: Workspace,
+    phase: int,
+    inputs: TrainingInput,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> Pasting | None:
+    """What a phase of `lst extend --finetune` pastes into its images; None for nothing.
+
+    Raises:
+        LstError: If old objects are wanted and a bank cannot be read, or no phase before has one.
+    """
+    split, own = workspace.split, settings.extend
+    stocks = []
+    if settings.step.replay == "bank":
+        old = _old_banks(workspace, phase, note)
+        stocks.append(Stock.of(old, split, own.paste_objects, settings.seed, phase))
+    if own.paste_new:
+        new = cut_objects(inputs, split, phase, settings, settings.step.new_row_samples)
+        stocks.append(Stock.of([new], split, own.paste_new, settings.seed, phase))
+    return Pasting(tuple(stocks)) if stocks else None
+
+
+def _old_banks(workspace: Workspace, phase: int, note: Callable[[str], None]) -> list[ObjectBank]:
+    found = [find_bank(workspace, workspace.require_done(before)) for before in range(phase)]
+    without = [str(before) for before, bank in enumerate(found) if bank is None]
+    banks = [bank for bank in found if bank is not None]
+    if not any(map(len, banks)):
+        raise LstError(
+            f"{workspace.root} has no bank of objects, with which classes could be replayed",
+            f"{REBUILD}, where the images of the old classes are",
+        )
+    if without:
+        phases = f"phase{'s' if len(without) > 1 else ''} {', '.join(without)}"
+        note(f"{phases} left no bank: old classes of it are not replayed; {REBUILD}")
+    return banks

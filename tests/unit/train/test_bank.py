@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lst_cli.errors import LstError
+from lst_cli.inputs import read_training_input
+from lst_cli.samples.bank import ObjectBank
+from lst_cli.samples.paste import CutOut
+from lst_cli.train import bank as banks
+from lst_cli.train.bank import (
+    choose_objects,
+    find_bank,
+    leave_bank,
+    load_pasting,
+    read_banks,
+    rebuild_banks,
+)
+from lst_cli.train.train import train_phase
+from lst_cli.workspace.phase_files import take_over_base
+from lst_cli.workspace.store import Workspace
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def trained(split_workspace: Workspace, fake_trainer: Any) -> Workspace:
+    """The base and the first phase, which left no bank."""
+    for phase in (0, 1):
+        train_phase(split_workspace, phase, split_workspace.settings(["preset=lite"]))
+    return split_workspace
+
+
+@pytest.fixture
+def stocked(trained: Workspace) -> Workspace:
+    rebuild_banks(trained, trained.settings())
+    return trained
+
+
+def files(workspace: Workspace, phase: int) -> list[str]:
+    return [path.name for path in workspace.phase(phase).banks()]
+
+
+def test_objects_come_from_as_many_images_as_there_are(split_workspace):
+    inputs = read_training_input(split_workspace)
+    image_of = inputs.dataset.instances.image_index
+    for label in range(5):
+        chosen = choose_objects(inputs, label, 3, seed=0, side=192)
+        assert (inputs.labels[chosen] == label).all()
+        assert len(set(image_of[chosen].tolist())) == min(3, len(inputs.occurrences.images[label]))
+    everything = choose_objects(inputs, 0, 1000, seed=0, side=192)
+    assert len(everything) == (inputs.labels == 0).sum() == len(set(everything.tolist()))
+    # Nothing can be seen of objects of two pixels.
+    assert choose_objects(inputs, 0, 5, seed=0, side=1).tolist() == []
+
+
+def test_a_bank_is_made_again_and_shown(trained):
+    assert [(one.phase, one.size, sum(one.objects.values())) for one in read_banks(trained)] == [
+        (0, None, 0), (1, None, 0),
+    ]  # fmt: skip
+    found = rebuild_banks(trained, trained.settings(["extend.bank_objects=2"]))
+    assert [list(one.objects.values()) for one in found] == [[2] * 5, [2] * 2]
+    assert [one.phase for one in read_banks(trained)] == [0, 1]
+    bank = find_bank(trained, trained.require_done(0))
+    assert bank is not None
+    assert bank.cut_out(0, 0).mask.any()
+    assert trained.done_phases() == [0, 1]
+    digest = trained.require_done(0).bank_sha256
+    again = rebuild_banks(trained, trained.settings(["extend.bank_objects=2"]))
+    assert again == found
+    assert trained.require_done(0).bank_sha256 == digest
+    with pytest.raises(LstError, match=r"extend\.bank_objects = 0"):
+        rebuild_banks(trained, trained.settings(["extend.bank_objects=0"]))
+
+
+@pytest.mark.parametrize("moment", ["save_manifest", "remove_other_banks"])
+def test_a_rebuilding_that_is_killed_loses_no_bank(stocked, monkeypatch, moment):
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = read_banks(stocked)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace if moment == "save_manifest" else banks, moment, stop)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild_banks(stocked, stocked.settings(["extend.bank_objects=1"]))
+    assert len(files(stocked, 0)) == 2
+    after = read_banks(stocked)
+    assert after[1] == before[1]
+    assert sum(after[0].objects.values()) == (25 if moment == "save_manifest" else 5)
+    rebuild_banks(stocked, stocked.settings(["extend.bank_objects=1"]))
+    assert [len(files(stocked, phase)) for phase in (0, 1)] == [1, 1]
+
+
+def test_a_bank_that_was_changed_or_is_anothers_is_refused(stocked):
+    manifest = stocked.require_done(0)
+    file = stocked.phase(0).bank(manifest.bank_sha256 or "")
+    content = file.read_bytes()
+    other = stocked.phase(1).bank(stocked.require_done(1).bank_sha256 or "").read_bytes()
+    for damaged in (content[:100], content[:-1] + b"U", other):
+        file.write_bytes(damaged)
+        with pytest.raises(LstError, match="cut short or changed since lst wrote it") as caught:
+            read_banks(stocked)
+        assert caught.value.hint == "lst bank --rebuild"
+    file.unlink()
+    with pytest.raises(LstError, match="missing"):
+        read_banks(stocked)
+    # One of other classes under a digest that is right.
+    foreign = ObjectBank.of([CutOut(10**6, np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), bool))])
+    content = foreign.to_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    stocked.phase(0).bank(digest).write_bytes(content)
+    stocked.save_manifest(manifest.model_copy(update={"bank_sha256": digest}))
+    with pytest.raises(LstError, match="objects of category 1000000, which is not of the phase"):
+        read_banks(stocked)
+
+
+def test_objects_of_all_banks_are_pasted(stocked):
+    notes: list[str] = []
+    words = ["preset=lite", "step.replay=bank", "extend.paste_objects=7"]
+    inputs = read_training_input(stocked)
+    pasting = load_pasting(stocked, 2, inputs, stocked.settings(words), notes.append)
+    assert pasting is not None
+    labels = [[one.label for one in pasting(position)] for position in range(3)]
+    assert [sorted(one) for one in labels] == [list(range(7))] * 3
+    more = stocked.settings([*words, "extend.paste_new=2"])
+    pasting = load_pasting(stocked, 2, inputs, more, notes.append)
+    assert pasting is not None
+    assert sorted(one.label for one in pasting(0)[7:]) == [7, 8]
+    assert notes == []
+    manifest = stocked.require_done(1)
+    stocked.save_manifest(manifest.model_copy(update={"bank_sha256": None}))
+    load_pasting(stocked, 2, inputs, stocked.settings(words), notes.append)
+    assert notes == ["phase 1 left no bank: old classes of it are not replayed; lst bank --rebuild"]
+
+
+def test_without_any_bank_nothing_can_be_pasted(trained):
+    inputs = read_training_input(trained)
+    assert load_pasting(trained, 2, inputs, trained.settings(), lambda _: None) is None
+    settings = trained.settings(["step.replay=bank"])
+    with pytest.raises(LstError, match="has no bank of objects") as caught:
+        load_pasting(trained, 2, inputs, settings, lambda _: None)
+    assert "lst bank --rebuild" in (caught.value.hint or "")
+
+
+def test_a_base_phase_is_taken_over_with_its_bank(stocked, tmp_path):
+    other = Workspace(tmp_path / "other")
+    other.save_split(stocked.split)
+    take_over_base(other, stocked)
+    assert read_banks(other)[0] == read_banks(stocked)[0]
+
+
+def test_a_phase_without_objects_leaves_no_bank(trained):
+    settings = trained.settings(["extend.bank_objects=0"])
+    inputs = read_training_input(trained)
+    assert leave_bank(trained, trained.split, 0, inputs, settings) is None
+    assert files(trained, 0) == []
