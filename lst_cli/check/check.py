@@ -182,32 +182,24 @@ def _check_same_classes(train: Dataset, val: Dataset) -> Iterator[Problem]:
     if alone:
         are = count_of(len(alone), "category_id is", "category_ids are")
         text.append(f"{are} in only one of the two files")
-    if text:
-        yield Problem(
-            "error",
-            "classes-differ",
-            "; ".join(text),
-            len(renamed | alone),
-            examples(
-                f"category {number}: {ours.get(number, 'nothing')} in training, "
-                f"{theirs.get(number, 'nothing')} in validation"
-                for number in sorted(renamed | alone)
-            ),
-            'give both files the same list "categories"; take LVIS files from one release',
+    if differ := sorted(renamed | alone):
+        some = examples(
+            f"category {number}: {ours.get(number, 'nothing')} in training, "
+            f"{theirs.get(number, 'nothing')} in validation"
+            for number in differ
         )
+        hint = 'give both files the same list "categories"; take LVIS files from one release'
+        yield Problem("error", "classes-differ", "; ".join(text), len(differ), some, hint)
 
 
 def _check_learned(train: Dataset, val: Dataset) -> Iterator[Problem]:
     """Check that there are two classes to learn, and find objects of classes without any."""
     used = np.unique(train.instances.category_index[usable_instances(train)])
     if len(used) == 1:
-        yield Problem(
-            "error",
-            "one-class",
-            f"only one class has usable training instances, {train.categories.names[used[0]]}; "
-            "a split needs two or more, with --joint too",
-            hint="annotate objects of more classes, or give another training file",
-        )
+        only = f"only one class has usable training instances, {train.categories.names[used[0]]}"
+        message = f"{only}; a split needs two or more, with --joint too"
+        hint = "annotate objects of more classes, or give another training file"
+        yield Problem("error", "one-class", message, hint=hint)
     rows = val.instances.category_index[val.instances.scored]
     unknown = rows[~np.isin(val.categories.ids[rows], train.categories.ids[used])]
     if len(unknown) and len(used):

@@ -64,13 +64,10 @@ def check_dataset(dataset: Dataset, *, training: bool = True) -> list[Problem]:
     ]
     if training:
         used = dataset.instances.category_index[usable_instances(dataset)]
-        found += problems_of(
-            np.setdiff1d(np.arange(len(dataset.categories)), used),
-            lambda row: class_name(dataset, row),
-            "warning",
-            "class-without-instances",
-            "class[ has|es have] no training instance and [is|are] in no phase",
-        )
+        unused = np.setdiff1d(range(len(dataset.categories)), used)
+        name = partial(class_name, dataset)
+        text = "class[ has|es have] no training instance and [is|are] in no phase"
+        found += problems_of(unused, name, "warning", "class-without-instances", text)
     order: tuple[Severity, ...] = ("error", "warning", "info")
     return sorted(found, key=lambda problem: order.index(problem.severity))
 
@@ -81,40 +78,28 @@ def _check_records(dataset: Dataset) -> Iterator[Problem]:
     for kind, records in lists:
         if not len(records):
             yield Problem("error", f"no-{kind}", f'the list "{kind}" is empty')
-    yield from problems_of(
-        huge_images(dataset, MAX_PIXELS + 1),
-        lambda row: f"image {ids[row]}: {images.widths[row]} wide and {images.heights[row]} high",
-        "error",
-        "huge-image",
-        f"image[ has|s have] more than {MAX_PIXELS / 1e6:,.0f} million pixels by the stated size, "
-        "which is the maximum",
-        "state the size of every image in pixels; cut larger ones into tiles",
-    )
-    ids_of: dict[str, list[int]] = defaultdict(list)
+    many = f"more than {MAX_PIXELS / 1e6:,.0f} million pixels by the stated size"
+    text = f"image[ has|s have] {many}, which is the maximum"
+    hint = "state the size of every image in pixels; cut larger ones into tiles"
+
+    def sized(row: int) -> str:
+        return f"image {ids[row]}: {images.widths[row]} wide and {images.heights[row]} high"
+
+    huge = huge_images(dataset, MAX_PIXELS + 1)
+    yield from problems_of(huge, sized, "error", "huge-image", text, hint)
+    numbers_of: dict[str, list[str]] = defaultdict(list)
     for number, name in zip(categories.ids.tolist(), categories.names, strict=True):
-        ids_of[name].append(number)
-    yield from problems_of(
-        [name for name, ids in ids_of.items() if len(ids) > 1],
-        lambda name: f'"{name}": categories {", ".join(map(str, ids_of[name]))}',
-        "warning",
-        "duplicate-class-name",
-        "class name[ is|s are] used more than once",
-    )
-    yield from problems_of(
-        [number for number, names in zip(ids, images.names, strict=True) if not any(names)],
-        lambda number: f"image {number}",
-        "error",
-        "nameless-image",
-        "image[ has|s have] neither file_name nor coco_url",
-    )
+        numbers_of[name].append(str(number))
+    again = [f'"{name}": categories {", ".join(n)}' for name, n in numbers_of.items() if len(n) > 1]
+    text = "class name[ is|s are] used more than once"
+    yield from problems_of(again, str, "warning", "duplicate-class-name", text)
+    nameless = [number for number, both in zip(ids, images.names, strict=True) if not any(both)]
+    text = "image[ has|s have] neither file_name nor coco_url"
+    yield from problems_of(nameless, _image_name, "error", "nameless-image", text)
     letters = categories.frequencies if dataset.federated else ()
-    yield from problems_of(
-        [row for row, letter in enumerate(letters) if not letter],
-        lambda row: class_name(dataset, row),
-        "warning",
-        "no-frequency",
-        "class[ has|es have] no frequency r, c or f and [is|are] in none of APr, APc and APf",
-    )
+    unknown = [row for row, letter in enumerate(letters) if not letter]
+    text = "class[ has|es have] no frequency r, c or f and [is|are] in none of APr, APc and APf"
+    yield from problems_of(unknown, partial(class_name, dataset), "warning", "no-frequency", text)
 
 
 def box_faults(dataset: Dataset) -> BoxFaults:
@@ -169,13 +154,9 @@ def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterat
     if not training and whole and not (usable & instances.scored).any():
         kinds = (ignored, "marked by ignore"), (whole - ignored, "without area")
         said = " and ".join(f"{number:,} {what}" for number, what in kinds if number)
-        yield Problem(
-            "error",
-            "nothing-to-score",
-            f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {said}",
-            whole,
-            hint="set ignore to 0 and area to the pixels of the mask, or leave area out",
-        )
+        message = f"no annotation counts in AP: of {count_of(whole, 'object', 'objects')} {said}"
+        hint = "set ignore to 0 and area to the pixels of the mask, or leave area out"
+        yield Problem("error", "nothing-to-score", message, whole, hint=hint)
     if not count or whole or any(severity == "error" for severity, _ in faults.values()):
         return  # faulty boxes are errors of their own
     what = "no annotation marks one object inside its image"
@@ -193,20 +174,12 @@ def _check_usable(dataset: Dataset, faults: BoxFaults, training: bool) -> Iterat
 def _check_federated(dataset: Dataset) -> Iterator[Problem]:
     images, categories, instances = dataset.images, dataset.categories, dataset.instances
     if not dataset.federated:
-        yield Problem(
-            "info",
-            "not-federated",
-            "no image has neg_category_ids: every image is taken to be labelled exhaustively",
-        )
+        text = "no image has neg_category_ids: every image is taken to be labelled exhaustively"
+        yield Problem("info", "not-federated", text)
         return
-    yield from problems_of(
-        dataset.unlisted,
-        lambda number: f"image {number}",
-        "warning",
-        "no-federated-lists",
-        "image[ has|s have] no neg_category_ids or not_exhaustive_category_ids, which others have: "
-        "the lists count as empty",
-    )
+    lists = "no neg_category_ids or not_exhaustive_category_ids"
+    text = f"image[ has|s have] {lists}, which others have: the lists count as empty"
+    yield from problems_of(dataset.unlisted, _image_name, "warning", "no-federated-lists", text)
     image_rows = np.repeat(np.arange(len(images)), list(map(len, images.neg_category_ids)))
     numbers = list(chain.from_iterable(images.neg_category_ids))
     row_of = {number: row for row, number in enumerate(categories.ids.tolist())}
@@ -243,6 +216,10 @@ def _has_area(dataset: Dataset) -> npt.NDArray[np.bool_]:
         (ends - begins > _THINNEST) & (boxes[:, 2:] > _THINNEST), axis=1
     )
     return inside
+
+
+def _image_name(number: int) -> str:
+    return f"image {number}"
 
 
 def image_sizes(dataset: Dataset) -> npt.NDArray[np.int64]:

@@ -146,15 +146,14 @@ def check_shared_images(
     ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
     how = ", ".join(f"{count:,} {way}" for way, count in ways.items() if count)
     images = count_of(len(theirs), "validation image", "validation images")
-    return problems_of(
-        sorted(shared),
-        lambda row: f"{_name(theirs, row)} is {_name(ours, shared[row])} of {train.path.name}",
-        "warning",
-        "shared-images",
-        f"of {images} ({len(shared) / max(len(theirs), 1):.1%}) [is a training image|are "
-        f"training images] too ({how}): AP on them is too high",
-        "remove them from one of the files; lst hold-out cuts a part that shares no image",
-    )
+    part = f"of {images} ({len(shared) / max(len(theirs), 1):.1%})"
+    text = f"{part} [is a training image|are training images] too ({how}): AP on them is too high"
+    hint = "remove them from one of the files; lst hold-out cuts a part that shares no image"
+
+    def name(row: int) -> str:
+        return f"{_name(theirs, row)} is {_name(ours, shared[row])} of {train.path.name}"
+
+    return problems_of(sorted(shared), name, "warning", "shared-images", text, hint)
 
 
 def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> list[Problem]:
@@ -169,15 +168,14 @@ def check_listed_twice(dataset: Dataset, finder: ImageFinder | None = None) -> l
         how = "under another name, byte for byte"
         equal = _same_bytes(images, images, finder)
         twice = {row: first for row, first in equal.items() if row not in twice}
-    return problems_of(
-        sorted(twice),
-        lambda row: f"{_name(images, row)} is {_name(images, twice[row])}",
-        "warning",
-        "image-listed-twice",
-        f"image[ is|s are] listed again {how}: the objects of one entry are missing in the other "
-        "and count as background there",
-        "give the annotations of both the id of the first, and remove the second",
-    )
+    lost = "the objects of one entry are missing in the other and count as background there"
+    text = f"image[ is|s are] listed again {how}: {lost}"
+    hint = "give the annotations of both the id of the first, and remove the second"
+
+    def name(row: int) -> str:
+        return f"{_name(images, row)} is {_name(images, twice[row])}"
+
+    return problems_of(sorted(twice), name, "warning", "image-listed-twice", text, hint)
 
 
 def images_listed_twice(images: Images) -> dict[int, int]:

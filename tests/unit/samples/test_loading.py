@@ -60,13 +60,6 @@ def test_batches_follow_the_positions_in_order(workers):
     assert all(item["augment"] for batch in batches for item in batch)
 
 
-def test_a_later_start_reads_the_rest_and_nothing_before():
-    samples = Samples()
-    assert found(reader(samples).batches(range(2, 4), 3)) == [[6, 7, 8], [9, 10, 11]]
-    assert samples.read == list(range(6, 12))
-    assert found(reader().batches(range(4, 4), 3)) == []
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unusable_image_stops_with_its_own_message(workers):
     stream = reader(Samples(broken=4), workers).batches(range(4), 3)
@@ -84,10 +77,13 @@ def test_an_error_of_the_mapper_is_raised_too():
         next(reader(mapper=refuse).batches(range(4), 3))
 
 
-def test_samples_are_read_when_they_are_asked_for():
+def test_samples_are_read_when_they_are_asked_for_and_none_before_the_start():
     samples = Samples()
-    next(reader(samples).batches(range(4), 3))
-    assert samples.read == [0, 1, 2]
+    stream = reader(samples).batches(range(2, 4), 3)
+    assert [item["sample"] for item in next(stream)] == samples.read == [6, 7, 8]
+    assert found(stream) == [[9, 10, 11]]
+    assert samples.read == list(range(6, 12))
+    assert found(reader().batches(range(4, 4), 3)) == []
     samples = Samples()
     next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
     assert len(samples.read) == 7
