@@ -15,8 +15,7 @@ from lst_cli.extend.tables import instant_table
 from lst_cli.figures.attention import Attention
 from lst_cli.split.tables import balance_table, training_table
 
-REPORT_JSON = "report.json"
-"""Name of the report for programs."""
+REPORT_JSON = "report.json"  # the report for programs
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,7 @@ class Headline(NamedTuple):
 
 
 def headlines(metrics: Sequence[Metrics], *, joint: bool = False) -> list[Headline]:
-    """Give the final AP, the rarest bin, old and new, forgetting, and box AP.
-
-    In joint training no class is old or forgotten.
-    """
+    """Give the final AP, the rarest bin, old and new, forgetting, and box AP."""
     last = metrics[-1]
     segm = last.segm
     name = _phase_name(last.phase, joint)
@@ -103,11 +99,9 @@ def rarest_bin(metrics: Sequence[Metrics]) -> BinMetrics | None:
 
 
 def mean_forgetting(metrics: Sequence[Metrics]) -> tuple[float, int] | None:
-    """Average over old classes what they lost since their own phase.
+    """Average over old classes the AP they lost since their own phase (below 0 if gained).
 
-    Returns:
-        AP lost (below 0 if gained) and the number of classes with ground truth of this mean, or
-        None if there is nothing to compare.
+    Also gives the number of classes of this mean; None if there is nothing to compare.
     """
     lost = forgetting(metrics)
     weights = {group.phase: group.with_ground_truth for group in metrics[-1].segm.groups}

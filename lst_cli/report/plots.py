@@ -1,13 +1,14 @@
 """Every picture of a report: AP by bin, old against new, AP of each class, counts, images.
 
-Each is drawn once for the page and for the files beside it. Sizes are in pixels of the page: an
-image has `scale` times as many. Every number of classes in a mean stands in the legend beside it.
+Sizes are in pixels of the page: an image has `scale` times as many. Every number of classes in a
+mean stands in the legend beside it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple
 
 from lst_cli.ap.metrics import Metrics, comparable
@@ -18,12 +19,7 @@ from lst_cli.display.objects import Panel
 from lst_cli.display.panels import draw_panel
 from lst_cli.display.tables import ReplayBalance, ReportClass
 from lst_cli.errors import LstError
-from lst_cli.figures.attention import (
-    attention_caption,
-    attention_size,
-    compose_attention,
-    lay_out,
-)
+from lst_cli.figures.attention import attention_caption, attention_size, compose_attention, lay_out
 from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
 
@@ -38,7 +34,7 @@ class Plot(NamedTuple):
 
     name: str  # its file name without suffix
     caption: str  # one sentence
-    size: tuple[int, int]  # width and height on the page; the images have twice as many pixels
+    size: tuple[int, int]  # width and height on the page
     light: bytes  # PNG for a light page, and for the file
     dark: bytes
 
@@ -60,12 +56,7 @@ def draw_artwork(
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> Artwork:
-    """Draw every plot and panel of a report; `skip` is called with why a panel is left out.
-
-    Raises:
-        LstError: If no phase has been evaluated, there is attention to draw and scikit-learn is
-            not installed, or a panel cannot be drawn and there is no `skip`.
-    """
+    """Draw every plot and panel of a report; `skip` is called with why a panel is left out."""
     plots, panels = [], []
     planned = list(_plan_plots(data))
     total = len(planned) + len(data.panels)
@@ -158,20 +149,15 @@ def plot_ap_by_bin(
     *,
     joint: bool = False,
 ) -> bytes:
-    """Draw mask AP of every bin, and of all classes, over the phases.
-
-    A bin has no point in a phase that has seen none of its classes.
-    """
+    """Draw mask AP of every bin, and of all classes, over the phases."""
     bins = tables.bins_in_order(metrics)
     lines = []
-    for index, (entry, colour) in enumerate(
-        zip(bins, canvas.ramp_colours(theme, len(bins)), strict=True)
-    ):
+    colours = canvas.ramp_colours(theme, len(bins))
+    for entry, colour, marker in zip(bins, colours, cycle(_MARKERS), strict=False):
         found = [tables.find_bin(metric, entry) for metric in metrics]
         classes = tables.format_classes(found[-1].with_ground_truth if found[-1] else 0)
         label = f"{tables.bin_heading(entry.bin)}  ({classes})"
-        values = [one.AP if one else None for one in found]
-        lines.append(_Line(label, values, colour, _MARKERS[index % len(_MARKERS)]))
+        lines.append(_Line(label, [one.AP if one else None for one in found], colour, marker))
     label = f"all seen  ({tables.format_classes(tables.classes_with_ground_truth(metrics[-1]))})"
     lines.append(_Line(label, [one.segm.AP for one in metrics], theme.ink, "o", 2.6))
     figure = canvas.make_figure(*BIN_SIZE, theme, scale)
@@ -196,15 +182,9 @@ def plot_old_new(metrics: Sequence[Metrics], theme: Theme = LIGHT, scale: float 
     axes = figure.subplots()
     canvas.style_axes(axes, theme, "Old and new classes", "phase", "mask AP (%)")
     _draw_phases(axes, metrics, lines)
-    canvas.add_legend(
-        figure,
-        theme,
-        loc="outside lower center",
-        ncols=3,
-        columnspacing=1.4,
-        title="classes with ground truth in the last phase",
-        title_fontsize=8,
-    )
+    title = "classes with ground truth in the last phase"
+    placing: dict[str, Any] = {"loc": "outside lower center", "ncols": 3, "columnspacing": 1.4}
+    canvas.add_legend(figure, theme, title=title, title_fontsize=8, **placing)
     figure.legends[0].get_title().set_color(theme.muted)
     return canvas.render(figure)
 
@@ -214,19 +194,11 @@ def _draw_phases(
 ) -> None:
     """Draw lines over the phases, and name the phases below."""
     phases = [metric.phase for metric in metrics]
+    edge = {"markeredgecolor": axes.get_facecolor(), "markeredgewidth": 0.8, "markersize": 5.5}
     for line in lines:
-        canvas.draw_line(
-            axes,
-            zip(phases, line.values, strict=True),
-            label=line.label,
-            color=line.colour,
-            marker=line.marker,
-            markersize=5.5,
-            markeredgecolor=axes.get_facecolor(),
-            markeredgewidth=0.8,
-            linewidth=line.width,
-            zorder=4,
-        )
+        look = {"color": line.colour, "marker": line.marker, "linewidth": line.width}
+        points = zip(phases, line.values, strict=True)
+        canvas.draw_line(axes, points, label=line.label, **look, **edge, zorder=4)
     shown = phases if len(phases) <= 12 else phases[:: -(-len(phases) // 12)]
     axes.set_xticks(shown, ["joint" if joint else tables.phase_name(phase) for phase in shown])
     axes.set_xlim(phases[0] - 0.25, phases[-1] + 0.25)
@@ -240,10 +212,7 @@ def plot_class_ap(
     theme: Theme = LIGHT,
     scale: float = 2.0,
 ) -> bytes:
-    """Draw every class's AP along the class order, and each phase's mean then and now.
-
-    The dots are of the last evaluated phase; classes without ground truth have none.
-    """
+    """Draw every class's AP along the class order, and each phase's mean then and now."""
     figure = canvas.make_figure(*WIDE_SIZE, theme, scale)
     axes = figure.subplots()
     canvas.style_axes(axes, theme, "Mask AP of each class", RANK, "mask AP (%)")
@@ -263,18 +232,10 @@ def plot_class_ap(
         if record.category_id in per_class
     ]
     many = len(classes) > 100
-    canvas.draw_line(
-        axes,
-        known,
-        linestyle="none",
-        marker="o",
-        markersize=3 if many else 6,
-        markerfacecolor=theme.old,
-        markeredgecolor="none",
-        alpha=0.45 if many else 0.85,
-        label=f"one class  ({len(known):,})",
-        zorder=3,
-    )
+    look: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3 if many else 6}
+    look |= {"markerfacecolor": theme.old, "markeredgecolor": "none"}
+    look |= {"alpha": 0.45 if many else 0.85, "label": f"one class  ({len(known):,})"}
+    canvas.draw_line(axes, known, **look, zorder=3)
     _draw_group_means(axes, theme, sizes, metrics)
     canvas.add_legend(figure, theme, loc="outside right center")
     return canvas.render(figure)

@@ -16,7 +16,7 @@ from lst_cli.display.tables import ReplayBalance, ReportPhase
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_all_metrics
 from lst_cli.figures.attention import Attention, can_lay_out, newest_attention
-from lst_cli.figures.shown_objects import objects_of, read_annotated, read_found
+from lst_cli.figures.shown_objects import class_names, objects_of, read_annotated, read_found
 from lst_cli.inputs import read_training_input, read_validation
 from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
@@ -40,11 +40,7 @@ def make_report(
 ) -> tuple[ReportData, dict[str, Path]]:
     """Write the report of a workspace, in its own report directory by default.
 
-    Returns:
-        What it shows, see `gather`, and the files by kind, see `write_report`.
-
-    Raises:
-        LstError: If nothing was evaluated, or an image cannot be shown and there is no `skip`.
+    Gives what it shows, see `gather`, and the files by kind, see `write_report`.
     """
     data = gather(workspace, skip=skip, **about)
     with workspace.locked():
@@ -63,10 +59,7 @@ def gather(
     """Collect what a report shows, its `notes` before those found here.
 
     Without `pictures`, which tables do not need, the annotation files are not read. `skip` is
-    called with the reason why a validation image is left out.
-
-    Raises:
-        LstError: If nothing was evaluated, or an input is missing.
+    called with the reason why a validation image is left out; without it that is an LstError.
     """
     split = workspace.split
     done = workspace.done_phases()
@@ -119,9 +112,7 @@ def _settings(workspace: Workspace, phase: int) -> dict[str, str]:
     base = workspace.trained_settings(0).base
     shown = reported_settings(settings.model_copy(update={"base": base}))
     unused = unused_sections(settings.step.mwg, later=phase > 0)
-    return {
-        key: _shown(value) for key, value in shown.items() if key.partition(".")[0] not in unused
-    }
+    return {key: _shown(shown[key]) for key in shown if key.partition(".")[0] not in unused}
 
 
 def _shown(value: Any) -> str:
@@ -135,20 +126,18 @@ def _notes(
 ) -> list[str]:
     """What a reader should know of how the phases were trained and evaluated."""
     notes = []
-    excluded = len(workspace.split.left_out)
-    if excluded:
-        count = count_of(excluded, "class has", "classes have")
-        notes.append(
-            f"{count} no training instance and {'is' if excluded == 1 else 'are'} left out."
+    if excluded := len(workspace.split.left_out):
+        count, be = (
+            count_of(excluded, "class has", "classes have"),
+            "is" if excluded == 1 else "are",
         )
+        notes.append(f"{count} no training instance and {be} left out.")
     if manifests[0].weights is None:
         notes.append("The backbone started from random values: no --weights were given.")
     for one in manifests:
-        notes += [
-            f"Phase {one.phase} was trained with {key} = {_shown(value)}, an option that "
-            "was removed."
-            for key, value in removed_settings(one).items()
-        ]
+        for key, value in removed_settings(one).items():
+            text = f"Phase {one.phase} was trained with {key} = {_shown(value)}, an option that"
+            notes.append(f"{text} was removed.")
     if len({one.annotations_sha256 for one in metrics} - {""}) > 1:
         notes.append(
             "Phases were evaluated on different validation files: their AP is not to be compared."
@@ -172,12 +161,12 @@ def _balance(workspace: Workspace) -> list[ReplayBalance]:
         for phase in workspace.done_phases()
         if workspace.require_done(phase).iterations
     }
-    ways = {settings.step.replay: settings for settings in trained.values()}
+    replay = {phase: settings.step.replay for phase, settings in trained.items()}
     found = [
         balance
-        for settings in ways.values()
+        for settings in {one.step.replay: one for one in trained.values()}.values()
         for balance in measure_balance(occurrences, workspace.split, settings)
-        if balance.phase in trained and trained[balance.phase].step.replay == balance.replay
+        if replay.get(balance.phase) == balance.replay
     ]
     return sorted(found, key=lambda balance: balance.phase)
 
@@ -202,10 +191,10 @@ def _panels(
     val, find = read_validation(workspace, phase)
     images, image_of = val.images, val.instances.image_index
     seen = split.class_order[: split.seen_classes(phase)]
-    names = {record.category_id: record.name for record in split.classes}
     rows = _choose_images(val, seen)
     shown = np.flatnonzero(objects_of(val, seen) & np.isin(image_of, rows)).astype(np.int64)
-    annotated = list(zip(image_of[shown], read_annotated(val, shown, names), strict=True))
+    objects = read_annotated(val, shown, class_names(workspace))
+    annotated = list(zip(image_of[shown], objects, strict=True))
     predicted = read_found(workspace, phase, [int(images.ids[row]) for row in rows])
     panels = []
     for row in rows:
@@ -228,7 +217,7 @@ def _choose_images(val: Dataset, seen: Sequence[int]) -> list[int]:
     rows: list[int] = []
     for category_id in reversed(seen):
         images = val.instances.image_index[objects_of(val, [category_id])]
-        fresh = [int(row) for row in images if int(row) not in rows]
+        fresh = [row for row in images.tolist() if row not in rows]
         if fresh:
             # The busiest of them: a rare class among common ones is the point.
             sizes = [int((val.instances.image_index == row).sum()) for row in fresh[:20]]

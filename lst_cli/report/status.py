@@ -50,14 +50,9 @@ class Status:
 
 
 def read_status(workspace: Workspace) -> Status:
-    """Look at a workspace.
-
-    Raises:
-        LstError: If it holds no split, or a manifest is damaged.
-    """
+    """Look at a workspace."""
     split = workspace.split
-    upcoming = workspace.next_phase()
-    phases = tuple(_phase_status(workspace, phase, upcoming) for phase in range(len(split.groups)))
+    phases = tuple(_phase_status(workspace, phase) for phase in range(len(split.groups)))
     return Status(
         workspace=str(workspace.root),
         classes=len(split.classes),
@@ -108,8 +103,7 @@ def next_command(workspace: Workspace) -> str | None:
     if training is not None:
         return training
     evaluated = [workspace.phase(phase).metrics.exists() for phase in workspace.done_phases()]
-    # `lst eval` alone judges the last phase. Who wants no more goes on to the report.
-    if evaluated[-1]:
+    if evaluated[-1]:  # the others may be left out
         return None if _is_reported(workspace) else "lst report"
     return "lst eval --all-phases" if len(evaluated) > 1 and not any(evaluated) else "lst eval"
 
@@ -124,22 +118,21 @@ def _is_reported(workspace: Workspace) -> bool:
     return bool(reported == [metrics.model_dump(mode="json") for metrics in known])
 
 
-def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
+def _phase_status(workspace: Workspace, phase: int) -> PhaseStatus:
     split = workspace.split
     manifest = workspace.manifest(phase)
     counts = [split.classes[label].instances for label in split.labels_of(phase)]
     metrics = load_metrics(workspace, phase)
     state: State = "waiting"
+    done = 0
     if manifest is not None and manifest.done:
         state = "done" if phase in workspace.done_phases() else "outdated"
-    elif phase == upcoming:
-        state = "next" if manifest is None else "under way"
-    length = manifest or (split.phases[phase - 1] if phase > 0 else None)
-    done = logged_iterations(workspace.phase(phase).log) if state == "under way" else 0
-    if manifest is not None and manifest.done:
         done = manifest.iterations
-    root = workspace.phase(phase).root
-    size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
+    elif phase == workspace.next_phase():
+        state = "next" if manifest is None else "under way"
+        done = logged_iterations(workspace.phase(phase).log) if manifest else 0
+    length = manifest or (split.phases[phase - 1] if phase > 0 else None)
+    files = [path for path in workspace.phase(phase).root.rglob("*") if path.is_file()]
     return PhaseStatus(
         phase=phase,
         state=state,
@@ -150,7 +143,7 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         iterations_done=done,
         image_passes=manifest.image_passes if manifest else None,
         seconds=manifest.seconds if manifest else None,
-        megabytes=size / 1e6,
+        megabytes=sum(path.stat().st_size for path in files) / 1e6,
         ap=metrics.segm.AP if metrics else None,
         ap_new=metrics.segm.new if metrics else None,
         added=split.extension_at(phase) is not None,

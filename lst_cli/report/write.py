@@ -34,8 +34,7 @@ from lst_cli.workspace.atomic import explain_os_error, write_bytes
 if TYPE_CHECKING:
     import jinja2
 
-FORMAT = 1
-"""Version of report.json."""
+FORMAT = 1  # of report.json
 
 _IN_LATEX = ("bins", "groups", "instant")
 # Pictures that an earlier report may have and this one has not.
@@ -52,25 +51,19 @@ def write_report(
     progress: Progress = silent,
     skip: Callable[[LstError], None] | None = None,
 ) -> dict[str, Path]:
-    """Write a report in every format, each file atomically.
+    """Write a report in every format, each file atomically; the same data gives the same bytes.
 
-    The same data gives the same bytes. Nothing is written before everything is drawn, so that an
-    unreadable image leaves an older report as it is; with `skip`, it is left out instead.
-
-    Returns:
-        The files: ``markdown``, ``csv``, ``json``, ``latex``, ``html``, one ``plot:NAME`` for
-        each plot and one ``panel:NUMBER`` for each panel.
-
-    Raises:
-        LstError: If a file cannot be written, or an image cannot be drawn and there is no `skip`.
+    Nothing is written before everything is drawn, so that an unreadable image leaves an older
+    report as it is; with `skip`, the image is left out instead. Gives the files: ``markdown``,
+    ``csv``, ``json``, ``latex``, ``html``, ``plot:NAME`` and ``panel:NUMBER`` for each picture.
     """
     artwork = draw_artwork(data, progress, skip)
     contents: dict[str, tuple[str, str | bytes]] = {
-        **{f"plot:{one.name}": (f"plots/{one.name}.png", one.light) for one in artwork.plots},
-        **{
-            f"panel:{number}": (f"panels/{number:02d}.jpg", image)
-            for number, (_, image) in enumerate(artwork.panels, start=1)
-        },
+        f"plot:{one.name}": (f"plots/{one.name}.png", one.light) for one in artwork.plots
+    }
+    for number, (_, image) in enumerate(artwork.panels, start=1):
+        contents[f"panel:{number}"] = (f"panels/{number:02d}.jpg", image)
+    contents |= {
         "markdown": ("report.md", report_markdown(data, artwork)),
         "csv": ("report.csv", render_csv(binned_table(data.metrics))),
         "json": (REPORT_JSON, json_text(report_json(data)) + "\n"),
@@ -146,19 +139,19 @@ def report_markdown(data: ReportData, artwork: Artwork) -> str:
 
 
 def render_html(data: ReportData, artwork: Artwork) -> str:
-    """Render the report as one HTML page, with style, plots and images inside.
-
-    Every text from the user's data is escaped.
-    """
-    page = _templates().get_template("page.html")
-    return page.render(
-        data=data,
-        artwork=artwork,
-        headlines=headlines(data.metrics, joint=data.joint),
-        notes=all_notes(data),
-        tables=list(report_tables(data).values()),
-        classes=with_joint(class_table(data.classes, data.metrics), data.joint),
-        version=lst_cli.__version__,
+    """Render the report as one HTML page, with style, plots and images inside."""
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            data=data,
+            artwork=artwork,
+            headlines=headlines(data.metrics, joint=data.joint),
+            notes=all_notes(data),
+            tables=list(report_tables(data).values()),
+            classes=with_joint(class_table(data.classes, data.metrics), data.joint),
+            version=lst_cli.__version__,
+        )
     )
 
 
