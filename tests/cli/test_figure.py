@@ -87,12 +87,6 @@ def test_attention_of_other_classes_is_refused(lst, trained):
     assert f"put the file back from a copy, or move {path} elsewhere" in outcome.hint
 
 
-def test_an_unknown_figure_is_a_slip(lst, trained):
-    outcome = lst("figure", "seven", "-w", trained.root)
-    assert outcome.code == 2
-    assert "'seven' is not" in outcome.error
-
-
 @pytest.mark.parametrize(
     ("attended", "missing", "noted"),
     [(False, True, False), (True, True, True), (True, False, False)],

@@ -15,26 +15,23 @@ def _figure():
 
 
 def test_a_pdf_holds_letters_as_letters_and_no_date():
-    pdf = render(_figure(), "pdf")
+    figure = _figure()
+    png, pdf = render(figure), render(figure, "pdf")
     assert pdf.startswith(b"%PDF")
     assert b"/FontFile2" in pdf  # TrueType
     assert b"/CreationDate" not in pdf
     assert b"matplotlib" not in pdf.lower()
-    assert pdf == render(_figure(), "pdf")
+    assert render(figure) == png
 
 
-def test_a_figure_drawn_to_pdf_gives_the_same_png_afterwards():
-    figure = _figure()
-    before = render(figure)
-    render(figure, "pdf")
-    assert render(figure) == before
-
-
-def test_a_pdf_ignores_and_keeps_the_users_own_matplotlib_settings():
-    plain = render(_figure(), "pdf")
-    with matplotlib.rc_context({"pdf.fonttype": 3, "pdf.use14corefonts": True}):
-        assert render(_figure(), "pdf") == plain
-        assert matplotlib.rcParams["pdf.fonttype"] == 3
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_a_plot_ignores_and_keeps_the_users_own_matplotlib_settings(kind):
+    plain = render(_figure(), kind)
+    own = {"pdf.fonttype": 3, "pdf.use14corefonts": True, "savefig.dpi": 17}
+    with matplotlib.rc_context({**own, "savefig.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        assert render(_figure(), kind) == plain
+        assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.filterwarnings("error")

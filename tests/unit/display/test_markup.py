@@ -81,10 +81,8 @@ def test_latex_is_a_booktabs_table_with_classes_and_a_bold_result():
     assert r"    a\_b & 50.0 \\" in text
     assert r"    \textbf{x} & \textbf{--} \\" in text
     assert text.count("{") == text.count("}")
-
-
-def test_the_only_row_of_a_latex_table_is_not_bold(make_data):
-    assert "textbf" not in render_latex(binned_table(make_data(phases=(0,)).metrics), "t")
+    alone = replace(_table("a_b"), rows=({"name": "x"},), result=True)
+    assert "textbf" not in render_latex(alone, "t")  # of one row
 
 
 def test_csv_gives_every_bin_its_number_of_classes_and_leaves_gaps_empty(make_data):
