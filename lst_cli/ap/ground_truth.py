@@ -85,10 +85,8 @@ def build_ground_truth(
     A plain COCO-format file names no negatives: every image is taken to be labelled for every
     class. Crowd regions, which LVIS does not have, are dropped, and their class counts as not
     exhaustively labelled in that image. Training images of each class decide whether it is rare,
-    common or frequent where the file does not say.
-
-    Raises:
-        LstError: If a class is asked for twice, or a segmentation is unusable.
+    common or frequent where the file does not say. An `LstError` if a class is asked for twice, or
+    a segmentation is unusable.
     """
     listed = tuple(dataset.categories.ids.tolist())
     # lvis-api takes them in this order, on which the last bits of its means depend.

@@ -186,10 +186,8 @@ def evaluate_phase(
     All validation images are used, also those without any object of these classes. The network is
     built as it was trained; settings give device, workers, test setting and bins. Metrics and
     detections are written beside the phase. `options.errors` and `options.reference` take the
-    detections that are there, if they were made under the same settings.
-
-    Raises:
-        LstError: If the phase is not finished, or an input is missing or changed.
+    detections that are there, if they were made under the same settings. An `LstError` if the
+    phase is not finished, or an input is missing or changed.
     """
     began = time.perf_counter()
     workspace.require_model(phase)

@@ -43,7 +43,7 @@ class Measured:
     given: int  # detections in the file
     notes: tuple[str, ...]  # sentences about the detections
     result: ApResult
-    errors: ErrorAnalysis | None  # None if it was not asked for
+    errors: ErrorAnalysis | None  # if asked for
 
 
 def measure(
@@ -123,8 +123,7 @@ def score_file(
 ) -> FileScores:
     """Score detections in LVIS or COCO format; no workspace and no network is needed.
 
-    Raises:
-        LstError: If a file cannot be read, or the detections do not fit the annotations.
+    Raises an `LstError` if a file cannot be read, or detections do not fit the annotations.
     """
     began = time.perf_counter()
     source, train_counts = ResultsFile(detections, progress), options.train_counts

@@ -58,11 +58,9 @@ def predict_images(
 
     An image that cannot be used is left out. The network is built as it was trained; settings give
     device, workers and test setting. The workspace is only read, so that this can be done while a
-    phase is being trained.
-
-    Raises:
-        LstError: If the phase is not finished, a place is not there or holds no images, no image
-            can be used, or the directory cannot be written or holds other files of these names.
+    phase is being trained. An `LstError` if the phase is not finished, a place is not there or
+    holds no images, no image can be used, or the directory cannot be written or holds other files
+    of these names.
     """
     phase, directory = request.phase, request.directory
     if not 0 <= request.score <= 1:

@@ -75,6 +75,22 @@ def test_a_resample_is_the_evaluation_of_a_file_with_each_image_as_often_as_draw
     assert resampled[:, :7].std(axis=0).max() > 0.01
 
 
+def test_a_recall_that_is_a_threshold_but_for_rounding_costs_less_than_one_threshold(draw, match):
+    boxes = [[20.0 * (n % 10), 40.0 * (n // 10), 15.0, 15.0] for n in range(20)]
+    content = {
+        "images": [draw.image(1, [], [])],
+        "annotations": [draw.annotation(n + 1, 1, 1, box) for n, box in enumerate(boxes[:10])],
+        "categories": [{"id": 1}],
+    }
+    # 7 of 10 found, then wrong ones, then the rest
+    ranked = [*boxes[:7], *boxes[10:], *boxes[7:10]]
+    found = [draw.detection(1, 1, 1 - n / 50, box) for n, box in enumerate(ranked)]
+    matches = match(content, found)
+    (ap,) = per_class_ap(average_precision(matches).precision)
+    ((ours,),) = resampled_class_ap(matches, np.ones((1, 1), dtype=np.float32))
+    assert 1e-6 < ours - ap < 1 / 101
+
+
 def test_a_class_that_a_resample_does_not_hold_has_no_ap_there(draw, match):
     content = {
         "images": [draw.image(1, [2], []), draw.image(2, [1], []), draw.image(3, [1, 2], [])],
