@@ -71,9 +71,7 @@ def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
 
 def test_another_seed_gives_other_images_and_other_ranks(small, tmp_path):
     other = json.loads(draw_demo(tmp_path, replace(SMALL, seed=1)).train_json.read_text())
-    assert [c["instance_count"] for c in other["categories"]] != [
-        c["instance_count"] for c in small.train["categories"]
-    ]
+    assert other["categories"] != small.train["categories"]
     assert hashes(tmp_path / "images") != hashes(small.directory / "images")
 
 

@@ -15,7 +15,7 @@ from lst_cli.display.markup import (
     render_latex,
     render_markdown,
 )
-from lst_cli.display.tables import Column, Table, binned_table, class_table
+from lst_cli.display.tables import Column, Table, class_table
 
 DASH = "\N{EN DASH}"
 
@@ -25,17 +25,6 @@ def _table(name):
     return Table(
         "R&D", columns, ({"name": name, "AP": 0.5}, {"name": "x", "AP": None}), "100% of it"
     )
-
-
-def test_markdown_has_the_classes_under_the_headings():
-    assert render_markdown(_table("cat")).split("\n") == [
-        "| class | AP |",
-        "| :--- | ---: |",
-        "| *classes* | *3* |",
-        "| cat | 50.0 |",
-        f"| x | {DASH} |",
-        "",
-    ]
 
 
 @settings(deadline=None, max_examples=50)
@@ -83,16 +72,6 @@ def test_latex_is_a_booktabs_table_with_classes_and_a_bold_result():
     assert text.count("{") == text.count("}")
     alone = replace(_table("a_b"), rows=({"name": "x"},), result=True)
     assert "textbf" not in render_latex(alone, "t")  # of one row
-
-
-def test_csv_gives_every_bin_its_number_of_classes_and_leaves_gaps_empty(make_data):
-    rows = list(csv.DictReader(io.StringIO(render_csv(binned_table(make_data().metrics)))))
-    assert [row["phase"] for row in rows] == ["0", "1", "2"]
-    assert rows[2]["AP(>=100)"] == "38.0000"
-    assert rows[2]["classes(>=100)"] == "2"
-    assert rows[0]["AP(=1)"] == ""
-    assert rows[0]["classes(=1)"] == "0"
-    assert not any(name.startswith(("=", "+", "-", "@")) for name in rows[0])
 
 
 def test_csv_quotes_names_so_that_they_come_back(make_data):

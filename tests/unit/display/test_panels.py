@@ -160,10 +160,7 @@ def test_the_finest_texture_can_be_written(panel, draw, size):
     assert _pixels(draw(Panel(gravel, "gravel"))).size
 
 
-@pytest.mark.parametrize(
-    "error",
-    [OSError("encoder error"), ValueError("two\nlines"), MemoryError(), SystemError("tile")],
-)
+@pytest.mark.parametrize("error", [ValueError("two\nlines"), MemoryError()])
 def test_what_an_encoder_raises_is_one_sentence(panel, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error

@@ -39,11 +39,6 @@ def test_joint_training_has_no_old_classes_and_forgets_none(make_data):
     assert not make_data().joint
 
 
-def test_forgetting_weighs_every_old_class_the_same(make_data):
-    # Two base classes lost 0.02 each, two of phase 1 lost 0.01 each.
-    assert mean_forgetting(make_data().metrics) == (pytest.approx(0.015), 4)
-
-
 def test_the_rarest_bin_is_one_with_ground_truth(make_data):
     # yak alone is in the bin =1 and has none.
     for found, expected in ((make_data(), "<5"), (make_data(phases=(0,)), ">=100")):

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from lst_cli.errors import LstError
-from lst_cli.evaluate.stored import load_metrics
 from lst_cli.report.status import next_command, read_status
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.store import Workspace
@@ -59,13 +57,3 @@ def test_phases_grown_from_a_model_that_is_gone_are_outdated(split_workspace, fa
     train(split_workspace, 1, "seed=6")
     assert states(split_workspace) == ["done", "done", "outdated", "waiting"]
     assert next_command(split_workspace) == "lst step --restart"
-
-
-@pytest.mark.parametrize("text", ["", '{"format": 1, "pha', "[]", '{"format": 1}', "null"])
-def test_damaged_metrics_are_named_with_what_mends_them(split_workspace, text):
-    path = split_workspace.phase(0).metrics
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    with pytest.raises(LstError, match=r"metrics\.json: ") as caught:
-        load_metrics(split_workspace, 0)
-    assert caught.value.hint == f"lst eval -w {split_workspace.root} --phase 0"
