@@ -26,9 +26,8 @@ from lst_cli.compare.paired import (
     choose_class_sets,
     compare_class_ap,
 )
-from lst_cli.compare.plot import plot_comparison
 from lst_cli.compare.run_settings import find_differences
-from lst_cli.compare.tables import compare_table, render_comparison_markdown
+from lst_cli.compare.tables import compare_table, plot_comparison, render_comparison_markdown
 from lst_cli.display.markup import render_csv
 from lst_cli.errors import LstError
 from lst_cli.evaluate.measure import TrainCounts, read_train_counts, resampled_ap
@@ -36,7 +35,7 @@ from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.files import refuse_address
 from lst_cli.phases.bins import DEFAULT_BINS, Bin, parse_bins
 from lst_cli.progress import Progress, silent, within
-from lst_cli.workspace.atomic import write_bytes, write_text
+from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.hints import hints_for
 from lst_cli.workspace.store import Workspace
 
@@ -159,12 +158,14 @@ def write_comparison(comparison: Comparison, directory: Path | None = None) -> l
         return []
     with homes[0].locked() if directory is None else nullcontext():
         directory = directory or homes[0].layout.report
-        page, table, picture = (directory / f"compare.{kind}" for kind in ("md", "csv", "png"))
-        drawn = plot_comparison(comparison)
-        write_text(page, render_comparison_markdown(comparison))
-        write_text(table, render_csv(compare_table(comparison)))
-        write_bytes(picture, drawn)
-    return [page, table, picture]
+        files = {
+            directory / "compare.md": render_comparison_markdown(comparison).encode(),
+            directory / "compare.csv": render_csv(compare_table(comparison)).encode(),
+            directory / "compare.png": plot_comparison(comparison),
+        }
+        for path, content in files.items():
+            write_bytes(path, content)
+    return list(files)
 
 
 def open_run(given: str) -> Run:
@@ -184,7 +185,6 @@ def open_run(given: str) -> Run:
 
 
 def _find_phase(root: Path, phase: int | None) -> Home:
-    """A phase with detections: the one given, or the newest."""
     workspace = Workspace(root)
     if not workspace.layout.split.exists():
         raise LstError(f"{root} is not a workspace: it has no split", _WHAT_HINT)

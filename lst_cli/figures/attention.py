@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,7 @@ class Attention:
     ids: Mapping[str, int] = field(default_factory=dict)  # by name, for names no font can draw
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Classes in the plane."""
 
     points: Floats  # shape (C, 2); centred, the longest extent along x
@@ -167,13 +166,9 @@ def _tsne(roots: Floats, plane: Floats, perplexity: float) -> Floats:
     noise = np.random.default_rng(0).standard_normal(plane.shape)
     spread = plane[:, 0].std()
     start = 1e-4 * (plane / spread if spread > 1e-9 else noise) + 1e-6 * noise
-    found: Floats = TSNE(
-        perplexity=perplexity,
-        init=start.astype(np.float32),
-        method="exact" if len(roots) <= _MOST_EXACT else "barnes_hut",
-        random_state=0,
-        n_jobs=1,
-    ).fit_transform(roots)
+    method = "exact" if len(roots) <= _MOST_EXACT else "barnes_hut"
+    given = {"perplexity": perplexity, "init": start.astype(np.float32), "method": method}
+    found: Floats = TSNE(**given, random_state=0, n_jobs=1).fit_transform(roots)
     return found.astype(np.float64)
 
 
@@ -222,7 +217,6 @@ def attention_figure(attention: Attention) -> Figure:
 
 
 def _table(attention: Attention, rows: Sequence[Mapping[str, Cell]]) -> Table:
-    """The base classes that each class attends to most."""
     base = len(attention.base_classes)
     columns = [Column("class", "class", "text")]
     for place in range(1, 1 + min(_TOP, base)):

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from lst_cli.compare import plot as compare_plot
+from lst_cli.compare import tables
 from lst_cli.compare.paired import Comparison
-from lst_cli.compare.plot import plot_comparison
 from lst_cli.compare.tables import (
     compare_table,
     comparison_tables,
     differences_table,
     layout_table,
+    plot_comparison,
     render_comparison_markdown,
 )
 from lst_cli.display.markup import render_csv
@@ -134,7 +134,7 @@ def test_the_picture_has_a_row_for_what_has_ground_truth_and_every_name_in_its_l
     shown = comparison()
     hidden = shown.runs[0].model_copy(update={"name": "_base"})
     drawn: list[Any] = []
-    monkeypatch.setattr(compare_plot, "render", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(tables, "render", lambda figure: drawn.append(figure) or b"")
     for rows, labels in ((shown.rows, 2), (shown.rows[:2], 2), (shown.rows[1:], 1)):
         runs = (hidden, *shown.runs[1:])
         plot_comparison(shown.model_copy(update={"runs": runs, "rows": rows}), scale=1)
