@@ -49,9 +49,8 @@ def test_freezing_stops_what_begins_with_a_prefix_and_nothing_else():
 def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist():
     with pytest.raises(LstError, match=r"'backbon\.fpn'") as caught:
         freeze(Network(), ["backbone.fpn", "backbon.fpn"])
-    assert caught.value.hint is not None
-    assert "backbone.bottom_up" in caught.value.hint
-    assert "heads.weight" in caught.value.hint
+    assert "backbone.bottom_up" in str(caught.value.hint)
+    assert "heads.weight" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adamw", "AdamW")])

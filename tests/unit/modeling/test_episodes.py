@@ -15,7 +15,7 @@ from tests.fixtures.small_network import targets
 NEW = range(3, 5)
 
 
-def make_episodes(model: Any, **options: Any) -> Episodes:
+def make_episodes(model: Any, **options: Any) -> Any:
     chosen: dict[str, Any] = {"shots": 1, "boxes": "ground-truth", "learn_offsets": False}
     chosen |= options
     places, new = chosen.pop("places", 2), chosen.pop("new", NEW)
@@ -69,7 +69,6 @@ def test_new_rows_score_in_the_place_of_the_stored_ones_and_are_not_stored(five)
         classifier(torch.randn(4, stored.shape[1])).square().sum().backward()
     assert classifier.rows is classifier.weight
     assert torch.equal(classifier.weight, stored)
-    assert written.grad is not None
     assert classifier.weight.grad[3:5].abs().sum() == 0
     assert classifier.weight.grad[:3].abs().sum() > 0
 
@@ -84,7 +83,6 @@ def gradients(module: Any) -> dict[str, float]:
 
 def test_the_rows_train_the_generator_the_box_head_and_the_base_rows(five):
     episodes = make_episodes(five)
-    assert episodes.kept is not None
     episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
     classifier = five.roi_heads.box_predictor.cls_score
     with episodes.rows_of(five, None):
@@ -118,7 +116,6 @@ def test_an_episode_trains_the_generator_by_classes_and_by_masks(five, make_batc
 def test_each_row_is_the_average_of_what_is_written_for_the_boxes_of_its_class(five):
     pooled, heads = torch.rand(3, *five.roi_heads.pooled_shape), five.roi_heads
     episodes = make_episodes(five, shots=2)
-    assert episodes.kept is not None
     episodes.kept.add(torch.tensor([1, 0, 1]), pooled)
     with torch.no_grad(), episodes.rows_of(five, None):
         weight = heads.box_predictor.cls_score.weight
@@ -159,13 +156,11 @@ def test_exact_support_is_of_the_class_of_its_entry_only(five, make_batch, other
 
 def test_offsets_are_added_to_the_written_rows(five):
     episodes = make_episodes(five, learn_offsets=True)
-    assert episodes.kept is not None
     episodes.kept.add(torch.tensor([0, 1]), torch.rand(2, *five.roi_heads.pooled_shape))
     classifier = five.roi_heads.box_predictor.cls_score
     with episodes.rows_of(five, None):
         without = classifier.rows[3:5].detach().clone()
     with torch.no_grad():
-        assert episodes.offsets is not None
         episodes.offsets[1] += 0.25
     with episodes.rows_of(five, None):
         change = classifier.rows[3:5].detach() - without
