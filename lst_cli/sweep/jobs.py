@@ -1,14 +1,14 @@
 """The jobs of a sweep: which workspaces are trained, in which order, on how many images.
 
-Deciding only: nothing is written here, and torch is not needed. A workspace is named by a digest
-of what it is trained on, so that one of other settings or other data is another workspace.
+Nothing is written here. A workspace is named by a digest of what it is trained on, so that one of
+other settings or other data is another workspace.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -29,8 +29,10 @@ from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
 from lst_cli.train.plan import phase_data, require_growable, scheduled
+from lst_cli.train.train import changed_settings, weights_file
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.manifest import Split
+from lst_cli.workspace.store import Workspace
 
 
 @dataclass(frozen=True)
@@ -125,25 +127,17 @@ class Sweep:
 
 
 def plan_jobs(
-    plan: SweepPlan,
-    train: Dataset,
-    val: Dataset,
-    root: Path,
-    only: Sequence[str] = (),
-    locate: Callable[[Job], Path] = lambda job: job.root,
+    plan: SweepPlan, train: Dataset, val: Dataset, root: Path, only: Sequence[str] = ()
 ) -> Sweep:
     """Decide what is trained where, of all runs or of some.
 
     Runs that learn phase by phase share a base phase if it would be the same: the same classes,
     seed, initial weights and settings. The first seed of all runs comes before the second.
-    `locate` finds the workspace of a job, if it is not in its own directory.
-
-    Raises:
-        LstError: If a run does not fit the data or its budget, or `only` names none.
+    An `LstError` if a run does not fit the data or its budget, or `only` names none.
     """
     plan.select(only)
     layout = SweepLayout(root)
-    planner = _Planner(plan, train, val, layout, locate)
+    planner = _Planner(plan, train, val, layout)
     asked = [
         (run, seed)
         for turn in zip_longest(*(plan.seeds_of(run) for run in plan.runs))
@@ -169,6 +163,34 @@ def plan_jobs(
         jobs[job.root] = job
     every += [job for job in earlier if job.root.exists()]
     return Sweep(plan, layout, tuple(jobs.values()), tuple(every))
+
+
+def locate(job: Job) -> Path:
+    """Find the workspace of a job: what another version of lst trained for it is used.
+
+    Digests are others where a version has other settings; before 0.2.0, runs had none.
+    """
+    if job.root.exists():
+        return job.root
+    names = (job.name, f"{job.name}-????????") if job.run else (f"*-seed{job.seed}",)
+    earlier = [root for name in names for root in sorted(job.root.parent.glob(name))]
+    return next((root for root in earlier if _is_trained_so(root, job)), job.root)
+
+
+def _is_trained_so(root: Path, job: Job) -> bool:
+    """Whether something is trained in a workspace, and was trained as in a job."""
+    workspace = Workspace(root)
+    try:
+        if not workspace.layout.split.exists() or workspace.split.digest != job.split.digest:
+            return False
+        begun = [one for phase in range(len(job.phases)) if (one := workspace.manifest(phase))]
+        if not begun or (job.kind == "lst" and begun[-1].phase == 0):
+            return False  # of a base phase alone nobody knows what is to follow
+        return weights_file(begun[0]) == job.weights and not any(
+            changed_settings(one, job.phases[one.phase].settings) for one in begun
+        )
+    except LstError:
+        return False
 
 
 def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
@@ -211,7 +233,6 @@ class _Planner:
     train: Dataset
     val: Dataset
     layout: SweepLayout
-    locate: Callable[[Job], Path]
     splits: dict[tuple[int | None, int], tuple[Split, TrainingInput]] = field(default_factory=dict)
     jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
     firsts: dict[str, Job] = field(default_factory=dict)
@@ -221,7 +242,7 @@ class _Planner:
         job = self._job(run, seed)
         identity = digest_of([job.digest, job.used, seed])
         if identity not in self.firsts:
-            self.firsts[identity] = replace(job, root=self.locate(job))
+            self.firsts[identity] = replace(job, root=locate(job))
             return self.firsts[identity]
         first = self.firsts[identity]
         return replace(job, root=first.root, same_as=first.name)
@@ -267,7 +288,7 @@ class _Planner:
         length = _length(split, inputs, 0, settings, None)
         job = Job(None, settings, words, self.plan.data.weights, split, inputs, (length,))
         job = replace(job, root=self.layout.base(job.digest, seed))
-        return replace(job, root=self.locate(job))
+        return replace(job, root=locate(job))
 
     def _split(
         self, base: int | None, phases: int, settings: Settings

@@ -220,11 +220,7 @@ class SweepPlan(Part):
         return nested.override_words({**table, "seed": seed})
 
     def settings_of(self, run: PlannedRun, seed: int) -> Settings:
-        """Settings of a run.
-
-        Raises:
-            LstError: If one is refused, naming where it was given.
-        """
+        """Settings of a run; an `LstError` names where one that is refused was given."""
         sources = dict.fromkeys(nested.leaves(self.common.settings), "[settings]")
         sources |= dict.fromkeys(nested.leaves(self.overrides), "--set")
         sources |= dict.fromkeys(nested.leaves(run.own_settings), f"run {run.name}")
@@ -244,11 +240,7 @@ def _names() -> list[str]:
 
 
 def read_plan(given: str) -> SweepPlan:
-    """Read a plan: a TOML file, or the name of one that comes with the package.
-
-    Raises:
-        LstError: If there is none, or anything in it is refused; all problems at once.
-    """
+    """Read a plan: a TOML file, or the name of one that comes with the package."""
     refuse_address(given)
     path = Path(given)
     shipped = _PLANS.joinpath(f"{given}.toml")
@@ -265,8 +257,7 @@ def parse_plan(
 ) -> SweepPlan:
     """Check a plan that was read from TOML; its paths are relative to `directory`.
 
-    Raises:
-        LstError: If anything is refused; all problems at once, each with its key.
+    If anything is refused, the `LstError` has all problems, each with its key.
     """
     own = {"title", "evaluate", *_PARTS}
     lines = [_unknown(key, own) for key in table if key not in own]
@@ -293,10 +284,8 @@ def choose(
     """Lay what the command line says over what a plan says for all runs.
 
     `overrides` are `key=value` words; `given` are values of `SweepData` and `CommonSettings` by
-    name, of which None, False and () are ignored.
-
-    Raises:
-        LstError: If a value is refused, or the data are not known.
+    name, of which None, False and () are ignored. An `LstError` if one is refused, or the data are
+    not known.
     """
     given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
     data = plan.data.model_copy(

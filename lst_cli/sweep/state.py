@@ -16,46 +16,13 @@ from lst_cli.sweep.jobs import Job, Sweep, run_differences
 from lst_cli.sweep.plan import PlannedRun
 from lst_cli.sweep.tables import Failure, RunResult, SeedResult, SweepResults
 from lst_cli.train.plan import NOMINAL_SOURCE, nominal_seconds_per_image
-from lst_cli.train.train import changed_settings, weights_file
 from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import logged_iterations
 
 
-def locate(job: Job) -> Path:
-    """Find the workspace of a job: what another version of lst trained for it is used.
-
-    Digests are others where a version has other settings; before 0.2.0, runs had none.
-    """
-    if job.root.exists():
-        return job.root
-    names = (job.name, f"{job.name}-????????") if job.run else (f"*-seed{job.seed}",)
-    earlier = [root for name in names for root in sorted(job.root.parent.glob(name))]
-    return next((root for root in earlier if _is_trained_so(root, job)), job.root)
-
-
-def _is_trained_so(root: Path, job: Job) -> bool:
-    """Whether something is trained in a workspace, and was trained as in a job."""
-    workspace = Workspace(root)
-    try:
-        if not workspace.layout.split.exists() or workspace.split.digest != job.split.digest:
-            return False
-        begun = [one for phase in range(len(job.phases)) if (one := workspace.manifest(phase))]
-        if not begun or (job.kind == "lst" and begun[-1].phase == 0):
-            return False  # of a base phase alone nobody knows what is to follow
-        return weights_file(begun[0]) == job.weights and not any(
-            changed_settings(one, job.phases[one.phase].settings) for one in begun
-        )
-    except LstError:
-        return False
-
-
 def done_manifests(root: Path) -> list[PhaseManifest]:
-    """Manifests of the finished phases of a workspace; none if there is no workspace yet.
-
-    Raises:
-        LstError: If it is damaged.
-    """
+    """Manifests of a workspace's finished phases, if there is one; an LstError if damaged."""
     workspace = Workspace(root)
     if not workspace.layout.split.exists():
         return []
@@ -179,11 +146,7 @@ class Outlook(NamedTuple):
 
 
 def look_ahead(sweep: Sweep) -> tuple[list[Outlook], str]:
-    """Estimate what a sweep would train, in the order of work; nothing is written.
-
-    Returns:
-        What is left, and the source of the estimates.
-    """
+    """What a sweep would train, in the order of work, and the source of the estimates."""
     rates = _measured_rates(sweep)
     found = [_job_outlook(sweep, job, rates) for job in sweep.jobs]
     return found, "the rate of what is finished here" if rates else NOMINAL_SOURCE

@@ -47,10 +47,7 @@ def open_sweep(
     """Read the data of a plan and decide what is to be done; nothing is written.
 
     `only` names the runs to make, if not all. With `warn` images are looked for, and it is called
-    with the number of missing ones and an example.
-
-    Raises:
-        LstError: If the data or a run are refused.
+    with the number of missing ones and an example. An `LstError` if the data or a run are refused.
     """
     data = plan.data
     assert data.train is not None
@@ -58,20 +55,14 @@ def open_sweep(
     train, val = read_datasets(data.train, data.val, skip_unusable=data.skip_unusable)
     if warn is not None:
         warn_of_missing_images((train, val), ImageFinder(data.images or HERE), warn)
-    return plan_jobs(plan, train, val, root, only, state.locate)
+    return plan_jobs(plan, train, val, root, only)
 
 
 def run_sweep(sweep: Sweep, events: SweepEvents) -> tables.SweepResults:
     """Train and evaluate everything that is not yet; the table is written after every run.
 
-    A job that fails does not stop the others.
-
-    Returns:
-        The results of all runs of the plan that are finished, and what failed.
-
-    Raises:
-        InterruptionError: If the user asked to stop; the same call continues.
-        LstError: If the data are not in order, for which every run would fail.
+    A job that fails does not stop the others, and is listed in the results. An `LstError` if the
+    data are not in order, for which every run would fail.
     """
     _check_data(sweep, events)
     failed: dict[Path, tables.Failure] = {}
