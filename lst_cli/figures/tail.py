@@ -95,7 +95,7 @@ def _row(one: TailClass, run: int, name: str, example: TailExample | None) -> di
 
 
 def _means_table(tail: Tail) -> Table:
-    """What of it a terminal shows: a row a run."""
+    """What a terminal shows of it: a row a run."""
     rows: list[dict[str, Cell]] = [
         {
             "run": name,

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from lst_cli.display.canvas import DARK, LIGHT, ramp_colours
+import lst_cli
+from lst_cli.display.canvas import DARK, LIGHT, count_in_whole_numbers, ramp_colours
 from lst_cli.display.class_plots import (
     compose_replay_balance,
     phase_sizes,
@@ -91,10 +94,6 @@ def test_every_bin_has_its_own_colour_the_rarest_a_warm_and_the_most_frequent_a_
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 11, 28, 1203])
 def test_ranks_are_ticked_at_whole_numbers_only(count):
-    from matplotlib.figure import Figure
-
-    from lst_cli.display.canvas import count_in_whole_numbers
-
     axes = Figure(figsize=(6, 3)).subplots()
     axes.set_xlim(0.5, count + 0.5)
     count_in_whole_numbers(axes.xaxis)
@@ -105,10 +104,6 @@ def test_ranks_are_ticked_at_whole_numbers_only(count):
 
 def test_every_plot_with_ranks_uses_them():
     """An axis of the class order is labelled with RANK or says "(rank)"."""
-    from pathlib import Path
-
-    import lst_cli
-
     for file in Path(str(lst_cli.__path__[0])).rglob("*.py"):
         text = file.read_text()
         if "(rank)" in text or "RANK," in text:

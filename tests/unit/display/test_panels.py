@@ -140,14 +140,13 @@ def test_an_object_in_a_picture_has_its_box_beside_its_mask():
 
 
 def test_a_comment_is_found_again_and_nothing_where_there_is_none(tmp_path, panel):
-    files = {name: tmp_path / name for name in ("ours.jpg", "other.jpg", "text.jpg", "a.png")}
-    files["ours.jpg"].write_bytes(draw_predictions(panel, comment="made here"))
-    files["other.jpg"].write_bytes(draw_panel(panel))
-    files["text.jpg"].write_text("not an image")
-    Image.new("RGB", (4, 4)).save(files["a.png"])
-    found = {name: read_comment(path) for name, path in files.items()}
-    assert found == {"ours.jpg": "made here", "other.jpg": "", "text.jpg": "", "a.png": ""}
-    assert read_comment(tmp_path / "gone.jpg") == read_comment(tmp_path) == ""
+    (tmp_path / "ours.jpg").write_bytes(draw_predictions(panel, comment="made here"))
+    (tmp_path / "other.jpg").write_bytes(draw_panel(panel))
+    (tmp_path / "text.jpg").write_text("not an image")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert read_comment(tmp_path / "ours.jpg") == "made here"
+    for name in ("other.jpg", "text.jpg", "a.png", "gone.jpg", "."):
+        assert read_comment(tmp_path / name) == ""
 
 
 # --- pictures that are hard to draw --------------------------------------------------------------
