@@ -35,7 +35,7 @@ COMMANDS = {
     "train-joint": ("train", "Train all classes at once: the baseline for training in phases."),
     "step": ("train", "Train the next phase: the next, rarer group of classes."),
     "extend": ("extend", "Add new classes from a few annotated images."),
-    "bank": ("train", "Show or rebuild the bank of cut-out objects, for extending without images."),
+    "bank": ("train", "Show the bank of cut-out objects, or make it again."),
     "eval": ("evaluate", "Compute LVIS AP of a phase's model on the validation images."),
     "score": ("evaluate", "Compute LVIS AP of any results file."),
     "predict": ("predict", "Run a trained phase's model on images."),
