@@ -288,6 +288,13 @@ def test_finetuning_shows_few_images_so_many_times(based):
     )  # fmt: skip
 
 
+def test_old_classes_are_replayed_where_no_phase_before_replayed_any(based):
+    words = ["step.replay=none"]
+    train_phase(based.workspace, 1, based.workspace.settings(words))
+    manifest = based.extend(*words, finetune=True)
+    assert len(manifest.replay_counts) == 7
+
+
 def test_finetuning_without_replay_shows_new_images_alone(based):
     manifest = based.extend("extend.replay=none", finetune=True)
     assert (manifest.new_entries, manifest.replay_entries) == (5, 0)
