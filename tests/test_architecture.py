@@ -34,8 +34,8 @@ _FLOORS = (
     ("annotations", "images", "samples", "check", "weights", "modeling", "engine", "ap", "display",
      "workspace"),
     ("inputs",),
-    ("split", "train", "extend", "evaluate", "predict", "compare", "figures", "sweep", "report",
-     "demo"),
+    ("split", "train", "adopt", "extend", "evaluate", "predict", "compare", "figures", "sweep",
+     "report", "demo"),
     ("cli",),
 )  # fmt: skip
 FLOORS = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
@@ -46,8 +46,8 @@ ANYONE_MAY_IMPORT = {
 ONLY_CLI = {"click", "rich"}
 TORCH = {"torch", "torchvision", "detectron2", "timm", "fvcore"}
 # Rooms with a file that needs torch; all others do without.
-HEAVY = {"samples", "weights", "modeling", "engine", "train", "extend", "evaluate", "predict",
-         "figures", "sweep"}  # fmt: skip
+HEAVY = {"samples", "weights", "modeling", "engine", "train", "adopt", "extend", "evaluate",
+         "predict", "figures", "sweep"}  # fmt: skip
 # Loaded once before our modules are, each room in its own fork: what is tried is whether a room of
 # ours stands alone, not whether numpy does, and torch takes seconds.
 LIGHT_LIBRARIES = ("click", "matplotlib.figure", "msgspec", "numpy", "PIL.Image", "pydantic")

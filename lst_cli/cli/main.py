@@ -34,6 +34,7 @@ COMMANDS = {
     "train-base": ("train", "Train the base phase: the most frequent classes."),
     "train-joint": ("train", "Train all classes at once: the baseline for training in phases."),
     "step": ("train", "Train the next phase: the next, rarer group of classes."),
+    "adopt": ("adopt", "Make a workspace whose base phase is an existing model."),
     "extend": ("extend", "Add new classes from a few annotated images."),
     "bank": ("train", "Show the bank of cut-out objects, or make it again."),
     "eval": ("evaluate", "Compute LVIS AP of a phase's model on the validation images."),

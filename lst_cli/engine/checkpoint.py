@@ -73,7 +73,7 @@ def save_training_state(path: Path, learner: Learner, iteration: int, seconds: f
         "scaler": json.dumps(learner.scaler.state_dict()),
     }
     tensors = _contiguous(tensors)
-    _save(path, tensors, {**metadata, _DIGEST: _digest(tensors, metadata)})
+    _save(path, tensors, {**metadata, _DIGEST: digest_of(tensors, metadata)})
 
 
 def load_training_state(path: Path, hint: str) -> TrainingState:
@@ -85,7 +85,7 @@ def load_training_state(path: Path, hint: str) -> TrainingState:
     if metadata.keys() != _METADATA:
         raise LstError(f"{path}: holds weights, but no training state", hint)
     # lst 0.1 wrote no digest.
-    if digest is not None and digest != _digest(tensors, metadata):
+    if digest is not None and digest != digest_of(tensors, metadata):
         raise LstError(f"{path}: changed or damaged after lst wrote it", hint)
 
     def below(prefix: str) -> dict[str, Tensor]:
@@ -148,7 +148,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
         temporary.write_bytes(save(tensors, metadata))
 
 
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 of names, shapes, types and numbers, whatever their order."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):

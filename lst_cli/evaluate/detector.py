@@ -20,7 +20,6 @@ from lst_cli.engine.device import choose_device, choose_workers, place
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import Detections
 from lst_cli.modeling.build import input_format
-from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.samples.loading import ImageInputs
 from lst_cli.samples.mapper import Mapper
 from lst_cli.settings.models import Settings
@@ -35,10 +34,11 @@ _DOUBT = np.float32(1e-5)
 class Detector:
     """A network on the device of its settings; category ids are those of labels 0 to K - 1.
 
-    For the settings see `stored.inference_settings`.
+    The network finds objects as `LstRCNN.detect` does. For the settings see
+    `stored.inference_settings`.
     """
 
-    def __init__(self, network: LstRCNN, settings: Settings, category_ids: Sequence[int]) -> None:
+    def __init__(self, network: Any, settings: Settings, category_ids: Sequence[int]) -> None:
         self._device = choose_device(settings.device)
         self._network = place(network, self._device).eval()
         self._settings = settings

@@ -213,8 +213,14 @@ def evaluate_phase(
         kept = {name: getattr(stored, name) for name in ("made_with", "detections_sha256")}
         metrics = metrics.model_copy(update=kept)
     else:
-        metrics, measured = _run_model(
-            against, files, detector, began=began, errors=options.errors, progress=progress
+        metrics, measured = run_detector(
+            against,
+            files,
+            against.header(phase),
+            lambda: detector(workspace, phase, against.settings),
+            began=began,
+            errors=options.errors,
+            progress=progress,
         )
         source = stored_detections(workspace, phase, metrics, progress)
     analysis = measured["segm"].errors
@@ -227,32 +233,36 @@ def evaluate_phase(
     return Evaluation(metrics, notes, analysis, error_files, differences)
 
 
-def _run_model(
+def run_detector(
     against: Validation,
     files: EvaluationFiles,
-    detector: OpenDetector,
+    header: Header,
+    detector: Callable[[], Detector],
     *,
     began: float,
-    errors: bool,
+    errors: bool = False,
     progress: Progress,
 ) -> tuple[Metrics, dict[IouType, Measured]]:
-    """Run the model on all images, and write detections and metrics."""
-    workspace, phase, images = against.workspace, against.phase, against.dataset.images
+    """Run a model on all images, and write detections and metrics.
+
+    The header says what they depend on; images that an earlier run did under the same are kept.
+    """
+    workspace, images = against.workspace, against.dataset.images
 
     def detect(rows: Sequence[int]) -> Iterable[tuple[int, Detections]]:
-        return detector(workspace, phase, against.settings).detect(images, against.paths, rows)
+        return detector().detect(images, against.paths, rows)
 
     require_writable(*files[:3])
     with workspace.locked():
         against.check_images(progress)
-        part = PartialDetections(files.part, against.header(phase), len(images))
+        part = PartialDetections(files.part, header, len(images))
         part.finish(detect, progress)
         with replacing(files.detections) as written:
             digest = part.collect(written)
             source = ResultsFile(written, progress)
             metrics, measured = against.measure(source, began=began, errors=errors)
         metrics = metrics.model_copy(
-            update={"made_with": part.header.made_with, "detections_sha256": digest}
+            update={"made_with": header.made_with, "detections_sha256": digest}
         )
         save_record(metrics, files.metrics)
         files.part.unlink(missing_ok=True)

@@ -45,28 +45,33 @@ _UNBUILDABLE = (*_REFUSED, ArithmeticError, LookupError, RuntimeError)
 def build_model(settings: Settings, classes: int, *, rois_per_image: int = 512) -> LstRCNN:
     """Build the network for K classes with random weights; an `LstError` if detectron2 refuses."""
     cfg = detectron2_config(settings, classes, rois_per_image)
+    own = [*settings.detectron2]
+    if Path(settings.model.config).is_absolute():
+        own.insert(0, f"model.config = {settings.model.config}")
+    keys = f"check model.config and the keys of [detectron2]: {', '.join(own)[:500]}"
+    model: LstRCNN = build_from_config(cfg, keys if own else None)
+    return model
+
+
+def build_from_config(cfg: CfgNode, hint: str | None) -> Any:
+    """Build what a config describes; an `LstError` if detectron2 refuses.
+
+    Without a hint nothing in it is the user's: then it is a fault of ours.
+    """
     try:
-        model: LstRCNN = build_from_registry(cfg)
+        return build_from_registry(cfg)
     except _UNBUILDABLE as error:
-        own = [*settings.detectron2]
-        if Path(settings.model.config).is_absolute():
-            own.insert(0, f"model.config = {settings.model.config}")
-        if not own:
-            raise  # nothing of the user's: a fault of ours
+        if hint is None:
+            raise
         reason = _one_line(error) or type(error).__name__
         if isinstance(error, MemoryError) or "can't allocate memory" in reason:
             reason = "there is not enough memory for it"
-        raise LstError(
-            f"detectron2 cannot build the network: {reason}",
-            "check model.config and the keys of [detectron2]: " + ", ".join(own)[:500],
-        ) from error
-    return model
+        raise LstError(f"detectron2 cannot build the network: {reason}", hint) from error
 
 
 def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> CfgNode:
     """Translate settings to a detectron2 config; an `LstError` if one of its keys is unknown."""
-    cfg = get_cfg()
-    _merge_config(cfg, settings.model.config)
+    cfg = read_detectron2_config(settings.model.config)
     model = cfg.MODEL
     model.META_ARCHITECTURE = LstRCNN.__name__
     model.WEIGHTS = ""
@@ -97,12 +102,15 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     return cfg
 
 
-def _merge_config(cfg: CfgNode, name: str) -> None:
-    """Put the values of a config of the model zoo, or a file, over detectron2's defaults."""
-    table = read_config(name)
+def read_detectron2_config(name: str, option: str = "model.config:") -> CfgNode:
+    """The values of a config of the model zoo, or of a file, over detectron2's defaults.
+
+    Raises an `LstError` that names the option if the file or one of its keys is refused.
+    """
+    cfg, table = get_cfg(), read_config(name, option)
     if table.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise LstError(
-            f"model.config: {name}: VERSION {shorten(table['VERSION'])}, not {cfg.VERSION}",
+            f"{option} {name}: VERSION {shorten(table['VERSION'])}, not {cfg.VERSION}",
             "give a config of detectron2, not of its predecessors",
         )
     try:
@@ -110,7 +118,8 @@ def _merge_config(cfg: CfgNode, name: str) -> None:
     except _REFUSED as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())
         reason = re.sub(r" with values .* (?=for config key)", " ", reason)
-        raise LstError(f"model.config: {name}: {reason[:200]}", _KEYS) from error
+        raise LstError(f"{option} {name}: {reason[:200]}", _KEYS) from error
+    return cfg
 
 
 def _one_line(error: Exception) -> str:

@@ -47,15 +47,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         Instances have `pred_boxes` in pixels of the stored image, `scores`, `pred_classes`, and
         `box_masks` inside the boxes, probabilities of shape (N, 28, 28); the best first.
         """
-        found: list[Instances] = self.inference(batch, do_postprocess=False)
-        for instances in found:
-            # Under this name detectron2 does not draw them on full images.
-            instances.box_masks = instances.pred_masks[:, 0]
-            instances.remove("pred_masks")
-        return [
-            detector_postprocess(instances, one["height"], one["width"])
-            for instances, one in zip(found, batch, strict=True)
-        ]
+        return detect_with(self, batch)
 
     def losses(
         self,
@@ -91,6 +83,19 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
                 self.roi_heads, images.tensor, bottom_up, features, targets, sampled
             )
         return losses
+
+
+def detect_with(model: GeneralizedRCNN, batch: list[dict[str, Any]]) -> list[Instances]:
+    """What any Mask R-CNN finds in images, see `LstRCNN.detect`."""
+    found: list[Instances] = model.inference(batch, do_postprocess=False)
+    for instances in found:
+        # Under this name detectron2 does not draw them on full images.
+        instances.box_masks = instances.pred_masks[:, 0]
+        instances.remove("pred_masks")
+    return [
+        detector_postprocess(instances, one["height"], one["width"])
+        for instances, one in zip(found, batch, strict=True)
+    ]
 
 
 class LstRPN(RPN):  # type: ignore[misc]

@@ -21,11 +21,18 @@ _DEEPEST = 20
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
-    """Plain values; an alias could stand for the same list a million million times."""
+    """Plain values, with aliases of short lists, as detectron2 itself writes them.
+
+    Others could stand for the same list a million million times, or for themselves.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read")
+            node = self.anchors.get(self.peek_event().anchor)
+            items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+            whole = node is not None and node.end_mark is not None and len(items) <= 100
+            if not whole or not all(isinstance(one, yaml.ScalarNode) for one in items):
+                raise yaml.YAMLError("aliases (*name) of other values than short lists")
         return super().compose_node(parent, index)
 
 
@@ -39,17 +46,18 @@ def configs() -> Path | None:
     return Path(places[0]) / "model_zoo" / "configs" if places else None
 
 
-def read_config(name: str) -> dict[str, Any]:
+def read_config(name: str, option: str = "model.config:") -> dict[str, Any]:
     """Read a config, below `configs` or anywhere, and those that it is based on.
 
-    It is empty without detectron2. Raises an `LstError` if one is missing or not plain YAML.
+    It is empty without detectron2. Raises an `LstError` that names the option if one is missing or
+    not plain YAML.
     """
     folder = configs()
-    return _read(folder / name, ()) if folder is not None else {}
+    return _read(folder / name, (), option) if folder is not None else {}
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    where = f"model.config: {path}"
+def _read(path: Path, above: tuple[Path, ...], option: str) -> dict[str, Any]:
+    where = f"{option} {path}"
     if above:
         where += f", the {_BASE} of {above[-1]}"
     try:
@@ -77,7 +85,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     for base in bases:
         if "://" in base:
             raise LstError(f"{where}: {_BASE}: {base[:100]} is no file", "download it")
-        below = merge(below, _read(path.parent / Path(base).expanduser(), (*above, real)))
+        below = merge(below, _read(path.parent / Path(base).expanduser(), (*above, real), option))
     return merge(below, table)
 
 

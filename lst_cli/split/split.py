@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,12 +139,22 @@ def make_split(
     base: int | None,
     phases: int,
     settings: Settings,
+    known: Collection[int] | None = None,
 ) -> tuple[Split, TrainingInput]:
-    """Decide the split from annotations alone, and label the training annotations by it."""
+    """Decide the split from annotations alone, and label the training annotations by it.
+
+    Where the category ids that a model knows are given, these classes are the base, whatever `base`
+    is; without later phases the others are left out.
+    """
     usable = usable_instances(train)
     ids = train.categories.ids
     counts = np.bincount(train.instances.category_index[usable], minlength=len(ids))
     order = order_classes(ids, counts.astype(np.int64))
+    if known is not None:
+        is_known = np.isin(ids[order], list(known))
+        base = int(is_known.sum())
+        others = order[~is_known] if phases else order[:0]
+        order = np.concatenate([order[is_known], others])
     base, phases = (len(order), 0) if base is None else (base, phases)
     groups = split_classes(len(order), base, phases)
     inputs = label_instances(train, ids[order].tolist())

@@ -77,12 +77,8 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
     manager knows, such as `detectron2://...` or `https://...`. Raises an `LstError` if the file
     cannot be read, would execute code, or fits nothing.
     """
-    found, naming = read_weights(source)
     state = model.state_dict()
-    if naming == "exact":
-        found = _without_prefix(found, state)
-    else:
-        found = _rename(found, state, naming, source)
+    found = read_named(source, state)
     dropped = sorted(name for name in found if name.startswith(CLASS_SPECIFIC))
     kept = {name: tensor for name, tensor in found.items() if not name.startswith(CLASS_SPECIFIC)}
     fitting = {
@@ -96,7 +92,7 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
             f"{_difference(kept or found, state)}",
             "give a checkpoint of the same architecture (model.config)",
         )
-    _check_numbers(fitting, state, source)
+    check_numbers(fitting, state, source)
     model.load_state_dict(fitting, strict=False)
     return WeightReport(
         source=source,
@@ -105,6 +101,17 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
         unused=tuple(sorted(set(kept) - set(fitting))),
         missing=tuple(sorted(set(state) - set(fitting))),
     )
+
+
+def read_named(source: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint and give them a network's names, as far as they have one.
+
+    See `read_weights` for what is read and refused.
+    """
+    found, naming = read_weights(source)
+    if naming == "exact":
+        return _without_prefix(found, state)
+    return _rename(found, state, naming, source)
 
 
 def _rename(
@@ -153,7 +160,8 @@ def _difference(found: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str
     return f": its names are such as {next(iter(found))}, the network's such as {next(iter(state))}"
 
 
-def _check_numbers(fitting: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+def check_numbers(fitting: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    """Raise an `LstError` if tensors for a network are compressed or not finite."""
     for name, tensor in fitting.items():
         if not state[name].is_floating_point():
             continue

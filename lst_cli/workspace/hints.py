@@ -12,8 +12,8 @@ from lst_cli.errors import LstError
 
 # Commands that take -w, except `lst demo`, which has a default of its own.
 COMMANDS = (
-    "init", "split", "check", "train-base", "train-joint", "step", "extend", "bank", "eval",
-    "predict", "report", "figure", "status",
+    "init", "split", "check", "train-base", "train-joint", "step", "adopt", "extend", "bank",
+    "eval", "predict", "report", "figure", "status",
 )  # fmt: skip
 # A command in a sentence, with its options: to the next command or semicolon.
 _COMMAND = re.compile(rf"(?<![\w./-])(lst (?:{'|'.join(COMMANDS)}))(?![\w-])((?:(?!\blst )[^;])*)")

@@ -38,6 +38,10 @@ class PhaseDirectory:
         self.fixed_detections_part = root / "detections-fixed.part.jsonl"
         self.fixed_metrics = root / "metrics-fixed.json"
         self.fixed_errors = root / "errors-fixed"
+        # The same for the model that `lst adopt` made the base phase from.
+        self.original_detections = root / "original-detections.json"
+        self.original_detections_part = root / "original-detections.part.jsonl"
+        self.original_metrics = root / "original-metrics.json"
         self.instant = root / "instant.json"  # AP of the phase's classes before its first iteration
 
     def bank(self, sha256: str) -> Path:

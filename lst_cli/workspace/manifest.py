@@ -277,10 +277,26 @@ class NewClassCheck(Record):
     unannotated: tuple[int, ...] = ()
 
 
+class Adopted(Record):
+    """An existing model that became the base phase, and what it was compared with."""
+
+    config: str  # as it was given
+    weights_sha256: Sha256  # of its tensors
+    classes: Count  # of the model, in its order
+    named_by: str  # what said which row is which class
+    dropped: tuple[str, ...]  # its classes that the training file does not have
+    unknown: tuple[str, ...]  # the reverse: classes with annotations that it does not know
+    image_passes: Count  # images that were shown to it
+    image_passes_of_original: Count  # by its config
+    # AP, AP50 and AP75 of masks (segm) and boxes (bbox); empty until evaluated
+    original: dict[str, dict[str, float | None]] = {}
+    adopted: dict[str, dict[str, float | None]] = {}
+
+
 class PhaseManifest(Record):
     """What a phase used and did."""
 
-    _later_fields = ("bank_sha256", "checks", "old_alarms", "known_images")
+    _later_fields = ("bank_sha256", "checks", "old_alarms", "known_images", "adopted")
 
     format: int = FORMAT
     phase: Count
@@ -314,6 +330,7 @@ class PhaseManifest(Record):
     known_images: Count = 0  # how many these were
     # False alarms of the mean old class in 100 of them.
     old_alarms: tuple[Rate, ...] = ()
+    adopted: Adopted | None = None  # the existing model that it was made from
     shared_from: SharedFrom | None = None  # where the phase was trained, if not here
     image_budget: Count | None = None  # images to be seen, where given instead of epochs
 

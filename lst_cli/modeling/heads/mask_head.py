@@ -112,7 +112,10 @@ class TransferMaskHead(_OwnClassMasks):
         rows = class_rows.index_select(0, classes)  # (R, D)
         for layer in self.conv_norm_relus:
             x = layer(x)
-        upsampled = self.deconv_relu(self.deconv(x))  # (R, M, 2H, 2H)
+        return self.logits_of(x, self.deconv_relu(self.deconv(x)), rows)
+
+    def logits_of(self, x: Tensor, upsampled: Tensor, rows: Tensor) -> Tensor:
+        """Logits from the convolved features, the upsampled ones, and the row of each region."""
         logits = class_mask_logits(upsampled, self.transfer(rows))
         if self.mlp_input != "none":
             mlp = self.mlp(upsampled if self.mlp_input == "deconv" else x)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
+import yaml
 
 from lst_cli.errors import LstError
 from lst_cli.modeling import build
-from lst_cli.modeling.build import _merge_config as merge_config
+from lst_cli.modeling.build import read_detectron2_config
 from lst_cli.modeling.zoo_files import configs
 from lst_cli.settings.load import load_settings
 
@@ -18,12 +20,8 @@ GOOD = "VERSION: 2\nMODEL:\n  RPN:\n    NMS_THRESH: 0.625\n"
 SYSTEM = "!!python/object/apply:os.system ['touch {}']"
 
 
-def merged(name: str) -> object:
-    from detectron2.config import get_cfg
-
-    cfg = get_cfg()
-    merge_config(cfg, name)
-    return cfg
+def merged(name: str) -> Any:
+    return read_detectron2_config(name)
 
 
 def refusal(name: object) -> str:
@@ -51,6 +49,16 @@ def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(error, monkey
     assert "MODEL.FPN.OUT_CHANNELS" in (caught.value.hint or "")
 
 
+def test_an_alias_of_a_short_list_is_read_as_detectron2_writes_it(tmp_path):
+    from detectron2.config import get_cfg
+
+    written = get_cfg().dump()
+    assert "*id" in written
+    (tmp_path / "config.yaml").write_text(written)
+    read = merged(str(tmp_path / "config.yaml"))
+    assert yaml.safe_load(read.dump()) == yaml.safe_load(written)
+
+
 def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it():
     from detectron2.config import get_cfg
 
@@ -70,7 +78,7 @@ def test_a_file_of_ones_own_is_based_on_others(tmp_path):
     (tmp_path / "c.yaml").write_text(
         "_BASE_: [a.yaml, b.yaml]\nMODEL: {RPN: {BATCH_SIZE_PER_IMAGE: 3}}\n"
     )
-    rpn = merged(str(tmp_path / "c.yaml")).MODEL.RPN  # type: ignore[attr-defined]
+    rpn = merged(str(tmp_path / "c.yaml")).MODEL.RPN
     assert (rpn.NMS_THRESH, rpn.IN_FEATURES, rpn.BATCH_SIZE_PER_IMAGE) == (0.625, ["p2"], 3)
 
 
@@ -78,7 +86,10 @@ BAD = {
     "a call": (f"MODEL: {SYSTEM}", "line 1: not plain YAML"),
     "a call deep in a list": (f"MODEL:\n  A: [1, {{b: {SYSTEM}}}]", "line 2: not plain YAML"),
     "a tag of its own": ("MODEL: !mine 3", "not plain YAML"),
-    "an alias": ("A: &a [1]\nB: [*a, *a]", "aliases"),
+    "an alias of aliases": ("A: &a [1]\nB: &b [*a, *a]\nC: *b", "aliases"),
+    "an alias of a table": ("A: &a {B: 1}\nC: *a", "aliases"),
+    "an alias of itself": ("A: &a [*a]", "aliases"),
+    "an alias of nothing": ("A: *a", "aliases"),
     "itself": ("_BASE_: bad.yaml", "is based on itself"),
     "a base that is not there": ("_BASE_: nowhere.yaml", "no such file"),
     "a base elsewhere": ("_BASE_: https://x/y.yaml", "is no file"),

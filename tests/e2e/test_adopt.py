@@ -1,0 +1,113 @@
+"""`lst adopt` with a real network, trained jointly and written as detectron2 does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lst_cli.workspace.store import Workspace
+from tests.fixtures.detectron2_files import write_as_detectron2
+
+pytestmark = pytest.mark.engine
+
+SET = [
+    "--preset", "lite-paper", "--device", "cpu", "--set", "eval.detections=20",
+    "--set", "step.epochs=1", "--set", "step.decay_epochs=[]", "--set", "step.batch_size=2",
+    "--set", "model.mask_mlp_hidden=8", "--set", "data.workers=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def original(tiny, run, tmp_path_factory):
+    """Files of a model that knows the six drawn classes, and its workspace."""
+    folder = tmp_path_factory.mktemp("original")
+    words = [str(word) for word in tiny.split_words(folder / "joint")]
+    for option in ("--b", "--phases"):
+        place = words.index(option)
+        del words[place : place + 2]
+    run(*words, "--joint", "--set", "model.canonical_box_size=224").ok()
+    row = ["--row", "joint-softmax", "--image-passes", 40]
+    run("train-joint", *row, "-w", folder / "joint").ok()
+    return write_as_detectron2(Workspace(folder / "joint"), folder / "files")
+
+
+@pytest.fixture
+def adopt(tiny, run, original, tmp_path):
+    def call(*more, files=(tiny.train_json, tiny.val_json), first=""):
+        data = ["--train", files[0], "--val", files[1], "--images", tiny.images]
+        words = ["adopt", *original, *data, "-w", tmp_path / "adopted", *SET, *more]
+        return run(*words, first=first)
+
+    return call
+
+
+def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
+    adopt, run, original, tiny, few_json, tmp_path
+):
+    outcome = adopt("--json").ok()
+    manifest = outcome.json
+    assert manifest["done"]
+    assert (manifest["seen_classes"], manifest["adopted"]["image_passes"]) == (6, 14)
+    workspace = Workspace(tmp_path / "adopted")
+    ours = load_file(workspace.phase(0).model)
+    theirs = torch.load(original[1], weights_only=True)["model"]
+    changed = {name for name in ours if name not in theirs or not ours[name].equal(theirs[name])}
+    new = ("roi_heads.box_predictor.cls_score.", "roi_heads.mask_head.transfer.",
+           "roi_heads.mask_head.mlp.")  # fmt: skip
+    assert all(name.startswith(new) for name in changed)
+    assert "AP" in manifest["adopted"]["original"]["segm"]
+    metrics = json.loads(workspace.phase(0).metrics.read_text())
+    assert manifest["adopted"]["adopted"]["segm"]["AP"] == metrics["segm"]["AP"]
+    assert workspace.phase(0).original_detections.exists()
+
+    few = ["--train", few_json(zebra=1), "--images", tiny.images, "--anyway"]
+    for words in (["status"], ["extend", *few], ["eval"], ["report"], ["predict", tiny.images]):
+        run(*words, "-w", workspace.root).ok()
+    again = adopt()
+    assert "is a workspace already" in again.error
+
+
+def test_classes_of_one_side_only_are_named_and_become_a_phase(adopt, run, tiny, tmp_path):
+    files = []
+    for file in (tiny.train_json, tiny.val_json):
+        document = json.loads(file.read_text())
+        old, document["categories"][1]["name"] = document["categories"][1]["name"], "yak"
+        files.append(tmp_path / file.name)
+        files[-1].write_text(json.dumps(document))
+    said = " ".join(adopt("--phases", 1, files=files).ok().err.split())
+    assert f"not in the training file, so dropped: {old}" in said
+    assert "unknown to the model: yak: learned in 1 later phase" in said
+    workspace = Workspace(tmp_path / "adopted")
+    assert workspace.require_done(0).seen_classes == 5
+    assert workspace.split.classes[-1].name == "yak"
+    run("step", "-w", workspace.root).ok()
+    assert workspace.done_phases() == [0, 1]
+
+
+def test_a_kill_before_the_split_is_made_good_by_the_same_command(adopt, tmp_path):
+    killed = adopt(
+        first="from lst_cli.workspace.store import Workspace; Workspace.save_split = kill"
+    )
+    assert killed.code < 0
+    root = tmp_path / "adopted"
+    assert not (root / "split.json").exists()
+    adopt().ok()
+    whole = Workspace(root).require_model(0)
+    shutil.rmtree(root)
+    adopt().ok()
+    assert Workspace(root).require_model(0).model_sha256 == whole.model_sha256
+
+
+def test_a_kill_in_the_evaluation_is_continued(adopt, tmp_path):
+    kill = "from lst_cli.adopt import adopt; adopt.evaluate_phase = kill"
+    assert adopt(first=kill).code < 0
+    assert Workspace(tmp_path / "adopted").is_done(0)
+    outcome = adopt().ok()
+    assert "the model is adopted already" in " ".join(outcome.err.split())
+    manifest = Workspace(tmp_path / "adopted").require_done(0)
+    assert manifest.adopted is not None
+    assert manifest.adopted.adopted.keys() == {"segm", "bbox"}
