@@ -16,8 +16,9 @@ import torch
 from detectron2.structures import Boxes
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import box_iou
 
+from lst_cli.modeling.detecting import suppress_by_class
 from lst_cli.modeling.episodes import regions_of
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
@@ -63,7 +64,7 @@ class KnownImages(Regions):
 
     boxes: Tensor  # as a new class, with average regressors, would have them, shape (R, 4)
     images: Tensor  # the image of each region, 0 ... N - 1, shape (R,)
-    unannotated: Tensor  # whether it overlaps no annotated object, shape (R,)
+    unannotated: Tensor  # whether it overlaps no annotated object of any class, shape (R,)
     ids: tuple[int, ...]  # of the N images
     old_alarms: tuple[float, ...]  # of a mean old class in 100 images without it, at each score
 
@@ -86,31 +87,38 @@ class _Read:
             found = Boxes.cat([found, Boxes(boxes.to(model.device))])
         features = model.roi_heads.box_features(maps, [found])
         logits, deltas = model.roi_heads.box_predictor(features)
-        return _Read(found.tensor, features, logits, deltas.reshape(len(deltas), -1, 4))
+        deltas = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)  # of no region, too
+        return _Read(found.tensor, features, logits, deltas)
 
 
 @torch.no_grad()
 def read_own_regions(model: LstRCNN, items: Iterable[dict[str, Any]], new: range) -> OwnRegions:
-    """Run an old model on images with `instances` of new classes, and on their mirror images."""
+    """Run an old model on images with `instances` of new classes, and on their mirror images.
+
+    A proposal belongs to the object that it overlaps most, of whatever class.
+    """
     parts: list[tuple[Tensor, ...]] = []
     sums = torch.zeros(len(new), new.start)
     counts = torch.zeros(len(new))
     for item in items:
         objects = item["instances"]
         mine = (objects.gt_labels >= new.start) & (objects.gt_labels < new.stop)
-        labels, truth = objects.gt_labels[mine] - new.start, objects.gt_boxes.tensor[mine]
+        count = int(mine.sum())
+        order = mine.argsort(descending=True, stable=True)  # new classes first
+        labels = objects.gt_labels[order] - new.start
+        truth = objects.gt_boxes.tensor[order]
         width = item["image"].shape[2]
         mirrored = {**item, "image": item["image"].flip(2)}
         for image, boxes in ((item, truth), (mirrored, _mirror(truth, width))):
-            read = _Read.of(model, image, boxes)
+            read = _Read.of(model, image, boxes[:count])
             overlap, nearest = box_iou(read.boxes.cpu(), boxes).max(dim=1)
-            annotated = torch.arange(len(overlap)) >= len(overlap) - len(boxes)
-            nearest[annotated] = torch.arange(len(boxes))
-            kept = annotated | (overlap >= POSITIVE_IOU)
+            annotated = torch.arange(len(overlap)) >= len(overlap) - count
+            nearest[annotated] = torch.arange(count)
+            kept = annotated | ((overlap >= POSITIVE_IOU) & (nearest < count))
             logits = read.logits.cpu()
             scores = logits[annotated].softmax(dim=1)[:, :-1]
-            sums.index_add_(0, labels, scores)
-            counts += torch.bincount(labels, minlength=len(new))
+            sums.index_add_(0, labels[:count], scores)
+            counts += torch.bincount(labels[:count], minlength=len(new))
             others = logits.logsumexp(dim=1)
             parts.append(
                 (
@@ -128,9 +136,10 @@ def read_own_regions(model: LstRCNN, items: Iterable[dict[str, Any]], new: range
 def read_known_images(
     model: LstRCNN, items: Iterable[tuple[dict[str, Any], Sequence[int], Tensor]]
 ) -> KnownImages | None:
-    """Run an old model on images, each with the labels and boxes of the objects annotated in it.
+    """Run an old model on images, each with the old labels that are annotated in it, and boxes.
 
-    Boxes are XYXY in the pixels of the item, shape (M, 4). Gives None where there is no image.
+    These are of objects of any class, XYXY in the pixels of the item, shape (M, 4). Gives None
+    where there is no image.
     """
     predictor = model.roi_heads.box_predictor
     decode = predictor.box2box_transform.apply_deltas
@@ -159,7 +168,8 @@ def read_known_images(
             rows, labels = ((scores > least) & absent).nonzero(as_tuple=True)
             own = read.deltas[rows, labels if read.deltas.shape[1] > 1 else 0]
             boxes = decode(own, read.boxes[rows])
-            kept = batched_nms(boxes, scores[rows, labels], labels, predictor.test_nms_thresh)
+            values = scores[rows, labels]
+            kept = suppress_by_class(boxes, values, labels, predictor.test_nms_thresh)
             alarms[place] += len(kept)
     if not ids:
         return None
@@ -277,6 +287,6 @@ class Calibration:
             regions, labels = (scores > least).nonzero(as_tuple=True)
             groups = known.images[regions] * len(rows) + labels
             values = scores[regions, labels]
-            kept = batched_nms(known.boxes[regions], values, groups, self.nms)
+            kept = suppress_by_class(known.boxes[regions], values, groups, self.nms)
             counts[:, place] = torch.bincount(labels[kept], minlength=len(rows))
         return 100 * counts / len(known.ids)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import filecmp
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,10 +26,11 @@ from lst_cli.extend.calibration import (
     read_own_regions,
 )
 from lst_cli.extend.plan import Learned
-from lst_cli.inputs import TrainingInput
+from lst_cli.inputs import ImagePaths, TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
+from lst_cli.phases.classes import NO_LABEL
 from lst_cli.phases.replay import step_data
 from lst_cli.progress import Progress
 from lst_cli.samples.loading import ImageInputs, SampleReader
@@ -158,7 +164,7 @@ class InstantClasses:
         return learned
 
     def _calibration(self) -> Calibration | None:
-        """What the rows are fitted to; None where no image of the workspace can be read."""
+        """What the rows are fitted to; None where no known image can be read."""
         model, support = self._model, self._support
         known = read_known_images(model, self._known_images())
         if known is None:
@@ -177,30 +183,36 @@ class InstantClasses:
             self._progress("images of new classes", done, len(rows))
 
     def _known_images(self) -> Iterator[tuple[dict[str, Any], list[int], Tensor]]:
-        """Some images that old classes were learned from, and labels and boxes annotated in each.
+        """Some images that old classes were learned from, and old labels and all boxes in each.
 
-        Images that are no longer there are passed over.
+        Images that cannot be read are skipped, and those in which a new class is annotated; these
+        may have another id and path in the file of the new classes.
         """
         new, inputs = self._support.new, self._inputs
         found, instances = inputs.occurrences.images, inputs.dataset.instances
+        labels = labels_with_crowds(inputs)
+        shows_new = (labels >= new.start) & (labels < new.stop)
+        own = np.unique(np.concatenate(found[new.start : new.stop]))
+        is_own = _same_content(inputs.paths, own.tolist())
         known = np.unique(np.concatenate(found[: new.start]))
-        known = np.setdiff1d(known, np.concatenate(found[new.start : new.stop]))
+        known = np.setdiff1d(known, instances.image_index[shows_new])
         order = np.random.default_rng([self._seed, 5]).permutation(known)
         images = ImageInputs(inputs.dataset.images, order.tolist(), self._mapper)
         read = 0
         for position, row in enumerate(order.tolist()):
             item = images[position]
-            if isinstance(item, LstError):
+            if isinstance(item, LstError) or is_own(inputs.paths(row)):
                 continue
             item["image_id"] = int(inputs.dataset.images.ids[row])
-            there = (instances.image_index == row) & (inputs.labels >= 0)
-            there &= inputs.labels < new.start
+            there = np.flatnonzero(instances.image_index == row)
             boxes = torch.from_numpy(instances.boxes[there]).float().reshape(-1, 4)
+            boxes = boxes[boxes.isfinite().all(dim=1)]
+            old = labels[there][(labels[there] >= 0) & (labels[there] < new.start)]
             boxes[:, 2:] += boxes[:, :2]
             height, width = item["image"].shape[1:]
             across, down = width / item["width"], height / item["height"]
             boxes *= torch.tensor([across, down, across, down])
-            yield item, inputs.labels[there].tolist(), boxes
+            yield item, old.tolist(), boxes
             read += 1
             self._progress("known images", read, min(KNOWN_IMAGES, len(order)))
             if read == KNOWN_IMAGES:
@@ -227,3 +239,27 @@ class InstantClasses:
             )
             for row in range(len(before))
         )
+
+
+def labels_with_crowds(inputs: TrainingInput) -> npt.NDArray[np.int64]:
+    """Label of each annotation, shape (M,), also of those that are not usable, as crowds."""
+    classes, usable = inputs.dataset.instances.category_index, inputs.labels >= 0
+    label_of = np.full(len(inputs.dataset.categories.ids), NO_LABEL, dtype=np.int64)
+    label_of[classes[usable]] = inputs.labels[usable]
+    labels: npt.NDArray[np.int64] = label_of[classes]
+    return labels
+
+
+def _same_content(paths: ImagePaths, rows: Sequence[int]) -> Callable[[Path], bool]:
+    """Whether a file equals one of these images; only files of equal length are compared."""
+    by_length: dict[int, list[Path]] = defaultdict(list)
+    for row in rows:
+        with suppress(LstError, OSError):
+            path = paths(row)
+            by_length[path.stat().st_size].append(path)
+
+    def is_among(path: Path) -> bool:
+        alike = by_length.get(path.stat().st_size, [])
+        return any(filecmp.cmp(path, other, shallow=False) for other in alike)
+
+    return is_among

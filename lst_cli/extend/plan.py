@@ -85,13 +85,14 @@ def refuse_background(names: Sequence[str], learned: Learned) -> None:
         return
     worst = min(low, key=lambda name: low[name].own_score[1])
     check = low[worst]
-    other, hint = "the background", "annotate more or clearer images, train with --finetune"
+    others = {_lookalike(each) for each in low.values()}
+    other = others.pop() if len(others) == 1 else "the background or classes of the workspace"
+    hint = "annotate more or clearer images, train with --finetune"
     if check.nearest_score >= LIKE_OLD_SCORE:
-        other = f"class {quoted(check.nearest)}"
         hint = f"leave it out if it is the same as {quoted(check.nearest)}, train with --finetune"
     elif _likely_unannotated(check, learned.known_images):
         hint = f"annotate it in the training images, {len(check.unannotated)} of which likely show"
-        hint += " it"
+        hint += " it, and add these to the --train file"
     raise LstError(
         f"{listed(list(low))} cannot be told from {other}: without false alarms the "
         f"boxes of {quoted(worst)} score {check.own_score[1]:.3f} on average",
@@ -111,11 +112,21 @@ def describe_checks(names: Sequence[str], learned: Learned, *, anyway: bool) -> 
             images = count_of(len(check.unannotated), "image", "images")
             which = ", ".join(map(str, check.unannotated[:3]))
             more = ", ..." if len(check.unannotated) > 3 else ""
-            effect = "was not counted" if anyway else "counts as false alarm"
+            effect = (
+                "the row was not fitted against them; they still count as false alarms"
+                if anyway
+                else "they count as false alarms"
+            )
             yield (
                 f"{quoted(name)} is likely shown, but not annotated, in {images} of the "
-                f"{learned.known_images} training images (ids {which}{more}), where it {effect}"
+                f"{learned.known_images} training images (ids {which}{more}): {effect}"
             )
+
+
+def _lookalike(check: NewClassCheck) -> str:
+    if check.nearest_score < LIKE_OLD_SCORE:
+        return "the background"
+    return f"class {quoted(check.nearest)}"
 
 
 def _likely_unannotated(check: NewClassCheck, images: int) -> bool:

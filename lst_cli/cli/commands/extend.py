@@ -203,10 +203,13 @@ def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
     how = rows.get(manifest.new_rows or "", "")
     note(f"learned in {seconds} without training, rows made {how}")
     if not manifest.checks:
-        note("no training image of the workspace could be read: false alarms were not checked")
+        note(
+            "no training image without the new classes could be read: false alarms were not checked"
+        )
         return
+    images = count_of(manifest.known_images, "training image", "training images")
     print_rows(
-        "False alarms in 100 training images without the class, before -> after fitting",
+        f"False alarms per 100 images, in {images} without the class, before -> after fitting",
         ["class", "boxes", "their mean score", *(f"at {least:g}" for least in FALSE_ALARM_SCORES)],
         [
             [

@@ -6,10 +6,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detectron2.structures import Boxes
 from torch import Tensor
 from torch.nn import functional as F
 
-from lst_cli.extend.calibration import Calibration, KnownImages, OwnRegions
+from lst_cli.annotations.read import read_dataset
+from lst_cli.extend import calibration as calibrating
+from lst_cli.extend.calibration import (
+    Calibration,
+    KnownImages,
+    OwnRegions,
+    read_known_images,
+    read_own_regions,
+)
+from lst_cli.extend.instant import labels_with_crowds
+from lst_cli.inputs import label_instances
 
 pytestmark = pytest.mark.engine
 
@@ -78,6 +89,57 @@ def test_false_alarms_are_counted_in_a_hundred_images_after_suppression():
     given = replace(given, known=known)
     assert (given.alarms(rows)[:, 0] <= 100).all()  # one box an image is left
     assert (every > 100).all()
+
+
+def test_boxes_of_many_classes_in_many_images_suppress_only_their_own():
+    classes = images = 200
+    box = torch.tensor([[0.0, 0.0, 8.0, 8.0], [2.5, 0.0, 10.5, 8.0]])  # IoU 0.52
+    each = torch.arange(images).repeat_interleave(2)
+    none = torch.full((2 * images,), -20.0)
+    known = KnownImages(
+        torch.eye(classes)[each], none, box.repeat(images, 1), each,
+        torch.ones(2 * images, dtype=torch.bool), tuple(range(images)), old_alarms=(0.0, 0.0),
+    )  # fmt: skip
+    own = OwnRegions(torch.eye(classes), none[:classes], torch.arange(classes), none[:classes] < 0,
+                     torch.zeros(classes, 1))  # fmt: skip
+    counts = Calibration(own, known, SCALE, 0.5).alarms(torch.eye(classes))
+    assert (counts == 0.5).all()  # one box of each class in one image
+
+
+def test_an_image_without_a_proposal_is_known_too(five, monkeypatch):
+    found = [torch.zeros(0, 4), torch.tensor([[4.0, 6.0, 40.0, 42.0]])]
+    monkeypatch.setattr(calibrating, "regions_of", lambda *_: [Boxes(found.pop(0))])
+    item = {"image": torch.zeros(3, 64, 64), "height": 64, "width": 64, "image_id": 7}
+    known = read_known_images(five.eval(), [(item, [0], torch.zeros(0, 4))] * 2)
+    assert known is not None
+    assert known.images.tolist() == [1]
+    assert known.ids == (7, 7)
+
+
+def test_a_proposal_belongs_to_the_object_that_it_overlaps_most(five, make_batch, monkeypatch):
+    [item] = make_batch((0, 5))
+    objects = item["instances"]
+    objects.gt_boxes = Boxes(torch.tensor([[10.0, 6.0, 46.0, 42.0], [4.0, 6.0, 40.0, 42.0]]))
+    # The first is of the old object, although it overlaps the new one by more than half.
+    found = torch.tensor([[11.0, 6.0, 47.0, 42.0], [3.0, 6.0, 39.0, 42.0]])
+    views = [Boxes(found), Boxes(found[:0])]
+    monkeypatch.setattr(calibrating, "regions_of", lambda *_: [views.pop(0)])
+    own = read_own_regions(five.eval(), [item], range(5, 6))
+    assert own.annotated.tolist() == [False, True, True]
+    assert own.labels.tolist() == [0, 0, 0]
+    assert own.boxes.tolist() == [1]
+
+
+def test_a_crowd_shows_its_class(small_lvis):
+    crowd = next(one for one in small_lvis.train["annotations"] if one["category_id"] == 2)
+    crowd["iscrowd"] = 1
+    small_lvis.save()
+    inputs = label_instances(read_dataset(small_lvis.train_json), [2, 4])
+    row = small_lvis.train["annotations"].index(crowd)
+    assert inputs.labels[row] == -1
+    labels = labels_with_crowds(inputs)
+    assert labels[row] == 0
+    assert sorted(set(labels.tolist())) == [-1, 0, 1]
 
 
 def test_images_that_likely_show_a_class_are_found_but_for_annotated_objects():

@@ -140,6 +140,12 @@ def test_what_a_class_cannot_be_told_from_is_said(based, found, message, words):
     assert words in based.refusal(message, names=["zebra"])
 
 
+def test_classes_that_look_like_different_ones_are_refused_together(based):
+    based.instant.checks = (check(0.01, nearest="dog", nearest_score=0.5), check(0.02))
+    message = '^"[a-z]+", "[a-z]+" cannot be told from the background or classes of the workspace: '
+    assert 'the same as "dog"' in based.refusal(message, names=["zebra", "yak"])
+
+
 def test_classes_that_look_like_others_or_are_likely_unannotated_are_noted(based):
     seen = check(0.5, nearest="dog", nearest_score=0.5, unannotated=tuple(range(10)))
     based.instant.checks = (seen,)
