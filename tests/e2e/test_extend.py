@@ -39,7 +39,10 @@ def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few
     [check] = instant["manifest"]["checks"]
     assert check["boxes"] > 0
     # Images of the new class are training images: they are not among those without it.
-    base, ours = based.split.groups[0], json.loads(few_json(zebra=1).read_text())["images"]
+    base, ours = (
+        Workspace(based.root).split.groups[0],
+        json.loads(few_json(zebra=1).read_text())["images"],
+    )
     annotations = json.loads(tiny.train_json.read_text())["annotations"]
     old = {one["image_id"] for one in annotations if one["category_id"] in base}
     assert instant["manifest"]["known_images"] == len(old - {one["id"] for one in ours}) < len(old)
