@@ -51,8 +51,8 @@ class Status:
 
 def read_status(workspace: Workspace) -> Status:
     """Look at a workspace."""
-    split = workspace.split
-    phases = tuple(_phase_status(workspace, phase) for phase in range(len(split.groups)))
+    split, upcoming = workspace.split, workspace.next_phase()
+    phases = tuple(_phase_status(workspace, phase, upcoming) for phase in range(len(split.groups)))
     return Status(
         workspace=str(workspace.root),
         classes=len(split.classes),
@@ -118,7 +118,7 @@ def _is_reported(workspace: Workspace) -> bool:
     return bool(reported == [metrics.model_dump(mode="json") for metrics in known])
 
 
-def _phase_status(workspace: Workspace, phase: int) -> PhaseStatus:
+def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
     split = workspace.split
     manifest = workspace.manifest(phase)
     counts = [split.classes[label].instances for label in split.labels_of(phase)]
@@ -128,7 +128,7 @@ def _phase_status(workspace: Workspace, phase: int) -> PhaseStatus:
     if manifest is not None and manifest.done:
         state = "done" if phase in workspace.done_phases() else "outdated"
         done = manifest.iterations
-    elif phase == workspace.next_phase():
+    elif phase == upcoming:
         state = "next" if manifest is None else "under way"
         done = logged_iterations(workspace.phase(phase).log) if manifest else 0
     length = manifest or (split.phases[phase - 1] if phase > 0 else None)

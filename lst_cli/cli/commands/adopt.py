@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 @options.command(
     "adopt",
-    "lst adopt --weights model_final.pth --config config.yaml --train train.json --val val.json "
-    "--images DIR",
-    "lst adopt --weights model_final_f10217.pkl "
-    "--config COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml "
-    "--train instances_train2017.json --val instances_val2017.json --images coco",
+    "lst adopt --weights m.pth --config m.yaml --train t.json --val v.json",
 )
 @options.workspace_option
 @click.option(

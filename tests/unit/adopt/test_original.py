@@ -152,7 +152,6 @@ def change(state: Any, **tensors: Any) -> Any:
          "pixel_mean differs from the config's MODEL.PIXEL_MEAN"),
         (lambda s: s.clear(), "it holds no weights"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_tensors_that_are_not_those_of_the_config_are_named(trained, edit, reason):
     state = {name: one.clone() for name, one in trained.model.state_dict().items()}
