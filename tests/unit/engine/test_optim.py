@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,17 +86,15 @@ def test_biases_and_the_bottom_up_network_have_their_own_rates(optimizer, kind):
          [0.2, 0.4, 0.6, 0.8] + [1.0] * 96),
         (BaseSettings(warmup_iterations=500, warmup_factor=0.5), 8,
          [0.5, 0.75, 1, 1, 1, 0.1, 0.01, 0.01]),
+        # Decay also holds where warm-up has not ended.
+        (BaseSettings(warmup_iterations=20, warmup_factor=0.5, epochs=10, decay_epochs=(1.0,)), 100,
+         [*np.linspace(0.5, 0.725, 10), *np.linspace(0.075, 0.0975, 10)] + [0.1] * 80),
         (BaseSettings(), 1, [1.0]),
     ],
 )  # fmt: skip
 def test_the_learning_rate_warms_up_and_falls_by_tenths(schedule, iterations, expected):
     factors = [lr_factor(i, iterations, schedule) for i in range(iterations)]
     assert factors == pytest.approx(expected)
-
-
-def test_decay_also_holds_where_warm_up_has_not_ended():
-    schedule = BaseSettings(epochs=10, decay_epochs=(1.0,), warmup_iterations=20, warmup_factor=0.5)
-    assert lr_factor(10, 100, schedule) == pytest.approx(0.075)
 
 
 def test_setting_the_rate_keeps_the_ratios_and_is_no_product_of_products():

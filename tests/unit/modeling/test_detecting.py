@@ -95,26 +95,32 @@ def assert_detectron2s(
     return ours
 
 
-def count_rounds(layers: DetectingOutputLayers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many candidates each round of suppression looks at."""
-    rounds: list[int] = []
+@pytest.mark.parametrize(
+    ("classes", "regions", "options", "rounds", "found"),
+    [
+        (50, 200, {}, [1000], (30, 30)),  # of 10,000
+        # More are looked at where too few survive, and all where more are wanted than survive.
+        (40, 300, {"test_topk_per_image": 150, "test_nms_thresh": 0.3}, [1200, 4800], (150, 150)),
+        (40, 300, {"test_topk_per_image": 5000, "test_nms_thresh": 0.3}, [12_000], (151, 4999)),
+        (50, 40, {"test_score_thresh": 0.04}, [], (1, 30)),  # few are detectron2's own affair
+    ],
+)
+def test_as_many_candidates_are_looked_at_as_are_needed(
+    classes, regions, options, rounds, found, monkeypatch
+):
+    looked_at: list[int] = []
 
     def count(boxes: torch.Tensor, *rest: Any) -> torch.Tensor:
-        rounds.append(len(boxes))
+        looked_at.append(len(boxes))
         return suppress_by_class(boxes, *rest)
 
     monkeypatch.setattr(detecting, "suppress_by_class", count)
-    return rounds
-
-
-@pytest.mark.parametrize("agnostic", [False, True])
-def test_many_candidates_give_detectron2s_detections(agnostic, monkeypatch):
-    layers = make_layers(50, agnostic=agnostic)
-    rounds = count_rounds(layers, monkeypatch)
-    predictions, proposals = make_input(layers, 200)
-    [found] = assert_detectron2s(layers, predictions, proposals)
-    assert len(found) == 30
-    assert rounds == [1000]  # of 10,000
+    layers = make_layers(classes, **options)
+    confidence = 3.0 if regions == 300 else 2.0
+    [ours] = assert_detectron2s(layers, *make_input(layers, regions, confidence=confidence))
+    assert looked_at == rounds
+    assert found[0] <= len(ours) <= found[1]
+    assert layers.inference(make_input(layers, 0)[0], []) == ([], [])
 
 
 @settings(deadline=None, max_examples=40)
@@ -139,29 +145,6 @@ def test_whatever_comes_gives_detectron2s_detections(
         test_topk_per_image=wanted,
     )
     assert_detectron2s(layers, *make_input(layers, *counts, seed=seed, confidence=confidence))
-
-
-def test_more_candidates_are_looked_at_where_too_few_survive(monkeypatch):
-    layers = make_layers(40, test_topk_per_image=150, test_nms_thresh=0.3)
-    rounds = count_rounds(layers, monkeypatch)
-    predictions, proposals = make_input(layers, 300, confidence=3.0)
-    [found] = assert_detectron2s(layers, predictions, proposals)
-    assert rounds == [1200, 4800]
-    assert len(found) == 150
-    layers.test_topk_per_image = 5000  # more than survive at all
-    rounds.clear()
-    [found] = assert_detectron2s(layers, predictions, proposals)
-    assert rounds == [12_000]
-    assert 150 < len(found) < 5000
-
-
-def test_few_candidates_are_detectron2s_own_affair(monkeypatch):
-    layers = make_layers(50, test_score_thresh=0.04)
-    rounds = count_rounds(layers, monkeypatch)
-    [found] = assert_detectron2s(layers, *make_input(layers, 40))
-    assert 0 < len(found) <= 30
-    assert rounds == []
-    assert layers.inference(make_input(layers, 0)[0], []) == ([], [])
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])

@@ -66,25 +66,22 @@ def test_one_regressor_for_all_classes_does_not_grow(average):
     assert len(grown[CLASSIFIER]) == 6
 
 
-def test_new_rows_are_drawn_from_the_seed_with_the_given_deviation():
-    rows = random_rows(200, 100, 0.01, seeded(3))
-    assert rows.mean().abs().item() < 3e-4
-    assert rows.std().item() == pytest.approx(0.01, rel=0.03)
-    assert torch.equal(rows, random_rows(200, 100, 0.01, seeded(3)))
-    assert not torch.equal(rows, random_rows(200, 100, 0.01, seeded(4)))
-
-
-def test_new_box_regressors_are_drawn_from_the_seed_a_tenth_as_wide():
+def box_regressors(seed: int) -> torch.Tensor:
     state = {**small_state(8), BOX_WEIGHT: torch.zeros(8, 100)}
-    new = torch.zeros(50, 2)
-    once, again, other = (
-        grow_state(state, new, seeded(seed), class_agnostic_boxes=False)[BOX_WEIGHT][8:]
-        for seed in (3, 3, 4)
-    )
-    assert once.std().item() == pytest.approx(0.001, rel=0.03)
-    assert once.mean().abs().item() < 3e-5
-    assert torch.equal(once, again)
-    assert not torch.equal(once, other)
+    rows = torch.zeros(50, 2)
+    return grow_state(state, rows, seeded(seed), class_agnostic_boxes=False)[BOX_WEIGHT][8:]
+
+
+@pytest.mark.parametrize(
+    ("draw", "deviation"),
+    [(lambda seed: random_rows(200, 100, 0.01, seeded(seed)), 0.01), (box_regressors, 0.001)],
+)
+def test_new_rows_and_box_regressors_are_drawn_from_the_seed(draw, deviation):
+    drawn = draw(3)
+    assert drawn.mean().abs().item() < 0.03 * deviation
+    assert drawn.std().item() == pytest.approx(deviation, rel=0.03)
+    assert torch.equal(drawn, draw(3))
+    assert not torch.equal(drawn, draw(4))
 
 
 def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones():

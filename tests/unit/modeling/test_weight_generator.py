@@ -38,17 +38,11 @@ def by_hand(share: float = 0.0) -> WeightGenerator:
     return generator
 
 
-def test_attention_by_hand():
-    # x = (0.6, 0.8), Vx = (0.8, 0.6): cosines differ by 0.2, which the scale makes odds of 3:1.
-    torch.testing.assert_close(
-        by_hand().attention(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.75, 0.25]])
-    )
-
-
 @pytest.mark.parametrize(
     ("share", "expected"),
     [
-        # W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
+        # x = (0.6, 0.8), Vx = (0.8, 0.6): cosines differ by 0.2, of which the scale makes odds of
+        # 3:1, so W_B m = (0.75, 0.25); w = (1, 2) * (0.6, 0.8) + (4, -1) * (0.75, 0.25).
         (0.0, [3.6, 1.35]),
         # Along the background's row (0, 1) x has 0.8, of which half goes: (0.6, 0.4).
         (0.5, [3.6, 0.55]),

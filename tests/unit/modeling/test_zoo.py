@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 import yaml
+from detectron2.config import get_cfg
 
 from lst_cli.errors import LstError
 from lst_cli.modeling import build
@@ -20,13 +20,9 @@ GOOD = "VERSION: 2\nMODEL:\n  RPN:\n    NMS_THRESH: 0.625\n"
 SYSTEM = "!!python/object/apply:os.system ['touch {}']"
 
 
-def merged(name: str) -> Any:
-    return read_detectron2_config(name)
-
-
 def refusal(name: object) -> str:
     with pytest.raises(LstError) as caught:
-        merged(str(name))
+        read_detectron2_config(str(name))
     message = caught.value.message
     assert message.startswith("model.config: ")
     assert "\n" not in message
@@ -50,18 +46,14 @@ def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(error, monkey
 
 
 def test_an_alias_of_a_short_list_is_read_as_detectron2_writes_it(tmp_path):
-    from detectron2.config import get_cfg
-
     written = get_cfg().dump()
     assert "*id" in written
     (tmp_path / "config.yaml").write_text(written)
-    read = merged(str(tmp_path / "config.yaml"))
+    read = read_detectron2_config(str(tmp_path / "config.yaml"))
     assert yaml.safe_load(read.dump()) == yaml.safe_load(written)
 
 
 def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it():
-    from detectron2.config import get_cfg
-
     folder = configs()
     assert folder is not None
     names = [str(p.relative_to(folder)) for p in folder.glob("*InstanceSegmentation/*.yaml")]
@@ -69,7 +61,7 @@ def test_every_mask_rcnn_of_the_zoo_is_read_as_detectron2_reads_it():
     for name in [*names, "Base-RCNN-FPN.yaml"]:
         theirs = get_cfg()
         theirs.merge_from_file(str(folder / name), allow_unsafe=False)
-        assert merged(name) == theirs
+        assert read_detectron2_config(name) == theirs
 
 
 def test_a_file_of_ones_own_is_based_on_others(tmp_path):
@@ -78,7 +70,7 @@ def test_a_file_of_ones_own_is_based_on_others(tmp_path):
     (tmp_path / "c.yaml").write_text(
         "_BASE_: [a.yaml, b.yaml]\nMODEL: {RPN: {BATCH_SIZE_PER_IMAGE: 3}}\n"
     )
-    rpn = merged(str(tmp_path / "c.yaml")).MODEL.RPN
+    rpn = read_detectron2_config(str(tmp_path / "c.yaml")).MODEL.RPN
     assert (rpn.NMS_THRESH, rpn.IN_FEATURES, rpn.BATCH_SIZE_PER_IMAGE) == (0.625, ["p2"], 3)
 
 

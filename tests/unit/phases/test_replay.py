@@ -101,12 +101,8 @@ def test_instances_are_counted_for_the_class_of_the_entry_only():
 
 
 def test_published_iterations_round_halves_to_even():
-    assert [iterations_of(10, n, 8) for n in (41626, 20834, 8022, 1911)] == [
-        52032,
-        26042,
-        10028,
-        2389,
-    ]
+    found = [iterations_of(10, entries, 8) for entries in (41626, 20834, 8022, 1911)]
+    assert found == [52032, 26042, 10028, 2389]
 
 
 # --- few images ----------------------------------------------------------------------------------
@@ -143,9 +139,7 @@ def test_few_data_balances_old_and_new_classes_by_instances():
     entries = data.epoch_entries(3)
     assert Counter(entries.images.tolist()) == Counter([5, 8, 5, 8, 0, 1, 2])
     assert set(entries.labels.tolist()) == {ALL_CLASSES}
-
-
-def test_few_data_without_instances_replays_nothing():
+    # Without instances nothing is replayed.
     data = few_data(occurrences_of(FREQUENT, RARE), range(1, 2), 1, 0, 0)
     assert data.fixed.images.tolist() == [1, 2]
     assert data.replay_entries == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.phases.replay import ALL_CLASSES, Occurrences, base_data
+from lst_cli.phases.replay import Occurrences, base_data
 from lst_cli.phases.sampling import (
     ClassAwareSampler,
     ObjectSampler,
@@ -70,25 +70,14 @@ def test_factors_are_detectron2s(classes, threshold):
 def test_an_epoch_rounds_each_factor_up_or_down():
     sampler = RepeatFactorSampler(ROWS, np.array([1, 1.25, 2.5, 3, 1, 1, 1, 1, 1, 1]), 0)
     assert len(sampler) == 14
-    for epoch in range(20):
-        shown = Counter(sampler.epoch_images(epoch).tolist())
+    epochs = [Counter(sampler.epoch_images(epoch).tolist()) for epoch in range(2000)]
+    for shown in epochs:
         assert shown[11] in (1, 2)
         assert shown[12] in (2, 3)
         assert shown[13] == 3
         assert all(shown[row] == 1 for row in (10, *range(14, 20)))
-
-
-def test_over_many_epochs_an_image_comes_as_often_as_its_factor_says():
-    sampler = RepeatFactorSampler(np.arange(2), np.array([1.25, 2.5]), 0)
-    shown = np.bincount(np.concatenate([sampler.epoch_images(epoch) for epoch in range(2000)]))
-    np.testing.assert_allclose(shown / 2000, [1.25, 2.5], atol=0.05)
-
-
-def test_epochs_differ_in_length_and_say_so():
-    data = base_data(OCCURRENCES, range(3), 0, "repeat-factor", repeat_threshold=0.9)
-    lengths = [data.epoch_length(epoch) for epoch in range(10)]
-    assert len(set(lengths)) > 1
-    assert lengths == [len(data.epoch_entries(epoch)) for epoch in range(10)]
+    means = [sum(shown[row] for shown in epochs) / 2000 for row in (11, 12)]
+    assert means == pytest.approx([1.25, 2.5], abs=0.05)
 
 
 def test_seed_and_epoch_decide_what_is_shown_and_in_which_order():
@@ -142,15 +131,6 @@ def test_class_aware_epochs_have_their_length_and_repeat_with_the_seed(classes, 
 
 
 # --- as a phase ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sampling", ["uniform", "class-aware", "repeat-factor"])
-def test_all_classes_count_in_every_entry(sampling):
-    data = base_data(OCCURRENCES, range(3), 0, sampling, repeat_threshold=0.4)
-    entries = data.epoch_entries(1)
-    assert set(entries.labels.tolist()) == {ALL_CLASSES}
-    assert len(entries) == data.epoch_length(1)
-    assert set(entries.images.tolist()) <= set(ROWS.tolist())
 
 
 def test_rare_classes_come_up_more_often_with_either_sampler():

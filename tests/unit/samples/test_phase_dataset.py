@@ -88,16 +88,6 @@ def test_only_the_entrys_class_counts_unless_all_do(phase, seen, others, dataset
     assert classes == ({ALL_CLASSES} if phase == 0 else set(range(seen)))
 
 
-def test_every_epoch_has_the_entries_of_the_phase(dataset):
-    entries = make(dataset, 2)
-    size = len(entries.data)
-    for epoch in (0, 1, 3):
-        wanted = entries.data.epoch_entries(epoch)
-        found = [entries.entry(epoch * size + place) for place in range(size)]
-        assert found == list(zip(wanted.images.tolist(), wanted.labels.tolist(), strict=True))
-    assert {entry for entry in found if entry[1] >= 3} == {(1, 3), (2, 3), (3, 4)}
-
-
 def test_only_segmentations_of_usable_objects_on_wanted_images_are_held(dataset):
     assert make(dataset, 0).segmentations.rows.tolist() == [0, 1, 2, 4, 6, 8]
     # Phase 1 replays labels 0 and 1, which are on images 0, 1 and 2.

@@ -132,22 +132,6 @@ def test_the_systems_errors_become_one_sentence(tmp_path, number, reason, hint):
     assert hint in str(caught.value.hint)
 
 
-def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(LstError, match="the disk is full"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_workspace_that_cannot_be_made_is_told_before_it_is_locked(tmp_path):
     (tmp_path / "file").touch()
     with (

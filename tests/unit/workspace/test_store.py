@@ -100,13 +100,6 @@ def test_a_split_changed_after_training_began_is_refused(workspace, begin, split
             ask()
 
 
-def test_a_split_whose_files_were_moved_keeps_its_phases(workspace, begin, split):
-    begin(0)
-    workspace.save_split(split.model_copy(update={"image_dirs": ("elsewhere",)}))
-    assert workspace.split.image_dirs == ("elsewhere",)
-    assert workspace.next_phase() == 1
-
-
 def test_a_workspace_without_a_split_says_how_to_make_one(tmp_path):
     with pytest.raises(LstError, match="has no split yet") as caught:
         _ = Workspace(tmp_path).split
@@ -150,12 +143,9 @@ def test_settings_come_from_the_workspace_if_it_has_any(workspace):
         workspace.settings(["eval.bins=<5,ten"])
 
 
-def test_settings_a_phase_was_trained_with_come_back(workspace, begin):
+def test_settings_of_a_phase_come_back_and_those_of_another_lst_are_refused(workspace, begin):
     begin(0, settings=Settings(seed=8).model_dump(mode="json"))
     assert workspace.trained_settings(0) == Settings(seed=8)
-
-
-def test_settings_of_another_lst_are_refused_by_key(workspace, begin):
     begin(0, settings={"base": {"tempo": 3, "batch_size": 1}})
     with pytest.raises(LstError, match=r"manifest\.json: settings\.base\.tempo"):
         workspace.trained_settings(0)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.heads.roi_heads import IGNORED
@@ -16,14 +16,6 @@ pytestmark = pytest.mark.engine
 # Two overlapping objects; in the entry at hand the second does not count.
 COUNTS, OTHER = [10.0, 10.0, 50.0, 50.0], [30.0, 12.0, 72.0, 56.0]
 BACKGROUND = 5
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair of boxes, shape (A, B)."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    both = (high - low).clip(min=0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return np.asarray(both / (areas[0][:, None] + areas[1][None] - both))
 
 
 def targets(classes: list[int], boxes: list[list[float]] | None = None) -> Instances:
@@ -71,7 +63,8 @@ def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_backg
     boxes, labels = sample(targets([2, IGNORED]))
     # The ground-truth boxes themselves are regions too.
     everything = np.concatenate([regions, np.array([COUNTS, OTHER], dtype=np.float32)])
-    overlap = iou(everything, np.array([COUNTS, OTHER]))
+    objects = torch.tensor([COUNTS, OTHER])
+    overlap = pairwise_iou(Boxes(torch.from_numpy(everything)), Boxes(objects)).numpy()
     positive = everything[(overlap[:, 0] >= 0.5) & (overlap[:, 0] > overlap[:, 1])]
     negative = everything[overlap.max(1) < 0.5]
     on_other = everything[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])]
