@@ -10,10 +10,12 @@ directory, where a small drawn set lies under the names of LVIS's files (see `pr
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,7 +40,10 @@ INSTEAD = {
     "make setup": ":",  # has been run: this is .venv
     "make demo": "lst demo",
     "--b 270 --phases 6": "--b 7 --phases 3",  # the drawn set has 28 classes
+    # A network that has hardly been trained cannot tell the new class from others.
+    "lst extend --train few.json": "lst extend --anyway --train few.json",
 }
+ORIGINAL = "--weights model_final.pth --config config.yaml"
 WEIGHTS = "model_final_f10217.pkl"
 # A thin network and one epoch a phase: what is tried is that commands run, not what is learned.
 SMALL = (
@@ -232,6 +237,43 @@ def write_weights(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(pickle.dumps(record))
 
 
+def write_original(folder: Path) -> None:
+    """Write a trained Mask R-CNN as detectron2 does, and two annotated photos of a new class."""
+    settings = itertools.chain.from_iterable(("--set", one) for one in SMALL)
+    train, val = folder / "lvis_v1_train.json", folder / "lvis_v1_val.json"
+    data = ["--train", train, "--val", val, "--images", folder / "coco", "--joint", *settings]
+    split = ["split", *data, "--set", "model.canonical_box_size=224"]
+    training = ["train-joint", "--row", "joint-softmax", "--image-passes", "40"]
+    for words in (split, training):
+        call = [sys.executable, "-W", "ignore", "-m", "lst_cli", *map(str, words)]
+        subprocess.run(
+            [*call, "-w", folder / "original"], cwd=ROOT, check=True, capture_output=True
+        )
+    write = (
+        "from sys import argv; from pathlib import Path\n"
+        "from lst_cli.workspace.store import Workspace\n"
+        "from tests.fixtures.detectron2_files import write_as_detectron2\n"
+        "write_as_detectron2(Workspace(Path(argv[1])), Path(argv[2]))"
+    )
+    paths = [folder / "original", folder / "detectron2"]
+    subprocess.run([sys.executable, "-c", write, *paths], cwd=ROOT, check=True)
+    for path in (folder / "detectron2").iterdir():
+        path.rename(folder / path.name)
+    known = json.loads(train.read_text())
+    objects = known["annotations"][:2]
+    images = [one for one in known["images"] if one["id"] in {o["image_id"] for o in objects}]
+    few = {
+        "images": images,
+        "annotations": [{**one, "category_id": 1} for one in objects],
+        "categories": [{"id": 1, "name": "something new"}],
+    }
+    (folder / "few.json").write_text(json.dumps(few))
+    (folder / "photos").mkdir()
+    for name in (Path(one["coco_url"]).name for one in images):
+        [path] = (folder / "coco").rglob(name)
+        shutil.copy(path, folder / "photos")
+
+
 def run_block(block: Piece, folder: Path) -> bool:
     """Run a block with bash, which stops at the first command that fails; say whether none did."""
     text = block.what
@@ -239,6 +281,8 @@ def run_block(block: Piece, folder: Path) -> bool:
         text = text.replace(piece, other)
     if WEIGHTS in text:
         write_weights(folder)
+    if ORIGINAL in text:
+        write_original(folder)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LST_")}
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment['PATH']}"
     began = time.monotonic()
