@@ -162,29 +162,23 @@ def test_detectron2_is_installed_under_a_name_that_fits_every_python(installer, 
     assert "--no-deps" in pip.options
 
 
-def test_a_wheel_with_other_content_is_not_installed(installer):
-    pip = FakePip([3], wheel=b"something else")
-    with pytest.raises(SystemExit, match="sha256"):
+@pytest.mark.parametrize(
+    ("probes", "wheel", "upstream", "error"),
+    [
+        ([3], b"something else", False, "sha256"),
+        ([3], None, False, "no route to the index"),
+        ([1], b"a wheel", True, r"its error\n.*does not import"),  # somebody else's, and broken
+        ([3, 1], b"a wheel", False, "does not import"),
+    ],
+)
+def test_what_cannot_be_installed_is_an_error(
+    installer, monkeypatch, probes, wheel, upstream, error
+):
+    monkeypatch.setattr(installer, "has_upstream", lambda: upstream)
+    pip = FakePip(probes, wheel)
+    with pytest.raises(SystemExit, match=error):
         installer.install(pip)
-    assert pip.installed == {}
-
-
-def test_somebody_elses_broken_detectron2_is_not_overwritten(installer, monkeypatch):
-    monkeypatch.setattr(installer, "has_upstream", lambda: True)
-    pip = FakePip([1])
-    with pytest.raises(SystemExit, match=r"its error\n.*does not import"):
-        installer.install(pip)
-    assert pip.installed == {}
-
-
-def test_a_download_that_fails_shows_what_pip_said(installer):
-    with pytest.raises(SystemExit, match="no route to the index"):
-        installer.install(FakePip([3], wheel=None))
-
-
-def test_a_detectron2_that_does_not_import_afterwards_is_an_error(installer):
-    with pytest.raises(SystemExit, match="does not import"):
-        installer.install(FakePip([3, 1]))
+    assert (pip.installed == {}) == (probes != [3, 1])
 
 
 # --- a second Python -----------------------------------------------------------------------------

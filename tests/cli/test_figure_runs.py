@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from pathlib import Path
 
 import pytest
 
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.reports import read_csv
 
 
 @pytest.fixture
@@ -32,17 +31,11 @@ def pair(runs):
     return first, second
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 # --- balance ---------------------------------------------------------------------------------
 
 
 def test_balance_needs_a_split_and_no_training(draw, workspace):
-    outcome = draw("balance", workspace)
-    assert outcome.code == 0, outcome.err
+    outcome = draw("balance", workspace).ok()
     picture = workspace.layout.report / "figures" / "balance.png"
     assert outcome.out.splitlines()[-1] == str(picture)
     assert picture.with_suffix(".pdf").exists()
@@ -76,8 +69,7 @@ def test_joint_training_has_nothing_to_balance(lst, small_lvis, tmp_path):
 
 
 def test_two_runs_are_named_by_what_differs_and_drawn_phase_by_phase(draw, pair, tmp_path):
-    outcome = draw("distill", *pair, "-o", tmp_path)
-    assert outcome.code == 0, outcome.err
+    outcome = draw("distill", *pair, "-o", tmp_path).ok()
     folder = tmp_path / "figures"
     assert outcome.out.splitlines()[-1] == str(folder / "distill.png")
     names = sorted(path.name for path in folder.iterdir())
@@ -109,8 +101,7 @@ def test_three_runs_are_told_apart_by_another_setting_or_by_where_they_lie(
     made.append(runs.train("c", "--replay", "all", *words))
     for run in made:
         runs.evaluate(run, 0.5)
-    outcome = draw("replay", *made, "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = draw("replay", *made, "--json").ok()
     assert [run["run"] for run in outcome.json["replay"]["runs"]] == names
 
 
@@ -120,8 +111,7 @@ def test_mwg_shows_new_classes_before_the_first_iteration_and_the_few_shot_ones(
     runs.evaluate(second, 0.5)
     instant = {"format": 1, "phase": 2, "rows": {"generated": runs.record(second, 2, {1: 0.125})}}
     second.phase(2).instant.write_text(json.dumps(instant))
-    outcome = draw("mwg", first, second, "--json")
-    assert outcome.code == 0, outcome.err
+    outcome = draw("mwg", first, second, "--json").ok()
     shown = outcome.json["mwg"]["runs"]
     assert [run["run"] for run in shown] == ["without MWG", "with MWG"]
     assert shown[1]["phases"][1]["instant"] == {"generated": 0.125}

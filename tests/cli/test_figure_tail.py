@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
-from pycocotools import mask as mask_utils
 
 from lst_cli.figures import tail_data
-from lst_cli.workspace.records import load_json, save_json
-from lst_cli.workspace.store import Workspace
-
-
-def detect(val: dict[str, Any], labels: Mapping[int, tuple[int, float]]) -> list[dict[str, Any]]:
-    """Every object of some classes, taken for a class with a score."""
-    found = []
-    for one in val["annotations"]:
-        if one["category_id"] in labels:
-            category_id, score = labels[one["category_id"]]
-            [rle] = mask_utils.frPyObjects(one["segmentation"], 60, 80)
-            found.append(
-                {
-                    "image_id": one["image_id"], "category_id": category_id, "score": score,
-                    "bbox": one["bbox"],
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                }
-            )  # fmt: skip
-    return found
+from tests.fixtures.reports import detect, read_csv
 
 
 @pytest.fixture
-def pair(runs: Any, small_lvis: Any) -> tuple[Workspace, Workspace]:
+def pair(runs, small_lvis):
     """One run finds class 1, the other takes it for class 7 and finds class 6."""
     first, second = runs.train("first"), runs.train("second", "--no-distill")
     for run, ap, labels in (
@@ -51,13 +29,11 @@ def test_tail_shows_the_rarest_classes_of_all_runs_and_what_they_make_of_an_obje
 ):
     first, second = pair
     words = ("figure", "tail", "-w", first.root, "--with", second.root)
-    outcome = lst(*words, "-o", tmp_path / "paper")
-    assert outcome.code == 0, outcome.err
+    outcome = lst(*words, "-o", tmp_path / "paper").ok()
     picture = tmp_path / "paper" / "figures" / "tail.png"
     assert outcome.out.splitlines()[-1] == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    with picture.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(picture.with_suffix(".csv"))
     # Fewer than ten training instances and ground truth, the rarest first.
     assert [(row["class"], row["training_instances"]) for row in rows[::2]] == [
         ("class 1", "2"), ("class 6", "3"), ("class 11", "4"), ("class 5", "5"), ("class 2", "9"),
@@ -90,8 +66,7 @@ def test_tail_without_rare_classes_shows_the_rarest_there_are(lst, pair, monkeyp
     assert shown == ["class 1", "class 6", "class 11", "class 2"]
     monkeypatch.setattr(tail_data, "TAIL", 2)
     monkeypatch.setattr(tail_data, "FALLBACK_CLASSES", 2)
-    outcome = lst("figure", "tail", "-w", pair[0].root)
-    assert outcome.code == 0, outcome.err
+    outcome = lst("figure", "tail", "-w", pair[0].root).ok()
     told = " ".join(outcome.err.split())
     assert "The 2 rarest classes" in told
     assert "None has fewer than 2 training instances." in told
@@ -103,16 +78,9 @@ def test_tail_with_a_results_file_is_refused(lst, pair):
     assert outcome.error == f"error: {file} is not a workspace"
 
 
-def test_tail_of_other_validation_files_is_refused(lst, pair):
+def test_tail_of_other_validation_files_is_refused(lst, runs, pair):
     first, second = pair
-    split = load_json(second.layout.split, "")
-    split["val"]["sha256"] = "0" * 64
-    save_json(split, second.layout.split)
-    fresh = Workspace(second.root).split
-    for path in second.layout.phases.glob("*/manifest.json"):
-        manifest = load_json(path, "")
-        manifest["split_sha256"] = fresh.digest_at(manifest["phase"])
-        save_json(manifest, path)
+    runs.change_split(second, lambda split: split["val"].update(sha256="0" * 64))
     for figure in ("tail", "distill"):
         outcome = lst("figure", figure, "-w", first.root, "--with", second.root)
         assert "evaluated on different validation files" in outcome.error

@@ -44,6 +44,7 @@ def test_split_shows_phases_and_how_balanced_they_are(lst, small_lvis, tmp_path)
     assert outcome.out.endswith(f"next: lst train-base -w {tmp_path / 'work'}\n")
     assert "…" not in outcome.out
     assert "every image counts as exhaustively labelled" in outcome.err
+    assert "left out, no training instance: class 12" in outcome.err
 
 
 def test_split_writes_settings_once_and_says_that_it_leaves_them_alone(lst, small_lvis, tmp_path):

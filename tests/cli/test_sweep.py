@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import InterruptionError, LstError
+from tests.fixtures.reports import read_csv
 from tests.fixtures.sweeps import plain_name
 
 
@@ -196,8 +196,7 @@ def test_seeds_that_are_added_later_stand_beside_the_first_and_those_of_a_twin_t
     assert runs["lst"]["planned"] == 2
     assert runs["twin"]["numbers"] == runs["lst"]["numbers"]
     assert runs["twin"]["same_as"] == "lst"
-    with (open_seeds.root / "sweep-seeds.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(open_seeds.root / "sweep-seeds.csv")
     assert [(row["run"], row["seed"], row["AP"]) for row in rows[:2]] == [
         ("lst", "0", "25.0000"), ("lst", "2", "45.0000"),
     ]  # fmt: skip
