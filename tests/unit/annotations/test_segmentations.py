@@ -13,7 +13,6 @@ from lst_cli.annotations.segmentations import (
     decode_counts,
     measure,
     parse_segmentation,
-    usable_polygons,
 )
 from lst_cli.errors import LstError
 
@@ -52,11 +51,6 @@ def test_polygons_and_runs_are_parsed(segmentation):
 def test_anything_else_is_refused(raw):
     with pytest.raises(LstError, match="neither polygons nor an RLE"):
         parse_segmentation(raw)
-
-
-def test_polygons_that_enclose_nothing_are_left_out():
-    polygons: list[list[float]] = [[], [1.0, 1, 2, 2], [*SQUARE], [1.0, 1, 2, 2, 3, 3, 4]]
-    assert usable_polygons(polygons) == [SQUARE]
 
 
 @pytest.mark.parametrize(
@@ -106,12 +100,3 @@ def test_compressed_runs_decode_to_the_mask_they_encode(mask, repeat):
     assert np.repeat(np.arange(len(runs)) % 2, runs).tolist() == tall.ravel(order="F").tolist()
     segmentation = {"size": list(tall.shape), "counts": encoded["counts"].decode()}
     assert measure(segmentation, *tall.shape)[0] == (None if tall.any() else "empty-mask")
-
-
-def test_a_cut_compressed_run_is_found():
-    mask = np.zeros((40, 40), dtype=np.uint8, order="F")
-    mask[3:33, 5:37] = 1
-    text = coco_mask.encode(mask)["counts"].decode()
-    assert measure({"size": [40, 40], "counts": text}, 40, 40)[0] is None
-    for end in range(len(text)):
-        assert measure({"size": [40, 40], "counts": text[:end]}, 40, 40)[0] == "rle-counts"

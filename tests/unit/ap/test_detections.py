@@ -88,15 +88,6 @@ def test_a_box_of_endless_area_goes_without_a_word(draw, gather):
     assert table(gather([far, draw.detection(5, 1, 0.5, BOX)])) == [(0, 0, 0.5)]
 
 
-def test_an_annotation_without_an_area_does_not_say_that_its_class_was_looked_for(
-    draw, content, gather
-):
-    content["annotations"][0]["area"] = 0.0
-    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 0
-    content["images"][1]["neg_category_ids"].append(1)
-    assert len(gather([draw.detection(5, 1, 0.5, BOX)])) == 1
-
-
 # --- the cap -------------------------------------------------------------------------------------
 
 
@@ -150,7 +141,6 @@ def test_the_cap_is_the_sorted_heads_of_images_then_of_classes(rows, per_image, 
         ({"segmentation": {"size": SIZE[::-1], "counts": "n2"}}, "segm", r"size \[220, 160\] in"),
         ({"segmentation": {"size": SIZE, "counts": "n2"}}, "segm", "1 has run lengths that do not"),
         ({"segmentation": {"size": SIZE, "counts": ""}}, "segm", "1 has run lengths that do not"),
-        ({"segmentation": {"size": SIZE, "counts": "\u00e9"}}, "segm", "1 has run lengths that"),
         ({"segmentation": {"size": SIZE, "counts": "\ud800"}}, "segm", "detection in row 1: Input"),
     ],
 )

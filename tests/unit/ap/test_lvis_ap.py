@@ -1,5 +1,3 @@
-"""AP of small federated sets with everything awkward in them, against lvis-api, to the last bit."""
-
 from __future__ import annotations
 
 from functools import cache
@@ -142,22 +140,6 @@ def one_class(draw, *boxes, first=1):
         "annotations": [draw.annotation(n, 5, 1, box) for n, box in enumerate(boxes, first)],
         "categories": [{"id": 1, "frequency": "r"}, {"id": 2, "frequency": "f"}],
     }
-
-
-@both_kinds
-def test_a_wrong_detection_between_two_right_ones_costs_a_sixth(draw, score, iou_type):
-    found = [
-        draw.detection(5, 1, 0.7, SECOND),
-        draw.detection(5, 1, 0.9, FIRST),
-        draw.detection(5, 1, 0.8, THIRD),
-    ]
-    result = score(one_class(draw, FIRST, SECOND), found, iou_type, category_ids=[1])
-    # precision 1 up to recall 0.5 (51 of 101 points), then 2 right of 3
-    assert result.summary["AP"] == pytest.approx((51 + 50 * 2 / 3) / 101)
-    assert result.summary["APr"] == result.summary["AP"]
-    assert (result.summary["APf"], result.summary["AR"]) == (-1, 1.0)
-    assert result.precision.shape == (10, 101, 1, 4)
-    assert result.recall.shape == (10, 1, 4)
 
 
 @both_kinds

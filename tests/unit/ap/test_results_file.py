@@ -69,22 +69,12 @@ def test_more_fields_and_whole_numbers_do_no_harm(tmp_path):
     assert isinstance(found.score, float)
 
 
-def test_an_empty_list_has_no_rows_and_a_byte_order_mark_is_passed_over(tmp_path):
-    assert rows_of(file_of(tmp_path, " [ ]\n")) == []
-    assert len(rows_of(file_of(tmp_path, "\ufeff" + json.dumps([ROW])))) == 1
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "is empty"),
         ("{}", "the top level is an object, not a list"),
-        ("7", "is not valid JSON: expected a list"),
         (json.dumps([ROW, ROW])[:-25], 'ends after .* in the middle of "detections"'),
-        ("[", "ends after 1 bytes"),
-        (json.dumps([ROW]) + "]", "something stands behind the end of the top level"),
-        (json.dumps([ROW]).replace("}]", "},]"), "a comma without a value"),
-        (json.dumps([ROW]).encode("utf-16"), "expected a list"),
         ("[" * 10**5 + "]" * 10**5, "expected an object, got a list"),
         ('[{"image_id": ' + "[" * 10**5 + "]" * 10**5 + "}]", "detection in row 0"),
         ('[{"note": ' + "[" * 10**5 + "]" * 10**5 + "}]", "nested too deeply"),
@@ -99,17 +89,13 @@ def test_what_is_no_list_of_detections_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": "5"}, "field image_id: expected a whole number, got text"),
         ({"image_id": 5.5}, "field image_id: expected a whole number, got a number"),
-        ({"image_id": None}, "field image_id: expected a whole number, got null"),
         ({"image_id": 2**63}, "field image_id: expected a whole number <= 9223372036854775807"),
         ({"category_id": -(10**40)}, "field category_id: expected a whole number >= -92233720368"),
         ({"category_id": True}, "field category_id: expected a whole number, got true or false"),
         ({"score": "high"}, "field score: expected a number, got text"),
-        ({"score": None}, "field score: expected a number, got null"),
         ({"score": 10**400}, "field score: number out of range"),
         ({"score": float("nan")}, "field score: NaN is not a number (line 1, byte "),
-        ({"score": float("-inf")}, "field score: -Infinity is not a number (line 1, byte "),
         ({"bbox": [0, 0, float("inf"), 1]}, "field bbox: Infinity is not a number"),
         ({"bbox": [0, 0, 1]}, "field bbox: expected four numbers"),
         ({"bbox": [0, 0, 1, 1, 1]}, "field bbox: expected four numbers"),

@@ -1,5 +1,3 @@
-"""Names in pictures and plots: drawn with a font that has their letters, or as an id."""
-
 from __future__ import annotations
 
 import io

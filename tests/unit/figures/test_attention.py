@@ -24,7 +24,6 @@ from lst_cli.figures.attention import (
     compose_attention,
     lay_out,
     load_attention,
-    top_base_classes,
 )
 from lst_cli.report.plots import _plan_plots
 
@@ -110,15 +109,6 @@ def test_a_damaged_file_is_refused_and_no_pickle_is_loaded(tmp_path, content):
     with pytest.raises(LstError, match=r"attention\.npy: no attention of phase 2: .") as caught:
         _load(tmp_path, content)
     assert "\n" not in caught.value.message
-
-
-def test_the_base_classes_come_largest_first_and_ties_in_class_order():
-    attention = _attention([[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]])
-    assert top_base_classes(attention) == [
-        [("base 2", 0.4), ("base 3", 0.3), ("base 1", 0.2)],
-        [("base 0", 0.25), ("base 1", 0.25), ("base 2", 0.25)],
-    ]
-    assert top_base_classes(_attention([[1.0]])) == [[("base 0", 1.0)]]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +222,12 @@ def test_the_caption_counts_classes_and_names_those_left_out():
     [
         ([0.1, 0.2, 0.4, 0.3], ["base 2", "0.40", "base 3", "0.30", "base 1", "0.20"], "0.25"),
         ([0.25, 0.75], ["base 1", "0.75", "base 0", "0.25"], "0.5"),
+        ([0.25] * 4, ["base 0", "0.25", "base 1", "0.25", "base 2", "0.25"], "0.25"),
     ],
 )
-def test_the_table_has_the_three_largest_coefficients(weights, texts, each):
+def test_the_table_has_the_three_largest_coefficients_and_equal_ones_in_class_order(
+    weights, texts, each
+):
     table = attention_figure(_attention([weights])).table
     assert table.texts() == [["class_0", *texts]]
     assert f"without any preference each has {each}." in table.remark

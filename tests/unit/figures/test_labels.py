@@ -25,10 +25,6 @@ def _overlap(first, second) -> bool:
     )
 
 
-def test_without_points_there_are_no_places():
-    assert _place([]) == []
-
-
 @pytest.mark.parametrize(
     ("x", "box"), [(200, (204.8, 144, 264.8, 156)), (390, (325.2, 144, 385.2, 156))]
 )

@@ -104,12 +104,11 @@ def test_floating_point_is_refused(tmp_path):
         load_image(path)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [*range(10), 700])  # 0, 9 and 700 mean nothing
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_every_orientation_is_undone_when_the_turned_size_is_stated(tmp_path, orientation, suffix):
     upright = smooth()
     stored = {  # how a camera stores what it should show upright
-        1: upright,
         2: upright[:, ::-1],
         3: upright[::-1, ::-1],
         4: upright[::-1],
@@ -117,20 +116,14 @@ def test_every_orientation_is_undone_when_the_turned_size_is_stated(tmp_path, or
         6: np.rot90(upright, 1),
         7: upright[::-1, ::-1].transpose(1, 0, 2),
         8: np.rot90(upright, -1),
-    }[orientation]
+    }.get(orientation, upright)
     image = Image.fromarray(np.ascontiguousarray(stored))
     path = save(image, tmp_path / f"a.{suffix}", orientation, quality=100)
     assert close(path, upright)
     assert upright_size(path) == (40, 60)
     assert load_image(path) == load_image(path, (40, 60))
-    if orientation >= 5:  # annotated as stored
+    if stored.shape != upright.shape:  # annotated as stored
         assert close(path, stored)
-
-
-@pytest.mark.parametrize("orientation", [0, 9, 700])
-def test_an_orientation_that_means_nothing_is_ignored(tmp_path, orientation):
-    path = save(Image.fromarray(smooth()), tmp_path / "a.jpg", orientation, quality=100)
-    assert close(path, smooth())
 
 
 @pytest.mark.parametrize("look", [load_image, check_image_size])

@@ -1,5 +1,3 @@
-"""What a report gathers from a workspace whose phases were trained in different ways."""
-
 from __future__ import annotations
 
 from lst_cli.report import report
