@@ -41,15 +41,6 @@ def outcome_of(matches, detection):
     return matches.outcome[0, :, matches.rows.tolist().index(detection)].tolist()
 
 
-@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-@pytest.mark.parametrize(
-    ("share", "passed"), [(1.0, 10), (0.95, 10), (0.9, 9), (0.75, 6), (0.5, 1), (0.45, 0)]
-)
-def test_an_iou_that_is_a_threshold_passes_it(match_boxes, iou_type, share, passed):
-    matches = match_boxes([BOX], [first_columns(BOX, share)], iou_type)
-    assert outcome_of(matches, 0) == [HIT] * passed + [MISSED] * (10 - passed)
-
-
 def test_an_annotation_is_taken_once_by_the_best_detection(match_boxes):
     matches = match_boxes([BOX], [first_columns(BOX, 0.6), BOX, BOX])
     assert outcome_of(matches, 0) == [HIT] * 3 + [MISSED] * 7  # the best score, not the best IoU

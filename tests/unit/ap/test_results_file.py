@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask
 
-from lst_cli.annotations.segmentations import decode_counts
 from lst_cli.ap import results_file
 from lst_cli.ap.results_file import Boxed, Masked, ResultsFile, Scored, measure_masks
 from lst_cli.errors import LstError
@@ -193,36 +192,6 @@ def test_runs_that_fill_their_image_are_summed_and_others_are_named(masks):
     assert broken.tolist() == [row for row, (_, short) in enumerate(masks) if short]
     for area, (runs, short) in zip(areas.tolist(), masks, strict=True):
         assert short or area == sum(runs[1::2])
-
-
-@settings(deadline=None, max_examples=300)
-@given(
-    st.lists(
-        st.one_of(
-            st.binary(max_size=12),
-            st.lists(st.integers(48, 111), max_size=8).map(bytes),
-            RUNS.map(pack),
-        ),
-        min_size=1,
-        max_size=5,
-    ),
-    st.integers(0, 6000),
-)
-def test_what_is_whole_is_what_a_reader_of_one_text_takes(texts, pixels):
-    expected = []
-    for row, text in enumerate(texts):
-        if re.search(rb"[P-o]{6}", text):  # seven digits
-            expected.append(row)
-            continue
-        try:
-            runs = decode_counts(text.decode("latin-1"))
-        except ValueError:
-            expected.append(row)
-            continue
-        if not len(runs) or (runs < 0).any() or runs.sum() != pixels:
-            expected.append(row)
-    _, broken = measure_masks(texts, np.full(len(texts), pixels))
-    assert broken.tolist() == expected
 
 
 EXTREME = st.sampled_from([BIG, -BIG - 1, 2**28, -(2**28), 2**26, 3, 1, 0, -1])

@@ -25,11 +25,6 @@ def only(problems: Sequence[Problem], kind: str) -> Problem:
     return problem
 
 
-def make_coco(content):
-    for image in content["images"]:
-        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
-
-
 @pytest.mark.parametrize(
     ("kind", "severity", "boxes"),
     [
@@ -132,7 +127,8 @@ def test_absent_classes_that_are_annotated_are_a_warning(read, two_classes):
 
 
 def test_a_coco_file_is_exhaustive_and_its_boxes_without_area_are_a_warning(read, two_classes):
-    make_coco(two_classes)
+    for image in two_classes["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     for category in two_classes["categories"]:
         del category["frequency"]
     assert kinds(check_dataset(read(two_classes))) == {"not-federated": ("info", 1)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from lst_cli.annotations.segmentations import decode_counts
-from lst_cli.evaluate.detector import encode_box_masks, runs_of
+from lst_cli.evaluate.detector import encode_box_masks
 
 # Next to the threshold, at it, and where sigmoids saturate.
 PLATEAUS = (0.0, 0.5, 1.0, 0.49999997, 0.4999999, 0.500001, 1e-30)
@@ -106,18 +106,3 @@ def test_a_box_outside_its_image_has_an_empty_mask_of_jsons_own_types():
     assert type(rle["counts"]) is str
     assert [type(side) for side in rle["size"]] == [int, int]
     assert encode_box_masks(np.zeros((0, 28, 28), np.float32), box[:0], 20, 30) == []
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 10**9), height=st.integers(1, 9), width=st.integers(1, 9))
-def test_runs_of_a_part_are_runs_of_the_image(seed, height, width):
-    rng = np.random.default_rng(seed)
-    left, right = sorted(rng.integers(0, width + 1, 2).tolist())
-    top, bottom = sorted(rng.integers(0, height + 1, 2).tolist())
-    part = rng.random((right - left, bottom - top)) < rng.random()
-    full = np.zeros((height, width), dtype=np.uint8, order="F")
-    full[top:bottom, left:right] = part.T
-    runs = runs_of(part, left, top, height, width)
-    assert runs.dtype == np.int64
-    counts = mask_api.encode(full)["counts"].decode()
-    assert runs.tolist() == decode_counts(counts).tolist()

@@ -50,7 +50,9 @@ def test_defaults_are_the_numbers_of_the_paper():
     assert (ours.data.min_size, ours.data.max_size, ours.data.flip) == ((800,), 1333, 0.5)
     assert (ours.eval.detections, ours.eval.score_threshold) == (300, 0.0)
     assert (ours.eval.nms_threshold, ours.model.cosine_scale) == (0.5, 10.0)
-    assert ours.step.replay == "balanced"
+    assert (ours.step.replay, ours.step.ema) == ("balanced", 0.0)
+    assert (ours.step.other_objects, ours.step.future_classes) == ("ignore", "background")
+    assert ours.step.distill_regions == "new"
     assert build_settings({}) == ours
     with pytest.raises(ValidationError, match="frozen"):
         ours.base.lr = 1.0  # type: ignore[misc]
@@ -202,6 +204,10 @@ def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(word, sect
         ("step.epoch=3", "--set: step.epoch: unknown setting; did you mean step.epochs?"),
         ("base.other_objects=count", "base.other_objects: unknown setting"),
         ("base.distill_regions=new", "base.distill_regions: unknown setting"),
+        ("base.future_classes=count", "base.future_classes: "),
+        ("base.ema=1", "base.ema: "),
+        ("step.ema=-0.1", "step.ema: "),
+        ("step.ema=true", "step.ema: "),
         ("seed=2147483648", "seed: should be less than 2147483648"),
         ("seed=1.5", "seed: should be a valid integer"),
         ("device=gpu", "device: should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
@@ -230,14 +236,6 @@ def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(word, sect
 )
 def test_a_wrong_value_is_refused_by_its_key(word, part):
     assert part in refusal(word)
-
-
-def test_without_options_against_forgetting_training_is_the_papers():
-    step = Settings().step
-    assert (step.ema, step.future_classes) == (0.0, "background")
-    assert (step.distill_regions, step.other_objects) == ("new", "ignore")
-    for word in ("base.ema=1", "step.ema=-0.1", "base.future_classes=count", "step.ema=true"):
-        assert word.partition("=")[0] in refusal(word)
 
 
 def test_more_shots_than_the_bank_holds_are_refused_unless_support_is_exact():
