@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import pickle
+import re
 import struct
 import time
 from collections import OrderedDict
@@ -60,6 +61,14 @@ def test_an_array_of_numbers_is_read_as_numpy_wrote_it(code, protocol):
         assert isinstance(found, Array)
         assert found.tensor is not None
         np.testing.assert_array_equal(found.tensor.numpy().astype(one.dtype), one)
+
+
+@pytest.mark.parametrize("home", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_arrays_of_older_and_newer_numpy_are_read(home):
+    content = pickle.dumps(np.arange(3.0), 2)
+    content = re.sub(rb"cnumpy\._?core\.multiarray\n", b"c" + home + b"\n", content)
+    assert home in content
+    assert read(content).tensor.tolist() == [0, 1, 2]
 
 
 OBJECT = dtype_with("f8", "|", None, None, None, -1, -1, 0)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -18,53 +15,31 @@ COUNTS, OTHER = [10.0, 10.0, 50.0, 50.0], [30.0, 12.0, 72.0, 56.0]
 BACKGROUND = 5
 
 
-def targets(classes: list[int], boxes: list[list[float]] | None = None) -> Instances:
-    instances = Instances((96, 96))
-    instances.gt_boxes = Boxes(torch.tensor(boxes or [COUNTS, OTHER]))
-    instances.gt_classes = torch.tensor(classes)
-    return instances
+def as_set(boxes: np.ndarray) -> set[tuple[float, ...]]:
+    return {tuple(box) for box in boxes.tolist()}
 
 
-@pytest.fixture(scope="module")
-def regions() -> np.ndarray:
-    """Boxes on, near and between both objects, and anywhere."""
+def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_background(make_model):
+    # Boxes on, near and between both objects, and anywhere.
     rng = np.random.default_rng(0)
     mixed = [
         np.array(COUNTS) * (1 - t) + np.array(OTHER) * t + rng.normal(0, 4, (60, 4))
         for t in (0.0, 0.3, 0.5, 0.7, 1.0)
     ]
     corners = np.sort(rng.uniform(0, 96, (100, 2, 2)), axis=1).reshape(-1, 4)
-    return np.concatenate([*mixed, corners]).astype(np.float32)
+    regions = torch.from_numpy(np.concatenate([*mixed, corners]).astype(np.float32))
+    proposals, objects = Instances((96, 96)), Boxes(torch.tensor([COUNTS, OTHER]))
+    proposals.proposal_boxes = Boxes(regions)
+    proposals.objectness_logits = torch.zeros(len(regions))
+    annotated = Instances((96, 96), gt_boxes=objects, gt_classes=torch.tensor([2, IGNORED]))
+    with EventStorage():
+        heads = make_model(5, rois=100_000).roi_heads  # room for all
+        [chosen] = heads.label_and_sample_proposals([proposals], [annotated])
+    boxes, labels = chosen.proposal_boxes.tensor.numpy(), chosen.gt_classes.numpy()
 
-
-@pytest.fixture(scope="module")
-def sample(make_model: Callable[..., Any], regions: np.ndarray) -> Callable[..., Any]:
-    """Boxes and labels that the heads train on; room for all."""
-    heads = make_model(5, rois=100_000).roi_heads
-
-    def run(instances: Instances) -> tuple[np.ndarray, np.ndarray]:
-        proposals = Instances((96, 96))
-        proposals.proposal_boxes = Boxes(torch.from_numpy(regions))
-        proposals.objectness_logits = torch.zeros(len(regions))
-        with EventStorage():
-            [chosen] = heads.label_and_sample_proposals([proposals], [instances])
-        return chosen.proposal_boxes.tensor.numpy(), chosen.gt_classes.numpy()
-
-    return run
-
-
-def as_set(boxes: np.ndarray) -> set[tuple[float, ...]]:
-    return {tuple(box) for box in boxes.tolist()}
-
-
-def test_regions_on_an_object_that_does_not_count_are_neither_positive_nor_background(
-    sample, regions
-):
-    boxes, labels = sample(targets([2, IGNORED]))
     # The ground-truth boxes themselves are regions too.
-    everything = np.concatenate([regions, np.array([COUNTS, OTHER], dtype=np.float32)])
-    objects = torch.tensor([COUNTS, OTHER])
-    overlap = pairwise_iou(Boxes(torch.from_numpy(everything)), Boxes(objects)).numpy()
+    candidates = Boxes.cat([proposals.proposal_boxes, objects])
+    everything, overlap = candidates.tensor.numpy(), pairwise_iou(candidates, objects).numpy()
     positive = everything[(overlap[:, 0] >= 0.5) & (overlap[:, 0] > overlap[:, 1])]
     negative = everything[overlap.max(1) < 0.5]
     on_other = everything[(overlap[:, 1] >= 0.5) & (overlap[:, 1] > overlap[:, 0])]
