@@ -42,15 +42,6 @@ def lst(tmp_path_factory):
 
 
 @pytest.fixture
-def shared_data():
-    """Real data that is not part of the repository."""
-    root = Path(os.environ.get("LST_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not root.is_dir():
-        pytest.skip("no real data here; LST_SHARED_DATA names its directory")
-    return root
-
-
-@pytest.fixture
 def kept():
     """Where runs are kept, so that what is interrupted goes on with the next call.
 

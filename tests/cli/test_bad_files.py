@@ -29,16 +29,6 @@ BAD_FILES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "unknown class": (
         "val", lambda d: first_annotation(d, category_id=777), "annotation 5001 names category 777",
     ),
-    "box of no area": (
-        "train",
-        lambda d: first_annotation(d, bbox=[1, 1, 0, 5]),
-        "box of no area, for instance annotation 1 of image 1",
-    ),
-    "NaN in a box": (
-        "val",
-        lambda d: first_annotation(d, bbox=[1, float("nan"), 5, 5]),
-        "annotation in row 0, field bbox: NaN is not a number",
-    ),
     "two releases": ("train", name_as_in_2014, "layout lvis-v0.5, the validation file lvis-v1"),
     "other classes": (
         "val",

@@ -215,20 +215,15 @@ def test_status_with_large_numbers(check, runs):
     assert "34 h 17 min" in shown
 
 
-def test_split_and_dry_runs(check, small_lvis, workspace, tmp_path):
-    check(*small_lvis.split_words(), "-w", tmp_path / "new")
+def test_files_splits_and_dry_runs(check, small_lvis, workspace, tmp_path):
+    split = small_lvis.split_words()
+    check(*split, "-w", tmp_path / "new")
     check("train-base", "--dry-run", "-w", workspace.root)
-    check(
-        "sweep", "table1", *small_lvis.split_words()[1:], "--dry-run", "--preset", "lite",
-        "--dir", tmp_path / "sweep",
-    )  # fmt: skip
+    table1 = ["sweep", "table1", *split[1:], "--preset", "lite", "--dir", tmp_path / "sweep"]
+    check(*table1, "--dry-run")
     check("sweep", "--list")
-
-
-def test_hold_out_and_check(check, small_lvis, tmp_path):
-    words = ["--train", small_lvis.train_json]
-    check("hold-out", *words, "--out", tmp_path / "out", "--rare", 3, "--force")
-    check("check", *words, "--val", small_lvis.val_json, "--images", small_lvis.images)
+    check("hold-out", *split[1:3], "--out", tmp_path / "out", "--rare", 3, "--force")
+    check("check", *split[1:7])
 
 
 def test_scores_of_a_file(check, small_lvis, tmp_path):

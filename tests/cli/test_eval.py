@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -73,74 +75,62 @@ def trained(here, workspace, fake_trainer):
     return workspace
 
 
-def last_image(lvis):
-    return lvis.images / "val" / "001008.png"
-
-
-def training_images(lvis):
-    return list((lvis.images / "train").iterdir())
-
-
 def other_size(path):
     Image.new("RGB", (7, 5)).save(path)
 
 
-def do_not_load(patch):
-    def fail():
-        raise LstError("lvis is not installed", "pip install lvis")
-
-    patch.setattr(evaluate, "load_lvis", fail)
+# What is done to the set, the workspace and Python.
 
 
-# What is done to the set, the workspace and Python, the command, and what the error names.
+def last_image(change):
+    return lambda lvis, *_: change(lvis.images / "val" / "001008.png")
+
+
+def training_images(change):
+    return lambda lvis, *_: [change(one) for one in [*(lvis.images / "train").iterdir()]]
+
+
+def directory(name):
+    return lambda _, work, __: getattr(work.phase(1), name).mkdir()
+
+
+def text_file(name, text=""):
+    return lambda _, work, __: getattr(work.phase(1), name).write_text(text)
+
+
+def do_not_load(lvis, work, patch):
+    patch.setattr(
+        evaluate,
+        "load_lvis",
+        Mock(side_effect=LstError("lvis is not installed", "pip install lvis")),
+    )
+
+
+# Each with the command, and what the error names.
 LATE = {
-    "validation image gone": (lambda lvis, *_: last_image(lvis).unlink(), "eval", "001008.png"),
-    "of another size": (lambda lvis, *_: other_size(last_image(lvis)), "eval", "001008.png"),
-    "no image": (lambda lvis, *_: last_image(lvis).write_text("text"), "eval", "001008.png"),
+    "validation image gone": (last_image(Path.unlink), "eval", "001008.png"),
+    "of another size": (last_image(other_size), "eval", "001008.png"),
+    "no image": (last_image(lambda path: path.write_text("text")), "eval", "001008.png"),
     "validation file changed": (
         lambda lvis, *_: lvis.val_json.write_text(json.dumps(lvis.val) + " "),
         "eval",
         "val.json changed",
     ),
-    "metrics are a directory": (
-        lambda _, work, __: work.phase(1).metrics.mkdir(), "eval", "metrics.json, directory",
-    ),
-    "detections are a directory": (
-        lambda _, work, __: work.phase(1).detections.mkdir(), "eval", "detections.json",
-    ),
-    "AP_fixed is a directory": (
-        lambda _, work, __: work.phase(1).fixed_metrics.mkdir(), "eval --fixed-ap", "metrics",
-    ),
+    "metrics are a directory": (directory("metrics"), "eval", "metrics.json, directory"),
+    "detections are a directory": (directory("detections"), "eval", "detections.json"),
+    "AP_fixed is a directory": (directory("fixed_metrics"), "eval --fixed-ap", "metrics"),
     "bins that are none": (lambda *_: None, "eval --bins 5-", "5-"),
-    "a later model is cut": (
-        lambda _, work, __: work.phase(1).model.write_text("cut"), "eval --all-phases", "01, model",
+    "a later model is cut": (text_file("model", "cut"), "eval --all-phases", "01, model"),
+    "later metrics are a directory": (directory("metrics"), "eval --all-phases", "metrics.json"),
+    "image of instant classes gone": (last_image(Path.unlink), "eval --instant", "001008.png"),
+    "images to learn instantly from gone": (
+        training_images(Path.unlink), "eval --instant", "images not found",
     ),
-    "later metrics are a directory": (
-        lambda _, work, __: work.phase(1).metrics.mkdir(), "eval --all-phases", "metrics.json",
-    ),
-    "validation image of instant classes gone": (
-        lambda lvis, *_: last_image(lvis).unlink(), "eval --instant", "001008.png",
-    ),
-    "training images of instant classes gone": (
-        lambda lvis, *_: [one.unlink() for one in training_images(lvis)],
-        "eval --instant",
-        "images not found",
-    ),
-    "instant.json is a directory": (
-        lambda _, work, __: work.phase(1).instant.mkdir(), "eval --instant", "instant.json",
-    ),
-    "a file is where errors go": (
-        lambda _, work, __: work.phase(1).errors.write_text(""), "eval --errors", "errors",
-    ),
-    "lvis does not load": (lambda *all: do_not_load(all[2]), "eval --reference", "lvis"),
-    "training images of the next phase gone": (
-        lambda lvis, *_: [one.unlink() for one in training_images(lvis)], "step", "not found",
-    ),
-    "training images of another size": (
-        lambda lvis, *_: [other_size(one) for one in training_images(lvis)],
-        "step",
-        "of another size",
-    ),
+    "instant.json is a directory": (directory("instant"), "eval --instant", "instant.json"),
+    "a file is where errors go": (text_file("errors"), "eval --errors", "errors"),
+    "lvis does not load": (do_not_load, "eval --reference", "lvis"),
+    "images of the next phase gone": (training_images(Path.unlink), "step", "not found"),
+    "training images of another size": (training_images(other_size), "step", "of another size"),
 }  # fmt: skip
 
 

@@ -302,19 +302,3 @@ def test_a_cut_that_makes_no_class_rare_is_warned_of(hold_out, small_lvis):
     outcome = hold_out().ok()
     assert "0 classes became rare; 1 class can be evaluated" in outcome.err
     assert "warning: no rare class can be evaluated: give a larger --rare" in outcome.err
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        ("--share 1.5", "1.5 is not in the range 0<=x<=1"),
-        ("--share some", "'some' is not a valid float"),
-        ("--rare 1", "1 is not in the range x>=2"),
-        ("--seed -1", "-1 is not in the range x>=0"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(hold_out, words, error):
-    outcome = hold_out(*words.split())
-    assert outcome.code == 2
-    assert error in outcome.error
-    assert outcome.hint == "lst hold-out --help"

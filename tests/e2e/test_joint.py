@@ -19,11 +19,9 @@ Run = Callable[..., Any]
 def joint_folder(tiny, run, tmp_path_factory):
     """All six classes in one phase."""
     folder = tmp_path_factory.mktemp("joint") / "workspace"
-    words = [str(word) for word in tiny.split_words(folder)]
-    for option in ("--b", "--phases"):
-        place = words.index(option)
-        del words[place : place + 2]
-    run(*words, "--joint").ok()
+    words = tiny.split_words(folder)
+    at = words.index("--b")
+    run(*words[:at], *words[at + 4 :], "--joint").ok()
     return folder
 
 

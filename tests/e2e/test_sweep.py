@@ -1,11 +1,9 @@
-"""Sweeps with real networks: what is shared, the table, every shipped plan, and every figure."""
+"""Sweeps with real networks: what is shared, every shipped plan, and every figure."""
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import resources
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -16,82 +14,6 @@ from lst_cli.sweep.plan import read_plan, shipped_plans
 from lst_cli.workspace.store import Workspace
 
 pytestmark = pytest.mark.engine
-
-PLAN = """
-title = "A tiny table"
-evaluate = "all"
-
-[settings]
-b = 3
-phases = 2
-
-[[run]]
-name = "repeat-factor"
-kind = "joint"
-row = "repeat-factor"
-budget-of = "lst"
-base.repeat_threshold = 0.5
-
-[[run]]
-name = "lst"
-kind = "lst"
-seeds = [0, 1]
-
-[[run]]
-name = "lst-mwg"
-kind = "lst"
-step.mwg = true
-
-[[run]]
-name = "one-phase"
-kind = "lst"
-phases = 1
-"""
-
-
-@pytest.fixture
-def words(tiny, tmp_path):
-    """What follows `lst`, for runs of two or three iterations a phase, one of two seeds."""
-    plan = tmp_path / "tiny-table.toml"
-    plan.write_text(PLAN)
-    all_words = tiny.split_words(tmp_path)
-    settings = all_words[all_words.index("--set") :]
-    for more in ("base.image_passes=4", "base.decay_epochs=[]", "step.image_passes=6"):
-        settings += ["--set", more]
-    data = ["--train", tiny.train_json, "--val", tiny.val_json, "--images", tiny.images]
-    return ["sweep", plan, "--dir", tmp_path / "sweep", *data, *settings]
-
-
-def workspace_of(root: Path, run: str, seed: int = 0) -> Workspace:
-    (found,) = root.glob(f"{run}-seed{seed}-????????")
-    return Workspace(found)
-
-
-def test_runs_of_a_sweep_share_base_phases_and_end_in_a_table(words, run, tmp_path):
-    root = tmp_path / "sweep"
-    outcome = run(*words, "--json").ok()
-
-    # One base phase for both phase sizes, with the generator and without; one for each seed.
-    assert len(list((root / "bases").iterdir())) == 2
-    runs = (("lst", 0), ("lst-mwg", 0), ("one-phase", 0), ("lst", 1))
-    workspaces = [workspace_of(root, *run) for run in runs]
-    models = [one.phase(0).model.read_bytes() for one in workspaces]
-    assert models[0] == models[1] == models[2] != models[3]
-    assert workspaces[2].require_done(0).shared_from is not None
-    evaluations = [one.phase(0).metrics for one in workspaces[:2]]
-    assert evaluations[0].read_bytes() == evaluations[1].read_bytes()
-
-    record = outcome.json
-    assert record == json.loads((root / "sweep.json").read_text())
-    assert [(one["name"], len(one["seeds"])) for one in record["runs"]] == [
-        ("repeat-factor", 1), ("lst", 2), ("lst-mwg", 1), ("one-phase", 1),
-    ]  # fmt: skip
-    rows = {one["name"]: one for one in record["runs"]}
-    passes = rows["repeat-factor"]["numbers"]["image passes"]["mean"]
-    assert passes == rows["lst"]["numbers"]["image passes"]["mean"]
-    assert "step.mwg" in [one["key"] for one in rows["lst-mwg"]["differs"]]
-    assert rows["one-phase"]["differs_from"] == "lst"
-    assert (root / "sweep.md").read_text().startswith("# A tiny table")
 
 
 def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tmp_path):
@@ -158,6 +80,10 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
         table = (root / "sweep.md").read_text()
         assert all(one["label"] in table for one in record["runs"])
     assert len(list((root / "bases").iterdir())) == 2, "one for each size of the base"
+    sharing = [Workspace(next(root.glob(f"{name}-seed0-*"))) for name in ("lst", "lst-mwg")]
+    models = [one.phase(0).model.read_bytes() for one in sharing]
+    assert models[0] == models[1]
+    assert sharing[1].require_done(0).shared_from is not None
 
     assert set(DRAWN) == set(FIGURES)
     for figure, runs in DRAWN.items():
