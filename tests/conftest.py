@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import logging
 import sys
@@ -17,10 +18,14 @@ import pytest
 from PIL import Image
 
 from lst_cli.cli.main import main
+from lst_cli.split import split
+from lst_cli.workspace.store import Workspace
 from tests.fixtures.outcome import Outcome
 
 FIXTURES = Path(__file__).parent / "fixtures"
 pytest_plugins = [f"tests.fixtures.{path.stem}" for path in sorted(FIXTURES.glob("*.py"))]
+
+CI = Path(__file__).resolve().parents[1] / ".ci"
 
 WIDTH, HEIGHT = 80, 60
 # Training instances of the categories with ids 1 to 12; the last has none.
@@ -105,10 +110,44 @@ def small_lvis(tmp_path, small_lvis_content):
     return lvis
 
 
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Splits draw no plots, which take most of the time."""
+    for plot in ("plot_class_counts", "plot_replay_balance"):
+        monkeypatch.setattr(split, plot, lambda _: b"a plot")
+
+
+@pytest.fixture
+def split_workspace(small_lvis, tmp_path, no_plots):
+    """The small LVIS set split into a base of five classes and three phases of two."""
+    workspace = Workspace(tmp_path / "work")
+    files = small_lvis.train_json, small_lvis.val_json, [small_lvis.images]
+    split.split_dataset(workspace, split.SplitRequest(*files, 5, 3), workspace.settings())
+    return workspace
+
+
 @pytest.fixture(scope="session")
 def lvis_counts():
     """Instances and images of every class of LVIS v0.5, as a CSV file."""
     return Path(__file__).parent / "data" / "lvis_v0.5_train_category_counts.csv"
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """Loads a script in `.ci` under a name of its own: one of them is called detectron2."""
+
+    def load(name: str) -> types.ModuleType:
+        spec = importlib.util.spec_from_file_location(f"ci_{name}", CI / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(CI)  # one imports another
+            spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

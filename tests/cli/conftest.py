@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 
-from lst_cli.split import split
 from lst_cli.workspace.records import load_json, save_json
 from lst_cli.workspace.store import Workspace
 from tests.fixtures.reports import made_up_metrics
 
 
 @pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
-    for plot in ("plot_class_counts", "plot_replay_balance"):
-        monkeypatch.setattr(split, plot, lambda _: b"a plot")  # they take most of the time
+def _no_plots(no_plots):
+    """No test here draws them."""
 
 
 @pytest.fixture

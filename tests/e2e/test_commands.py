@@ -120,17 +120,6 @@ def test_a_network_or_weights_that_are_refused_leave_no_phase_begun(fresh, run):
         assert fresh.manifest(0) is None
 
 
-def test_an_image_that_is_gone_when_it_is_evaluated_keeps_the_old_metrics(finished, run):
-    before = finished.phase(2).metrics.read_bytes()
-    empty = finished.root / "empty"
-    empty.mkdir()
-    split = finished.split.model_copy(update={"image_dirs": (str(empty),)})
-    finished.save_split(split)
-    outcome = run("eval", "-w", finished.root)
-    assert "not found" in outcome.error
-    assert finished.phase(2).metrics.read_bytes() == before
-
-
 def test_an_evaluation_that_is_killed_keeps_the_old_metrics(finished, run):
     before = finished.phase(2).metrics.read_bytes()
     first = "import lst_cli.evaluate.evaluate as e; e.Validation.measure = kill"
