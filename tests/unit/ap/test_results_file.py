@@ -213,7 +213,7 @@ def test_sums_that_leave_32_bits_are_not_taken_for_small_ones(numbers, pixels, w
     "text",
     [
         b"", b"\x00", b" ", b"\xff", "\u00e9".encode(), b"6\n2O1",
-        b"/", b"p",  # the letters before the first and behind the last
+        b"/", b"p", b"z0",  # the letters before the first and behind the last
         b"P", b"62O1P", b"o" * 1000,  # the number goes on
         b"o" * 1000 + b"0", b"PPPPPP0", b"PPPPPPP1",  # more than six digits
         b"oZPPPP0",  # 10 but for the first of seven digits
