@@ -169,7 +169,7 @@ def _settings(
 
 
 def _class_notes(classes: ModelClasses, split: Split, phases: int) -> list[str]:
-    notes = [f"classes of the model: {classes.named_by}"]
+    notes = [f"which row of the model is which class: by {classes.named_by}"]
     if classes.dropped:
         notes.append(f"not in the training file, so dropped: {_list(classes.dropped)}")
     if empty := [one.name for one in split.excluded if one.category_id in classes.known]:
@@ -193,11 +193,13 @@ def _refuse_other_workspace(workspace: Workspace, settings_text: str) -> None:
     """See that a directory holds nothing, or what such a call left there."""
     layout = workspace.layout
     phases = _manifests(workspace)
-    if any(one.adopted is None for one in phases) or (layout.split.exists() and not phases):
+    file = layout.settings
+    differs = file.exists() and file.read_text(encoding="utf-8") != settings_text
+    trained = any(one.adopted is None for one in phases)
+    if trained or (layout.split.exists() and (differs or not phases)):
         raise LstError(f"{workspace.root} is a workspace already", _OTHER)
     require_writable(layout.split)
-    file = layout.settings
-    if file.exists() and file.read_text(encoding="utf-8") != settings_text:
+    if differs:
         raise LstError(
             f"{file} exists already, with other settings than those of the model",
             f"{_OTHER}, and give settings by --preset and --set",
@@ -235,9 +237,8 @@ def _adopt(
     settings, count = plan.settings, plan.passes
     device = choose_device(settings.device)
     data = base_data(plan.inputs.occurrences, plan.split.labels_of(0), settings.seed, "class-aware")
-    check_found_images(
-        plan.inputs.dataset.parts, plan.inputs.paths, data.images(), progress=progress
-    )
+    parts, paths = plan.inputs.dataset.parts, plan.inputs.paths
+    check_found_images(parts, paths, data.images(), progress=progress, has_split=False)
     dataset = PhaseDataset(plan.inputs.dataset, plan.inputs.labels, len(plan.rows), data)
     mapper = Mapper(
         plan.inputs.paths, settings.data, channels=input_format(settings), seed=settings.seed

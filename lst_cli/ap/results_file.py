@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lst_cli.annotations.json_stream import ListStream
 from lst_cli.errors import LstError
-from lst_cli.progress import Progress, silent
+from lst_cli.progress import Progress, silent, stage
 
 RESULTS_HINT = (
     "give a results file: a list of image_id, category_id, score, and bbox (x, y, width, height) "
@@ -78,7 +78,7 @@ class ResultsFile:
             self.path,
             {"detections": msgspec.json.Decoder(list[record])},  # type: ignore[valid-type]
             list_hint=self.hint,
-            progress=self.progress,
+            progress=stage(self.progress, "reading detections"),
             digest=bool(self.sha256),
         )
         try:

@@ -154,12 +154,20 @@ def _notes(
 
 
 def _balance(workspace: Workspace) -> list[ReplayBalance]:
-    """What each phase was trained on, by the replay that it had."""
+    """What each phase was trained on, by the replay that it had; not for few images or the bank.
+
+    These are not replayed class by class.
+    """
     occurrences = read_training_input(workspace).occurrences
     trained = {
         phase: workspace.trained_settings(phase)
         for phase in workspace.done_phases()
         if workspace.require_done(phase).iterations
+    }
+    trained = {
+        phase: settings
+        for phase, settings in trained.items()
+        if settings.step.replay not in ("few", "bank")
     }
     replay = {phase: settings.step.replay for phase, settings in trained.items()}
     found = [

@@ -42,18 +42,21 @@ def check_found_images(
     rows: IntArray | None = None,
     *,
     progress: Progress,
+    has_split: bool = True,
 ) -> None:
     """Raise an `LstError` if an image of a split is missing or not as large as stated.
 
     `parts` are the files that the image table is made of, `rows` those of the table to look at; all
-    by default.
+    by default. Without a split, hints name the options of the command.
     """
     for part, finder, start in zip(parts, paths.finders, paths.starts, strict=True):
         own = np.arange(len(part.images))
         if rows is not None:
             own = rows[(rows >= start) & (rows < start + len(own))] - start
         problems = check_images(part, finder, rows=own, progress=progress)
-        refuse_errors([in_split(problem) for problem in problems], str(part.path))
+        if has_split:
+            problems = [in_split(problem) for problem in problems]
+        refuse_errors(problems, str(part.path))
 
 
 def in_split(problem: Problem, has_images: bool = True) -> Problem:

@@ -69,6 +69,21 @@ def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
         run(*words, "-w", workspace.root).ok()
     again = adopt()
     assert "is a workspace already" in again.error
+    shutil.rmtree(workspace.phase(1).root)
+    again = adopt("--set", "step.lr=0.5")
+    assert again.error == f"error: {workspace.root} is a workspace already"
+
+
+def test_missing_images_are_asked_for_by_the_option(adopt, tiny, tmp_path):
+    document = json.loads(tiny.train_json.read_text())
+    for image in document["images"]:
+        image["coco_url"] = f"http://images/nowhere-{image['id']}.jpg"
+    train = tmp_path / "train.json"
+    train.write_text(json.dumps(document))
+    outcome = adopt(files=(train, tiny.val_json))
+    assert "not found" in outcome.error
+    assert "--images DIR" in outcome.err
+    assert "split again" not in outcome.err
 
 
 def test_classes_of_one_side_only_are_named_and_become_a_phase(adopt, run, tiny, tmp_path):

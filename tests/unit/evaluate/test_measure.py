@@ -106,7 +106,7 @@ def test_progress_tells_what_is_done(small_lvis, results):
         lambda what, done, total: told.update({what: (done, total)}),
     )
     expected = {
-        "reading train.json", "reading val.json", "masks of val.json", f"reading {results.name}",
+        "reading train.json", "reading val.json", "masks of val.json", "reading detections",
         "mask AP", "mask AP, intervals", "box AP", "box AP, intervals",
     }  # fmt: skip
     assert expected <= told.keys()

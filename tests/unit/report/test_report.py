@@ -25,3 +25,12 @@ def test_what_each_phase_was_trained_on_goes_by_its_own_replay(split_workspace, 
     assert balances[2].after[: balances[2].old] == balances[2].before[: balances[2].old]
     assert "as many instances" in _replay_clause(balances[:1])
     assert _replay_clause(balances) == " (step.replay = all, balanced, none)."
+
+
+def test_a_phase_that_replayed_few_images_has_no_balance(split_workspace, fake_trainer):
+    for phase in (0, 1):
+        manifest = train_phase(split_workspace, phase, split_workspace.settings())
+    step = {**manifest.settings["step"], "replay": "few"}
+    few = manifest.model_copy(update={"settings": {**manifest.settings, "step": step}})
+    split_workspace.save_manifest(few)
+    assert report._balance(split_workspace) == []
