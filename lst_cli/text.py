@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _BREAKS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
@@ -40,6 +40,17 @@ def json_text(value: Any) -> str:
 def escape_unseen(text: str) -> str:
     """JSON or TOML with the same content and no such character; line ends stay."""
     return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Names in a sentence, the first few of many.
+
+    Example:
+        >>> first_few(["a", "b", "c"], 3), first_few(["a", "b", "c"], 2)
+        ('a, b, c', 'a, b and 1 more')
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

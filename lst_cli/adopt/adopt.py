@@ -41,6 +41,7 @@ from lst_cli.settings.nested import override_words, toml_value
 from lst_cli.settings.presets import PRESETS
 from lst_cli.split.init import render_settings
 from lst_cli.split.split import make_split, read_datasets, warn_of_missing_images, write_split
+from lst_cli.text import first_few
 from lst_cli.train.before_training import check_found_images
 from lst_cli.train.train import digests, now, versions
 from lst_cli.workspace.atomic import require_writable, write_text
@@ -171,22 +172,17 @@ def _settings(
 def _class_notes(classes: ModelClasses, split: Split, phases: int) -> list[str]:
     notes = [f"which row of the model is which class: by {classes.named_by}"]
     if classes.dropped:
-        notes.append(f"not in the training file, so dropped: {_list(classes.dropped)}")
+        notes.append(f"not in the training file, so dropped: {first_few(classes.dropped, 10)}")
     if empty := [one.name for one in split.excluded if one.category_id in classes.known]:
-        notes.append(f"without a training annotation, so dropped: {_list(empty)}")
+        notes.append(f"without a training annotation, so dropped: {first_few(empty, 10)}")
     if classes.unknown:
         then = (
             f"learned in {count_of(phases, 'later phase', 'later phases')}"
             if phases
             else "left out; --phases 1 makes a later phase of them, lst extend adds them"
         )
-        notes.append(f"unknown to the model: {_list(classes.unknown)}: {then}")
+        notes.append(f"unknown to the model: {first_few(classes.unknown, 10)}: {then}")
     return notes
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
 
 
 def _refuse_other_workspace(workspace: Workspace, settings_text: str) -> None:

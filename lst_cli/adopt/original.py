@@ -25,6 +25,7 @@ from lst_cli.modeling.zoo_files import configs
 from lst_cli.settings.load import OWNED_DETECTRON2_KEYS
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten, shorten
+from lst_cli.text import first_few
 from lst_cli.weights.load import check_numbers, read_named
 
 CLASSIFIER = "roi_heads.box_predictor.cls_score."
@@ -264,8 +265,9 @@ def _check_tensors(
 ) -> None:
     missing = [name for name in state if name not in found]
     if missing:
+        lacking = first_few(missing, 3)
         raise LstError(
-            f"--weights {source}: {_some(missing)} of the {len(state)} tensors of the network are "
+            f"--weights {source}: {lacking} of the {len(state)} tensors of the network are "
             f"missing; the file has {len(found)}, such as {next(iter(found))}",
             hint,
         )
@@ -278,7 +280,8 @@ def _check_tensors(
             )
     more = [name for name in found if name not in state and not _is_ignored(name)]
     if more:
-        raise LstError(f"--weights {source}: the config's network has no {_some(more)}", hint)
+        extra = first_few(more, 3)
+        raise LstError(f"--weights {source}: the config's network has no {extra}", hint)
     check_numbers({name: found[name] for name in state}, state, source)
 
 
@@ -297,11 +300,6 @@ def _check_buffers(found: Mapping[str, Tensor], rcnn: Any, source: str, hint: st
             raise LstError(
                 f"--weights {source}: {name} differs from the config's MODEL.{key}", hint
             )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def use_test_settings(original: Original, settings: Settings) -> None:

@@ -314,8 +314,9 @@ def evaluate_instant(
         check_found_images(inputs.dataset.parts, inputs.paths, new.images(), progress=progress)
         # torch and detectron2 take seconds to import.
         from lst_cli.extend.instant import InstantClasses
+        from lst_cli.extend.plan import NewPhase
 
-        classes = InstantClasses(workspace, phase, split, settings, inputs, progress)
+        classes = InstantClasses(NewPhase(workspace, phase, split, settings, inputs, progress))
         rows = {way: _evaluate_way(against, classes, way, progress) for way in classes.ways}
         metrics = InstantMetrics(phase=phase, rows=rows)
         save_record(metrics, directory.instant)

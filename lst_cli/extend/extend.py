@@ -16,6 +16,7 @@ from lst_cli.extend.plan import (
     Addition,
     Learned,
     NewFiles,
+    NewPhase,
     add_phase,
     check_addition,
     describe_checks,
@@ -35,7 +36,7 @@ from lst_cli.train.train import (
     train_phase,
     versions,
 )
-from lst_cli.workspace.manifest import PhaseManifest, Split
+from lst_cli.workspace.manifest import PhaseManifest
 from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # See `InstantClasses.write`.
-Learn = Callable[[Workspace, int, Split, Settings, TrainingInput, Progress, bool], Learned]
+Learn = Callable[[NewPhase, bool], Learned]
 
 
 def load_learning(rows: Way | None = None, *, fitted: bool = True) -> Learn:
@@ -53,19 +54,10 @@ def load_learning(rows: Way | None = None, *, fitted: bool = True) -> Learn:
     """
     from lst_cli.extend.instant import InstantClasses
 
-    def learn(
-        workspace: Workspace,
-        phase: int,
-        split: Split,
-        settings: Settings,
-        inputs: TrainingInput,
-        progress: Progress,
-        anyway: bool,
-    ) -> Learned:
-        given = (workspace, phase, split, settings, inputs, progress)
-        learned = InstantClasses(*given).write(rows, fitted=fitted, anyway=anyway)
-        bank = leave_bank(workspace, split, phase, inputs, settings, progress)
-        return replace(learned, bank_sha256=bank)
+    def learn(new: NewPhase, anyway: bool) -> Learned:
+        learned = InstantClasses(new).write(rows, fitted=fitted, anyway=anyway)
+        given = (new.workspace, new.split, new.phase, new.inputs, new.settings)
+        return replace(learned, bank_sha256=leave_bank(*given, new.progress))
 
     return learn
 
@@ -124,7 +116,7 @@ def fitted_rows(job: Job) -> Tensor:
 
     workspace, progress = job.workspace, job.events.prepare
     given = (workspace, job.plan.phase, workspace.split, job.settings, job.inputs, progress)
-    return InstantClasses(*given).first_rows()
+    return InstantClasses(NewPhase(*given)).first_rows()
 
 
 def place_for_phase(workspace: Workspace) -> int:
@@ -196,7 +188,8 @@ def _add_instantly(
     # Only now is it sure that it is needed. The time it takes to load is none of learning.
     learn = learn or load_learning()
     started, began = now(), time.perf_counter()
-    learned = learn(workspace, phase, split, settings, inputs, events.prepare, addition.anyway)
+    new = NewPhase(workspace, phase, split, settings, inputs, events.prepare)
+    learned = learn(new, addition.anyway)
     seconds = time.perf_counter() - began
     names = [split.classes[label].name for label in split.labels_of(phase)]
     if not addition.anyway:

@@ -25,45 +25,36 @@ from lst_cli.extend.calibration import (
     read_known_images,
     read_own_regions,
 )
-from lst_cli.extend.plan import Learned
+from lst_cli.extend.plan import Learned, NewPhase
 from lst_cli.inputs import ImagePaths, TrainingInput
 from lst_cli.modeling.build import build_model, input_format
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.phases.classes import NO_LABEL
 from lst_cli.phases.replay import step_data
-from lst_cli.progress import Progress
 from lst_cli.samples.loading import ImageInputs, SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.settings.models import Settings
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.support import Support, WrittenRows, save_attention, support_images
-from lst_cli.workspace.manifest import NewClassCheck, Split
-from lst_cli.workspace.store import Workspace
+from lst_cli.workspace.manifest import NewClassCheck
 
 
 class InstantClasses:
     """The classes of a phase, and the model of the phase before, which does not know them yet.
 
-    The split has to have the phase, and the training annotations its classes; the split of the
-    workspace itself need not have them yet. Settings of today give device and workers.
+    Settings of today give device and workers.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        phase: int,
-        split: Split,
-        settings: Settings,
-        inputs: TrainingInput,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, new_phase: NewPhase) -> None:
+        workspace, phase, split = new_phase.workspace, new_phase.phase, new_phase.split
+        settings, inputs = new_phase.settings, new_phase.inputs
         self._before = workspace.phase(phase - 1)
         self.trained = workspace.trained_settings(phase - 1)
         self._directory = workspace.phase(phase)
         self._seed = self.trained.seed * 1000 + phase
-        self._progress = progress
+        self._progress = new_phase.progress
         self._base_classes = split.base_classes
         self._names = [record.name for record in split.classes]
         new = split.labels_of(phase)
@@ -200,6 +191,8 @@ class InstantClasses:
         images = ImageInputs(inputs.dataset.images, order.tolist(), self._mapper)
         read = 0
         for position, row in enumerate(order.tolist()):
+            if not inputs.paths.is_listed(row):
+                continue
             item = images[position]
             if isinstance(item, LstError) or is_own(inputs.paths(row)):
                 continue

@@ -19,7 +19,7 @@ from lst_cli.check.fields import CROWD_HINT, usable_instances
 from lst_cli.errors import LstError
 from lst_cli.phases.classes import IntArray, order_classes
 from lst_cli.phases.replay import Occurrences
-from lst_cli.text import did_you_mean
+from lst_cli.text import did_you_mean, first_few
 
 _NAMED_AT_MOST = 5
 
@@ -99,9 +99,7 @@ def listed(names: Sequence[str]) -> str:
         >>> listed(["a", "b", "c", "d", "e", "f", "g"])
         '"a", "b", "c", "d", "e" and 2 more'
     """
-    shown = ", ".join(quoted(name) for name in names[:_NAMED_AT_MOST])
-    more = len(names) - _NAMED_AT_MOST
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    return first_few([quoted(name) for name in names], _NAMED_AT_MOST)
 
 
 def _wished(

@@ -17,6 +17,7 @@ from lst_cli.check.images import check_images, check_shared_images
 from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
 from lst_cli.images.finder import ImageFinder
+from lst_cli.inputs import TrainingInput
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import assign_category_ids
 from lst_cli.progress import Progress
@@ -24,6 +25,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.split.split import input_file, plan_phases
 from lst_cli.train.before_training import refuse_errors
 from lst_cli.workspace.manifest import ClassRecord, Extension, NewClassCheck, Split
+from lst_cli.workspace.store import Workspace
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class Addition:
     new: NewClasses  # in the file they come with
     notes: tuple[str, ...]  # what a user should know of it, a sentence each
     anyway: bool  # as in `NewFiles`
+
+
+@dataclass(frozen=True, eq=False)
+class NewPhase:
+    """A phase of new classes that is to be learned; it need not be in the workspace's split yet."""
+
+    workspace: Workspace
+    phase: int
+    split: Split  # with the phase
+    settings: Settings  # of today
+    inputs: TrainingInput  # with the classes of the phase
+    progress: Progress
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,6 +128,8 @@ def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
         raise LstError(f"the base failed: {error.error}", error.hint or None)
     base = Workspace(sweep.base.jobs[-1].root)
     failed: dict[str, Failure] = {}
+    # Measured once: all detections of a run are read for it.
+    joint = {boxes: [*_joint_results(sweep, base, boxes)] for boxes in sweep.joint}
     for boxes in sweep.plan.new_classes.boxes if sweep.plan.new_classes else ():
         for cell in _cells(sweep, base, boxes):
             if cell.run.kind == "joint" or cell.run not in sweep.runs or cell.read() is not None:
@@ -138,12 +140,13 @@ def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
             if failure is not None:
                 failed[cell.name] = failure
                 events.note(f"{cell.name} failed: {failure.error}")
-            _write_table(sweep, base, failed)
+            _write_table(sweep, base, joint, failed)
         if boxes in sweep.joint:
             outcome = run_sweep(sweep.joint[boxes], events)
             failed |= {one.name: one for one in outcome.failed}
-            _write_table(sweep, base, failed)
-    return _write_table(sweep, base, failed)
+            joint[boxes] = [*_joint_results(sweep, base, boxes)]
+            _write_table(sweep, base, joint, failed)
+    return _write_table(sweep, base, joint, failed)
 
 
 def count_cells(sweep: NewClassSweep) -> tuple[int, int]:
@@ -209,7 +212,8 @@ def _do(sweep: NewClassSweep, cell: Cell, base: Workspace, events: SweepEvents) 
     shown = manifest.image_passes
     if run.rows:  # the images of new classes, and known ones
         shown = cell.workspace.split.extensions[-1].train.images + manifest.known_images
-    result = _measure(cell.workspace, metrics, base, cell.names).model_copy(
+    [found] = _measure(cell.workspace, metrics, base, [cell.names])
+    result = found.model_copy(
         update={
             "run": run.name, "boxes": cell.boxes, "draw": cell.draw,
             "seconds": manifest.seconds or 0.0, "images": shown,
@@ -222,18 +226,17 @@ def _do(sweep: NewClassSweep, cell: Cell, base: Workspace, events: SweepEvents) 
 def _learning(run: PlannedRun) -> Learn:
     learn = load_learning(run.rows, fitted=run.fitted is not False)
     # A class like the background is not refused, but fitted as others are.
-    return lambda *given: learn(*given[:6], False)  # type: ignore[call-arg]
+    return lambda new, _anyway: learn(new, False)
 
 
 def _measure(
-    workspace: Workspace, metrics: Metrics, base: Workspace, names: Sequence[str]
-) -> CellResult:
-    """What a model finds of new classes with these names, and of the classes of the base."""
+    workspace: Workspace, metrics: Metrics, base: Workspace, draws: Sequence[tuple[str, ...]]
+) -> Iterator[CellResult]:
+    """What a model finds of the new classes of each draw, and of the classes of the base."""
     before = load_metrics(base, base.newest_phase())
     split = workspace.split
     seen = split.classes[: split.seen_classes(metrics.phase)]
     known = set(base.split.class_order)
-    new = [one.category_id for one in seen if one.name in names]
     old = [one.category_id for one in seen if one.category_id in known]
     rates = _alarm_rates(workspace, metrics)
 
@@ -241,14 +244,16 @@ def _measure(
         found = [values[one] for one in ids if one in values]
         return fmean(found) if found else None
 
-    return CellResult(
-        classes=tuple(names),
-        new=mean(metrics.segm.per_class, new),
-        old_before=before.segm.AP if before else None,
-        old=mean(metrics.segm.per_class, old),
-        alarms=mean(rates, new),
-        alarms_old=mean(rates, old),
-    )
+    for names in draws:
+        new = [one.category_id for one in seen if one.name in names]
+        yield CellResult(
+            classes=names,
+            new=mean(metrics.segm.per_class, new),
+            old_before=before.segm.AP if before else None,
+            old=mean(metrics.segm.per_class, old),
+            alarms=mean(rates, new),
+            alarms_old=mean(rates, old),
+        )
 
 
 def _alarm_rates(workspace: Workspace, metrics: Metrics) -> dict[int, float]:
@@ -281,8 +286,9 @@ def _joint_results(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterato
         result = state.read_result(job)
         if result is None or job.run is None:
             continue
-        for draw, names in enumerate(sweep.files.names):
-            yield _measure(Workspace(job.root), result.metrics, base, names).model_copy(
+        every = _measure(Workspace(job.root), result.metrics, base, sweep.files.names)
+        for draw, found in enumerate(every):
+            yield found.model_copy(
                 update={
                     "run": job.run.name, "boxes": boxes, "draw": draw,
                     "seconds": result.seconds, "images": result.image_passes,
@@ -290,14 +296,18 @@ def _joint_results(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterato
             )  # fmt: skip
 
 
-def _write_table(sweep: NewClassSweep, base: Workspace, failed: dict[str, Failure]) -> DrawResults:
+def _write_table(
+    sweep: NewClassSweep,
+    base: Workspace,
+    joint: Mapping[int, Sequence[CellResult]],
+    failed: Mapping[str, Failure],
+) -> DrawResults:
     draws = sweep.plan.new_classes
     assert draws is not None
     cells: list[CellResult] = []
     for boxes in sorted(draws.boxes):
         cells += [one for cell in _cells(sweep, base, boxes) if (one := cell.read()) is not None]
-        if boxes in sweep.joint:
-            cells += _joint_results(sweep, base, boxes)
+        cells += joint.get(boxes, ())
     results = DrawResults(
         plan=sweep.plan,
         cells=tuple(cells),

@@ -81,7 +81,7 @@ class PhaseRun:
         place(model, self._device)
         if phase > 0:
             freeze(model, step.freeze)
-        if job.workspace.split.extension_at(phase) and settings.extend.image_passes:
+        if job.quick:
             model.frozen = find_frozen(model, settings.extend.feature_cache)
         if state is None and model.episodes is not None:
             self._fill_bank(model, model.episodes)
@@ -274,7 +274,7 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
     plan, settings, inputs = job.plan, job.settings, job.inputs
     others = settings.step.other_objects
     pasting = None
-    if job.workspace.split.extension_at(plan.phase) and settings.extend.image_passes:
+    if job.quick:
         pasting = load_pasting(job.workspace, plan.phase, inputs, settings, job.events.note)
     dataset = PhaseDataset(
         inputs.dataset,

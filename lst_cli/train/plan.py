@@ -85,6 +85,12 @@ class Job:
     # What writes the rows of new classes for new_rows = fitted; None if that cannot be.
     fitted_rows: Callable[[Job], Tensor] | None = None
 
+    @property
+    def quick(self) -> bool:
+        """Whether it is a phase of `lst extend --finetune` that is trained by [extend]."""
+        added = self.workspace.split.extension_at(self.plan.phase) is not None
+        return added and self.settings.extend.image_passes > 0
+
 
 def plan_job(
     workspace: Workspace, phase: int, settings: Settings, image_passes: int | None = None

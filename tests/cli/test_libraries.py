@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from lst_cli import libraries
 from lst_cli.errors import LstError
 from lst_cli.libraries import explain_import, require
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.kills import exit_code_of_a_terminated_worker
 
 
 def forget(name, monkeypatch):
@@ -307,14 +306,7 @@ def test_a_worker_ends_by_the_signal_without_a_word(workspace, lst, monkeypatch)
     codes = []
 
     def with_a_worker(*args: Any, **others: Any) -> Any:
-        fork = multiprocessing.get_context("fork")
-        begun = fork.Event()
-        worker = fork.Process(target=lambda: (begun.set(), time.sleep(60)))
-        worker.start()
-        assert begun.wait(10)
-        worker.terminate()
-        worker.join(10)
-        codes.append(worker.exitcode)
+        codes.append(exit_code_of_a_terminated_worker())
         raise LstError("enough", "lst")
 
     monkeypatch.setattr("lst_cli.report.status.read_status", with_a_worker)

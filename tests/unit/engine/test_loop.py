@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +16,7 @@ from lst_cli.engine.loop import Report, Span, deferred_interrupt, train
 from lst_cli.engine.optim import Learner
 from lst_cli.errors import LstError
 from lst_cli.settings.models import BaseSettings, StepSettings
+from tests.fixtures.kills import exit_code_of_a_terminated_worker
 
 pytestmark = pytest.mark.engine
 
@@ -205,14 +204,8 @@ def test_a_signal_waits_for_no_lock_that_another_signal_may_hold():
 
 def test_a_worker_that_inherits_the_handler_still_ends_by_the_signal():
     with deferred_interrupt():
-        fork = multiprocessing.get_context("fork")
-        begun = fork.Event()
-        worker = fork.Process(target=lambda: (begun.set(), time.sleep(60)))
-        worker.start()
-        assert begun.wait(10)
-        worker.terminate()
-        worker.join(10)
-    assert worker.exitcode == -signal.SIGTERM
+        code = exit_code_of_a_terminated_worker()
+    assert code == -signal.SIGTERM
 
 
 def test_an_ignored_hangup_stays_ignored():
