@@ -78,11 +78,13 @@ def _draw_balances(
 ) -> None:
     paper = letters is canvas.PAPER_LETTERS
     grid = figure.subplots(-(-len(balances) // columns), columns, squeeze=False, sharey=True)
-    highest = max(value for one in balances for value in (1, *one.before, *one.after))
+    highest = max(value for one in balances for value in (1, *one.before, *one.after, *one.pasted))
     for axes in grid.flat[len(balances) :]:
         axes.set_axis_off()
     for index, (axes, one) in enumerate(zip(grid.flat, balances, strict=False)):
-        title = f"Phase {one.phase}: {one.old:,} old, {len(one.before) - one.old:,} new"
+        name = f"Phase {one.phase}" if one.phase else "Base phase"
+        old = f"{one.old:,} old, " if one.phase else ""
+        title = f"{name}: {old}{len(one.before) - one.old:,} new"
         rank = "class (rank)" if paper else "class, most frequent first (rank)"
         title = title if paper else f"{title} classes"
         x_label = "" if index + columns < len(balances) else rank
@@ -93,7 +95,8 @@ def _draw_balances(
         figure,
         theme,
         letters,
-        handles=[patch for patch in grid.flat[0].patches if patch.get_label()],
+        # The base phase, if it is shown, has no old classes.
+        handles=[patch for patch in grid.flat[len(balances) - 1].patches if patch.get_label()],
         loc="outside lower center",
         ncols=1 if paper and columns == 1 else 3,
         columnspacing=2.0,
@@ -114,6 +117,9 @@ def _draw_balance(axes: Any, theme: Theme, balance: ReplayBalance, highest: floa
             values = [max(value, 0.5) for value in balance.after[start:end]]
             look = {"color": colour, "linewidth": 1.3 if len(edges) > 100 else 2.0, "label": name}
             axes.stairs(values, edges[start : end + 1], baseline=None, **look, zorder=3)
+    if pasted := [max(value, 0.5) for value in balance.pasted]:
+        look = {"color": theme.ink, "linewidth": 1.0, "label": "in Dₜ, with pasted objects"}
+        axes.stairs(pasted, edges, baseline=None, **look, zorder=4)
     border = {"color": theme.muted, "linewidth": 0.8, "linestyle": (0, (4, 3))}
     axes.axvline(balance.old + 0.5, **border, zorder=1)
 

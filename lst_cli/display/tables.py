@@ -141,11 +141,12 @@ class ReportPhase:
 class ReplayBalance:
     """Training instances of every seen class, in all images and in a phase's training set D_t."""
 
-    phase: int  # 1 or later
+    phase: int
     before: Sequence[float]  # of each seen class in all its images, in class order
     after: Sequence[float]  # in D_t, likewise; a mean over epochs where draws differ
     old: int  # how many of these classes are old; the rest are new
     replay: str = "balanced"  # how old classes are replayed, `step.replay`
+    pasted: Sequence[float] = ()  # in D_t and pasted into its images; empty where nothing is
 
 
 def format_classes(count: int, kind: str = "") -> str:

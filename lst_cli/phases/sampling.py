@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lst_cli.settings.models import Sampling
+from lst_cli.settings.models import PasteClasses, Sampling
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -96,27 +96,56 @@ class ClassAwareSampler:
 
 @dataclass(frozen=True)
 class ObjectSampler:
-    """Objects that are pasted into images: every class equally often, and its objects in turn."""
+    """Draws the objects that are pasted into each image: a class, and then one of its objects."""
 
     of_class: tuple[IntArray, ...]  # objects of each class, which has some
-    each: int  # objects an image
+    weights: FloatArray  # how often each class is drawn, relative to the others
+    number: tuple[int, int]  # fewest and most objects of an image
     seed: int
     phase: int
 
     def at(self, position: int) -> IntArray:
         """Objects for the image at a position in training, a function of seed and position."""
-        classes = np.arange(len(self.of_class))
-        if not len(classes):
-            return classes
-        draws = np.arange(position * self.each, (position + 1) * self.each)
-        labels = _draw(classes, draws, self.seed, self.phase, 9)
-        turns = draws // len(classes)  # how often the class of a draw had its turn before
-        found = np.empty(self.each, dtype=np.int64)
-        for label in np.unique(labels).tolist():
-            mine = labels == label
-            key = (self.seed, self.phase, 10, label)
-            found[mine] = _draw(self.of_class[label], turns[mine], *key)
-        return found
+        rng = np.random.default_rng([self.seed, self.phase, 9, position])
+        count = int(rng.integers(self.number[0], self.number[1], endpoint=True))
+        if not self.weights.any():
+            return np.zeros(0, dtype=np.int64)
+        shares = self.weights / self.weights.sum()
+        labels = rng.choice(len(self.of_class), size=count, p=shares)
+        return np.array([rng.choice(self.of_class[label]) for label in labels], dtype=np.int64)
+
+
+def lacking_objects(shown: IntArray, objects: float) -> FloatArray:
+    """Objects of each class to add to those shown, so that the rarest become equally frequent.
+
+    They are `objects` in all, and fill up the classes with the fewest to the same level.
+
+    Example:
+        >>> lacking_objects(np.array([9, 4, 1]), 5).tolist()
+        [0.0, 1.0, 4.0]
+    """
+    rising = np.sort(shown)
+    counts = np.arange(1, len(shown) + 1)
+    # The level that the n rarest classes reach with all objects; it must not exceed the next one.
+    levels = (np.cumsum(rising) + objects) / counts
+    reached = levels <= np.append(rising[1:], np.inf)
+    lacking: FloatArray = np.maximum(levels[np.argmax(reached)] - shown, 0.0)
+    return lacking
+
+
+def pasted_objects(
+    classes: PasteClasses, shown: IntArray, new: range, objects: float
+) -> FloatArray:
+    """How many objects of each seen class an epoch is to paste, `objects` in all.
+
+    `shown` are those that it shows anyway, shape (K,), and `new` the labels of new classes.
+    """
+    if classes == "lacking":
+        return lacking_objects(shown, objects)
+    chosen = np.zeros(len(shown))
+    chosen[new.start if classes == "new" else 0 : new.stop] = 1
+    each: FloatArray = chosen * (objects / max(chosen.sum(), 1))
+    return each
 
 
 ImageSampler = RepeatFactorSampler | ClassAwareSampler

@@ -22,7 +22,7 @@ from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
 from lst_cli.report.write import write_report
 from lst_cli.settings.diff import reported_settings, unused_sections
-from lst_cli.split.split import measure_balance, report_classes
+from lst_cli.split.split import balance_of, report_classes
 from lst_cli.workspace.manifest import PhaseManifest, Split, removed_settings
 from lst_cli.workspace.store import Workspace
 
@@ -164,19 +164,11 @@ def _balance(workspace: Workspace) -> list[ReplayBalance]:
         for phase in workspace.done_phases()
         if workspace.require_done(phase).iterations
     }
-    trained = {
-        phase: settings
+    return [
+        balance_of(occurrences, workspace.split, phase, settings)
         for phase, settings in trained.items()
-        if settings.step.replay not in ("few", "bank")
-    }
-    replay = {phase: settings.step.replay for phase, settings in trained.items()}
-    found = [
-        balance
-        for settings in {one.step.replay: one for one in trained.values()}.values()
-        for balance in measure_balance(occurrences, workspace.split, settings)
-        if replay.get(balance.phase) == balance.replay
+        if (settings.step.replay not in ("few", "bank") if phase else settings.base.paste_objects)
     ]
-    return sorted(found, key=lambda balance: balance.phase)
 
 
 def _attention(workspace: Workspace) -> tuple[Attention | None, list[str]]:

@@ -14,6 +14,7 @@ from detectron2.data.detection_utils import (
     transform_instance_annotations,
 )
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
+from PIL import Image, ImageEnhance
 
 from lst_cli.annotations.segmentations import (
     Segmentation,
@@ -25,15 +26,16 @@ from lst_cli.images.decode import load_image
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
 from lst_cli.samples.paste import CutOut, boxes_of, paste
 from lst_cli.samples.phase_dataset import Sample
-from lst_cli.settings.models import DataSettings
+from lst_cli.settings.models import DataSettings, PasteSettings
 
 
 class Mapper:
-    """Reads, resizes and flips an image, and its annotations with it.
+    """Reads, resizes, crops and flips an image, and its annotations with it.
 
-    Seed and position of a sample decide size and flip. `find` gives an image by its row in the
-    image table, `channels` is `BGR` or `RGB`, and `others` the `gt_classes` of objects of seen
-    classes that do not count: `IGNORED`, or K, which makes background of them.
+    Seed and position of a sample decide how. `find` gives an image by its row in the image table,
+    `channels` is `BGR` or `RGB`, `rules` say how objects are pasted, and `others` is the
+    `gt_classes` of objects of seen classes that do not count: `IGNORED`, or K, which makes
+    background of them.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Mapper:
         channels: str,
         seed: int,
         others: int = IGNORED,
+        rules: PasteSettings | None = None,
     ) -> None:
         self._find = find
         self._data = data
         self._bgr = channels == "BGR"
         self._seed = seed
         self._others = others
+        self._rules = rules or PasteSettings()
 
     def __call__(
         self, sample: Sample, *, augment: bool = True, bitmaps: bool = False
@@ -57,17 +61,21 @@ class Mapper:
         """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
         It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again
-        (None where objects are pasted), and `instances` with `gt_boxes` (absolute XYXY), `gt_masks`
-        (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is the label where the object
-        counts.
+        (None where they are drawn afresh), and `instances` with `gt_boxes` (absolute XYXY),
+        `gt_masks` (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is the label where
+        the object counts.
 
         Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
         """
         picture = load_image(self._find(sample.image), (sample.height, sample.width))
-        transforms = self._transforms(sample, augment)
+        rng = np.random.default_rng([self._seed, 3, sample.position]) if augment else None
+        transforms, canvas = self._transforms(sample, rng)
         resize, *flip = transforms.transforms
         # As `resize` does it, without a second copy of all pixels, which a large scan has many of.
-        image = np.asarray(picture.resize((resize.new_w, resize.new_h), resize.interp))
+        picture = picture.resize((resize.new_w, resize.new_h), resize.interp)
+        if rng is not None and self._data.color_jitter:
+            picture = _recolored(picture, self._data.color_jitter, rng)
+        image = np.asarray(picture)
         image = T.TransformList(flip).apply_image(image)
         size = (image.shape[0], image.shape[1])
         annotations = [
@@ -88,7 +96,8 @@ class Mapper:
                 # Pillow's arrays are read-only, of which torch warns.
                 annotation["segmentation"] = annotation["segmentation"].copy()
         # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
-        bitmaps |= bool(sample.pasted)
+        cropped = image.shape[0] > canvas[0] or image.shape[1] > canvas[1]
+        bitmaps |= bool(sample.pasted) or cropped
         polygons = not bitmaps and all(isinstance(a["segmentation"], list) for a in annotations)
         instances = annotations_to_instances(
             annotations, size, mask_format="polygon" if polygons else "bitmask"
@@ -97,34 +106,78 @@ class Mapper:
         others = torch.where(labels == FUTURE, IGNORED, self._others)
         instances.gt_labels = labels
         instances.gt_classes = torch.where(counts, labels, others)
+        if cropped and rng is not None:
+            image, instances = _cropped(image, instances, canvas, rng)
         if sample.pasted:
-            rng = np.random.default_rng([self._seed, 11, sample.position])
-            image, instances = _with_pasted(image, instances, sample.pasted, rng)
+            places = np.random.default_rng([self._seed, 11, sample.position])
+            image, instances = _with_pasted(image, instances, sample.pasted, places, self._rules)
         if self._bgr:
             image = image[:, :, ::-1]
+        jittered = augment and (self._data.color_jitter or self._data.scale_jitter != (1.0, 1.0))
         return {
             "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
             "instances": instances,
             "height": sample.height,
             "width": sample.width,
-            "view": None if sample.pasted else (sample.image, *size, bool(flip)),
+            "view": None if sample.pasted or jittered else (sample.image, *size, bool(flip)),
         }
 
-    def _transforms(self, sample: Sample, augment: bool) -> T.TransformList:
+    def _transforms(
+        self, sample: Sample, rng: np.random.Generator | None
+    ) -> tuple[T.TransformList, tuple[int, int]]:
+        """Resize and flip, and the height and width that the image has at most after a crop."""
         height, width = sample.height, sample.width
         short, longest = self._data.min_size_test, self._data.max_size_test
-        flip = False
-        if augment:
-            rng = np.random.default_rng([self._seed, 3, sample.position])
+        flip, scale = False, 1.0
+        if rng is not None:
             short, longest = int(rng.choice(self._data.min_size)), self._data.max_size
             flip = bool(rng.random() < self._data.flip)
-        new_height, new_width = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)
+            scale = float(rng.uniform(*self._data.scale_jitter))
+        whole = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)
         # A strip that is a thousand times as long as wide would shrink to nothing.
-        new_height, new_width = max(new_height, 1), max(new_width, 1)
+        new_height, new_width = (max(round(side * scale), 1) for side in whole)
         chosen: list[T.Transform] = [T.ResizeTransform(height, width, new_height, new_width)]
         if flip:
             chosen.append(T.HFlipTransform(new_width))
-        return T.TransformList(chosen)
+        return T.TransformList(chosen), (max(whole[0], 1), max(whole[1], 1))
+
+
+def _recolored(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """A picture with other brightness, contrast and saturation."""
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        picture = change(picture).enhance(float(rng.uniform(1 - strength, 1 + strength)))
+    return picture
+
+
+def _cropped(
+    image: npt.NDArray[np.uint8],
+    instances: Instances,
+    canvas: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.uint8], Instances]:
+    """A random part of an image and the instances, with bitmaps, that can be seen in it."""
+    top, left = (
+        int(rng.integers(max(side - most, 0) + 1))
+        for side, most in zip(image.shape[:2], canvas, strict=True)
+    )
+    rows, columns = slice(top, top + canvas[0]), slice(left, left + canvas[1])
+    image = image[rows, columns]
+    boxes = instances.gt_boxes.tensor - torch.tensor([left, top, left, top])
+    result = Instances((image.shape[0], image.shape[1]))
+    result.gt_boxes = Boxes(boxes)
+    result.gt_boxes.clip(result.image_size)
+    result.gt_masks = BitMasks(_masks_of(instances)[:, rows, columns])
+    result.gt_labels, result.gt_classes = instances.gt_labels, instances.gt_classes
+    seen = result.gt_masks.tensor.flatten(1).any(dim=1) & result.gt_boxes.nonempty()
+    return image, result[seen]
+
+
+def _masks_of(instances: Instances) -> torch.Tensor:
+    """Bitmaps of instances, shape (N, H, W); detectron2 sets none where N is 0."""
+    if not len(instances):
+        return torch.zeros(0, *instances.image_size, dtype=torch.bool)
+    masks: torch.Tensor = instances.gt_masks.tensor
+    return masks
 
 
 def _with_pasted(
@@ -132,11 +185,12 @@ def _with_pasted(
     instances: Instances,
     objects: Sequence[CutOut],
     rng: np.random.Generator,
+    rules: PasteSettings,
 ) -> tuple[npt.NDArray[np.uint8], Instances]:
     """An RGB image and its instances, with bitmaps, after objects were pasted, which all count."""
     size = image.shape[:2]
-    masks = instances.gt_masks.tensor.numpy() if len(instances) else np.zeros((0, *size), bool)
-    pasted = paste(image, masks.astype(bool), objects, rng)
+    masks = _masks_of(instances).numpy()
+    pasted = paste(image, masks.astype(bool), objects, rng, rules)
     before = len(instances)
     old, new = (pasted.origin[part] for part in (pasted.origin < before, pasted.origin >= before))
     labels = torch.tensor([objects[row - before].label for row in new.tolist()], dtype=torch.int64)

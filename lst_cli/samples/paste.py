@@ -1,4 +1,4 @@
-"""Objects that were cut out of images, pasted into others: numpy and Pillow alone.
+"""Objects that were cut out of images, pasted into others (Ghiasi et al. 2021).
 
 What is pasted covers what was there before: masks are cut, boxes follow them, and objects of which
 too little can still be seen are no objects any more.
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from lst_cli.settings.models import PasteSettings
+
 Pixels = npt.NDArray[np.uint8]  # RGB, shape (h, w, 3)
 Mask = npt.NDArray[np.bool_]
 
@@ -24,16 +26,6 @@ class CutOut:
     label: int
     pixels: Pixels
     mask: Mask  # shape (h, w)
-
-
-@dataclass(frozen=True)
-class PasteRules:
-    """How objects are pasted."""
-
-    scales: tuple[float, float] = (0.6, 1.5)  # of an object's size, drawn evenly in its logarithm
-    largest: float = 0.6  # of the image's sides, what is scaled further down otherwise
-    soft: bool = True  # whether edges are blurred by a pixel
-    least_visible: float = 0.3  # share of an object that must stay visible
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +44,13 @@ def paste(
     masks: Mask,
     objects: Sequence[CutOut],
     rng: np.random.Generator,
-    rules: PasteRules | None = None,
+    rules: PasteSettings,
 ) -> Pasted:
     """Paste objects one after the other over a picture with M objects, masks of shape (M, H, W).
 
-    Scale, place and mirroring are drawn. An object of which nothing is left when scaled, or too
-    little can be seen in the end, is left out. The arguments stay as they are.
+    Scale, place, mirroring and brightness are drawn. An object of which nothing is left when
+    scaled, or too little can be seen in the end, is left out. The arguments stay as they are.
     """
-    rules = rules or PasteRules()
     picture = picture.copy()
     height, width = picture.shape[:2]
     every = [masks.copy()]
@@ -70,17 +61,17 @@ def paste(
         tall, wide = one.mask.shape
         top = int(rng.integers(height - tall + 1))
         left = int(rng.integers(width - wide + 1))
-        window = (slice(top, top + tall), slice(left, left + wide))
-        mask[window] = one.mask
-        share = _blurred(one.mask) if rules.soft else one.mask.astype(np.float32)
-        picture[window] = _mixed(picture[window], one.pixels, share)
+        rows, columns = slice(top, top + tall), slice(left, left + wide)
+        mask[rows, columns] = one.mask
+        below = picture[rows, columns]
+        picture[rows, columns] = _mixed(below, one.pixels, _blurred(one.mask))
         for covered in every:
-            covered &= ~mask
+            covered[:, rows, columns] &= ~one.mask
         every.append(mask[None])
         before.append(np.array([one.mask.sum()]))
     found = np.concatenate(every)
     areas, visible = np.concatenate(before), found.sum(axis=(1, 2))
-    kept = (visible > 0) & (visible >= rules.least_visible * areas)
+    kept = (visible > 0) & (visible >= rules.visible * areas)
     return Pasted(picture, found[kept], np.flatnonzero(kept))
 
 
@@ -98,19 +89,21 @@ def boxes_of(masks: Mask) -> npt.NDArray[np.float32]:
 
 
 def _scaled(
-    one: CutOut, rng: np.random.Generator, rules: PasteRules, room: tuple[int, int]
+    one: CutOut, rng: np.random.Generator, rules: PasteSettings, room: tuple[int, int]
 ) -> CutOut:
-    scale = float(np.exp(rng.uniform(*np.log(rules.scales))))
+    scale = float(np.exp(rng.uniform(*np.log(rules.scale))))  # evenly in its logarithm
     mirrored = bool(rng.random() < 0.5)
+    light = float(rng.uniform(1 - rules.brightness, 1 + rules.brightness))
     fits = min(rules.largest * side / own for side, own in zip(room, one.mask.shape, strict=True))
     tall, wide = (max(1, round(min(scale, fits) * side)) for side in one.mask.shape)
     step = -1 if mirrored else 1
     pixels = Image.fromarray(np.ascontiguousarray(one.pixels[:, ::step]))
     mask = Image.fromarray(np.ascontiguousarray(one.mask[:, ::step]).astype(np.uint8) * 255)
     size = (wide, tall)
+    resized = np.asarray(pixels.resize(size, Image.Resampling.BILINEAR))
     return CutOut(
         one.label,
-        np.asarray(pixels.resize(size, Image.Resampling.BILINEAR)),
+        (resized * light).clip(0, 255).astype(np.uint8),
         np.asarray(mask.resize(size, Image.Resampling.BILINEAR)) > 127,
     )
 

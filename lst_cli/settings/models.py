@@ -21,6 +21,7 @@ Head = Literal["cosine", "softmax"]
 Mask = Literal["transfer", "fcn"]
 OtherObjects = Literal["ignore", "count", "background"]
 FutureClasses = Literal["background", "ignore"]
+PasteClasses = Literal["seen", "new", "lacking"]
 DistillRegions = Literal["new", "seen", "sampled"]
 
 Role = Literal["weights", "detections", "display", "speed"]
@@ -36,6 +37,7 @@ Rate = Annotated[float, Field(ge=0, le=1_000)]
 Factor = Annotated[float, Field(gt=0, le=1_000_000)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(ge=0.05, le=20)]
 LearningRate = Annotated[float, Field(gt=0, le=1_000, description="learning rate")]
 Regions = Annotated[Count, Field(description="regions of an image that train the heads")]
 DecayEpochs = Annotated[
@@ -62,6 +64,8 @@ class Section(BaseModel):
 class DataSettings(Section):
     """How images reach the network."""
 
+    reported_if_changed = ("scale_jitter", "color_jitter")
+
     min_size: Annotated[tuple[Pixels, ...], Field(max_length=1_000)] = _setting(
         (800,), "shorter edge in training, pixels; one of these is drawn for each image"
     )
@@ -69,6 +73,16 @@ class DataSettings(Section):
     # Boxes that rows of new classes are made from are seen at these sizes too.
     min_size_test: Pixels = _setting(800, "shorter edge in evaluation, pixels", *_NETWORK)
     max_size_test: Pixels = _setting(1333, "longer edge at most in evaluation, pixels", *_NETWORK)
+    scale_jitter: tuple[Scale, Scale] = _setting(
+        (1.0, 1.0),
+        "range of a random factor of the training size; of what becomes larger than the training "
+        "size, a random part of that size is shown. 1, 1: none (paper)",
+    )
+    color_jitter: BelowOne = _setting(
+        0.0,
+        "random brightness, contrast and saturation in training: each a factor between 1 - this "
+        "and 1 + this. 0: none (paper)",
+    )
     flip: float = _setting(0.5, "probability of a horizontal flip", ge=0, le=1)
     workers: Annotated[int, Field(ge=-1, le=1_000)] = _setting(
         -1, "processes that read images; -1: 4 with a GPU, none with a CPU only", "speed"
@@ -80,6 +94,8 @@ class DataSettings(Section):
             raise ValueError("min_size needs one or more sizes")
         if max(self.min_size) > self.max_size or self.min_size_test > self.max_size_test:
             raise ValueError("max_size is smaller than min_size")
+        if self.scale_jitter[0] > self.scale_jitter[1]:
+            raise ValueError(f"scale_jitter {list(self.scale_jitter)} must rise")
         return self
 
 
@@ -150,6 +166,16 @@ class ScheduleSettings(Section):
         "objects whose classes come in later phases: treated as background (paper) or ignored, "
         "which uses their annotated boxes",
     )
+    paste_objects: Annotated[int, Field(ge=0, le=1_000)] = _setting(
+        0,
+        "objects of other training images that are pasted into an image at most: for each image a "
+        "number from 0 to this is drawn (see [paste]). 0: none (paper)",
+    )
+    paste_classes: PasteClasses = _setting(
+        "seen",
+        "their classes: all seen ones equally often, the new ones, or lacking: those of which an "
+        "epoch shows too few objects, so that the rarest classes become equally frequent",
+    )
     amp: bool = _setting(False, "mixed precision (CUDA only)")
     save_every: Annotated[int, Field(gt=0, lt=2**31)] = _setting(
         1000, "iterations between saved states, from which training can continue", "speed"
@@ -168,7 +194,9 @@ class BaseSettings(ScheduleSettings):
     """Phase 0: the b most frequent classes, or in joint training all."""
 
     reported = ("sampler", "repeat_threshold", "epochs", "lr")
-    reported_if_changed = ("image_passes", "ema", "future_classes")
+    reported_if_changed = (
+        "image_passes", "ema", "future_classes", "paste_objects", "paste_classes",
+    )  # fmt: skip
 
     sampler: Sampling = _setting(
         "uniform",
@@ -186,6 +214,7 @@ class StepSettings(ScheduleSettings):
     reported = ("epochs", "lr", "replay", "new_rows", "mwg", "distill_weight", "freeze")
     reported_if_changed = (
         "image_passes", "other_objects", "future_classes", "distill_regions", "ema",
+        "paste_objects", "paste_classes",
     )  # fmt: skip
 
     decay_epochs: DecayEpochs = (6.0,)
@@ -268,6 +297,35 @@ class ExtendSettings(Section):
 EXTEND_REPLACES = ("image_passes", "lr", "replay", "freeze", "new_rows")
 
 
+class PasteSettings(Section):
+    """How objects are cut out and pasted, with paste_objects or extend.replay = bank."""
+
+    reported_if_changed = ("scale", "largest", "brightness", "visible", "objects")
+
+    scale: tuple[Scale, Scale] = _setting(
+        (0.6, 1.5), "range of an object's size, times its size at min_size_test"
+    )
+    largest: Share = _setting(
+        0.6, "largest share of the image's sides; what is larger is scaled down"
+    )
+    brightness: BelowOne = _setting(
+        0.2, "an object's brightness: a factor between 1 - this and 1 + this"
+    )
+    visible: Share = _setting(
+        0.15, "share of a covered object that must stay visible; others are removed"
+    )
+    objects: Count = _setting(100, "objects of a class at most that are cut out for a phase")
+    megabytes: Count = _setting(
+        1_000, "memory for these objects; where it is full, classes have fewer objects"
+    )
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> PasteSettings:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} must rise")
+        return self
+
+
 class GeneratorSettings(Section):
     """The meta weight generator (section 3.4), with step.mwg = true."""
 
@@ -337,6 +395,7 @@ class Settings(Section):
     base: BaseSettings = BaseSettings()
     step: StepSettings = StepSettings()
     extend: ExtendSettings = ExtendSettings()
+    paste: PasteSettings = PasteSettings()
     mwg: GeneratorSettings = GeneratorSettings()
     eval: EvalSettings = EvalSettings()
     detectron2: dict[str, Any] = _setting(

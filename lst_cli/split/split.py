@@ -28,7 +28,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import labels_of, order_classes, split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
-from lst_cli.train.plan import scheduled
+from lst_cli.train.plan import pasted_per_epoch, phase_data, scheduled
 from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
@@ -215,16 +215,27 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
 def measure_balance(
     occurrences: replay.Occurrences, split: Split, settings: Settings
 ) -> list[ReplayBalance]:
-    """Instances of each class before and after balancing, for each phase t >= 1."""
+    """Instances of each class before and after balancing, for each phase t >= 1.
+
+    Also for the base phase, if objects are pasted there.
+    """
+    first = 0 if settings.base.paste_objects else 1
+    phases = range(first, len(split.groups))
+    return [balance_of(occurrences, split, phase, settings) for phase in phases]
+
+
+def balance_of(
+    occurrences: replay.Occurrences, split: Split, phase: int, settings: Settings
+) -> ReplayBalance:
+    """Instances of each class before and after balancing, for one phase."""
+    new, schedule = split.labels_of(phase), settings.schedule(phase)
+    data = phase_data(split, occurrences, phase, settings)
+    before = occurrences.instance_counts()[: new.stop]
+    after = replay.instances_per_class(data.epoch_entries(0), occurrences, new.stop)
+    pasted = after + pasted_per_epoch(data, new, schedule) if schedule.paste_objects else before[:0]
     kind = settings.step.replay
-    balances = []
-    for phase in range(1, len(split.groups)):
-        new = split.labels_of(phase)
-        data = replay.step_data(occurrences, new, phase, settings.seed, kind)
-        after = replay.instances_per_class(data.epoch_entries(0), occurrences, new.stop)
-        before = occurrences.instance_counts()[: new.stop]
-        balances.append(ReplayBalance(phase, before.tolist(), after.tolist(), new.start, kind))
-    return balances
+    every = (before.tolist(), after.tolist(), new.start, kind, pasted.tolist())
+    return ReplayBalance(phase, *every)
 
 
 def report_classes(split: Split) -> list[ReportClass]:

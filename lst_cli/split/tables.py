@@ -46,7 +46,8 @@ def balance_table(balances: Sequence[ReplayBalance]) -> Table:
         Column("old", "old classes", "integer"),
         Column("new", "new classes", "integer", lambda one: len(one.before) - one.old),
     ]
-    for when in ("before", "after"):
+    pasted = any(one.pasted for one in balances)
+    for when in ("before", "after", "pasted")[: 2 + pasted]:
         columns += [
             Column(f"old {when}", f"old, {when}", "number", _number(when, 0)),
             Column(f"new {when}", f"new, {when}", "number", _number(when, 1)),
@@ -57,7 +58,10 @@ def balance_table(balances: Sequence[ReplayBalance]) -> Table:
         balances,
         columns,
         "Mean training instances per class: before, in all images of the seen classes; after, in "
-        "the phase's own training set.",
+        "the phase's own training set"
+        + (
+            "; pasted, in that with the objects that are pasted into its images." if pasted else "."
+        ),
     )
 
 

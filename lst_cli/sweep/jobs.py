@@ -321,7 +321,7 @@ def _budgets(run: PlannedRun, model: Job | None, phases: int) -> Sequence[int | 
 def _length(
     split: Split, inputs: TrainingInput, phase: int, settings: Settings, budget: int | None
 ) -> PhaseLength:
-    entries = len(phase_data(split, inputs, phase, settings))
+    entries = len(phase_data(split, inputs.occurrences, phase, settings))
     settings, iterations = scheduled(settings, phase, entries, budget)
     shown = iterations * settings.schedule(phase).batch_size
     return PhaseLength(settings, budget, iterations, shown)

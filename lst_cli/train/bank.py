@@ -8,7 +8,7 @@ lies beside it until the manifest names it, and a kill in between loses nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
-from lst_cli.phases.sampling import ObjectSampler
 from lst_cli.progress import Progress, silent
 from lst_cli.samples.bank import ObjectBank, read_bank
 from lst_cli.samples.paste import CutOut
@@ -74,53 +73,61 @@ def choose_objects(
 def cut_objects(
     inputs: TrainingInput,
     split: Split,
-    phase: int,
+    rows: IntArray,
     settings: Settings,
-    most: int,
     progress: Progress = silent,
+    *,
+    unusable: Callable[[str], None] | None = None,
 ) -> ObjectBank:
-    """Cut objects out of the images of a phase, `most` of each of its classes, at the test size.
+    """Cut objects out of their images at the test size; `rows` are annotations.
+
+    `unusable` is called with a sentence where images are missing or cannot be used, whose objects
+    are left out.
 
     Raises:
-        LstError: If an image is missing or cannot be used.
+        LstError: If an image is missing or cannot be used, without `unusable`.
     """
     # detectron2 takes seconds to import.
     from lst_cli.samples.mapper import Mapper
     from lst_cli.samples.phase_dataset import Sample
 
-    side = settings.data.min_size_test
-    chosen = [
-        choose_objects(inputs, label, most, settings.seed, side) for label in split.labels_of(phase)
-    ]
-    rows = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+    rows = np.unique(rows)
     image_of = inputs.dataset.instances.image_index[rows].astype(np.int64)
     segmentations = inputs.dataset.read_segmentations(rows)
     mapper = Mapper(inputs.paths, settings.data, channels="RGB", seed=settings.seed)
     images = np.unique(image_of)
     objects: list[CutOut] = []
+    failed: list[LstError] = []
     for done, image in enumerate(images.tolist(), start=1):
         places = np.flatnonzero(image_of == image)
         mine = rows[places]
-        item = mapper(
-            Sample(
-                position=0,
-                image=image,
-                height=int(inputs.dataset.images.heights[image]),
-                width=int(inputs.dataset.images.widths[image]),
-                boxes=inputs.dataset.instances.boxes[mine],
-                labels=inputs.labels[mine],
-                counts=np.ones(len(mine), dtype=bool),
-                segmentations=[segmentations[place] for place in places],
-            ),
-            augment=False,
-            bitmaps=True,
+        sample = Sample(
+            position=0,
+            image=image,
+            height=int(inputs.dataset.images.heights[image]),
+            width=int(inputs.dataset.images.widths[image]),
+            boxes=inputs.dataset.instances.boxes[mine],
+            labels=inputs.labels[mine],
+            counts=np.ones(len(mine), dtype=bool),
+            segmentations=[segmentations[place] for place in places],
         )
+        progress("cutting out objects", done, len(images))
+        try:
+            item = mapper(sample, augment=False, bitmaps=True)
+        except LstError as error:
+            if unusable is None:
+                raise
+            failed.append(error)
+            continue
         picture = item["image"].numpy().astype(np.uint8).transpose(1, 2, 0)
         masks = item["instances"].gt_masks.tensor.numpy().astype(bool)
         for mask, label in zip(masks, inputs.labels[mine].tolist(), strict=True):
             if mask.any():
                 objects.append(_cut(picture, mask, split.class_order[label]))
-        progress("cutting out objects", done, len(images))
+    if failed and unusable is not None:
+        unusable(
+            f"no objects are cut out of {len(failed):,} images that cannot be used: {failed[0]}"
+        )
     return ObjectBank.of(objects)
 
 
@@ -147,7 +154,12 @@ def leave_bank(
     most = settings.extend.bank_objects
     if not most:
         return None
-    content = cut_objects(inputs, split, phase, settings, most, progress).to_bytes()
+    side = settings.data.min_size_test
+    chosen = [
+        choose_objects(inputs, label, most, settings.seed, side) for label in split.labels_of(phase)
+    ]
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+    content = cut_objects(inputs, split, rows, settings, progress).to_bytes()
     digest = hashlib.sha256(content).hexdigest()
     write_bytes(workspace.phase(phase).bank(digest), content)
     return digest
@@ -208,81 +220,3 @@ def rebuild_banks(
             workspace.save_manifest(manifest.model_copy(update={"bank_sha256": digest}))
             remove_other_banks(workspace.phase(phase), digest)
     return read_banks(workspace)
-
-
-@dataclass(frozen=True)
-class Stock:
-    """Objects of some banks that are pasted into each image."""
-
-    banks: tuple[ObjectBank, ...]
-    places: tuple[tuple[int, int, int], ...]  # of each object: its bank, its row there, its label
-    sampler: ObjectSampler
-
-    @classmethod
-    def of(
-        cls, banks: Sequence[ObjectBank], split: Split, each: int, seed: int, phase: int
-    ) -> Stock:
-        """So many objects an image, from all of the banks."""
-        label_of = {number: label for label, number in enumerate(split.class_order)}
-        places = tuple(
-            (place, row, label_of[number])
-            for place, bank in enumerate(banks)
-            for row, number in enumerate(bank.category_ids.tolist())
-        )
-        labels = np.array([label for _, _, label in places], dtype=np.int64)
-        of_class = tuple(np.flatnonzero(labels == label) for label in np.unique(labels))
-        return cls(tuple(banks), places, ObjectSampler(of_class, each, seed, phase))
-
-    def at(self, position: int) -> tuple[CutOut, ...]:
-        """The objects for the image at a position in training."""
-        chosen = (self.places[row] for row in self.sampler.at(position).tolist())
-        return tuple(self.banks[bank].cut_out(row, label) for bank, row, label in chosen)
-
-
-@dataclass(frozen=True)
-class Pasting:
-    """What is pasted into each image of a phase; what comes last lies on top."""
-
-    stocks: tuple[Stock, ...]
-
-    def __call__(self, position: int) -> tuple[CutOut, ...]:
-        """The objects for the image at a position in training."""
-        return tuple(one for stock in self.stocks for one in stock.at(position))
-
-
-def load_pasting(
-    workspace: Workspace,
-    phase: int,
-    inputs: TrainingInput,
-    settings: Settings,
-    note: Callable[[str], None],
-) -> Pasting | None:
-    """What a phase of `lst extend --finetune` pastes into its images; None for nothing.
-
-    Raises:
-        LstError: If old objects are wanted and a bank cannot be read, or no phase before has one.
-    """
-    split, own = workspace.split, settings.extend
-    stocks = []
-    if settings.step.replay == "bank":
-        old = _old_banks(workspace, phase, note)
-        stocks.append(Stock.of(old, split, own.paste_objects, settings.seed, phase))
-    if own.paste_new:
-        new = cut_objects(inputs, split, phase, settings, settings.step.new_row_samples)
-        stocks.append(Stock.of([new], split, own.paste_new, settings.seed, phase))
-    return Pasting(tuple(stocks)) if stocks else None
-
-
-def _old_banks(workspace: Workspace, phase: int, note: Callable[[str], None]) -> list[ObjectBank]:
-    found = [find_bank(workspace, workspace.require_done(before)) for before in range(phase)]
-    without = [str(before) for before, bank in enumerate(found) if bank is None]
-    banks = [bank for bank in found if bank is not None]
-    if not any(map(len, banks)):
-        raise LstError(
-            f"{workspace.root} has no bank of objects, with which classes could be replayed",
-            f"{REBUILD}, where the images of the old classes are",
-        )
-    if without:
-        phases = f"phase{'s' if len(without) > 1 else ''} {', '.join(without)}"
-        note(f"{phases} left no bank: old classes of it are not replayed; {REBUILD}")
-    return banks

@@ -39,8 +39,9 @@ from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
-from lst_cli.train.bank import leave_bank, load_pasting
+from lst_cli.train.bank import leave_bank
 from lst_cli.train.network import load_generator, load_network
+from lst_cli.train.pasting import load_pasting
 from lst_cli.train.plan import Job
 from lst_cli.train.support import Support, save_attention
 from lst_cli.weights.load import load_weights
@@ -273,9 +274,6 @@ class PhaseRun:
 def _make_reader(job: Job, workers: int) -> SampleReader:
     plan, settings, inputs = job.plan, job.settings, job.inputs
     others = settings.step.other_objects
-    pasting = None
-    if job.quick:
-        pasting = load_pasting(job.workspace, plan.phase, inputs, settings, job.events.note)
     dataset = PhaseDataset(
         inputs.dataset,
         inputs.labels,
@@ -283,7 +281,7 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
         job.data,
         others=others,
         future=settings.schedule(plan.phase).future_classes,
-        pasting=pasting,
+        pasting=load_pasting(job),
     )
     mapper = Mapper(
         inputs.paths,
@@ -291,5 +289,6 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
         channels=input_format(settings),
         seed=settings.seed,
         others=plan.seen_classes if others == "background" else IGNORED,
+        rules=settings.paste,
     )
     return SampleReader(dataset, mapper, workers)

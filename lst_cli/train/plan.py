@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.phases.replay import (
+    Occurrences,
     PhaseData,
     base_data,
     few_data,
+    instances_per_class,
     iterations_of,
     step_data,
 )
+from lst_cli.phases.sampling import pasted_objects
 from lst_cli.progress import Progress, silent
-from lst_cli.settings.models import Settings
+from lst_cli.settings.models import ScheduleSettings, Settings
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
@@ -103,7 +107,7 @@ def plan_job(
     split, inputs = workspace.split, read_training_input(workspace)
     if split.extension_at(phase):
         settings = settings.for_extension()
-    data = phase_data(split, inputs, phase, settings)
+    data = phase_data(split, inputs.occurrences, phase, settings)
     notes: tuple[str, ...] = ()
     missing = [row for row in data.few.images.tolist() if not inputs.paths.is_listed(row)]
     if missing and any(workspace.require_done(before).bank_sha256 for before in range(phase)):
@@ -114,7 +118,7 @@ def plan_job(
             f"{len(missing):,} of {len(data.few):,} images of old classes not found, such as "
             f"{name}: objects from the bank are pasted into the new images instead",
         )
-        data = phase_data(split, inputs, phase, settings)
+        data = phase_data(split, inputs.occurrences, phase, settings)
     settings, iterations = scheduled(settings, phase, len(data), image_passes)
     batch_size = settings.schedule(phase).batch_size
     rate, source = _seconds_per_iteration(workspace, phase, settings)
@@ -139,9 +143,9 @@ def plan_job(
     return Job(workspace, plan, settings, inputs, data, notes)
 
 
-def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settings) -> PhaseData:
+def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Settings) -> PhaseData:
     """D_t of a phase."""
-    occurrences, new, seed = inputs.occurrences, split.labels_of(phase), settings.seed
+    new, seed = split.labels_of(phase), settings.seed
     if phase == 0:
         base = settings.base
         return base_data(occurrences, new, seed, base.sampler, base.repeat_threshold)
@@ -155,6 +159,16 @@ def phase_data(split: Split, inputs: TrainingInput, phase: int, settings: Settin
         instances = settings.extend.replay_instances if replay == "few" else 0
         return few_data(occurrences, new, phase, seed, instances)
     return step_data(occurrences, new, phase, seed, replay)
+
+
+def pasted_per_epoch(
+    data: PhaseData, new: range, schedule: ScheduleSettings
+) -> npt.NDArray[np.float64]:
+    """Objects of each seen class that an epoch of a phase pastes on average, shape (K,)."""
+    shown = instances_per_class(data.epoch_entries(0), data.occurrences, new.stop)
+    # Any number up to the most is as likely.
+    objects = len(data) * schedule.paste_objects / 2
+    return pasted_objects(schedule.paste_classes, shown, new, objects)
 
 
 def _seconds_per_iteration(

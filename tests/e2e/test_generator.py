@@ -103,7 +103,10 @@ def averages(workspace: Workspace) -> dict[int, Any]:
     inputs = read_training_input(workspace)
     new = workspace.split.labels_of(1)
     dataset = PhaseDataset(
-        inputs.dataset, inputs.labels, new.stop, phase_data(workspace.split, inputs, 1, settings)
+        inputs.dataset,
+        inputs.labels,
+        new.stop,
+        phase_data(workspace.split, inputs.occurrences, 1, settings),
     )
     mapper = Mapper(inputs.paths, settings.data, channels=input_format(settings), seed=0)
     model = build_model(settings, new.stop)

@@ -12,6 +12,8 @@ from lst_cli.phases.sampling import (
     ClassAwareSampler,
     ObjectSampler,
     RepeatFactorSampler,
+    lacking_objects,
+    pasted_objects,
     repeat_factors,
 )
 
@@ -156,9 +158,47 @@ def test_only_the_classes_of_the_base_matter():
 # --- objects that are pasted ---------------------------------------------------------------------
 
 
-def test_pasted_objects_show_every_class_equally_often_and_its_objects_in_turn():
-    sampler = ObjectSampler((np.array([0, 1]), np.array([2]), np.array([3, 4, 5])), 4, 0, 1)
-    drawn = Counter(np.concatenate([sampler.at(position) for position in range(9)]).tolist())
-    assert drawn == {0: 6, 1: 6, 2: 12, 3: 4, 4: 4, 5: 4}
-    assert sampler.at(5).tolist() == sampler.at(5).tolist()
-    assert sampler.at(5).tolist() != ObjectSampler(sampler.of_class, 4, 1, 1).at(5).tolist()
+def test_pasted_objects_are_drawn_by_the_weights_of_their_classes():
+    objects = (np.array([0, 1]), np.array([2]), np.array([3, 4, 5]))
+    sampler = ObjectSampler(objects, np.array([1.0, 0.0, 3.0]), (0, 4), 0, 1)
+    draws = [sampler.at(position) for position in range(3000)]
+    assert Counter(map(len, draws)) == pytest.approx(dict.fromkeys(range(5), 600), rel=0.1)
+    drawn = Counter(np.concatenate(draws).tolist())
+    shares = {0: 750, 1: 750, 3: 1500, 4: 1500, 5: 1500}
+    assert drawn == pytest.approx(shares, rel=0.1)
+    assert [len(ObjectSampler(objects, np.ones(3), (6, 6), 0, 1).at(p)) for p in range(3)] == [
+        6
+    ] * 3
+    nothing = ObjectSampler(objects, np.zeros(3), (2, 2), 0, 1)
+    assert len(nothing.at(0)) == 0
+
+
+def test_pasted_objects_are_a_function_of_seed_phase_and_position():
+    objects = tuple(np.arange(10) + 10 * label for label in range(5))
+
+    def at(position: int, *key: int) -> list[int]:
+        return ObjectSampler(objects, np.ones(5), (5, 5), *key).at(position).tolist()
+
+    assert at(5, 0, 1) == at(5, 0, 1)
+    assert len({str(one) for one in (at(5, 0, 1), at(6, 0, 1), at(5, 1, 1), at(5, 0, 2))}) == 4
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.floats(0, 200))
+def test_what_is_lacking_lifts_the_rarest_classes_to_one_level(shown, objects):
+    lacking = lacking_objects(np.array(shown), objects)
+    assert lacking.sum() == pytest.approx(objects)
+    assert (lacking >= 0).all()
+    level = (np.array(shown) + lacking)[lacking > 1e-9]
+    assert level == pytest.approx(level.mean() if len(level) else level)
+    assert not len(level) or min(shown, default=0) <= level.mean()
+    # A class without any has as many as the level, or more.
+    if len(level):
+        assert (np.array(shown)[lacking <= 1e-9] >= level.mean() - 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [("seen", [3.0] * 4), ("new", [0.0, 0.0, 6.0, 6.0]), ("lacking", [0.0, 2.0, 5.0, 5.0])],
+)
+def test_the_classes_of_pasted_objects_are_a_choice(classes, expected):
+    assert pasted_objects(classes, np.array([9, 4, 1, 1]), range(2, 4), 12.0).tolist() == expected

@@ -260,3 +260,51 @@ def test_what_nothing_covers_keeps_its_annotated_box(make):
 def test_views_tell_images_sizes_and_flips_apart(make):
     views = {make(flip=flip)(sample(RECTANGLE))["view"] for flip in (0.0, 1.0)}
     assert views == {(0, HEIGHT, WIDTH, False), (0, HEIGHT, WIDTH, True)}
+
+
+# --- scale and colour ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("segmentation", [[RECTANGLE], [], [run_lengths(rectangle_mask())]])
+def test_what_becomes_larger_is_cropped_with_its_boxes_and_masks(make, pixels, segmentation):
+    mapper, seen = make(scale_jitter=(3.0, 3.0)), set()
+    for position in range(30):
+        item = mapper(sample(*segmentation, position=position))
+        assert item["image"].shape == (3, HEIGHT, WIDTH)
+        assert item["view"] is None
+        instances = item["instances"]
+        seen.add(len(instances))
+        if len(instances):
+            [mask], [box] = bitmaps(instances), instances.gt_boxes.tensor.tolist()
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            assert [columns[0], rows[0]] == pytest.approx(box[:2], abs=1)
+            assert [columns[-1] + 1, rows[-1] + 1] == pytest.approx(box[2:], abs=1)
+    # An object out of sight is none.
+    assert seen == ({0, 1} if segmentation else {0})
+
+
+def test_what_becomes_smaller_stays_whole(make):
+    item = make(scale_jitter=(0.5, 0.5))(sample(RECTANGLE))
+    assert item["image"].shape == (3, HEIGHT // 2, WIDTH // 2)
+    assert item["instances"].gt_boxes.tensor.tolist() == [[1.0, 0.5, 3.5, 2.5]]
+    assert isinstance(item["instances"].gt_masks, PolygonMasks)
+
+
+def test_scale_and_colour_change_by_position_in_training_alone(make, pixels):
+    mapper = make(scale_jitter=(0.5, 2.0), color_jitter=0.5)
+    one, again, other = (mapper(sample(RECTANGLE, position=place)) for place in (1, 1, 2))
+    assert torch.equal(one["image"], again["image"])
+    assert one["image"].shape != other["image"].shape or (one["image"] != other["image"]).any()
+    colours = make(color_jitter=0.5)(sample(RECTANGLE))
+    assert (colours["image"].numpy() != pixels.transpose(2, 0, 1)).mean() > 0.5
+    assert colours["view"] is None
+    still = mapper(sample(RECTANGLE), augment=False)
+    assert (still["image"].numpy() == pixels.transpose(2, 0, 1)).all()
+    assert still["view"] is not None
+
+
+def test_objects_are_pasted_into_what_is_left_of_the_image(make):
+    dot = CutOut(5, np.full((2, 2, 3), 255, np.uint8), np.ones((2, 2), bool))
+    item = make(scale_jitter=(3.0, 3.0))(sample(RECTANGLE, pasted=(dot,)))
+    assert item["instances"].gt_classes.tolist()[-1] == 5
+    assert bitmaps(item["instances"]).shape[1:] == (HEIGHT, WIDTH)

@@ -46,7 +46,7 @@ def test_only_chosen_values_are_set_in_the_file(tmp_path):
     write_settings(tmp_path / "lst.toml", ("preset=lite", "base.lr=0.5"))
     assert read_toml(tmp_path / "lst.toml") == {
         "preset": "lite", "data": {}, "model": {}, "base": {"lr": 0.5}, "step": {},
-        "extend": {}, "mwg": {}, "eval": {}, "detectron2": {},
+        "extend": {}, "paste": {}, "mwg": {}, "eval": {}, "detectron2": {},
     }  # fmt: skip
 
 

@@ -10,9 +10,11 @@ import pytest
 
 from lst_cli.annotations.read import Categories, Dataset, Images, Instances
 from lst_cli.errors import LstError
-from lst_cli.settings.models import Settings
+from lst_cli.inputs import read_training_input
+from lst_cli.settings.models import BaseSettings, Settings, StepSettings
 from lst_cli.split import split as split_room
-from lst_cli.split.split import SplitRequest, make_split, split_dataset
+from lst_cli.split.split import SplitRequest, make_split, measure_balance, split_dataset
+from lst_cli.train.plan import phase_data
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
@@ -106,6 +108,23 @@ def test_the_same_split_can_be_made_again_after_damage_or_a_move_or_other_settin
     assert make(small_lvis, again, train=moved, seed=5).train.path == str(moved)
     assert manifest.exists()
     assert Workspace(workspace.root).next_phase() == 1
+
+
+def test_pasted_objects_are_a_part_of_the_balance(small_lvis, workspace):
+    split = make(small_lvis, workspace)
+    occurrences = read_training_input(workspace).occurrences
+    assert [one.phase for one in measure_balance(occurrences, split, Settings())] == [1, 2, 3]
+    sections = {"base": BaseSettings(paste_objects=3), "step": StepSettings(paste_objects=2)}
+    balances = measure_balance(occurrences, split, Settings(**sections))
+    assert [one.phase for one in balances] == [0, 1, 2, 3]
+    for one, plain in zip(
+        balances[1:], measure_balance(occurrences, split, Settings()), strict=True
+    ):
+        assert (one.before, one.after, plain.pasted) == (plain.before, plain.after, [])
+        # One object an image on average, every class as often.
+        more = np.array(one.pasted) - one.after
+        entries = len(phase_data(split, occurrences, one.phase, Settings()))
+        assert more == pytest.approx(np.full(len(more), entries / len(more)))
 
 
 # --- the numbers of the paper --------------------------------------------------------------------

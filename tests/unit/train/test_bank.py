@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,17 +10,20 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import read_training_input
+from lst_cli.phases.replay import instances_per_class
 from lst_cli.samples.bank import ObjectBank
 from lst_cli.samples.paste import CutOut
 from lst_cli.train import bank as banks
 from lst_cli.train.bank import (
     choose_objects,
+    cut_objects,
     find_bank,
     leave_bank,
-    load_pasting,
     read_banks,
     rebuild_banks,
 )
+from lst_cli.train.pasting import load_pasting, pasting_of_extension
+from lst_cli.train.plan import Events, pasted_per_epoch, plan_job
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.phase_files import take_over_base
 from lst_cli.workspace.store import Workspace
@@ -121,27 +126,30 @@ def test_objects_of_all_banks_are_pasted(stocked):
     notes: list[str] = []
     words = ["preset=lite", "step.replay=bank", "extend.paste_objects=7"]
     inputs = read_training_input(stocked)
-    pasting = load_pasting(stocked, 2, inputs, stocked.settings(words), notes.append)
+    pasting = pasting_of_extension(stocked, 2, inputs, stocked.settings(words), notes.append)
     assert pasting is not None
     labels = [[one.label for one in pasting(position)] for position in range(3)]
-    assert [sorted(one) for one in labels] == [list(range(7))] * 3
+    assert [len(one) for one in labels] == [7] * 3
+    assert {label for one in labels for label in one} <= set(range(7))
     more = stocked.settings([*words, "extend.paste_new=2"])
-    pasting = load_pasting(stocked, 2, inputs, more, notes.append)
+    pasting = pasting_of_extension(stocked, 2, inputs, more, notes.append)
     assert pasting is not None
-    assert sorted(one.label for one in pasting(0)[7:]) == [7, 8]
+    drawn = [one.label for position in range(9) for one in pasting(position)[7:]]
+    assert len(drawn) == 18
+    assert set(drawn) == {7, 8}
     assert notes == []
     manifest = stocked.require_done(1)
     stocked.save_manifest(manifest.model_copy(update={"bank_sha256": None}))
-    load_pasting(stocked, 2, inputs, stocked.settings(words), notes.append)
+    pasting_of_extension(stocked, 2, inputs, stocked.settings(words), notes.append)
     assert notes == ["phase 1 left no bank: old classes of it are not replayed; lst bank --rebuild"]
 
 
 def test_without_any_bank_nothing_can_be_pasted(trained):
     inputs = read_training_input(trained)
-    assert load_pasting(trained, 2, inputs, trained.settings(), lambda _: None) is None
+    assert pasting_of_extension(trained, 2, inputs, trained.settings(), lambda _: None) is None
     settings = trained.settings(["step.replay=bank"])
     with pytest.raises(LstError, match="has no bank of objects") as caught:
-        load_pasting(trained, 2, inputs, settings, lambda _: None)
+        pasting_of_extension(trained, 2, inputs, settings, lambda _: None)
     assert "lst bank --rebuild" in (caught.value.hint or "")
 
 
@@ -157,3 +165,70 @@ def test_a_phase_without_objects_leaves_no_bank(trained):
     inputs = read_training_input(trained)
     assert leave_bank(trained, trained.split, 0, inputs, settings) is None
     assert files(trained, 0) == []
+
+
+def drawn_classes(job: Any, images: int = 200) -> list[int]:
+    pasting = load_pasting(job)
+    assert pasting is not None
+    return [one.label for position in range(images) for one in pasting(position)]
+
+
+@pytest.mark.parametrize(
+    ("phase", "words", "labels"),
+    [
+        (0, [], set(range(5))),
+        (2, [], set(range(9))),
+        (2, ["step.paste_classes=new"], {7, 8}),
+        (2, ["step.paste_classes=lacking"], set(range(9))),
+    ],
+)
+def test_a_phase_pastes_objects_of_its_own_images(trained, phase, words, labels):
+    notes: list[str] = []
+    words = ["preset=lite", "base.paste_objects=3", "step.paste_objects=3", *words]
+    job = plan_job(trained, phase, trained.settings(words))
+    assert load_pasting(plan_job(trained, phase, trained.settings(["preset=lite"]))) is None
+    job = replace(job, events=Events(note=notes.append))
+    drawn = drawn_classes(job)
+    assert set(drawn) == labels
+    most = job.settings.schedule(phase).paste_objects
+    assert len(drawn) == pytest.approx(100 * most, rel=0.2)
+    assert re.fullmatch(
+        rf"\d+ objects of {len(labels)} classes \(\d+\.\d MB\) are pasted into the images",
+        notes[0],
+    )
+
+
+def test_objects_of_classes_that_lack_most_are_pasted_most(trained):
+    words = ["preset=lite", "step.paste_objects=3", "step.paste_classes=lacking"]
+    job = plan_job(trained, 2, trained.settings(words))
+    new = trained.split.labels_of(2)
+    shown = instances_per_class(job.data.epoch_entries(0), job.inputs.occurrences, new.stop)
+    drawn = np.bincount(drawn_classes(job, 600), minlength=new.stop)
+    expected = pasted_per_epoch(job.data, new, job.settings.step)
+    assert expected.argmax() == shown.argmin()
+    assert drawn / drawn.sum() == pytest.approx(expected / expected.sum(), abs=0.03)
+
+
+def test_cut_objects_keep_within_memory_and_images_that_cannot_be_read_are_passed_over(
+    trained, tmp_path
+):
+    words = ["preset=lite", "base.paste_objects=3"]
+    every = plan_job(trained, 0, trained.settings(words))
+    few = plan_job(trained, 0, trained.settings([*words, "paste.objects=1"]))
+    counts = []
+    for job in (every, few):
+        pasting = load_pasting(job)
+        assert pasting is not None
+        counts.append(len(pasting.stocks[0].places))
+    assert counts[1] == 5 < counts[0]
+    rows = choose_objects(every.inputs, 0, 5, 0, 192)
+    notes: list[str] = []
+    lost = every.inputs.paths(int(every.inputs.dataset.instances.image_index[rows[0]]))
+    lost.unlink()
+    bank = cut_objects(every.inputs, trained.split, rows, every.settings, unusable=notes.append)
+    assert len(bank) < 5
+    assert notes[0].startswith(
+        "no objects are cut out of 1 images that cannot be used: no such image"
+    )
+    with pytest.raises(LstError, match="no such image"):
+        cut_objects(every.inputs, trained.split, rows, every.settings)
