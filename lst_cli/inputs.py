@@ -19,14 +19,15 @@ from lst_cli.check.masks import leave_out_unusable
 from lst_cli.errors import LstError
 from lst_cli.images.finder import ImageFinder
 from lst_cli.phases.classes import NO_LABEL, labels_of
+from lst_cli.phases.partial_labels import PartialLabels, pairs_of
 from lst_cli.phases.replay import Occurrences
 from lst_cli.workspace.manifest import InputFile, Split
 from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]
-# A file, labels of its annotations, of those among them that are learned from, and where its
-# images lie.
-_Part = tuple[Dataset, IntArray, IntArray, Sequence["str | Path"]]
+# A file, labels of its categories, of its annotations, of those among them that are learned from,
+# and where its images lie.
+_Part = tuple[Dataset, IntArray, IntArray, IntArray, Sequence["str | Path"]]
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,59 @@ class TrainingInput:
     # other files have their label, so that they are not taken for background, and do not count.
     occurrences: Occurrences
     paths: ImagePaths
+    category_labels: IntArray  # label of each row of the category table, or `NO_LABEL`
+
+    def partial_labels(self) -> PartialLabels:
+        """For which classes each image is annotated: in a file without lists, for its classes.
+
+        An annotation that is not usable, such as a crowd, shows objects that are not annotated.
+        """
+        classes, parts = len(self.occurrences.images), self.dataset.parts
+        exhaustive = np.zeros((len(parts), classes), dtype=bool)
+        pairs: list[list[IntArray]] = [[], []]
+        row = 0
+        for file, (part, start) in enumerate(zip(parts, self.dataset.image_starts, strict=True)):
+            labels = self.category_labels[row : row + len(part.categories)]
+            row += len(part.categories)
+            if not part.federated:
+                exhaustive[file, labels[labels >= 0]] = True
+            ids = part.categories.ids.tolist()
+            label_of = {
+                n: label for n, label in zip(ids, labels.tolist(), strict=True) if label >= 0
+            }
+            images = part.images
+            for found, lists in zip(
+                pairs, (images.neg_category_ids, images.not_exhaustive_category_ids), strict=True
+            ):
+                found.append(pairs_of(lists, label_of, classes) + start * classes)
+        labels = self.category_labels[self.dataset.instances.category_index]
+        rows = np.flatnonzero((self.labels < 0) & (labels >= 0))
+        shown = self.dataset.instances.image_index[rows].astype(np.int64) * classes + labels[rows]
+        absent, partial = np.concatenate(pairs[0]), np.unique(np.concatenate([*pairs[1], shown]))
+        return PartialLabels(classes, exhaustive, self.dataset.image_starts, absent, partial)
 
 
 def label_instances(
     dataset: Dataset, class_order: Sequence[int], directories: Sequence[str | Path] = ()
 ) -> TrainingInput:
     """Give every usable annotation of one file its label; its images lie in the directories."""
-    labels = _labels(dataset, labels_of(dataset.categories.ids, class_order))
-    return _join([(dataset, labels, labels, directories)], len(class_order))
+    of_category = labels_of(dataset.categories.ids, class_order)
+    labels = _labels(dataset, of_category)
+    return _join([(dataset, of_category, labels, labels, directories)], len(class_order))
 
 
 def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
     """Give every usable annotation its label: of a split's file, and of each extension's."""
-    labels = _labels(files[0], labels_of(files[0].categories.ids, split.class_order))
-    parts: list[_Part] = [(files[0], labels, labels, split.image_dirs)]
+    of_category = labels_of(files[0].categories.ids, split.class_order)
+    labels = _labels(files[0], of_category)
+    parts: list[_Part] = [(files[0], of_category, labels, labels, split.image_dirs)]
     names = [record.name for record in split.classes]
     for extension, file in zip(split.extensions, files[1:], strict=True):
-        labels = _labels_by_name(file, names)
+        of_category = _category_labels(file, names)
+        labels = _labels(file, of_category)
         new = np.isin(labels, labels_of(extension.classes, split.class_order))
         directories = (*extension.image_dirs, *split.image_dirs)
-        parts.append((file, labels, np.where(new, labels, NO_LABEL), directories))
+        parts.append((file, of_category, labels, np.where(new, labels, NO_LABEL), directories))
     return _join(parts, len(split.class_order))
 
 
@@ -114,11 +148,11 @@ def read_validation(workspace: Workspace, phase: int) -> tuple[Dataset, ImagePat
     return val, ImagePaths.of(val.images, split.val_image_dirs_at(phase))
 
 
-def _labels_by_name(dataset: Dataset, names: Sequence[str]) -> IntArray:
+def _category_labels(dataset: Dataset, names: Sequence[str]) -> IntArray:
     # A file that came later may have other category ids. Of two classes of one name the first.
     label_of = {name: label for label, name in reversed(list(enumerate(names)))}
     rows = [label_of.get(name, NO_LABEL) for name in dataset.categories.names]
-    return _labels(dataset, np.asarray(rows, dtype=np.int64))
+    return np.asarray(rows, dtype=np.int64)
 
 
 def _labels(dataset: Dataset, of_category: IntArray) -> IntArray:
@@ -127,7 +161,7 @@ def _labels(dataset: Dataset, of_category: IntArray) -> IntArray:
 
 
 def _join(parts: Sequence[_Part], classes: int) -> TrainingInput:
-    files, labels, learned, directories = zip(*parts, strict=True)
+    files, of_category, labels, learned, directories = zip(*parts, strict=True)
     dataset = join_datasets(files)
     rows = dataset.instances.image_index.astype(np.int64)
     finders = tuple(ImageFinder([Path(one) for one in places]) for places in directories)
@@ -136,6 +170,7 @@ def _join(parts: Sequence[_Part], classes: int) -> TrainingInput:
         np.concatenate(labels),
         Occurrences.of(rows, np.concatenate(learned), classes),
         ImagePaths(dataset.images, finders, dataset.image_starts),
+        np.concatenate(of_category),
     )
 
 

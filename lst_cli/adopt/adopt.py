@@ -158,8 +158,9 @@ def _settings(
     settings = load_settings(None, words)
     own = [word for word in overrides if not word.startswith("device=")]
     chosen = load_settings(None, [*words, *overrides])
-    fixed = ("head", "mask", "config", "class_agnostic_boxes", "canonical_box_size")
-    changed = [f"model.{key}" for key in fixed if getattr(chosen.model, key) != facts["model"][key]]
+    fixed = ("head", "mask", "class_loss", "config", "class_agnostic_boxes", "canonical_box_size")
+    ours, theirs = chosen.model, settings.model
+    changed = [f"model.{key}" for key in fixed if getattr(ours, key) != getattr(theirs, key)]
     if chosen.detectron2 != settings.detectron2:
         changed.append("detectron2")
     if changed:

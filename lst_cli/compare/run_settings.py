@@ -64,7 +64,8 @@ def network_differences(this: Settings, first: Settings) -> list[Setting]:
         Setting(key=key, first=_shown(before), this=_shown(now))
         for key, before, now in differences(first, this, "weights")
         if key.startswith(("preset", "model.", "data.", "detectron2."))
-        and key not in ("model.head", "model.mask")  # the rows of Table 1 differ in these
+        # The rows of a table differ in these.
+        and key not in ("model.head", "model.mask", "model.class_loss", "model.federated_classes")
     ]
 
 

@@ -8,7 +8,7 @@ show what the class is not, because it is not annotated there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torchvision.ops import box_iou
 
 from lst_cli.modeling.detecting import suppress_by_class
 from lst_cli.modeling.episodes import regions_of
+from lst_cli.modeling.heads.class_losses import ClassLoss, SoftmaxLoss
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.rcnn import LstRCNN
 from lst_cli.modeling.weight_generator import average_by_class
@@ -97,6 +98,7 @@ def read_own_regions(model: LstRCNN, items: Iterable[dict[str, Any]], new: range
 
     A proposal belongs to the object that it overlaps most, of whatever class.
     """
+    class_loss = model.roi_heads.box_predictor.class_loss
     parts: list[tuple[Tensor, ...]] = []
     sums = torch.zeros(len(new), new.start)
     counts = torch.zeros(len(new))
@@ -116,7 +118,7 @@ def read_own_regions(model: LstRCNN, items: Iterable[dict[str, Any]], new: range
             nearest[annotated] = torch.arange(count)
             kept = annotated | ((overlap >= POSITIVE_IOU) & (nearest < count))
             logits = read.logits.cpu()
-            scores = logits[annotated].softmax(dim=1)[:, :-1]
+            scores = class_loss.scores(logits[annotated])[:, :-1]
             sums.index_add_(0, labels[:count], scores)
             counts += torch.bincount(labels[:count], minlength=len(new))
             others = logits.logsumexp(dim=1)
@@ -160,7 +162,7 @@ def read_known_images(
             )
         )
         ids.append(item["image_id"])
-        scores = read.logits.softmax(dim=1)[:, :-1]
+        scores = predictor.class_loss.scores(read.logits)[:, :-1]
         absent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
         absent[list(set(labels_there))] = False
         without += int(absent.sum())
@@ -194,8 +196,8 @@ def _mirror(boxes: Tensor, width: int) -> Tensor:
 class Calibration:
     """Regions of C new classes, and images without these classes.
 
-    The logits of the model are `scale` times a cosine, and `nms` is its IoU threshold. `spared`
-    are regions of known images that need not be told from a class, shape (R, C).
+    The logits of the model are `scale` times a cosine plus `bias`, and `nms` is its IoU threshold.
+    `spared` are regions of known images that need not be told from a class, shape (R, C).
     """
 
     own: OwnRegions
@@ -203,6 +205,8 @@ class Calibration:
     scale: float
     nms: float
     spared: Tensor | None = None
+    class_loss: ClassLoss = field(default_factory=SoftmaxLoss)
+    bias: float = 0.0
 
     def fit(self, rows: Tensor, progress: Progress = silent) -> Tensor:
         """Turn the rows of the new classes, shape (C, D), away from what they must not find.
@@ -263,9 +267,8 @@ class Calibration:
 
     def _log_scores(self, regions: Regions, rows: Tensor) -> Tensor:
         """Logarithm of the scores of the new classes, shape (R, C)."""
-        logits = self.scale * cosines(regions.features, rows)
-        scores: Tensor = logits - torch.logaddexp(logits.logsumexp(dim=1), regions.others)[:, None]
-        return scores
+        logits = self.scale * cosines(regions.features, rows) + self.bias
+        return self.class_loss.log_scores(logits, regions.others)
 
     @torch.no_grad()
     def own_scores(self, rows: Tensor) -> Tensor:

@@ -162,8 +162,15 @@ class InstantClasses:
             return None
         own = read_own_regions(model, self._own_images(), support.new)
         predictor = model.roi_heads.box_predictor
-        scale = float(predictor.cls_score.scale.detach())
-        return Calibration(own, known, scale, predictor.test_nms_thresh)
+        scale, bias = predictor.cls_score.scale, predictor.cls_score.bias
+        return Calibration(
+            own,
+            known,
+            float(scale.detach()),
+            predictor.test_nms_thresh,
+            class_loss=predictor.class_loss,
+            bias=0.0 if bias is None else float(bias.detach()),
+        )
 
     def _own_images(self) -> Iterator[dict[str, Any]]:
         """The images with the first few boxes of each new class."""

@@ -27,6 +27,7 @@ from torch import nn
 
 from lst_cli.errors import LstError
 from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor, SoftmaxBoxPredictor
+from lst_cli.modeling.heads.class_losses import build_class_loss
 from lst_cli.modeling.heads.mask_head import FcnMaskHead, TransferMaskHead
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.rcnn import LstRCNN, LstRPN
@@ -202,6 +203,7 @@ def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstR
         "box_reg_loss_type": box.BBOX_REG_LOSS_TYPE,
         "loss_weight": {"loss_box_reg": box.BBOX_REG_LOSS_WEIGHT},
     }
+    options["class_loss"] = build_class_loss(cfg.LST.CLASS_LOSS, cfg.LST.FEDERATED_CLASSES)
     if cfg.LST.HEAD == "softmax":
         parts["box_predictor"] = SoftmaxBoxPredictor(shape, **options)
     else:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from detectron2.layers import batched_nms
+from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import nms
+
+from lst_cli.modeling.heads.class_losses import ClassLoss, SoftmaxLoss
 
 # Up to so many candidates torchvision suppresses all classes in one call, with the boxes of each
 # class moved apart, which rounds them. So few are handed over as detectron2 does.
@@ -24,6 +28,30 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     so the best are looked at, and more of them only if too few survive. The detections are
     detectron2's, in its order; of equal scores the earlier region, then the lower label is first.
     """
+
+    def __init__(
+        self, input_shape: ShapeSpec, *, class_loss: ClassLoss | None = None, **options: Any
+    ) -> None:
+        super().__init__(input_shape, **options)
+        self.class_loss = class_loss or SoftmaxLoss()
+
+    def losses(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+    ) -> dict[str, Tensor]:
+        """Losses of classes and boxes of sampled regions, which may have `gt_negatives`."""
+        found: dict[str, Tensor] = super().losses(predictions, proposals)
+        negatives = None
+        if proposals[0].has("gt_negatives"):
+            negatives = torch.cat([one.gt_negatives for one in proposals])
+        classes = torch.cat([one.gt_classes for one in proposals])
+        return found | {"loss_cls": self.class_loss.loss(predictions[0], classes, negatives)}
+
+    def predict_probs(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Scores of the regions of each image, shape (R, K + 1)."""
+        scores = self.class_loss.scores(predictions[0])
+        return torch.split(scores, [len(one) for one in proposals])
 
     def inference(
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]

@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from lst_cli.modeling.heads.class_losses import BinaryLoss
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.settings.models import DistillRegions
@@ -43,9 +44,7 @@ class Teacher(nn.Module):
         self.box_in_features = heads.box_in_features
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)
-        self.class_rows: Tensor
-        rows = heads.box_predictor.cls_score.class_rows.detach().clone()
-        self.register_buffer("class_rows", rows)
+        self.classifier = deepcopy(heads.box_predictor.cls_score)
         self.requires_grad_(False)
         self.eval()
 
@@ -65,7 +64,7 @@ class Teacher(nn.Module):
             features = self.backbone(bottom_up if self.shares_bottom_up else images)
         pooled = self.box_pooler([features[name] for name in self.box_in_features], boxes)
         region = self.box_head(pooled)
-        return cosines(region, self.class_rows)
+        return cosines(region, self.classifier.class_rows)
 
     def losses(
         self,
@@ -80,7 +79,7 @@ class Teacher(nn.Module):
 
         Targets are annotated objects, with `gt_labels`; the `sampled` regions train the heads.
         """
-        old = len(self.class_rows)
+        old = len(self.classifier.class_rows)
         if self.regions == "sampled":
             boxes = [one.proposal_boxes for one in sampled]
         else:
@@ -89,8 +88,15 @@ class Teacher(nn.Module):
             boxes = [one.gt_boxes[one.gt_labels >= first] for one in targets]
         region = heads.box_features(features, boxes)
         known = self(images, bottom_up, features, boxes)
-        student = cosines(region, heads.box_predictor.cls_score.weight[:old])
-        return {"loss_distill": self.weight * distillation_loss(student, known)}
+        classifier, class_loss = heads.box_predictor.cls_score, heads.box_predictor.class_loss
+        student = cosines(region, classifier.weight[:old])
+        if isinstance(class_loss, BinaryLoss):
+            loss = class_loss.distillation(
+                classifier.logits(student), self.classifier.logits(known)
+            )
+        else:
+            loss = distillation_loss(student, known)
+        return {"loss_distill": self.weight * loss}
 
 
 def _is_trained(module: nn.Module) -> bool:

@@ -62,6 +62,7 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """
         images = self.preprocess_image(batch)
         targets = [item["instances"].to(self.device) for item in batch]
+        negatives = [item["negatives"] for item in batch] if "negatives" in batch[0] else None
         proposals, losses = None, {}
         with capture_outputs(self.backbone.bottom_up) as bottom_up:
             if self.frozen is not None:
@@ -71,10 +72,10 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         if proposals is None:
             proposals, losses = self.proposal_generator(images, features, targets)
         if self.episodes is None:
-            sampled, of_heads = self.roi_heads(images, features, proposals, targets)
+            sampled, of_heads = self.roi_heads(images, features, proposals, targets, negatives)
         else:
             with self.episodes.rows_of(self, support):
-                sampled, of_heads = self.roi_heads(images, features, proposals, targets)
+                sampled, of_heads = self.roi_heads(images, features, proposals, targets, negatives)
             regions = [found.proposal_boxes for found in proposals]
             self.episodes.refresh(self.roi_heads, features, targets, regions)
         losses = {**losses, **of_heads}

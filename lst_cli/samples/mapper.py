@@ -63,7 +63,7 @@ class Mapper:
         It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again
         (None where they are drawn afresh), and `instances` with `gt_boxes` (absolute XYXY),
         `gt_masks` (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is the label where
-        the object counts.
+        the object counts; and the `negatives` of the sample, if it has them.
 
         Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
         """
@@ -114,13 +114,16 @@ class Mapper:
         if self._bgr:
             image = image[:, :, ::-1]
         jittered = augment and (self._data.color_jitter or self._data.scale_jitter != (1.0, 1.0))
-        return {
+        item = {
             "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
             "instances": instances,
             "height": sample.height,
             "width": sample.width,
             "view": None if sample.pasted or jittered else (sample.image, *size, bool(flip)),
         }
+        if sample.negatives is not None:
+            item["negatives"] = torch.from_numpy(sample.negatives)
+        return item
 
     def _transforms(
         self, sample: Sample, rng: np.random.Generator | None

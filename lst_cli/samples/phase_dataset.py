@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lst_cli.annotations.joined import JoinedDataset
+from lst_cli.phases.partial_labels import PartialLabels
 from lst_cli.phases.replay import ALL_CLASSES, Entries, PhaseData
 from lst_cli.samples.paste import CutOut
 from lst_cli.settings.models import FutureClasses, OtherObjects
@@ -54,6 +55,8 @@ class Sample:
     counts: npt.NDArray[np.bool_]  # whether each counts in the entry, shape (M,)
     segmentations: list[bytes]  # raw JSON of each
     pasted: tuple[CutOut, ...] = ()  # objects to be pasted over it
+    # What a region without a class tells of it, see `PartialLabels`, shape (K,); None: not asked.
+    negatives: npt.NDArray[np.int8] | None = None
 
 
 class PhaseDataset:
@@ -74,8 +77,10 @@ class PhaseDataset:
         others: OtherObjects = "ignore",
         future: FutureClasses = "background",
         pasting: Callable[[int], tuple[CutOut, ...]] | None = None,  # by position
+        partial_labels: PartialLabels | None = None,  # for losses that ask for them
     ) -> None:
         self.data = data
+        self._partial_labels, self._seen = partial_labels, seen
         self._pasting = pasting
         self._images = dataset.images
         self._boxes = dataset.instances.boxes
@@ -135,4 +140,10 @@ class PhaseDataset:
             labels=self._labels[rows],
             counts=counts,
             segmentations=[self.segmentations[int(row)] for row in rows],
+            negatives=self._negatives(image, self._labels[rows]),
         )
+
+    def _negatives(self, image: int, annotated: IntArray) -> npt.NDArray[np.int8] | None:
+        if self._partial_labels is None:
+            return None
+        return self._partial_labels.negatives(image, annotated)[: self._seen]

@@ -18,6 +18,7 @@ NewRows = Literal["random", "mean-feature"]
 ExtendRows = Literal["random", "mean-feature", "fitted"]
 Sampling = Literal["uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
+ClassLossName = Literal["softmax", "sigmoid", "gumbel", "seesaw"]
 Mask = Literal["transfer", "fcn"]
 OtherObjects = Literal["ignore", "count", "background"]
 FutureClasses = Literal["background", "ignore"]
@@ -104,6 +105,7 @@ class ModelSettings(Section):
 
     decides = _NETWORK
     reported = ("config", "head", "mask")
+    reported_if_changed = ("class_loss",)
 
     config: str = _setting(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
@@ -120,6 +122,17 @@ class ModelSettings(Section):
         "mask branch: weights transferred from classifier rows, which phases after the base need, "
         "or the class-specific one of Mask R-CNN, for joint training",
     )
+    class_loss: ClassLossName = _setting(
+        "softmax",
+        "scores and loss of classes: one softmax (paper), a sigmoid or a Gumbel activation for "
+        "each class (Alexandridis et al. 2022), or one softmax with the seesaw loss (Wang et al. "
+        "2021)",
+    )
+    federated_classes: Annotated[int, Field(ge=0, le=1_000_000)] = _setting(
+        50,
+        "class_loss = sigmoid or gumbel, in files with neg_category_ids: classes of an iteration, "
+        "some drawn by frequency, that also count as absent where images do not say so",
+    )
     cosine_scale: Factor = _setting(10.0, "initial scale of the cosine classifier")
     learn_scale: bool = _setting(True, "whether the scale is trained")
     class_agnostic_boxes: bool = _setting(False, "one box regressor for all classes")
@@ -130,6 +143,11 @@ class ModelSettings(Section):
     )
     mask_mlp_hidden: int = _setting(0, "hidden width of that MLP; 0: linear", ge=0, le=65_536)
     canonical_box_size: Pixels = _setting(224, "box edge that FPN level p4 is for, pixels")
+
+    @property
+    def binary(self) -> bool:
+        """Whether classes are learned one by one, and do not compete."""
+        return self.class_loss in ("sigmoid", "gumbel")
 
 
 class ScheduleSettings(Section):

@@ -42,7 +42,7 @@ from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.bank import leave_bank
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.pasting import load_pasting
-from lst_cli.train.plan import Job
+from lst_cli.train.plan import Job, shown_per_epoch
 from lst_cli.train.support import Support, save_attention
 from lst_cli.weights.load import load_weights
 from lst_cli.workspace.training_log import logged_iterations
@@ -79,6 +79,10 @@ class PhaseRun:
             model.load_state_dict(self._grown(previous))
         if phase > 0 and step.mwg:
             model.episodes = self._build_episodes(model)
+        if settings.model.class_loss != "softmax":
+            model.roi_heads.box_predictor.class_loss.instances = torch.from_numpy(
+                shown_per_epoch(job)
+            )
         place(model, self._device)
         if phase > 0:
             freeze(model, step.freeze)
@@ -282,6 +286,7 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
         others=others,
         future=settings.schedule(plan.phase).future_classes,
         pasting=load_pasting(job),
+        partial_labels=inputs.partial_labels() if settings.model.binary else None,
     )
     mapper = Mapper(
         inputs.paths,

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.phases.replay import (
+    ALL_CLASSES,
+    Entries,
     Occurrences,
     PhaseData,
     base_data,
@@ -169,6 +171,18 @@ def pasted_per_epoch(
     # Any number up to the most is as likely.
     objects = len(data) * schedule.paste_objects / 2
     return pasted_objects(schedule.paste_classes, shown, new, objects)
+
+
+def shown_per_epoch(job: Job) -> npt.NDArray[np.float64]:
+    """Objects of each seen class that count in the first epoch of a phase, shape (K,)."""
+    entries, schedule = job.data.epoch_entries(0), job.settings.schedule(job.plan.phase)
+    if job.settings.step.other_objects == "count":
+        entries = Entries.of({ALL_CLASSES: entries.images})
+    seen = job.plan.seen_classes
+    shown = instances_per_class(entries, job.inputs.occurrences, seen).astype(np.float64)
+    if schedule.paste_objects and not job.quick:
+        shown += pasted_per_epoch(job.data, range(seen - job.plan.new_classes, seen), schedule)
+    return shown
 
 
 def _seconds_per_iteration(

@@ -69,9 +69,11 @@ def test_joint_training_ends_in_a_report(joint, run, tiny):
     run("predict", "-w", joint.root, photo, "--json").ok()
 
 
-def test_a_sampler_goes_on_where_it_was_killed(joint, run, tmp_path):
+@pytest.mark.parametrize("class_loss", ["softmax", "gumbel"])
+def test_a_sampler_goes_on_where_it_was_killed(class_loss, joint, run, tmp_path):
     copy = Workspace(shutil.copytree(joint.root, tmp_path / "copy"))
     words = ["--row", "repeat-factor", "--set", "base.repeat_threshold=0.9", "--image-passes", 32]
+    words += ["--set", f"model.class_loss={class_loss}"]
     assert run("train-joint", "-w", joint.root, *words).code == 0
     assert run("train-joint", "-w", copy.root, *words, first=before_iteration(15)).code == -9
     outcome = run("train-joint", "-w", copy.root, *words)

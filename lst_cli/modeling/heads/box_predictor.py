@@ -30,7 +30,11 @@ class CosineBoxPredictor(DetectingOutputLayers):
     ) -> None:
         super().__init__(input_shape, num_classes=classes, **options)
         self.cls_score = CosineClassifier(
-            features=input_shape.channels, classes=classes, scale=scale, learn_scale=learn_scale
+            features=input_shape.channels,
+            classes=classes,
+            scale=scale,
+            learn_scale=learn_scale,
+            bias=self.class_loss.first_bias,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,10 +48,10 @@ class CosineBoxPredictor(DetectingOutputLayers):
 class LinearClassifier(nn.Linear):
     """K classes by a linear layer, background last, with detectron2's names and first values."""
 
-    def __init__(self, *, features: int, classes: int) -> None:
+    def __init__(self, *, features: int, classes: int, bias: float | None = None) -> None:
         super().__init__(features, classes + 1)
         nn.init.normal_(self.weight, std=0.01)
-        nn.init.zeros_(self.bias)
+        nn.init.constant_(self.bias, bias or 0.0)
 
     @property
     def class_rows(self) -> Tensor:
@@ -66,4 +70,6 @@ class SoftmaxBoxPredictor(DetectingOutputLayers):
 
     def __init__(self, input_shape: ShapeSpec, *, classes: int, **options: Any) -> None:
         super().__init__(input_shape, num_classes=classes, **options)
-        self.cls_score = LinearClassifier(features=input_shape.channels, classes=classes)
+        self.cls_score = LinearClassifier(
+            features=input_shape.channels, classes=classes, bias=self.class_loss.first_bias
+        )

@@ -31,13 +31,23 @@ def cosines(features: Tensor, weight: Tensor) -> Tensor:
 class CosineClassifier(nn.Module):
     """Scores regions by cosine times a scale; the background is a row like any other, the last.
 
-    Its `weight` has shape (K + 1, D); the scale is the inverse temperature of the softmax.
+    Its `weight` has shape (K + 1, D); the scale is the inverse temperature of the softmax. A bias,
+    where one is given at first, is trained and the same for all classes.
     """
 
-    def __init__(self, *, features: int, classes: int, scale: float, learn_scale: bool) -> None:
+    def __init__(
+        self,
+        *,
+        features: int,
+        classes: int,
+        scale: float,
+        learn_scale: bool,
+        bias: float | None = None,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(classes + 1, features))
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
+        self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
         self._new_rows: Tensor | None = None
         nn.init.normal_(self.weight, std=0.01)
 
@@ -68,5 +78,10 @@ class CosineClassifier(nn.Module):
             self._new_rows = None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of features, shape (R, D): shape (R, K + 1), each in [-scale, scale]."""
-        return self.scale * cosines(features, self.rows)
+        """Logits of features, shape (R, D): shape (R, K + 1)."""
+        return self.logits(cosines(features, self.rows))
+
+    def logits(self, cosines: Tensor) -> Tensor:
+        """Logits of cosines: each in [-scale, scale], moved by the bias."""
+        scaled = self.scale * cosines
+        return scaled if self.bias is None else scaled + self.bias

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_proposals
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 
 IGNORED = -1
@@ -22,6 +24,26 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
     """detectron2's heads; masks are made from classifier rows."""
 
     pooled_shape: tuple[int, int, int]  # of what the box head reads of a box: (channels, 7, 7)
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+        negatives: Sequence[Tensor] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """As in detectron2; in training with what images are annotated for, if it is known.
+
+        Of each image, shape (K,): see `class_losses.BinaryLoss`.
+        """
+        if negatives is None:
+            return tuple(super().forward(images, features, proposals, targets))
+        sampled = self.label_and_sample_proposals(proposals, targets)
+        for one, of_image in zip(sampled, negatives, strict=True):
+            one.gt_negatives = of_image.to(one.gt_classes.device).expand(len(one), -1)
+        losses = self._forward_box(features, sampled) | self._forward_mask(features, sampled)
+        return sampled, losses
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """Feature of each box, image by image: fc7 before its ReLU, shape (R, D)."""

@@ -21,6 +21,7 @@ from lst_cli.extend.calibration import (
 )
 from lst_cli.extend.instant import labels_with_crowds
 from lst_cli.inputs import label_instances
+from lst_cli.modeling.heads.class_losses import ClassLoss, GumbelLoss, SigmoidLoss
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +33,9 @@ def near(direction: Tensor, count: int, seed: int) -> Tensor:
     return direction + 0.15 * noise
 
 
-def calibration(*, like_background: float = 0.0, shown: int = 0) -> tuple[Calibration, Tensor]:
+def calibration(
+    *, like_background: float = 0.0, shown: int = 0, class_loss: ClassLoss | None = None
+) -> tuple[Calibration, Tensor]:
     """Two new classes that share much with the background, and their mean features.
 
     The first class has as much of the background as is said, up to 1: all of it. So many known
@@ -62,11 +65,15 @@ def calibration(*, like_background: float = 0.0, shown: int = 0) -> tuple[Calibr
     rows = torch.stack([own[labels == row].mean(dim=0) for row in range(2)])
     boxes = torch.ones(6, dtype=torch.bool)
     regions = OwnRegions(own, others(own), labels, boxes, torch.zeros(2, 1))
-    return Calibration(regions, known, SCALE, 0.5), 3 * rows
+    given = Calibration(regions, known, SCALE, 0.5)
+    if class_loss is not None:
+        given = replace(given, class_loss=class_loss, bias=class_loss.first_bias or 0.0)
+    return given, 3 * rows
 
 
-def test_fitted_rows_raise_no_more_false_alarms_than_the_mean_old_class():
-    given, rows = calibration()
+@pytest.mark.parametrize("class_loss", [None, SigmoidLoss(0), GumbelLoss(0)])
+def test_fitted_rows_raise_no_more_false_alarms_than_the_mean_old_class(class_loss):
+    given, rows = calibration(class_loss=class_loss)
     fitted = given.fit(rows)
     assert (given.alarms(rows)[:, 0] > 100).all()
     assert (given.alarms(fitted) <= torch.tensor(given.known.old_alarms)).all()

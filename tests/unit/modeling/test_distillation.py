@@ -99,7 +99,6 @@ def test_the_teacher_copies_what_the_student_trains_and_is_neither_trained_nor_p
         assert parameter.grad is None
         assert id(parameter) not in own
     assert not teacher.training
-    assert not teacher.class_rows.requires_grad
 
 
 def test_making_a_teacher_leaves_the_previous_model_as_it_was(five):

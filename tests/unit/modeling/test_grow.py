@@ -93,12 +93,16 @@ def test_mean_feature_rows_point_at_the_mean_and_are_as_long_as_the_old_ones():
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("agnostic", [True, False])
+@pytest.mark.parametrize(
+    ("agnostic", "class_loss"), [(True, "softmax"), (False, "softmax"), (True, "sigmoid")]
+)
 @torch.no_grad()
-def test_growing_keeps_every_old_output_of_a_real_network(agnostic, make_model, make_batch):
+def test_growing_keeps_every_old_output_of_a_real_network(
+    agnostic, class_loss, make_model, make_batch
+):
     from detectron2.structures import Boxes
 
-    kind = {"class_agnostic_boxes": agnostic}
+    kind = {"class_agnostic_boxes": agnostic, "class_loss": class_loss}
     before = make_model(5, seed=1, model=kind).eval()
     after = make_model(8, seed=2, model=kind).eval()
     before.roi_heads.box_predictor.cls_score.scale.fill_(7.0)  # as if it had been trained

@@ -11,9 +11,11 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
 from lst_cli.modeling.distillation import Teacher
+from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.roi_heads import FUTURE, IGNORED
 from lst_cli.modeling.rcnn import LstRPN
+from lst_cli.phases.partial_labels import NEVER
 from tests.fixtures.small_network import targets
 
 pytestmark = pytest.mark.engine
@@ -33,6 +35,40 @@ def test_without_a_teacher_the_losses_are_detectron2s(five, make_batch):
     assert ours.keys() == theirs.keys()
     assert {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"} == set(ours)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("class_loss", ["sigmoid", "gumbel"])
+def test_what_an_image_is_not_annotated_for_does_not_reach_the_loss(
+    class_loss, make_model, make_batch
+):
+    model = make_model(5, model={"class_loss": class_loss})
+    batch = make_batch((0, 1), (2, 3))
+    for item in batch:
+        item["negatives"] = torch.full((5,), NEVER, dtype=torch.int8)
+    classifier = model.roi_heads.box_predictor.cls_score
+    model.roi_heads.box_predictor.class_loss.instances = torch.ones(5, dtype=torch.int64)
+    losses_of(lambda: model.losses(batch))["loss_cls"].backward()
+    assert classifier.weight.grad is not None
+    assert (classifier.weight.grad[:4] != 0).any(dim=1).all()
+    assert (classifier.weight.grad[4:] == 0).all()  # no object is of class 4
+    assert classifier.bias.grad < 0  # all that counts is of a class
+
+
+@pytest.mark.parametrize("class_loss", ["sigmoid", "gumbel"])
+def test_a_grown_student_that_is_its_teacher_is_not_distilled(class_loss, make_model, make_batch):
+    kind = {"class_loss": class_loss}
+    previous, student = make_model(5, model=kind), make_model(6, model=kind)
+    generator = torch.Generator().manual_seed(0)
+    rows = random_rows(1, 32, 0.01, generator)
+    state = grow_state(previous.state_dict(), rows, generator, class_agnostic_boxes=True)
+    student.load_state_dict(state)
+    batch = make_batch((5, 1), (2, 5))
+    same, _ = distilled(student, previous, batch, regions="seen")
+    assert same["loss_distill"].item() == pytest.approx(0, abs=1e-9)
+    with torch.no_grad():
+        student.roi_heads.box_predictor.cls_score.bias += 0.1
+    other, _ = distilled(student, previous, batch, regions="seen")
+    assert other["loss_distill"] > 1e-5
 
 
 REGIONS = ("new", "seen", "sampled")

@@ -8,7 +8,7 @@ import pytest
 from lst_cli.errors import LstError
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
-from lst_cli.train.plan import image_passes_of, plan_job, scheduled
+from lst_cli.train.plan import image_passes_of, plan_job, scheduled, shown_per_epoch
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -48,6 +48,19 @@ def test_plan_and_split_count_the_same(split_workspace):
         assert (plan.new_entries, plan.replay_entries, plan.iterations, plan.new_classes) == (
             counted.new_entries, counted.replay_entries, counted.iterations, counted.classes,
         )  # fmt: skip
+
+
+def test_objects_that_count_in_an_epoch_are_those_of_its_samples_and_those_pasted(split_workspace):
+    def shown(phase: int, *words: str) -> Any:
+        return shown_per_epoch(plan_job(split_workspace, phase, split_workspace.settings(words)))
+
+    instances = [record.instances for record in split_workspace.split.classes]
+    assert shown(0).tolist() == instances[:5]
+    once = shown(1)
+    assert once[5:].tolist() == instances[5:7]
+    assert (shown(1, "step.other_objects=count") >= once).all()
+    assert shown(1, "step.other_objects=count").sum() > once.sum()
+    assert shown(1, "step.paste_objects=4").sum() > once.sum()
 
 
 # --- budgets -------------------------------------------------------------------------------------
