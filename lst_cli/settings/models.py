@@ -17,6 +17,7 @@ ExtendReplay = Literal["none", "balanced", "all", "few", "bank"]
 NewRows = Literal["random", "mean-feature"]
 ExtendRows = Literal["random", "mean-feature", "fitted"]
 Sampling = Literal["uniform", "class-aware", "repeat-factor"]
+StepSampling = Literal["samples", "uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
 ClassLossName = Literal["softmax", "sigmoid", "gumbel", "seesaw"]
 Mask = Literal["transfer", "fcn"]
@@ -231,6 +232,7 @@ class StepSettings(ScheduleSettings):
 
     reported = ("epochs", "lr", "replay", "new_rows", "mwg", "distill_weight", "freeze")
     reported_if_changed = (
+        "sampler",
         "image_passes", "other_objects", "future_classes", "distill_regions", "ema",
         "paste_objects", "paste_classes",
     )  # fmt: skip
@@ -238,6 +240,14 @@ class StepSettings(ScheduleSettings):
     decay_epochs: DecayEpochs = (6.0,)
     lr: LearningRate = 0.002
     rois_per_image: Regions = 100
+    sampler: StepSampling = _setting(
+        "samples",
+        "images of an epoch: samples of new classes and replay (paper), or as base.sampler all "
+        "images of seen classes, in which all these classes count, without replay",
+    )
+    repeat_threshold: Share = _setting(
+        0.001, "sampler = repeat-factor: share of images below which a class is repeated"
+    )
     replay: ExtendReplay = _setting(
         "balanced",
         "replay of old classes: balanced by instances (paper), none, or all data; few and bank are "

@@ -197,8 +197,11 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
     plans = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        entries = int(images[new.start : new.stop].sum())
-        replayed = int(replay.replay_counts(instances, images, new, settings.step.replay).sum())
+        if settings.step.sampler == "samples":
+            entries = int(images[new.start : new.stop].sum())
+            replayed = int(replay.replay_counts(instances, images, new, settings.step.replay).sum())
+        else:  # without repeats
+            entries, replayed = split.train.images, 0
         plans.append(
             PhasePlan(
                 phase=phase,

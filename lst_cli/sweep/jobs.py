@@ -271,9 +271,13 @@ class _Planner:
                 base = max(1, round(base * len(np.unique(rows))))
             phases = run.phases or self.plan.common.phases
             split, inputs = self._split(base, phases, settings)
-        budgets = _budgets(run, model, len(split.groups))
-        lengths = [
-            _length(split, inputs, phase, settings, budget) for phase, budget in enumerate(budgets)
+        first, *later = _budgets(run, model, len(split.groups))
+        lengths = [_length(split, inputs, 0, settings, first)]
+        if run.share_of_base is not None:
+            later = [max(1, round(run.share_of_base * lengths[0].shown))] * len(later)
+        lengths += [
+            _length(split, inputs, phase, settings, budget)
+            for phase, budget in enumerate(later, start=1)
         ]
         words, weights = self.plan.words_of(run, seed), self.plan.data.weights
         shared = self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None

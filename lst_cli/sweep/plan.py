@@ -31,7 +31,7 @@ _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
 _PLANS = resources.files("lst_cli").joinpath("plans")
 _ONLY_FOR = {
     "joint": ("row", "sampler", "head", "mask", "image_passes"),
-    "lst": ("b", "phases"),
+    "lst": ("b", "phases", "share_of_base"),
     "extend": ("rows", "fitted"),
 }
 
@@ -139,6 +139,8 @@ class PlannedRun(_WithSettings):
     # Another run that shows as many images: in all, or, where both go phase by phase, in each
     # phase after the base, which the settings of [base] decide.
     budget_of: str | None = None
+    # lst: images of each phase after the base, as a share of those of the base phase
+    share_of_base: Annotated[float, Field(gt=0, le=100)] | None = None
     # joint: images to show in all
     image_passes: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] | None = None
     b: BaseSize | None = None
@@ -157,8 +159,9 @@ class PlannedRun(_WithSettings):
                     raise ValueError(f"{shown} is for runs of kind {kind}, not {self.kind}")
         if self.row is not None and self.row not in JOINT_ROWS:
             raise ValueError(f"row: {self.row!r} is not one of {', '.join(JOINT_ROWS)}")
-        if self.budget_of is not None and self.image_passes is not None:
-            raise ValueError("budget-of and image-passes both set the budget")
+        if self.budget_of is not None and (self.image_passes or self.share_of_base):
+            other = "image-passes" if self.image_passes else "share-of-base"
+            raise ValueError(f"budget-of and {other} both set the budget")
         return self
 
     @property

@@ -7,7 +7,7 @@ twice counted twice: so runs that differ in samples, batches and phases can be c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,6 +151,10 @@ def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Set
     if phase == 0:
         base = settings.base
         return base_data(occurrences, new, seed, base.sampler, base.repeat_threshold)
+    if settings.step.sampler != "samples":
+        sampling, threshold = settings.step.sampler, settings.step.repeat_threshold
+        data = base_data(occurrences, range(new.stop), seed, sampling, threshold)
+        return replace(data, phase=phase)
     replay = settings.step.replay
     if replay in ("few", "bank"):
         if split.extension_at(phase) is None:

@@ -38,6 +38,7 @@ s.plot_class_counts = s.plot_replay_balance = lambda *_, **__: b"a plot"
 """
 # Runs of table 3 that stand for the others: they differ from these in sizes alone.
 SIZES = ("b110-7x160", "b270-1x960")
+AFTER_A_BASE = ("joint-paste", "finetune-5-paste", "mwg-10-paste")
 # Figure, the run it is drawn of, and the runs beside it.
 DRAWN = {
     "balance": ("lst",),
@@ -67,7 +68,7 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
         "--dir", root, "--b", 3, "--phases", 1, "--seed", 0, *words[words.index("--set") :],
     )  # fmt: skip
     for plan in sorted(shipped_plans().keys() - {"extend"}):  # which needs more classes
-        only = SIZES if plan == "table3" else ()
+        only = {"table3": SIZES, "tail": AFTER_A_BASE}.get(plan, ())
         chosen = (word for one in only for word in ("--only", one))
         outcome = run("sweep", plan, *data, *chosen, "--json", first=NO_PLOTS)
         assert outcome.code == 0, f"{plan}: {outcome.err}"
@@ -79,7 +80,9 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
         assert all(one["numbers"]["AP"]["mean"] is not None for one in made)
         table = (root / "sweep.md").read_text()
         assert all(one["label"] in table for one in record["runs"])
-    assert len(list((root / "bases").iterdir())) == 2, "one for each size of the base"
+    assert len(list((root / "bases").iterdir())) == 3, (
+        "one for each size of the base, one with pasting"
+    )
     sharing = [Workspace(next(root.glob(f"{name}-seed0-*"))) for name in ("lst", "lst-mwg")]
     models = [one.phase(0).model.read_bytes() for one in sharing]
     assert models[0] == models[1]

@@ -126,6 +126,12 @@ def test_other_replay_shows_as_many_images_in_each_phase(plan):
     assert jobs["all-seed0"].base is not None
 
 
+def test_a_budget_can_be_a_share_of_the_base(plan):
+    run = {**LST, "phases": 2, "share-of-base": 0.5, "base": {"image_passes": 64}}
+    job = named(plan(run))["lst-seed0"]
+    assert [phase.shown for phase in job.phases] == [64, 32, 32]
+
+
 def test_budgets_of_unlike_phases_are_refused(plan):
     with pytest.raises(LstError, match=r"run lst has 3 phase.* after the base phase, this one 2"):
         plan(LST, {**LST, "name": "two", "phases": 2, "budget-of": "lst"})

@@ -73,6 +73,8 @@ def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(
         ({**LST, "seeds": [1, 1]}, "run lst: seeds: should be one or more seeds, each once"),
         ({**LST, "budget-of": "lts"}, "there is no run 'lts'; did you mean lst?"),
         ({**JOINT, "budget-of": "a", "image-passes": 3}, "both set the budget"),
+        ({**LST, "budget-of": "a", "share-of-base": 0.2}, "share-of-base both set the budget"),
+        ({**JOINT, "share-of-base": 0.2}, "share-of-base is for runs of kind lst, not joint"),
         ({**LST, "step": {"lrr": 1}}, "run lst: step.lrr: unknown setting; did you mean step.lr?"),
         ({**LST, "step": {"lr": -1}}, "run lst: step.lr: should be greater than 0, got -1"),
     ],
@@ -150,7 +152,7 @@ def test_what_the_command_line_says_is_checked(more, message):
 
 def test_every_plan_that_comes_with_the_package_can_be_read():
     plans = shipped_plans()
-    assert list(plans) == ["ablations", "extend", "figures", "table1", "table2", "table3"]
+    assert list(plans) == ["ablations", "extend", "figures", "table1", "table2", "table3", "tail"]
     assert all(plans.values())
     assert [run.name for run in read_plan("table1").runs] == [*JOINT_ROWS, "lst", "lst-mwg"]
 

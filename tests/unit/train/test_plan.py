@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.phases.replay import ALL_CLASSES
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
 from lst_cli.train.plan import image_passes_of, plan_job, scheduled, shown_per_epoch
@@ -61,6 +63,22 @@ def test_objects_that_count_in_an_epoch_are_those_of_its_samples_and_those_paste
     assert (shown(1, "step.other_objects=count") >= once).all()
     assert shown(1, "step.other_objects=count").sum() > once.sum()
     assert shown(1, "step.paste_objects=4").sum() > once.sum()
+
+
+def test_a_phase_can_be_trained_on_all_images_of_seen_classes(split_workspace, fake_trainer):
+    for phase in (0, 1):
+        train(split_workspace, phase)
+    settings = split_workspace.settings(["step.sampler=repeat-factor", "step.repeat_threshold=0.5"])
+    job = plan_job(split_workspace, 2, settings)
+    assert (job.data.phase, job.plan.replay_entries, len(job.data.replayed)) == (2, 0, 0)
+    occurrences = job.inputs.occurrences
+    every = np.unique(np.concatenate(occurrences.images[: job.plan.seen_classes]))
+    drawn = job.data.epoch_entries(0)
+    assert job.data.images().tolist() == np.unique(drawn.images).tolist() == every.tolist()
+    assert set(drawn.labels.tolist()) == {ALL_CLASSES}
+    assert job.plan.new_entries == len(job.data) > len(every)
+    uniform = plan_job(split_workspace, 2, split_workspace.settings(["step.sampler=uniform"]))
+    assert len(uniform.data) == len(every)
 
 
 # --- budgets -------------------------------------------------------------------------------------
