@@ -70,6 +70,27 @@ def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few
     assert max(found.values(), default=0) <= 1
 
 
+def test_classes_that_do_not_compete_are_learned_in_phases_and_added(run, tiny, few_json, tmp_path):
+    workspace = Workspace(tmp_path / "workspace")
+    words = ["model.class_loss=gumbel", "model.federated_classes=2"]
+    run(*tiny.split_words(workspace.root, *words)).ok()
+    run("train-base", "-w", workspace.root).ok()
+    another = run("step", "-w", workspace.root, "--set", "model.class_loss=softmax")
+    assert another.code == 1
+    assert "model.class_loss was 'gumbel', is now 'softmax'" in unwrapped(another.err)
+    instant = extend(run, workspace, tiny, few_json(zebra=1), "--json").json["manifest"]
+    [check] = instant["checks"]
+    assert all(map(operator.le, check["alarms_after"], instant["old_alarms"]))
+    # The file of the yaks has no federated lists, and does not know the old classes.
+    extend(run, workspace, tiny, few_json(yak=2), "--finetune", "--set", "extend.image_passes=8")
+    run("step", "-w", workspace.root).ok()
+    assert run("eval", "-w", workspace.root, "--json").ok().json["detections"] > 0
+    name = "roi_heads.box_predictor.cls_score.bias"
+    biases = [load_file(workspace.phase(phase).model)[name] for phase in range(4)]
+    assert biases[0] == biases[1] != biases[2]
+    assert all(bias.shape == () for bias in biases)
+
+
 def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_starts_afresh(
     run, based, tiny, few_json, tmp_path
 ):
