@@ -231,6 +231,17 @@ def fake_trainer(monkeypatch):
 
 
 @pytest.fixture
+def files_below():
+    """The content of every file below a directory."""
+
+    def read(root: Path) -> dict[str, bytes]:
+        found = sorted(path for path in root.rglob("*") if path.is_file())
+        return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+    return read
+
+
+@pytest.fixture
 def as_lst_0_1():
     """Rewrite a file of the workspace as lst 0.1 would have it, changed: without a checksum."""
 

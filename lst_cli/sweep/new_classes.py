@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from lst_cli.sweep import state
 from lst_cli.sweep.draw_tables import CellResult, DrawResults
 from lst_cli.sweep.draws import DrawnFiles, draw_files
 from lst_cli.sweep.jobs import Sweep, digest_of
-from lst_cli.sweep.plan import PlannedRun, SweepPlan
+from lst_cli.sweep.plan import Draws, PlannedRun, SweepPlan
 from lst_cli.sweep.sweep import SweepEvents, attempt, open_sweep, run_sweep
-from lst_cli.sweep.tables import Failure
+from lst_cli.sweep.tables import Failure, render_page
 from lst_cli.text import json_text
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.layout import SweepLayout
@@ -45,11 +46,17 @@ class NewClassSweep:
     """All work of a plan with runs of kind extend."""
 
     plan: SweepPlan
+    draws: Draws
     layout: SweepLayout
     runs: tuple[PlannedRun, ...]  # those to make
     files: DrawnFiles
     base: Sweep  # the one run that is extended
     joint: dict[int, Sweep]  # runs of kind joint by number of boxes, which learn all draws at once
+
+    @property
+    def extended(self) -> Workspace:
+        """The workspace that is extended."""
+        return Workspace(self.base.jobs[-1].root)
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ class Cell:
     few: Path  # annotations
     names: tuple[str, ...]  # of its classes
     workspace: Workspace  # while it is under way
-    result: Path
 
     @property
     def name(self) -> str:
         """Its name in messages."""
         return f"{self.run.name}, draw {self.draw}, {self.boxes} boxes"
+
+    @property
+    def result(self) -> Path:
+        """The file of its result."""
+        return self.workspace.root.with_name(f"{self.workspace.root.name}.json")
 
     def read(self) -> CellResult | None:
         """Its result, if there is one."""
@@ -85,16 +96,15 @@ def open_new_classes(
     Raises:
         LstError: If the data or a run are refused.
     """
-    assert plan.new_classes is not None
+    draws, runs = plan.new_classes, plan.select(only)
+    assert draws is not None
     assert plan.data.train is not None
     if len(plan.common.seeds) > 1:
         raise LstError(
             "a plan with runs of kind extend takes one seed: its results are means over draws",
             "give --seed once",
         )
-    runs = plan.select(only)
-    document = json.loads(plan.data.train.read_bytes())
-    files = draw_files(document, plan.new_classes, data or root / "data")
+    files = draw_files(json.loads(plan.data.train.read_bytes()), draws, data or root / "data")
 
     def part(kind: str, train: Path, name: str) -> Sweep:
         """The sweep of the runs of a kind, on one of the files."""
@@ -102,15 +112,10 @@ def open_new_classes(
         changed = {"runs": chosen, "data": plan.data.model_copy(update={"train": train})}
         return open_sweep(plan.model_copy(update=changed), root / name)
 
-    boxes = plan.new_classes.boxes if any(run.kind == "joint" for run in runs) else ()
-    return NewClassSweep(
-        plan,
-        SweepLayout(root),
-        tuple(runs),
-        files,
-        part("lst", files.base, "base"),
-        {one: part("joint", files.joint(one), f"joint-boxes{one}") for one in boxes},
-    )
+    boxes = draws.boxes if any(run.kind == "joint" for run in runs) else ()
+    joint = {one: part("joint", files.joint(one), f"joint-boxes{one}") for one in boxes}
+    base = part("lst", files.base, "base")
+    return NewClassSweep(plan, draws, SweepLayout(root), tuple(runs), files, base, joint)
 
 
 def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
@@ -123,51 +128,47 @@ def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
         InterruptionError: If the user asked to stop.
         LstError: If the data are not in order, or the base cannot be trained.
     """
-    results = run_sweep(sweep.base, events)
-    for error in results.failed:
+    for error in run_sweep(sweep.base, events).failed:
         raise LstError(f"the base failed: {error.error}", error.hint or None)
-    base = Workspace(sweep.base.jobs[-1].root)
     failed: dict[str, Failure] = {}
     # Measured once: all detections of a run are read for it.
-    joint = {boxes: [*_joint_results(sweep, base, boxes)] for boxes in sweep.joint}
-    for boxes in sweep.plan.new_classes.boxes if sweep.plan.new_classes else ():
-        for cell in _cells(sweep, base, boxes):
-            if cell.run.kind == "joint" or cell.run not in sweep.runs or cell.read() is not None:
+    joint = {boxes: [*_joint_results(sweep, boxes)] for boxes in sweep.joint}
+    for boxes in sweep.draws.boxes:
+        for cell in _cells(sweep, boxes):
+            if cell.run not in sweep.runs or cell.read() is not None:
                 continue
             events.note(cell.name)
-            work = partial(_do, sweep, cell, base, events)
+            work = partial(_do, sweep, cell, events)
             failure = attempt(cell.name, cell.workspace.root, sweep.plan, work)
             if failure is not None:
                 failed[cell.name] = failure
                 events.note(f"{cell.name} failed: {failure.error}")
-            _write_table(sweep, base, joint, failed)
+            _write_table(sweep, joint, failed)
         if boxes in sweep.joint:
             outcome = run_sweep(sweep.joint[boxes], events)
             failed |= {one.name: one for one in outcome.failed}
-            joint[boxes] = [*_joint_results(sweep, base, boxes)]
-            _write_table(sweep, base, joint, failed)
-    return _write_table(sweep, base, joint, failed)
+            joint[boxes] = [*_joint_results(sweep, boxes)]
+            _write_table(sweep, joint, failed)
+    return _write_table(sweep, joint, failed)
 
 
 def count_cells(sweep: NewClassSweep) -> tuple[int, int]:
     """How many cells of runs of kind extend there are, and how many of them are done."""
-    draws = sweep.plan.new_classes
+    draws, done = sweep.draws, 0
     runs = [one for one in sweep.runs if one.kind == "extend"]
-    assert draws is not None
-    base, done = Workspace(sweep.base.jobs[-1].root), 0
     if state.is_finished(sweep.base, sweep.base.jobs[-1]):
-        cells = [cell for boxes in draws.boxes for cell in _cells(sweep, base, boxes)]
+        cells = [cell for boxes in draws.boxes for cell in _cells(sweep, boxes)]
         done = sum(cell.run in runs and cell.read() is not None for cell in cells)
     return len(runs) * draws.draws * len(draws.boxes), done
 
 
-def _cells(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterator[Cell]:
+def _cells(sweep: NewClassSweep, boxes: int) -> Iterator[Cell]:
     """The cells of all runs of kind extend with a number of boxes, also of those not selected."""
-    plan, files = sweep.plan, sweep.files
+    plan, base = sweep.plan, sweep.extended
     assert plan.data.val is not None
     model, val = base.require_done(base.newest_phase()).model_sha256, sha256_of(plan.data.val)
-    for draw, names in enumerate(files.names):
-        few = files.few(draw, boxes)
+    for draw, names in enumerate(sweep.files.names):
+        few = sweep.files.few(draw, boxes)
         for run in plan.runs:
             if run.kind != "extend":
                 continue
@@ -177,14 +178,13 @@ def _cells(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterator[Cell]:
             used = settings.model_dump(mode="json", include=only, exclude={"device"})
             digest = digest_of([model, val, sha256_of(few), names, run.rows, run.fitted, used])
             root = sweep.layout.root / "cells" / f"{run.name}-draw{draw}-boxes{boxes}-{digest}"
-            yield Cell(
-                run, settings, draw, boxes, few, names, Workspace(root), root.with_suffix(".json")
-            )
+            yield Cell(run, settings, draw, boxes, few, names, Workspace(root))
 
 
-def _do(sweep: NewClassSweep, cell: Cell, base: Workspace, events: SweepEvents) -> None:
+def _do(sweep: NewClassSweep, cell: Cell, events: SweepEvents) -> None:
     """Add the classes of a cell to a copy of the base, and evaluate them."""
-    root, run = cell.workspace.root, cell.run
+    workspace, run, base, data = cell.workspace, cell.run, sweep.extended, sweep.plan.data
+    root = workspace.root
     if not root.exists():
         parts = root.with_name(f".{root.name}")
         shutil.rmtree(parts, ignore_errors=True)
@@ -192,33 +192,28 @@ def _do(sweep: NewClassSweep, cell: Cell, base: Workspace, events: SweepEvents) 
         shutil.copytree(base.root, parts, ignore=unneeded)
         parts.rename(root)
     files = NewFiles(
-        cell.few, sweep.plan.data.images, names=cell.names,
-        skip_unusable=sweep.plan.data.skip_unusable, anyway=True,
-    )  # fmt: skip
+        cell.few, data.images, names=cell.names, skip_unusable=data.skip_unusable, anyway=True
+    )
     phase = base.newest_phase() + 1
-    if not cell.workspace.split.extensions or not cell.workspace.is_done(phase):
+    if not workspace.split.extensions or not workspace.is_done(phase):
         extend_workspace(
-            cell.workspace,
+            workspace,
             cell.settings,
             files,
             finetune=run.rows is None,
             events=events.training(sweep.base.jobs[-1]),
             learn=_learning(run) if run.rows else None,
         )
-    evaluate_phase(cell.workspace, phase, cell.settings, progress=events.progress)
-    metrics = load_metrics(cell.workspace, phase)
+    evaluate_phase(workspace, phase, cell.settings, progress=events.progress)
+    metrics = load_metrics(workspace, phase)
     assert metrics is not None
-    manifest = cell.workspace.require_done(phase)
+    manifest = workspace.require_done(phase)
     shown = manifest.image_passes
     if run.rows:  # the images of new classes, and known ones
-        shown = cell.workspace.split.extensions[-1].train.images + manifest.known_images
-    [found] = _measure(cell.workspace, metrics, base, [cell.names])
-    result = found.model_copy(
-        update={
-            "run": run.name, "boxes": cell.boxes, "draw": cell.draw,
-            "seconds": manifest.seconds or 0.0, "images": shown,
-        }
-    )  # fmt: skip
+        shown = workspace.split.extensions[-1].train.images + manifest.known_images
+    about = {"run": run.name, "boxes": cell.boxes, "seconds": manifest.seconds or 0.0,
+             "images": shown}  # fmt: skip
+    [result] = _measure(workspace, metrics, base, {cell.draw: cell.names}, about)
     save_record(result, cell.result)
     shutil.rmtree(root)
 
@@ -230,9 +225,16 @@ def _learning(run: PlannedRun) -> Learn:
 
 
 def _measure(
-    workspace: Workspace, metrics: Metrics, base: Workspace, draws: Sequence[tuple[str, ...]]
+    workspace: Workspace,
+    metrics: Metrics,
+    base: Workspace,
+    draws: Mapping[int, tuple[str, ...]],
+    about: Mapping[str, Any],
 ) -> Iterator[CellResult]:
-    """What a model finds of the new classes of each draw, and of the classes of the base."""
+    """What a model finds of the new classes of each draw, and of the classes of the base.
+
+    `about` are the other fields of the result.
+    """
     before = load_metrics(base, base.newest_phase())
     split = workspace.split
     seen = split.classes[: split.seen_classes(metrics.phase)]
@@ -244,9 +246,11 @@ def _measure(
         found = [values[one] for one in ids if one in values]
         return fmean(found) if found else None
 
-    for names in draws:
+    for draw, names in draws.items():
         new = [one.category_id for one in seen if one.name in names]
         yield CellResult(
+            **about,
+            draw=draw,
             classes=names,
             new=mean(metrics.segm.per_class, new),
             old_before=before.segm.AP if before else None,
@@ -280,41 +284,34 @@ def _alarm_rates(workspace: Workspace, metrics: Metrics) -> dict[int, float]:
     }
 
 
-def _joint_results(sweep: NewClassSweep, base: Workspace, boxes: int) -> Iterator[CellResult]:
+def _joint_results(sweep: NewClassSweep, boxes: int) -> Iterator[CellResult]:
     """The results of joint training, for each draw by itself."""
     for job in sweep.joint[boxes].every:
         result = state.read_result(job)
         if result is None or job.run is None:
             continue
-        every = _measure(Workspace(job.root), result.metrics, base, sweep.files.names)
-        for draw, found in enumerate(every):
-            yield found.model_copy(
-                update={
-                    "run": job.run.name, "boxes": boxes, "draw": draw,
-                    "seconds": result.seconds, "images": result.image_passes,
-                }
-            )  # fmt: skip
+        about = {"run": job.run.name, "boxes": boxes, "seconds": result.seconds,
+                 "images": result.image_passes}  # fmt: skip
+        draws = dict(enumerate(sweep.files.names))
+        yield from _measure(Workspace(job.root), result.metrics, sweep.extended, draws, about)
 
 
 def _write_table(
     sweep: NewClassSweep,
-    base: Workspace,
     joint: Mapping[int, Sequence[CellResult]],
     failed: Mapping[str, Failure],
 ) -> DrawResults:
-    draws = sweep.plan.new_classes
-    assert draws is not None
-    cells: list[CellResult] = []
-    for boxes in sorted(draws.boxes):
-        cells += [one for cell in _cells(sweep, base, boxes) if (one := cell.read()) is not None]
-        cells += joint.get(boxes, ())
-    results = DrawResults(
-        plan=sweep.plan,
-        cells=tuple(cells),
-        failed=tuple(failed.values()),
-    )
-    layout = sweep.layout
+    plan, layout, rows = sweep.plan, sweep.layout, []
+    for boxes in sorted(sweep.draws.boxes):
+        found = [one for cell in _cells(sweep, boxes) if (one := cell.read()) is not None]
+        found += joint.get(boxes, ())
+        for run in plan.runs:
+            if own := tuple(one for one in found if one.run == run.name):
+                rows.append(tables.Row(run.name, run.title, boxes, sweep.draws.draws, own))
+    title = plan.title or f"The runs of {plan.name}"
+    results = DrawResults(plan.name, title, tuple(rows), tuple(failed.values()))
     write_text(layout.csv, render_csv(tables.draw_numbers(results)))
     write_text(layout.json, json_text(tables.draw_record(results)) + "\n")
-    write_text(layout.markdown, tables.render_draws_markdown(results))
+    page = render_page(tables.draw_table(results), (), results.failed)
+    write_text(layout.markdown, page)
     return results

@@ -122,14 +122,12 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     A `narrow` one, for a terminal, leaves out AP75 and box AP.
     """
 
-    def time(hours: Spread) -> str | None:
-        return None if hours.mean is None else format_seconds(3600 * hours.mean)
-
     def seeds_done(run: RunResult) -> str:
         done = len(run.seeds)
         return str(done) if done == run.planned else f"{done} of {run.planned}"
 
     trained = "of training, all phases"
+    time = of_mean(lambda hours: format_seconds(3600 * hours))
     metrics = [one.metrics for one in results.seeds if one.metrics.phase]
     left_out = ["AP75", "box AP"] if narrow else []
     # Old and new classes are compared only where they are the same in all runs.
@@ -138,12 +136,12 @@ def sweep_table(results: SweepResults, *, narrow: bool = False) -> Table:
     columns = [
         Column("run", "run", "text", lambda run: run.label),
         *(
-            _over_seeds(one, ap_text)
+            over_seeds(one, ap_text)
             for one in number_columns(results)
             if one.kind == "ap" and one.key not in left_out
         ),
-        _over_seeds(_PASSES, mean_of, kind="integer"),
-        _over_seeds(_HOURS, time, key="time", heading="time", kind="text", description=trained),
+        over_seeds(_PASSES, mean_of, kind="integer"),
+        over_seeds(_HOURS, time, key="time", heading="time", kind="text", description=trained),
         Column("seeds", "seeds", "text", seeds_done),
     ]
     return Table.of(results.title, results.runs, columns, _remark(results))
@@ -158,10 +156,9 @@ def sweep_numbers(results: SweepResults) -> Table:
         Column("planned", "planned", "integer"),
     ]
     for one in _known_columns(results):
-        columns.append(_over_seeds(one, (lambda hours: hours.mean) if one is _HOURS else mean_of))
+        columns.append(over_seeds(one, (lambda hours: hours.mean) if one is _HOURS else mean_of))
         if one.kind == "ap":
-            name = {"key": f"{one.key} sd", "heading": f"{one.heading} sd"}
-            columns.append(_over_seeds(one, lambda spread: spread.sd, **name))
+            columns.append(deviation(one))
     columns.append(Column("differs", "differs", "text", lambda run: run.difference))
     return Table.of(results.title, results.runs, columns)
 
@@ -190,18 +187,22 @@ def sweep_record(results: SweepResults) -> dict[str, Any]:
 
 def render_sweep_markdown(results: SweepResults) -> str:
     """Give the table as a Markdown page, with what differs between the runs and what failed."""
-    table = sweep_table(results)
-
-    def section(title: str, lines: list[str]) -> list[str]:
-        listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
-        return [f"## {title}", listed] if lines else []
-
-    parts = [f"# {escape_markdown(results.title)}", render_markdown(table).rstrip()]
-    parts += [escape_markdown(table.remark), *section("What differs", difference_lines(results))]
+    parts = _section("What differs", difference_lines(results))
     if results.left_out:
         parts.append(escape_markdown(left_out_line(results.left_out)))
-    parts += section("What failed", [f"{one.name}: {one.error}" for one in results.failed])
-    return "\n\n".join(parts) + "\n"
+    return render_page(sweep_table(results), parts, results.failed)
+
+
+def render_page(table: Table, parts: Sequence[str], failed: Sequence[Failure]) -> str:
+    """Give a Markdown page: a table, other parts, and what failed."""
+    head = [f"# {escape_markdown(table.title)}", render_markdown(table).rstrip()]
+    ends = _section("What failed", [f"{one.name}: {one.error}" for one in failed])
+    return "\n\n".join([*head, escape_markdown(table.remark), *parts, *ends]) + "\n"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
+    return [f"## {title}", listed] if lines else []
 
 
 def difference_lines(results: SweepResults) -> list[str]:
@@ -279,9 +280,15 @@ def spread_in(run: WithSeeds, column: Column) -> Spread:
     return spread_of([_read(column, seed) for seed in run.seeds])
 
 
-def _over_seeds(column: Column, read: Callable[[Spread], Cell], **changes: Any) -> Column:
+def over_seeds(column: Column, read: Callable[[Spread], Cell], **changes: Any) -> Column:
     """The column of runs for one of seeds: what `read` makes of the spread over their seeds."""
     return replace(column, get=lambda run: read(spread_in(run, column)), **changes)
+
+
+def deviation(column: Column) -> Column:
+    """The column of standard deviations for one of seeds."""
+    name = {"key": f"{column.key} sd", "heading": f"{column.heading} sd"}
+    return over_seeds(column, lambda spread: spread.sd, **name)
 
 
 def mean_of(spread: Spread) -> float | None:
@@ -289,12 +296,20 @@ def mean_of(spread: Spread) -> float | None:
     return round(spread.mean) if spread.mean and spread.mean.is_integer() else spread.mean
 
 
-def ap_text(spread: Spread) -> str | None:
-    """AP in percent, with its standard deviation."""
+def of_mean(show: Callable[[float], str]) -> Callable[[Spread], str | None]:
+    """Show the mean alone, where it is known."""
+    return lambda spread: None if spread.mean is None else show(spread.mean)
+
+
+def spread_text(spread: Spread, factor: float = 1) -> str | None:
+    """A mean with its standard deviation, both times a factor."""
     if spread.mean is None:
         return None
-    text = f"{100 * spread.mean:.1f}"
-    return text if spread.sd is None else f"{text} ± {100 * spread.sd:.1f}"
+    text = f"{factor * spread.mean:.1f}"
+    return text if spread.sd is None else f"{text} ± {factor * spread.sd:.1f}"
+
+
+ap_text = partial(spread_text, factor=100)  # in percent
 
 
 def _remark(results: SweepResults) -> str:

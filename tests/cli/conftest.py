@@ -36,20 +36,6 @@ def here(workspace, lst):
     return call
 
 
-def _files_below(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def files_below():
-    """The content of every file below a directory."""
-    return _files_below
-
-
 class TrainedRuns:
     """Runs that share a base phase and have phases 1 and 2 after it.
 

@@ -9,11 +9,10 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image
 
-from lst_cli.display import class_plots
 from lst_cli.errors import LstError
 from lst_cli.evaluate import evaluate
 from lst_cli.inputs import read_validation
-from lst_cli.report import plots, report
+from lst_cli.report import report
 
 
 @pytest.fixture
@@ -186,10 +185,7 @@ def test_odd_files_that_check_accepts_are_trained_on_and_scored(
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
-def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage, monkeypatch):
-    for plot in ("plot_ap_by_bin", "plot_class_ap", "plot_old_new"):
-        monkeypatch.setattr(plots, plot, lambda *args, **options: b"a plot")
-    monkeypatch.setattr(class_plots, "plot_class_counts", lambda *args: b"a plot")
+def test_an_image_that_cannot_be_shown_costs_one_picture(lst, runs, damage, no_report_plots):
     workspace = runs.train("run")
     runs.evaluate(workspace, 0.3)
     workspace.phase(2).detections.write_text("[]")

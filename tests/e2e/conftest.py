@@ -17,6 +17,7 @@ from filelock import FileLock
 import lst_cli
 from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.kills import NO_PLOTS
 from tests.fixtures.outcome import Outcome
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
@@ -54,9 +55,11 @@ def run(tmp_path_factory):
     """Run `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
     ours = [module.name for module in pkgutil.walk_packages(lst_cli.__path__, "lst_cli.")]
-    processes.set_forkserver_preload([*ours, "torch.utils.tensorboard"])
+    drawing = ["figure", "backends.backend_agg", "backends.backend_pdf"]
+    plots = [f"matplotlib.{module}" for module in drawing]
+    processes.set_forkserver_preload([*ours, *plots, "torch.utils.tensorboard"])
 
-    def call(*words: object, first: str = "") -> Outcome:
+    def call(*words: object, first: str = NO_PLOTS) -> Outcome:
         folder = tmp_path_factory.mktemp("run")
         out, err = folder / "out", folder / "err"
         source = RUN.format(
@@ -120,7 +123,7 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 def base_folder(shared, tiny, run):
     def make(folder: Path) -> None:
         for words in (tiny.split_words(folder), ["train-base", "-w", folder]):
-            run(*words).ok()
+            run(*words, first="").ok()  # with the plots, too
 
     return _made_once(shared / "base", make)
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from lst_cli.workspace.store import Workspace
 from tests.fixtures.detectron2_files import write_as_detectron2
+from tests.fixtures.kills import NO_PLOTS
 
 pytestmark = pytest.mark.engine
 
@@ -19,6 +20,8 @@ SET = [
     "--set", "step.epochs=1", "--set", "step.decay_epochs=[]", "--set", "step.batch_size=2",
     "--set", "model.mask_mlp_hidden=8", "--set", "data.workers=0",
 ]  # fmt: skip
+# Fewer steps of what is fitted before training.
+FEW = "from lst_cli.adopt import distil\ndistil._ROW_STEPS = distil._MASK_STEPS = 40\n"
 
 
 @pytest.fixture(scope="module")
@@ -30,29 +33,34 @@ def original(tiny, run, tmp_path_factory):
         place = words.index(option)
         del words[place : place + 2]
     run(*words, "--joint", "--set", "model.canonical_box_size=224").ok()
-    row = ["--row", "joint-softmax", "--image-passes", 40]
+    row = ["--row", "joint-softmax", "--image-passes", 10]
     run("train-joint", *row, "-w", folder / "joint").ok()
     return write_as_detectron2(Workspace(folder / "joint"), folder / "files")
 
 
-@pytest.fixture
-def adopt(tiny, run, original, tmp_path):
-    def call(*more, files=(tiny.train_json, tiny.val_json), first=""):
+@pytest.fixture(scope="module")
+def adopt(tiny, run, original):
+    def call(root, *more, files=(tiny.train_json, tiny.val_json), first=""):
         data = ["--train", files[0], "--val", files[1], "--images", tiny.images]
-        words = ["adopt", *original, *data, "-w", tmp_path / "adopted", *SET, *more]
-        return run(*words, first=first)
+        return run("adopt", *original, *data, "-w", root, *SET, *more, first=NO_PLOTS + FEW + first)
 
     return call
 
 
+@pytest.fixture(scope="module")
+def adopted(adopt, tmp_path_factory):
+    """A workspace that was made without an interruption, and what the command said."""
+    root = tmp_path_factory.mktemp("adopted") / "workspace"
+    return root, adopt(root, "--json").ok()
+
+
 def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
-    adopt, run, original, tiny, few_json, tmp_path
+    adopt, adopted, run, original, tiny, few_json, tmp_path
 ):
-    outcome = adopt("--json").ok()
+    workspace, outcome = Workspace(shutil.copytree(adopted[0], tmp_path / "copy")), adopted[1]
     manifest = outcome.json
     assert manifest["done"]
     assert (manifest["seen_classes"], manifest["adopted"]["image_passes"]) == (6, 14)
-    workspace = Workspace(tmp_path / "adopted")
     ours = load_file(workspace.phase(0).model)
     theirs = torch.load(original[1], weights_only=True)["model"]
     changed = {name for name in ours if name not in theirs or not ours[name].equal(theirs[name])}
@@ -67,10 +75,10 @@ def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
     few = ["--train", few_json(zebra=1), "--images", tiny.images, "--anyway"]
     for words in (["status"], ["extend", *few], ["eval"], ["report"], ["predict", tiny.images]):
         run(*words, "-w", workspace.root).ok()
-    again = adopt()
+    again = adopt(workspace.root)
     assert "is a workspace already" in again.error
     shutil.rmtree(workspace.phase(1).root)
-    again = adopt("--set", "step.lr=0.5")
+    again = adopt(workspace.root, "--set", "step.lr=0.5")
     assert again.error == f"error: {workspace.root} is a workspace already"
 
 
@@ -80,7 +88,7 @@ def test_missing_images_are_asked_for_by_the_option(adopt, tiny, tmp_path):
         image["coco_url"] = f"http://images/nowhere-{image['id']}.jpg"
     train = tmp_path / "train.json"
     train.write_text(json.dumps(document))
-    outcome = adopt(files=(train, tiny.val_json))
+    outcome = adopt(tmp_path / "adopted", files=(train, tiny.val_json))
     assert "not found" in outcome.error
     assert "--images DIR" in outcome.err
     assert "split again" not in outcome.err
@@ -93,36 +101,30 @@ def test_classes_of_one_side_only_are_named_and_become_a_phase(adopt, run, tiny,
         old, document["categories"][1]["name"] = document["categories"][1]["name"], "yak"
         files.append(tmp_path / file.name)
         files[-1].write_text(json.dumps(document))
-    said = " ".join(adopt("--phases", 1, files=files).ok().err.split())
+    workspace = Workspace(tmp_path / "adopted")
+    said = " ".join(adopt(workspace.root, "--phases", 1, files=files).ok().err.split())
     assert f"not in the training file, so dropped: {old}" in said
     assert "unknown to the model: yak: learned in 1 later phase" in said
-    workspace = Workspace(tmp_path / "adopted")
     assert workspace.require_done(0).seen_classes == 5
     assert workspace.split.classes[-1].name == "yak"
     run("step", "-w", workspace.root).ok()
     assert workspace.done_phases() == [0, 1]
 
 
-def test_a_kill_before_the_split_is_made_good_by_the_same_command(adopt, tmp_path):
-    killed = adopt(
-        first="from lst_cli.workspace.store import Workspace; Workspace.save_split = kill"
-    )
-    assert killed.code < 0
-    root = tmp_path / "adopted"
-    assert not (root / "split.json").exists()
-    adopt().ok()
-    whole = Workspace(root).require_model(0)
-    shutil.rmtree(root)
-    adopt().ok()
-    assert Workspace(root).require_model(0).model_sha256 == whole.model_sha256
-
-
-def test_a_kill_in_the_evaluation_is_continued(adopt, tmp_path):
-    kill = "from lst_cli.adopt import adopt; adopt.evaluate_phase = kill"
-    assert adopt(first=kill).code < 0
-    assert Workspace(tmp_path / "adopted").is_done(0)
-    outcome = adopt().ok()
+def test_a_kill_before_the_split_and_in_the_evaluation_are_made_good_by_the_same_command(
+    adopt, adopted, tmp_path
+):
+    workspace = Workspace(tmp_path / "killed")
+    for first, trained in (
+        ("from lst_cli.workspace.store import Workspace; Workspace.save_split = kill", False),
+        ("from lst_cli.adopt import adopt; adopt.evaluate_phase = kill", True),
+    ):
+        assert adopt(workspace.root, first=first).code < 0
+        assert workspace.layout.split.exists() == trained
+    assert workspace.is_done(0)
+    outcome = adopt(workspace.root).ok()
     assert "the model is adopted already" in " ".join(outcome.err.split())
-    manifest = Workspace(tmp_path / "adopted").require_done(0)
+    manifest = workspace.require_model(0)
+    assert manifest.model_sha256 == Workspace(adopted[0]).require_model(0).model_sha256
     assert manifest.adopted is not None
     assert manifest.adopted.adopted.keys() == {"segm", "bbox"}

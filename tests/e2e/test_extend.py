@@ -20,6 +20,7 @@ from tests.fixtures.kills import before_iteration, differing
 pytestmark = pytest.mark.engine
 
 Run = Callable[..., Any]
+SHORT = ("--budget", "4")
 
 
 def unwrapped(text: str) -> str:
@@ -54,7 +55,7 @@ def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few
     assert after[row].shape[0] == before[row].shape[0] + 1
     assert (after[row][:3] == before[row][:3]).all()
     assert (after[row][-1] == before[row][-1]).all()
-    tuned = extend(run, based, tiny, few_json(yak=2), "--finetune", "--json").json
+    tuned = extend(run, based, tiny, few_json(yak=2), "--finetune", *SHORT, "--json").json
     assert (tuned["phase"], tuned["manifest"]["iterations"] > 0) == (2, True)
     for words in (["step"], ["eval", "--phase", 1]):
         run(*words, "-w", based.root).ok()
@@ -109,7 +110,7 @@ def test_after_a_phase_without_a_generator_rows_are_mean_features_and_training_s
     assert why + "the rows of the new classes are their mean features" in unwrapped(instant.err)
     assert not based.phase(3).generator.exists()
 
-    trained = extend(run, tuned, tiny, few_json(zebra=1), "--finetune", "--mwg", "--json")
+    trained = extend(run, tuned, tiny, few_json(zebra=1), "--finetune", "--mwg", *SHORT, "--json")
     assert trained.json["new_rows"] == "generated"
     assert why + "a new one is trained" in unwrapped(trained.err)
     gain = load_file(tuned.phase(3).generator)["feature_gain"]

@@ -150,13 +150,9 @@ def test_every_other_choice_of_the_generator_works_together(tiny, run, few_json,
         "mwg.shots=2",
     )
     keep = KEEP_OFFSETS.format(path=str(tmp_path / "offsets.npy"))
-    for words, first in (
-        (tiny.split_words(workspace.root, *choices), ""),
-        (["train-base", "-w", workspace.root], ""),
-        (["step", "--mwg", "-w", workspace.root], keep),
-        (["eval", "-w", workspace.root], ""),
-    ):
-        run(*words, first=first).ok()
+    run(*tiny.split_words(workspace.root, *choices)).ok()
+    for command in (["train-base"], ["step", "--mwg"], ["eval"]):
+        run(*command, "-w", workspace.root, first=keep).ok()
     before, after = (load_file(workspace.phase(phase).model) for phase in (0, 1))
     pyramid = "backbone.fpn_output3.weight"
     assert not np.array_equal(before[pyramid], after[pyramid])

@@ -31,13 +31,8 @@ def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tm
 
 # One iteration a phase: enough to pass through everything once.
 SHORT = ("base.image_passes=2", "step.image_passes=2", "step.decay_epochs=[]")
-# Those of a split take a quarter of the time.
-NO_PLOTS = """
-import lst_cli.split.split as s
-s.plot_class_counts = s.plot_replay_balance = lambda *_, **__: b"a plot"
-"""
 # Runs of table 3 that stand for the others: they differ from these in sizes alone.
-SIZES = ("b110-7x160", "b270-1x960")
+SIZES = ("b590-2x320", "b270-1x960")
 AFTER_A_BASE = ("joint-paste", "finetune-5-paste", "mwg-10-paste")
 # Figure, the run it is drawn of, and the runs beside it.
 DRAWN = {
@@ -70,7 +65,7 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
     for plan in sorted(shipped_plans().keys() - {"extend"}):  # which needs more classes
         only = {"table3": SIZES, "tail": AFTER_A_BASE}.get(plan, ())
         chosen = (word for one in only for word in ("--only", one))
-        outcome = run("sweep", plan, *data, *chosen, "--json", first=NO_PLOTS)
+        outcome = run("sweep", plan, *data, *chosen, "--json")
         assert outcome.code == 0, f"{plan}: {outcome.err}"
         record = outcome.json
         assert not record["failed"]
@@ -110,7 +105,7 @@ def test_classes_are_added_in_every_way_of_the_shipped_plan(dozen, tiny, run, tm
     outcome = run(
         "sweep", plan, "--train", dozen.train_json, "--val", dozen.val_json, "--images",
         dozen.images_dir, "--dir", tmp_path / "added", "--b", 3, "--phases", 1, "--json",
-        *words[words.index("--set") :], first=NO_PLOTS,
+        *words[words.index("--set") :],
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     rows = {row["run"]: row for row in outcome.json["rows"]}

@@ -21,7 +21,6 @@ from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.evaluate import prepare_validation
 from lst_cli.progress import silent
 from lst_cli.settings.load import load_settings
-from lst_cli.split import split as split_recipe
 from lst_cli.train import train as train_recipe
 from lst_cli.workspace.store import Workspace
 
@@ -68,10 +67,9 @@ def workspace(
     fake_trainer: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    no_plots: None,
 ) -> Workspace:
     """All phases trained by the fake trainer, and measured on drawn detections."""
-    for plot in ("plot_class_counts", "plot_replay_balance"):
-        monkeypatch.setattr(split_recipe, plot, lambda _: b"a plot")
     monkeypatch.setattr(train_recipe, "versions", lambda: {"lst": "0", "python": "3"})
     workspace = Workspace(tmp_path / "work")
     assert lst(*small_lvis.split_words(), "-w", workspace.root).code == 0

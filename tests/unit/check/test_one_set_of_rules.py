@@ -123,11 +123,8 @@ NOTHING_TO_SCORE = {
 def files(
     tmp_path: Path,
     small_lvis_content: tuple[dict[str, Any], dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    no_plots: None,
 ) -> Callable[..., tuple[Path, Path]]:
-    for plot in ("plot_class_counts", "plot_replay_balance"):
-        monkeypatch.setattr(split_recipe, plot, lambda _: b"a plot")
-
     def write(mutate: Callable[[dict[str, Any]], None], where: str) -> tuple[Path, Path]:
         train, val = copy.deepcopy(small_lvis_content)
         for role, document in (("train", train), ("val", val)):

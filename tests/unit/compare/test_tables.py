@@ -18,6 +18,7 @@ from lst_cli.compare.tables import (
     render_comparison_markdown,
 )
 from lst_cli.display.markup import render_csv
+from tests.fixtures.reports import read_csv
 
 
 def row(name: str, what: str, aps: Sequence[float | None], *, clear: bool) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_the_table_shows_both_runs_the_difference_and_its_interval():
 
 def test_the_csv_can_be_read_and_holds_no_formula():
     text = render_csv(compare_table(comparison()))
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = read_csv(text)
     assert rows[0]["difference(run$ 1)"] == "4.0000"
     assert rows[0]["high(run$ 1)"] == "4.2100"
     assert [one["clear(run$ 1)"] for one in rows] == ["*", "", ""]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 
 import pytest
@@ -16,6 +14,7 @@ from lst_cli.display.markup import (
     render_markdown,
 )
 from lst_cli.display.tables import Column, Table, class_table
+from tests.fixtures.reports import read_csv
 
 DASH = "\N{EN DASH}"
 
@@ -81,4 +80,4 @@ def test_csv_quotes_names_so_that_they_come_back(make_data):
         type(c)(c.category_id, n, 1, 1, c.phase) for c, n in zip(data.classes, names, strict=True)
     ]
     text = render_csv(class_table(classes, data.metrics))
-    assert [row["class"] for row in csv.DictReader(io.StringIO(text))] == names
+    assert [row["class"] for row in read_csv(text)] == names

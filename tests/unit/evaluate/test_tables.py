@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ from PIL import Image
 from lst_cli.ap.metrics import KINDS, ErrorAnalysis
 from lst_cli.errors import LstError
 from lst_cli.evaluate.tables import errors_table, plot_errors, write_errors
+from tests.fixtures.reports import read_csv
 
 
 def shares(count: int, price: float | None, **more: Any) -> dict[str, Any]:
@@ -54,8 +54,7 @@ def test_three_files_are_written_and_the_csv_has_the_counts_of_every_bin(analysi
     paths = write_errors(analysis, tmp_path / "errors")
     assert [path.name for path in paths] == ["errors.json", "errors.csv", "errors.png"]
     assert ErrorAnalysis.model_validate(json.loads(paths[0].read_text())) == analysis
-    with paths[1].open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(paths[1])
     assert list(rows[0]) == [
         "kind", "count", "dAP50", "dAP50(=1)", "dAP50(>=1000)", "count(=1)", "count(>=1000)",
     ]  # fmt: skip

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import io
 from typing import Any
 
@@ -21,6 +20,7 @@ from lst_cli.figures.ablation_data import (
     _without_unused,
     name_runs,
 )
+from tests.fixtures.reports import read_csv
 
 INSTANT = {"random": 0.0, "mean-feature": 0.125, "generated": 0.25}
 
@@ -43,7 +43,7 @@ def _of_one_phase(*aps: float) -> Ablation:
 
 
 def test_the_csv_has_a_row_for_each_run_and_phase_with_the_classes_it_is_over():
-    rows = list(csv.DictReader(io.StringIO(ablation_figure(_ablation(phases=2)).csv)))
+    rows = read_csv(ablation_figure(_ablation(phases=2)).csv)
     assert [(row["run"], row["phase"]) for row in rows] == [
         ("run 0", "1"), ("run 1", "1"), ("run 0", "2"), ("run 1", "2"),
     ]  # fmt: skip

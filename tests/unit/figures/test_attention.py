@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -26,6 +25,7 @@ from lst_cli.figures.attention import (
     load_attention,
 )
 from lst_cli.report.plots import _plan_plots
+from tests.fixtures.reports import read_csv
 
 HINT = "lst step --mwg"
 
@@ -239,7 +239,7 @@ def test_a_figure_has_its_numbers_as_csv_and_the_same_as_json():
     figure = attention_figure(_attention(weights, names))
     assert figure.picture.get_size_inches() == pytest.approx((7.2, 3.96))
     assert figure.picture.dpi == 400
-    rows = list(csv.DictReader(io.StringIO(figure.csv)))
+    rows = read_csv(figure.csv)
     assert list(rows[0]) == ["class", "x", "y", "base_1", "m_1", "base_2", "m_2", "base_3", "m_3"]
     top = [rows[0][key] for key in ("base_1", "m_1", "base_2", "m_2")]
     assert top == ["base 0", "0.64", "base 1", "0.36"]

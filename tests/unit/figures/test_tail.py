@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +23,7 @@ from lst_cli.figures.tail_data import (
     choose_objects,
     judge,
 )
+from tests.fixtures.reports import read_csv
 
 SIZE = (40, 30)
 
@@ -128,7 +127,7 @@ def make_tail(runs=2, classes=3, examples=2, name="owl {}", run="run {}") -> Tai
 
 def test_the_csv_has_every_class_and_run_and_what_is_shown_of_them():
     figure = tail_figure(make_tail())
-    rows = list(csv.DictReader(io.StringIO(figure.csv)))
+    rows = read_csv(figure.csv)
     assert len(rows) == 6
     first, second = rows[:2]
     assert (first["class"], first["training_instances"], first["run"]) == ("owl 0", "1", "run 0")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import re
 import subprocess
@@ -13,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lst_cli.display import class_plots
 from lst_cli.display.objects import Panel
 from lst_cli.display.tables import Column, Table
 from lst_cli.errors import LstError
-from lst_cli.report import plots
 from lst_cli.report.data import ReportData
 from lst_cli.report.plots import Artwork
 from lst_cli.report.write import render_html, render_table, write_report
+from tests.fixtures.reports import read_csv
 
 DASH = "\N{EN DASH}"
 
@@ -100,8 +98,7 @@ def test_a_report_is_five_files_and_its_pictures_and_twice_the_same_bytes(full, 
     assert "This is a demo" in markdown
     assert "no federated labels" in markdown
 
-    with files["csv"].open(encoding="utf-8", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 3
+    assert len(read_csv(files["csv"])) == 3
     content = json.loads(files["json"].read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert content["forgetting"] == {"AP": pytest.approx(0.015), "with_ground_truth": 4}
     assert content["rows"][2]["AP(>=100)"] == pytest.approx(0.38)
@@ -112,16 +109,7 @@ def test_a_report_is_five_files_and_its_pictures_and_twice_the_same_bytes(full, 
     assert r"\toprule" in files["latex"].read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def no_plots(monkeypatch):
-    """Plots that take no time."""
-    for name in ("plot_ap_by_bin", "plot_old_new", "plot_class_ap"):
-        monkeypatch.setattr(plots, name, lambda *args, **options: b"a plot")
-    for name in ("plot_class_counts", "plot_replay_balance"):
-        monkeypatch.setattr(class_plots, name, lambda *args: b"a plot")
-
-
-@pytest.mark.usefixtures("no_plots")
+@pytest.mark.usefixtures("no_report_plots")
 def test_pictures_of_an_earlier_report_go_and_nothing_else(make_data, tmp_path):
     names = ("plots/replay_balance.png", "plots/attention.png", "panels/02.jpg")
     stale = [tmp_path / name for name in names]
@@ -134,7 +122,7 @@ def test_pictures_of_an_earlier_report_go_and_nothing_else(make_data, tmp_path):
     assert all(path.exists() for path in others)
 
 
-@pytest.mark.usefixtures("no_plots")
+@pytest.mark.usefixtures("no_report_plots")
 def test_an_unreadable_image_leaves_the_older_report_as_it_is(full, make_data, tmp_path):
     (tmp_path / "report.md").write_text("older", encoding="utf-8")
     broken = make_data(panels=[Panel(tmp_path / "gone.jpg", "gone.jpg")])
@@ -144,7 +132,7 @@ def test_an_unreadable_image_leaves_the_older_report_as_it_is(full, make_data, t
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == "older"
 
 
-@pytest.mark.usefixtures("no_plots")
+@pytest.mark.usefixtures("no_report_plots")
 def test_a_report_that_cannot_be_written_names_the_path(make_data, tmp_path):
     (tmp_path / "report").write_text("a file", encoding="utf-8")
     with pytest.raises(LstError, match="cannot write"):
@@ -203,7 +191,7 @@ def test_writing_a_report_needs_neither_torch_nor_pyplot():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.usefixtures("no_plots")
+@pytest.mark.usefixtures("no_report_plots")
 def test_names_from_elsewhere_show_as_they_are_in_every_file_of_a_report(
     make_data, panel, tmp_path
 ):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +22,7 @@ from lst_cli.sweep.tables import (
     sweep_table,
 )
 from lst_cli.text import json_text
+from tests.fixtures.reports import read_csv
 
 Make = Callable[..., RunResult]
 
@@ -91,7 +90,7 @@ def test_what_is_missing_shows(make_run):
 
 def test_csv_has_every_number_with_its_deviation(make_run):
     found = results(make_run("a", 0.2, 0.4), make_run("b"))
-    row, other = csv.DictReader(io.StringIO(render_csv(sweep_numbers(found))))
+    row, other = read_csv(render_csv(sweep_numbers(found)))
     assert (row["run"], row["kind"], row["seeds"], row["planned"]) == ("a", "lst", "2", "2")
     assert (row["AP"], row["AP sd"]) == ("30.0000", "14.1421")
     assert (row["image passes"], row["iterations"], row["hours"]) == ("1000", "125", "0.75")

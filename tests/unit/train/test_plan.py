@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,7 @@ def train(workspace: Workspace, phase: int, *words: str) -> Any:
     return train_phase(workspace, phase, workspace.settings(words))
 
 
-def files_below(root: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def test_a_dry_run_counts_and_writes_nothing(split_workspace):
+def test_a_dry_run_counts_and_writes_nothing(split_workspace, files_below):
     before = files_below(split_workspace.root)
     plan = dry_run(split_workspace, 0, split_workspace.settings())
     assert (plan.new_classes, plan.new_entries, plan.replay_entries) == (5, 24, 0)
