@@ -235,7 +235,7 @@ def balance_of(
     data = phase_data(split, occurrences, phase, settings)
     before = occurrences.instance_counts()[: new.stop]
     after = replay.instances_per_class(data.epoch_entries(0), occurrences, new.stop)
-    pasted = after + pasted_per_epoch(data, new, schedule) if schedule.paste_objects else before[:0]
+    pasted = after + pasted_per_epoch(data, new, settings) if schedule.paste_objects else before[:0]
     kind = settings.step.replay
     every = (before.tolist(), after.tolist(), new.start, kind, pasted.tolist())
     return ReplayBalance(phase, *every)

@@ -89,7 +89,7 @@ def load_pasting(job: Job) -> Pasting | None:
     if not schedule.paste_objects:
         return None
     split, phase = job.workspace.split, job.plan.phase
-    weights = pasted_per_epoch(job.data, split.labels_of(phase), schedule)
+    weights = pasted_per_epoch(job.data, split.labels_of(phase), job.settings)
     needed = np.ceil(weights * job.plan.image_passes / len(job.data)).astype(np.int64)
     rows = _choose_rows(job.inputs, needed, job.settings)
     bank = cut_objects(

@@ -28,7 +28,7 @@ from lst_cli.phases.replay import (
 )
 from lst_cli.phases.sampling import pasted_objects
 from lst_cli.progress import Progress, silent
-from lst_cli.settings.models import ScheduleSettings, Settings
+from lst_cli.settings.models import Settings
 from lst_cli.workspace.hints import hints_for, name_workspace
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
@@ -167,25 +167,29 @@ def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Set
     return step_data(occurrences, new, phase, seed, replay)
 
 
-def pasted_per_epoch(
-    data: PhaseData, new: range, schedule: ScheduleSettings
-) -> npt.NDArray[np.float64]:
+def counted_per_epoch(data: PhaseData, seen: int, settings: Settings) -> npt.NDArray[np.int64]:
+    """Objects of each seen class that count in the images of a phase's first epoch, shape (K,)."""
+    entries = data.epoch_entries(0)
+    if settings.step.other_objects == "count":
+        entries = Entries.of({ALL_CLASSES: entries.images})
+    return instances_per_class(entries, data.occurrences, seen)
+
+
+def pasted_per_epoch(data: PhaseData, new: range, settings: Settings) -> npt.NDArray[np.float64]:
     """Objects of each seen class that an epoch of a phase pastes on average, shape (K,)."""
-    shown = instances_per_class(data.epoch_entries(0), data.occurrences, new.stop)
+    schedule = settings.schedule(data.phase)
     # Any number up to the most is as likely.
     objects = len(data) * schedule.paste_objects / 2
+    shown = counted_per_epoch(data, new.stop, settings)
     return pasted_objects(schedule.paste_classes, shown, new, objects)
 
 
 def shown_per_epoch(job: Job) -> npt.NDArray[np.float64]:
-    """Objects of each seen class that count in the first epoch of a phase, shape (K,)."""
-    entries, schedule = job.data.epoch_entries(0), job.settings.schedule(job.plan.phase)
-    if job.settings.step.other_objects == "count":
-        entries = Entries.of({ALL_CLASSES: entries.images})
-    seen = job.plan.seen_classes
-    shown = instances_per_class(entries, job.inputs.occurrences, seen).astype(np.float64)
-    if schedule.paste_objects and not job.quick:
-        shown += pasted_per_epoch(job.data, range(seen - job.plan.new_classes, seen), schedule)
+    """Objects of each seen class that count in the first epoch, those pasted included."""
+    seen, settings = job.plan.seen_classes, job.settings
+    shown = counted_per_epoch(job.data, seen, settings).astype(np.float64)
+    if settings.schedule(job.plan.phase).paste_objects and not job.quick:
+        shown += pasted_per_epoch(job.data, range(seen - job.plan.new_classes, seen), settings)
     return shown
 
 

@@ -179,7 +179,7 @@ def drawn_classes(job: Any, images: int = 200) -> list[int]:
         (0, [], set(range(5))),
         (2, [], set(range(9))),
         (2, ["step.paste_classes=new"], {7, 8}),
-        (2, ["step.paste_classes=lacking"], set(range(9))),
+        (2, ["step.paste_classes=lacking", "step.other_objects=ignore"], set(range(9))),
     ],
 )
 def test_a_phase_pastes_objects_of_its_own_images(trained, phase, words, labels):
@@ -199,12 +199,12 @@ def test_a_phase_pastes_objects_of_its_own_images(trained, phase, words, labels)
 
 
 def test_objects_of_classes_that_lack_most_are_pasted_most(trained):
-    words = ["preset=lite", "step.paste_objects=3", "step.paste_classes=lacking"]
+    words = ["preset=lite-paper", "step.paste_objects=3", "step.paste_classes=lacking"]
     job = plan_job(trained, 2, trained.settings(words))
     new = trained.split.labels_of(2)
     shown = instances_per_class(job.data.epoch_entries(0), job.inputs.occurrences, new.stop)
     drawn = np.bincount(drawn_classes(job, 600), minlength=new.stop)
-    expected = pasted_per_epoch(job.data, new, job.settings.step)
+    expected = pasted_per_epoch(job.data, new, job.settings)
     assert expected.argmax() == shown.argmin()
     assert drawn / drawn.sum() == pytest.approx(expected / expected.sum(), abs=0.03)
 
