@@ -23,7 +23,7 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
         if not chosen:
             some = sorted({".".join(name.split(".")[:2]) for name in names})
             raise LstError(
-                f"step.freeze: no parameter's name begins with {prefix!r}",
+                f"freeze: no parameter's name begins with {prefix!r}",
                 f"names begin with {', '.join(some)}",
             )
         for name in chosen:

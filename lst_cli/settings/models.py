@@ -42,6 +42,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[float, Field(ge=0.05, le=20)]
 LearningRate = Annotated[float, Field(gt=0, le=1_000, description="learning rate")]
 Regions = Annotated[Count, Field(description="regions of an image that train the heads")]
+Prefixes = Annotated[
+    tuple[str, ...],
+    Field(max_length=1_000, description="prefixes of parameter names to freeze"),
+]
 DecayEpochs = Annotated[
     tuple[float, ...],
     Field(max_length=1_000, description="epochs after which the learning rate is divided by 10"),
@@ -195,6 +199,7 @@ class ScheduleSettings(Section):
         "their classes: all seen ones equally often, the new ones, or lacking: those of which an "
         "epoch shows too few objects, so that the rarest classes become equally frequent",
     )
+    freeze: Prefixes = ()
     amp: bool = _setting(False, "mixed precision (CUDA only)")
     save_every: Annotated[int, Field(gt=0, lt=2**31)] = _setting(
         1000, "iterations between saved states, from which training can continue", "speed"
@@ -214,7 +219,7 @@ class BaseSettings(ScheduleSettings):
 
     reported = ("sampler", "repeat_threshold", "epochs", "lr")
     reported_if_changed = (
-        "image_passes", "ema", "future_classes", "paste_objects", "paste_classes",
+        "image_passes", "ema", "future_classes", "paste_objects", "paste_classes", "freeze",
     )  # fmt: skip
 
     sampler: Sampling = _setting(
@@ -250,9 +255,10 @@ class StepSettings(ScheduleSettings):
     )
     replay: ExtendReplay = _setting(
         "balanced",
-        "replay of old classes: balanced by instances (paper), none, or all data; few and bank are "
-        "for [extend]",
+        "replay of old classes: balanced by instances (paper), none, all data, or few images in "
+        "which all seen classes count; bank is for [extend]",
     )
+    replay_instances: Count = _setting(4, "objects of each old class in the images of few")
     distill_weight: Rate = _setting(1.0, "weight of the distillation loss (Eq. 2); 0: no loss")
     distill_regions: DistillRegions = _setting(
         "new",
@@ -270,9 +276,7 @@ class StepSettings(ScheduleSettings):
         "for [extend]",
     )
     new_row_samples: Count = _setting(64, "boxes of a class at most for new_rows = mean-feature")
-    freeze: tuple[str, ...] = _setting(
-        ("backbone.bottom_up",), "prefixes of parameter names to freeze", max_length=1_000
-    )
+    freeze: Prefixes = ("backbone.bottom_up",)
     mwg: bool = _setting(
         False, "whether the meta weight generator computes the rows of new classes (see [mwg])"
     )
@@ -322,7 +326,7 @@ class ExtendSettings(Section):
 
 
 # Settings of [step] that a phase of `lst extend --finetune` has from [extend].
-EXTEND_REPLACES = ("image_passes", "lr", "replay", "freeze", "new_rows")
+EXTEND_REPLACES = ("image_passes", "lr", "replay", "replay_instances", "freeze", "new_rows")
 
 
 class PasteSettings(Section):

@@ -197,11 +197,14 @@ def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
     plans = []
     for phase in range(1, len(split.groups)):
         new = split.labels_of(phase)
-        if settings.step.sampler == "samples":
-            entries = int(images[new.start : new.stop].sum())
-            replayed = int(replay.replay_counts(instances, images, new, settings.step.replay).sum())
-        else:  # without repeats
-            entries, replayed = split.train.images, 0
+        entries, kind = int(images[new.start : new.stop].sum()), settings.step.replay
+        if settings.step.sampler != "samples":
+            entries, replayed = split.train.images, 0  # without repeats
+        elif kind in ("few", "bank"):  # at most
+            each = settings.step.replay_instances if kind == "few" else 0
+            replayed = min(each * new.start, split.train.images)
+        else:
+            replayed = int(replay.replay_counts(instances, images, new, kind).sum())
         plans.append(
             PhasePlan(
                 phase=phase,

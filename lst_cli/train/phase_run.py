@@ -84,8 +84,7 @@ class PhaseRun:
                 shown_per_epoch(job)
             )
         place(model, self._device)
-        if phase > 0:
-            freeze(model, step.freeze)
+        freeze(model, schedule.freeze)
         if job.quick:
             model.frozen = find_frozen(model, settings.extend.feature_cache)
         if state is None and model.episodes is not None:

@@ -156,13 +156,13 @@ def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Set
         data = base_data(occurrences, range(new.stop), seed, sampling, threshold)
         return replace(data, phase=phase)
     replay = settings.step.replay
+    if replay == "bank" and split.extension_at(phase) is None:
+        raise LstError(
+            "step.replay = bank: a planned phase has too many classes for that",
+            "set step.replay = few or balanced; extend.replay is for lst extend --finetune",
+        )
     if replay in ("few", "bank"):
-        if split.extension_at(phase) is None:
-            raise LstError(
-                f"step.replay = {replay}: a planned phase has too many classes for that",
-                "set step.replay = balanced; extend.replay is for lst extend --finetune",
-            )
-        instances = settings.extend.replay_instances if replay == "few" else 0
+        instances = settings.step.replay_instances if replay == "few" else 0
         return few_data(occurrences, new, phase, seed, instances)
     return step_data(occurrences, new, phase, seed, replay)
 

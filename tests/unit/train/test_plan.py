@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.phases.replay import ALL_CLASSES
+from lst_cli.phases.replay import ALL_CLASSES, instances_per_class
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
 from lst_cli.train.plan import image_passes_of, plan_job, scheduled, shown_per_epoch
@@ -74,6 +74,18 @@ def test_a_phase_can_be_trained_on_all_images_of_seen_classes(split_workspace, f
     assert job.plan.new_entries == len(job.data) > len(every)
     uniform = plan_job(split_workspace, 2, split_workspace.settings(["step.sampler=uniform"]))
     assert len(uniform.data) == len(every)
+
+
+def test_a_phase_can_replay_few_images_that_show_every_old_class(split_workspace, fake_trainer):
+    for phase in (0, 1):
+        train(split_workspace, phase)
+    words = ["step.replay=few", "step.replay_instances=2"]
+    job = plan_job(split_workspace, 2, split_workspace.settings(words))
+    shown = instances_per_class(job.data.few, job.inputs.occurrences, 7)
+    assert (shown >= np.minimum(job.inputs.occurrences.instance_counts()[:7], 2)).all()
+    assert 0 < len(job.data.few) < len(np.unique(np.concatenate(job.inputs.occurrences.images[:7])))
+    with pytest.raises(LstError, match=r"step\.replay = bank: a planned phase has too many"):
+        plan_job(split_workspace, 2, split_workspace.settings(["step.replay=bank"]))
 
 
 # --- budgets -------------------------------------------------------------------------------------
