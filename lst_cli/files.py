@@ -123,6 +123,15 @@ def read_regular(path: str | Path) -> bytes:
         return file.read()
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _refuse_others(found: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(found.st_mode) and found.st_dev not in kernel_devices():
         return

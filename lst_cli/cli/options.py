@@ -133,9 +133,9 @@ json_option = flag("--json", "Print JSON for scripts.", "as_json")
 
 weights_option = click.option(
     "--weights",
-    metavar="FILE|URL",
-    help="Initial weights, usually a COCO-trained Mask R-CNN from detectron2's model zoo. "
-    "Class-specific layers are not loaded.",
+    metavar="FILE|URL|DIR",
+    help="Initial weights: a COCO-trained Mask R-CNN of detectron2's model zoo, a workspace, whose "
+    "last phase is taken, or a network of timm. Class-specific layers are not loaded.",
 )
 
 train_option = file_option(

@@ -11,6 +11,7 @@ from lst_cli.display.tables import format_seconds
 from lst_cli.extend.extend import fitted_rows
 from lst_cli.libraries import NETWORK, require
 from lst_cli.report.status import next_command
+from lst_cli.train.initial import find_weights
 from lst_cli.train.plan import Events, TrainingPlan
 from lst_cli.train.train import TrainingOptions, train_phase
 from lst_cli.train.train import dry_run as plan_phase
@@ -40,7 +41,7 @@ def run_training(
     """
     how = TrainingOptions(**begin, fitted_rows=fitted_rows)
     if workspace.manifest(0) is None:
-        require_weights(how.weights)
+        require_weights(find_weights(how.weights))
     joint = workspace.split.joint
     if dry_run:
         plan = plan_phase(workspace, phase, settings, image_passes=how.image_passes, warn=warn)

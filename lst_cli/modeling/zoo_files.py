@@ -14,6 +14,7 @@ import yaml
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
 from lst_cli.settings.nested import merge, shorten
+from lst_cli.settings.presets import TIMM
 
 _BASE = "_BASE_"
 _LARGEST = 2**20  # bytes
@@ -49,11 +50,22 @@ def configs() -> Path | None:
 def read_config(name: str, option: str = "model.config:") -> dict[str, Any]:
     """Read a config, below `configs` or anywhere, and those that it is based on.
 
-    It is empty without detectron2. Raises an `LstError` that names the option if one is missing or
-    not plain YAML.
+    For a network of timm it is that of every Mask R-CNN with a pyramid. It is empty without
+    detectron2. Raises an `LstError` that names the option if one is missing or not plain YAML.
     """
     folder = configs()
+    if name.startswith(TIMM):
+        name = "Base-RCNN-FPN.yaml"
     return _read(folder / name, (), option) if folder is not None else {}
+
+
+def require_config(name: str) -> None:
+    """Raise an `LstError` if a config is missing or not plain YAML, or timm has no such network."""
+    read_config(name)
+    if name.startswith(TIMM):
+        from lst_cli.modeling.timm_network import timm_config
+
+        timm_config(name.removeprefix(TIMM))
 
 
 def _read(path: Path, above: tuple[Path, ...], option: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lst_cli.errors import LstError
 from lst_cli.settings import nested, renamed
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten, leaves, merge, shorten
-from lst_cli.settings.presets import PRESETS
+from lst_cli.settings.presets import PRESETS, TIMM, preset_values
 from lst_cli.settings.renamed import WHY_REMOVED
 from lst_cli.text import did_you_mean
 
@@ -66,10 +66,12 @@ def build_settings(table: Mapping[str, Any], sources: Mapping[str, str] | None =
     if isinstance(keys := table.get("detectron2"), Mapping):
         # Written without quotes they are nested tables.
         table = {**table, "detectron2": dict(flatten(keys))}
-    merged = merge(merge({"preset": name}, PRESETS[name]), table)
+    model = table.get("model")
+    config = model.get("config") if isinstance(model, Mapping) else None
+    merged = merge(merge({"preset": name}, preset_values(name, config)), table)
     lines = [
         f"{_source(('detectron2', key), sources)}detectron2.{key[:100]}: {reason}"
-        for key, reason in _refused_detectron2_keys(merged.get("detectron2"))
+        for key, reason in _refused_detectron2_keys(merged.get("detectron2"), config)
     ]
     try:
         settings = Settings.model_validate(merged)
@@ -91,10 +93,13 @@ def _read_settings(file: Path) -> dict[str, Any]:
     return table
 
 
-def _refused_detectron2_keys(keys: Any) -> Iterator[tuple[str, str]]:
+def _refused_detectron2_keys(keys: Any, config: object) -> Iterator[tuple[str, str]]:
+    owned = OWNED_DETECTRON2_KEYS
+    if str(config).startswith(TIMM):
+        owned = {**owned, "MODEL.BACKBONE.NAME": f"model.config = {shorten(config)}"}
     for key, value in keys.items() if isinstance(keys, Mapping) else ():
-        if key in OWNED_DETECTRON2_KEYS:
-            yield key, f"is decided by {OWNED_DETECTRON2_KEYS[key]}"
+        if key in owned:
+            yield key, f"is decided by {owned[key]}"
         elif key.startswith(_UNREAD_DETECTRON2_KEYS) and key != "INPUT.FORMAT":
             yield key, "has no effect; see [data], [base] and [step]"
         elif not _is_plain(value):

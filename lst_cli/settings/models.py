@@ -114,8 +114,14 @@ class ModelSettings(Section):
 
     config: str = _setting(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
-        "config of detectron2's model zoo that the network starts from",
+        "config of detectron2's model zoo that the network starts from; or timm/NAME, a network of "
+        "timm under a feature pyramid",
         max_length=4_096,
+    )
+    pretrained: bool = _setting(
+        True,
+        "whether a network of timm or EfficientNet-Lite starts from its ImageNet weights, without "
+        "--weights; those of timm are fetched once",
     )
     head: Head = _setting(
         "cosine",

@@ -30,6 +30,8 @@ _LITE_SCHEDULE: dict[str, Any] = {
     "save_every": 100,
 }
 
+TIMM = "timm/"  # what a model.config begins with that names a network of timm
+
 # EfficientNet-Lite0 for small images and for machines without a GPU.
 _LITE_PAPER: Mapping[str, Any] = {
     "data": {"min_size": (192,), "max_size": 320, "min_size_test": 192, "max_size_test": 320},
@@ -93,3 +95,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lite-paper": _LITE_PAPER,
     "lite": merge(_LITE_PAPER, _LITE),
 }
+
+# What another network than EfficientNet-Lite0 decides itself.
+_OF_LITE0 = ("MODEL.BACKBONE.NAME", "INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+
+
+def preset_values(name: str, config: object) -> Mapping[str, Any]:
+    """The values of a preset for a `model.config`: a network of timm replaces EfficientNet-Lite0.
+
+    As of that one, what its features at stride 8 are computed from is frozen.
+    """
+    values = PRESETS[name]
+    if not str(config).startswith(TIMM) or "detectron2" not in values:
+        return values
+    kept = {key: value for key, value in values["detectron2"].items() if key not in _OF_LITE0}
+    return {**values, "detectron2": {**kept, "MODEL.BACKBONE.FREEZE_AT": 3}}

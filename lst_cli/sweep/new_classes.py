@@ -22,6 +22,7 @@ from lst_cli.evaluate.evaluate import evaluate_phase
 from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.extend.extend import Learn, extend_workspace, load_learning
 from lst_cli.extend.plan import NewFiles
+from lst_cli.files import sha256_of
 from lst_cli.inputs import read_validation
 from lst_cli.settings.models import Settings
 from lst_cli.sweep import draw_tables as tables
@@ -36,7 +37,7 @@ from lst_cli.text import json_text
 from lst_cli.workspace.atomic import write_text
 from lst_cli.workspace.layout import SweepLayout
 from lst_cli.workspace.records import load_record, save_record
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 ALARM_SCORE = 0.5
 

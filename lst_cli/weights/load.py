@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import zipfile
 from collections import Counter
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lst_cli.errors import LstError
+from lst_cli.files import sha256_of
 from lst_cli.weights.kinds import (
     GIVE,
     DamagedError,
@@ -31,6 +33,10 @@ from lst_cli.weights.kinds import (
     require_likely,
 )
 from lst_cli.weights.pickles import Array, read_pickle
+
+_BACKBONE = "backbone.bottom_up."
+# Names in a feature network of timm; it wraps networks that it cannot take apart.
+_OF_TIMM = re.compile(r"((?:backbone\.bottom_up\.)?network\.(?:model\.|body\.)?)(.+)")
 
 # Weights that belong to other classes than ours.
 CLASS_SPECIFIC = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
@@ -64,18 +70,33 @@ class WeightReport:
     """How a file of weights was used: names of tensors."""
 
     source: str  # file or address
+    sha256: str  # of the file
     matched: tuple[str, ...]  # of the model: filled
     dropped: tuple[str, ...]  # of the file: class-specific, left out on purpose
     unused: tuple[str, ...]  # of the file: the model has no place for them
     missing: tuple[str, ...]  # of the model: they keep their random initial values
 
+    def __str__(self) -> str:
+        """What was loaded into each part of the model, and what of the file was not."""
+        parts = Counter(_part(name) for name in (*self.matched, *self.missing))
+        filled = Counter(map(_part, self.matched))
+        loaded = ", ".join(f"{part} {filled[part]} of {count}" for part, count in parts.items())
+        return (
+            f"{self.source}: tensors loaded: {loaded}; {len(self.dropped)} class-specific dropped, "
+            f"{len(self.unused)} unused; what was not loaded keeps random values"
+        )
 
-def load_weights(model: nn.Module, source: str) -> WeightReport:
+
+def load_weights(
+    model: nn.Module, source: str, networks: tuple[str, str] | None = None
+) -> WeightReport:
     """Fill a model, in place, from a checkpoint of detectron2 or Caffe2, or from a torch file.
 
     The source is a file (.pkl, .pth, .pt, .safetensors), or an address that detectron2's path
-    manager knows, such as `detectron2://...` or `https://...`. Raises an `LstError` if the file
-    cannot be read, would execute code, or fits nothing.
+    manager knows, such as `detectron2://...` or `https://...`. `networks` are the names of its
+    network and of the model's, if lst wrote it: then only masks may be of another kind.
+    Raises an `LstError` if the file cannot be read, would execute code, fits nothing, or is of
+    another backbone.
     """
     state = model.state_dict()
     found = read_named(source, state)
@@ -86,21 +107,34 @@ def load_weights(model: nn.Module, source: str) -> WeightReport:
         for name, tensor in kept.items()
         if name in state and tensor.shape == state[name].shape
     }
+    unused = {name: kept[name] for name in sorted(set(kept) - set(fitting))}
+    missing = {name: state[name] for name in sorted(set(state) - set(fitting))}
+    if networks is not None and _differ(unused, missing):
+        there, here = networks
+        raise _misfit(source, f"it is of {there}, and the network is {here}", unused, missing)
     if not fitting:
-        raise LstError(
-            f"--weights {source}: none of its {len(found):,} tensors fits the network"
-            f"{_difference(kept or found, state)}",
-            "give a checkpoint of the same architecture (model.config)",
-        )
+        text = f"none of its {len(found):,} tensors fits the network"
+        raise _misfit(source, text, kept or found, state)
+    backbone = [
+        {name: tensor for name, tensor in part.items() if name.startswith(_BACKBONE)}
+        for part in (unused, missing)
+    ]
+    if all(backbone):
+        raise _misfit(source, "it is of another backbone", *backbone)
     check_numbers(fitting, state, source)
     model.load_state_dict(fitting, strict=False)
     return WeightReport(
         source=source,
+        sha256=sha256_of(_fetch(source) if is_fetched(source) else Path(source)),
         matched=tuple(sorted(fitting)),
         dropped=tuple(dropped),
-        unused=tuple(sorted(set(kept) - set(fitting))),
-        missing=tuple(sorted(set(state) - set(fitting))),
+        unused=tuple(unused),
+        missing=tuple(missing),
     )
+
+
+def _part(name: str) -> str:
+    return ".".join(name.split(".")[: 2 if name.startswith("roi_heads.") else 1])
 
 
 def read_named(source: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -110,7 +144,8 @@ def read_named(source: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     found, naming = read_weights(source)
     if naming == "exact":
-        return _without_prefix(found, state)
+        named = _without_prefix(found, state)
+        return named if any(name in state for name in named) else _of_timm(named, state)
     return _rename(found, state, naming, source)
 
 
@@ -152,11 +187,42 @@ def _without_prefix(found: dict[str, Tensor], state: Mapping[str, Tensor]) -> di
     return {names[name].removeprefix(best): tensor for name, tensor in found.items()}
 
 
+def _of_timm(found: dict[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors of a classifier of timm the names they have in a feature network of timm.
+
+    That joins the first two parts of some names by an underscore.
+    """
+    places = {match[2].replace(".", "_"): match for match in map(_OF_TIMM.match, state) if match}
+    named = {name: places.get(name.replace(".", "_")) for name in found}
+    prefix = next((match[1] for match in named.values() if match), "")
+    return {
+        match[0] if (match := named[name]) else f"{prefix}{name}": tensor
+        for name, tensor in found.items()
+    }
+
+
+def _differ(unused: Mapping[str, Tensor], missing: Mapping[str, Tensor]) -> bool:
+    """Whether more than the masks of two networks differs."""
+    free = (*CLASS_SPECIFIC, "roi_heads.mask_head.")
+    return any(not name.startswith(free) for name in (*unused, *missing))
+
+
+def _misfit(
+    source: str, reason: str, found: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> LstError:
+    return LstError(
+        f"--weights {source}: {reason}{_difference(found, state)}",
+        "give a checkpoint of the same architecture (model.config)",
+    )
+
+
 def _difference(found: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     for name in found:
-        if name in state:
+        if name in state and found[name].shape != state[name].shape:
             there, here = tuple(found[name].shape), tuple(state[name].shape)
             return f": {name} is {there} there and {here} in the network"
+    if not (found and state):
+        return f": {'the network' if found else 'it'} has no {next(iter(found or state))}"
     return f": its names are such as {next(iter(found))}, the network's such as {next(iter(state))}"
 
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lst_cli.errors import LstError
+from lst_cli.files import sha256_of
 from lst_cli.workspace.atomic import explain_os_error, replacing
 from lst_cli.workspace.hints import name_workspace
 from lst_cli.workspace.layout import MANIFEST, REPLACED, PhaseDirectory
 from lst_cli.workspace.manifest import FORMATS, PhaseManifest, SharedFrom
 from lst_cli.workspace.records import load_json, load_record
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 
 def set_aside(directory: Path, root: Path) -> Path | None:

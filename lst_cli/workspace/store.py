@@ -5,7 +5,6 @@ Answers come from the manifests alone, so that they are right after any crash.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from lst_cli.errors import LstError
-from lst_cli.files import open_regular
+from lst_cli.files import sha256_of
 from lst_cli.phases.bins import parse_bins
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
@@ -42,15 +41,6 @@ def find_workspace(given: str | os.PathLike[str] | None) -> Path:
     if (here / SPLIT).exists() or (here / SETTINGS).exists():
         return here
     return here / DEFAULT_DIRECTORY
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def require_unchanged(path: Path, sha256: str | None, hint: str) -> None:

@@ -16,11 +16,12 @@ from lst_cli.ap.results_file import Boxed
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import load_metrics, stored_detections
 from lst_cli.figures.shown_objects import read_found
+from lst_cli.files import sha256_of
 from lst_cli.report.report import gather
 from lst_cli.report.status import read_status
 from lst_cli.report.write import report_json
 from lst_cli.workspace.records import load_json, save_json, save_record
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 FILES = (
     "split.json",

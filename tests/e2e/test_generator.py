@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from lst_cli.files import sha256_of
 from lst_cli.workspace.records import load_json
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 from tests.fixtures.kills import before_iteration, differing
 
 pytestmark = pytest.mark.engine

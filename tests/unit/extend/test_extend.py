@@ -11,6 +11,7 @@ from lst_cli.errors import LstError
 from lst_cli.extend import extend as extending
 from lst_cli.extend.extend import extend_workspace
 from lst_cli.extend.plan import NewFiles
+from lst_cli.files import sha256_of
 from lst_cli.inputs import read_training_input
 from lst_cli.report.report import _phase
 from lst_cli.report.status import next_command, read_status
@@ -18,7 +19,7 @@ from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train.plan import Events
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.manifest import NewClassCheck, PhaseManifest
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 
 @dataclass

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.files import sha256_of
 from lst_cli.train.plan import Events
 from lst_cli.train.train import TrainingOptions, train_phase
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 
 @pytest.fixture

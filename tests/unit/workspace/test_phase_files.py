@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.files import sha256_of
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.phase_files import take_over_base, take_over_evaluation
-from lst_cli.workspace.store import Workspace, sha256_of
+from lst_cli.workspace.store import Workspace
 
 Begin = Callable[..., Any]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.files import sha256_of
 from lst_cli.settings.models import Settings
 from lst_cli.workspace import store
 from lst_cli.workspace.atomic import write_text
-from lst_cli.workspace.store import Workspace, find_workspace, sha256_of
+from lst_cli.workspace.store import Workspace, find_workspace
 
 # --- which directory -----------------------------------------------------------------------------
 
