@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lst_cli.errors import LstError
 from lst_cli.modeling.efficientnet import PACKAGES, load_package
 from lst_cli.settings.presets import TIMM
-from lst_cli.text import did_you_mean
+from lst_cli.text import did_you_mean, first_few
 from lst_cli.weights.load import load_weights
 
 _STRIDES = (2, 4, 8, 16, 32)
@@ -82,11 +82,8 @@ class TimmNetwork(FeatureNetwork):
         self.name = name
         strides = self._out_feature_strides
         if lacking := [feature for feature in needed if feature not in strides]:
-            raise _refusal(
-                name,
-                f"it has features at {_in_words(strides)} only, and the pyramid needs "
-                f"{_in_words(lacking)} too",
-            )
+            here, needs = ", ".join(strides), ", ".join(lacking)
+            raise _refusal(name, f"the pyramid needs {needs}, and the network has only {here}")
         height, width = _PROBE
         self.network.eval()
         try:
@@ -99,7 +96,7 @@ class TimmNetwork(FeatureNetwork):
             shape, stride = tuple(maps[feature].shape[2:]), strides[feature]
             if shape != (height // stride, width // stride):
                 found = f"{shape[1]} x {shape[0]} for an image of {width} x {height} pixels"
-                raise _refusal(name, f"its features at {_in_words([feature])} are {found}")
+                raise _refusal(name, f"its {feature} is {found}")
         if freeze_at:
             self._freeze(maps, f"stride{2**freeze_at}")
         self.network.train()
@@ -107,9 +104,9 @@ class TimmNetwork(FeatureNetwork):
     def _freeze(self, maps: dict[str, Tensor], feature: str) -> None:
         if feature not in maps:
             raise LstError(
-                f"detectron2.'MODEL.BACKBONE.FREEZE_AT': {TIMM}{self.name} has features at "
-                f"{_in_words(maps)}, not at {_in_words([feature])}",
-                "n freezes what the features at stride 2^n are computed from, 0 nothing",
+                f"detectron2.'MODEL.BACKBONE.FREEZE_AT': {TIMM}{self.name} has only "
+                f"{', '.join(maps)}, not {feature}",
+                "n freezes what the features of stride 2^n are computed from, 0 nothing",
             )
         weights = list(self.network.parameters())
         used = torch.autograd.grad(maps[feature].sum(), weights, allow_unused=True)
@@ -127,7 +124,7 @@ class TimmNetwork(FeatureNetwork):
         source = f"{TIMM}{self.name}"
         report = load_weights(self, _fetch(self.name))
         if report.missing:
-            lacking = f"{report.missing[0]} and {len(report.missing) - 1} more"
+            lacking = first_few(report.missing, 1)
             raise LstError(f"{report.source}: the weights of {source} lack {lacking}", _OTHER)
         return {"source": source, "sha256": report.sha256}
 
@@ -176,13 +173,15 @@ def _create(name: str) -> Any:
 
 def _fetch(name: str) -> str:
     """The file of pretrained weights, from the cache or else from the hub."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     pretrained: Any = get_pretrained_cfg(name)
     by_hand = "--set model.pretrained=false, or --weights FILE"
     if not pretrained.hf_hub_id:
         raise _refusal(name, "there are no pretrained weights of it", by_hand)
     file = pretrained.hf_hub_filename or "model.safetensors"
+    if isinstance(cached := try_to_load_from_cache(pretrained.hf_hub_id, file), str):
+        return cached
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt
     try:
         with redirect_stderr(io.StringIO()):  # its progress bar
@@ -198,8 +197,3 @@ def _fetch(name: str) -> str:
 
 def _refusal(name: str, reason: str, hint: str = _OTHER) -> LstError:
     return LstError(f"model.config: {TIMM}{name[:100]}: {reason}", hint)
-
-
-def _in_words(features: Iterable[str]) -> str:
-    strides = sorted({int(feature.removeprefix("stride")) for feature in features})
-    return f"stride{'s' if len(strides) > 1 else ''} {', '.join(map(str, strides))}"

@@ -109,18 +109,18 @@ def load_weights(
     }
     unused = {name: kept[name] for name in sorted(set(kept) - set(fitting))}
     missing = {name: state[name] for name in sorted(set(state) - set(fitting))}
-    if networks is not None and _differ(unused, missing):
+    others = [
+        {name: tensor for name, tensor in part.items() if _matters(name, networks is not None)}
+        for part in (unused, missing)
+    ]
+    if networks is not None and any(others):
         there, here = networks
-        raise _misfit(source, f"it is of {there}, and the network is {here}", unused, missing)
+        raise _misfit(source, f"it is of {there}, and the network is {here}", *others)
     if not fitting:
         text = f"none of its {len(found):,} tensors fits the network"
         raise _misfit(source, text, kept or found, state)
-    backbone = [
-        {name: tensor for name, tensor in part.items() if name.startswith(_BACKBONE)}
-        for part in (unused, missing)
-    ]
-    if all(backbone):
-        raise _misfit(source, "it is of another backbone", *backbone)
+    if all(others):
+        raise _misfit(source, "it is of another backbone", *others)
     check_numbers(fitting, state, source)
     model.load_state_dict(fitting, strict=False)
     return WeightReport(
@@ -201,10 +201,14 @@ def _of_timm(found: dict[str, Tensor], state: Mapping[str, Tensor]) -> dict[str,
     }
 
 
-def _differ(unused: Mapping[str, Tensor], missing: Mapping[str, Tensor]) -> bool:
-    """Whether more than the masks of two networks differs."""
-    free = (*CLASS_SPECIFIC, "roi_heads.mask_head.")
-    return any(not name.startswith(free) for name in (*unused, *missing))
+def _matters(name: str, of_lst: bool) -> bool:
+    """Whether a network is another one if this tensor does not fit.
+
+    A file of others may lack parts of the network, or have more; lst's own differ in their masks.
+    """
+    if of_lst:
+        return not name.startswith((*CLASS_SPECIFIC, "roi_heads.mask_head."))
+    return name.startswith(_BACKBONE)
 
 
 def _misfit(

@@ -90,9 +90,15 @@ def test_a_phase_runs_without_replay(based, run):
 
 def test_a_model_of_our_own_can_be_the_first_weights(fresh, based, run):
     model = based.phase(0).model
-    outcome = run("train-base", "-w", fresh.root, "--weights", model, "--json").ok()
+    words = ("train-base", "-w", fresh.root, "--weights", based.root)
+    wide = run(*words, "--set", "detectron2.MODEL.FPN.OUT_CHANNELS=24")
+    assert "lite_fpn_backbone, and the network is build_lst_effi" in wide.error
+    assert "is (16," in wide.error
+    outcome = run(*words, "--json").ok()
+    assert "class-specific dropped" in outcome.err
     weights = outcome.json[0]["weights"]
     assert weights["source"] == str(model)
+    assert weights["sha256"] == based.manifest(0).model_sha256
     assert any(name.startswith("backbone.") for name in weights["matched"])
     assert any("cls_score" in name for name in weights["dropped"])
 

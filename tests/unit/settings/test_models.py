@@ -80,6 +80,34 @@ def test_detectron2_knows_every_key_of_every_preset_and_refuses_others_by_name()
         detectron2_config(wrong, classes=3, rois_per_image=7)
 
 
+def test_a_network_of_timm_takes_the_place_of_the_preset_s_own():
+    ours = load_settings(None, ["preset=lite", "model.config=timm/resnet18"])
+    lite = load_settings(None, ["preset=lite"])
+    own = ("MODEL.BACKBONE.NAME", "INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+    expected = {key: value for key, value in lite.detectron2.items() if key not in own}
+    assert ours.detectron2 == {**expected, "MODEL.BACKBONE.FREEZE_AT": 3}
+    assert ours.base == lite.base
+    plain = load_settings(None, ["model.config=timm/resnet18"])
+    assert plain.detectron2 == {}
+    given = {"preset": "lite", "model": {"config": "timm/x"}, "detectron2": {own[2]: [1, 2, 3]}}
+    assert build_settings(given).detectron2[own[2]] == [1, 2, 3]
+    with pytest.raises(LstError, match=r"BACKBONE.NAME: is decided by model.config = 'timm/x'"):
+        build_settings({**given, "detectron2": {own[0]: "build_resnet_fpn_backbone"}})
+
+
+@pytest.mark.engine
+def test_images_are_normalised_as_a_network_of_timm_was_pretrained():
+    from lst_cli.modeling.build import detectron2_config, input_format
+
+    for preset in ("lite", "paper-r50"):
+        chosen = load_settings(None, [f"preset={preset}", "model.config=timm/test_resnet"])
+        model = detectron2_config(chosen, 3, 7).MODEL
+        assert input_format(chosen) == "RGB"
+        assert pytest.approx([127.5, 127.5, 127.5]) == model.PIXEL_MEAN
+        assert model.BACKBONE.NAME == "build_lst_timm_fpn_backbone"
+        assert (256 if preset == "lite" else 1024) == model.ROI_BOX_HEAD.FC_DIM
+
+
 # --- where values come from ----------------------------------------------------------------------
 
 

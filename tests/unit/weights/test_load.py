@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,7 @@ def test_a_checkpoint_of_the_model_zoo_matches_but_for_its_predictors(
     report = check_coco(model, coco, source)
     assert report.unused == ()
     assert report.source == source
+    assert report.sha256 == hashlib.sha256(Path(source).read_bytes()).hexdigest()
     assert (sorted(report.missing) == sorted(report.dropped)) == bool(kind)
 
 
@@ -185,6 +187,46 @@ def test_tensors_of_another_shape_are_reported_and_left_out(thin, coco, pickled)
     report = load_weights(thin(2), pickled({"model": changed}))
     assert report.unused == (wide, "stray")
     assert wide in report.missing
+
+
+def test_another_backbone_is_refused_and_named_by_one_tensor(thin, coco, pickled):
+    stem = "backbone.bottom_up.stem.conv1.weight"
+    wide = {**coco, stem: np.zeros((64, 3, 7, 7), dtype=np.float32)}
+    with pytest.raises(LstError, match=r"another backbone: .* is \(64, 3, 7, 7\) there and \(4,"):
+        load_weights(thin(2), pickled({"model": wide}))
+    # A deeper or a shallower network of the same kind has only more, or only fewer.
+    del wide[stem]
+    assert load_weights(thin(2), pickled({"model": wide})).unused == ()
+    more = {**coco, "backbone.bottom_up.res6.weight": np.zeros(1)}
+    assert load_weights(thin(2), pickled({"model": more})).unused == tuple(more)[-1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({}, None),
+        ({"roi_heads.mask_head.mask_fcn1.weight": None}, None),
+        ({"roi_heads.mask_head.other.weight": np.zeros(1)}, None),
+        ({"roi_heads.box_head.fc2.weight": None}, "it has no roi_heads.box_head.fc2.weight"),
+        ({"backbone.fpn_lateral2.bias": np.zeros(3)}, "lateral2.bias is (3,) there and (16,) in"),
+        ({"backbone.extra.bias": np.zeros(3)}, "the network has no backbone.extra.bias"),
+    ],
+)
+def test_a_model_of_lst_fits_but_for_classes_and_masks_or_both_networks_are_named(
+    change, refused, thin, coco, pickled
+):
+    changed = {n: a for n, a in {**coco, **change}.items() if a is not None}
+    source, names = pickled({"model": changed}), ("timm/a", "timm/b")
+    if refused is None:
+        text = str(load_weights(thin(2), source, names))
+        assert "roi_heads.box_head 4 of 4, " in text
+        assert "roi_heads.box_predictor 0 of " in text
+        assert "; 6 class-specific dropped, " in text
+        return
+    with pytest.raises(LstError) as caught:
+        load_weights(thin(2), source, names)
+    assert "it is of timm/a, and the network is timm/b: " in caught.value.message
+    assert refused in caught.value.message
 
 
 def test_names_that_fit_several_places_are_refused(five, pickled):
