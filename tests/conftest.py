@@ -92,6 +92,10 @@ class SmallLvis:
         files = ["--train", self.train_json, "--val", self.val_json, "--images", self.images]
         return ["split", *map(str, files), "--b", str(base), "--phases", str(phases)]
 
+    def joint_words(self) -> list[str]:
+        """The same for joint training."""
+        return [*self.split_words()[:-4], "--joint"]
+
 
 @pytest.fixture(scope="session")
 def small_lvis_content():

@@ -19,10 +19,9 @@ def _no_plots(no_plots):
 
 
 @pytest.fixture
-def workspace(tmp_path, small_lvis, lst):
-    """The small LVIS set, split by the command into a base of five and three phases of two."""
-    lst(*small_lvis.split_words(), "-w", tmp_path / "work").ok()
-    return Workspace(tmp_path / "work")
+def workspace(split_workspace):
+    """The small LVIS set in a base of five classes and three phases of two."""
+    return split_workspace
 
 
 @pytest.fixture

@@ -114,14 +114,6 @@ def test_check_shows_all_problems_of_all_files_at_once(check, small_lvis):
         assert of_role.error.endswith(f" found in {file}")
 
 
-def test_check_is_content_with_good_files(check):
-    outcome = check().ok()
-    assert "no errors in" in outcome.err
-    assert "32 images" in outcome.err
-    for role in ("train", "val"):
-        check(role).ok()
-
-
 def test_check_looks_at_the_files_of_the_split(here, small_lvis):
     here("check").ok()
     (small_lvis.images / "train" / "000007.png").unlink()

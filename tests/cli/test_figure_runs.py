@@ -59,9 +59,8 @@ def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(draw
 
 
 def test_joint_training_has_nothing_to_balance(lst, small_lvis, tmp_path):
-    words = small_lvis.split_words()
     root = tmp_path / "joint"
-    assert lst(*words[: words.index("--b")], "--joint", "-w", root).code == 0
+    assert lst(*small_lvis.joint_words(), "-w", root).code == 0
     outcome = lst("figure", "balance", "-w", root)
     assert outcome.error == f"error: {root} has no phase after the base: nothing is replayed"
 

@@ -167,10 +167,7 @@ def test_an_interrupted_phase_is_shown_under_way_and_continued(here, fake_traine
 
 
 def test_an_old_setting_in_lst_toml_is_noted_once(here, workspace):
-    text = workspace.layout.settings.read_text()
-    workspace.layout.settings.write_text(
-        text.replace("[step]", "[step]\nprevious_share = 0.3\n#", 1)
-    )
+    workspace.layout.settings.write_text("[step]\nprevious_share = 0.3\n")
     outcome = here("train-base --dry-run").ok()
     assert outcome.err.count("lst.toml: step.previous_share = 0.3 has no effect: ") == 1
 

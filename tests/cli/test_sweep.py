@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import InterruptionError, LstError
+from lst_cli.workspace.store import Workspace
 from tests.fixtures.reports import read_csv
 from tests.fixtures.sweeps import plain_name
 
@@ -126,6 +127,16 @@ def test_a_dry_run_leaves_out_what_is_done_of_a_phase_under_way(sweep):
     (left,) = sweep.jobs("--only joint").values()
     share = 1 - 5 / whole["phases"][0]["iterations"]
     assert left["seconds_left"] == pytest.approx(whole["seconds_left"] * share)
+
+
+def test_a_base_that_runs_share_counts_once_in_the_rate(open_seeds):
+    open_seeds.edit('row = "repeat-factor"', 'row = "repeat-factor"\nbase.batch_size = 4')
+    open_seeds("--seed 0").ok()
+    [base] = map(Workspace, (open_seeds.root / "bases").iterdir())
+    done = [one.require_done(0) for one in (open_seeds.workspace("joint-seed0"), base)]
+    rate = sum(one.seconds for one in done) / sum(one.image_passes for one in done)
+    left = next(job for job in open_seeds.jobs("--seed 1").values() if job["kind"] == "base")
+    assert left["seconds_left"] == pytest.approx(rate * left["image_passes"])
 
 
 # --- what is refused -----------------------------------------------------------------------------

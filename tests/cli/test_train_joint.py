@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from typing import Any
 
 import pytest
 
@@ -12,14 +11,10 @@ from lst_cli.settings.presets import JOINT_ROWS
 from lst_cli.workspace.store import Workspace
 
 
-def joint_words(small_lvis: Any) -> list[str]:
-    return [*small_lvis.split_words()[:-4], "--joint"]
-
-
 @pytest.fixture
 def joint(tmp_path, small_lvis, lst):
     """The small LVIS set with all eleven classes in one phase."""
-    lst(*joint_words(small_lvis), "-w", tmp_path / "joint").ok()
+    lst(*small_lvis.joint_words(), "-w", tmp_path / "joint").ok()
     return Workspace(tmp_path / "joint")
 
 
@@ -28,10 +23,10 @@ def joint(tmp_path, small_lvis, lst):
 
 def test_a_joint_split_has_one_phase_and_cannot_be_cut(lst, small_lvis, tmp_path):
     for option in ("--b", "--phases"):
-        outcome = lst(*joint_words(small_lvis), option, "5", "-w", tmp_path / "joint")
+        outcome = lst(*small_lvis.joint_words(), option, "5", "-w", tmp_path / "joint")
         assert f"{option} divides them" in outcome.error
         assert not (tmp_path / "joint").exists()
-    outcome = lst(*joint_words(small_lvis), "-w", tmp_path / "joint")
+    outcome = lst(*small_lvis.joint_words(), "-w", tmp_path / "joint")
     assert ["joint", "11", "30"] in [line.split()[:3] for line in outcome.out.splitlines()]
     assert "old, before" not in outcome.out
     assert "and a plot beside it" in outcome.err
@@ -45,7 +40,7 @@ def test_a_joint_split_has_one_phase_and_cannot_be_cut(lst, small_lvis, tmp_path
 def test_a_joint_split_leaves_no_plot_of_an_earlier_one_and_all_of_its_phases(
     lst, workspace, small_lvis, fake_trainer
 ):
-    words = (*joint_words(small_lvis), "-w", workspace.root)
+    words = (*small_lvis.joint_words(), "-w", workspace.root)
     before = workspace.layout.split.read_bytes()
     assert workspace.layout.balance_plot.exists()
     lst(*words)
@@ -129,7 +124,7 @@ def test_the_budget_of_another_workspace_on_the_same_data_is_met(
     assert 8 * outcome.json[0]["iterations"] == total == 784
     small_lvis.train["annotations"].pop()
     small_lvis.save()
-    lst(*joint_words(small_lvis), "-w", f"{joint.root}-2")
+    lst(*small_lvis.joint_words(), "-w", f"{joint.root}-2")
     refused = lst(*words[:1], "-w", f"{joint.root}-2", *words[3:])
     assert f"--budget-of {workspace.root}: it was trained on" in refused.error
     assert "--image-passes " in refused.hint

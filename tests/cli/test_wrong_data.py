@@ -100,23 +100,6 @@ def test_shared_images_and_doubled_objects_are_warnings_of_check_and_split(
     assert "1 image is listed again under another id" in outcome.err
 
 
-def test_the_parts_of_a_hold_out_never_share_an_image(small_lvis, lst, tmp_path):
-    train = small_lvis.train
-    for image in copy.deepcopy(train["images"]):
-        train["images"].append({**image, "id": image["id"] + 500})
-    for annotation in train["annotations"][::2]:
-        annotation["image_id"] += 500
-    small_lvis.save()
-    words = ["--train", small_lvis.train_json, "--out", tmp_path / "cut", "--share", "0.3"]
-    assert lst("hold-out", *words).code == 0
-    parts = [
-        json.loads((tmp_path / "cut" / f"{part}.json").read_text()) for part in ("train", "val")
-    ]
-    urls = [{image["coco_url"] for image in part["images"]} for part in parts]
-    assert all(urls)
-    assert not urls[0] & urls[1]
-
-
 def scored(lst: Any, small_lvis: Any, change: Any = None) -> Any:
     small_lvis.save()
     boxes = [
@@ -246,9 +229,8 @@ def test_weights_that_are_no_file_are_refused_before_anything_is_read(
     command, lst, small_lvis, tmp_path
 ):
     work = ("-w", tmp_path / "work")
-    words = small_lvis.split_words()
-    words = [*words[:-4], "--joint"] if command == "train-joint" else words
-    assert lst(*words, *work).code == 0
+    words = small_lvis.joint_words if command == "train-joint" else small_lvis.split_words
+    assert lst(*words(), *work).code == 0
     small_lvis.train_json.unlink()
     for weights in ("nothing.pth", "s3://b/w.pth", "~/w", __file__, "/dev/zero", "x" * 300):
         for more in ((), ("--dry-run",)):

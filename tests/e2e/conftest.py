@@ -89,6 +89,11 @@ class Tiny:
             "--b", 3, "--phases", 2, "-w", workspace, *settings,
         ]  # fmt: skip
 
+    def joint_words(self, workspace: Path, *more: str) -> list[object]:
+        words = self.split_words(workspace, *more)
+        at = words.index("--b")
+        return [*words[:at], "--joint", *words[at + 4 :]]
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):

@@ -28,11 +28,7 @@ FEW = "from lst_cli.adopt import distil\ndistil._ROW_STEPS = distil._MASK_STEPS 
 def original(tiny, run, tmp_path_factory):
     """Files of a model that knows the six drawn classes, and its workspace."""
     folder = tmp_path_factory.mktemp("original")
-    words = [str(word) for word in tiny.split_words(folder / "joint")]
-    for option in ("--b", "--phases"):
-        place = words.index(option)
-        del words[place : place + 2]
-    run(*words, "--joint", "--set", "model.canonical_box_size=224").ok()
+    run(*tiny.joint_words(folder / "joint", "model.canonical_box_size=224")).ok()
     row = ["--row", "joint-softmax", "--image-passes", 10]
     run("train-joint", *row, "-w", folder / "joint").ok()
     return write_as_detectron2(Workspace(folder / "joint"), folder / "files")

@@ -19,9 +19,7 @@ Run = Callable[..., Any]
 def joint_folder(tiny, run, tmp_path_factory):
     """All six classes in one phase."""
     folder = tmp_path_factory.mktemp("joint") / "workspace"
-    words = tiny.split_words(folder)
-    at = words.index("--b")
-    run(*words[:at], *words[at + 4 :], "--joint").ok()
+    run(*tiny.joint_words(folder)).ok()
     return folder
 
 

@@ -84,6 +84,11 @@ def test_faults_are_told_by_kind(segmentation, fault):
     assert measure(segmentation, height=10, width=20)[0] == fault
 
 
+def test_a_last_number_that_goes_on_is_refused():
+    with pytest.raises(ValueError, match="not a list of run lengths"):
+        decode_counts("1P")
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     mask=arrays.arrays(

@@ -160,12 +160,33 @@ def test_wrong_boxes_are_an_error_only_if_most_are_far_off(boxes, severity, kind
         assert problem.examples[0].startswith("box 7, its mask: [")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_or_two_odd_boxes_get_no_guess(count):
     boxes = first(count, corners(BOXES), BOXES)
     for (problem,) in (compare(boxes), compare(boxes[:count])):
-        assert "like" not in problem.message
+        assert ("like" in problem.message) == (count == 3)
         assert "recognised" not in problem.message
+
+
+@pytest.mark.parametrize(("count", "severity"), [(29, "warning"), (30, "error")])
+def test_half_of_the_boxes_make_a_file_useless(count, severity):
+    (problem,) = compare(first(count, corners(BOXES), BOXES))
+    assert problem.severity == severity
+
+
+@pytest.mark.parametrize(("off", "problems"), [(3.9, 0), (4.1, 1)])
+def test_an_edge_may_be_off_by_two_pixels_and_a_fiftieth_of_the_mask(off, problems):
+    mask = np.array([[100.0, 100, 200, 200]])
+    assert len(compare(np.array([[100 + off, 100, 100 - off, 100]]), mask)) == problems
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.04, True), (0.12, False)])
+def test_a_meaning_is_recognised_within_a_twentieth_of_the_mask(share, named):
+    sides = np.concatenate((0 * SIZES, BOXES[:, 2:]), axis=1)
+    (problem,) = compare(corners(BOXES), EXTENTS + share * sides)
+    assert (
+        problem.message.endswith("look like boxes as corners (left, top, right, bottom)") == named
+    )
 
 
 def test_two_meanings_in_one_file_are_both_named():

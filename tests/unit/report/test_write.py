@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from lst_cli.display.objects import Panel
 from lst_cli.display.tables import Column, Table
 from lst_cli.errors import LstError
+from lst_cli.report import write
 from lst_cli.report.data import ReportData
 from lst_cli.report.plots import Artwork
 from lst_cli.report.write import render_html, render_table, write_report
@@ -174,6 +176,11 @@ def test_names_titles_notes_and_settings_are_escaped_on_the_page(make_data):
     assert "img" not in parsed.tags
     assert parsed.references == []
     assert "".join(parsed.words).count(evil) == len(classes) + 5
+
+
+def test_a_name_that_a_template_misspells_is_an_error():
+    with pytest.raises(UndefinedError, match="misspelt"):
+        write._templates().from_string("{{ misspelt }}").render()
 
 
 def test_writing_a_report_needs_neither_torch_nor_pyplot():

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 
 from lst_cli.errors import LstError
-from lst_cli.workspace import atomic
 from lst_cli.workspace.atomic import (
     explain_os_error,
     remove_leftovers,
@@ -47,23 +45,14 @@ def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from lst_cli.workspace.atomic import replacing
-
-with replacing(Path(sys.argv[1])) as temporary:
-    temporary.write_text("ne")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    root = Path(atomic.__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False, cwd=root)
-    assert killed.returncode == -9
+    if (child := os.fork()) == 0:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
     remove_leftovers(tmp_path)

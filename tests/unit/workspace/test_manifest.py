@@ -41,7 +41,7 @@ def test_a_split_comes_back_as_it_was_written(tmp_path, split):
         (lambda text: text[: len(text) // 2], "not valid JSON, perhaps cut short"),
         (lambda text: "", "not valid JSON, perhaps cut short"),
         (lambda text: "[1, 2]", "format version None, but this lst reads version 1 and 2"),
-        (lambda text: text.replace('"format": 1', '"format": 99'), "format version 99"),
+        (lambda text: '{"format": 3, "of": "a later lst"}', "format version 3, but this lst reads"),
         (lambda text: text.replace('"base_classes"', '"bass_classes"'), "base_classes: Field req"),
         (lambda text: text.replace('"coco"', '"voc"'), "train.layout"),
     ],
@@ -56,18 +56,8 @@ def test_a_damaged_manifest_is_named_with_what_is_wrong(tmp_path, split, damage,
         load_record(Split, path, "lst split ...", FORMATS)
     assert caught.value.message.startswith(str(path))
     assert message in caught.value.message
-    assert caught.value.hint
-
-
-def test_another_format_version_says_so_before_its_other_fields(workspace, begin):
-    begin(0)
-    path = workspace.phase(0).manifest
-    path.write_text('{"format": 3, "of": "a later lst"}')
-    with pytest.raises(
-        LstError, match="format version 3, but this lst reads version 1 and 2"
-    ) as caught:
-        workspace.manifest(0)
-    assert "use the lst that wrote the workspace" in str(caught.value.hint)
+    other = "format version" in message
+    assert ("use the lst that wrote the workspace" in str(caught.value.hint)) == other
 
 
 def test_a_record_shows_what_cannot_be_seen_and_keeps_it(tmp_path):
