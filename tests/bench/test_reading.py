@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.bench.test_evaluation import measure
 
 pytestmark = pytest.mark.bench
 
@@ -68,27 +67,14 @@ def lvis_file(tmp_path_factory):
     return path
 
 
-def measure(code: str, path: Path) -> tuple[float, float]:
-    """CPU seconds and peak MB of a process that runs the code."""
-    # VmHWM is the kernel's mark of this process alone; what wait4 tells includes the parent's.
-    program = f"""
-import os, re
-path = {str(path)!r}
-{code}
-assert n == {INSTANCES}, n
-used = os.times()
-print(used.user + used.system, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-"""
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    seconds, kilobytes = done.stdout.split()
-    return float(seconds), int(kilobytes) / 1024
-
-
-def test_reading_is_measured_side_by_side(lvis_file):
+def test_reading_is_measured_side_by_side(lvis_file, tmp_path):
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     for _ in range(RUNS):
         for name, code in WAYS.items():
-            results[name].append(measure(code, lvis_file))
+            words = ["-c", f"path = {str(lvis_file)!r}\n{code}\nprint(n)"]
+            instances, seconds, megabytes = measure(words, tmp_path)
+            assert instances == INSTANCES
+            results[name].append((seconds, megabytes))
     size = lvis_file.stat().st_size / 2**20
     print(f"\n{size:.0f} MiB, {IMAGES:,} images, {INSTANCES:,} instances; median of {RUNS} runs")
     print("| way | CPU s | peak MB | times read_dataset |\n|---|---|---|---|")

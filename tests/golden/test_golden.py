@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.evaluate.evaluate import prepare_validation
@@ -23,6 +22,7 @@ from lst_cli.progress import silent
 from lst_cli.settings.load import load_settings
 from lst_cli.train import train as train_recipe
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.reports import found_at
 
 HERE = Path(__file__).parent
 
@@ -46,17 +46,8 @@ def draw_detections(small_lvis: Any, seen: set[int], phase: int) -> list[dict[st
         rng = np.random.default_rng([phase, annotation["id"]])
         x, y, w, h = annotation["bbox"]
         shift = 0.1 * phase + 0.12 * rank[annotation["category_id"]] * float(rng.random())
-        x, y = round(x + shift, 3), round(y + shift, 3)
-        (rle,) = mask_utils.frPyObjects([[x, y, x + w, y, x + w, y + h, x, y + h]], 60, 80)
-        found.append(
-            {
-                "image_id": annotation["image_id"],
-                "category_id": annotation["category_id"],
-                "bbox": [x, y, w, h],
-                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                "score": round(0.5 + float(rng.random()) / 2, 3),
-            }
-        )
+        score = round(0.5 + float(rng.random()) / 2, 3)
+        found.append(found_at(annotation, score, (round(x + shift, 3), round(y + shift, 3), w, h)))
     return found
 
 

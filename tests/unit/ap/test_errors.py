@@ -134,35 +134,36 @@ def test_iou_of_exactly_one_half_and_one_tenth_are_inside(analyse):
 # --- what is no error in a federated set -----------------------------------------------------
 
 
-def test_nothing_is_wrong_where_nobody_looked(analyse):
-    annotated, right = [(1, 1, HERE), (2, 2, HERE)], [(1, 1, 0.5, HERE), (2, 2, 0.5, HERE)]
-    found = [*right, (1, 2, 0.9, HERE)]  # class 2 is neither annotated in image 1 nor absent
-    assert analyse(annotated, found).all.counts == counts()
-    negative = {1: [2]}
-    one = analyse(annotated, found, negative=negative).all
-    assert one.counts == counts(classification=1)
+IN_TWO = [ONE, TWO]
+FOUND_TWO = [of(0.8, HERE), (2, 2, 0.8, HERE)]
+UNSURE, TAKEN = of(0.5, THERE), [of(0.9, HERE), of(0.8, HERE)]
+
+
+@pytest.mark.parametrize(
+    ("annotated", "found", "more", "kinds"),
+    [
+        # Class 2 is neither annotated in image 1 nor known to be absent.
+        (IN_TWO, [*FOUND_TWO, (1, 2, 0.9, HERE)], {}, {}),
+        (IN_TWO, [*FOUND_TWO, (1, 2, 0.9, HERE)], {"negative": {1: [2]}}, {"classification": 1}),
+        # An annotation that does not count is not missed and makes nothing right.
+        ([ONE, OTHER], [UNSURE], {"ignore": [0]}, {}),
+        ([ONE, OTHER], [of(0.9, NEAR), UNSURE], {"ignore": [0]}, {"localisation": 1}),
+        ([ONE, OTHER], [*TAKEN, UNSURE], {"ignore": [0]}, {"duplicate": 1}),
+        # Another image is another world.
+        (IN_TWO, [*FOUND_TWO, (2, 1, 0.9, HERE)], {"negative": {2: [1]}}, {"classification": 1}),
+        ([ONE], [of(0.8, HERE), (2, 1, 0.9, HERE)], {"negative": {2: [1]}}, {"background": 1}),
+    ],
+)
+def test_in_a_federated_set_only_what_is_known_is_wrong(analyse, annotated, found, more, kinds):
+    assert analyse(annotated, found, **more).all.counts == counts(**kinds)
+
+
+def test_an_error_that_can_become_nothing_right_vanishes(analyse):
     # The object it lies on is taken: only class 2 gains.
+    one = analyse(IN_TWO, [*FOUND_TWO, (1, 2, 0.9, HERE)], negative={1: [2]}).all
     assert one.dAP50 == prices(classification=1 / 4)
-
-
-def test_an_annotation_that_does_not_count_is_not_missed_and_makes_nothing_right(analyse):
-    annotated = [(1, 1, HERE), (1, 1, THERE)]
-    assert analyse(annotated, [(1, 1, 0.5, THERE)], ignore=[0]).all.counts == counts()
-    one = analyse(annotated, [(1, 1, 0.9, NEAR), (1, 1, 0.5, THERE)], ignore=[0]).all
-    assert one.counts == counts(localisation=1)
-    assert one.dAP50 == prices(localisation=1 / 2)  # it vanishes
-    taken = [(1, 1, 0.9, HERE), (1, 1, 0.8, HERE), (1, 1, 0.5, THERE)]
-    one = analyse(annotated, taken, ignore=[0]).all
-    assert one.counts == counts(duplicate=1)
-
-
-def test_another_image_is_another_world(analyse):
-    annotated = [(1, 1, HERE), (2, 2, HERE)]
-    found = [(1, 1, 0.8, HERE), (2, 2, 0.8, HERE), (2, 1, 0.9, HERE)]
-    one = analyse(annotated, found, negative={2: [1]}).all
-    assert one.counts == counts(classification=1)
-    one = analyse([(1, 1, HERE)], [(1, 1, 0.8, HERE), (2, 1, 0.9, HERE)], negative={2: [1]}).all
-    assert one.counts == counts(background=1)
+    one = analyse([ONE, OTHER], [of(0.9, NEAR), UNSURE], ignore=[0]).all
+    assert one.dAP50 == prices(localisation=1 / 2)
 
 
 def test_false_alarms_of_a_class_without_ground_truth_are_counted_and_cost_nothing(analyse):
