@@ -57,13 +57,13 @@ from lst_cli.ap.reference import load_lvis
 {PRINT_AP}
 annotations, detections, iou_type = sys.argv[1:]
 lvis = load_lvis()
-truth = lvis.ground_truth(annotations)
+truth = lvis["LVIS"](annotations)
 if iou_type == "segm":
     with open(detections) as file:
         detections = json.load(file)
     for detection in detections:
         del detection["bbox"]
-evaluation = lvis.evaluation(truth, lvis.results(truth, detections), iou_type)
+evaluation = lvis["LVISEval"](truth, lvis["LVISResults"](truth, detections), iou_type)
 evaluation.run()
 print_ap(evaluation.results, evaluation.eval["precision"][..., 0], evaluation.params.cat_ids)
 """

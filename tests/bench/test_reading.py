@@ -26,7 +26,7 @@ WAYS = {
     "json.load": "import json; d = json.load(open(path)); n = len(d['annotations'])",
     "lvis-api's LVIS()": (
         "from lst_cli.ap.reference import load_lvis; import contextlib, io\n"
-        "with contextlib.redirect_stdout(io.StringIO()): d = load_lvis().ground_truth(path)\n"
+        "with contextlib.redirect_stdout(io.StringIO()): d = load_lvis()['LVIS'](path)\n"
         "n = len(d.anns)"
     ),
 }

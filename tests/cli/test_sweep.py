@@ -134,7 +134,7 @@ def test_a_base_that_runs_share_counts_once_in_the_rate(open_seeds):
     open_seeds("--seed 0").ok()
     [base] = map(Workspace, (open_seeds.root / "bases").iterdir())
     done = [one.require_done(0) for one in (open_seeds.workspace("joint-seed0"), base)]
-    rate = sum(one.seconds for one in done) / sum(one.image_passes for one in done)
+    rate = sum(one.seconds or 0.0 for one in done) / sum(one.image_passes for one in done)
     left = next(job for job in open_seeds.jobs("--seed 1").values() if job["kind"] == "base")
     assert left["seconds_left"] == pytest.approx(rate * left["image_passes"])
 
