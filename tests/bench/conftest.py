@@ -130,17 +130,14 @@ class _Drawing:
     def categories(self) -> list[dict[str, Any]]:
         return [
             {
-                "id": number,
-                "name": f"class {number}",
-                "synset": f"class_{number}.n.01",
-                "frequency": str(frequency),
-                "image_count": round(count),
+                "id": number, "name": f"class {number}", "synset": f"class_{number}.n.01",
+                "frequency": str(frequency), "image_count": round(count),
                 "instance_count": round(3 * count),
             }
             for number, (count, frequency) in enumerate(
                 zip(self._counts.tolist(), self._frequencies, strict=True), start=1
             )
-        ]
+        ]  # fmt: skip
 
     def truth(self, image_id: int) -> _Truth:
         """Draw an image's classes and their instances."""
@@ -169,13 +166,11 @@ class _Drawing:
         ]
         unlabelled = positive[rng.uniform(size=len(positive)) < NOT_EXHAUSTIVE][:3]
         record = {
-            "id": image_id,
-            "height": height,
-            "width": width,
+            "id": image_id, "height": height, "width": width,
             "coco_url": f"http://images.cocodataset.org/val2017/{image_id:012d}.jpg",
             "neg_category_ids": np.setdiff1d(negative, positive).tolist(),
             "not_exhaustive_category_ids": unlabelled.tolist(),
-        }
+        }  # fmt: skip
         return _Truth(record, annotations, boxes, outlines, category_ids)
 
     def detections(self, truth: _Truth) -> Iterator[str]:

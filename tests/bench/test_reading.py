@@ -51,16 +51,12 @@ def lvis_file(tmp_path_factory):
             )
         records = [
             {
-                "id": image,
-                "width": 640,
-                "height": 480,
-                "file_name": f"{image:012d}.jpg",
+                "id": image, "width": 640, "height": 480, "file_name": f"{image:012d}.jpg",
                 "coco_url": f"http://images.cocodataset.org/train2017/{image:012d}.jpg",
-                "neg_category_ids": [1, 5, 9],
-                "not_exhaustive_category_ids": [],
+                "neg_category_ids": [1, 5, 9], "not_exhaustive_category_ids": [],
             }
             for image in range(1, IMAGES + 1)
-        ]
+        ]  # fmt: skip
         categories = [{"id": i, "name": f"class {i}", "frequency": "f"} for i in range(1, 1231)]
         rest = json.dumps({"images": records, "categories": categories})
         file.write("], " + rest[1:])

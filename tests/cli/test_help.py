@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 import pytest
 
-import lst_cli
 from lst_cli.cli.main import COMMANDS, cli
 from lst_cli.cli.options import LocalPath
 from lst_cli.errors import LstError
 from lst_cli.files import refuse_address
 from lst_cli.settings.models import Head, Mask, NewRows, Replay, Sampling
+from tests.fixtures.outcome import in_a_fresh_process
 
-ROOT = Path(lst_cli.__file__).parents[1]
 LIBRARIES = {
     "PIL", "cv2", "detectron2", "filelock", "lvis", "matplotlib", "msgspec", "numpy", "pycocotools",
     "pydantic", "scipy", "sklearn", "torch", "torchvision",
@@ -58,26 +54,14 @@ def test_the_help_shows_the_five_commands_line_by_line_and_cuts_no_summary(lst, 
     assert "error" not in bare.err
 
 
-def loaded_by(*calls: str) -> set[str]:
-    """Modules that `lst` has imported when it has printed something."""
-    code = (
-        "import sys; from lst_cli.cli.main import cli\n"
-        "for call in sys.argv[1:]: cli(call.split(), standalone_mode=False)\n"
-        "print(*sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *calls], check=True, capture_output=True, text=True, cwd=ROOT
-    )
-    return set(done.stdout.splitlines()[-1].split())
-
-
 @pytest.mark.parametrize(
     ("calls", "commands"),
     [(["--help", "--version"], set()), (["step --help", "train-base -h"], {"train"})],
 )
 def test_the_lightest_calls_load_click_and_no_other_library(calls, commands):
     """How long it takes is measured by `make bench ARGS='-k start'`."""
-    loaded = loaded_by(*calls)
+    outcome, loaded = in_a_fresh_process(*map(str.split, calls))
+    assert outcome.ok().out
     assert "click" in loaded
     assert not loaded & (LIBRARIES | {"rich", "lst_cli.workspace.store"})
     prefix = "lst_cli.cli.commands."
@@ -85,7 +69,8 @@ def test_the_lightest_calls_load_click_and_no_other_library(calls, commands):
 
 
 def test_the_help_of_no_command_loads_a_library_for_numbers_or_pictures():
-    loaded = loaded_by(*(f"{command} --help" for command in COMMANDS))
+    outcome, loaded = in_a_fresh_process(*([command, "--help"] for command in COMMANDS))
+    assert outcome.ok().out
     assert "rich" in loaded
     assert not loaded & LIBRARIES
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import logging
 
+import numpy
 import pytest
 
+from lst_cli.ap.reference import load_lvis
+from tests.fixtures.outcome import in_a_fresh_process
 from tests.fixtures.reports import found_at
 
 MEANS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR"}
@@ -192,53 +194,16 @@ def test_boxes_without_masks_are_scored_as_boxes_or_left_out(case):
 # --- what is loaded ------------------------------------------------------------------------------
 
 
-GUARD = """
-import logging, sys
-import numpy
-from lst_cli.cli.main import main
-
-def state():
-    root = logging.getLogger()
-    return [root.level, [str(h) for h in root.handlers], hasattr(numpy, "float")]
-
-before = state()
-try:
-    main()
-finally:
-    {culprit}
-    heavy = [n for n in sys.modules if n.split(".")[0] in ("torch", "cv2", "matplotlib", "lvis")]
-    if heavy or state() != before:
-        print("changed:", state(), *heavy, file=sys.stderr)
-        sys.exit(77)
-"""
-
-
-def guarded(case, culprit, *words):
-    script = GUARD.replace("{culprit}", culprit)
-    return subprocess.run(
-        [sys.executable, "-c", script, *case.words(*words)],
-        check=False, capture_output=True, text=True, cwd=case.empty,
-    )  # fmt: skip
-
-
 def test_no_network_and_no_plots_are_loaded_and_nothing_is_changed_even_by_lvis_api(case):
+    def state() -> object:
+        root = logging.getLogger()
+        return root.level, list(root.handlers), hasattr(numpy, "float")
+
+    before = state()
+    load_lvis.cache_clear()
     words = ("--train-counts", case.small_lvis.train_json, "--reference", "--json")
-    done = guarded(case, "", *words)
-    assert (done.returncode, done.stderr) == (0, "")
-    ours, theirs = case.json(*words), json.loads(done.stdout)
-    assert {**theirs, "seconds": 0} == {**ours, "seconds": 0}
-
-
-@pytest.mark.parametrize(
-    "culprit",
-    [
-        "logging.basicConfig()",
-        "numpy.float = float",
-        "sys.modules['lvis.eval'] = sys",
-        "sys.modules['cv2'] = sys",
-    ],
-)
-def test_that_guard_bites(case, culprit):
-    done = guarded(case, culprit, "--iou-type", "bbox")
-    assert done.returncode == 77
-    assert "changed:" in done.stderr
+    outcome, loaded = in_a_fresh_process(case.words(*words), cwd=case.empty)
+    assert outcome.ok().err == ""
+    assert not {one.split(".")[0] for one in loaded} & {"torch", "cv2", "matplotlib", "lvis"}
+    assert {**outcome.json, "seconds": 0} == {**case.json(*words), "seconds": 0}
+    assert state() == before

@@ -48,10 +48,8 @@ def federated_sets(draw):
         return draw(st.lists(st.sampled_from(of), min_size=1, max_size=most, unique=True))
 
     def of_box(box):
-        return {
-            "bbox": list(box),
-            "segmentation": {"size": [HEIGHT, WIDTH], "counts": rle_of(*box)},
-        }
+        mask = {"size": [HEIGHT, WIDTH], "counts": rle_of(*box)}
+        return {"bbox": list(box), "segmentation": mask}
 
     # lvis-api is wrong about an annotation with the id 0, of which there is a test of its own.
     image_ids = some([-3, 0, 1, 2, 10**12, 2**62], 4)
@@ -61,14 +59,12 @@ def federated_sets(draw):
     where = st.tuples(st.sampled_from(image_ids), st.sampled_from(category_ids))
     images = [
         {
-            "id": image_id,
-            "height": HEIGHT,
-            "width": WIDTH,
+            "id": image_id, "height": HEIGHT, "width": WIDTH,
             "neg_category_ids": draw(some_classes),
             "not_exhaustive_category_ids": draw(some_classes),
         }
         for image_id in image_ids
-    ]
+    ]  # fmt: skip
     annotations = []
     ids = draw(st.permutations([-5, -1, 1, 2, 3, 4, 5, 2**53]))
     for number in ids[: draw(st.integers(0, 8))]:
@@ -77,14 +73,11 @@ def federated_sets(draw):
         stated = draw(st.sampled_from([None, None, *AREAS]))
         annotations.append(
             {
-                "id": number,
-                "image_id": image_id,
-                "category_id": category_id,
+                "id": number, "image_id": image_id, "category_id": category_id,
                 "area": float(box[2] * box[3]) if stated is None else stated,
-                "ignore": draw(st.sampled_from([0, 0, 1])),
-                **of_box(box),
+                "ignore": draw(st.sampled_from([0, 0, 1])), **of_box(box),
             }
-        )
+        )  # fmt: skip
     found = []
     for _ in range(draw(st.integers(1, 12))):
         image_id, category_id = draw(where)
