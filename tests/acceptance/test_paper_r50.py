@@ -44,14 +44,12 @@ def draw_set(directory: Path, *, images: int, repeats: int, first_id: int = 1) -
             x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
             annotations.append(
                 {
-                    "id": len(annotations) + 1,
+                    "id": len(annotations) + 1, "category_id": category_id,
                     "image_id": int(rng.integers(first_id, first_id + images)),
-                    "category_id": category_id,
-                    "bbox": [x, y, w, h],
-                    "area": w * h,
+                    "bbox": [x, y, w, h], "area": w * h,
                     "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
                 }
-            )
+            )  # fmt: skip
     categories = [{"id": i, "name": f"class {i}", "frequency": "f"} for i in range(1, CLASSES + 1)]
     path = directory / "annotations.json"
     path.write_text(

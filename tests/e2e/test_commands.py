@@ -39,10 +39,7 @@ def test_eval_prints_what_a_script_needs(finished, run):
     assert metrics == load_json(finished.phase(2).metrics, "")
     assert (metrics["format"], metrics["phase"]) == (1, 2)
     for kind in ("segm", "bbox"):
-        keys = {"AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "old", "new"}
-        assert keys | {"all", "bins", "groups", "per_class"} <= metrics[kind].keys()
         assert [one["bin"] for one in metrics[kind]["bins"]][:3] == ["=1", "<5", "<10"]
-        assert {"classes", "with_ground_truth", "AP"} <= metrics[kind]["bins"][0].keys()
         assert [one["phase"] for one in metrics[kind]["groups"]] == [0, 1, 2]
         ids = {str(number) for number in finished.split.class_order}
         assert metrics[kind]["per_class"].keys() <= ids

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -53,26 +52,18 @@ def decode(annotation: dict[str, Any]) -> np.ndarray:
     return mask_tools.decode(annotation["segmentation"]).astype(bool)
 
 
-def hashes(directory: Path) -> dict[str, str]:
-    return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
-
-
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(small, tmp_path, files_below):
     draw_demo(tmp_path / "again", SMALL)
-    assert hashes(tmp_path / "again") == hashes(small.directory)
+    assert files_below(tmp_path / "again") == files_below(small.directory)
 
 
-def test_another_seed_gives_other_images_and_other_ranks(small, tmp_path):
+def test_another_seed_gives_other_images_and_other_ranks(small, tmp_path, files_below):
     other = json.loads(draw_demo(tmp_path, replace(SMALL, seed=1)).train_json.read_text())
     assert other["categories"] != small.train["categories"]
-    assert hashes(tmp_path / "images") != hashes(small.directory / "images")
+    assert files_below(tmp_path / "images") != files_below(small.directory / "images")
 
 
 def test_training_instances_fall_as_planned_and_validation_is_balanced(small):
@@ -221,18 +212,20 @@ def test_dealing_loses_no_instance_and_leaves_no_image_empty(counts, per_image, 
     ],
     ids=["no train.json", "other val.json", "an image less", "odd marker", "cut marker"],
 )
-def test_a_damaged_set_is_drawn_again_and_then_used(tmp_path, damage):
+def test_a_damaged_set_is_drawn_again_and_then_used(tmp_path, damage, files_below):
     draw_demo(tmp_path, TINY)
-    whole = hashes(tmp_path)
+    whole = files_below(tmp_path)
     damage(tmp_path)
     assert not draw_demo(tmp_path, TINY).reused
-    assert hashes(tmp_path) == whole
+    assert files_below(tmp_path) == whole
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert draw_demo(tmp_path, TINY).reused
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
 
 
-def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(tmp_path):
+def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(
+    tmp_path, files_below
+):
     seen: list[tuple[int, int | None]] = []
 
     def interrupt(what: str, done: int, total: int | None) -> None:
@@ -244,16 +237,16 @@ def test_an_interrupted_set_is_drawn_again_and_progress_ends_with_every_image(tm
     assert not (tmp_path / "cut" / "train.json").exists()
     draw_demo(tmp_path / "cut", TINY, progress=lambda *call: seen.append(call[1:]))
     draw_demo(tmp_path / "whole", TINY)
-    assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
+    assert files_below(tmp_path / "cut") == files_below(tmp_path / "whole")
     total = len(list((tmp_path / "whole" / "images").rglob("*.jpg")))
     assert seen == [(done, total) for done in range(1, total + 1)]
 
 
-def test_a_smaller_set_leaves_no_image_of_a_larger_one(tmp_path):
+def test_a_smaller_set_leaves_no_image_of_a_larger_one(tmp_path, files_below):
     draw_demo(tmp_path / "once", replace(TINY, head=9))
     draw_demo(tmp_path / "once", TINY)
     draw_demo(tmp_path / "fresh", TINY)
-    assert hashes(tmp_path / "once") == hashes(tmp_path / "fresh")
+    assert files_below(tmp_path / "once") == files_below(tmp_path / "fresh")
 
 
 # --- what is refused -----------------------------------------------------------------------------

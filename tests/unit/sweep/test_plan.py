@@ -12,6 +12,7 @@ from lst_cli.sweep.plan import SweepPlan, choose, parse_plan, read_plan, shipped
 
 LST: dict[str, Any] = {"name": "lst", "kind": "lst"}
 JOINT: dict[str, Any] = {"name": "joint", "kind": "joint"}
+FILES: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
 
 
 def parse(*runs: dict[str, Any], **table: Any) -> SweepPlan:
@@ -28,8 +29,7 @@ def refused(*runs: dict[str, Any], **table: Any) -> str:
 def test_what_a_run_says_counts_more_than_the_command_line_and_that_more_than_what_is_common():
     settings = {"preset": "lite", "step": {"lr": 0.1, "epochs": 25.0}, "base": {"lr": 0.1}}
     plan = parse({**LST, "step": {"lr": 0.3}}, JOINT, settings=settings)
-    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
-    plan = choose(plan, **files, overrides=["step.lr=0.2", "base.lr=0.2"])
+    plan = choose(plan, **FILES, overrides=["step.lr=0.2", "base.lr=0.2"])
     own, other = (plan.settings_of(run, 7) for run in plan.runs)
     assert (own.step.lr, own.base.lr, own.step.epochs, own.seed) == (0.3, 0.2, 25.0, 7)
     assert other.step.lr == 0.2
@@ -126,8 +126,7 @@ def test_paths_of_a_plan_are_relative_to_its_file(tmp_path):
 
 def test_the_command_line_fills_what_runs_leave_open():
     plan = parse({**LST, "seeds": [9], "phases": 2}, JOINT)
-    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
-    plan = choose(plan, **files, b=0.25, phases=4, seeds=[1, 2], preset="lite")
+    plan = choose(plan, **FILES, b=0.25, phases=4, seeds=[1, 2], preset="lite")
     assert plan.common.b == 0.25
     assert [plan.seeds_of(run) for run in plan.runs] == [(9,), (1, 2)]
     assert plan.settings_of(plan.runs[1], 1).preset == "lite"
@@ -145,9 +144,8 @@ def test_the_command_line_fills_what_runs_leave_open():
     ],
 )
 def test_what_the_command_line_says_is_checked(more, message):
-    files: dict[str, Any] = {"train": Path("t.json"), "val": Path("v.json")}
     with pytest.raises(LstError, match=message):
-        choose(parse(LST), **{**files, **more})
+        choose(parse(LST), **{**FILES, **more})
 
 
 def test_every_plan_that_comes_with_the_package_can_be_read():

@@ -8,7 +8,6 @@ import pytest
 
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
-from lst_cli.train.plan import Events
 from lst_cli.train.train import TrainingOptions, train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -207,19 +206,6 @@ def test_all_phases_are_of_one_network(workspace):
     assert train(workspace, 1, "detectron2.MODEL.A=1", "step.lr=0.1").done
 
 
-@pytest.mark.parametrize("damage", ["cut short", "missing"])
-def test_damaged_weights_of_the_phase_before_are_refused(workspace, damage):
-    train(workspace, 0)
-    model = workspace.phase(0).model
-    text = model.read_text()
-    model.unlink()
-    if damage == "cut short":
-        model.write_text(text[:5])
-    with pytest.raises(LstError, match=rf"00-base/model\.safetensors: {damage}"):
-        train(workspace, 1)
-    assert workspace.manifest(1) is None
-
-
 def test_a_phase_begun_on_another_model_is_refused(workspace, fake_trainer):
     train(workspace, 0)
     stop(fake_trainer, workspace, 1)
@@ -231,18 +217,6 @@ def test_a_phase_begun_on_another_model_is_refused(workspace, fake_trainer):
 
 
 # --- inputs --------------------------------------------------------------------------------------
-
-
-def test_images_are_looked_at_before_anything_is_trained(workspace, fake_trainer, small_lvis):
-    told: list[tuple[str, int, int | None]] = []
-    (small_lvis.images / "train" / "000003.png").unlink()
-    events = Events(prepare=lambda *work: told.append(work))
-    with pytest.raises(LstError, match="1 image not found") as caught:
-        train_phase(workspace, 0, workspace.settings(), events=events)
-    assert "--images DIR" in str(caught.value.hint)
-    assert fake_trainer.runs == []
-    assert workspace.manifest(0) is None
-    assert {work[0] for work in told} == {"checking files and images"}
 
 
 @pytest.mark.parametrize("what", ["changed after", "missing since"])
