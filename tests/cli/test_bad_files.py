@@ -108,10 +108,7 @@ def test_check_shows_all_problems_of_all_files_at_once(check, small_lvis):
     for role in ("train", "val"):
         of_role = check(role, "--json")
         assert not of_role.json["ok"]
-        file = str(getattr(small_lvis, f"{role}_json"))
-        errors = [one for one in of_role.json["problems"] if one["severity"] == "error"]
-        assert {one["where"] for one in errors} == {file}
-        assert of_role.error.endswith(f" found in {file}")
+        assert of_role.error.endswith(f" found in {getattr(small_lvis, f'{role}_json')}")
 
 
 def test_check_looks_at_the_files_of_the_split(here, small_lvis):

@@ -24,11 +24,8 @@ from tests.fixtures.reports import read_csv
 def row(name: str, what: str, aps: Sequence[float | None], *, clear: bool) -> dict[str, Any]:
     known = [ap for ap in aps if ap is not None]
     return {
-        "name": name,
-        "what": what,
-        "threshold": "AP",
-        "classes": 4,
-        "with_ground_truth": 3 if known else 0,
+        "name": name, "what": what, "threshold": "AP",
+        "classes": 4, "with_ground_truth": 3 if known else 0,
         "estimates": [
             {"AP": ap, "interval": None if ap is None else (ap - 0.01, ap + 0.01)} for ap in aps
         ],
@@ -40,7 +37,7 @@ def row(name: str, what: str, aps: Sequence[float | None], *, clear: bool) -> di
             }
             for ap in aps[1:]
         ],
-    }
+    }  # fmt: skip
 
 
 def comparison(runs: int = 2) -> Comparison:

@@ -39,15 +39,15 @@ def perturbed(truth, seed, pixels, rounds=3):
         negative = image["neg_category_ids"]
         swapped = rng.random() < 0.3 and negative
         moved = np.array(annotation["bbox"]) + np.tile(shift, 2) * [1, 1, 0.1, 0.1]
-        found.append(
-            {
-                "image_id": image["id"],
-                "category_id": int(rng.choice(negative)) if swapped else annotation["category_id"],
-                "score": round(rng.random(), 2),  # with ties
-                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                "bbox": moved.clip(0).tolist(),
-            }
-        )
+        category_id = int(rng.choice(negative)) if swapped else annotation["category_id"]
+        place = {
+            "image_id": image["id"],
+            "category_id": category_id,
+            "bbox": moved.clip(0).tolist(),
+        }
+        shape = {"size": rle["size"], "counts": rle["counts"].decode()}
+        # With ties.
+        found.append(place | {"score": round(rng.random(), 2), "segmentation": shape})
     return found
 
 

@@ -26,14 +26,12 @@ def found_in(row: int) -> list[dict[str, Any]]:
     """As many detections as the row, of numbers that no short decimal is."""
     return [
         {
-            "image_id": 100 + row,
-            "category_id": place,
+            "image_id": 100 + row, "category_id": place, "score": 1 / (place + 3),
             "bbox": [1 / 3, 2.0, 0.1 + 0.2, 1e-7],
-            "score": 1 / (place + 3),
             "segmentation": {"size": [2, 3], "counts": "0\\ü6"},
         }
         for place in range(row)
-    ]
+    ]  # fmt: skip
 
 
 class Network:

@@ -42,25 +42,16 @@ def begin(workspace: Workspace) -> Callable[..., PhaseManifest]:
     """Write the manifest of a phase by hand; its model is what `model` says."""
 
     def write(phase: int, *, done: bool = True, model: str = "", **others: Any) -> PhaseManifest:
+        split = workspace.split
         fields: dict[str, Any] = {
-            "phase": phase,
-            "done": done,
-            "split_sha256": workspace.split.digest,
+            "phase": phase, "done": done, "seed": 0, "split_sha256": split.digest,
             "previous_sha256": f"model {phase - 1}" if phase else None,
-            "new_classes": len(workspace.split.groups[phase]),
-            "seen_classes": workspace.split.seen_classes(phase),
-            "new_entries": 3,
-            "replay_entries": 1,
-            "replay_counts": {"4": 1},
-            "iterations": 10,
-            "seed": 0,
-            "settings": {"base": {"batch_size": 1}, "step": {"batch_size": 1}},
-            "weights": None,
-            "versions": {},
-            "device": "cpu",
-            "started": "2026-01-01",
             "model_sha256": (model or f"model {phase}") if done else None,
-        }
+            "new_classes": len(split.groups[phase]), "seen_classes": split.seen_classes(phase),
+            "new_entries": 3, "replay_entries": 1, "replay_counts": {"4": 1}, "iterations": 10,
+            "settings": {"base": {"batch_size": 1}, "step": {"batch_size": 1}},
+            "weights": None, "versions": {}, "device": "cpu", "started": "2026-01-01",
+        }  # fmt: skip
         manifest = PhaseManifest(**{**fields, **others})
         save_record(manifest, workspace.phase(phase).manifest)
         return manifest
