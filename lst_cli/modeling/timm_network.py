@@ -108,10 +108,11 @@ class TimmNetwork(FeatureNetwork):
                 f"{', '.join(maps)}, not {feature}",
                 "n freezes what the features of stride 2^n are computed from, 0 nothing",
             )
-        weights = list(self.network.parameters())
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         used = torch.autograd.grad(maps[feature].sum(), weights, allow_unused=True)
         for weight, gradient in zip(weights, used, strict=True):
-            weight.requires_grad_(gradient is None)
+            if gradient is not None:
+                weight.requires_grad_(False)
 
     def load_imagenet(self) -> dict[str, str]:
         """Load the pretrained weights; says where they are from, for a manifest.
@@ -175,23 +176,22 @@ def _fetch(name: str) -> str:
     """The file of pretrained weights, from the cache or else from the hub."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
+    by_hand = "give a file by --weights, or start from random values: --set model.pretrained=false"
     pretrained: Any = get_pretrained_cfg(name)
-    by_hand = "--set model.pretrained=false, or --weights FILE"
-    if not pretrained.hf_hub_id:
+    repository, file = pretrained.hf_hub_id, pretrained.hf_hub_filename or "model.safetensors"
+    if not repository:
         raise _refusal(name, "there are no pretrained weights of it", by_hand)
-    file = pretrained.hf_hub_filename or "model.safetensors"
-    if isinstance(cached := try_to_load_from_cache(pretrained.hf_hub_id, file), str):
+    if isinstance(cached := try_to_load_from_cache(repository, file), str):
         return cached
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt
     try:
         with redirect_stderr(io.StringIO()):  # its progress bar
-            return str(hf_hub_download(pretrained.hf_hub_id, file))
+            return str(hf_hub_download(repository, file))
     except Exception as error:  # of the network, of the hub, or of the disk
-        where = f"huggingface.co/{pretrained.hf_hub_id}"
+        reason = getattr(error, "strerror", None) or "the server cannot be reached or refuses"
         raise LstError(
-            f"the pretrained weights of {TIMM}{name} cannot be fetched from {where}",
-            f"give their {file} by --weights FILE, or start from random values: "
-            "--set model.pretrained=false",
+            f"{TIMM}{name}: {file} cannot be fetched from huggingface.co/{repository}: {reason}",
+            by_hand,
         ) from error
 
 

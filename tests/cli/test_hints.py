@@ -202,6 +202,7 @@ def test_bins_that_cannot_be_read_are_told_by_who_gave_them(here, workspace, wor
         ("gone.yaml", "no such file"),
         ("/dev/zero", "it is a device"),
         (".", "it is a directory"),
+        ("timm/resnett", "timm has no such network; did you mean resnet"),
     ],
 )
 def test_a_dry_run_counts_images_and_refuses_a_config_that_the_run_would_refuse(

@@ -100,6 +100,15 @@ def test_a_model_of_our_own_can_be_the_first_weights(fresh, based, run):
     assert any("cls_score" in name for name in weights["dropped"])
 
 
+def test_a_network_of_timm_is_trained_from_random_values_on_request(fresh, run):
+    words = ("--set", "model.config=timm/test_resnet", "--set", "model.pretrained=false")
+    outcome = run("train-base", "-w", fresh.root, *words, "--json").ok()
+    assert "the backbone starts from random values" in outcome.err
+    (manifest,) = outcome.json
+    assert manifest["weights"] is None
+    assert manifest["versions"]["timm"]
+
+
 # --- what goes wrong ----------------------------------------------------------------------------
 
 

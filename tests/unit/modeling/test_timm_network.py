@@ -56,6 +56,13 @@ def test_any_feature_network_takes_the_published_weights_and_gives_a_pyramid(nam
         assert found[feature].shape == (2, shapes[feature].channels, 64 // stride, 96 // stride)
 
 
+# One that must be told not to insist on its own size, and one with a stride too many.
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "dla34"])
+def test_the_strides_of_a_pyramid_are_found_for_images_of_any_size(name):
+    strides = [one.stride for one in TimmNetwork(name, NEEDED, freeze_at=2).output_shape().values()]
+    assert strides in ([4, 8, 16, 32], [2, 4, 8, 16, 32])
+
+
 def test_normalisation_keeps_its_pretrained_state_in_training():
     network = TimmNetwork("test_resnet", NEEDED, freeze_at=0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -157,17 +164,28 @@ def test_published_weights_that_lack_a_tensor_are_refused(published, monkeypatch
         TimmNetwork("test_resnet", NEEDED, freeze_at=0).load_imagenet()
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line_with_both_ways_out(monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (huggingface_hub.errors.LocalEntryNotFoundError("a\nlong\nstory"), "cannot be reached"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_weights_that_cannot_be_fetched_are_one_line_with_both_ways_out(
+    error, reason, monkeypatch, capfd
+):
     def fail(*_: object) -> None:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("a\nlong\nstory")
+        raise error
 
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    with pytest.raises(
-        LstError, match=r"cannot be fetched from huggingface.co/timm/test_resnet"
-    ) as caught:
-        TimmNetwork("test_resnet", NEEDED, freeze_at=0).load_imagenet()
+    network = TimmNetwork("test_resnet", NEEDED, freeze_at=0)
+    capfd.readouterr()
+    with pytest.raises(LstError, match=r"cannot be fetched from huggingface\.co/timm/te") as caught:
+        network.load_imagenet()
+    assert reason in caught.value.message
     assert "\n" not in caught.value.message
-    assert "--weights FILE" in (caught.value.hint or "")
+    assert "--weights" in (caught.value.hint or "")
     assert "model.pretrained=false" in (caught.value.hint or "")
     assert capfd.readouterr() == ("", "")
 
