@@ -64,21 +64,39 @@ def draw_files(document: dict[str, Any], draws: Draws, root: Path) -> DrawnFiles
     for one in annotations:
         by_image[one["image_id"]].append(one)
     named = {one["id"]: one["name"] for one in categories}
-    files = DrawnFiles(
-        tuple(groups), tuple(tuple(named[one] for one in group) for group in groups), root
-    )
+    names = tuple(tuple(named[one] for one in group) for group in groups)
+    files = DrawnFiles(tuple(groups), names, root)
     base = _without(document, set(drawn))
     _write(files.base, base)
+
+    def few(draw: int, group: Sequence[int], boxes: int) -> dict[str, Any]:
+        chosen: list[dict[str, Any]] = []
+        for category_id in group:
+            own = [one for one in annotations if one["category_id"] == category_id]
+            random.Random(draw).shuffle(own)
+            chosen += own[:boxes]
+        kept, images = {one["id"] for one in chosen}, {one["image_id"] for one in chosen}
+        return {
+            "images": [one for one in document["images"] if one["id"] in images],
+            "categories": categories,
+            # Known classes are annotated too, as a user would have them.
+            "annotations": [
+                one
+                for image in sorted(images)
+                for one in by_image[image]
+                if one["id"] in kept or one["category_id"] not in drawn
+            ],
+        }
+
     for boxes in draws.boxes:
-        joint = {key: list(base[key]) for key in ("images", "annotations")}
-        seen = {"images": set[int](), "annotations": set[int]()}
+        joint = {key: {one["id"]: one for one in base[key]} for key in ("images", "annotations")}
         for draw, group in enumerate(groups):
-            few = _few(document, by_image, group, set(drawn), draw=draw, boxes=boxes)
-            _write(files.few(draw, boxes), few)
-            for key, ids in seen.items():
-                joint[key] += [one for one in few[key] if one["id"] not in ids]
-                ids |= {one["id"] for one in few[key]}
-        _write(files.joint(boxes), {**base, **joint})
+            added = few(draw, group, boxes)
+            _write(files.few(draw, boxes), added)
+            for key, records in joint.items():
+                records.update({one["id"]: one for one in added[key]})
+        lists = {key: list(records.values()) for key, records in joint.items()}
+        _write(files.joint(boxes), {**base, **lists})
     return files
 
 
@@ -91,34 +109,6 @@ def _without(document: dict[str, Any], drawn: set[int]) -> dict[str, Any]:
                 image[key] = [one for one in image[key] if one not in drawn]
     kept = [one for one in document["annotations"] if one["image_id"] not in showing]
     return {**document, "images": images, "annotations": kept}
-
-
-def _few(
-    document: dict[str, Any],
-    by_image: dict[int, list[dict[str, Any]]],
-    group: Sequence[int],
-    drawn: set[int],
-    *,
-    draw: int,
-    boxes: int,
-) -> dict[str, Any]:
-    chosen: list[dict[str, Any]] = []
-    for category_id in group:
-        own = [one for one in document["annotations"] if one["category_id"] == category_id]
-        random.Random(draw).shuffle(own)
-        chosen += own[:boxes]
-    kept, images = {one["id"] for one in chosen}, {one["image_id"] for one in chosen}
-    return {
-        "images": [one for one in document["images"] if one["id"] in images],
-        "categories": document["categories"],
-        # Known classes are annotated too, as a user would have them.
-        "annotations": [
-            one
-            for image in sorted(images)
-            for one in by_image[image]
-            if one["id"] in kept or one["category_id"] not in drawn
-        ],
-    }
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -250,7 +250,8 @@ class _Planner:
     def _job(self, run: PlannedRun, seed: int) -> Job:
         if (run.name, seed) not in self.jobs:
             # The number of images does not depend on the seed.
-            model = self._job(self.plan.run(run.budget_of), seed) if run.budget_of else None
+            other = self.plan.select([run.budget_of])[0] if run.budget_of else None
+            model = self._job(other, seed) if other else None
             try:
                 self.jobs[run.name, seed] = self._make(run, seed, model)
             except LstError as error:

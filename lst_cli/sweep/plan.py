@@ -30,6 +30,7 @@ from lst_cli.train.initial import find_weights
 
 _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
 _PLANS = resources.files("lst_cli").joinpath("plans")
+_FILES = ("train", "val")
 _ONLY_FOR = {
     "joint": ("row", "sampler", "head", "mask", "image_passes"),
     "lst": ("b", "phases", "share_of_base"),
@@ -174,7 +175,7 @@ class PlannedRun(_WithSettings):
     def own_settings(self) -> dict[str, Any]:
         """Its nested settings, with those that `row`, `sampler`, `head` and `mask` stand for."""
         words = {"base.sampler": self.sampler, "model.head": self.head, "model.mask": self.mask}
-        chosen = {**(JOINT_ROWS[self.row] if self.row else {})}
+        chosen = dict(JOINT_ROWS[self.row]) if self.row else {}
         chosen |= {key: value for key, value in words.items() if value is not None}
         table: dict[str, Any] = {}
         for key, value in chosen.items():
@@ -191,15 +192,11 @@ class SweepPlan(Part):
     evaluate: Literal["last", "all"] = "last"  # phases
     new_classes: Draws | None = None
     data: SweepData = SweepData()
-    common: CommonSettings = CommonSettings()
+    common: CommonSettings = Field(CommonSettings(), alias="settings")
     # Nested settings of the command line: they count more than those for all runs, and less
     # than what a run says itself.
     overrides: dict[str, Any] = Field(default_factory=dict)
-    runs: tuple[PlannedRun, ...]
-
-    def run(self, name: str) -> PlannedRun:
-        """Find a run by its name."""
-        return next(run for run in self.runs if run.name == name)
+    runs: tuple[PlannedRun, ...] = Field(alias="run")
 
     def select(self, only: Sequence[str]) -> list[PlannedRun]:
         """The runs with these names, or all; an `LstError` if there is none of a name."""
@@ -266,10 +263,9 @@ def parse_plan(
     own = {"title", "evaluate", *_PARTS}
     lines = [_unknown(key, own) for key in table if key not in own]
     given = {key: value for key, value in table.items() if key in own}
-    given |= {"runs": given.pop("run", []), "common": given.pop("settings", {})}
-    if not isinstance(given["runs"], list) or not given["runs"]:
+    if not isinstance(given.get("run"), list) or not given["run"]:
         lines.append("[[run]]: a plan lists one run or more")
-        given["runs"] = []
+        given["run"] = []
     try:
         plan = SweepPlan.model_validate({"name": name, "source": source, **given})
     except ValidationError as error:
@@ -296,7 +292,7 @@ def choose(
         update={key: value for key, value in given.items() if key in SweepData.model_fields}
     )
     data = data.model_copy(update={"weights": find_weights(data.weights)})
-    for key in ("train", "val"):
+    for key in _FILES:
         if getattr(data, key) is None:
             raise LstError(
                 f"{plan.source} does not say what to learn: no {key} annotations",
@@ -310,10 +306,8 @@ def choose(
     try:
         common = CommonSettings.model_validate(chosen)
     except ValidationError as error:
-        lines = _describe(error, {})
-        raise LstError(
-            "; ".join(f"--{line.replace('seeds:', 'seed:')}" for line in lines)
-        ) from error
+        lines = [f"--{line.replace('seeds:', 'seed:')}" for line in _describe(error, {})]
+        raise LstError("; ".join(lines)) from error
     common = common.model_copy(update={"settings": plan.common.settings})
     found = plan.model_copy(update={"data": data, "common": common, "overrides": table})
     if problems := _setting_problems(found):
@@ -321,11 +315,10 @@ def choose(
     return found
 
 
-# What the tables of a plan are checked as; the head and the list of runs are `SweepPlan` itself.
+# What the tables of a plan are checked as; the head is `SweepPlan` itself.
 _PARTS: dict[str, type[Part]] = {
     "run": PlannedRun, "settings": CommonSettings, "data": SweepData, "new-classes": Draws,
 }  # fmt: skip
-_TABLES = {"runs": "run", "common": "settings"}  # where `SweepPlan` has another name
 
 
 def _unknown(key: Any, known: set[str]) -> str:
@@ -338,13 +331,13 @@ def _describe(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
     for problem in error.errors():
         where, loc = "", problem["loc"]
         table: type[Part] | None = None
-        if loc[:1] == ("runs",) and len(loc) > 1:
-            name = one.get("name") if isinstance(one := given["runs"][loc[1]], Mapping) else None
+        if loc[:1] == ("run",) and len(loc) > 1:
+            name = one.get("name") if isinstance(one := given["run"][loc[1]], Mapping) else None
             named = isinstance(name, str) and name
             where = f"run {name}: " if named else f"run number {int(loc[1]) + 1}: "
             table, loc = PlannedRun, loc[2:]
-        elif loc and (part := _TABLES.get(str(loc[0]), loc[0])) in _PARTS and part != "run":
-            where, table, loc = f"[{part}]: ", _PARTS[str(part)], loc[1:]
+        elif loc and (table := _PARTS.get(str(loc[0]))) and table is not PlannedRun:
+            where, loc = f"[{loc[0]}]: ", loc[1:]
         lines.setdefault((where, loc[:1]), where + _sentence(problem, loc, table))
     return list(lines.values())
 
@@ -401,10 +394,8 @@ def _setting_problems(plan: SweepPlan) -> list[str]:
 def _absolute(data: SweepData, directory: Path) -> SweepData:
     for path in (data.train, data.val, *data.images):
         refuse_address(str(path or ""))
-    found: dict[str, Any] = {
-        key: directory / value for key in ("train", "val") if (value := getattr(data, key))
-    }
-    found["images"] = tuple(directory / one for one in data.images)
+    found: dict[str, Any] = {"images": tuple(directory / one for one in data.images)}
+    found |= {key: directory / value for key in _FILES if (value := getattr(data, key))}
     if data.weights is not None and "://" not in data.weights:
         found["weights"] = str(directory / data.weights)
     return data.model_copy(update=found)

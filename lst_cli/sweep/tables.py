@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import attrgetter
 from statistics import fmean, stdev
 from typing import Any, Protocol, cast
 
@@ -228,7 +229,7 @@ def number_columns(results: SweepResults) -> list[Column]:
     """The columns of AP and of what training took; each reads its number from a `SeedResult`."""
 
     def ap_of(name: str, description: str = "") -> Column:
-        get = partial(lambda one, name: getattr(one.metrics.segm, name), name=name)
+        get = attrgetter(f"metrics.segm.{name}")
         return Column(name, name, get=get, description=description)
 
     def in_bin(entry: BinMetrics) -> Column:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,7 @@ def draw_detections(small_lvis: Any, seen: set[int], phase: int) -> list[dict[st
 
 
 @pytest.fixture
-def workspace(
-    small_lvis: Any,
-    lst: Callable[..., Any],
-    fake_trainer: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    no_plots: None,
-) -> Workspace:
+def workspace(small_lvis, lst, fake_trainer, tmp_path, monkeypatch, no_plots):
     """All phases trained by the fake trainer, and measured on drawn detections."""
     monkeypatch.setattr(train_recipe, "versions", lambda: {"lst": "0", "python": "3"})
     workspace = Workspace(tmp_path / "work")

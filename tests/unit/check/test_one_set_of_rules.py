@@ -120,11 +120,7 @@ NOTHING_TO_SCORE = {
 
 
 @pytest.fixture
-def files(
-    tmp_path: Path,
-    small_lvis_content: tuple[dict[str, Any], dict[str, Any]],
-    no_plots: None,
-) -> Callable[..., tuple[Path, Path]]:
+def files(tmp_path, small_lvis_content, no_plots):
     def write(mutate: Callable[[dict[str, Any]], None], where: str) -> tuple[Path, Path]:
         train, val = copy.deepcopy(small_lvis_content)
         for role, document in (("train", train), ("val", val)):

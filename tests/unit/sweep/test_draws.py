@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.settings.models import Settings
 from lst_cli.sweep.draws import draw_files
-from lst_cli.sweep.plan import Draws
+from lst_cli.sweep.new_classes import Cell
+from lst_cli.sweep.plan import Draws, PlannedRun
+from lst_cli.workspace.store import Workspace
 
 COUNTS = {1: 9, 2: 5, 3: 4, 4: 4, 5: 4, 6: 2}  # instances of each class
 DRAWS = Draws(draws=2, classes=2, instances=(4, 5), boxes=(3, 1))
@@ -84,6 +87,14 @@ def test_the_same_files_are_drawn_again_and_not_written(document, tmp_path):
     before = files.base.stat().st_mtime_ns
     assert draw_files(document, DRAWS, tmp_path) == files
     assert files.base.stat().st_mtime_ns == before
+
+
+def test_runs_whose_names_have_dots_have_results_of_their_own(tmp_path):
+    names = {
+        Cell(run, Settings(), 0, 1, tmp_path, (), Workspace(tmp_path / f"{run.name}-draw0")).result
+        for run in (PlannedRun(name=f"a.{letter}", kind="extend") for letter in "bc")
+    }
+    assert names == {tmp_path / "a.b-draw0.json", tmp_path / "a.c-draw0.json"}
 
 
 def test_too_few_classes_are_refused(document, tmp_path):
