@@ -78,13 +78,10 @@ def sweep(lst, shared_data, kept):
             *(word for seed in SEEDS for word in ("--seed", seed)),
             *(word for arm in arms for word in ("--only", arm)),
         )  # fmt: skip
-        return {arm: [_workspace(root, arm, seed) for seed in SEEDS] for arm in arms}
+        places = {arm: [next(root.glob(f"{arm}-seed{seed}-*")) for seed in SEEDS] for arm in arms}
+        return {arm: list(map(Workspace, found)) for arm, found in places.items()}
 
     return make
-
-
-def _workspace(root: Path, arm: str, seed: int) -> Workspace:
-    return Workspace(next(root.glob(f"{arm}-seed{seed}-*")))
 
 
 def read(path: Path) -> Any:

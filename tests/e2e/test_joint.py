@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,6 @@ from lst_cli.workspace.store import Workspace
 from tests.fixtures.kills import before_iteration, differing, losses
 
 pytestmark = pytest.mark.engine
-Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +25,7 @@ def joint(joint_folder, tmp_path):
     return Workspace(shutil.copytree(joint_folder, tmp_path / "joint"))
 
 
-def train(joint: Workspace, run: Run, sampler: str, head: str, mask: str) -> None:
+def train(joint, run, sampler, head, mask):
     words = ["--sampler", sampler, "--head", head, "--mask", mask, "--image-passes", 8]
     outcome = run("train-joint", "-w", joint.root, *words, "--json").ok()
     (manifest,) = outcome.json

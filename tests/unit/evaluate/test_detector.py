@@ -29,11 +29,10 @@ IMAGES = Images(
     neg_category_ids=[()] * 3,
     not_exhaustive_category_ids=[()] * 3,
 )
-Open = Callable[..., Detector]
 
 
 @pytest.fixture(scope="module")
-def network(make_model: Callable[..., Any]) -> Any:
+def network(make_model):
     network = make_model(len(CATEGORY_IDS), eval={"detections": 20})
     with torch.no_grad():  # as if trained: boxes move, and classes differ
         network.roi_heads.box_predictor.bbox_pred.weight.normal_(std=0.2)
@@ -41,7 +40,7 @@ def network(make_model: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def open_detector(network: Any, make_settings: Callable[..., Any]) -> Open:
+def open_detector(network, make_settings):
     def call(workers: int = 0) -> Detector:
         settings = make_settings(device="cpu", data={"workers": workers})
         return Detector(network, settings, CATEGORY_IDS.tolist())
@@ -50,7 +49,7 @@ def open_detector(network: Any, make_settings: Callable[..., Any]) -> Open:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for row, size in enumerate(SIZES):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from lst_cli.errors import LstError
 from lst_cli.modeling.weight_generator import WeightGenerator
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.progress import silent
 from lst_cli.samples.loading import SampleReader
 from lst_cli.train import support
 from lst_cli.train.support import Support
@@ -90,12 +91,8 @@ def make(data: Data | None = None, new: range = NEW) -> Any:
     return Support(SampleReader(data or Data(), to_item), new)  # type: ignore[arg-type]
 
 
-def quiet(what: str, done: int, total: int | None) -> None:
-    pass
-
-
 def pooled(classes: Any, model: Any = None, **options: Any) -> list[tuple[list[int], list[float]]]:
-    stream = classes.pooled(model or Network(), "work", quiet, **options)
+    stream = classes.pooled(model or Network(), "work", silent, **options)
     return [(labels.tolist(), boxes[:, 0].tolist()) for labels, boxes in stream]
 
 
@@ -163,7 +160,7 @@ def test_what_is_done_is_told_of_how_much():
 def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows():
     cases: list[tuple[int | None, list[list[float]]]] = [(1, [[30], [50], [81]]), (None, LEFT)]
     for most, left in cases:
-        rows = make().mean_feature_rows(Network(), most, quiet).rows
+        rows = make().mean_feature_rows(Network(), most, silent).rows
         for row, boxes in zip(rows, left, strict=True):
             directions = F.normalize(torch.tensor([[x, 1.0] for x in boxes]), dim=-1)
             torch.testing.assert_close(row, 3 * F.normalize(directions.mean(dim=0), dim=-1))
@@ -171,7 +168,7 @@ def test_mean_feature_rows_are_mean_directions_as_long_as_old_rows():
 
 def test_generated_rows_are_averages_over_all_boxes_of_a_class():
     model, generator = Network(), WeightGenerator(features=2, base_classes=1)
-    written = make().generated_rows(model, generator, quiet)
+    written = make().generated_rows(model, generator, silent)
     weight = model.roi_heads.box_predictor.cls_score.weight
     for row, boxes in zip(written.rows, LEFT, strict=True):
         features = torch.tensor([[x, 1.0] for x in boxes])

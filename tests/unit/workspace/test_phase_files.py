@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +9,6 @@ from lst_cli.files import sha256_of
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.phase_files import take_over_base, take_over_evaluation
 from lst_cli.workspace.store import Workspace
-
-Begin = Callable[..., Any]
 
 
 def changed(split: Split, **update: Any) -> Split:
@@ -28,7 +24,7 @@ def changed(split: Split, **update: Any) -> Split:
 
 
 @pytest.fixture
-def other(tmp_path: Path, split: Split) -> Workspace:
+def other(tmp_path, split):
     """The same base classes, the others in one phase instead of two."""
     found = Workspace(tmp_path / "other")
     found.save_split(changed(split, groups=((4, 2), (5, 1, 3))))
@@ -36,7 +32,7 @@ def other(tmp_path: Path, split: Split) -> Workspace:
 
 
 @pytest.fixture
-def source(workspace: Workspace, begin: Begin) -> Workspace:
+def source(workspace, begin):
     """A workspace whose base phase is done."""
     directory = workspace.phase(0)
     directory.root.mkdir(parents=True)
