@@ -100,12 +100,12 @@ def test_images_are_normalised_as_a_network_of_timm_was_pretrained():
     from lst_cli.modeling.build import detectron2_config, input_format
 
     for preset in ("lite", "paper-r50"):
-        chosen = load_settings(None, [f"preset={preset}", "model.config=timm/test_resnet"])
+        chosen = load_settings(None, [f"preset={preset}", "model.config=timm/resnet18"])
         model = detectron2_config(chosen, 3, 7).MODEL
         assert input_format(chosen) == "RGB"
-        assert pytest.approx([127.5, 127.5, 127.5]) == model.PIXEL_MEAN
-        assert model.BACKBONE.NAME == "build_lst_timm_fpn_backbone"
-        assert (256 if preset == "lite" else 1024) == model.ROI_BOX_HEAD.FC_DIM
+        assert pytest.approx([123.675, 116.28, 103.53]) == model.PIXEL_MEAN
+        assert pytest.approx([58.395, 57.12, 57.375]) == model.PIXEL_STD
+        assert dict(model.ROI_BOX_HEAD)["FC_DIM"] == {"lite": 256, "paper-r50": 1024}[preset]
 
 
 # --- where values come from ----------------------------------------------------------------------

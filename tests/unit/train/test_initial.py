@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.sweep.plan import choose, read_plan
 from lst_cli.train.initial import find_weights, name_networks
 from lst_cli.train.train import train_phase
 from lst_cli.workspace.store import Workspace
@@ -20,6 +21,12 @@ def trained(split_workspace: Workspace, fake_trainer: Any) -> Workspace:
 
 def test_a_workspace_stands_for_the_model_of_its_last_finished_phase(trained):
     assert find_weights(str(trained.root)) == str(trained.phase(1).model)
+
+
+def test_the_runs_of_a_sweep_start_from_the_model_of_a_workspace_too(trained):
+    split = trained.split
+    data = {"train": split.train.path, "val": split.val.path, "weights": str(trained.root)}
+    assert choose(read_plan("table1"), **data).data.weights == str(trained.phase(1).model)
 
 
 @pytest.mark.parametrize("given", [None, "model.pkl", "https://host/model.pkl", "."])
