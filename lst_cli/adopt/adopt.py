@@ -21,6 +21,7 @@ from lst_cli.adopt.plan import ModelClasses, image_passes, match_classes, read_n
 from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Metrics
+from lst_cli.display.tables import format_seconds
 from lst_cli.engine.checkpoint import save_model
 from lst_cli.engine.device import choose_device, choose_workers, describe_device
 from lst_cli.errors import LstError
@@ -50,6 +51,7 @@ from lst_cli.workspace.manifest import FORMATS, Adopted, PhaseManifest, Split
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.store import Workspace
 
+LEAST_AP = 0.01  # of an original that finds its classes
 _OTHER = "choose a new workspace with -w DIR"
 
 
@@ -114,7 +116,7 @@ def adopt_model(
         manifest = _adopt(workspace, plan, progress, note)
     else:
         note(f"{workspace.root}: the model is adopted already; its evaluation continues")
-    return _compare(workspace, plan, manifest, overrides, progress)
+    return _compare(workspace, plan, manifest, overrides, progress, note)
 
 
 def _decide(
@@ -241,12 +243,16 @@ def _adopt(
         plan.inputs.paths, settings.data, channels=input_format(settings), seed=settings.seed
     )
     reader = SampleReader(dataset, mapper, choose_workers(settings.data.workers, device))
+    [first] = reader.batches(range(1), 1)
+    images = count + 2 * plan.split.val.images
+    seconds = Adoption(plan.original, plan.rows, settings, device).estimate(first, images)
+    note(
+        f"{count_of(len(plan.rows), 'class', 'classes')}; classifier and masks are trained with "
+        f"{count:,} images (the model, by its config, with {plan.config.image_passes:,}), then "
+        f"both models are evaluated on {plan.split.val.images:,}: about {format_seconds(seconds)}"
+    )
     torch.manual_seed(settings.seed)
     adoption = Adoption(plan.original, plan.rows, settings, device)
-    note(
-        f"{count_of(len(plan.rows), 'class', 'classes')}; classifier and masks are trained on "
-        f"{count:,} images, of {plan.config.image_passes:,} that the config says it was trained on"
-    )
     kept = adoption.keep(reader.batches(range(count), 1), count, progress)
     other = kept.find_other_order()
     if other is not None:
@@ -254,6 +260,13 @@ def _adopt(
         raise LstError(
             f"the model's classes are in another order: most boxes of {label} are {called} to it",
             "give --classes FILE with the model's class names, one a line, in the model's order",
+        )
+    if exchanged := kept.find_exchanged():
+        names = [one.name for one in plan.split.classes]
+        pairs = [f"{names[label]} ({names[called]})" for label, called in exchanged]
+        note(
+            "the model calls most boxes of these classes by another class (in brackets), so the "
+            f"order of its class names is likely wrong (--classes): {first_few(pairs, 5)}"
         )
     adoption.fit_rows(kept, progress)
     adoption.fit_masks(kept, progress)
@@ -304,12 +317,19 @@ def _compare(
     manifest: PhaseManifest,
     overrides: Sequence[str],
     progress: Progress,
+    note: Callable[[str], None],
 ) -> PhaseManifest:
     """Evaluate the original and the adopted model on the same images, and record both."""
     settings = workspace.settings(overrides)
     original = _evaluate_original(workspace, plan, settings, within(progress, "original: "))
     ours = evaluate_phase(workspace, 0, settings, progress=within(progress, "adopted: ")).metrics
     assert manifest.adopted is not None
+    if (ap := original.segm.AP) is not None and ap < LEAST_AP:
+        note(
+            f"the original has a mask AP of {100 * ap:.1f} on {Path(plan.split.val.path).name}: "
+            "either its class names are in another order (--classes), or the images, the "
+            "annotations or the config are not those of this model"
+        )
     scores = {"original": _scores(original), "adopted": _scores(ours)}
     compared = manifest.model_copy(update={"adopted": manifest.adopted.model_copy(update=scores)})
     with workspace.locked():

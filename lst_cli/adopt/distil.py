@@ -6,8 +6,10 @@ features of its regions are kept, and both parts are trained on those.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from lst_cli.modeling.grow import BOX_DIMENSIONS
 from lst_cli.modeling.heads.cosine import cosines
 from lst_cli.modeling.heads.mask_head import class_mask_logits
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.progress import Progress
+from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
 
 # Regions of an image that the classifier is trained on: most likely objects, and any others.
@@ -30,7 +32,9 @@ _MASKS = 8  # detections of an image that masks are trained on, and as many anno
 _MASK_BYTES = 2**30  # of all that is kept of them
 _ROW_STEPS, _ROW_BATCH, _ROW_RATE = 2_000, 1_024, 3e-3
 _MASK_STEPS, _MASK_BATCH, _MASK_RATE = 800, 48, 1e-3
-_ENOUGH = 20  # annotated boxes to tell that classes are in another order
+# Annotated boxes to tell that classes are in another order, and boxes of one class.
+_ENOUGH, _ENOUGH_OF_ONE = 20, 4
+_TRIED = 2  # steps of each that the time is measured with
 _SCALE = 20.0  # of the cosines, to begin with
 
 
@@ -51,20 +55,40 @@ class Kept:
         """
         if len(self.called) < _ENOUGH:
             return None
-        classes = int(torch.cat([self.annotated, self.called]).max()) + 1
-        ones = torch.ones(len(self.called))
-        counts = torch.zeros(classes, classes).index_put_(
-            (self.annotated, self.called), ones, accumulate=True
-        )
+        counts = self._counts()
+        every = torch.arange(len(counts))
         # Pairs of a class and a name that are each other's most frequent.
         names, labels = counts.argmax(dim=1), counts.argmax(dim=0)
-        paired = labels[names] == torch.arange(classes)
-        right = counts[torch.arange(classes), names] * paired
-        if right.sum() < 0.4 * len(ones) or counts.trace() > 0.5 * right.sum():
+        right = counts[every, names] * (labels[names] == every)
+        if right.sum() < 0.4 * counts.sum() or counts.trace() > 0.5 * right.sum():
             return None
-        wrong = right * (names != torch.arange(classes))
+        wrong = right * (names != every)
         label = int(wrong.argmax())
         return label, int(names[label])
+
+    def find_exchanged(self) -> list[tuple[int, int]]:
+        """Labels and what their boxes are called instead, where a few names are exchanged.
+
+        Most boxes of each have the name of another label, whose boxes have other names too.
+        """
+        if len(self.called) < _ENOUGH:
+            return []
+        counts = self._counts()
+        boxes = counts.sum(dim=1)
+        most, names = counts.max(dim=1)
+        wrong = (most > 0.5 * boxes) & (counts.diagonal() < 0.1 * boxes) & (boxes >= _ENOUGH_OF_ONE)
+        for _ in counts:  # until each of them has the name of another, and none has it twice
+            given = torch.zeros_like(wrong)
+            given[names[wrong]] = True
+            wrong &= wrong[names] & given
+        return [(int(label), int(names[label])) for label in wrong.nonzero()[:, 0]]
+
+    def _counts(self) -> Tensor:
+        """How many boxes of each label are called each label, shape (K, K)."""
+        classes = int(torch.cat([self.annotated, self.called]).max()) + 1
+        counts = torch.zeros(classes, classes)
+        ones = torch.ones(len(self.called))
+        return counts.index_put_((self.annotated, self.called), ones, accumulate=True)
 
 
 class Adoption:
@@ -157,10 +181,28 @@ class Adoption:
                     )
                 )
             done += len(batch)
-            progress("images of the original", done, count)
+            progress("training images", done, count)
         return Kept(*(torch.cat(one) for one in zip(*parts, strict=True)))
 
-    def fit_rows(self, kept: Kept, progress: Progress) -> None:
+    def estimate(self, batch: list[dict[str, Any]], images: int) -> float:
+        """Seconds that so many images and both trainings take, measured; weights change."""
+        spent = [time.perf_counter()]
+        for _ in range(2):  # the first also loads libraries
+            kept = self.keep([batch], len(batch), silent)
+            spent.append(time.perf_counter())
+        full = replace(
+            kept,
+            features=kept.features.new_zeros(_ROW_BATCH, kept.features.shape[1]),
+            masks=kept.masks.new_zeros(_MASK_BATCH, *kept.masks.shape[1:]),
+            mask_labels=kept.mask_labels.new_zeros(_MASK_BATCH),
+        )
+        for fit in (self.fit_rows, self.fit_masks):
+            fit(full, silent, steps=_TRIED)
+            spent.append(time.perf_counter())
+        _, image, rows, masks = (after - before for before, after in itertools.pairwise(spent))
+        return image / len(batch) * images + (rows * _ROW_STEPS + masks * _MASK_STEPS) / _TRIED
+
+    def fit_rows(self, kept: Kept, progress: Progress, *, steps: int = _ROW_STEPS) -> None:
         """Train the cosine rows to give regions the original's probabilities.
 
         All rows end with the mean length of the original's, which the masks are made from.
@@ -174,7 +216,13 @@ class Adoption:
         if self._learn_scale:
             groups.append({"params": [scale]})
         for chosen in self._steps(
-            "classifier", groups, len(kept.features), _ROW_STEPS, _ROW_BATCH, _ROW_RATE, progress
+            "training the classifier",
+            groups,
+            len(kept.features),
+            steps,
+            _ROW_BATCH,
+            _ROW_RATE,
+            progress,
         ):
             features = kept.features[chosen].to(rows.device).float()
             wanted = self._logits(features).softmax(dim=-1)
@@ -184,7 +232,7 @@ class Adoption:
             classifier.weight.copy_(F.normalize(rows, dim=-1) * length)
             classifier.scale.copy_(scale.exp())
 
-    def fit_masks(self, kept: Kept, progress: Progress) -> None:
+    def fit_masks(self, kept: Kept, progress: Progress, *, steps: int = _MASK_STEPS) -> None:
         """Train weight transfer and MLP to give objects the original's masks."""
         heads = self.network.roi_heads
         head: Any = heads.mask_head
@@ -195,10 +243,10 @@ class Adoption:
         for parameter in trained:
             parameter.requires_grad_(True)
         for chosen in self._steps(
-            "masks",
+            "training the masks",
             [{"params": trained}],
             len(kept.masks),
-            _MASK_STEPS,
+            steps,
             _MASK_BATCH,
             _MASK_RATE,
             progress,

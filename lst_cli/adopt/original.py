@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_from_config, read_detectron2_config
 from lst_cli.modeling.rcnn import detect_with
 from lst_cli.modeling.zoo_files import configs
+from lst_cli.modeling.zoo_files import read_config as read_table
 from lst_cli.settings.load import OWNED_DETECTRON2_KEYS
 from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import flatten, shorten
@@ -51,7 +51,9 @@ _CALLED = {
     "RetinaNet": "a RetinaNet",
     "PanopticFPN": "a panoptic model",
     "SemanticSegmentor": "a semantic segmentation model",
+    "ProposalNetwork": "a network for proposals alone",
     "CascadeROIHeads": "a Cascade R-CNN",
+    "PointRendROIHeads": "a PointRend model",
     "Res5ROIHeads": "a model without a feature pyramid (C4)",
     "build_resnet_backbone": "a model without a feature pyramid (C4 or DC5)",
     "KEYPOINT_ON": "a model with keypoints",
@@ -195,18 +197,14 @@ def read_config(name: str) -> OriginalConfig:
             f"--config {name}: no such file, and none of detectron2's model zoo",
             f"give a YAML file, or the name of a file below {folder}",
         )
-    cfg = read_detectron2_config(name if in_zoo else str(path.absolute()), "--config")
+    file = name if in_zoo else str(path.absolute())
     hint = _GIVE.format(f"{folder}/COCO-InstanceSegmentation")
+    # What the model is, before keys and values that only another model has.
+    _refuse_other_parts(name, read_table(file, "--config", drop_tagged=True).get("MODEL"), hint)
+    cfg = read_detectron2_config(file, "--config")
     model = cfg.MODEL
+    _refuse_other_parts(name, model, hint)
     backbone = str(model.BACKBONE.NAME)
-    found = [(key, reduce(getattr, key.split("."), model), wanted) for key, wanted in _PARTS]
-    for key, value, wanted in found:
-        if value != wanted:
-            called = _CALLED.get(str(value)) or _CALLED.get(key)
-            what = f"{called} " if called else "another model "
-            raise LstError(
-                f"--config {name}: {what}(MODEL.{key} is {shorten(value)}, not {wanted})", hint
-            )
     if "fpn" not in backbone.lower() or backbone not in BACKBONE_REGISTRY:
         what = _CALLED.get(backbone, "a backbone that detectron2 does not have")
         raise LstError(f"--config {name}: {what} (MODEL.BACKBONE.NAME is {backbone})", hint)
@@ -220,6 +218,19 @@ def read_config(name: str) -> OriginalConfig:
     for part in (model[key] for key in _NORM_OF):
         part.NORM = "FrozenBN" if part.NORM in _NORMS else part.NORM
     return OriginalConfig(name, cfg, name if in_zoo else _BASE)
+
+
+def _refuse_other_parts(name: str, model: Any, hint: str) -> None:
+    """See that a config's table `MODEL` has no part of another network."""
+    values = dict(flatten(model)) if isinstance(model, Mapping) else {}
+    for key, wanted in _PARTS:
+        if (value := values.get(key, wanted)) != wanted:
+            called = _CALLED.get(str(value)) or _CALLED.get(key)
+            raise LstError(
+                f"--config {name}: {called or 'another model'}, not a Mask R-CNN with a feature "
+                f"pyramid (MODEL.{key} is {shorten(value)}, not {wanted})",
+                hint,
+            )
 
 
 def load_original(config: OriginalConfig, source: str) -> tuple[Original, list[str]]:

@@ -40,9 +40,12 @@ def read_names(path: Path) -> list[str]:
     hint = "give the model's class names, one a line, in the model's order"
     try:
         text = read_regular(path).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise LstError(f"--classes {path}: {reason}", hint) from error
+    except FileNotFoundError as error:
+        raise LstError(f"--classes {path}: no such file", hint) from error
+    except OSError as error:
+        raise LstError(f"--classes {path}: cannot be read: {error.strerror}", hint) from error
+    except UnicodeDecodeError as error:
+        raise LstError(f"--classes {path}: not UTF-8 text", hint) from error
     names = [line.strip() for line in text.rstrip().splitlines()]
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):

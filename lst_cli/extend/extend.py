@@ -12,6 +12,7 @@ from lst_cli.annotations.read import read_dataset
 from lst_cli.ap.metrics import Way
 from lst_cli.check.masks import read_usable, tell_skipped
 from lst_cli.errors import LstError
+from lst_cli.extend.box_sizes import describe_sizes, finest_stride, measure_boxes
 from lst_cli.extend.plan import (
     Addition,
     Learned,
@@ -36,7 +37,7 @@ from lst_cli.train.train import (
     train_phase,
     versions,
 )
-from lst_cli.workspace.manifest import PhaseManifest
+from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.phase_files import drop, set_aside
 from lst_cli.workspace.store import Workspace
 
@@ -159,15 +160,24 @@ def _decide(
     addition = add_phase(before, phase, train, val, settings, files)
     pending = split.extension_at(phase)
     if pending is not None and split.digest != addition.split.digest:
-        waiting = ", ".join(split.classes[label].name for label in split.labels_of(phase))
+        waiting = ", ".join(_names(split, phase))
         raise LstError(
             f"phase {phase} was added before, from {pending.train.path}, and is not finished: "
             f"{waiting}",
             next_training_command(workspace),
         )
     shared = check_addition(addition, train, val, progress)
-    addition = replace(addition, notes=(*addition.notes, *shared))
-    return addition, label_files(addition.split, [*read_training_files(workspace, before), train])
+    split = addition.split
+    inputs = label_files(split, [*read_training_files(workspace, before), train])
+    stride = finest_stride(workspace.trained_settings(phase - 1))
+    sizes = measure_boxes(inputs, split.labels_of(phase), settings.data, stride)
+    remarks = describe_sizes(_names(split, phase), sizes, stride)
+    notes = (*addition.notes, *shared, *remarks)
+    return replace(addition, notes=notes, sizes=sizes), inputs
+
+
+def _names(split: Split, phase: int) -> list[str]:
+    return [split.classes[label].name for label in split.labels_of(phase)]
 
 
 def _add_instantly(
@@ -191,7 +201,7 @@ def _add_instantly(
     new = NewPhase(workspace, phase, split, settings, inputs, events.prepare)
     learned = learn(new, addition.anyway)
     seconds = time.perf_counter() - began
-    names = [split.classes[label].name for label in split.labels_of(phase)]
+    names = _names(split, phase)
     if not addition.anyway:
         try:
             refuse_background(names, learned)
@@ -228,7 +238,10 @@ def _add_instantly(
         **digests(directory),
         bank_sha256=learned.bank_sha256,
         new_rows=learned.way,
-        checks=learned.checks,
+        checks=tuple(
+            check.model_copy(update={"tiny": one.tiny, "whole_image": one.whole_image})
+            for check, one in zip(learned.checks, addition.sizes, strict=False)
+        ),
         known_images=learned.known_images,
         old_alarms=learned.old_alarms,
     )

@@ -182,7 +182,7 @@ def _left_out(
             name for name in dataset.categories.names if name not in annotated | known.keys()
         ],
         "left out, not named by --class": sorted(annotated - chosen - known.keys()),
-        f"known already, neither learned nor treated as background in the images of {file}": sorted(
+        f"in the workspace already, so not new, and not background in {file}": sorted(
             annotated & known.keys()
         ),
     }

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lst_cli.annotations.problems import count_of, examples
+from lst_cli.annotations.problems import count_of
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.metrics import Way
 from lst_cli.check.check import check_annotations
 from lst_cli.check.fields import usable_instances
 from lst_cli.check.images import check_images, check_shared_images
 from lst_cli.errors import LstError
+from lst_cli.extend.box_sizes import BoxSizes
 from lst_cli.extend.new_classes import NewClasses, choose_new_classes, listed, quoted
 from lst_cli.images.finder import ImageFinder
 from lst_cli.inputs import TrainingInput
@@ -23,6 +24,7 @@ from lst_cli.phases.classes import assign_category_ids
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import input_file, plan_phases
+from lst_cli.text import first_few
 from lst_cli.train.before_training import refuse_errors
 from lst_cli.workspace.manifest import ClassRecord, Extension, NewClassCheck, Split
 from lst_cli.workspace.store import Workspace
@@ -49,6 +51,7 @@ class Addition:
     new: NewClasses  # in the file they come with
     notes: tuple[str, ...]  # what a user should know of it, a sentence each
     anyway: bool  # as in `NewFiles`
+    sizes: tuple[BoxSizes, ...] = ()  # of the boxes of each new class
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +127,7 @@ def describe_checks(names: Sequence[str], learned: Learned, *, anyway: bool) -> 
             )
         if _likely_unannotated(check, learned.known_images):
             images = count_of(len(check.unannotated), "image", "images")
-            which = ", ".join(map(str, check.unannotated[:3]))
-            more = ", ..." if len(check.unannotated) > 3 else ""
+            which = first_few([*map(str, check.unannotated)], 3)
             effect = (
                 "the row was not fitted against them; they still count as false alarms"
                 if anyway
@@ -133,7 +135,7 @@ def describe_checks(names: Sequence[str], learned: Learned, *, anyway: bool) -> 
             )
             yield (
                 f"{quoted(name)} is likely shown, but not annotated, in {images} of the "
-                f"{learned.known_images} training images (ids {which}{more}): {effect}"
+                f"{learned.known_images} training images (ids {which}): {effect}"
             )
 
 
@@ -251,17 +253,13 @@ def _refuse_other_classes(val: Dataset, split: Split) -> None:
     wrong = [record for record in split.classes if names.get(record.category_id) != record.name]
     if not wrong:
         return
-    shown = "; ".join(
-        examples(
-            f"category {one.category_id} is {quoted(one.name)} in the workspace, "
-            + (quoted(names[one.category_id]) if one.category_id in names else "not")
-            + " in this file"
-            for one in wrong[:2]
-        )
-    )
-    more = f" (and {len(wrong) - 2} more)" if len(wrong) > 2 else ""
+    differences = [
+        f"{one.category_id} {quoted(one.name)} "
+        + (f"(there {quoted(names[one.category_id])})" if one.category_id in names else "(none)")
+        for one in wrong
+    ]
     raise LstError(
-        f"{val.path}: {shown}{more}",
+        f"{val.path}: other categories than in the workspace: {first_few(differences, 2)}",
         "give a validation file that has all classes of the workspace under their ids",
     )
 
@@ -278,9 +276,8 @@ def _notes(
         if record.category_id != number
     ]
     if moved:
-        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
-        shown = ", ".join(moved[:5])
-        notes.append(f"category ids that differ from {train.path.name}: {shown}{more}")
+        shown = first_few(moved, 5)
+        notes.append(f"category ids that differ from {train.path.name}: {shown}")
     without = [record.name for record in records if not record.val_instances]
     if without:
         notes.append(

@@ -37,6 +37,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
         return super().compose_node(parent, index)
 
 
+class _LoaderWithoutTagged(_Loader):
+    """Values with a tag, such as code, become None."""
+
+
+_LoaderWithoutTagged.add_constructor(None, lambda loader, node: None)
+
+
 def configs() -> Path | None:
     """Where the configs of detectron2's model zoo lie; None without detectron2."""
     try:
@@ -47,16 +54,19 @@ def configs() -> Path | None:
     return Path(places[0]) / "model_zoo" / "configs" if places else None
 
 
-def read_config(name: str, option: str = "model.config:") -> dict[str, Any]:
+def read_config(
+    name: str, option: str = "model.config:", *, drop_tagged: bool = False
+) -> dict[str, Any]:
     """Read a config, below `configs` or anywhere, and those that it is based on.
 
     For a network of timm it is that of every Mask R-CNN with a pyramid. It is empty without
-    detectron2. Raises an `LstError` that names the option if one is missing or not plain YAML.
+    detectron2. Raises an `LstError` that names the option if one is missing or not plain YAML; with
+    `drop_tagged`, values with a YAML tag, such as code, are None instead.
     """
-    folder = configs()
+    folder, loader = configs(), _LoaderWithoutTagged if drop_tagged else _Loader
     if name.startswith(TIMM):
         name = "Base-RCNN-FPN.yaml"
-    return _read(folder / name, (), option) if folder is not None else {}
+    return _read(folder / name, (), option, loader) if folder is not None else {}
 
 
 def require_config(name: str) -> None:
@@ -68,7 +78,9 @@ def require_config(name: str) -> None:
         timm_config(name.removeprefix(TIMM))
 
 
-def _read(path: Path, above: tuple[Path, ...], option: str) -> dict[str, Any]:
+def _read(
+    path: Path, above: tuple[Path, ...], option: str, loader: type[_Loader]
+) -> dict[str, Any]:
     where = f"{option} {path}"
     if above:
         where += f", the {_BASE} of {above[-1]}"
@@ -86,7 +98,7 @@ def _read(path: Path, above: tuple[Path, ...], option: str) -> dict[str, Any]:
         raise LstError(f"{where}: is based on itself", f"remove the {_BASE} of one of the files")
     if len(data) > _LARGEST:
         raise LstError(f"{where}: larger than {_LARGEST:,} bytes", "give a YAML file of detectron2")
-    table = _parse(data, where)
+    table = _parse(data, where, loader)
     bases = table.pop(_BASE, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -97,14 +109,15 @@ def _read(path: Path, above: tuple[Path, ...], option: str) -> dict[str, Any]:
     for base in bases:
         if "://" in base:
             raise LstError(f"{where}: {_BASE}: {base[:100]} is no file", "download it")
-        below = merge(below, _read(path.parent / Path(base).expanduser(), (*above, real), option))
+        file = path.parent / Path(base).expanduser()
+        below = merge(below, _read(file, (*above, real), option, loader))
     return merge(below, table)
 
 
-def _parse(data: bytes, where: str) -> dict[str, Any]:
+def _parse(data: bytes, where: str, loader: type[_Loader]) -> dict[str, Any]:
     hint = "give a YAML file of detectron2 with plain values"
     try:
-        table = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)
+        table = yaml.load(data.decode("utf-8-sig"), Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -23,7 +23,7 @@ from lst_cli.files import read_regular, shorten_name
 from lst_cli.predict.loose_images import LooseImage, list_images, measure_images
 from lst_cli.progress import Progress, silent
 from lst_cli.settings.models import Settings
-from lst_cli.text import json_text
+from lst_cli.text import did_you_mean, first_few, json_text
 from lst_cli.workspace.atomic import NoRoomError, write_bytes, write_text
 from lst_cli.workspace.store import Workspace
 
@@ -32,6 +32,7 @@ FORMAT = 1  # of predictions.json
 ROWS = 20  # most images in the table
 
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_LIST = 28, 22, 40  # letters, so that a row fits into 80
+_LITTLE_ABOVE = 2  # times the lowest score: objects that were not learned from score lower still
 _MARK = "drawn by lst predict"  # tells pictures that may be replaced from the user's own
 _ELSEWHERE = "choose another directory with -o DIR"
 
@@ -44,6 +45,7 @@ class Request:
     phase: int
     score: float  # objects with a lower one are left out
     directory: Path | None = None  # for the pictures and predictions.json; None: write nothing
+    names: Sequence[str] = ()  # of the only classes that are shown; empty: all
 
 
 def predict_images(
@@ -68,6 +70,9 @@ def predict_images(
             f"score {request.score}: scores lie between 0 and 1", "lst predict --score 0.3"
         )
     workspace.require_done(phase)
+    split = workspace.split
+    classes = split.classes[: split.seen_classes(phase)]
+    _refuse_unknown(request, [record.name for record in classes])
     if directory is not None:
         _require_writable(directory)
         here = directory.resolve()
@@ -88,7 +93,7 @@ def predict_images(
     # Suppression looks at the best first, so what is dropped before it changes nothing above.
     above = settings.eval.model_copy(update={"score_threshold": score})
     model = detector(workspace, phase, settings.model_copy(update={"eval": above}))
-    names = {record.category_id: record.name for record in workspace.split.classes}
+    names = {one.category_id: one.name for one in classes}
     images = []
     for row, detections in model.detect(
         table,
@@ -107,14 +112,44 @@ def predict_images(
                 )
                 for one in detections
                 if one["score"] >= score
+                and (not request.names or names[one["category_id"]] in request.names)
             )
             height, width = int(table.heights[row]), int(table.widths[row])
             images.append(FoundImage(paths[row], height, width, objects))
         progress("images", row + 1, len(files))
     _require_any(images, left_out)
     in_order = [(one.path, left_out[one.path]) for one in listed if one.path in left_out]
-    found = Predictions(phase, score, tuple(images), tuple(in_order))
+    new = [record.name for record in classes[split.labels_of(phase).start :]]
+    found = Predictions(
+        phase, score, tuple(images), tuple(in_order), newest=frozenset(new if phase else ())
+    )
     return found if directory is None else _draw_all(found, directory, pictures, progress)
+
+
+def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    for name in request.names:
+        if name not in known:
+            raise LstError(
+                f"--class {name}: no class of phase {request.phase}{did_you_mean(name, known)}",
+                f"give the name of one of its classes: {first_few(known, 5)}",
+            )
+
+
+def low_scores(workspace: Workspace, phase: int, least: float) -> dict[str, float]:
+    """Classes that were added without training, and whose own boxes score little above `least`.
+
+    With the mean score of the boxes that each was learned from.
+    """
+    found: dict[str, float] = {}
+    for one in range(1, phase + 1):
+        classes = [workspace.split.classes[label] for label in workspace.split.labels_of(one)]
+        checks = workspace.require_done(one).checks
+        found |= {
+            record.name: check.own_score[1]
+            for record, check in zip(classes, checks, strict=False)
+            if check.own_score[1] < _LITTLE_ABOVE * least
+        }
+    return found
 
 
 def _draw_all(
@@ -261,6 +296,7 @@ class Predictions:
     score: float  # objects with a lower one are left out
     images: tuple[FoundImage, ...]  # in the order in which they were named
     left_out: tuple[tuple[Path, LstError], ...] = ()  # images that could not be used, and why
+    newest: frozenset[str] = frozenset()  # classes of the phase, if it is not the base
 
     def as_dict(self) -> dict[str, Any]:
         """The content of predictions.json."""
@@ -299,18 +335,21 @@ def found_table(found: Predictions) -> Table:
         shown,
         (
             Column("image", "image", "text", lambda one: _end_of(readable(one.path))),
-            Column("objects", "objects found", "text", objects_text),
+            Column("objects", "objects found", "text", lambda one: objects_text(one, found.newest)),
             Column("score", "best score", "share", best_score),
         ),
         f"… and {count_of(more, 'more image', 'more images')}" if more else "",
     )
 
 
-def objects_text(image: FoundImage) -> str:
-    """Count the objects of an image by class: "2 owl, 1 candle"; an en dash if there are none."""
+def objects_text(image: FoundImage, newest: Collection[str] = ()) -> str:
+    """Count the objects of an image by class: "2 owl, 1 candle"; an en dash if there are none.
+
+    The newest classes come first, which score lower and would be lost among "others".
+    """
     counts = Counter(one.label for one in image.objects).most_common()
     text, left = "", len(image.objects)
-    for name, number in counts:
+    for name, number in sorted(counts, key=lambda pair: pair[0] not in newest):
         named = f"{number:,} {_start_of(name)}"
         if text and len(text) + len(named) + 2 > _LONGEST_LIST:
             return f"{text}, {count_of(left, 'other', 'others')}"

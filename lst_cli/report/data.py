@@ -29,6 +29,7 @@ class ReportData:
     phases: Sequence[ReportPhase]  # the finished ones, in order
     federated: bool  # whether the validation set says which classes each image was checked for
     demo: bool  # whether the package drew the data itself
+    adopted: bool = False  # whether the base phase is an existing model
     notes: Sequence[str] = ()  # further remarks, one sentence each
     panels: Sequence[Panel] = ()
     replay: Sequence[ReplayBalance] = ()  # of each phase from 1, where known
@@ -39,8 +40,8 @@ class ReportData:
 
     @property
     def joint(self) -> bool:
-        """Whether all classes are learned in one phase, jointly."""
-        return all(record.phase == 0 for record in self.classes)
+        """Whether all classes are trained in one phase, jointly."""
+        return not self.adopted and all(record.phase == 0 for record in self.classes)
 
 
 def report_tables(data: ReportData) -> dict[str, tables.Table]:

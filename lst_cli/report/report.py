@@ -78,6 +78,7 @@ def gather(
         phases=[_phase(manifest, split) for manifest in manifests],
         federated=split.val_at(newest.phase).layout != "coco",
         demo=demo,
+        adopted=workspace.adopted is not None,
         notes=[*notes, *_notes(workspace, manifests, metrics), *lacking],
         panels=_panels(workspace, metrics[-1].phase, skip) if pictures else (),
         replay=_balance(workspace) if pictures else (),
@@ -89,7 +90,7 @@ def gather(
 
 
 def _phase(manifest: PhaseManifest, split: Split) -> ReportPhase:
-    note = ""
+    note = "adopted" if manifest.adopted else ""
     if split.extension_at(manifest.phase) is not None:
         rows = "mean features" if manifest.new_rows == "mean-feature" else "generated"
         note = "added" if manifest.iterations else f"added instantly: no training, rows {rows}"

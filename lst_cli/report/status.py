@@ -35,6 +35,7 @@ class PhaseStatus:
     ap: float | None  # mask AP over all classes seen; None if not evaluated
     ap_new: float | None  # mask AP over its own classes when it was learned
     added: bool  # by `lst extend`
+    adopted: bool  # by `lst adopt`
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_status(workspace: Workspace) -> Status:
     return Status(
         workspace=str(workspace.root),
         classes=len(split.classes),
-        joint=split.joint,
+        joint=workspace.joint,
         image_passes=sum(one.image_passes or 0 for one in phases if one.state == "done"),
         next_command=next_command(workspace),
         phases=phases,
@@ -68,7 +69,7 @@ def status_table(status: Status) -> Table:
 
     def name(one: PhaseStatus) -> str:
         if one.phase == 0:
-            return "joint" if status.joint else "base"
+            return "joint" if status.joint else "base adopted" if one.adopted else "base"
         return f"{one.phase} added" if one.added else str(one.phase)
 
     def instances(one: PhaseStatus) -> str:
@@ -147,4 +148,5 @@ def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> Pha
         ap=metrics.segm.AP if metrics else None,
         ap_new=metrics.segm.new if metrics else None,
         added=split.extension_at(phase) is not None,
+        adopted=manifest is not None and manifest.adopted is not None,
     )

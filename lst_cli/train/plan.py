@@ -283,8 +283,8 @@ def require_trainable(workspace: Workspace, phase: int, settings: Settings) -> N
     if upcoming is None:
         raise LstError(
             f"joint training of {workspace.root} is done"
-            if workspace.last_phase == 0
-            else f"all {workspace.last_phase + 1} phases of {workspace.root} are done",
+            if workspace.joint
+            else f"all phases of {workspace.root} are done: lst extend adds classes",
             "lst status",
         )
     if phase != upcoming:
@@ -297,7 +297,7 @@ def require_trainable(workspace: Workspace, phase: int, settings: Settings) -> N
 
 def require_joint(workspace: Workspace, *, joint: bool) -> None:
     """Raise an `LstError` if phase 0 is not trained by the command that is for `joint`."""
-    if workspace.split.joint == joint:
+    if workspace.split.joint == joint or workspace.adopted:
         return
     if joint:
         raise LstError(

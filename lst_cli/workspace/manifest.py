@@ -275,6 +275,9 @@ class NewClassCheck(Record):
     nearest_score: Share = 0.0
     # Ids of the known images that likely show the class, although it is not annotated there.
     unannotated: tuple[int, ...] = ()
+    # Annotated boxes that are too small for the network, and that cover their image.
+    tiny: Count = 0
+    whole_image: Count = 0
 
 
 class Adopted(Record):

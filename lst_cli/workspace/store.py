@@ -24,7 +24,7 @@ from lst_cli.settings.models import Settings
 from lst_cli.settings.renamed import take_removed
 from lst_cli.workspace.atomic import explain_os_error, remove_leftovers
 from lst_cli.workspace.layout import SETTINGS, SPLIT, Layout, PhaseDirectory
-from lst_cli.workspace.manifest import FORMAT, FORMATS, PhaseManifest, Split
+from lst_cli.workspace.manifest import FORMAT, FORMATS, Adopted, PhaseManifest, Split
 from lst_cli.workspace.records import load_record, save_record
 
 DEFAULT_DIRECTORY = "lst-workspace"
@@ -101,6 +101,17 @@ class Workspace:
         """Write the split."""
         save_record(split.model_copy(update={"format": FORMAT}), self.layout.split)
         self.__dict__.pop("split", None)  # what was read before
+
+    @property
+    def adopted(self) -> Adopted | None:
+        """The existing model that the base phase is; None if it is not one."""
+        base = self.manifest(0)
+        return None if base is None else base.adopted
+
+    @property
+    def joint(self) -> bool:
+        """Whether all classes are trained at once: none was adopted or added."""
+        return len(self.split.groups) == 1 and self.adopted is None
 
     @property
     def last_phase(self) -> int:

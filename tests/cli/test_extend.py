@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lst_cli.workspace.manifest import NewClassCheck
+
 
 @pytest.fixture
 def trained(here, workspace, fake_trainer, fake_instant):
@@ -44,6 +46,28 @@ def test_a_script_gets_the_classes_and_the_manifest(trained, extend, fake_instan
     assert found["new_rows"] == found["manifest"]["new_rows"] == "mean-feature"
     assert found["seconds"] >= 0
     assert "no trained generator in the workspace" in outcome.err
+
+
+def test_boxes_that_show_the_network_too_little_or_too_much_are_named(
+    trained, extend, few, fake_instant
+):
+    zero = (0.0, 0.0)
+    fake_instant.checks = tuple(
+        NewClassCheck(boxes=2, own_score=(1.0, score), alarms_before=zero, alarms_after=zero)
+        for score in (0.6, 0.4, 0.5)
+    )
+    tiny, whole, *_ = few.document["annotations"]  # of zebra, which is the second of the phase
+    tiny["bbox"] = [5, 5, 0.1, 0.1]
+    whole["bbox"] = [0, 0, 500, 500]
+    few.save()
+    outcome = extend().ok()
+    said = " ".join(outcome.err.split())
+    assert '1 of 2 boxes of "zebra" are smaller than 4 x 4 pixels' in said
+    assert '1 of 2 boxes of "zebra" cover the whole image' in said
+    assert "boxes of these 0.50 on average" in said
+    assert said.endswith("--score 0.25")
+    checks = trained.require_done(2).checks
+    assert [(one.tiny, one.whole_image) for one in checks] == [(0, 0), (1, 1), (0, 0)]
 
 
 @pytest.mark.parametrize(("words", "passes"), [(["--budget", "40"], 40), (["--full"], 192)])
@@ -193,7 +217,7 @@ def test_words_that_do_not_fit_are_refused(trained, extend, files_below, words, 
 
 def test_a_validation_file_of_other_classes_is_refused(trained, extend, few):
     outcome = extend("--val", few.train_json)
-    assert 'category 7 is "class 7" in the workspace, "class 12" in this file' in outcome.error
+    assert '7 "class 7" (there "class 12")' in outcome.error
     assert "all classes of the workspace" in outcome.hint
 
 

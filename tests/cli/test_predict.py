@@ -14,6 +14,7 @@ from lst_cli.display.panels import draw_predictions
 from lst_cli.errors import LstError
 from lst_cli.predict import predict
 from lst_cli.workspace.atomic import explain_os_error, write_bytes
+from lst_cli.workspace.manifest import NewClassCheck
 
 
 class Case:
@@ -61,7 +62,7 @@ def test_pictures_and_numbers_are_written_and_shown(case):
     assert outcome.out.endswith(f"{case.folder}\n")
     title = "phase 1: 9 objects of 2 classes in 3 images, scores of 0.3 and more"
     assert title in outcome.out
-    assert outcome.out.count("2 class 7, 1 class 6") == 3
+    assert outcome.out.count("1 class 6, 2 class 7") == 3  # the class of the phase first
     assert outcome.out.count("0.80") == 3
     assert case.files.keys() == {"a.jpg", "b.jpg", "more/a.jpg", "predictions.json"}
     written = case.written
@@ -115,8 +116,28 @@ def test_json_is_what_the_file_holds_and_nothing_is_written(case):
 def test_an_added_phase_predicts_its_classes(case, few, fake_instant):
     case.here(*few.words("--class", "zebra")).ok()
     outcome = case(case.photos / "a.png").ok()
-    assert "2 class 7, 1 zebra" in outcome.out
+    assert "1 zebra, 2 class 7" in outcome.out  # the newest class first
     assert outcome.out.endswith("/predictions/02\n")
+
+
+def test_one_class_alone_is_shown(case):
+    outcome = case(case.photos, "--class", "class 6").ok()
+    assert "phase 1: 3 objects of 1 class in 3 images" in outcome.out
+    objects = [one["class"] for image in case.written["images"] for one in image["objects"]]
+    assert objects == ["class 6"] * 3
+    both = case(case.photos / "a.png", "--class", "class 6", "--class", "class 7", "--json").json
+    assert len(both["images"][0]["objects"]) == 3
+
+
+@pytest.mark.parametrize(("own", "told"), [(0.59, True), (0.6, False)])
+def test_classes_that_score_low_are_named_with_their_score(case, few, fake_instant, own, told):
+    zero = (0.0, 0.0)
+    fake_instant.checks = (
+        NewClassCheck(boxes=2, own_score=(1.0, own), alarms_before=zero, alarms_after=zero),
+    )
+    case.here(*few.words("--class", "zebra")).ok()
+    assert ("score low (mean): zebra (0.59); a lower --score" in case(case.photos).err) == told
+    assert "score low" not in case(case.photos, "--phase", 1).err
 
 
 def test_the_same_command_again_replaces_its_pictures(case):
@@ -243,6 +264,8 @@ def test_the_numbers_are_kept_whatever_happens_to_the_pictures(case, monkeypatch
         ("{photos} --score 1.5", "score 1.5: scores lie between 0 and 1", "--score 0.3"),
         ("{photos} --score -0.1", "score -0.1: scores lie", "--score 0.3"),
         ("{photos} --score nan", "score nan: scores lie", "--score 0.3"),
+        ("{photos} --class cat", "--class cat: no class of phase 1", "class "),
+        ("{photos} --class 'class 3' --phase 0", "no class of phase 0", "class "),
         ("{photos} --json -o x", "--json prints and writes nothing", "one of them"),
         ("{photos} -o {photos}/a.png/x", "photos/a.png is a file", "-o DIR"),
         ("{photos} -o {photos}", "would read pictures there as input", "-o DIR"),

@@ -80,7 +80,7 @@ def adopt(
     require_weights(weights)
     require(*NETWORK)
     from lst_cli.adopt.adopt import AdoptRequest, adopt_model
-    from lst_cli.report.status import next_command
+    from lst_cli.train.train import next_training_command
 
     request = AdoptRequest(weights=weights, image_dirs=image_dirs or HERE, **given)
     with meter() as tell:
@@ -89,7 +89,7 @@ def adopt(
         print_json(manifest.model_dump(mode="json"))
         return
     _show(manifest)
-    show_next(next_command(workspace))
+    show_next(next_training_command(workspace) or "lst extend --train FEW.json --images DIR")
 
 
 def _show(manifest: PhaseManifest) -> None:

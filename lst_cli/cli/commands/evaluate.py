@@ -113,7 +113,7 @@ def _show(
     from lst_cli.evaluate.tables import errors_table, scores_table
     from lst_cli.report.status import next_command
 
-    joint = workspace.split.joint
+    joint = workspace.joint
     metrics = [one.metrics for one in found]
     print_table(with_joint(binned_table(metrics), joint))
     if not joint:

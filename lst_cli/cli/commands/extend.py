@@ -225,6 +225,11 @@ def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
         ]
         + [["mean old class", "", "", *(f"{rate:.1f}" for rate in manifest.old_alarms)]],
     )
+    mean = sum(check.own_score[1] for check in manifest.checks) / len(manifest.checks)
+    note(
+        f"new classes score lower than old ones: boxes of these {mean:.2f} on average; lower the "
+        f"score to see more of them, for instance lst predict --score {max(mean / 2, 0.05):.2f}"
+    )
     above = [
         one.name
         for one, check in zip(classes, manifest.checks, strict=True)

@@ -12,6 +12,7 @@ from lst_cli.cli import options
 from lst_cli.cli.console import meter, note, print_json, print_table, say
 from lst_cli.errors import LstError
 from lst_cli.libraries import NETWORK, require
+from lst_cli.text import first_few
 
 if TYPE_CHECKING:
     from lst_cli.predict.predict import Predictions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     "predict",
     "lst predict photos/",
     "lst predict a.jpg b.jpg --score 0.5 -o drawn",
+    "lst predict photos/ --class zebra --score 0.1",
     "lst predict photos/ --phase 0 --json",
 )
 @click.argument(
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
 @options.phase_option("use")
 @click.option(
     "--score", type=float, default=0.3, show_default=True, help="Lowest score of an object."
+)
+@click.option(
+    "--class",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Show objects of this class only; may be repeated.  [default: all classes]",
 )
 @options.output_option("predictions/PHASE in the workspace")
 @options.settings_options
@@ -50,7 +59,7 @@ def command(
     needed. Images may have up to 200 million pixels; one of that size takes about 1 GB of memory
     in addition to the network. With --json nothing is written.
     """
-    from lst_cli.predict.predict import Request, found_table, predict_images
+    from lst_cli.predict.predict import Request, found_table, low_scores, predict_images
 
     if as_json and output is not None:
         raise LstError("--json prints and writes nothing, -o writes", "give one of them")
@@ -65,6 +74,12 @@ def command(
         print_json(found.as_dict())
     else:
         print_table(found_table(found))
+        if low := low_scores(workspace, chosen, found.score):
+            names = [f"{name} ({score:.2f})" for name, score in low.items()]
+            note(
+                "added without training, so that the boxes they were learned from score low "
+                f"(mean): {first_few(names, 5)}; a lower --score shows more of them"
+            )
         note("wrote the pictures and predictions.json in")
         say(str(directory))
     _refuse_incomplete(found)

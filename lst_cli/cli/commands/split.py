@@ -26,6 +26,7 @@ from lst_cli.images.finder import HERE
 from lst_cli.libraries import require
 from lst_cli.phases import BASE, HELD_OUT_SHARE, PHASES, RARE_BELOW
 from lst_cli.settings.presets import PRESETS
+from lst_cli.text import first_few
 
 if TYPE_CHECKING:
     from lst_cli.workspace.manifest import Split
@@ -176,9 +177,8 @@ def _print_remarks(split: Split) -> None:
     from lst_cli.check.masks import tell_skipped  # needs Pillow
 
     if left_out := split.left_out:
-        names = ", ".join(record.name for record in left_out[:5])
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        note(f"left out, no training instance: {names}{more}")
+        names = first_few([record.name for record in left_out], 5)
+        note(f"left out, no training instance: {names}")
     for file in (split.train, split.val):
         if file.skipped:
             note(f"{Path(file.path).name}: {tell_skipped(file.skipped)}")

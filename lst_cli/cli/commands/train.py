@@ -158,7 +158,7 @@ def step(
     )
     settings = workspace.settings(chosen)
     phase = workspace.next_phase()
-    if workspace.split.joint and workspace.last_phase == 0:
+    if workspace.joint:
         raise LstError(
             "joint training learns all classes at once: no phase is left for lst step",
             next_command(workspace),
@@ -166,7 +166,7 @@ def step(
     if phase == 0:
         raise LstError("the base phase must be trained first", "lst train-base")
     if phase is None:
-        raise LstError(f"all {workspace.last_phase + 1} phases are done", next_command(workspace))
+        raise LstError("all phases are done: lst extend adds classes", next_command(workspace))
     run_training(workspace, settings, phase, **how)
 
 

@@ -11,6 +11,7 @@ import torch
 from lst_cli.adopt.original import load_original, read_config, use_test_settings
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, detectron2_config
+from lst_cli.modeling.zoo_files import configs
 from tests.fixtures.detectron2_files import detectron2s_own
 
 pytestmark = pytest.mark.engine
@@ -112,6 +113,20 @@ def test_the_weights_say_how_many_classes_there_are(trained):
 def test_another_architecture_is_refused_by_its_config(trained, keys, reason):
     config, _ = trained.write(**keys)
     assert reason in refusal(lambda: read_config(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("_BASE_: {zoo}/Base-RetinaNet.yaml", "a RetinaNet, not a Mask R-CNN"),  # with Python code
+        ("MODEL: {ROI_HEADS: {NAME: PointRendROIHeads}, POINT_HEAD: {A: 1}}", "a PointRend model"),
+        ("MODEL: {META_ARCHITECTURE: TensorMask, TENSOR_MASK: 1}", "another model, not a Mask"),
+    ],
+)
+def test_another_architecture_is_named_before_what_only_its_config_has(tmp_path, text, reason):
+    file = tmp_path / "other.yaml"
+    file.write_text(text.replace("{zoo}", str(configs())))
+    assert reason in refusal(lambda: read_config(str(file)))
 
 
 def test_a_config_that_is_code_or_is_not_there_is_refused(tmp_path):

@@ -59,7 +59,7 @@ def test_a_name_that_two_categories_have_is_refused():
         (b"cat\n\ndog\n", "line 2: no name"),
         (b"cat\ndog\ncat", "line 3: cat stands in line 1 too"),
         (b"\xff\xfe", "not UTF-8 text"),
-        (None, "No such file"),
+        (None, "names.txt: no such file"),
     ],
 )
 def test_a_file_that_holds_no_names_is_refused(tmp_path, text, reason):

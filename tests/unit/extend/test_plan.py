@@ -167,8 +167,8 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(add, small_l
     with pytest.raises(LstError) as caught:
         add(new_val=True)
     assert caught.value.message == (
-        f'{small_lvis.val_json}: category 7 is "class 7" in the workspace, "another" in this '
-        'file; category 9 is "class 9" in the workspace, not in this file (and 2 more)'
+        f"{small_lvis.val_json}: other categories than in the workspace: "
+        '7 "class 7" (there "another"), 9 "class 9" (none) and 2 more'
     )
 
 

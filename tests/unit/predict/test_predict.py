@@ -64,6 +64,10 @@ def test_objects_are_counted_by_class(names, text):
     assert objects_text(image(*names)) == text
 
 
+def test_the_newest_classes_come_first():
+    assert objects_text(image("owl", "owl", *"abcdefghij"), ["j", "i"]).startswith("1 i, 1 j, 2 ow")
+
+
 @given(st.lists(st.sampled_from(["owl", "yak", "x" * 30, "a b", "candle", "emu"]), max_size=40))
 def test_no_object_is_lost_and_the_text_is_short(names):
     text = objects_text(image(*names))
