@@ -243,9 +243,7 @@ def _adopt(
         plan.inputs.paths, settings.data, channels=input_format(settings), seed=settings.seed
     )
     reader = SampleReader(dataset, mapper, choose_workers(settings.data.workers, device))
-    [first] = reader.batches(range(1), 1)
-    images = count + 2 * plan.split.val.images
-    seconds = Adoption(plan.original, plan.rows, settings, device).estimate(first, images)
+    seconds = _estimate(plan, reader, device)
     note(
         f"{count_of(len(plan.rows), 'class', 'classes')}; classifier and masks are trained with "
         f"{count:,} images (the model, by its config, with {plan.config.image_passes:,}), then "
@@ -309,6 +307,23 @@ def _adopt(
         workspace.save_manifest(manifest)
     write_split(workspace, plan.split, plan.inputs, settings)
     return manifest
+
+
+def _estimate(plan: _Plan, reader: SampleReader, device: torch.device) -> float:
+    """Seconds that adopting and both evaluations take, measured with a few images."""
+    trial = Adoption(plan.original, plan.rows, plan.settings, device)
+    [first] = reader.batches(range(1), 1)
+    seconds = trial.estimate(first, plan.passes)
+    here = plan.settings.data.model_copy(update={"workers": 0})
+    detector = Detector(
+        trial.network, plan.settings.model_copy(update={"data": here}), plan.split.groups[0]
+    )
+    dataset, rows = plan.inputs.dataset, reader.dataset.data.images()[:3].tolist()
+    began = time.perf_counter()
+    for _ in detector.detect(dataset.images, plan.inputs.paths, rows):
+        pass
+    each = (time.perf_counter() - began) / len(rows)
+    return seconds + 2 * plan.split.val.images * each
 
 
 def _compare(

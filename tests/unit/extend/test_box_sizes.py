@@ -14,13 +14,13 @@ from lst_cli.settings.models import DataSettings, Settings
 def measure(few):
     """Measure one box in the image of 96 x 64 pixels, or as many as are given."""
 
-    def call(*boxes, stride=8, **data):
+    def call(*boxes, stride=8, **sizes):
         few.document["images"][0].update(width=96, height=64)
         few.document["annotations"] = few.document["annotations"][: len(boxes)]
         for one, box in zip(few.document["annotations"], boxes, strict=True):
             one.update(category_id=3, image_id=1, bbox=box)
         few.save()
-        data = DataSettings(**{"min_size_test": 64, "max_size_test": 200, **data})
+        data = DataSettings(**{"min_size_test": 64, "max_size_test": 200, **sizes})
         inputs = label_instances(read_dataset(few.train_json), [3, 40])
         return measure_boxes(inputs, range(2), data, stride)
 
