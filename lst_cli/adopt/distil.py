@@ -202,8 +202,8 @@ class Adoption:
         _, image, rows, masks = (after - before for before, after in itertools.pairwise(spent))
         return image / len(batch) * images + (rows * _ROW_STEPS + masks * _MASK_STEPS) / _TRIED
 
-    def fit_rows(self, kept: Kept, progress: Progress, *, steps: int = _ROW_STEPS) -> None:
-        """Train the cosine rows to give regions the original's probabilities.
+    def fit_rows(self, kept: Kept, progress: Progress, *, steps: int = 0) -> None:
+        """Train the cosine rows, in all or in so many steps, to give the original's probabilities.
 
         All rows end with the mean length of the original's, which the masks are made from.
         """
@@ -219,7 +219,7 @@ class Adoption:
             "training the classifier",
             groups,
             len(kept.features),
-            steps,
+            steps or _ROW_STEPS,
             _ROW_BATCH,
             _ROW_RATE,
             progress,
@@ -232,7 +232,7 @@ class Adoption:
             classifier.weight.copy_(F.normalize(rows, dim=-1) * length)
             classifier.scale.copy_(scale.exp())
 
-    def fit_masks(self, kept: Kept, progress: Progress, *, steps: int = _MASK_STEPS) -> None:
+    def fit_masks(self, kept: Kept, progress: Progress, *, steps: int = 0) -> None:
         """Train weight transfer and MLP to give objects the original's masks."""
         heads = self.network.roi_heads
         head: Any = heads.mask_head
@@ -246,7 +246,7 @@ class Adoption:
             "training the masks",
             [{"params": trained}],
             len(kept.masks),
-            steps,
+            steps or _MASK_STEPS,
             _MASK_BATCH,
             _MASK_RATE,
             progress,

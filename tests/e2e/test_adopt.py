@@ -57,6 +57,10 @@ def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
     manifest = outcome.json
     assert manifest["done"]
     assert (manifest["seen_classes"], manifest["adopted"]["image_passes"]) == (6, 14)
+    said = " ".join(outcome.err.split())
+    assert "6 classes; classifier and masks are trained with 14 images" in said
+    assert "both models are evaluated on" in said
+    assert "base adopted" in run("status", "-w", workspace.root).ok().out
     ours = load_file(workspace.phase(0).model)
     theirs = torch.load(original[1], weights_only=True)["model"]
     changed = {name for name in ours if name not in theirs or not ours[name].equal(theirs[name])}
@@ -120,6 +124,8 @@ def test_a_kill_before_the_split_and_in_the_evaluation_are_made_good_by_the_same
     assert workspace.is_done(0)
     outcome = adopt(workspace.root).ok()
     assert "the model is adopted already" in " ".join(outcome.err.split())
+    next_line = f"next: lst extend -w {workspace.root} --train FEW.json --images DIR\n"
+    assert outcome.out.endswith(next_line)
     manifest = workspace.require_model(0)
     assert manifest.model_sha256 == Workspace(adopted[0]).require_model(0).model_sha256
     assert manifest.adopted is not None
