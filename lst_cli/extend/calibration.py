@@ -208,19 +208,24 @@ class Calibration:
     class_loss: ClassLoss = field(default_factory=SoftmaxLoss)
     bias: float = 0.0
 
-    def fit(self, rows: Tensor, progress: Progress = silent) -> Tensor:
+    def fit(
+        self, rows: Tensor, progress: Progress = silent, *, once: Tensor | None = None
+    ) -> Tensor:
         """Turn the rows of the new classes, shape (C, D), away from what they must not find.
 
         Each is fitted by logistic regression: its own regions are to have it, no region of a
         known image is, and it stays near the row it was. The weight of known images grows for a
-        class until it raises no more false alarms than the mean old class. Lengths stay.
+        class until it raises no more false alarms than the mean old class. Lengths stay. `once`
+        has what `fit_once` gives, where it is known.
         """
         lengths = rows.norm(dim=1, keepdim=True)
-        start = fitted = F.normalize(rows, dim=1)
+        start = F.normalize(rows, dim=1)
+        fitted = self.fit_once(rows) if once is None else once
         weights = torch.full((len(rows),), _FIRST_WEIGHT)
         limits = torch.tensor(self.known.old_alarms)
         for done in range(1, _MOST_FITS + 1):
-            fitted = self._fit(fitted, start, weights)
+            if done > 1:
+                fitted = self._fit(fitted, start, weights)
             progress("fitting the rows", done, _MOST_FITS)
             above = (self.alarms(fitted) > limits).any(dim=1)
             if not above.any():
@@ -229,16 +234,19 @@ class Calibration:
         turned: Tensor = fitted * lengths
         return turned
 
-    def alike(self, rows: Tensor) -> Tensor:
+    def fit_once(self, rows: Tensor) -> Tensor:
+        """Rows, shape (C, D), fitted with the first weight alone; of length 1."""
+        start = F.normalize(rows, dim=1)
+        return self._fit(start, start, torch.full((len(rows),), _FIRST_WEIGHT))
+
+    def alike(self, once: Tensor) -> Tensor:
         """Regions of known images that score like objects of a class, shape (R, C).
 
-        The rows, shape (C, D), are fitted once, so that they find little else. Regions with an
-        annotated object do not count: it is known what they are.
+        `once` are the rows of `fit_once`, which find little else. Regions with an annotated object
+        do not count: it is known what they are.
         """
-        start = F.normalize(rows, dim=1)
-        fitted = self._fit(start, start, torch.full((len(rows),), _FIRST_WEIGHT))
-        least = _LIKE_OWN * self.own_scores(fitted)
-        high: Tensor = self._log_scores(self.known, fitted).exp() >= least
+        least = _LIKE_OWN * self.own_scores(once)
+        high: Tensor = self._log_scores(self.known, once).exp() >= least
         return high & self.known.unannotated[:, None]
 
     def _fit(self, rows: Tensor, start: Tensor, weights: Tensor) -> Tensor:

@@ -136,10 +136,12 @@ class InstantClasses:
         learned = Learned(way, describe_device(self._device))
         calibration = self._calibration() if fitted else None
         if calibration is not None:
-            alike = calibration.alike(rows.rows)
+            once = calibration.fit_once(rows.rows)
+            alike = calibration.alike(once)
             if anyway:
                 calibration = replace(calibration, spared=alike)
-            turned = calibration.fit(rows.rows, self._progress)
+                once = calibration.fit_once(rows.rows)
+            turned = calibration.fit(rows.rows, self._progress, once=once)
             learned = replace(
                 learned,
                 checks=self._checks(calibration, rows.rows, turned, alike),

@@ -79,6 +79,7 @@ def test_fitted_rows_raise_no_more_false_alarms_than_the_mean_old_class(class_lo
     assert (given.alarms(fitted) <= torch.tensor(given.known.old_alarms)).all()
     assert (given.own_scores(fitted) > 0.5).all()
     torch.testing.assert_close(fitted.norm(dim=1), rows.norm(dim=1))
+    assert given.fit(rows, once=given.fit_once(rows)).equal(fitted)
 
 
 def test_a_class_that_looks_like_the_background_scores_low_and_leaves_the_other_alone():
@@ -151,16 +152,16 @@ def test_a_crowd_shows_its_class(small_lvis):
 
 def test_images_that_likely_show_a_class_are_found_but_for_annotated_objects():
     given, rows = calibration(shown=4)
-    assert given.known.images[given.alike(rows)[:, 1]].tolist() == [2, 3]
-    assert not given.alike(rows)[:, 0].any()
+    assert given.known.images[given.alike(given.fit_once(rows))[:, 1]].tolist() == [2, 3]
+    assert not given.alike(given.fit_once(rows))[:, 0].any()
     unannotated = given.known.unannotated.clone()
     unannotated[2 * REGIONS] = False  # the object of the third image is annotated as an old class
     given = replace(given, known=replace(given.known, unannotated=unannotated))
-    assert given.known.images[given.alike(rows)[:, 1]].tolist() == [3]
+    assert given.known.images[given.alike(given.fit_once(rows))[:, 1]].tolist() == [3]
 
 
 def test_regions_that_are_spared_do_not_turn_a_row():
     given, rows = calibration(shown=8)
-    spared = replace(given, spared=given.alike(rows))
+    spared = replace(given, spared=given.alike(given.fit_once(rows)))
     strict, lenient = (one.own_scores(one.fit(rows)) for one in (given, spared))
     assert lenient[1] > strict[1] + 0.1
