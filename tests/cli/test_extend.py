@@ -65,7 +65,7 @@ def test_boxes_that_show_the_network_too_little_or_too_much_are_named(
     assert '1 of 2 boxes of "zebra" are smaller than 4 x 4 pixels' in said
     assert '1 of 2 boxes of "zebra" cover the whole image' in said
     assert "boxes of these 0.50 on average" in said
-    assert said.endswith("--score 0.25")
+    assert said.endswith("--score 0.25 shows more")
     checks = trained.require_done(2).checks
     assert [(one.tiny, one.whole_image) for one in checks] == [(0, 0), (1, 1), (0, 0)]
 

@@ -226,10 +226,8 @@ def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
         + [["mean old class", "", "", *(f"{rate:.1f}" for rate in manifest.old_alarms)]],
     )
     mean = sum(check.own_score[1] for check in manifest.checks) / len(manifest.checks)
-    note(
-        f"new classes score lower than old ones: boxes of these {mean:.2f} on average; lower the "
-        f"score to see more of them, for instance lst predict --score {max(mean / 2, 0.05):.2f}"
-    )
+    lower = f"; lst predict --score {max(mean / 2, 0.05):.2f} shows more" if mean < 0.6 else ""
+    note(f"new classes score lower than old ones: boxes of these {mean:.2f} on average{lower}")
     above = [
         one.name
         for one, check in zip(classes, manifest.checks, strict=True)
