@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,11 @@ class ClassAwareSampler:
 
 @dataclass(frozen=True)
 class ObjectSampler:
-    """Draws the objects that are pasted into each image: a class, and then one of its objects."""
+    """Draws the objects that are pasted into each image: a class, and then one of its objects.
+
+    K draws one after the other have each of K classes as often as its weight says, rounded up or
+    down: every class once where all weigh the same.
+    """
 
     of_class: tuple[IntArray, ...]  # objects of each class, which has some
     weights: FloatArray  # how often each class is drawn, relative to the others
@@ -107,12 +112,30 @@ class ObjectSampler:
     def at(self, position: int) -> IntArray:
         """Objects for the image at a position in training, a function of seed and position."""
         rng = np.random.default_rng([self.seed, self.phase, 9, position])
-        count = int(rng.integers(self.number[0], self.number[1], endpoint=True))
+        fewest, most = self.number
+        count = int(rng.integers(fewest, most, endpoint=True))
         if not self.weights.any():
             return np.zeros(0, dtype=np.int64)
-        shares = self.weights / self.weights.sum()
-        labels = rng.choice(len(self.of_class), size=count, p=shares)
+        draws = np.arange(position * most, position * most + count)
+        labels = np.searchsorted(self._ends, self._places(draws), side="right")
         return np.array([rng.choice(self.of_class[label]) for label in labels], dtype=np.int64)
+
+    @cached_property
+    def _ends(self) -> FloatArray:
+        """Where the share of each class ends between 0 and 1; the last end is above all places."""
+        ends = np.cumsum(self.weights / self.weights.sum())
+        ends[np.flatnonzero(self.weights)[-1] :] = np.inf
+        return ends
+
+    def _places(self, draws: IntArray) -> FloatArray:
+        """A number between 0 and 1 for each draw; those of a round lie at equal distances."""
+        rounds, turns = np.divmod(draws, len(self.weights))
+        places = np.empty(len(draws))
+        for one in np.unique(rounds).tolist():
+            rng = np.random.default_rng([self.seed, self.phase, 10, one])
+            every = (rng.permutation(len(self.weights)) + rng.random()) / len(self.weights)
+            places[rounds == one] = every[turns[rounds == one]]
+        return places
 
 
 def lacking_objects(shown: IntArray, objects: float) -> FloatArray:

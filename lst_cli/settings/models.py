@@ -448,5 +448,6 @@ class Settings(Section):
         """Settings of a phase of `lst extend --finetune`: [extend] laid over [step]."""
         if not self.extend.image_passes:
             return self
-        own = {name: getattr(self.extend, name) for name in EXTEND_REPLACES}
+        own: dict[str, Any] = {name: getattr(self.extend, name) for name in EXTEND_REPLACES}
+        own["sampler"] = "samples"
         return self.model_copy(update={"step": self.step.model_copy(update=own)})

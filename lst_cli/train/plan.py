@@ -94,8 +94,7 @@ class Job:
     @property
     def quick(self) -> bool:
         """Whether it is a phase of `lst extend --finetune` that is trained by [extend]."""
-        added = self.workspace.split.extension_at(self.plan.phase) is not None
-        return added and self.settings.extend.image_passes > 0
+        return is_quick(self.workspace.split, self.plan.phase, self.settings)
 
 
 def plan_job(
@@ -112,7 +111,8 @@ def plan_job(
     data = phase_data(split, inputs.occurrences, phase, settings)
     notes: tuple[str, ...] = ()
     missing = [row for row in data.few.images.tolist() if not inputs.paths.is_listed(row)]
-    if missing and any(workspace.require_done(before).bank_sha256 for before in range(phase)):
+    banks = [workspace.require_done(one).bank_sha256 for one in range(phase if missing else 0)]
+    if any(banks) and is_quick(split, phase, settings):
         step = settings.step.model_copy(update={"replay": "bank"})
         settings = settings.model_copy(update={"step": step})
         name = inputs.dataset.images.names[missing[0]][0]
@@ -145,6 +145,11 @@ def plan_job(
     return Job(workspace, plan, settings, inputs, data, notes)
 
 
+def is_quick(split: Split, phase: int, settings: Settings) -> bool:
+    """Whether a phase is one of `lst extend --finetune` that is trained by [extend]."""
+    return split.extension_at(phase) is not None and settings.extend.image_passes > 0
+
+
 def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Settings) -> PhaseData:
     """D_t of a phase."""
     new, seed = split.labels_of(phase), settings.seed
@@ -156,9 +161,9 @@ def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Set
         data = base_data(occurrences, range(new.stop), seed, sampling, threshold)
         return replace(data, phase=phase)
     replay = settings.step.replay
-    if replay == "bank" and split.extension_at(phase) is None:
+    if replay == "bank" and not is_quick(split, phase, settings):
         raise LstError(
-            "step.replay = bank: a planned phase has too many classes for that",
+            "step.replay = bank: a whole phase has too many classes for that",
             "set step.replay = few or balanced; extend.replay is for lst extend --finetune",
         )
     if replay in ("few", "bank"):
@@ -188,8 +193,13 @@ def shown_per_epoch(job: Job) -> npt.NDArray[np.float64]:
     """Objects of each seen class that count in the first epoch, those pasted included."""
     seen, settings = job.plan.seen_classes, job.settings
     shown = counted_per_epoch(job.data, seen, settings).astype(np.float64)
-    if settings.schedule(job.plan.phase).paste_objects and not job.quick:
-        shown += pasted_per_epoch(job.data, range(seen - job.plan.new_classes, seen), settings)
+    new = range(seen - job.plan.new_classes, seen)
+    if job.quick:
+        if settings.step.replay == "bank":
+            shown[: new.start] += len(job.data) * settings.extend.paste_objects / new.start
+        shown[new.start :] += len(job.data) * settings.extend.paste_new / len(new)
+    elif settings.schedule(job.plan.phase).paste_objects:
+        shown += pasted_per_epoch(job.data, new, settings)
     return shown
 
 

@@ -169,6 +169,10 @@ def test_pasted_objects_are_drawn_by_the_weights_of_their_classes():
     assert [len(ObjectSampler(objects, np.ones(3), (6, 6), 0, 1).at(p)) for p in range(3)] == [
         6
     ] * 3
+    even = ObjectSampler(objects, np.ones(3), (4, 4), 0, 1)
+    classes = [0, 0, 1, 2, 2, 2]
+    rounds = np.concatenate([even.at(position) for position in range(9)]).reshape(-1, 3)
+    assert all(sorted(classes[one] for one in each) == [0, 1, 2] for each in rounds.tolist())
     nothing = ObjectSampler(objects, np.zeros(3), (2, 2), 0, 1)
     assert len(nothing.at(0)) == 0
 

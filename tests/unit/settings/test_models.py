@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lst_cli.errors import LstError
 from lst_cli.settings.diff import ChangedSetting, differences, roles_of, values
 from lst_cli.settings.load import OWNED_DETECTRON2_KEYS, build_settings, load_settings
-from lst_cli.settings.models import Settings
+from lst_cli.settings.models import ExtendSettings, Settings, StepSettings
 from lst_cli.settings.nested import flatten, leaves, merge, override_table
 from lst_cli.settings.presets import PRESETS
 
@@ -406,3 +406,10 @@ def test_differences_are_of_what_is_asked_for_and_say_how():
     rest = differences(before, now, "speed", "display")
     assert [one.key for one in rest] == ["device", "eval.bins"]
     assert differences(now, now, "weights", "detections", "display", "speed") == []
+
+
+def test_a_phase_of_lst_extend_is_sampled_in_its_own_way():
+    settings = Settings(step=StepSettings(sampler="repeat-factor"))
+    assert settings.for_extension().step.sampler == "samples"
+    whole = settings.model_copy(update={"extend": ExtendSettings(image_passes=0)})
+    assert whole.for_extension() == whole
