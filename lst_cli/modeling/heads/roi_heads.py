@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_proposals
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
 from torch import Tensor
 
 IGNORED = -1
@@ -18,6 +20,24 @@ there is an object.
 
 FUTURE = -1
 """`gt_labels` of an annotated object whose class comes in a later phase."""
+
+
+@dataclass(frozen=True)
+class _MasksOfRegions:
+    """The mask of the object of each region, which is copied where it is read and not before."""
+
+    masks: BitMasks | PolygonMasks  # of objects
+    objects: Tensor  # of each region, shape (R,)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, regions: Tensor) -> _MasksOfRegions:
+        return _MasksOfRegions(self.masks, self.objects[regions])
+
+    def crop_and_resize(self, boxes: Tensor, side: int) -> Tensor:
+        cropped: Tensor = self.masks[self.objects].crop_and_resize(boxes, side)
+        return cropped
 
 
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
@@ -44,6 +64,22 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
             one.gt_negatives = of_image.to(one.gt_classes.device).expand(len(one), -1)
         losses = self._forward_box(features, sampled) | self._forward_mask(features, sampled)
         return sampled, losses
+
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """As in detectron2, which would copy a mask for each region.
+
+        A bitmap takes a byte for each pixel of the image, and most regions are background.
+        """
+        shared = []
+        for one in targets:
+            fields = one.get_fields()
+            if one.has("gt_masks"):
+                objects = torch.arange(len(one), device=one.gt_classes.device)
+                fields = {**fields, "gt_masks": _MasksOfRegions(one.gt_masks, objects)}
+            shared.append(Instances(one.image_size, **fields))
+        return list(super().label_and_sample_proposals(proposals, shared))
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """Feature of each box, image by image: fc7 before its ReLU, shape (R, D)."""

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks, pairwise_iou
 from detectron2.utils.events import EventStorage
 
-from lst_cli.modeling.heads.roi_heads import IGNORED
+from lst_cli.modeling.heads.roi_heads import IGNORED, LstROIHeads
 
 pytestmark = pytest.mark.engine
 
@@ -63,3 +64,39 @@ def test_features_of_boxes_are_fc7_before_its_relu(five, make_batch):
     assert (region < 0).any()
     assert region.shape == (4, 32)
     assert five.roi_heads.box_features(features, [boxes[0][:0], boxes[1][:0]]).shape == (0, 32)
+
+
+@pytest.mark.parametrize("kind", [PolygonMasks, BitMasks])
+def test_masks_are_copied_for_foreground_alone_and_losses_are_detectron2s(
+    five, make_batch, monkeypatch, kind
+):
+    batch, copied = make_batch((0, 1), (2, IGNORED)), []
+    for one in batch:
+        [[lower], [upper]] = one["instances"].gt_masks.polygons
+        triangles = PolygonMasks([[lower[:6]], [upper[2:]]])
+        bitmaps = BitMasks.from_polygon_masks(triangles, 64, 64)
+        one["instances"].gt_masks = triangles if kind is PolygonMasks else bitmaps
+    targets = [one["instances"] for one in batch]
+    proposals = []
+    for one in targets:
+        boxes = one.gt_boxes.tensor.repeat(10, 1)
+        boxes = boxes + 3 * torch.randn(boxes.shape, generator=torch.Generator().manual_seed(0))
+        logits = torch.zeros(len(boxes))
+        proposals.append(Instances((64, 64), proposal_boxes=Boxes(boxes), objectness_logits=logits))
+    images = five.preprocess_image(batch)
+    features = five.backbone(images.tensor)
+    get = kind.__getitem__
+    monkeypatch.setattr(kind, "__getitem__", lambda *of: copied.append(len(of[1])) or get(*of))
+    found = []
+    for heads in (LstROIHeads, StandardROIHeads):
+        sample = heads.label_and_sample_proposals
+        monkeypatch.setattr(LstROIHeads, "label_and_sample_proposals", sample)
+        copied.clear()
+        torch.manual_seed(0)
+        with EventStorage():
+            sampled, losses = five.roi_heads(images, features, proposals, targets)
+        foreground = sum(int((one.gt_classes < 5).sum()) for one in sampled)
+        found.append((sum(copied), losses))
+    (ours, our_losses), (theirs, their_losses) = found
+    assert 4 < foreground == ours < theirs
+    assert our_losses == their_losses
