@@ -48,16 +48,21 @@ class ObjectBank:
 
     @classmethod
     def of(cls, objects: Iterable[CutOut]) -> ObjectBank:
-        """A bank of objects whose labels are category ids."""
-        every = list(objects)
-        pictures = [_encode(one.pixels) for one in every]
-        nothing = np.zeros(0, dtype=np.uint8)
+        """A bank of objects whose labels are category ids; each is encoded as it comes."""
+        ids, sizes, ends = [], [], []
+        jpeg, masks = bytearray(), bytearray()
+        for one in objects:
+            jpeg += _encode(one.pixels)
+            masks += np.packbits(one.mask).tobytes()
+            ids.append(one.label)
+            sizes.append(one.mask.shape)
+            ends.append(len(jpeg))
         return cls(
-            np.array([one.label for one in every], dtype=np.int64),
-            np.array([one.mask.shape for one in every], dtype=np.int64).reshape(-1, 2),
-            np.frombuffer(b"".join(pictures), dtype=np.uint8),
-            np.cumsum([len(one) for one in pictures], dtype=np.int64),
-            np.concatenate([nothing, *(np.packbits(one.mask) for one in every)]),
+            np.array(ids, dtype=np.int64),
+            np.array(sizes, dtype=np.int64).reshape(-1, 2),
+            np.frombuffer(jpeg, dtype=np.uint8),
+            np.array(ends, dtype=np.int64),
+            np.frombuffer(masks, dtype=np.uint8),
         )
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ lies beside it until the manifest names it, and a kill in between loses nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,8 +78,8 @@ def cut_objects(
     progress: Progress = silent,
     *,
     unusable: Callable[[str], None] | None = None,
-) -> ObjectBank:
-    """Cut objects out of their images at the test size; `rows` are annotations.
+) -> Iterator[CutOut]:
+    """Cut objects out of their images at the test size, one by one; `rows` are annotations.
 
     `unusable` is called with a sentence where images are missing or cannot be used, whose objects
     are left out.
@@ -95,11 +95,11 @@ def cut_objects(
     image_of = inputs.dataset.instances.image_index[rows].astype(np.int64)
     segmentations = inputs.dataset.read_segmentations(rows)
     mapper = Mapper(inputs.paths, settings.data, channels="RGB", seed=settings.seed)
-    images = np.unique(image_of)
-    objects: list[CutOut] = []
+    order = np.argsort(image_of, kind="stable")
+    images, starts = np.unique(image_of[order], return_index=True)
+    by_image = np.split(order, starts)[1:]
     failed: list[LstError] = []
-    for done, image in enumerate(images.tolist(), start=1):
-        places = np.flatnonzero(image_of == image)
+    for done, (image, places) in enumerate(zip(images.tolist(), by_image, strict=True), start=1):
         mine = rows[places]
         sample = Sample(
             position=0,
@@ -123,12 +123,11 @@ def cut_objects(
         masks = item["instances"].gt_masks.tensor.numpy().astype(bool)
         for mask, label in zip(masks, inputs.labels[mine].tolist(), strict=True):
             if mask.any():
-                objects.append(_cut(picture, mask, split.class_order[label]))
+                yield _cut(picture, mask, split.class_order[label])
     if failed and unusable is not None:
         unusable(
             f"no objects are cut out of {len(failed):,} images that cannot be used: {failed[0]}"
         )
-    return ObjectBank.of(objects)
 
 
 def _cut(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], category_id: int) -> CutOut:
@@ -159,7 +158,7 @@ def leave_bank(
         choose_objects(inputs, label, most, settings.seed, side) for label in split.labels_of(phase)
     ]
     rows = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
-    content = cut_objects(inputs, split, rows, settings, progress).to_bytes()
+    content = ObjectBank.of(cut_objects(inputs, split, rows, settings, progress)).to_bytes()
     digest = hashlib.sha256(content).hexdigest()
     write_bytes(workspace.phase(phase).bank(digest), content)
     return digest

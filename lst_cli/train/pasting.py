@@ -92,9 +92,10 @@ def load_pasting(job: Job) -> Pasting | None:
     weights = pasted_per_epoch(job.data, split.labels_of(phase), job.settings)
     needed = np.ceil(weights * job.plan.image_passes / len(job.data)).astype(np.int64)
     rows = _choose_rows(job.inputs, needed, job.settings)
-    bank = cut_objects(
+    objects = cut_objects(
         job.inputs, split, rows, job.settings, job.events.prepare, unusable=job.events.note
     )
+    bank = ObjectBank.of(objects)
     size = (len(bank.jpeg) + len(bank.masks)) / 1e6
     classes = len(np.unique(bank.category_ids))
     job.events.note(
@@ -143,7 +144,7 @@ def pasting_of_extension(
             choose_objects(inputs, label, most, settings.seed, side)
             for label in split.labels_of(phase)
         ]
-        new = cut_objects(inputs, split, np.concatenate(chosen), settings)
+        new = ObjectBank.of(cut_objects(inputs, split, np.concatenate(chosen), settings))
         stocks.append(Stock.of([new], split, (own.paste_new, own.paste_new), key))
     return Pasting(tuple(stocks)) if stocks else None
 

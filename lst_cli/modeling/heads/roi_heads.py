@@ -59,6 +59,7 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
         """
         if negatives is None:
             return tuple(super().forward(images, features, proposals, targets))
+        assert targets is not None
         sampled = self.label_and_sample_proposals(proposals, targets)
         for one, of_image in zip(sampled, negatives, strict=True):
             one.gt_negatives = of_image.to(one.gt_classes.device).expand(len(one), -1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,19 @@ def test_a_bank_gives_back_what_was_put_into_it(file):
         assert (found.mask == one.mask).all()
         assert np.abs(found.pixels.astype(int) - one.pixels).max() < 12  # JPEG
     assert ObjectBank.of(OBJECTS).to_bytes() == file.read_bytes()
+
+
+def test_a_bank_keeps_no_object_as_it_was_cut_out():
+    alive: list[weakref.ref[CutOut]] = []
+
+    def objects() -> Iterator[CutOut]:
+        for number in range(5):
+            assert sum(one() is not None for one in alive) <= 1
+            made = cut_out(number, 4, 4)
+            alive.append(weakref.ref(made))
+            yield made
+
+    assert len(ObjectBank.of(objects())) == 5
 
 
 def test_a_bank_may_be_empty(tmp_path):

@@ -225,10 +225,10 @@ def test_cut_objects_keep_within_memory_and_images_that_cannot_be_read_are_passe
     notes: list[str] = []
     lost = every.inputs.paths(int(every.inputs.dataset.instances.image_index[rows[0]]))
     lost.unlink()
-    bank = cut_objects(every.inputs, trained.split, rows, every.settings, unusable=notes.append)
-    assert len(bank) < 5
+    cut = cut_objects(every.inputs, trained.split, rows, every.settings, unusable=notes.append)
+    assert len(list(cut)) < 5
     assert notes[0].startswith(
         "no objects are cut out of 1 images that cannot be used: no such image"
     )
     with pytest.raises(LstError, match="no such image"):
-        cut_objects(every.inputs, trained.split, rows, every.settings)
+        list(cut_objects(every.inputs, trained.split, rows, every.settings))
