@@ -91,12 +91,13 @@ def _draw_balances(
         y_label = "" if index % columns else "instances (log)"
         canvas.style_axes(axes, theme, title, x_label, y_label, letters)
         _draw_balance(axes, theme, one, highest)
+    # Only some panels may have pasted objects, and the base phase has no old classes.
+    lines = {patch.get_label(): patch for axes in grid.flat[::-1] for patch in axes.patches}
     canvas.add_legend(
         figure,
         theme,
         letters,
-        # The base phase, if it is shown, has no old classes.
-        handles=[patch for patch in grid.flat[len(balances) - 1].patches if patch.get_label()],
+        handles=list(lines.values()),
         loc="outside lower center",
         ncols=1 if paper and columns == 1 else 3,
         columnspacing=2.0,

@@ -143,9 +143,9 @@ class ReplayBalance:
 
     phase: int
     before: Sequence[float]  # of each seen class in all its images, in class order
-    after: Sequence[float]  # in D_t, likewise; a mean over epochs where draws differ
+    after: Sequence[float]  # likewise those that count in the images of D_t, in its first epoch
     old: int  # how many of these classes are old; the rest are new
-    replay: str = "balanced"  # how old classes are replayed, `step.replay`
+    replay: str = "balanced"  # `step.replay`, or the sampler that shows all seen classes instead
     pasted: Sequence[float] = ()  # in D_t and pasted into its images; empty where nothing is
 
 

@@ -26,6 +26,7 @@ from lst_cli.extend.plan import (
 from lst_cli.inputs import TrainingInput, label_files, read_training_files, read_unchanged
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
+from lst_cli.split.split import plan_phases
 from lst_cli.train.bank import leave_bank
 from lst_cli.train.plan import Events, Job, require_growable
 from lst_cli.train.train import (
@@ -157,7 +158,7 @@ def _decide(
     read = read_usable if files.skip_unusable else read_dataset
     train = read(files.train)
     val = read(files.val) if files.val else read_unchanged(before.val_at(phase - 1), workspace)
-    addition = add_phase(before, phase, train, val, settings, files)
+    addition = add_phase(before, phase, train, val, files)
     pending = split.extension_at(phase)
     if pending is not None and split.digest != addition.split.digest:
         waiting = ", ".join(_names(split, phase))
@@ -169,11 +170,13 @@ def _decide(
     shared = check_addition(addition, train, val, progress)
     split = addition.split
     inputs = label_files(split, [*read_training_files(workspace, before), train])
+    plans = plan_phases(split, inputs.occurrences, settings)
+    split = split.model_copy(update={"phases": plans})
     stride = finest_stride(workspace.trained_settings(phase - 1))
     sizes = measure_boxes(inputs, split.labels_of(phase), settings.data, stride)
     remarks = describe_sizes(_names(split, phase), sizes, stride)
     notes = (*addition.notes, *shared, *remarks)
-    return replace(addition, notes=notes, sizes=sizes), inputs
+    return replace(addition, split=split, notes=notes, sizes=sizes), inputs
 
 
 def _names(split: Split, phase: int) -> list[str]:

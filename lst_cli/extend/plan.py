@@ -23,7 +23,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import assign_category_ids
 from lst_cli.progress import Progress
 from lst_cli.settings.models import Settings
-from lst_cli.split.split import input_file, plan_phases
+from lst_cli.split.split import input_file
 from lst_cli.text import first_few
 from lst_cli.train.before_training import refuse_errors
 from lst_cli.workspace.manifest import ClassRecord, Extension, NewClassCheck, Split
@@ -149,13 +149,11 @@ def _likely_unannotated(check: NewClassCheck, images: int) -> bool:
     return len(check.unannotated) >= max(MANY_UNANNOTATED * images, 1)
 
 
-def add_phase(
-    split: Split, phase: int, train: Dataset, val: Dataset, settings: Settings, files: NewFiles
-) -> Addition:
+def add_phase(split: Split, phase: int, train: Dataset, val: Dataset, files: NewFiles) -> Addition:
     """Decide what a file adds to a split; nothing is read or written.
 
     The split is without this extension, and `phase` its place there. `val` is the validation file
-    of the phase, new or not; settings give the lengths of phases.
+    of the phase, new or not. The plans of the phases are the caller's to count again.
 
     Raises:
         LstError: If a class cannot be learned, or a new validation file does not know the classes
@@ -174,9 +172,8 @@ def add_phase(
         val=None if files.val is None else input_file(val),
         before=split.phases,
     )
-    extended = split.extended(extension, records)
     return Addition(
-        split=extended.model_copy(update={"phases": plan_phases(extended, settings)}),
+        split=split.extended(extension, records),
         phase=phase,
         new=new,
         notes=(*new.notes, *_notes(train, val, new, records)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 from lst_cli.extend.new_classes import listed
+from lst_cli.inputs import label_files, read_training_files
 from lst_cli.split.split import plan_phases
 from lst_cli.workspace.layout import REPLACED
 from lst_cli.workspace.manifest import ClassRecord
@@ -38,15 +39,16 @@ def undo_extension(workspace: Workspace) -> Undone:
     with workspace.locked():
         phase = _removable_phase(workspace)
         split, root = workspace.split, workspace.root
+        before = split.up_to(phase - 1)
+        if not split.extensions[-1].before:  # of lst 0.1, which did not keep the plans
+            inputs = label_files(before, read_training_files(workspace, before))
+            plans = plan_phases(before, inputs.occurrences, workspace.settings())
+            before = before.model_copy(update={"phases": plans})
         directory = workspace.phase(phase).root
         set_aside(directory, root)
         # Also what a killed command has set aside: of it, too, finished phases stay.
         aside = sorted((root / REPLACED).glob(f"{directory.name}-*"))
         kept = tuple(place for place in aside if drop(place) is not None)
-        before = split.up_to(phase - 1)
-        if not split.extensions[-1].before:  # of lst 0.1, which did not keep the plans
-            plans = plan_phases(before, workspace.settings())
-            before = before.model_copy(update={"phases": plans})
         workspace.save_split(before)
     return Undone(phase, tuple(split.classes[label] for label in split.labels_of(phase)), kept)
 

@@ -23,6 +23,8 @@ from lst_cli.split.tables import balance_table
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.store import Workspace
 
+# Settings of [step] that the paper's Fig. 3 shows.
+_PAPER = {"replay": "balanced", "sampler": "samples", "other_objects": "ignore", "paste_objects": 0}
 _OF_SEVERAL = ("distill", "mwg", "replay", "tail")  # workspaces side by side
 
 
@@ -74,7 +76,7 @@ def write_figures(
 
 
 def _balance_figure(workspace: Workspace) -> Figure:
-    """The paper's Fig. 3, with balanced replay whatever the workspace's own setting is."""
+    """The paper's Fig. 3, with balanced replay alone whatever the workspace's settings are."""
     split = workspace.split
     if len(split.groups) == 1:
         raise LstError(
@@ -87,13 +89,15 @@ def _balance_figure(workspace: Workspace) -> Figure:
         "left of the dashed line."
     )
     settings = newest_settings(workspace)
-    if settings.step.replay != "balanced":
+    own = [(key, getattr(settings.step, key)) for key in _PAPER]
+    if differing := [f"step.{key} = {value}" for key, value in own if value != _PAPER[key]]:
         caption += (
-            f" This workspace's own setting is step.replay = {settings.step.replay}; the figure "
-            "shows what balanced replay gives."
+            f" The workspace's own settings are {', '.join(differing)}; the figure shows what "
+            "balanced replay alone gives."
         )
-        step = settings.step.model_copy(update={"replay": "balanced"})
-        settings = settings.model_copy(update={"step": step})
+    step = settings.step.model_copy(update=_PAPER)
+    base = settings.base.model_copy(update={"paste_objects": 0})
+    settings = settings.model_copy(update={"base": base, "step": step})
     balances = measure_balance(read_training_input(workspace).occurrences, split, settings)
     classes = report_classes(split)
     # Every class in every phase: what the lines of the plot are.

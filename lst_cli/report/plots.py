@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from lst_cli.ap.metrics import Metrics, comparable
 from lst_cli.display import canvas, class_plots, tables
@@ -22,6 +22,7 @@ from lst_cli.errors import LstError
 from lst_cli.figures.attention import attention_caption, attention_size, compose_attention, lay_out
 from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
+from lst_cli.settings.models import Sampling
 
 BIN_SIZE = (640, 400)
 OLD_NEW_SIZE = (440, 400)
@@ -108,10 +109,12 @@ def _plan_plots(
         lambda theme: class_plots.plot_class_counts(data.classes, theme),
     )
     if data.replay:
+        counted = " The other objects in an image of a sample count too."
         yield (
             "replay_balance",
             "Grey: instances of the seen classes in all their images. Colour: what the phase "
-            f"trains on{_replay_clause(data.replay)}",
+            f"trains on{_replay_clause(data.replay)}"
+            + (counted if data.settings.get("step.other_objects") == "count" else ""),
             class_plots.replay_size(len(data.replay)),
             lambda theme: class_plots.plot_replay_balance(data.replay, theme),
         )
@@ -126,10 +129,12 @@ def _plan_plots(
 
 
 def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
-    ways = sorted({balance.replay for balance in balances})
+    ways = sorted({balance.replay for balance in balances if balance.phase})
     if ways == ["balanced"]:
         return ", where old classes are replayed until they have as many instances as the new ones."
-    return f" (step.replay = {', '.join(ways)})."
+    keys = ("step.sampler" if way in get_args(Sampling) else "step.replay" for way in ways)
+    words = [f"{key} = {way}" for key, way in zip(keys, ways, strict=True)]
+    return f" ({', '.join(words)})." if words else "."
 
 
 class _Line(NamedTuple):

@@ -23,6 +23,7 @@ from lst_cli.report.data import ReportData
 from lst_cli.report.write import write_report
 from lst_cli.settings.diff import reported_settings, unused_sections
 from lst_cli.split.split import balance_of, report_classes
+from lst_cli.train.plan import is_quick
 from lst_cli.workspace.manifest import PhaseManifest, Split, removed_settings
 from lst_cli.workspace.store import Workspace
 
@@ -155,20 +156,20 @@ def _notes(
 
 
 def _balance(workspace: Workspace) -> list[ReplayBalance]:
-    """What each phase was trained on, by the replay that it had; not for few images or the bank.
-
-    These are not replayed class by class.
-    """
-    occurrences = read_training_input(workspace).occurrences
+    """What each phase was trained on, by the replay that it had; not if [extend] decided that."""
+    occurrences, split = read_training_input(workspace).occurrences, workspace.split
     trained = {
         phase: workspace.trained_settings(phase)
         for phase in workspace.done_phases()
         if workspace.require_done(phase).iterations
     }
+    with_extend = {one for one in trained if "extend" in workspace.require_done(one).settings}
     return [
-        balance_of(occurrences, workspace.split, phase, settings)
+        balance_of(occurrences, split, phase, settings)
         for phase, settings in trained.items()
-        if (settings.step.replay not in ("few", "bank") if phase else settings.base.paste_objects)
+        if (phase or settings.base.paste_objects)
+        # lst 0.1 had no [extend].
+        and not (phase in with_extend and is_quick(split, phase, settings))
     ]
 
 

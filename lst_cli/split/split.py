@@ -28,7 +28,7 @@ from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import labels_of, order_classes, split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
-from lst_cli.train.plan import pasted_per_epoch, phase_data, scheduled
+from lst_cli.train.plan import counted_per_epoch, pasted_per_epoch, phase_data, scheduled
 from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
@@ -78,7 +78,8 @@ def split_dataset(
     extended = _with_extensions(workspace, split)
     if extended is not split:
         inputs = label_files(extended, read_training_files(workspace, extended))
-        split = extended.model_copy(update={"phases": plan_phases(extended, settings)})
+        plans = plan_phases(extended, inputs.occurrences, settings)
+        split = extended.model_copy(update={"phases": plans})
     return split, write_split(workspace, split, inputs, settings, force=force)
 
 
@@ -187,32 +188,26 @@ def make_split(
         left_out_instances=int((~usable).sum()),
         phases=(),
     )
-    return split.model_copy(update={"phases": plan_phases(split, settings)}), inputs
+    plans = plan_phases(split, inputs.occurrences, settings)
+    return split.model_copy(update={"phases": plans}), inputs
 
 
-def plan_phases(split: Split, settings: Settings) -> tuple[PhasePlan, ...]:
+def plan_phases(
+    split: Split, occurrences: replay.Occurrences, settings: Settings
+) -> tuple[PhasePlan, ...]:
     """Count what each phase t >= 1 trains on."""
-    instances = np.array([record.instances for record in split.classes], dtype=np.int64)
-    images = np.array([record.images for record in split.classes], dtype=np.int64)
+    instances = occurrences.instance_counts()
     plans = []
     for phase in range(1, len(split.groups)):
-        new = split.labels_of(phase)
-        entries, kind = int(images[new.start : new.stop].sum()), settings.step.replay
-        if settings.step.sampler != "samples":
-            entries, replayed = split.train.images, 0  # without repeats
-        elif kind in ("few", "bank"):  # at most
-            each = settings.step.replay_instances if kind == "few" else 0
-            replayed = min(each * new.start, split.train.images)
-        else:
-            replayed = int(replay.replay_counts(instances, images, new, kind).sum())
+        new, data = split.labels_of(phase), phase_data(split, occurrences, phase, settings)
         plans.append(
             PhasePlan(
                 phase=phase,
                 classes=len(new),
-                new_entries=entries,
-                replay_entries=replayed,
+                new_entries=len(data) - data.replay_entries,
+                replay_entries=data.replay_entries,
                 mean_new_instances=float(replay.mean_new_instances(instances, new)),
-                iterations=scheduled(settings, phase, entries + replayed)[1],
+                iterations=scheduled(settings, phase, len(data))[1],
             )
         )
     return tuple(plans)
@@ -237,9 +232,10 @@ def balance_of(
     new, schedule = split.labels_of(phase), settings.schedule(phase)
     data = phase_data(split, occurrences, phase, settings)
     before = occurrences.instance_counts()[: new.stop]
-    after = replay.instances_per_class(data.epoch_entries(0), occurrences, new.stop)
+    after = counted_per_epoch(data, new.stop, settings)
     pasted = after + pasted_per_epoch(data, new, settings) if schedule.paste_objects else before[:0]
-    kind = settings.step.replay
+    sampler = settings.base.sampler if phase == 0 else settings.step.sampler
+    kind = settings.step.replay if sampler == "samples" else sampler
     every = (before.tolist(), after.tolist(), new.start, kind, pasted.tolist())
     return ReplayBalance(phase, *every)
 

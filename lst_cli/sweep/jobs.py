@@ -304,7 +304,8 @@ class _Planner:
             self.splits[key] = make_split(self.train, self.val, images, base, phases, settings)
         split, inputs = self.splits[key]
         # The classes are the same for all; how long they are learned is not.
-        return split.model_copy(update={"phases": plan_phases(split, settings)}), inputs
+        plans = plan_phases(split, inputs.occurrences, settings)
+        return split.model_copy(update={"phases": plans}), inputs
 
 
 def _budgets(run: PlannedRun, model: Job | None, phases: int) -> Sequence[int | None]:

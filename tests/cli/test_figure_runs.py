@@ -50,10 +50,22 @@ def test_balance_needs_a_split_and_no_training(draw, workspace):
     assert 0 < float(first["class 7"]["D_t"]) < 12
 
 
-def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(draw, workspace):
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ('[step]\nreplay = "all"', "own settings are step.replay = all; "),
+        ('[step]\nsampler = "uniform"\nother_objects = "count"',
+         "own settings are step.sampler = uniform, step.other_objects = count; "),
+        ("[step]\npaste_objects = 2", "own settings are step.paste_objects = 2; "),
+        ("[base]\npaste_objects = 2", "left of the dashed line."),
+    ],
+)  # fmt: skip
+def test_balance_shows_balanced_replay_and_says_if_that_is_not_the_runs_own(
+    draw, workspace, changed, told
+):
     plain = draw("balance", workspace, "--json")
-    workspace.layout.settings.write_text('[step]\nreplay = "all"\n')
-    assert "own setting is step.replay = all" in " ".join(draw("balance", workspace).err.split())
+    workspace.layout.settings.write_text(f"{changed}\n")
+    assert told in " ".join(draw("balance", workspace).err.split())
     assert draw("balance", workspace, "--json").json == plain.json
     assert [row["old"] for row in plain.json["balance"]["phases"]] == [5, 7, 9]
 

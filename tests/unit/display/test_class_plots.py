@@ -110,6 +110,16 @@ def test_every_plot_with_ranks_uses_them():
             assert "count_in_whole_numbers(" in text, file
 
 
+def test_the_legend_of_the_balance_names_the_lines_of_every_panel():
+    base = ReplayBalance(0, [9, 2], [9, 2], old=0, pasted=[9, 4])
+    step = ReplayBalance(1, [9, 2, 1], [2, 2, 1], old=2)
+    [legend] = compose_replay_balance([base, step], scale=1).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "all images of the seen classes", "in Dₜ, old classes", "in Dₜ, new classes",
+        "in Dₜ, with pasted objects",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("phases", [1, 2, 4, 7])
 def test_letters_are_large_enough_for_print_and_none_is_cut_off(phases, check_letters):
     wide = ReplayBalance(1, [1200.0] * 1230, [30.0] * 1230, old=1070)

@@ -13,7 +13,7 @@ from lst_cli.extend.extend import extend_workspace
 from lst_cli.extend.plan import NewFiles
 from lst_cli.files import sha256_of
 from lst_cli.inputs import read_training_input
-from lst_cli.report.report import _phase
+from lst_cli.report.report import _balance, _phase
 from lst_cli.report.status import next_command, read_status
 from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train.plan import Events
@@ -278,6 +278,13 @@ def test_finetuning_is_a_phase_with_replay(based):
     assert manifest.iterations == based.workspace.split.phases[1].iterations
 
 
+@pytest.mark.parametrize(("budget", "shown"), [(80, [1]), (0, [1, 2])])
+def test_only_a_phase_that_extend_trained_in_its_own_way_has_no_balance(based, budget, shown):
+    based.train(1)
+    based.extend(f"extend.image_passes={budget}", "extend.replay=balanced", finetune=True)
+    assert [one.phase for one in _balance(based.workspace)] == shown
+
+
 def test_finetuning_shows_few_images_so_many_times(based):
     based.train(1)
     manifest = based.extend("extend.image_passes=80", finetune=True)
@@ -318,11 +325,6 @@ def test_step_goes_on_with_a_finetuning_only_by_the_same_settings(based):
     assert sorted(words) == ["extend.image_passes=80", "extend.replay_instances=2"]
     train_phase(based.workspace, 1, based.workspace.settings(words))
     assert based.workspace.is_done(1)
-
-
-def test_planned_phases_have_no_replay_of_few_images(based):
-    with pytest.raises(LstError, match=r"step\.replay = few: "):
-        train_phase(based.workspace, 1, based.workspace.settings(["step.replay=few"]))
 
 
 def test_another_network_is_refused_before_anything_is_written(based):

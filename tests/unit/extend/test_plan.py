@@ -13,6 +13,7 @@ from lst_cli.inputs import label_files
 from lst_cli.phases.classes import NO_LABEL
 from lst_cli.progress import silent
 from lst_cli.settings.models import Settings
+from lst_cli.split.split import plan_phases
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -35,7 +36,7 @@ def add(split: Split, few: Any, small_lvis: Any) -> Add:
     ) -> Addition:
         train, val = read_dataset(few.train_json), read_dataset(small_lvis.val_json)
         files = NewFiles(train.path, [few.images], val.path if new_val else None, names)
-        addition = add_phase(split, phase, train, val, Settings(), files)
+        addition = add_phase(split, phase, train, val, files)
         if check:
             check_addition(addition, train, val, silent)
         return addition
@@ -68,8 +69,9 @@ def test_ids_come_from_the_validation_file_then_from_the_file_itself(add, few):
     assert truth.startswith('no object in val.json, so that they get no AP: "zebra", "yak"; --val')
 
 
-def test_what_a_phase_trains_on_is_counted_anew(split, add):
-    first, added, third, fourth = add().split.phases
+def test_what_a_phase_trains_on_is_counted_anew(split, labelled):
+    extended, inputs = labelled()
+    first, added, third, fourth = plan_phases(extended, inputs.occurrences, Settings())
     assert first == split.phases[0]
     assert (added.phase, added.classes, added.new_entries) == (2, 3, 5)
     assert added.mean_new_instances == 2.0

@@ -13,8 +13,8 @@ from lst_cli.errors import LstError
 from lst_cli.inputs import read_training_input
 from lst_cli.settings.models import BaseSettings, Settings, StepSettings
 from lst_cli.split import split as split_room
-from lst_cli.split.split import SplitRequest, make_split, measure_balance, split_dataset
-from lst_cli.train.plan import phase_data
+from lst_cli.split.split import SplitRequest, balance_of, make_split, measure_balance, split_dataset
+from lst_cli.train.plan import phase_data, plan_job, shown_per_epoch
 from lst_cli.workspace.manifest import PhaseManifest, Split
 from lst_cli.workspace.records import save_record
 from lst_cli.workspace.store import Workspace
@@ -125,6 +125,18 @@ def test_pasted_objects_are_a_part_of_the_balance(small_lvis, workspace):
         more = np.array(one.pasted) - one.after
         entries = len(phase_data(split, occurrences, one.phase, Settings()))
         assert more == pytest.approx(np.full(len(more), entries / len(more)))
+
+
+@pytest.mark.parametrize("other_objects", ["ignore", "count"])
+def test_the_balance_shows_the_objects_that_count_in_training(small_lvis, workspace, other_objects):
+    make(small_lvis, workspace)
+    words = [f"step.other_objects={other_objects}", "step.paste_objects=4"]
+    settings = workspace.settings([*words, "step.paste_classes=lacking"])
+    job = plan_job(workspace, 2, settings)
+    one = balance_of(job.inputs.occurrences, workspace.split, 2, settings)
+    assert one.pasted == shown_per_epoch(job).tolist()
+    # Each image gets two more objects on average, whatever else counts in it.
+    assert sum(one.pasted) - sum(one.after) == pytest.approx(2 * len(job.data))
 
 
 # --- the numbers of the paper --------------------------------------------------------------------

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from lst_cli.errors import LstError
+from lst_cli.inputs import read_training_input
 from lst_cli.phases.replay import ALL_CLASSES, instances_per_class
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
+from lst_cli.split.split import plan_phases
 from lst_cli.train.plan import image_passes_of, plan_job, scheduled, shown_per_epoch
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
@@ -40,9 +42,20 @@ def test_a_plan_rests_on_the_rate_of_phases_already_trained(split_workspace, fak
     assert "phase 1" in dry_run(split_workspace, 2, split_workspace.settings()).seconds_from
 
 
-def test_plan_and_split_count_the_same(split_workspace):
-    for counted in split_workspace.split.phases:
-        plan = plan_job(split_workspace, counted.phase, split_workspace.settings()).plan
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["step.sampler=uniform"],
+        ["step.sampler=repeat-factor", "step.repeat_threshold=0.5"],
+        ["step.replay=few", "step.replay_instances=2"],
+    ],
+)
+def test_plan_and_split_count_the_same(split_workspace, words):
+    settings = split_workspace.settings(words)
+    occurrences = read_training_input(split_workspace).occurrences
+    for counted in plan_phases(split_workspace.split, occurrences, settings):
+        plan = plan_job(split_workspace, counted.phase, settings).plan
         assert (plan.new_entries, plan.replay_entries, plan.iterations, plan.new_classes) == (
             counted.new_entries, counted.replay_entries, counted.iterations, counted.classes,
         )  # fmt: skip
