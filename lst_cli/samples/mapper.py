@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from detectron2.data.detection_utils import (
     transform_instance_annotations,
 )
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
+from detectron2.structures.masks import polygons_to_bitmask
 from PIL import Image, ImageEnhance
 
 from lst_cli.annotations.segmentations import (
@@ -78,36 +79,26 @@ class Mapper:
         image = np.asarray(picture)
         image = T.TransformList(flip).apply_image(image)
         size = (image.shape[0], image.shape[1])
-        annotations = [
-            transform_instance_annotations(
-                {
-                    "bbox": box.tolist(),
-                    "bbox_mode": BoxMode.XYWH_ABS,
-                    "category_id": 0,  # replaced below
-                    "segmentation": _usable(parse_segmentation(raw)),
-                },
-                transforms,
-                size,
-            )
-            for box, raw in zip(sample.boxes, sample.segmentations, strict=True)
-        ]
-        for annotation in annotations:
-            if isinstance(annotation["segmentation"], np.ndarray):
-                # Pillow's arrays are read-only, of which torch warns.
-                annotation["segmentation"] = annotation["segmentation"].copy()
+        annotations = _annotations(sample, transforms, size)
+        bitmaps |= bool(sample.pasted)
+        if rng is not None and (size[0] > canvas[0] or size[1] > canvas[1]):
+            window = _window(size, canvas, rng)
+            image, bitmaps = image[window], True
+            annotations = _cropped(annotations, size, window, self._rules.visible)
+        found = list(annotations)
         # Polygons stay polygons; one RLE in the image (transformed to a bitmap) makes all bitmaps.
-        cropped = image.shape[0] > canvas[0] or image.shape[1] > canvas[1]
-        bitmaps |= bool(sample.pasted) or cropped
-        polygons = not bitmaps and all(isinstance(a["segmentation"], list) for a in annotations)
+        polygons = not bitmaps and all(isinstance(a["segmentation"], list) for a in found)
         instances = annotations_to_instances(
-            annotations, size, mask_format="polygon" if polygons else "bitmask"
+            found, image.shape[:2], mask_format="polygon" if polygons else "bitmask"
         )
-        labels, counts = torch.from_numpy(sample.labels), torch.from_numpy(sample.counts)
+        rows = instances.gt_classes
+        labels, counts = (
+            torch.from_numpy(sample.labels)[rows],
+            torch.from_numpy(sample.counts)[rows],
+        )
         others = torch.where(labels == FUTURE, IGNORED, self._others)
         instances.gt_labels = labels
         instances.gt_classes = torch.where(counts, labels, others)
-        if cropped and rng is not None:
-            image, instances = _cropped(image, instances, canvas, rng)
         if sample.pasted:
             places = np.random.default_rng([self._seed, 11, sample.position])
             image, instances = _with_pasted(image, instances, sample.pasted, places, self._rules)
@@ -152,27 +143,58 @@ def _recolored(picture: Image.Image, strength: float, rng: np.random.Generator) 
     return picture
 
 
-def _cropped(
-    image: npt.NDArray[np.uint8],
-    instances: Instances,
-    canvas: tuple[int, int],
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.uint8], Instances]:
-    """A random part of an image and the instances, with bitmaps, that can be seen in it."""
+def _annotations(
+    sample: Sample, transforms: T.TransformList, size: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    """detectron2's dict of each object, whose `category_id` is its row in the sample."""
+    for row, (box, raw) in enumerate(zip(sample.boxes, sample.segmentations, strict=True)):
+        plain = {
+            "bbox": box.tolist(),
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "category_id": row,
+            "segmentation": _usable(parse_segmentation(raw)),
+        }
+        annotation = transform_instance_annotations(plain, transforms, size)
+        if isinstance(annotation["segmentation"], np.ndarray):
+            # Pillow's arrays are read-only, of which torch warns.
+            annotation["segmentation"] = annotation["segmentation"].copy()
+        yield annotation
+
+
+def _window(
+    size: tuple[int, int], canvas: tuple[int, int], rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """Rows and columns of a random part of an image that is no larger than the canvas."""
     top, left = (
-        int(rng.integers(max(side - most, 0) + 1))
-        for side, most in zip(image.shape[:2], canvas, strict=True)
+        int(rng.integers(max(side - most, 0) + 1)) for side, most in zip(size, canvas, strict=True)
     )
-    rows, columns = slice(top, top + canvas[0]), slice(left, left + canvas[1])
-    image = image[rows, columns]
-    boxes = instances.gt_boxes.tensor - torch.tensor([left, top, left, top])
-    result = Instances((image.shape[0], image.shape[1]))
-    result.gt_boxes = Boxes(boxes)
-    result.gt_boxes.clip(result.image_size)
-    result.gt_masks = BitMasks(_masks_of(instances)[:, rows, columns])
-    result.gt_labels, result.gt_classes = instances.gt_labels, instances.gt_classes
-    seen = result.gt_masks.tensor.flatten(1).any(dim=1) & result.gt_boxes.nonempty()
-    return image, result[seen]
+    return slice(top, min(top + canvas[0], size[0])), slice(left, min(left + canvas[1], size[1]))
+
+
+def _cropped(
+    annotations: Iterable[dict[str, Any]],
+    size: tuple[int, int],
+    window: tuple[slice, slice],
+    visible: float,
+) -> Iterator[dict[str, Any]]:
+    """The objects of which a share can be seen in a part of an image, with bitmaps of that part.
+
+    One by one: all bitmaps of the whole image would take gigabytes. Where something is cut off,
+    the box is that of the visible mask.
+    """
+    rows, columns = window
+    corner = [columns.start, rows.start] * 2
+    limits = [columns.stop - columns.start, rows.stop - rows.start] * 2
+    for annotation in annotations:
+        mask = annotation["segmentation"]
+        if isinstance(mask, list):
+            mask = polygons_to_bitmask(mask, *size)
+        seen = mask[window].copy()  # not a view, which keeps the whole
+        area, left = int(mask.sum()), int(seen.sum())
+        whole = np.clip(annotation["bbox"] - corner, 0, limits)
+        box = whole if left == area else boxes_of(seen[None])[0]
+        if left and left >= visible * area and (box[:2] < box[2:]).all():
+            yield {**annotation, "bbox": box, "segmentation": seen}
 
 
 def _masks_of(instances: Instances) -> torch.Tensor:

@@ -197,7 +197,7 @@ class ScheduleSettings(Section):
     )
     paste_objects: Annotated[int, Field(ge=0, le=1_000)] = _setting(
         0,
-        "objects of other training images that are pasted into an image at most: for each image a "
+        "objects of training images that are pasted into an image at most: for each image a "
         "number from 0 to this is drawn (see [paste]). 0: none (paper)",
     )
     paste_classes: PasteClasses = _setting(
@@ -350,7 +350,7 @@ class PasteSettings(Section):
         0.2, "an object's brightness: a factor between 1 - this and 1 + this"
     )
     visible: Share = _setting(
-        0.15, "share of a covered object that must stay visible; others are removed"
+        0.15, "share of a covered or cropped object that must stay visible; others are removed"
     )
     objects: Count = _setting(100, "objects of a class at most that are cut out for a phase")
     megabytes: Count = _setting(

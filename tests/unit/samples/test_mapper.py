@@ -283,6 +283,23 @@ def test_what_becomes_larger_is_cropped_with_its_boxes_and_masks(make, pixels, s
     assert seen == ({0, 1} if segmentation else {0})
 
 
+@pytest.mark.parametrize("form", [RECTANGLE, run_lengths(rectangle_mask())])
+def test_a_cropped_object_has_the_box_of_what_is_left_and_is_none_if_little_is(make, form):
+    # Drawn twice as large it has 10 x 8 = 80 pixels, of which 15 % are to be left.
+    mapper, cut, whole, gone = make(scale_jitter=(2.0, 2.0)), 0, 0, 0
+    loose = np.array([[1.8, 0.8, 5.4, 4.4]])  # an annotated box wider than the mask
+    for position in range(200):
+        instances = mapper(sample(form, boxes=loose, position=position))["instances"]
+        areas = bitmaps(instances).sum((1, 2)) if len(instances) else []
+        gone += len(instances) == 0
+        for area, box in zip(areas, instances.gt_boxes.tensor.tolist(), strict=True):
+            assert area >= 12
+            tight = instances.gt_masks.get_bounding_boxes().tensor[0].tolist()
+            assert (box == tight) is bool(area < 80)
+            cut, whole = cut + (area < 80), whole + (area == 80)
+    assert min(cut, whole, gone) > 5
+
+
 def test_what_becomes_smaller_stays_whole(make):
     item = make(scale_jitter=(0.5, 0.5))(sample(RECTANGLE))
     assert item["image"].shape == (3, HEIGHT // 2, WIDTH // 2)
