@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def find_weights(given: str | None) -> str | None:
 
     Raises an `LstError` if no phase of the workspace is finished, or its model was changed.
     """
-    if given is None or is_fetched(given) or not (Path(given) / SPLIT).is_file():
+    # Path.is_file() raises where a name is too long.
+    if given is None or is_fetched(given) or not os.path.isfile(Path(given) / SPLIT):  # noqa: PTH113
         return given
     other = Workspace(Path(given))
     try:
