@@ -36,8 +36,9 @@ from lst_cli.progress import Progress, within
 from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
+from lst_cli.settings.diff import differences
 from lst_cli.settings.load import load_settings
-from lst_cli.settings.models import Settings
+from lst_cli.settings.models import Role, Settings
 from lst_cli.settings.nested import override_words, toml_value
 from lst_cli.settings.presets import PRESETS
 from lst_cli.split.init import render_settings
@@ -130,7 +131,7 @@ def _decide(
     settings, text = _settings(config, request.preset, overrides)
     choose_device(settings.device)
     image_passes(request.image_passes, config.image_passes, 1)
-    _refuse_other_workspace(workspace, text)
+    _refuse_other_workspace(workspace, settings)
     original, notes = load_original(config, request.weights)
     train, val = read_datasets(
         request.train, request.val, skip_unusable=request.skip_unusable, warn=note
@@ -188,12 +189,14 @@ def _class_notes(classes: ModelClasses, split: Split, phases: int) -> list[str]:
     return notes
 
 
-def _refuse_other_workspace(workspace: Workspace, settings_text: str) -> None:
+def _refuse_other_workspace(workspace: Workspace, settings: Settings) -> None:
     """See that a directory holds nothing, or what such a call left there."""
     layout = workspace.layout
     phases = _manifests(workspace)
     file = layout.settings
-    differs = file.exists() and file.read_text(encoding="utf-8") != settings_text
+    roles: tuple[Role, ...] = ("weights", "detections", "display")
+    # Not the text: another version of lst words its comments otherwise.
+    differs = file.exists() and bool(differences(load_settings(file), settings, *roles))
     trained = any(one.adopted is None for one in phases)
     if trained or (layout.split.exists() and (differs or not phases)):
         raise LstError(f"{workspace.root} is a workspace already", _OTHER)
