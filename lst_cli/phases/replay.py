@@ -249,7 +249,7 @@ def choose_few(occurrences: Occurrences, old: int, instances: int, seed: int) ->
         part = slice(np.searchsorted(rows, image), np.searchsorted(rows, image, side="right"))
         return labels[part], counts[part]
 
-    chosen: list[int] = []
+    chosen: set[int] = set()
     for label in np.argsort(totals, kind="stable").tolist():
         rng = np.random.default_rng([seed, 8, label])
         images = rng.permutation(occurrences.images[label])[:_COMPARED].tolist()
@@ -259,8 +259,8 @@ def choose_few(occurrences: Occurrences, old: int, instances: int, seed: int) ->
             best = images.pop(int(np.argmax(gains)))
             mine, of = shown(best)
             lacking[mine] = np.maximum(lacking[mine] - of, 0)
-            chosen.append(best)
-    return np.unique(np.array(chosen, dtype=np.int64))
+            chosen.add(best)
+    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def iterations_of(epochs: float, entries: int, batch_size: int) -> int:

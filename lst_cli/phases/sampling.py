@@ -129,12 +129,10 @@ class ObjectSampler:
 
     def _places(self, draws: IntArray) -> FloatArray:
         """A number between 0 and 1 for each draw; those of a round lie at equal distances."""
-        rounds, turns = np.divmod(draws, len(self.weights))
-        places = np.empty(len(draws))
-        for one in np.unique(rounds).tolist():
-            rng = np.random.default_rng([self.seed, self.phase, 10, one])
-            every = (rng.permutation(len(self.weights)) + rng.random()) / len(self.weights)
-            places[rounds == one] = every[turns[rounds == one]]
+        count, key = len(self.weights), (self.seed, self.phase)
+        rounds = (draws // count).tolist()
+        offsets = [np.random.default_rng([*key, 11, one]).random() for one in rounds]
+        places: FloatArray = (_draw(np.arange(count), draws, *key, 10) + offsets) / count
         return places
 
 

@@ -92,10 +92,7 @@ class Mapper:
             found, image.shape[:2], mask_format="polygon" if polygons else "bitmask"
         )
         rows = instances.gt_classes
-        labels, counts = (
-            torch.from_numpy(sample.labels)[rows],
-            torch.from_numpy(sample.counts)[rows],
-        )
+        labels, counts = (torch.from_numpy(one)[rows] for one in (sample.labels, sample.counts))
         others = torch.where(labels == FUTURE, IGNORED, self._others)
         instances.gt_labels = labels
         instances.gt_classes = torch.where(counts, labels, others)
@@ -214,14 +211,14 @@ def _with_pasted(
 ) -> tuple[npt.NDArray[np.uint8], Instances]:
     """An RGB image and its instances, with bitmaps, after objects were pasted, which all count."""
     size = image.shape[:2]
-    masks = _masks_of(instances).numpy()
-    pasted = paste(image, masks.astype(bool), objects, rng, rules)
+    masks = _masks_of(instances).numpy().astype(bool)
+    pasted = paste(image, masks, objects, rng, rules)
     before = len(instances)
     old, new = (pasted.origin[part] for part in (pasted.origin < before, pasted.origin >= before))
     labels = torch.tensor([objects[row - before].label for row in new.tolist()], dtype=torch.int64)
     boxes = torch.from_numpy(boxes_of(pasted.masks))
     # What nothing covers keeps its box as it was annotated.
-    whole = (pasted.masks[: len(old)] == masks[old].astype(bool)).all(axis=(1, 2))
+    whole = (pasted.masks[: len(old)] == masks[old]).all(axis=(1, 2))
     boxes[: len(old)][whole] = instances.gt_boxes.tensor[old][whole].to(boxes)
     result = Instances(size)
     result.gt_boxes = Boxes(boxes)

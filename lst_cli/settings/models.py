@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lst_cli.settings.presets import PRESETS
 
@@ -39,7 +39,16 @@ Rate = Annotated[float, Field(ge=0, le=1_000)]
 Factor = Annotated[float, Field(gt=0, le=1_000_000)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Scale = Annotated[float, Field(ge=0.05, le=20)]
+
+
+def _check_rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"{list(pair)} must rise")
+    return pair
+
+
+_Scale = Annotated[float, Field(ge=0.05, le=20)]
+Scales = Annotated[tuple[_Scale, _Scale], AfterValidator(_check_rising)]
 LearningRate = Annotated[float, Field(gt=0, le=1_000, description="learning rate")]
 Regions = Annotated[Count, Field(description="regions of an image that train the heads")]
 Prefixes = Annotated[
@@ -79,7 +88,7 @@ class DataSettings(Section):
     # Boxes that rows of new classes are made from are seen at these sizes too.
     min_size_test: Pixels = _setting(800, "shorter edge in evaluation, pixels", *_NETWORK)
     max_size_test: Pixels = _setting(1333, "longer edge at most in evaluation, pixels", *_NETWORK)
-    scale_jitter: tuple[Scale, Scale] = _setting(
+    scale_jitter: Scales = _setting(
         (1.0, 1.0),
         "range of a random factor of the training size; of what becomes larger than the training "
         "size, a random part of that size is shown. 1, 1: none (paper)",
@@ -100,8 +109,6 @@ class DataSettings(Section):
             raise ValueError("min_size needs one or more sizes")
         if max(self.min_size) > self.max_size or self.min_size_test > self.max_size_test:
             raise ValueError("max_size is smaller than min_size")
-        if self.scale_jitter[0] > self.scale_jitter[1]:
-            raise ValueError(f"scale_jitter {list(self.scale_jitter)} must rise")
         return self
 
 
@@ -340,7 +347,7 @@ class PasteSettings(Section):
 
     reported_if_changed = ("scale", "largest", "brightness", "visible", "objects")
 
-    scale: tuple[Scale, Scale] = _setting(
+    scale: Scales = _setting(
         (0.6, 1.5), "range of an object's size, times its size at min_size_test"
     )
     largest: Share = _setting(
@@ -356,12 +363,6 @@ class PasteSettings(Section):
     megabytes: Count = _setting(
         1_000, "memory for these objects; where it is full, classes have fewer objects"
     )
-
-    @model_validator(mode="after")
-    def _check_scale(self) -> PasteSettings:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)} must rise")
-        return self
 
 
 class GeneratorSettings(Section):

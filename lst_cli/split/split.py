@@ -233,7 +233,9 @@ def balance_of(
     data = phase_data(split, occurrences, phase, settings)
     before = occurrences.instance_counts()[: new.stop]
     after = counted_per_epoch(data, new.stop, settings)
-    pasted = after + pasted_per_epoch(data, new, settings) if schedule.paste_objects else before[:0]
+    pasted = before[:0].astype(np.float64)
+    if schedule.paste_objects:
+        pasted = after + pasted_per_epoch(data, new, settings, after)
     sampler = settings.base.sampler if phase == 0 else settings.step.sampler
     kind = settings.step.replay if sampler == "samples" else sampler
     every = (before.tolist(), after.tolist(), new.start, kind, pasted.tolist())

@@ -56,8 +56,7 @@ def choose_objects(
     own[inputs.occurrences.images[label]] = True
     rows = np.flatnonzero((inputs.labels == label) & own[image_of])
     rows = np.random.default_rng([seed, 12, label]).permutation(rows)
-    scale = side / np.minimum(images.heights, images.widths)[image_of[rows]]
-    shortest = boxes[rows, 2:].min(axis=1) * scale
+    shortest = boxes[rows, 2:].min(axis=1) * scales_at(inputs, rows, side)
     rows, shortest = rows[shortest >= _SMALLEST], shortest[shortest >= _SMALLEST]
     largest = np.argsort(-boxes[rows, 2:].prod(axis=1), kind="stable")
     turn = np.empty(len(rows), dtype=np.int64)  # how many of its image come before
@@ -68,6 +67,32 @@ def choose_objects(
     order = np.lexsort((turn, shortest < _SMALL))
     chosen: IntArray = rows[order][:objects]
     return chosen
+
+
+def choose_of_classes(
+    inputs: TrainingInput, most: Mapping[int, int], settings: Settings
+) -> IntArray:
+    """Annotations from which objects of classes are cut, by label as many as there are wanted.
+
+    Every class has one before any has a second one.
+    """
+    side = settings.data.min_size_test
+    chosen = [
+        choose_objects(inputs, label, objects, settings.seed, side)
+        for label, objects in most.items()
+    ]
+    nothing = np.zeros(0, dtype=np.int64)
+    turns = np.concatenate([nothing, *(np.arange(len(rows)) for rows in chosen)])
+    rows: IntArray = np.concatenate([nothing, *chosen])[np.argsort(turns, kind="stable")]
+    return rows
+
+
+def scales_at(inputs: TrainingInput, rows: IntArray, side: int) -> npt.NDArray[np.float64]:
+    """How much larger the images of annotations are at the test size `side`."""
+    images = inputs.dataset.images
+    shorter = np.minimum(images.heights, images.widths)
+    scales: npt.NDArray[np.float64] = side / shorter[inputs.dataset.instances.image_index[rows]]
+    return scales
 
 
 def cut_objects(
@@ -153,11 +178,7 @@ def leave_bank(
     most = settings.extend.bank_objects
     if not most:
         return None
-    side = settings.data.min_size_test
-    chosen = [
-        choose_objects(inputs, label, most, settings.seed, side) for label in split.labels_of(phase)
-    ]
-    rows = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+    rows = choose_of_classes(inputs, dict.fromkeys(split.labels_of(phase), most), settings)
     content = ObjectBank.of(cut_objects(inputs, split, rows, settings, progress)).to_bytes()
     digest = hashlib.sha256(content).hexdigest()
     write_bytes(workspace.phase(phase).bank(digest), content)

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput
+from lst_cli.phases.classes import labels_of
 from lst_cli.phases.sampling import ObjectSampler
 from lst_cli.samples.bank import ObjectBank
 from lst_cli.samples.paste import CutOut
 from lst_cli.settings.models import Settings
-from lst_cli.train.bank import REBUILD, choose_objects, cut_objects, find_bank
-from lst_cli.train.plan import Job, pasted_per_epoch
+from lst_cli.train.bank import REBUILD, choose_of_classes, cut_objects, find_bank, scales_at
+from lst_cli.train.plan import Job, counted_per_epoch, pasted_per_epoch
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -46,11 +47,10 @@ class Stock:
         `key` is seed and phase. Classes are drawn by their weights, one a label; equally often
         without.
         """
-        label_of = {one: label for label, one in enumerate(split.class_order)}
         places = tuple(
-            (place, row, label_of[category])
+            (place, row, label)
             for place, bank in enumerate(banks)
-            for row, category in enumerate(bank.category_ids.tolist())
+            for row, label in enumerate(labels_of(bank.category_ids, split.class_order).tolist())
         )
         labels = np.array([label for _, _, label in places], dtype=np.int64)
         classes = np.unique(labels)
@@ -89,7 +89,9 @@ def load_pasting(job: Job) -> Pasting | None:
     if not schedule.paste_objects:
         return None
     split, phase = job.workspace.split, job.plan.phase
-    weights = pasted_per_epoch(job.data, split.labels_of(phase), job.settings)
+    new = split.labels_of(phase)
+    shown = counted_per_epoch(job.data, new.stop, job.settings)
+    weights = pasted_per_epoch(job.data, new, job.settings, shown)
     needed = np.ceil(weights * job.plan.image_passes / len(job.data)).astype(np.int64)
     rows = _choose_rows(job.inputs, needed, job.settings)
     objects = cut_objects(
@@ -107,20 +109,12 @@ def load_pasting(job: Job) -> Pasting | None:
 
 def _choose_rows(inputs: TrainingInput, needed: IntArray, settings: Settings) -> IntArray:
     """Annotations to cut out, as many of each class as are needed and as memory has room for."""
-    side, most = settings.data.min_size_test, settings.paste.objects
-    chosen = [
-        choose_objects(inputs, label, min(int(count), most), settings.seed, side)
-        for label, count in enumerate(needed)
-        if count
-    ]
-    rows = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
-    turns = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(c)) for c in chosen)])
-    # Every class has one object before any has a second one.
-    rows = rows[np.argsort(turns, kind="stable")]
-    images, boxes = inputs.dataset.images, inputs.dataset.instances.boxes[rows, 2:]
-    shorter = np.minimum(images.heights, images.widths)
-    scales = side / shorter[inputs.dataset.instances.image_index[rows]]
-    sizes = np.cumsum(boxes.prod(axis=1) * scales**2 * _BYTES_A_PIXEL)
+    wanted = np.minimum(needed, settings.paste.objects).tolist()
+    most = {label: count for label, count in enumerate(wanted) if count}
+    rows = choose_of_classes(inputs, most, settings)
+    scales = scales_at(inputs, rows, settings.data.min_size_test)
+    areas = inputs.dataset.instances.boxes[rows, 2:].prod(axis=1)
+    sizes = np.cumsum(areas * scales**2 * _BYTES_A_PIXEL)
     kept: IntArray = rows[sizes <= settings.paste.megabytes * 1e6]
     return kept
 
@@ -139,12 +133,9 @@ def pasting_of_extension(
         old, number = _old_banks(workspace, phase, note), (own.paste_objects, own.paste_objects)
         stocks.append(Stock.of(old, split, number, key))
     if own.paste_new:
-        most, side = settings.step.new_row_samples, settings.data.min_size_test
-        chosen = [
-            choose_objects(inputs, label, most, settings.seed, side)
-            for label in split.labels_of(phase)
-        ]
-        new = ObjectBank.of(cut_objects(inputs, split, np.concatenate(chosen), settings))
+        most = dict.fromkeys(split.labels_of(phase), settings.step.new_row_samples)
+        rows = choose_of_classes(inputs, most, settings)
+        new = ObjectBank.of(cut_objects(inputs, split, rows, settings))
         stocks.append(Stock.of([new], split, (own.paste_new, own.paste_new), key))
     return Pasting(tuple(stocks)) if stocks else None
 

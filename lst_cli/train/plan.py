@@ -180,26 +180,31 @@ def counted_per_epoch(data: PhaseData, seen: int, settings: Settings) -> npt.NDA
     return instances_per_class(entries, data.occurrences, seen)
 
 
-def pasted_per_epoch(data: PhaseData, new: range, settings: Settings) -> npt.NDArray[np.float64]:
-    """Objects of each seen class that an epoch of a phase pastes on average, shape (K,)."""
+def pasted_per_epoch(
+    data: PhaseData, new: range, settings: Settings, shown: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Objects of each seen class that an epoch of a phase pastes on average, shape (K,).
+
+    `shown` are those of `counted_per_epoch`.
+    """
     schedule = settings.schedule(data.phase)
     # Any number up to the most is as likely.
     objects = len(data) * schedule.paste_objects / 2
-    shown = counted_per_epoch(data, new.stop, settings)
     return pasted_objects(schedule.paste_classes, shown, new, objects)
 
 
 def shown_per_epoch(job: Job) -> npt.NDArray[np.float64]:
     """Objects of each seen class that count in the first epoch, those pasted included."""
     seen, settings = job.plan.seen_classes, job.settings
-    shown = counted_per_epoch(job.data, seen, settings).astype(np.float64)
+    counted = counted_per_epoch(job.data, seen, settings)
+    shown = counted.astype(np.float64)
     new = range(seen - job.plan.new_classes, seen)
     if job.quick:
         if settings.step.replay == "bank":
             shown[: new.start] += len(job.data) * settings.extend.paste_objects / new.start
         shown[new.start :] += len(job.data) * settings.extend.paste_new / len(new)
     elif settings.schedule(job.plan.phase).paste_objects:
-        shown += pasted_per_epoch(job.data, new, settings)
+        shown += pasted_per_epoch(job.data, new, settings, counted)
     return shown
 
 

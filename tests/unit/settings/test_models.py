@@ -247,6 +247,8 @@ def test_values_that_do_not_go_together_are_told_by_who_gave_the_last(word, sect
         ("eval.bins=5", "eval.bins: should be a valid string, got 5"),
         ('data.min_size=[800, "x"]', "--set: data.min_size, value 2: should be a valid integer"),
         ("base.decay_epochs=[8, 6]", "base: decay_epochs [8.0, 6.0] must rise and lie between 0"),
+        ("paste.scale=[2, 1]", "paste.scale: [2.0, 1.0] must rise"),
+        ("data.scale_jitter=[2, 1]", "data.scale_jitter: [2.0, 1.0] must rise"),
         ("base.decay_epochs=[10]", "decay_epochs [10.0] must rise and lie between 0 and epochs"),
         ("data.max_size=700", "data: max_size is smaller than min_size"),
         ("data.min_size=[]", "data: min_size needs one or more sizes"),

@@ -204,7 +204,7 @@ def test_objects_of_classes_that_lack_most_are_pasted_most(trained):
     new = trained.split.labels_of(2)
     shown = instances_per_class(job.data.epoch_entries(0), job.inputs.occurrences, new.stop)
     drawn = np.bincount(drawn_classes(job, 600), minlength=new.stop)
-    expected = pasted_per_epoch(job.data, new, job.settings)
+    expected = pasted_per_epoch(job.data, new, job.settings, shown)
     assert expected.argmax() == shown.argmin()
     assert drawn / drawn.sum() == pytest.approx(expected / expected.sum(), abs=0.03)
 
