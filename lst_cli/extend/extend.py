@@ -180,7 +180,7 @@ def _decide(
 
 
 def _names(split: Split, phase: int) -> list[str]:
-    return [split.classes[label].name for label in split.labels_of(phase)]
+    return [record.name for record in split.classes_of(phase)]
 
 
 def _add_instantly(

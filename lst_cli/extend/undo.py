@@ -50,7 +50,7 @@ def undo_extension(workspace: Workspace) -> Undone:
         aside = sorted((root / REPLACED).glob(f"{directory.name}-*"))
         kept = tuple(place for place in aside if drop(place) is not None)
         workspace.save_split(before)
-    return Undone(phase, tuple(split.classes[label] for label in split.labels_of(phase)), kept)
+    return Undone(phase, split.classes_of(phase), kept)
 
 
 def _removable_phase(workspace: Workspace) -> int:
@@ -63,7 +63,7 @@ def _removable_phase(workspace: Workspace) -> int:
     phase = split.extensions[-1].phase
     later = [workspace.phase(one).root for one in range(phase + 1, len(split.groups))]
     if begun := [directory for directory in later if directory.exists()]:
-        names = listed([split.classes[label].name for label in split.labels_of(phase)])
+        names = listed([record.name for record in split.classes_of(phase)])
         places = " and ".join(map(str, begun))
         raise LstError(
             f"{begun[0]}: this phase was trained after {names} were added in phase {phase}, and "

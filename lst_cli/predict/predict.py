@@ -119,7 +119,7 @@ def predict_images(
         progress("images", row + 1, len(files))
     _require_any(images, left_out)
     in_order = [(one.path, left_out[one.path]) for one in listed if one.path in left_out]
-    new = [record.name for record in classes[split.labels_of(phase).start :]]
+    new = [record.name for record in split.classes_of(phase)]
     found = Predictions(
         phase, score, tuple(images), tuple(in_order), newest=frozenset(new if phase else ())
     )
@@ -142,7 +142,7 @@ def low_scores(workspace: Workspace, phase: int, least: float) -> dict[str, floa
     """
     found: dict[str, float] = {}
     for one in range(1, phase + 1):
-        classes = [workspace.split.classes[label] for label in workspace.split.labels_of(one)]
+        classes = workspace.split.classes_of(one)
         checks = workspace.require_done(one).checks
         found |= {
             record.name: check.own_score[1]

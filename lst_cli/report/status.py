@@ -122,7 +122,7 @@ def _is_reported(workspace: Workspace) -> bool:
 def _phase_status(workspace: Workspace, phase: int, upcoming: int | None) -> PhaseStatus:
     split = workspace.split
     manifest = workspace.manifest(phase)
-    counts = [split.classes[label].instances for label in split.labels_of(phase)]
+    counts = [record.instances for record in split.classes_of(phase)]
     metrics = load_metrics(workspace, phase)
     state: State = "waiting"
     done = 0

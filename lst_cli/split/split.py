@@ -247,7 +247,7 @@ def report_classes(split: Split) -> list[ReportClass]:
     return [
         ReportClass(record.category_id, record.name, record.instances, record.images, phase)
         for phase in range(len(split.groups))
-        for record in (split.classes[label] for label in split.labels_of(phase))
+        for record in split.classes_of(phase)
     ]
 
 

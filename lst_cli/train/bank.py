@@ -196,8 +196,7 @@ def find_bank(workspace: Workspace, manifest: PhaseManifest) -> ObjectBank | Non
         return None
     file = workspace.phase(manifest.phase).bank(digest)
     require_unchanged(file, digest, REBUILD)
-    ids = [split.class_order[label] for label in split.labels_of(manifest.phase)]
-    return read_bank(file, ids, REBUILD)
+    return read_bank(file, split.groups[manifest.phase], REBUILD)
 
 
 def read_banks(workspace: Workspace) -> list[PhaseBank]:
@@ -207,10 +206,9 @@ def read_banks(workspace: Workspace) -> list[PhaseBank]:
         manifest, split = workspace.require_done(phase), workspace.split
         bank = find_bank(workspace, manifest)
         ids = [] if bank is None else bank.category_ids.tolist()
-        classes = [split.class_order[label] for label in split.labels_of(phase)]
         digest = manifest.bank_sha256
         size = None if digest is None else workspace.phase(phase).bank(digest).stat().st_size
-        found.append(PhaseBank(phase, {one: ids.count(one) for one in classes}, size))
+        found.append(PhaseBank(phase, {one: ids.count(one) for one in split.groups[phase]}, size))
     return found
 
 

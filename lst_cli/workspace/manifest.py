@@ -242,6 +242,11 @@ class Split(Record):
         start = sum(map(len, self.groups[:phase]))
         return range(start, start + len(self.groups[phase]))
 
+    def classes_of(self, phase: int) -> tuple[ClassRecord, ...]:
+        """The classes that arrive in a phase, in class order."""
+        labels = self.labels_of(phase)
+        return self.classes[labels.start : labels.stop]
+
     def seen_classes(self, phase: int) -> int:
         """Number of classes seen up to and including a phase."""
         return self.labels_of(phase).stop

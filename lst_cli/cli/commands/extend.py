@@ -138,7 +138,7 @@ def command(
             workspace, settings, NewFiles(**data), finetune=finetune, events=events
         )
     split = workspace.split
-    classes = [split.classes[label] for label in split.labels_of(manifest.phase)]
+    classes = split.classes_of(manifest.phase)
     if as_json:
         print_json(
             {

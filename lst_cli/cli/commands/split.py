@@ -157,7 +157,7 @@ def _phase_rows(split: Split) -> list[list[str]]:
     plans = [None, *split.phases]
     rows = []
     for phase, plan in enumerate(plans):
-        counts = [split.classes[label].instances for label in split.labels_of(phase)]
+        counts = [record.instances for record in split.classes_of(phase)]
         planned = (plan.new_entries, plan.replay_entries, plan.iterations) if plan else ()
         base = "joint" if split.joint else "base"
         rows.append(
