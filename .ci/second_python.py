@@ -23,7 +23,7 @@ VERSIONS = ("3.10", "3.13", "3.12", "3.11")
 NEED_TORCH = re.compile("torch|timm|efficientnet")
 # Commands look whether these are there before they begin. Here they are, and cannot be imported,
 # so that all the rest of a command is tested, with a fake for what trains.
-STAND_INS = ("torch", "torchvision", "timm", "detectron2")
+STAND_INS = ("torch", "torchvision", "timm", "huggingface_hub", "detectron2")
 STAND_IN = """raise ModuleNotFoundError("No module named 'torch'", name="torch")\n"""
 
 
