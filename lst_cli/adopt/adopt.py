@@ -248,10 +248,11 @@ def _adopt(
     reader = SampleReader(dataset, mapper, choose_workers(settings.data.workers, device))
     seconds = _estimate(plan, reader, device)
     note(
-        f"{count_of(len(plan.rows), 'class', 'classes')}; classifier and masks are trained with "
-        f"{count:,} images (the model, by its config, with {plan.config.image_passes:,}), then "
-        f"both models are evaluated on {plan.split.val.images:,}: about {format_seconds(seconds)}"
+        f"{count_of(len(plan.rows), 'class', 'classes')}: classifier and masks are trained on "
+        f"{count:,} images, then both models are evaluated on {plan.split.val.images:,}: about "
+        f"{format_seconds(seconds)}"
     )
+    note(f"the original was trained on {plan.config.image_passes:,} images, as its config says")
     torch.manual_seed(settings.seed)
     adoption = Adoption(plan.original, plan.rows, settings, device)
     kept = adoption.keep(reader.batches(range(count), 1), count, progress)

@@ -71,7 +71,7 @@ def check_images(
                     # A web page is downloaded, a HEIC photo converted: two problems.
                     hint = error.hint if error and kind == "unreadable-image" else None
                     found.setdefault((kind, hint), []).append((row, error))
-            progress("images", start + len(chunk), len(wanted))
+            progress("checking images", start + len(chunk), len(wanted))
 
     def error_of(one: tuple[int, LstError | None]) -> LstError:
         row, error = one

@@ -251,7 +251,7 @@ class Meter:
         """Show how far a piece of work is."""
         what, self._detail = printable(what), printable(detail)
         now = time.monotonic()
-        if what != self._what:
+        if what != self._what or done < self._done:  # other work, or more of the same name
             # A phase that continues begins with what an earlier run has done.
             self._what, self._began, self._printed, self._first = what, now, now, done
         self._done, self._total = done, total

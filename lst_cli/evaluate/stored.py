@@ -166,14 +166,15 @@ class PartialDetections:
             what = f"images, again: {kept.refused}"
         elif done:
             what = f"images, {done:,} kept"
-        progress(what, done, self.images)
         with explain_os_error(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
             os.truncate(self.path, kept.size)
         if not kept.size:
             self._append(self.header)
-        for row, detections in detect(left) if left else ():
+        found = detect(left) if left else ()
+        progress(what, done, self.images)  # after the network is loaded: time is counted from here
+        for row, detections in found:
             self._append({"row": row, "detections": detections})
             done += 1
             progress(what, done, self.images)

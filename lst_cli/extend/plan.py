@@ -81,6 +81,8 @@ class Learned:
 
 # Mean score of the boxes that a class was learned from, below which it would never be seen.
 LEAST_OWN_SCORE = 0.05
+# The same, below which the class needs a lower threshold than that of `lst predict`.
+LOW_OWN_SCORE = 0.6
 # Mean score of the boxes of a new class as an old one, from which it looks like that class.
 LIKE_OLD_SCORE = 0.5
 # Share of known images that seem to show a class from which this is likely more than chance.

@@ -33,6 +33,7 @@ ROWS = 20  # most images in the table
 
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_LIST = 28, 22, 40  # letters, so that a row fits into 80
 _LITTLE_ABOVE = 2  # times the lowest score: objects that were not learned from score lower still
+_NEW = "*"  # behind the name of a class of the newest phase
 _MARK = "drawn by lst predict"  # tells pictures that may be replaced from the user's own
 _ELSEWHERE = "choose another directory with -o DIR"
 
@@ -324,6 +325,10 @@ def found_table(found: Predictions) -> Table:
     objects = sum(len(image.objects) for image in found.images)
     phase = f"phase {found.phase}" if found.phase else phase_name(0)
     more = len(found.images) - len(shown)
+    labels = {one.label for image in shown for one in image.objects}
+    remarks = [f"{_NEW} class of {phase}"] if labels & found.newest else []
+    if more:
+        remarks.append(f"… and {count_of(more, 'more image', 'more images')}")
 
     def best_score(image: FoundImage) -> float | None:
         return image.objects[0].score if image.objects else None
@@ -338,20 +343,21 @@ def found_table(found: Predictions) -> Table:
             Column("objects", "objects found", "text", lambda one: objects_text(one, found.newest)),
             Column("score", "best score", "share", best_score),
         ),
-        f"… and {count_of(more, 'more image', 'more images')}" if more else "",
+        "; ".join(remarks),
     )
 
 
 def objects_text(image: FoundImage, newest: Collection[str] = ()) -> str:
     """Count the objects of an image by class: "2 owl, 1 candle"; an en dash if there are none.
 
-    The newest classes come first, which score lower and would be lost among "others".
+    The newest classes come first, marked, and are never among "others".
     """
     counts = Counter(one.label for one in image.objects).most_common()
     text, left = "", len(image.objects)
     for name, number in sorted(counts, key=lambda pair: pair[0] not in newest):
-        named = f"{number:,} {_start_of(name)}"
-        if text and len(text) + len(named) + 2 > _LONGEST_LIST:
+        mark = _NEW if name in newest else ""
+        named = f"{number:,} {_start_of(name)}{mark}"
+        if text and not mark and len(text) + len(named) + 2 > _LONGEST_LIST:
             return f"{text}, {count_of(left, 'other', 'others')}"
         text += f", {named}" if text else named
         left -= number

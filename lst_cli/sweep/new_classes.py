@@ -52,7 +52,13 @@ class NewClassSweep:
     runs: tuple[PlannedRun, ...]  # those to make
     files: DrawnFiles
     base: Sweep  # the one run that is extended
-    joint: dict[int, Sweep]  # runs of kind joint by number of boxes, which learn all draws at once
+    # Runs of kind joint by number of boxes, which learn all draws at once; also if not to be made.
+    joint: dict[int, Sweep]
+
+    @property
+    def joint_to_make(self) -> dict[int, Sweep]:
+        """Those of `joint` that are to be made."""
+        return self.joint if any(run.kind == "joint" for run in self.runs) else {}
 
     @property
     def extended(self) -> Workspace:
@@ -113,7 +119,7 @@ def open_new_classes(
         changed = {"runs": chosen, "data": plan.data.model_copy(update={"train": train})}
         return open_sweep(plan.model_copy(update=changed), root / name)
 
-    boxes = draws.boxes if any(run.kind == "joint" for run in runs) else ()
+    boxes = draws.boxes if any(run.kind == "joint" for run in plan.runs) else ()
     joint = {one: part("joint", files.joint(one), f"joint-boxes{one}") for one in boxes}
     base = part("lst", files.base, "base")
     return NewClassSweep(plan, draws, SweepLayout(root), tuple(runs), files, base, joint)
@@ -145,7 +151,7 @@ def run_new_classes(sweep: NewClassSweep, events: SweepEvents) -> DrawResults:
                 failed[cell.name] = failure
                 events.note(f"{cell.name} failed: {failure.error}")
             _write_table(sweep, joint, failed)
-        if boxes in sweep.joint:
+        if boxes in sweep.joint_to_make:
             outcome = run_sweep(sweep.joint[boxes], events)
             failed |= {one.name: one for one in outcome.failed}
             joint[boxes] = [*_joint_results(sweep, boxes)]

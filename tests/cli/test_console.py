@@ -124,6 +124,16 @@ def test_the_progress_line_keeps_count_rate_and_time_left_and_drops_losses(width
     assert (len(shown) == 7) == (width == 200)
 
 
+def test_work_of_a_name_that_was_there_before_has_a_rate_of_its_own(monkeypatch):
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr("lst_cli.cli.console.time.monotonic", lambda: float(next(clock)))
+    written = terminal(80, monkeypatch)
+    with console.meter() as tell:
+        for done in (60, 0, 1):  # images are looked at, and then the network runs on them
+            tell("images", done, 60)
+    assert "1/60  5.0 s each  4 min 55 s left" in seen(written)[-1]
+
+
 def test_what_is_said_beside_a_progress_line_stands_on_a_line_of_its_own(monkeypatch):
     written = terminal(80, monkeypatch)
     with console.meter() as tell:

@@ -62,7 +62,7 @@ def test_pictures_and_numbers_are_written_and_shown(case):
     assert outcome.out.endswith(f"{case.folder}\n")
     title = "phase 1: 9 objects of 2 classes in 3 images, scores of 0.3 and more"
     assert title in outcome.out
-    assert outcome.out.count("1 class 6, 2 class 7") == 3  # the class of the phase first
+    assert outcome.out.count("1 class 6*, 2 class 7") == 3  # the class of the phase first
     assert outcome.out.count("0.80") == 3
     assert case.files.keys() == {"a.jpg", "b.jpg", "more/a.jpg", "predictions.json"}
     written = case.written
@@ -116,7 +116,8 @@ def test_json_is_what_the_file_holds_and_nothing_is_written(case):
 def test_an_added_phase_predicts_its_classes(case, few, fake_instant):
     case.here(*few.words("--class", "zebra")).ok()
     outcome = case(case.photos / "a.png").ok()
-    assert "1 zebra, 2 class 7" in outcome.out  # the newest class first
+    assert "1 zebra*, 2 class 7" in outcome.out  # the newest class first
+    assert "* class of phase 2" in outcome.out
     assert outcome.out.endswith("/predictions/02\n")
 
 

@@ -126,6 +126,16 @@ def test_an_interrupted_cell_goes_on_where_it_stopped(cells):
     assert not under_way.exists()
 
 
+def test_rows_that_are_measured_stay_in_the_table_of_another_run(cells):
+    trained = [row["run"] for row in cells.json("--only joint")["rows"]]
+    assert trained == ["joint", "joint"]
+    runs = len(cells.trainer.runs)
+    assert len(cells.json("--only rows --dry-run")["sweeps"]) == 1  # the base
+    record = cells.json("--only rows")
+    assert [row["run"] for row in record["rows"]] == ["rows", "joint"] * 2
+    assert len(cells.trainer.runs) == runs
+
+
 def test_a_cell_that_fails_does_not_stop_the_others(cells, monkeypatch):
     measure, seen = new_classes._measure, []
 

@@ -58,8 +58,11 @@ def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
     assert manifest["done"]
     assert (manifest["seen_classes"], manifest["adopted"]["image_passes"]) == (6, 14)
     said = " ".join(outcome.err.split())
-    assert "6 classes; classifier and masks are trained with 14 images" in said
-    assert "both models are evaluated on" in said
+    assert "6 classes: classifier and masks are trained on 14 images, then both models are" in said
+    assert (
+        f"trained on {manifest['adopted']['image_passes_of_original']} images, as its config says"
+        in said
+    )
     assert "base adopted" in run("status", "-w", workspace.root).ok().out
     ours = load_file(workspace.phase(0).model)
     theirs = torch.load(original[1], weights_only=True)["model"]

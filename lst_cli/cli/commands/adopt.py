@@ -114,5 +114,5 @@ def _show(manifest: PhaseManifest) -> None:
     )
     note(
         f"trained on {adopted.image_passes:,} images in {format_seconds(manifest.seconds or 0.0)}; "
-        f"the original on {adopted.image_passes_of_original:,}, by its config"
+        f"the original was trained on {adopted.image_passes_of_original:,}, as its config says"
     )

@@ -181,6 +181,8 @@ def _undo(workspace: options.Workspace, as_json: bool) -> None:
 def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
     from lst_cli.annotations.problems import count_of
     from lst_cli.display.tables import format_seconds
+    from lst_cli.extend.new_classes import listed
+    from lst_cli.extend.plan import LOW_OWN_SCORE
     from lst_cli.workspace.manifest import FALSE_ALARM_SCORES
 
     print_rows(
@@ -225,9 +227,15 @@ def _show(manifest: PhaseManifest, classes: Sequence[ClassRecord]) -> None:
         ]
         + [["mean old class", "", "", *(f"{rate:.1f}" for rate in manifest.old_alarms)]],
     )
-    mean = sum(check.own_score[1] for check in manifest.checks) / len(manifest.checks)
-    lower = f"; lst predict --score {max(mean / 2, 0.05):.2f} shows more" if mean < 0.6 else ""
-    note(f"new classes score lower than old ones: boxes of these {mean:.2f} on average{lower}")
+    scores = {
+        one.name: check.own_score[1] for one, check in zip(classes, manifest.checks, strict=True)
+    }
+    if low := [name for name, score in scores.items() if score < LOW_OWN_SCORE]:
+        least = max(min(scores.values()) / 2, 0.05)
+        note(
+            f"objects of {listed(low)} get low scores: to find more of them, use a lower "
+            f"threshold, such as lst predict --score {least:.2f}"
+        )
     above = [
         one.name
         for one, check in zip(classes, manifest.checks, strict=True)

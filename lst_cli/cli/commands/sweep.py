@@ -194,7 +194,7 @@ def _show_cells(plan: SweepPlan, root: Path, only: Sequence[str], as_json: bool)
     with tempfile.TemporaryDirectory() as data:
         sweep = open_new_classes(plan, root, only, Path(data))
         planned, done = count_cells(sweep)
-        found = [(one, *look_ahead(one)) for one in (sweep.base, *sweep.joint.values())]
+        found = [(one, *look_ahead(one)) for one in (sweep.base, *sweep.joint_to_make.values())]
     if as_json:
         print_json(
             {

@@ -64,8 +64,16 @@ def test_objects_are_counted_by_class(names, text):
     assert objects_text(image(*names)) == text
 
 
-def test_the_newest_classes_come_first():
-    assert objects_text(image("owl", "owl", *"abcdefghij"), ["j", "i"]).startswith("1 i, 1 j, 2 ow")
+def test_the_newest_classes_come_first_marked_and_are_never_among_the_others():
+    assert objects_text(image("owl", "owl", *"abcdefgij"), ["j", "i"]).startswith("1 i*, 1 j*, 2 o")
+    new = [letter * 20 for letter in "ijk"]
+    text = objects_text(image("owl", "owl", *new), new)
+    assert text == f"1 {new[0]}*, 1 {new[1]}*, 1 {new[2]}*, 2 others"
+    found = found_table(Predictions(2, 0.3, (image("owl", "yak"),) * 21, newest=frozenset(["yak"])))
+    assert found.texts()[0][1] == "1 yak*, 1 owl"
+    assert found.remark == "* class of phase 2; … and 1 more image"
+    found = found_table(Predictions(2, 0.3, (image("owl"),), newest=frozenset(["yak"])))
+    assert found.remark == ""
 
 
 @given(st.lists(st.sampled_from(["owl", "yak", "x" * 30, "a b", "candle", "emu"]), max_size=40))
