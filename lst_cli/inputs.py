@@ -21,6 +21,7 @@ from lst_cli.images.finder import ImageFinder
 from lst_cli.phases.classes import NO_LABEL, labels_of
 from lst_cli.phases.partial_labels import PartialLabels, pairs_of
 from lst_cli.phases.replay import Occurrences
+from lst_cli.settings.models import DataSettings
 from lst_cli.workspace.manifest import InputFile, Split
 from lst_cli.workspace.store import Workspace
 
@@ -75,6 +76,14 @@ class TrainingInput:
     occurrences: Occurrences
     paths: ImagePaths
     category_labels: IntArray  # label of each row of the category table, or `NO_LABEL`
+
+    def scales_at_test(self, rows: IntArray, data: DataSettings) -> npt.NDArray[np.float64]:
+        """How much larger than stored annotations are in evaluation, shape (R,)."""
+        sizes = self.dataset.images.sizes[self.dataset.instances.image_index[rows]]  # (R, 2)
+        scales: npt.NDArray[np.float64] = np.minimum(
+            data.min_size_test / sizes.min(axis=1), data.max_size_test / sizes.max(axis=1)
+        )
+        return scales
 
     def partial_labels(self) -> PartialLabels:
         """For which classes each image is annotated: in a file without lists, for its classes.

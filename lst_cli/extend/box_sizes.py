@@ -41,15 +41,11 @@ def measure_boxes(
     """Measure the boxes of each class with a label in `new`, as large as the network sees them."""
     instances, images = inputs.dataset.instances, inputs.dataset.images
     rows = np.flatnonzero((inputs.labels >= new.start) & (inputs.labels < new.stop))
-    of_image = instances.image_index[rows]
-    sizes = np.stack([images.widths[of_image], images.heights[of_image]], axis=1)  # (M, 2)
+    sizes = images.sizes[instances.image_index[rows]]  # (M, 2)
     boxes = instances.boxes[rows]
     corners = np.clip([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 0, sizes)
     areas = np.prod(corners[1] - corners[0], axis=1)
-    scales = np.minimum(
-        data.min_size_test / sizes.min(axis=1), data.max_size_test / sizes.max(axis=1)
-    )
-    tiny = areas * scales**2 < stride**2
+    tiny = areas * inputs.scales_at_test(rows, data) ** 2 < stride**2
     whole = areas >= WHOLE_IMAGE * sizes.prod(axis=1)
     labels = inputs.labels[rows] - new.start
 

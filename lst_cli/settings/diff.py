@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lst_cli.settings.models import Role, Section, Settings
+from lst_cli.settings.models import PasteSettings, Role, Section, Settings
 from lst_cli.settings.nested import flatten
 
 
@@ -72,6 +72,22 @@ def unused_sections(
     """
     used = {"base": base, "step": later, "extend": extend, "mwg": later and mwg}
     return tuple(name for name, is_used in used.items() if not is_used)
+
+
+def unused_by_pasting(settings: Settings, phase: int, *, quick: bool) -> tuple[str, ...]:
+    """Settings of pasting that a phase does not read, by dotted key.
+
+    `quick` stands for a phase that `lst extend --finetune` trains by [extend].
+    """
+    if quick:
+        pastes = settings.step.replay == "bank" or settings.extend.paste_new > 0
+    else:
+        pastes = settings.schedule(phase).paste_objects > 0
+    if pastes:
+        return ()
+    crops = settings.data.scale_jitter[1] > 1
+    how = [name for name in PasteSettings.model_fields if not (crops and name == "visible")]
+    return (f"{'step' if phase else 'base'}.paste_classes", *(f"paste.{name}" for name in how))
 
 
 def reported_settings(settings: Settings) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class ModelSettings(Section):
         True,
         "whether a network of timm or EfficientNet-Lite starts from its ImageNet weights, without "
         "--weights; those of timm are fetched once",
+        "weights",
     )
     head: Head = _setting(
         "cosine",
@@ -150,6 +151,7 @@ class ModelSettings(Section):
         50,
         "class_loss = sigmoid or gumbel, in files with neg_category_ids: classes of an iteration, "
         "some drawn by frequency, that also count as absent where images do not say so",
+        "weights",
     )
     cosine_scale: Factor = _setting(10.0, "initial scale of the cosine classifier")
     learn_scale: bool = _setting(True, "whether the scale is trained")

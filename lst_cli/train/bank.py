@@ -43,20 +43,18 @@ class PhaseBank:
     size: int | None  # bytes; None where there is none
 
 
-def choose_objects(
-    inputs: TrainingInput, label: int, objects: int, seed: int, side: int
-) -> IntArray:
+def choose_objects(inputs: TrainingInput, label: int, objects: int, settings: Settings) -> IntArray:
     """Annotations of a class from which objects are cut, of as many images as there are.
 
-    Of each image the largest comes first. Objects that are small at the test size `side` come last.
+    Of each image the largest comes first. Objects that are small at the test size come last.
     """
     images, boxes = inputs.dataset.images, inputs.dataset.instances.boxes
     image_of = inputs.dataset.instances.image_index
     own = np.zeros(len(images.ids), dtype=bool)
     own[inputs.occurrences.images[label]] = True
     rows = np.flatnonzero((inputs.labels == label) & own[image_of])
-    rows = np.random.default_rng([seed, 12, label]).permutation(rows)
-    shortest = boxes[rows, 2:].min(axis=1) * scales_at(inputs, rows, side)
+    rows = np.random.default_rng([settings.seed, 12, label]).permutation(rows)
+    shortest = boxes[rows, 2:].min(axis=1) * inputs.scales_at_test(rows, settings.data)
     rows, shortest = rows[shortest >= _SMALLEST], shortest[shortest >= _SMALLEST]
     largest = np.argsort(-boxes[rows, 2:].prod(axis=1), kind="stable")
     turn = np.empty(len(rows), dtype=np.int64)  # how many of its image come before
@@ -76,23 +74,11 @@ def choose_of_classes(
 
     Every class has one before any has a second one.
     """
-    side = settings.data.min_size_test
-    chosen = [
-        choose_objects(inputs, label, objects, settings.seed, side)
-        for label, objects in most.items()
-    ]
+    chosen = [choose_objects(inputs, label, objects, settings) for label, objects in most.items()]
     nothing = np.zeros(0, dtype=np.int64)
     turns = np.concatenate([nothing, *(np.arange(len(rows)) for rows in chosen)])
     rows: IntArray = np.concatenate([nothing, *chosen])[np.argsort(turns, kind="stable")]
     return rows
-
-
-def scales_at(inputs: TrainingInput, rows: IntArray, side: int) -> npt.NDArray[np.float64]:
-    """How much larger the images of annotations are at the test size `side`."""
-    images = inputs.dataset.images
-    shorter = np.minimum(images.heights, images.widths)
-    scales: npt.NDArray[np.float64] = side / shorter[inputs.dataset.instances.image_index[rows]]
-    return scales
 
 
 def cut_objects(

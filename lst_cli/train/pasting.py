@@ -15,7 +15,7 @@ from lst_cli.phases.sampling import ObjectSampler
 from lst_cli.samples.bank import ObjectBank
 from lst_cli.samples.paste import CutOut
 from lst_cli.settings.models import Settings
-from lst_cli.train.bank import REBUILD, choose_of_classes, cut_objects, find_bank, scales_at
+from lst_cli.train.bank import REBUILD, choose_of_classes, cut_objects, find_bank
 from lst_cli.train.plan import Job, counted_per_epoch, pasted_per_epoch
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
@@ -112,7 +112,7 @@ def _choose_rows(inputs: TrainingInput, needed: IntArray, settings: Settings) ->
     wanted = np.minimum(needed, settings.paste.objects).tolist()
     most = {label: count for label, count in enumerate(wanted) if count}
     rows = choose_of_classes(inputs, most, settings)
-    scales = scales_at(inputs, rows, settings.data.min_size_test)
+    scales = inputs.scales_at_test(rows, settings.data)
     areas = inputs.dataset.instances.boxes[rows, 2:].prod(axis=1)
     sizes = np.cumsum(areas * scales**2 * _BYTES_A_PIXEL)
     kept: IntArray = rows[sizes <= settings.paste.megabytes * 1e6]

@@ -15,7 +15,7 @@ from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
 from lst_cli.modeling.zoo_files import require_config
-from lst_cli.settings.diff import ChangedSetting, differences, unused_sections
+from lst_cli.settings.diff import ChangedSetting, differences, unused_by_pasting, unused_sections
 from lst_cli.settings.models import EXTEND_REPLACES, Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
@@ -258,12 +258,14 @@ def changed_settings(
     """
     if extend:
         settings = settings.for_extension()
-    unused = unused_sections(
-        settings.step.mwg, base=before.phase == 0, later=before.phase > 0, extend=extend
-    )
+    phase, quick = before.phase, extend and settings.extend.image_passes > 0
+    unused = {
+        *unused_sections(settings.step.mwg, base=phase == 0, later=phase > 0, extend=extend),
+        *unused_by_pasting(settings, phase, quick=quick),
+    }
     found = differences(completed(before), settings, "weights")
-    found = [one for one in found if one.key.partition(".")[0] not in unused]
-    if not extend or not settings.extend.image_passes:
+    found = [one for one in found if not unused & {one.key, one.key.partition(".")[0]}]
+    if not quick:
         return found
     # These of [step] follow from [extend]; replay also from which images are there.
     own = {f"step.{name}": f"extend.{name}" for name in EXTEND_REPLACES}

@@ -377,8 +377,8 @@ def test_a_file_of_another_editor_is_read(file, content):
         ({"eval.detections", "eval.score_threshold", "eval.nms_threshold"}, {"detections"}),
         ({"data.min_size_test", "data.max_size_test", "detectron2.MODEL.X.Y", "model.head"},
          {"weights", "detections"}),
-        ({"preset", "seed", "data.flip", "step.mwg", "mwg.shots", "step.previous_share"},
-         {"weights"}),
+        ({"preset", "seed", "data.flip", "step.mwg", "mwg.shots", "step.previous_share",
+          "model.federated_classes", "model.pretrained"}, {"weights"}),
     ],
 )  # fmt: skip
 def test_each_setting_says_what_it_decides(keys, roles):
@@ -388,6 +388,7 @@ def test_each_setting_says_what_it_decides(keys, roles):
 def test_detections_are_decided_by_the_network_and_the_test_setting():
     names = set(values(Settings(), "detections"))
     network = {name for name in leaves(Settings().model_dump()) if name.startswith("model.")}
+    network -= {"model.federated_classes", "model.pretrained"}
     assert names == network | {
         "data.min_size_test", "data.max_size_test",
         "eval.detections", "eval.score_threshold", "eval.nms_threshold",

@@ -50,16 +50,23 @@ def files(workspace: Workspace, phase: int) -> list[str]:
 
 
 def test_objects_come_from_as_many_images_as_there_are(split_workspace):
-    inputs = read_training_input(split_workspace)
+    inputs, settings = read_training_input(split_workspace), split_workspace.settings()
     image_of = inputs.dataset.instances.image_index
     for label in range(5):
-        chosen = choose_objects(inputs, label, 3, seed=0, side=192)
+        chosen = choose_objects(inputs, label, 3, settings)
         assert (inputs.labels[chosen] == label).all()
         assert len(set(image_of[chosen].tolist())) == min(3, len(inputs.occurrences.images[label]))
-    everything = choose_objects(inputs, 0, 1000, seed=0, side=192)
+    everything = choose_objects(inputs, 0, 1000, settings)
     assert len(everything) == (inputs.labels == 0).sum() == len(set(everything.tolist()))
-    # Nothing can be seen of objects of two pixels.
-    assert choose_objects(inputs, 0, 5, seed=0, side=1).tolist() == []
+
+
+@pytest.mark.parametrize("word", ["data.min_size_test=20", "data.max_size_test=27"])
+def test_objects_of_three_pixels_at_the_test_size_are_left_out(split_workspace, word):
+    inputs = read_training_input(split_workspace)  # images of 80 x 60, the smallest box of 9 x 9
+    settings = split_workspace.settings(["data.min_size_test=27", word])
+    assert choose_objects(inputs, 0, 5, settings).tolist() == []
+    larger = split_workspace.settings(["data.min_size_test=60"])
+    assert len(choose_objects(inputs, 0, 5, larger)) == 5
 
 
 def test_a_bank_is_made_again_and_shown(trained):
@@ -221,7 +228,7 @@ def test_cut_objects_keep_within_memory_and_images_that_cannot_be_read_are_passe
         assert pasting is not None
         counts.append(len(pasting.stocks[0].places))
     assert counts[1] == 5 < counts[0]
-    rows = choose_objects(every.inputs, 0, 5, 0, 192)
+    rows = choose_objects(every.inputs, 0, 5, every.settings)
     notes: list[str] = []
     lost = every.inputs.paths(int(every.inputs.dataset.instances.image_index[rows[0]]))
     lost.unlink()

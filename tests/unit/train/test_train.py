@@ -139,6 +139,27 @@ def test_settings_that_leave_the_weights_as_they_are_may_change(workspace, fake_
     assert train(workspace, 0, *words, "step.lr=0.5").done
 
 
+@pytest.mark.parametrize(
+    ("begun", "changed"),
+    [
+        ([], {}),
+        (["base.paste_objects=2"], {"base.paste_classes", "paste.scale", "paste.visible"}),
+        (["data.scale_jitter=[0.5, 2.0]"], {"paste.visible"}),
+        (["step.paste_objects=2", "extend.paste_new=1"], {}),
+    ],
+)
+def test_how_objects_are_pasted_counts_only_where_they_are(workspace, fake_trainer, begun, changed):
+    how = ["base.paste_classes=lacking", "paste.scale=[1.0, 1.0]", "paste.visible=0.5"]
+    stop(fake_trainer, workspace, 0, *begun)
+    if not changed:
+        assert train(workspace, 0, *begun, *how).done
+        return
+    with pytest.raises(LstError) as caught:
+        train(workspace, 0, *begun, *how)
+    _, _, differences = caught.value.message.partition(": ")
+    assert {one.partition(" ")[0] for one in differences.split("; ")} == changed
+
+
 def test_a_restart_begins_anew_with_other_settings(workspace, fake_trainer):
     stop(fake_trainer, workspace)
     manifest = train(workspace, 0, "seed=9", restart=True)
