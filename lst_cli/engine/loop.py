@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -59,55 +59,49 @@ def train(
     """Train a model in place; the seconds it took, earlier runs included.
 
     There is a batch for each iteration from `span.start` on. `save` is called with the iterations
-    done and the time, whenever a state should be kept. Raises an `InterruptionError` if the user
-    asked to stop, after the state was saved, and an `LstError` if a loss or the gradient is no
-    finite number; the last state that was saved is good.
+    done and the time, whenever a state should be kept; also before an error ends the run, such as a
+    lost image or too little memory, unless it came while weights were being changed. Raises an
+    `InterruptionError` if the user asked to stop, after the state was saved, and an `LstError` if a
+    loss or the gradient is no finite number; the last state that was saved is good.
     """
     model, optimizer, scaler = learner.model, learner.optimizer, learner.scaler
     schedule, phase, iterations = learner.schedule, span.phase, span.iterations
     model.train()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     began = time.perf_counter() - span.seconds
     overflows = 0
     with EventStorage(span.start) as storage, deferred_interrupt() as stop:
         reader = iter(batches)
         for iteration in range(span.start, iterations):
-            try:
-                batch = next(reader, None)
-            except LstError:  # an image went missing: what was trained so far is good
-                if iteration > span.start:
-                    save(iteration, time.perf_counter() - began)
-                raise
-            if batch is None:
-                raise ValueError(f"batches end before iteration {iteration}")
-            seed_iteration(span.seed, phase, iteration)
             factor = lr_factor(iteration, iterations, schedule)
             learner.set_rate(factor)
             try:
-                with torch.autocast(model.device.type, enabled=scaler.is_enabled()):
-                    losses = losses_of(batch)
-                    loss_sum = torch.stack([loss.float() for loss in losses.values()]).sum()
+                batch = next(reader, None)
+                if batch is None:
+                    raise ValueError(f"batches end before iteration {iteration}")
+                seed_iteration(span.seed, phase, iteration)
+                values, norm = _find_gradient(learner, batch, losses_of)
             except FloatingPointError as error:
                 # Raised by detectron2 for proposals that are no numbers.
                 raise _diverged("proposals are not finite", iteration, phase) from error
-            values = {name: loss.item() for name, loss in losses.items()}
+            except Exception:
+                # What is wrong is told by this error, not by one of saving.
+                with suppress(Exception):
+                    if iteration > span.start:
+                        save(iteration, time.perf_counter() - began)
+                raise
             if bad := [f"{name} = {v}" for name, v in values.items() if not math.isfinite(v)]:
                 raise _diverged(", ".join(bad), iteration, phase)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss_sum).backward()  # type: ignore[no-untyped-call]
-            details = {name: float(value) for name, (value, _) in storage.latest().items()}
-            scaler.unscale_(optimizer)
-            clip = schedule.clip_gradients or math.inf
-            norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()
-            details["gradient_norm"] = norm
             # Mixed precision skips such an update and goes on with a smaller scale.
             overflows = 0 if math.isfinite(norm) else overflows + 1
             if overflows > (MOST_OVERFLOWS if scaler.is_enabled() else 0):
                 raise _diverged(f"gradient norm = {norm}", iteration, phase)
+            details = {name: float(value) for name, (value, _) in storage.latest().items()}
+            details["gradient_norm"] = norm
             scaler.step(optimizer)
             scaler.update()
             if learner.average is not None:
                 learner.average.update()
+            storage.histories().clear()  # which would grow with the run
             storage.step()
 
             done, spent = iteration + 1, time.perf_counter() - began
@@ -123,6 +117,26 @@ def train(
                     "run the same command again to continue",
                 )
     return time.perf_counter() - began
+
+
+def _find_gradient(
+    learner: Learner, batch: Any, losses_of: Callable[[Any], dict[str, Tensor]]
+) -> tuple[dict[str, float], float]:
+    """Losses of a batch, and the norm of their gradient, which parameters have, clipped."""
+    optimizer, scaler = learner.optimizer, learner.scaler
+    with torch.autocast(learner.model.device.type, enabled=scaler.is_enabled()):
+        losses = losses_of(batch)
+        each = torch.stack([loss.float() for loss in losses.values()])
+        total = each.sum()
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    clip = learner.schedule.clip_gradients or math.inf
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    # In one transfer, because each waits for all that the device has to do.
+    *values, length = torch.cat([each.detach(), norm[None]]).tolist()
+    return dict(zip(losses, values, strict=True)), length
 
 
 def _diverged(what: str, iteration: int, phase: int) -> LstError:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.solver.build import get_default_optimizer_params
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from lst_cli.errors import LstError
@@ -76,21 +76,20 @@ class WeightAverage(AveragedModel):
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        # All weights at once: the count is fetched from the device once an update.
-        def mix(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Any) -> None:
-            done = int(updates)
-            share = 1 - min(decay, (1 + done) / (10 + done))
-            for average, weight in zip(averages, weights, strict=True):
-                average.lerp_(weight, share)
-
         # A list, so that neither frozen weights nor buffers are held twice.
         weights = nn.ParameterList([p for p in model.parameters() if p.requires_grad])
-        super().__init__(weights, multi_avg_fn=mix)
+        super().__init__(weights)
         self._own = (weights,)  # in a tuple: they are not part of the average
+        self._decay = decay
 
+    @torch.no_grad()
     def update(self) -> None:
         """Add the current weights to the average."""
-        self.update_parameters(self._own[0])
+        done = int(self.n_averaged)  # on the CPU: no device is waited for
+        share = 1 - min(self._decay, (1 + done) / (10 + done)) if done else 1.0
+        for average, weight in zip(self.parameters(), self._own[0], strict=True):
+            average.lerp_(weight, share)
+        self.n_averaged += 1
 
     @torch.no_grad()
     def replace_weights(self) -> None:

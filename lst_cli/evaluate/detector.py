@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from lst_cli.annotations.read import Images
 from lst_cli.engine.device import choose_device, choose_workers, place
 from lst_cli.errors import LstError
 from lst_cli.evaluate.stored import Detections
 from lst_cli.modeling.build import input_format
-from lst_cli.samples.loading import ImageInputs
+from lst_cli.samples.loading import ImageInputs, read_ahead
 from lst_cli.samples.mapper import Mapper
 from lst_cli.settings.models import Settings
 
@@ -75,10 +74,12 @@ class Detector:
         """Run the network on each image; a thread does what is left to do for it."""
         settings = self._settings
         mapper = Mapper(find, settings.data, channels=input_format(settings), seed=settings.seed)
-        inputs: DataLoader[Any] = DataLoader(
+        inputs = read_ahead(
             ImageInputs(images, rows, mapper),
+            rows,
+            choose_workers(settings.data.workers, self._device),
             batch_size=None,
-            num_workers=choose_workers(settings.data.workers, self._device),
+            pin_memory=self._device.type == "cuda",
         )
         with ThreadPoolExecutor(max_workers=1) as thread:
             for row, found in zip(rows, inputs, strict=True):

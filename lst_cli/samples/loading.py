@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,28 @@ from lst_cli.samples.phase_dataset import IntArray, PhaseDataset, Sample
 Batch = list[dict[str, Any]]
 Key = int | tuple[int, ...]
 
+_PATIENCE = 600  # seconds that workers have for a batch
+
+
+def read_ahead(
+    data: Dataset[Any], batches: Sized, workers: int, *, ahead: int = 2, **options: Any
+) -> DataLoader[Any]:
+    """A loader with no more workers than batches to read ahead, each so many `ahead`.
+
+    A worker ignores the signals that stop a run: this process ends it when an update is whole. One
+    that cannot send what it has read says nothing, so that waiting for it raises an error in time.
+    """
+    workers = max(0, min(workers, len(batches) - 1))
+    if workers:
+        options |= {"prefetch_factor": ahead, "timeout": _PATIENCE}
+    return DataLoader(data, num_workers=workers, worker_init_fn=_ignore_signals, **options)
+
+
+def _ignore_signals(worker: int) -> None:
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
 
 @dataclass(frozen=True)
 class SampleReader:
@@ -26,16 +49,15 @@ class SampleReader:
     dataset: PhaseDataset
     mapper: Mapper
     workers: int = 0  # processes that read; 0 reads in this one
+    pin_memory: bool = False  # whether images lie in page-locked memory, for a GPU
 
-    def batches(
-        self, iterations: range, batch_size: int, *, pin_memory: bool = False
-    ) -> Iterator[Batch]:
-        """The batch of each iteration; earlier ones are not read.
+    def batches(self, iterations: range, batch_size: int) -> Iterator[Batch]:
+        """The batch of each iteration; earlier ones are not read."""
 
-        `pin_memory` puts tensors in page-locked memory, for a GPU.
-        """
-        positions = [list(range(i * batch_size, (i + 1) * batch_size)) for i in iterations]
-        return self._read(positions, ahead=2, pin_memory=pin_memory)
+        def positions(iteration: int) -> list[Key]:
+            return list(range(iteration * batch_size, (iteration + 1) * batch_size))
+
+        return self._read(_Lazy(positions, iterations))
 
     def episodes(self, iterations: range, new: range, *, shots: int, seed: int) -> Iterator[Batch]:
         """The support images of each iteration: so many of each class with a label in `new`."""
@@ -56,26 +78,20 @@ class SampleReader:
     def images(self, rows: IntArray) -> Iterator[dict[str, Any]]:
         """Images with all their objects, at the test size and unflipped."""
         keys = [[(int(row), ALL_CLASSES)] for row in rows]
-        for [item] in self._read(keys, ahead=2, augment=False):
+        for [item] in self._read(keys, augment=False):
             yield item
 
     def _read(
-        self,
-        batches: Any,
-        *,
-        ahead: int,
-        workers: int | None = None,
-        pin_memory: bool = False,
-        augment: bool = True,
+        self, batches: Any, *, ahead: int = 2, workers: int | None = None, augment: bool = True
     ) -> Iterator[Batch]:
-        workers = self.workers if workers is None else workers
-        loader: DataLoader[Any] = DataLoader(
+        loader = read_ahead(
             _Samples(self, augment),
+            batches,
+            self.workers if workers is None else workers,
+            ahead=ahead,
             batch_sampler=batches,
-            num_workers=workers,
             collate_fn=_as_list,
-            pin_memory=pin_memory,
-            prefetch_factor=ahead if workers else None,
+            pin_memory=self.pin_memory,
         )
         for batch in loader:
             for item in batch:

@@ -63,7 +63,7 @@ class PhaseRun:
         self._restart = f"{job.workspace.training_command(phase)} --restart"
         self._device = choose_device(settings.device)
         self.device_name = describe_device(self._device)
-        self._reader = _make_reader(job, choose_workers(settings.data.workers, self._device))
+        self._reader = _make_reader(job, self._device)
         old = plan.seen_classes - plan.new_classes
         self._support = Support(self._reader, range(old, plan.seen_classes))
 
@@ -135,8 +135,7 @@ class PhaseRun:
         model, episodes = self._model, self._model.episodes
         span = Span(plan.phase, settings.seed, self.start, plan.iterations, self._seconds)
         left = range(span.start, span.iterations)
-        pin = self._device.type == "cuda"
-        batches = self._reader.batches(left, schedule.batch_size, pin_memory=pin)
+        batches = self._reader.batches(left, schedule.batch_size)
         if episodes is not None and episodes.kept is None:
             mwg, new = settings.mwg, self._support.new
             support: Any = self._reader.episodes(left, new, shots=mwg.shots, seed=settings.seed)
@@ -270,7 +269,7 @@ class PhaseRun:
         model.episodes = None
 
 
-def _make_reader(job: Job, workers: int) -> SampleReader:
+def _make_reader(job: Job, device: torch.device) -> SampleReader:
     plan, settings, inputs = job.plan, job.settings, job.inputs
     others = settings.step.other_objects
     dataset = PhaseDataset(
@@ -291,4 +290,5 @@ def _make_reader(job: Job, workers: int) -> SampleReader:
         others=plan.seen_classes if others == "background" else IGNORED,
         rules=settings.paste,
     )
-    return SampleReader(dataset, mapper, workers)
+    workers = choose_workers(settings.data.workers, device)
+    return SampleReader(dataset, mapper, workers, pin_memory=device.type == "cuda")

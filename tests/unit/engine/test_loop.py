@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from lst_cli.engine import loop
@@ -162,15 +163,55 @@ def test_too_few_batches_are_a_bug():
         Run()([1.0], end=2)
 
 
-def test_an_image_that_cannot_be_read_saves_what_was_trained():
+@pytest.mark.parametrize("error", [LstError("image 7 is gone"), RuntimeError("a worker is dead")])
+def test_what_was_trained_is_saved_where_the_next_batch_cannot_be_read(error):
     def broken() -> Iterator[float]:
         yield from (1.0, 1.0)
-        raise LstError("image 7 is gone", "lst check")
+        raise error
 
     run = Run()
-    with pytest.raises(LstError, match="image 7 is gone"):
+    with pytest.raises(type(error), match=str(error)):
         run(broken(), end=5)
     assert run.saved == [2]
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_was_trained_is_saved_where_memory_runs_out(before):
+    def losses(batch: float) -> dict[str, Tensor]:
+        if batch == 7.0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"loss": run.model.weight * batch}
+
+    run = Run(losses)
+    with pytest.raises(torch.OutOfMemoryError):
+        run([*[1.0] * before, 7.0])
+    assert run.saved == ([2] if before else [])  # without an update there is nothing to save
+
+
+def test_an_error_of_saving_does_not_hide_the_error_before_it():
+    def broken() -> Iterator[float]:
+        yield 1.0
+        raise RuntimeError("the first error")
+
+    run = Run()
+    run.saved = None  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="the first error"):
+        run(broken(), end=5)
+
+
+def test_no_value_of_an_earlier_iteration_is_held():
+    held = []
+
+    def losses(batch: float) -> dict[str, Tensor]:
+        storage = get_event_storage()
+        storage.put_scalar("regions", batch)
+        held.append([len(one.values()) for one in storage.histories().values()])
+        return {"loss": run.model.weight * batch}
+
+    run = Run(losses)
+    run([1.0, 2.0, 3.0])
+    assert held == [[1]] * 3
+    assert [report.details["regions"] for report in run.reports] == [1.0, 2.0, 3.0]
 
 
 # --- interruption --------------------------------------------------------------------------------

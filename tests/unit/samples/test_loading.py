@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +13,7 @@ import torch
 
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import ALL_CLASSES, Occurrences
+from lst_cli.samples import loading
 from lst_cli.samples.loading import SampleReader
 
 pytestmark = pytest.mark.engine
@@ -87,6 +92,36 @@ def test_samples_are_read_when_they_are_asked_for_and_none_before_the_start():
     samples = Samples()
     next(reader(samples).episodes(range(6), range(1, 4), shots=3, seed=5))
     assert len(samples.read) == 7
+
+
+def test_workers_read_on_when_a_signal_stops_the_whole_job():
+    stream = reader(workers=2).batches(range(40), 3)
+    read = [next(stream)]
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(worker.pid or 0, number)
+    read += stream
+    assert found(read) == [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(40)]
+
+
+def test_a_worker_that_sends_nothing_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(loading, "_PATIENCE", 0.1)
+
+    def sleep(sample: int, *, augment: bool) -> None:
+        time.sleep(1)
+
+    with pytest.raises(RuntimeError, match="DataLoader timed out"):
+        next(reader(workers=1, mapper=sleep).batches(range(4), 1))
+
+
+@pytest.mark.parametrize(("batches", "workers"), [(1, 0), (2, 1), (9, 4)])
+def test_there_are_no_more_workers_than_batches_to_read_ahead(batches, workers):
+    loader = loading.read_ahead(
+        torch.utils.data.TensorDataset(torch.zeros(1)), range(batches), 4, batch_size=None
+    )
+    assert loader.num_workers == workers
 
 
 @pytest.mark.parametrize("workers", [0, 2])
