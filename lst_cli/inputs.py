@@ -27,8 +27,8 @@ from lst_cli.workspace.store import Workspace
 
 IntArray = npt.NDArray[np.int64]
 # A file, labels of its categories, of its annotations, of those among them that are learned from,
-# and where its images lie.
-_Part = tuple[Dataset, IntArray, IntArray, IntArray, Sequence["str | Path"]]
+# and what finds its images.
+_Part = tuple[Dataset, IntArray, IntArray, IntArray, ImageFinder]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class ImagePaths:
 
     def __call__(self, row: int) -> Path:
         """Path of an image; an `LstError` if it is not found."""
-        images = self.images
-        return self.finder_of(row).find(*images.names[row], image_id=int(images.ids[row]))
+        images, image_id = self.images, int(self.images.ids[row])
+        find = self.finder_of(row).find
+        return find(*images.names[row], image_id=image_id, size=images.stated_size(row))
 
     def finder_of(self, row: int) -> ImageFinder:
         """Where to look for an image."""
@@ -121,21 +122,23 @@ def label_instances(
     """Give every usable annotation of one file its label; its images lie in the directories."""
     of_category = labels_of(dataset.categories.ids, class_order)
     labels = _labels(dataset, of_category)
-    return _join([(dataset, of_category, labels, labels, directories)], len(class_order))
+    finder = ImageFinder(directories)
+    return _join([(dataset, of_category, labels, labels, finder)], len(class_order))
 
 
 def label_files(split: Split, files: Sequence[Dataset]) -> TrainingInput:
     """Give every usable annotation its label: of a split's file, and of each extension's."""
     of_category = labels_of(files[0].categories.ids, split.class_order)
     labels = _labels(files[0], of_category)
-    parts: list[_Part] = [(files[0], of_category, labels, labels, split.image_dirs)]
+    finder = ImageFinder(split.image_dirs)
+    parts: list[_Part] = [(files[0], of_category, labels, labels, finder)]
     names = [record.name for record in split.classes]
     for extension, file in zip(split.extensions, files[1:], strict=True):
         of_category = _category_labels(file, names)
         labels = _labels(file, of_category)
         new = np.isin(labels, labels_of(extension.classes, split.class_order))
-        directories = (*extension.image_dirs, *split.image_dirs)
-        parts.append((file, of_category, labels, np.where(new, labels, NO_LABEL), directories))
+        finder = ImageFinder(extension.image_dirs, behind=split.image_dirs)
+        parts.append((file, of_category, labels, np.where(new, labels, NO_LABEL), finder))
     return _join(parts, len(split.class_order))
 
 
@@ -170,10 +173,9 @@ def _labels(dataset: Dataset, of_category: IntArray) -> IntArray:
 
 
 def _join(parts: Sequence[_Part], classes: int) -> TrainingInput:
-    files, of_category, labels, learned, directories = zip(*parts, strict=True)
+    files, of_category, labels, learned, finders = zip(*parts, strict=True)
     dataset = join_datasets(files)
     rows = dataset.instances.image_index.astype(np.int64)
-    finders = tuple(ImageFinder([Path(one) for one in places]) for places in directories)
     return TrainingInput(
         dataset,
         np.concatenate(labels),

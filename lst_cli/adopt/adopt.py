@@ -47,7 +47,6 @@ from lst_cli.text import first_few
 from lst_cli.train.before_training import check_found_images
 from lst_cli.train.train import digests, now, versions
 from lst_cli.workspace.atomic import require_writable, write_text
-from lst_cli.workspace.layout import MANIFEST
 from lst_cli.workspace.manifest import FORMATS, Adopted, PhaseManifest, Split
 from lst_cli.workspace.records import load_record
 from lst_cli.workspace.store import Workspace
@@ -192,13 +191,13 @@ def _class_notes(classes: ModelClasses, split: Split, phases: int) -> list[str]:
 def _refuse_other_workspace(workspace: Workspace, settings: Settings) -> None:
     """See that a directory holds nothing, or what such a call left there."""
     layout = workspace.layout
-    phases = _manifests(workspace)
+    base = _base(workspace)
     file = layout.settings
     roles: tuple[Role, ...] = ("weights", "detections", "display")
     # Not the text: another version of lst words its comments otherwise.
     differs = file.exists() and bool(differences(load_settings(file), settings, *roles))
-    trained = any(one.adopted is None for one in phases)
-    if trained or (layout.split.exists() and (differs or not phases)):
+    trained = base is not None and base.adopted is None
+    if trained or (layout.split.exists() and (differs or base is None)):
         raise LstError(f"{workspace.root} is a workspace already", _OTHER)
     require_writable(layout.split)
     if differs:
@@ -213,22 +212,23 @@ def _adopted_before(workspace: Workspace, plan: _Plan) -> PhaseManifest | None:
 
     Raises an `LstError` if the workspace holds anything else.
     """
-    found = _manifests(workspace)
-    for one in found:
-        made_of = one.adopted and one.adopted.weights_sha256
-        if (one.split_sha256, made_of) != (plan.split.digest, plan.original.sha256):
-            raise LstError(f"{workspace.root}: another model or other data is adopted", _OTHER)
+    base = _base(workspace)
+    if base is None or base.adopted is None:
+        return None
+    made_of = base.split_sha256, base.adopted.weights_sha256
+    if made_of != (plan.split.digest, plan.original.sha256):
+        raise LstError(f"{workspace.root}: another model or other data is adopted", _OTHER)
     if not workspace.layout.split.exists():
         return None  # of a call that was stopped before its last step
-    base = workspace.require_done(0)
-    if base.adopted is None or base.adopted.adopted:
+    if base.adopted.adopted:
         raise LstError(f"{workspace.root}: the model is adopted already", "lst status")
-    return base
+    return workspace.require_done(0)
 
 
-def _manifests(workspace: Workspace) -> list[PhaseManifest]:
-    paths = sorted(workspace.layout.phases.glob(f"*/{MANIFEST}"))
-    return [load_record(PhaseManifest, path, _OTHER, FORMATS) for path in paths]
+def _base(workspace: Workspace) -> PhaseManifest | None:
+    """The manifest of a base phase, also where there is no split yet."""
+    path = workspace.phase(0).manifest
+    return load_record(PhaseManifest, path, _OTHER, FORMATS) if path.exists() else None
 
 
 def _adopt(

@@ -67,6 +67,10 @@ class Images:
         """Width and height of each, (N, 2)."""
         return np.stack((self.widths, self.heights), axis=1, dtype=np.int64)
 
+    def stated_size(self, row: int) -> tuple[int, int]:
+        """Height and width of one."""
+        return int(self.heights[row]), int(self.widths[row])
+
 
 @dataclass(frozen=True, eq=False)
 class Categories:

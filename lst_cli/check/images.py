@@ -106,15 +106,16 @@ def _look(
     images: Images, finder: ImageFinder, decode: bool, row: int
 ) -> tuple[str, LstError | None] | None:
     """The kind of error and the error; None for the one that `_explain` makes, which is slow."""
+    size = images.stated_size(row)
     try:
-        path = finder.look_up(*images.names[row], image_id=int(images.ids[row]))
+        path = finder.look_up(*images.names[row], image_id=int(images.ids[row]), size=size)
     except LstError as error:
         return "missing-image", error
     if path is None:
         return "missing-image", None
     try:
         look = load_image if decode else check_image_size
-        look(path, (int(images.heights[row]), int(images.widths[row])))
+        look(path, size)
     except ImageSizeError as error:
         return "image-size", error
     except LstError as error:
@@ -124,11 +125,17 @@ def _look(
 
 
 def check_shared_images(
-    train: Dataset, val: Dataset, finder: ImageFinder | None = None, *, content: bool = False
+    train: Dataset,
+    val: Dataset,
+    finder: ImageFinder | None = None,
+    *,
+    val_finder: ImageFinder | None = None,
+    content: bool = False,
 ) -> list[Problem]:
     """Find images that are both trained on and evaluated on.
 
-    With a finder, a name stands for one image only where both files find the same image by it.
+    With a finder, a name stands for one image only where both files find the same image by it;
+    the validation file may have another one.
     With `content`, image files are compared byte for byte, too; only those of equal length are
     read.
     """
@@ -140,7 +147,8 @@ def check_shared_images(
         hint = "lst hold-out cuts a training file in two"
         return [Problem("warning", "train-is-val", message, len(val.images), hint=hint)]
     ours, theirs = train.images, val.images
-    by_name = _same_names(ours, theirs, finder)
+    finders = None if finder is None else (finder, val_finder or finder)
+    by_name = _same_names(ours, theirs, finders)
     equal = _same_bytes(ours, theirs, finder) if content and finder is not None else {}
     shared = equal | by_name
     ways = {"by name": len(by_name), "byte for byte": len(equal.keys() - by_name.keys())}
@@ -183,7 +191,9 @@ def images_listed_twice(images: Images) -> dict[int, int]:
     return _same_names(images, images, None)
 
 
-def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dict[int, int]:
+def _same_names(
+    ours: Images, theirs: Images, finders: tuple[ImageFinder, ImageFinder] | None
+) -> dict[int, int]:
     """Rows of their images that are among ours, and rows of those; earlier ones, within one."""
     within = ours is theirs
     our_keys = [list(_keys(names)) for names in ours.names]
@@ -201,7 +211,7 @@ def _same_names(ours: Images, theirs: Images, finder: ImageFinder | None) -> dic
                 continue
             if key[0] == "page" and often[key] > 2:  # the page of a data set, say
                 continue
-            if key[0] != "name" or _may_be_one(ours.names[other], theirs.names[row], finder):
+            if key[0] != "name" or _may_be_one(ours.names[other], theirs.names[row], finders):
                 found.setdefault(row, found.get(other, other) if within else other)
     return found
 
@@ -225,11 +235,13 @@ def _keys(names: _Names) -> Iterator[_Key]:
             yield "name", place
 
 
-def _may_be_one(mine: _Names, other: _Names, finder: ImageFinder | None) -> bool:
+def _may_be_one(
+    mine: _Names, other: _Names, finders: tuple[ImageFinder, ImageFinder] | None
+) -> bool:
     """Whether one name can stand for one image in two records."""
-    if finder is not None:
+    if finders is not None:
         try:
-            places = finder.look_up(*mine), finder.look_up(*other)
+            places = finders[0].look_up(*mine), finders[1].look_up(*other)
         except LstError:  # several that differ, an error of check_images
             return False
         if any(places):

@@ -90,6 +90,9 @@ def extend_workspace(
     place_for_phase(workspace)  # before anything is read, or the workspace's directory made
     with workspace.locked():
         phase = place_for_phase(workspace)
+        adopted = workspace.require_done(0).adopted
+        if adopted is not None and not adopted.adopted:
+            events.note("lst adopt has not evaluated its models yet: run the same lst adopt again")
         require_growable(workspace.trained_settings(phase - 1))
         addition, inputs = _decide(workspace, phase, settings, files, events.prepare)
         if not finetune and workspace.manifest(phase) is not None:

@@ -194,16 +194,19 @@ def check_addition(
     Raises:
         LstError: If there is any error.
     """
-    extension = addition.split.extensions[-1]
-    finder = ImageFinder([*extension.image_dirs, *addition.split.image_dirs])
-    for dataset in (train, val) if extension.val else (train,):
+    split, extension = addition.split, addition.split.extensions[-1]
+    finder = ImageFinder(extension.image_dirs, behind=split.image_dirs)
+    val_finder = ImageFinder(split.val_image_dirs_at(addition.phase))
+    files = [(train, finder), *([(val, val_finder)] if extension.val else [])]
+    for dataset, finder_of in files:
         training, path = dataset is train, str(dataset.path)
         problems = check_annotations(dataset, training=training)
         refuse_errors(problems, path, f"correct {path}")
         rows = addition.new.image_rows if training else None
-        missing = check_images(dataset, finder, rows=rows, progress=progress)
+        missing = check_images(dataset, finder_of, rows=rows, progress=progress)
         refuse_errors(missing, path, "give the directory of the images with --images DIR")
-    return tuple(problem.sentence for problem in check_shared_images(train, val, finder))
+    shared = check_shared_images(train, val, finder, val_finder=val_finder)
+    return tuple(problem.sentence for problem in shared)
 
 
 def _known(split: Split) -> dict[str, str]:

@@ -166,7 +166,7 @@ def _find_examples(runs: Sequence[_Run], classes: Sequence[TailClass]) -> list[T
     found = [read_found(*home, image_ids) for home, _ in runs]
     examples = []
     for category_id, truth, row, image_id in zip(chosen, annotated, images, image_ids, strict=True):
-        size = (int(val.images.heights[row]), int(val.images.widths[row]))
+        size = val.images.stated_size(row)
         path = find(row)
         panel = Panel(path, path.name, size=size)
         answers = [judge(truth, one[image_id], size[::-1], path.name) for one in found]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 from lst_cli.files import require_regular
+from lst_cli.images.decode import ImageSizeError, check_image_size
 from lst_cli.images.names import COCO_NAME, ImageName, part_of
 from lst_cli.images.tree import ImageTree
 
@@ -53,10 +54,14 @@ class ImageFinder:
     twelve digits: an image of ``val`` is not taken from a directory called ``train``, and two
     different files of one name are refused. An absolute name, or one with ``..``, leads only to
     what lies below a DIR.
+
+    With directories `behind` all these, an image is looked for there if it is not found before, or
+    not in its stated size: there may be others of the same name.
     """
 
-    def __init__(self, dirs: Sequence[Path | str]) -> None:
+    def __init__(self, dirs: Sequence[Path | str], behind: Sequence[Path | str] = ()) -> None:
         self.dirs = tuple(map(Path, dirs))
+        self._behind = ImageFinder(behind) if behind else None
         self._roots = [str(directory) for directory in self.dirs]
         # Where bare names are looked for: directories, and the part of the data set they hold.
         self._own = [(str(one), part_of(one.absolute().name)) for one in self.dirs]
@@ -67,19 +72,41 @@ class ImageFinder:
         self._inside: dict[str, bool] = {}
         self._tree: ImageTree | None = None
 
-    def find(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path:
+    def find(
+        self,
+        file_name: str,
+        coco_url: str,
+        *,
+        image_id: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Path:
         """The path of an image by its names in the annotation file, which may be empty.
 
-        Raises an `LstError` if no such file exists, or several that differ.
+        The stated size is its height and width. Raises an `LstError` if no such file exists, or
+        several that differ.
         """
-        path = self.look_up(file_name, coco_url, image_id=image_id)
+        path = self.look_up(file_name, coco_url, image_id=image_id, size=size)
         if path is None:
             raise self.explain(file_name, coco_url, image_id=image_id)
         return path
 
-    def look_up(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> Path | None:
+    def look_up(
+        self,
+        file_name: str,
+        coco_url: str,
+        *,
+        image_id: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Path | None:
         """The path of an image, or None; an `LstError` if there are several files that differ."""
         wanted = ImageName(file_name, coco_url)
+        path = self._look_up(wanted, image_id)
+        if self._behind is None or (path and _has_size(path, size)):
+            return path
+        other = self._behind._look_up(wanted, image_id)
+        return other if other and (path is None or _has_size(other, size)) else path
+
+    def _look_up(self, wanted: ImageName, image_id: int | None) -> Path | None:
         found = self._look(wanted)
         if not found:
             # Not listed; it may have come since the directory was listed.
@@ -100,10 +127,15 @@ class ImageFinder:
 
     def is_listed(self, file_name: str, coco_url: str) -> bool:
         """Tell whether a file is there that can be an image; nothing is opened or compared."""
-        return bool(self._look(ImageName(file_name, coco_url)))
+        if self._look(ImageName(file_name, coco_url)):
+            return True
+        return self._behind is not None and self._behind.is_listed(file_name, coco_url)
 
     def explain(self, file_name: str, coco_url: str, *, image_id: int | None = None) -> LstError:
         """Say why an image is not found, with the nearest name that is there."""
+        if self._behind is not None:
+            every = ImageFinder([*self.dirs, *self._behind.dirs])
+            return every.explain(file_name, coco_url, image_id=image_id)
         who, wanted = _name(image_id), ImageName(file_name, coco_url)
         if not wanted.bare:
             given = {"file_name": file_name, "coco_url": coco_url}
@@ -216,6 +248,17 @@ def _same(first: Path, other: Path) -> bool:
         return first.samefile(other) or filecmp.cmp(first, other, shallow=False)
     except OSError:  # a broken link, say; then nobody knows
         return False
+
+
+def _has_size(path: Path, size: tuple[int, int] | None) -> bool:
+    try:
+        if size is not None:
+            check_image_size(path, size)
+    except ImageSizeError:
+        return False
+    except LstError:  # said when it is read
+        pass
+    return True
 
 
 def _real_path(path: str) -> str:

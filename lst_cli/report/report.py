@@ -207,7 +207,7 @@ def _panels(
                 raise
             skip(error)
             continue
-        size = (int(images.heights[row]), int(images.widths[row]))
+        size = images.stated_size(row)
         truth = [one for image, one in annotated if image == row]
         found = [one for one in predicted[int(images.ids[row])] if (one.score or 0) >= PANEL_SCORE]
         panels.append(Panel(path, path.name, truth, found, size))

@@ -79,8 +79,7 @@ def test_an_adopted_model_keeps_its_parts_and_goes_on_as_any_base(
     for words in (["status"], ["extend", *few], ["eval"], ["report"], ["predict", tiny.images]):
         run(*words, "-w", workspace.root).ok()
     again = adopt(workspace.root)
-    assert "is a workspace already" in again.error
-    shutil.rmtree(workspace.phase(1).root)
+    assert again.error == f"error: {workspace.root}: the model is adopted already"
     again = adopt(workspace.root, "--set", "step.lr=0.5")
     assert again.error == f"error: {workspace.root} is a workspace already"
 
@@ -115,7 +114,7 @@ def test_classes_of_one_side_only_are_named_and_become_a_phase(adopt, run, tiny,
 
 
 def test_a_kill_before_the_split_and_in_the_evaluation_are_made_good_by_the_same_command(
-    adopt, adopted, tmp_path
+    adopt, adopted, run, few_json, tiny, tmp_path
 ):
     workspace = Workspace(tmp_path / "killed")
     for first, trained in (
@@ -127,10 +126,14 @@ def test_a_kill_before_the_split_and_in_the_evaluation_are_made_good_by_the_same
     assert workspace.is_done(0)
     file = workspace.layout.settings  # as another version of lst writes its comments
     file.write_text(f"# other words\n{file.read_text()}")
+    few = ["--train", few_json(zebra=1), "--images", tiny.images, "--anyway"]
+    outcome = run("extend", *few, "-w", workspace.root).ok()
+    assert f"run the same lst adopt -w {workspace.root} again" in " ".join(outcome.err.split())
     outcome = adopt(workspace.root).ok()
     assert "the model is adopted already" in " ".join(outcome.err.split())
     next_line = f"next: lst extend -w {workspace.root} --train FEW.json --images DIR\n"
     assert outcome.out.endswith(next_line)
+    assert Workspace(workspace.root).done_phases() == [0, 1]
     manifest = workspace.require_model(0)
     assert manifest.model_sha256 == Workspace(adopted[0]).require_model(0).model_sha256
     assert manifest.adopted is not None

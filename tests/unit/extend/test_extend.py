@@ -18,7 +18,7 @@ from lst_cli.report.status import next_command, read_status
 from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train.plan import Events
 from lst_cli.train.train import dry_run, train_phase
-from lst_cli.workspace.manifest import NewClassCheck, PhaseManifest
+from lst_cli.workspace.manifest import Adopted, NewClassCheck, PhaseManifest
 from lst_cli.workspace.store import Workspace
 
 
@@ -154,6 +154,20 @@ def test_classes_that_look_like_others_or_are_likely_unannotated_are_noted(based
     assert '"zebra" looks like "dog": its boxes score 0.50 as that class' in based.notes
     [likely] = [note for note in based.notes if "not annotated" in note]
     assert "in 10 images of the 100 training images (ids 0, 1, 2 and 7 more)" in likely
+
+
+def test_an_evaluation_that_lst_adopt_did_not_finish_is_said(based):
+    base = based.workspace.require_done(0)
+    record = Adopted(
+        config="c", weights_sha256="0" * 64, classes=5, named_by="names", dropped=(), unknown=(),
+        image_passes=1, image_passes_of_original=10,
+    )  # fmt: skip
+    done = record.model_copy(update={"adopted": {"segm": {"AP": 0.1}}})
+    for adopted in (done, record):
+        based.workspace.save_manifest(base.model_copy(update={"adopted": adopted}))
+        assert not any("lst adopt" in note for note in based.notes)
+        based.extend(names=["zebra" if adopted is done else "yak"])
+    assert any("run the same lst adopt again" in note for note in based.notes)
 
 
 def test_the_time_to_load_libraries_is_not_that_of_learning(based, monkeypatch):

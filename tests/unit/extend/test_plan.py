@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lst_cli.annotations.read import read_dataset
 from lst_cli.errors import LstError
@@ -135,6 +136,7 @@ def test_images_are_looked_for_where_their_file_says_then_where_the_split_says(
     labelled, few, small_lvis
 ):
     (few.images / "few-2.png").rename(small_lvis.images / "few-2.png")
+    Image.new("RGB", (80, 60)).save(small_lvis.images / "few-1.png")  # another of this name
     _, inputs = labelled()
     assert inputs.paths(0) == small_lvis.images / "train" / "000001.png"
     assert inputs.paths(24) == few.images / "few-1.png"
@@ -175,6 +177,16 @@ def test_a_validation_file_has_to_know_the_classes_of_the_workspace(add, small_l
 
 
 # --- checks --------------------------------------------------------------------------------------
+
+
+def test_an_image_of_the_name_of_another_of_the_split_is_neither_refused_nor_taken_for_it(
+    add, few, small_lvis
+):
+    Image.new("RGB", (80, 60)).save(small_lvis.images / "few-1.png")
+    small_lvis.val["images"][0] |= {"file_name": "few-1.png", "coco_url": ""}
+    small_lvis.save()
+    train, val = read_dataset(few.train_json), read_dataset(small_lvis.val_json)
+    assert check_addition(add(), train, val, silent) == ()
 
 
 def test_only_images_that_are_learned_from_have_to_be_there(add, few):

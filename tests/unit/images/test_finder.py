@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lst_cli.errors import LstError
 from lst_cli.images.finder import ImageFinder
@@ -343,6 +344,36 @@ def test_directories_are_searched_in_order(disk):
     first, second = disk.put(f"one/train2017/{COCO}"), disk.put(f"two/train2017/{COCO}")
     for dirs, found in (("one", "two"), first), (("two", "one"), second), (("no", "two"), second):
         assert disk.find("", URL, dirs) == found
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "found"),
+    [
+        ((4, 6), (4, 6), "few/deep/a.png"),  # not the first place by the other rules
+        ((6, 4), (4, 6), "set/a.png"),
+        ((6, 4), (6, 4), "few/deep/a.png"),  # so that its size is told
+        (None, (6, 4), "set/a.png"),
+        ((6, 4), None, "few/deep/a.png"),
+    ],
+)
+def test_an_image_is_looked_for_behind_if_it_is_not_there_in_its_size(disk, own, other, found):
+    for name, size in (("few/deep/a.png", own), ("set/a.png", other)):
+        if size is not None:
+            Image.new("RGB", size[::-1]).save(disk.put(name))
+    finder = ImageFinder([disk.root / "few"], behind=[disk.set])
+    assert finder.find("a.png", "", size=(4, 6)) == disk.root / found
+    assert finder.is_listed("a.png", "")
+
+
+def test_directories_behind_do_not_decide_between_two_files_and_are_named(disk):
+    for name in ("few/x/a.png", "few/y/a.png", "set/a.png"):
+        disk.put(name)
+    finder = ImageFinder([disk.root / "few"], behind=[disk.set])
+    with pytest.raises(LstError, match=r"few/x/a.png or .*few/y/a.png, which differ"):
+        finder.look_up("a.png", "", size=(4, 6))
+    with pytest.raises(LstError, match=f"looked for b.png in {disk.root / 'few'}, {disk.set} and"):
+        finder.find("b.png", "")
+    assert not finder.is_listed("b.png", "")
 
 
 @pytest.mark.parametrize("dirs", [["set"], ["set/train", "set/val"], ["set/val", "set/train"]])
