@@ -180,6 +180,7 @@ class FakeTrainer:
     runs: list[tuple[int, int, str | None]] = field(default_factory=list)  # phase, first iteration
     stop_after: int | None = None  # iterations, after which the next run is interrupted
     fail_in_prepare: Exception | None = None  # what the next run raises before it begins
+    unusable: tuple[int, ...] = ()  # images that a phase that begins cannot cut objects out of
 
     def __call__(self, job: Any) -> FakeRun:
         if self.fail_in_prepare is not None:
@@ -197,6 +198,7 @@ class FakeRun:
         self.directory = job.workspace.phase(job.plan.phase)
         self.device_name = "a fake device"
         self.weight_report: dict[str, Any] | None = None
+        self.left_out = trainer.unusable if job.left_out is None else job.left_out
         self.start = 0
         if self.directory.training_state.exists():
             self.start = int(self.directory.training_state.read_text())

@@ -88,12 +88,12 @@ def cut_objects(
     settings: Settings,
     progress: Progress = silent,
     *,
-    unusable: Callable[[str], None] | None = None,
+    unusable: Callable[[int, LstError], None] | None = None,
 ) -> Iterator[CutOut]:
     """Cut objects out of their images at the test size, one by one; `rows` are annotations.
 
-    `unusable` is called with a sentence where images are missing or cannot be used, whose objects
-    are left out.
+    `unusable` is called with the row of an image that is missing or cannot be used, and why; its
+    objects are left out.
 
     Raises:
         LstError: If an image is missing or cannot be used, without `unusable`.
@@ -109,7 +109,6 @@ def cut_objects(
     order = np.argsort(image_of, kind="stable")
     images, starts = np.unique(image_of[order], return_index=True)
     by_image = np.split(order, starts)[1:]
-    failed: list[LstError] = []
     for done, (image, places) in enumerate(zip(images.tolist(), by_image, strict=True), start=1):
         mine = rows[places]
         sample = Sample(
@@ -128,17 +127,13 @@ def cut_objects(
         except LstError as error:
             if unusable is None:
                 raise
-            failed.append(error)
+            unusable(image, error)
             continue
         picture = item["image"].numpy().astype(np.uint8).transpose(1, 2, 0)
         masks = item["instances"].gt_masks.tensor.numpy().astype(bool)
         for mask, label in zip(masks, inputs.labels[mine].tolist(), strict=True):
             if mask.any():
                 yield _cut(picture, mask, split.class_order[label])
-    if failed and unusable is not None:
-        unusable(
-            f"no objects are cut out of {len(failed):,} images that cannot be used: {failed[0]}"
-        )
 
 
 def _cut(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], category_id: int) -> CutOut:

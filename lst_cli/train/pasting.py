@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lst_cli.annotations.problems import count_of
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput
 from lst_cli.phases.classes import labels_of
@@ -69,6 +70,7 @@ class Pasting:
     """What is pasted into each image of a phase; what comes last lies on top."""
 
     stocks: tuple[Stock, ...]
+    left_out: tuple[int, ...] = ()  # rows of images that no objects could be cut out of
 
     def __call__(self, position: int) -> tuple[CutOut, ...]:
         """The objects for the image at a position in training."""
@@ -80,7 +82,8 @@ def load_pasting(job: Job) -> Pasting | None:
 
     Raises:
         LstError: If objects of old classes are wanted from banks, and a bank cannot be read or no
-            phase before has one.
+            phase before has one; or if a phase that continues was begun with objects of an image
+            that cannot be used now.
     """
     if job.quick:
         given = job.workspace, job.plan.phase, job.inputs, job.settings
@@ -94,17 +97,15 @@ def load_pasting(job: Job) -> Pasting | None:
     weights = pasted_per_epoch(job.data, new, job.settings, shown)
     needed = np.ceil(weights * job.plan.image_passes / len(job.data)).astype(np.int64)
     rows = _choose_rows(job.inputs, needed, job.settings)
-    objects = cut_objects(
-        job.inputs, split, rows, job.settings, job.events.prepare, unusable=job.events.note
-    )
-    bank = ObjectBank.of(objects)
+    bank, left_out = _cut_bank(job, rows)
     size = (len(bank.jpeg) + len(bank.masks)) / 1e6
     classes = len(np.unique(bank.category_ids))
     job.events.note(
         f"{len(bank):,} objects of {classes:,} classes ({size:,.1f} MB) are pasted into the images"
     )
     key = job.settings.seed, phase
-    return Pasting((Stock.of([bank], split, (0, schedule.paste_objects), key, weights),))
+    stock = Stock.of([bank], split, (0, schedule.paste_objects), key, weights)
+    return Pasting((stock,), left_out)
 
 
 def _choose_rows(inputs: TrainingInput, needed: IntArray, settings: Settings) -> IntArray:
@@ -117,6 +118,33 @@ def _choose_rows(inputs: TrainingInput, needed: IntArray, settings: Settings) ->
     sizes = np.cumsum(areas * scales**2 * _BYTES_A_PIXEL)
     kept: IntArray = rows[sizes <= settings.paste.megabytes * 1e6]
     return kept
+
+
+def _cut_bank(job: Job, rows: IntArray) -> tuple[ObjectBank, tuple[int, ...]]:
+    """The objects of annotations, and the rows of images that cannot be used, which are left out.
+
+    A phase that continues leaves out the images that it left out at first, and no others: it would
+    paste other objects than before.
+    """
+    inputs, split, progress = job.inputs, job.workspace.split, job.events.prepare
+    if job.left_out is None:
+        failed: dict[int, LstError] = {}
+        cut = cut_objects(inputs, split, rows, job.settings, progress, unusable=failed.__setitem__)
+        bank = ObjectBank.of(cut)
+        if failed:
+            images, first = count_of(len(failed), "image", "images"), next(iter(failed.values()))
+            job.events.note(f"no objects are cut out of {images} that cannot be used: {first}")
+        return bank, tuple(failed)
+    rows = rows[~np.isin(inputs.dataset.instances.image_index[rows], job.left_out)]
+    try:
+        return ObjectBank.of(cut_objects(inputs, split, rows, job.settings, progress)), job.left_out
+    except LstError as error:
+        again = job.workspace.training_command(job.plan.phase)
+        raise LstError(
+            f"phase {job.plan.phase} was begun with objects of an image that cannot be used now: "
+            f"{error.message}",
+            f"put the image back; or {again} --restart starts the phase again",
+        ) from error
 
 
 def pasting_of_extension(

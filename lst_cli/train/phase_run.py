@@ -42,7 +42,7 @@ from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.bank import leave_bank
 from lst_cli.train.initial import name_networks
 from lst_cli.train.network import load_generator, load_network
-from lst_cli.train.pasting import load_pasting
+from lst_cli.train.pasting import Pasting, load_pasting
 from lst_cli.train.plan import Job, shown_per_epoch
 from lst_cli.train.support import Support, save_attention
 from lst_cli.weights.load import load_weights
@@ -55,6 +55,7 @@ class PhaseRun:
     start: int  # iterations already done
     device_name: str
     weight_report: dict[str, Any] | None = None  # of initial weights, if some were loaded
+    left_out: tuple[int, ...]  # see `Pasting`
 
     def __init__(self, job: Job) -> None:
         self._job, plan, settings = job, job.plan, job.settings
@@ -63,7 +64,9 @@ class PhaseRun:
         self._restart = f"{job.workspace.training_command(phase)} --restart"
         self._device = choose_device(settings.device)
         self.device_name = describe_device(self._device)
-        self._reader = _make_reader(job, self._device)
+        pasting = load_pasting(job)
+        self.left_out = () if pasting is None else pasting.left_out
+        self._reader = _make_reader(job, pasting, self._device)
         old = plan.seen_classes - plan.new_classes
         self._support = Support(self._reader, range(old, plan.seen_classes))
 
@@ -269,7 +272,7 @@ class PhaseRun:
         model.episodes = None
 
 
-def _make_reader(job: Job, device: torch.device) -> SampleReader:
+def _make_reader(job: Job, pasting: Pasting | None, device: torch.device) -> SampleReader:
     plan, settings, inputs = job.plan, job.settings, job.inputs
     others = settings.step.other_objects
     dataset = PhaseDataset(
@@ -279,7 +282,7 @@ def _make_reader(job: Job, device: torch.device) -> SampleReader:
         job.data,
         others=others,
         future=settings.schedule(plan.phase).future_classes,
-        pasting=load_pasting(job),
+        pasting=pasting,
         partial_labels=inputs.partial_labels() if settings.model.binary else None,
     )
     mapper = Mapper(

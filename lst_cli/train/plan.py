@@ -87,6 +87,8 @@ class Job:
     data: PhaseData
     notes: tuple[str, ...] = ()  # what was decided otherwise than the settings say
     weights: str | None = None  # the file of initial weights
+    # Rows of the images that no objects could be cut out of when the phase was begun; None: now.
+    left_out: tuple[int, ...] | None = None
     events: Events = Events()
     # What writes the rows of new classes for new_rows = fitted; None if that cannot be.
     fitted_rows: Callable[[Job], Tensor] | None = None

@@ -98,7 +98,7 @@ def train_phase(
         manifest = None if options.restart else workspace.manifest(phase)
         begun = manifest is not None
         if manifest is not None:
-            _refuse_another_start(workspace, manifest, previous, job.settings, options.weights)
+            _refuse_another_start(job, manifest, previous, options.weights)
         elif job.settings.step.mwg and phase > 0:
             _note_generator(workspace, phase, events)
         # A library that does not work is found before the images are read, which takes long.
@@ -119,15 +119,16 @@ def train_phase(
         aside = None if begun else set_aside(directory.root, workspace.root)
         weights = options.weights or weights_file(manifest)
         try:
-            rows = options.fitted_rows
-            run = trainer(replace(job, weights=weights, events=events, fitted_rows=rows))
+            rows, left_out = options.fitted_rows, manifest.left_out if begun else None
+            job = replace(job, weights=weights, events=events, fitted_rows=rows, left_out=left_out)
+            run = trainer(job)
             seconds = run.estimate()
             plan = job.plan if seconds is None else replace(job.plan, seconds=seconds, timed=True)
             events.plan(plan, run.start)
             # Only now has the phase begun: weights that could not be read must not bind the next
             # try.
             found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}
-            manifest = manifest.model_copy(update=found)
+            manifest = manifest.model_copy(update={**found, "left_out": run.left_out})
             workspace.save_manifest(manifest)
         except BaseException:
             put_back(aside, directory.root)
@@ -213,18 +214,23 @@ def _first_manifest(
         device="",
         started=now(),
         new_rows=None if plan.phase == 0 else "generated" if step.mwg else step.new_rows,
+        banks=_banks(job),
     )
 
 
+def _banks(job: Job) -> tuple[str, ...]:
+    """Digests of the banks of all phases before, if their objects are pasted."""
+    if not job.quick or job.settings.step.replay != "bank":
+        return ()
+    phases = map(job.workspace.require_done, range(job.plan.phase))
+    return tuple(one.bank_sha256 or "" for one in phases)
+
+
 def _refuse_another_start(
-    workspace: Workspace,
-    before: PhaseManifest,
-    previous: PhaseManifest | None,
-    settings: Settings,
-    weights: str | None,
+    job: Job, before: PhaseManifest, previous: PhaseManifest | None, weights: str | None
 ) -> None:
     """See that a phase under way can be continued as it was begun."""
-    phase = before.phase
+    workspace, settings, phase = job.workspace, job.settings, before.phase
     if before.previous_sha256 != (previous.model_sha256 if previous else None):
         raise LstError(
             f"phase {phase} was started from another model of phase {phase - 1}",
@@ -236,6 +242,12 @@ def _refuse_another_start(
     if weights is not None and weights != source:
         changed.append(f"--weights was {source}, is now {weights}")
     if not changed:
+        for number, (was, is_now) in enumerate(zip(before.banks, _banks(job), strict=False)):
+            if was != is_now:
+                raise LstError(
+                    f"phase {phase} was begun with another bank of phase {number}",
+                    "start it again with --restart",
+                )
         return
     if removed_settings(before):  # named in `changed`
         raise LstError(

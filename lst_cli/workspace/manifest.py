@@ -304,7 +304,15 @@ class Adopted(Record):
 class PhaseManifest(Record):
     """What a phase used and did."""
 
-    _later_fields = ("bank_sha256", "checks", "old_alarms", "known_images", "adopted")
+    _later_fields = (
+        "bank_sha256",
+        "checks",
+        "old_alarms",
+        "known_images",
+        "adopted",
+        "left_out",
+        "banks",
+    )
 
     format: int = FORMAT
     phase: Count
@@ -341,6 +349,9 @@ class PhaseManifest(Record):
     adopted: Adopted | None = None  # the existing model that it was made from
     shared_from: SharedFrom | None = None  # where the phase was trained, if not here
     image_budget: Count | None = None  # images to be seen, where given instead of epochs
+    # Rows of the training images that no objects to paste could be cut out of.
+    left_out: tuple[Count, ...] = ()
+    banks: tuple[str, ...] = ()  # digests of those of all phases before, where they are pasted
 
     def find_problem(self, phase: int, split: Split) -> str | None:
         """What contradicts itself or the split: the key and why; None if nothing does."""

@@ -268,6 +268,22 @@ def test_without_old_images_objects_of_the_bank_are_pasted(here, trained, extend
     assert manifest.replay_entries == 0
 
 
+@pytest.mark.engine
+def test_a_phase_continues_with_the_banks_that_it_was_begun_with(
+    here, trained, extend, fake_trainer
+):
+    here("bank --rebuild").ok()
+    fake_trainer.stop_after = 2
+    bank = ("--finetune", "--set", "extend.replay=bank")
+    assert extend(*bank).code == 130
+    here("bank --rebuild --set extend.bank_objects=1").ok()
+    outcome = extend(*bank)
+    assert outcome.error == "error: phase 2 was begun with another bank of phase 0"
+    assert "--restart" in outcome.hint
+    here("bank --rebuild").ok()
+    assert extend(*bank).ok()
+
+
 def test_without_old_images_and_bank_the_images_are_missed(trained, extend, small_lvis):
     shutil.rmtree(small_lvis.images / "train")
     assert "not found" in extend("--finetune").error

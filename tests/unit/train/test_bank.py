@@ -229,13 +229,38 @@ def test_cut_objects_keep_within_memory_and_images_that_cannot_be_read_are_passe
         counts.append(len(pasting.stocks[0].places))
     assert counts[1] == 5 < counts[0]
     rows = choose_objects(every.inputs, 0, 5, every.settings)
-    notes: list[str] = []
-    lost = every.inputs.paths(int(every.inputs.dataset.instances.image_index[rows[0]]))
-    lost.unlink()
-    cut = cut_objects(every.inputs, trained.split, rows, every.settings, unusable=notes.append)
-    assert len(list(cut)) < 5
-    assert notes[0].startswith(
-        "no objects are cut out of 1 images that cannot be used: no such image"
-    )
+    lost = int(every.inputs.dataset.instances.image_index[rows[0]])
+    every.inputs.paths(lost).unlink()
+    failed: dict[int, LstError] = {}
+    given = (every.inputs, trained.split, rows, every.settings)
+    assert len(list(cut_objects(*given, unusable=failed.__setitem__))) == 4
+    assert failed.keys() == {lost}
     with pytest.raises(LstError, match="no such image"):
-        list(cut_objects(every.inputs, trained.split, rows, every.settings))
+        list(cut_objects(*given))
+
+
+def test_a_phase_that_continues_pastes_the_same_objects_or_says_which_image_is_missing(trained):
+    words = ["preset=lite", "step.paste_objects=3"]
+    notes: list[str] = []
+    job = replace(plan_job(trained, 2, trained.settings(words)), events=Events(note=notes.append))
+    row = int(job.inputs.occurrences.images[0][0])
+    file = job.inputs.paths(row)
+    content = file.read_bytes()
+    file.write_bytes(content[:-40])
+    begun = load_pasting(job)
+    assert begun is not None
+    assert begun.left_out == (row,)
+    assert re.match(rf"no objects are cut out of 1 image that cannot be used: {file}: ", notes[0])
+    file.write_bytes(content)
+    continued = load_pasting(replace(job, left_out=begun.left_out))
+    assert continued is not None
+    assert continued.left_out == begun.left_out
+    assert continued.stocks[0].places == begun.stocks[0].places
+    whole = load_pasting(job)
+    assert whole is not None
+    assert len(whole.stocks[0].places) > len(begun.stocks[0].places)
+    file.unlink()
+    with pytest.raises(LstError, match="phase 2 was begun with objects of an image that ca") as bad:
+        load_pasting(replace(job, left_out=()))
+    assert file.name in bad.value.message
+    assert "lst step --restart" in (bad.value.hint or "")

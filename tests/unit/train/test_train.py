@@ -93,6 +93,17 @@ def test_an_interrupted_phase_and_its_log_continue_where_it_stopped(workspace, f
     assert not workspace.phase(0).training_state.exists()
 
 
+def test_a_phase_that_continues_leaves_out_the_images_that_it_left_out_at_first(
+    workspace, fake_trainer
+):
+    fake_trainer.unusable = (3, 7)
+    stop(fake_trainer, workspace)
+    fake_trainer.unusable = ()
+    assert train(workspace, 0).left_out == (3, 7)
+    train(workspace, 1)
+    assert "left_out" not in json.loads(workspace.phase(1).manifest.read_text())
+
+
 def test_other_settings_are_refused_on_the_way_by_name(workspace, fake_trainer):
     stop(fake_trainer, workspace, 0, "detectron2.MODEL.A=1", "detectron2.MODEL.B=1")
     with pytest.raises(LstError) as caught:
