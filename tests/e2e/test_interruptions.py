@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lst_cli.train.plan import plan_job
 from lst_cli.workspace.store import Workspace
 from tests.fixtures.kills import before_iteration, differing, losses
 
@@ -83,6 +86,34 @@ def test_a_run_that_is_asked_to_stop_saves_and_continues(based, finished, run):
     outcome = run("step", "-w", based.root)
     assert "phase 1 continued after iteration 5" in outcome.err
     assert_same(based, finished, 1)
+
+
+LOST = """
+import lst_cli.inputs as i
+from lst_cli.errors import LstError
+find = i.ImagePaths.__call__
+def lose(self, row):
+    if row in {rows}:
+        raise LstError("no such image: lost.png")
+    return find(self, row)
+i.ImagePaths.__call__ = lose
+"""
+
+
+def test_a_phase_that_continues_pastes_what_it_pasted_before(based, tmp_path, run):
+    twin = Workspace(shutil.copytree(based.root, tmp_path / "twin"))
+    how = ("step.paste_objects=9", "step.replay=none", "step.image_passes=10")
+    job = plan_job(based, 1, based.settings(how))
+    old = np.concatenate(job.inputs.occurrences.images[:3])
+    rows = np.setdiff1d(old, job.data.images())  # pasted from, but not trained on
+    words = ("step", *(word for one in how for word in ("--set", one)), "-w")
+    lost = LOST.format(rows=rows.tolist())
+    run(*words, twin.root, first=lost).ok()
+    assert twin.require_done(1).left_out
+    killed = run(*words, based.root, first=lost + before_iteration(3))
+    assert killed.code == -signal.SIGKILL, killed.err
+    run(*words, based.root).ok()  # the images are there again
+    assert_same(based, twin, 1)
 
 
 def test_ctrl_c_before_training_is_one_line(fresh, run):
