@@ -9,7 +9,8 @@ ARGS ?=
 WORKERS ?= 2
 
 python := .venv/bin/python
-pytest := OMP_NUM_THREADS=1 $(python) -m pytest
+# Compiled tests and modules are kept, whatever the environment asks for: many processes read them.
+pytest := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(python) -m pytest
 
 # Tests that build no network and take no data from elsewhere.
 fast := not engine and not slow and not bench and not acceptance

@@ -22,7 +22,8 @@ from tests.fixtures.outcome import Outcome
 
 # Small enough for a second or two a phase: a thin network on images of 64 pixels.
 TINY = (
-    "preset=lite-paper", "device=cpu", "eval.detections=20",
+    "preset=lite-paper", "model.config=timm/test_efficientnet", "model.pretrained=false",
+    "device=cpu", "eval.detections=20",
     "data.workers=0", "data.min_size=[64]", "data.min_size_test=64",
     "base.epochs=1", "base.decay_epochs=[0.7]", "base.batch_size=2", "base.save_every=2",
     "base.warmup_iterations=2",

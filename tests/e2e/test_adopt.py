@@ -20,6 +20,14 @@ SET = [
     "--set", "step.epochs=1", "--set", "step.decay_epochs=[]", "--set", "step.batch_size=2",
     "--set", "model.mask_mlp_hidden=8", "--set", "data.workers=0",
 ]  # fmt: skip
+# A network that detectron2 knows by itself, with few channels.
+RESNET = (
+    "model.config=Base-RCNN-FPN.yaml", "model.pretrained=false",
+    "detectron2.MODEL.BACKBONE.NAME=build_resnet_fpn_backbone",
+    "detectron2.MODEL.RESNETS.STEM_OUT_CHANNELS=8", "detectron2.MODEL.RESNETS.WIDTH_PER_GROUP=4",
+    "detectron2.MODEL.RESNETS.RES2_OUT_CHANNELS=16",
+    'detectron2.MODEL.FPN.IN_FEATURES=["res2", "res3", "res4", "res5"]',
+)  # fmt: skip
 # Fewer steps of what is fitted before training.
 FEW = "from lst_cli.adopt import distil\ndistil._ROW_STEPS = distil._MASK_STEPS = 40\n"
 
@@ -28,7 +36,7 @@ FEW = "from lst_cli.adopt import distil\ndistil._ROW_STEPS = distil._MASK_STEPS 
 def original(tiny, run, tmp_path_factory):
     """Files of a model that knows the six drawn classes, and its workspace."""
     folder = tmp_path_factory.mktemp("original")
-    run(*tiny.joint_words(folder / "joint", "model.canonical_box_size=224")).ok()
+    run(*tiny.joint_words(folder / "joint", "model.canonical_box_size=224", *RESNET)).ok()
     row = ["--row", "joint-softmax", "--image-passes", 10]
     run("train-joint", *row, "-w", folder / "joint").ok()
     return write_as_detectron2(Workspace(folder / "joint"), folder / "files")

@@ -89,7 +89,7 @@ def test_a_model_of_our_own_can_be_the_first_weights(fresh, based, run):
     model = based.phase(0).model
     words = ("train-base", "-w", fresh.root, "--weights", based.root)
     wide = run(*words, "--set", "detectron2.MODEL.FPN.OUT_CHANNELS=24")
-    assert "lite_fpn_backbone, and the network is build_lst_effi" in wide.error
+    assert "the network is timm/test_efficientnet" in wide.error
     assert "is (16," in wide.error
     outcome = run(*words, "--json").ok()
     assert "class-specific dropped" in outcome.err
@@ -100,13 +100,12 @@ def test_a_model_of_our_own_can_be_the_first_weights(fresh, based, run):
     assert any("cls_score" in name for name in weights["dropped"])
 
 
-def test_a_network_of_timm_is_trained_from_random_values_on_request(fresh, run):
-    words = ("--set", "model.config=timm/test_resnet", "--set", "model.pretrained=false")
-    outcome = run("train-base", "-w", fresh.root, *words, "--json").ok()
-    assert "the backbone starts from random values" in outcome.err
-    (manifest,) = outcome.json
-    assert manifest["weights"] is None
-    assert manifest["versions"]["timm"]
+def test_the_presets_network_starts_from_the_weights_of_its_package(fresh, based, run):
+    words = ("--set", "model.config=Base-RCNN-FPN.yaml", "--set", "model.pretrained=true")
+    (manifest,) = run("train-base", "-w", fresh.root, *words, "--json").ok().json
+    assert "efficientnet-lite0" in manifest["weights"]["source"]
+    assert based.manifest(0).weights is None, "the network of the other tests starts from nothing"
+    assert based.manifest(0).versions["timm"]
 
 
 # --- what goes wrong ----------------------------------------------------------------------------

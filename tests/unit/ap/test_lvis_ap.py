@@ -94,7 +94,7 @@ def federated_sets(draw):
 
 @both_kinds
 @settings(
-    deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=125, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(drawn=federated_sets(), most=st.sampled_from([300, 1, 2, 5]))
 def test_every_number_is_lvis_apis(equal, iou_type, drawn, most):
