@@ -32,7 +32,7 @@ CLASSIFIER = "roi_heads.box_predictor.cls_score."
 BOXES = "roi_heads.box_predictor.bbox_pred."
 MASKS = "roi_heads.mask_head.predictor."
 _BASE = "Base-RCNN-FPN.yaml"
-_GIVE = "lst adopt takes a Mask R-CNN with a feature pyramid, such as those below {}"
+_GIVE = "give a Mask R-CNN with a feature pyramid, such as those below {}"
 
 # What the network has to be made of; what others are called that people have.
 _PARTS: tuple[tuple[str, Any], ...] = (

@@ -131,13 +131,14 @@ def describe_checks(names: Sequence[str], learned: Learned, *, anyway: bool) -> 
             images = count_of(len(check.unannotated), "image", "images")
             which = first_few([*map(str, check.unannotated)], 3)
             effect = (
-                "the row was not fitted against them; they still count as false alarms"
+                "the row was not fitted against such regions; they still count as false alarms"
                 if anyway
-                else "they count as false alarms"
+                else "such regions count as false alarms"
             )
             yield (
                 f"{quoted(name)} is likely shown, but not annotated, in {images} of the "
-                f"{learned.known_images} training images (ids {which}): {effect}"
+                f"{learned.known_images} training images (ids {which}), or it looks like their "
+                f"background: {effect}"
             )
 
 

@@ -71,6 +71,28 @@ def test_classes_are_added_instantly_trained_and_evaluated(run, based, tiny, few
     assert max(found.values(), default=0) <= 1
 
 
+def test_a_speck_and_whole_images_are_named_and_raise_no_false_alarms(
+    run, based, tiny, few_json, tmp_path
+):
+    document = json.loads(few_json(zebra=4, yak=3).read_text())
+    sizes = {one["id"]: (one["width"], one["height"]) for one in document["images"]}
+    speck, *others = (one for one in document["annotations"] if one["category_id"] == 4)
+    document["annotations"] = [one for one in document["annotations"] if one not in others]
+    for one in document["annotations"]:
+        x, y, w, h = (3, 4, 2, 2.5) if one is speck else (0, 0, *sizes[one["image_id"]])
+        one["bbox"], one["segmentation"] = [x, y, w, h], [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(document))
+    outcome = extend(run, based, tiny, file, "--json")
+    said = unwrapped(outcome.err)
+    assert '1 of 1 boxes of "zebra" are smaller than 8 x 8 pixels' in said
+    assert '2 of 2 boxes of "yak" cover the whole image' in said
+    manifest = outcome.json["manifest"]
+    assert [check["boxes"] for check in manifest["checks"]] == [2, 1]
+    for check in manifest["checks"]:
+        assert all(map(operator.le, check["alarms_after"], manifest["old_alarms"]))
+
+
 def test_classes_that_do_not_compete_are_learned_in_phases_and_added(run, tiny, few_json, tmp_path):
     workspace = Workspace(tmp_path / "workspace")
     words = ["model.class_loss=gumbel", "model.federated_classes=2"]

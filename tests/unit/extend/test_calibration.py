@@ -138,6 +138,17 @@ def test_a_proposal_belongs_to_the_object_that_it_overlaps_most(five, make_batch
     assert own.boxes.tolist() == [1]
 
 
+def test_boxes_of_a_new_class_score_as_the_old_class_that_they_look_like(five, make_batch):
+    [item] = make_batch((5, 6))
+    [feature, _] = read_own_regions(five.eval(), [item], range(5, 7)).features[:2]
+    with torch.no_grad():
+        five.roi_heads.box_predictor.cls_score.weight[3] = feature
+    own = read_own_regions(five, [item], range(5, 7))
+    assert own.old_scores.shape == (2, 5)
+    assert own.old_scores.argmax(dim=1)[0] == 3
+    assert own.old_scores[0, 3] > 0.5
+
+
 def test_a_crowd_shows_its_class(small_lvis):
     crowd = next(one for one in small_lvis.train["annotations"] if one["category_id"] == 2)
     crowd["iscrowd"] = 1

@@ -153,7 +153,7 @@ def test_classes_that_look_like_others_or_are_likely_unannotated_are_noted(based
     based.extend(names=["zebra"])
     assert '"zebra" looks like "dog": its boxes score 0.50 as that class' in based.notes
     [likely] = [note for note in based.notes if "not annotated" in note]
-    assert "in 10 images of the 100 training images (ids 0, 1, 2 and 7 more)" in likely
+    assert "in 10 images of the 100 training images (ids 0, 1, 2 and 7 more), or it " in likely
 
 
 def test_an_evaluation_that_lst_adopt_did_not_finish_is_said(based):
