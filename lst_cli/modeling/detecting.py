@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from detectron2.layers import ShapeSpec, batched_nms
-from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.ops import nms
 
 from lst_cli.modeling.heads.class_losses import ClassLoss, SoftmaxLoss
@@ -38,13 +39,28 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
     def losses(
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> dict[str, Tensor]:
-        """Losses of classes and boxes of sampled regions, which may have `gt_negatives`."""
-        found: dict[str, Tensor] = super().losses(predictions, proposals)
+        """Losses of classes and boxes of sampled regions, which may have `gt_negatives`.
+
+        As detectron2's, without its cross-entropy, and with a background as the class loss has it.
+        """
+        logits, deltas = predictions
+        classes = torch.cat([one.gt_classes for one in proposals])
+        least = self.class_loss.even_logit
+        compared = logits if least is None else F.pad(logits[:, :-1], (0, 1), value=least)
+        _log_classification_stats(compared.detach(), classes)
+        regions = torch.cat([one.proposal_boxes.tensor for one in proposals])
+        # Regions of images without objects have no `gt_boxes`, and need none.
+        truth = [one.gt_boxes if one.has("gt_boxes") else one.proposal_boxes for one in proposals]
+        of_boxes = self.box_reg_loss(
+            regions, torch.cat([one.tensor for one in truth]), deltas, classes
+        )
         negatives = None
         if proposals[0].has("gt_negatives"):
             negatives = torch.cat([one.gt_negatives for one in proposals])
-        classes = torch.cat([one.gt_classes for one in proposals])
-        return found | {"loss_cls": self.class_loss.loss(predictions[0], classes, negatives)}
+        return {
+            "loss_cls": self.class_loss.loss(logits, classes, negatives),
+            "loss_box_reg": of_boxes * self.loss_weight.get("loss_box_reg", 1.0),
+        }
 
     def predict_probs(
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]

@@ -5,6 +5,7 @@ Shapes: R regions, K classes, and the background behind them, which is class K.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -20,6 +21,8 @@ class ClassLoss(ABC):
 
     # The bias that all classes have at first, and train together; None: logits have none.
     first_bias: float | None = None
+    # The logit from which a region is rather of a class than of none; None: the background has one.
+    even_logit: float | None = None
     # Training instances of each class in the phase, shape (K,), on the CPU; set for training.
     instances: Tensor | None = None
 
@@ -154,6 +157,7 @@ class SigmoidLoss(BinaryLoss):
     """A sigmoid for each class, p = 1 / (1 + exp(-q)), as in detectron2's federated loss."""
 
     first_bias = -4.595  # p = 0.01, as in RetinaNet
+    even_logit = 0.0
 
     def log_probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of p and of 1 - p."""
@@ -168,6 +172,7 @@ class GumbelLoss(BinaryLoss):
     """
 
     first_bias = -2.0  # p = 0.0006
+    even_logit = -math.log(math.log(2))
     least = -4.0
 
     def log_probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:

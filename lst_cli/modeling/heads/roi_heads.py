@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from detectron2.layers import ROIAlign
 from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_proposals
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
 from torch import Tensor
@@ -24,7 +25,7 @@ FUTURE = -1
 
 @dataclass(frozen=True)
 class _MasksOfRegions:
-    """The mask of the object of each region, which is copied where it is read and not before."""
+    """The mask of the object of each region; polygons are copied where they are read, no bitmap."""
 
     masks: BitMasks | PolygonMasks  # of objects
     objects: Tensor  # of each region, shape (R,)
@@ -36,8 +37,15 @@ class _MasksOfRegions:
         return _MasksOfRegions(self.masks, self.objects[regions])
 
     def crop_and_resize(self, boxes: Tensor, side: int) -> Tensor:
-        cropped: Tensor = self.masks[self.objects].crop_and_resize(boxes, side)
-        return cropped
+        cropped: Tensor
+        if isinstance(self.masks, PolygonMasks):
+            cropped = self.masks[self.objects].crop_and_resize(boxes, side)
+            return cropped
+        # As detectron2 does it, which would need a bitmap in single precision for each region.
+        regions = torch.cat([self.objects[:, None].to(boxes), boxes], dim=1)
+        bitmaps = self.masks.tensor[:, None].float()
+        cropped = ROIAlign((side, side), 1.0, 0, aligned=True)(bitmaps, regions)[:, 0]
+        return cropped >= 0.5
 
 
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]

@@ -8,11 +8,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.modeling import detecting
 from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_by_class
+from lst_cli.modeling.heads.class_losses import ClassLoss, GumbelLoss, SigmoidLoss, SoftmaxLoss
 
 pytestmark = pytest.mark.engine
 
@@ -187,3 +189,32 @@ def test_regions_that_are_not_finite_are_left_out(where, value):
     assert torch.equal(ours.scores, logits.softmax(1)[regions, ours.pred_classes])
     if value != value:
         assert not set(rows) & set(regions.tolist())
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("class_loss", [SoftmaxLoss(), SigmoidLoss(50), GumbelLoss(50)])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_losses_and_accuracies_are_detectron2s_and_read_no_background_that_is_not_trained(
+    class_loss: ClassLoss, agnostic
+):
+    layers = make_layers(5, agnostic=agnostic, class_loss=class_loss)
+    (logits, deltas), proposals = make_input(layers, 40, 20)
+    for one in proposals:
+        one.gt_classes = torch.arange(len(one)) % 6
+    proposals[0].gt_boxes = proposals[0].proposal_boxes[torch.arange(40).roll(1)]
+    scores = class_loss.scores(logits)
+    binary = class_loss.even_logit is not None
+    alike = logits
+    if binary:  # what detectron2 sees is a background that is above no class of a score above 0.5
+        alike = torch.cat([scores[:, :-1], torch.full((60, 1), 0.5)], dim=1)
+        logits[:, -1] = 9.0
+    with EventStorage() as ours:
+        losses = layers.losses((logits, deltas), proposals)
+    with EventStorage() as theirs:
+        expected = FastRCNNOutputLayers.losses(layers, (alike, deltas), proposals)
+    assert ours.latest() == theirs.latest() != {}
+    assert torch.equal(losses["loss_box_reg"], expected["loss_box_reg"])
+    assert losses["loss_box_reg"] > 0
+    assert binary or torch.equal(losses["loss_cls"], expected["loss_cls"])
