@@ -13,9 +13,11 @@ import yaml
 
 from lst_cli.errors import LstError
 from lst_cli.files import read_regular
+from lst_cli.settings.models import Settings
 from lst_cli.settings.nested import merge, shorten
 from lst_cli.settings.presets import TIMM
 
+BOX_LAYERS = "MODEL.ROI_BOX_HEAD.NUM_FC"
 _BASE = "_BASE_"
 _LARGEST = 2**20  # bytes
 _DEEPEST = 20
@@ -69,13 +71,27 @@ def read_config(
     return _read(folder / name, (), option, loader) if folder is not None else {}
 
 
-def require_config(name: str) -> None:
-    """Raise an `LstError` if a config is missing or not plain YAML, or timm has no such network."""
-    read_config(name)
-    if name.startswith(TIMM):
+def require_config(settings: Settings) -> None:
+    """Raise an `LstError` if a config is missing, not plain YAML, or that of another network."""
+    name = settings.model.config
+    table = read_config(name)
+    for key in BOX_LAYERS.split("."):
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    layers = settings.detectron2.get(BOX_LAYERS, table or 0)
+    if configs() is not None and isinstance(layers, int) and layers < 1:
+        raise LstError(
+            f"model.config: {name}: {BOX_LAYERS} = {layers}: the classifier reads a linear layer",
+            "choose a Mask R-CNN with a feature pyramid (FPN)",
+        )
+
+
+def require_network(settings: Settings) -> None:
+    """As `require_config`; also if timm, which imports torch, has no such network."""
+    require_config(settings)
+    if settings.model.config.startswith(TIMM):
         from lst_cli.modeling.timm_network import timm_config
 
-        timm_config(name.removeprefix(TIMM))
+        timm_config(settings.model.config.removeprefix(TIMM))
 
 
 def _read(

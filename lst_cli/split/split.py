@@ -23,12 +23,19 @@ from lst_cli.inputs import (
     label_instances,
     read_training_files,
 )
+from lst_cli.modeling.zoo_files import require_config
 from lst_cli.phases import replay
 from lst_cli.phases.bins import frequency_of
 from lst_cli.phases.classes import labels_of, order_classes, split_classes
 from lst_cli.settings.models import Settings
 from lst_cli.train.before_training import read_checked, refuse_errors
-from lst_cli.train.plan import counted_per_epoch, pasted_per_epoch, phase_data, scheduled
+from lst_cli.train.plan import (
+    counted_per_epoch,
+    pasted_per_epoch,
+    phase_data,
+    require_growable,
+    scheduled,
+)
 from lst_cli.workspace import manifest
 from lst_cli.workspace.atomic import write_bytes
 from lst_cli.workspace.layout import MANIFEST
@@ -65,6 +72,9 @@ def split_dataset(
     problem that makes numbers wrong without stopping anything. Returns the split, and how balanced
     the training set of each later phase is.
     """
+    require_config(settings)
+    if request.base is not None:
+        require_growable(settings)
     train, val = read_datasets(
         request.train, request.val, skip_unusable=request.skip_unusable, warn=warn
     )

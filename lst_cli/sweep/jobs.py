@@ -22,6 +22,7 @@ from lst_cli.compare.paired import Setting
 from lst_cli.errors import LstError
 from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
+from lst_cli.modeling.zoo_files import require_config
 from lst_cli.phases.bins import parse_bins
 from lst_cli.settings.diff import unused_sections, values
 from lst_cli.settings.load import load_settings
@@ -262,6 +263,7 @@ class _Planner:
     def _make(self, run: PlannedRun, seed: int, model: Job | None) -> Job:
         settings = self.plan.settings_of(run, seed)
         parse_bins(settings.eval.bins, "eval.bins")
+        require_config(settings)
         if run.kind == "joint":
             split, inputs = self._split(None, 0, settings)
         else:

@@ -329,7 +329,13 @@ def require_joint(workspace: Workspace, *, joint: bool) -> None:
 
 def require_growable(settings: Settings) -> None:
     """Raise an `LstError` if later phases cannot grow the classifier or masks of these settings."""
-    model = settings.model
+    model, share = settings.model, settings.mwg.background_share
+    if settings.step.mwg and model.binary and share:
+        raise LstError(
+            f"mwg.background_share = {share:g}: classes of model.class_loss = {model.class_loss} "
+            "have no background to subtract",
+            "set mwg.background_share = 0",
+        )
     for key, value, needed in (("head", model.head, "cosine"), ("mask", model.mask, "transfer")):
         if value != needed:
             raise LstError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
-from lst_cli.modeling.zoo_files import require_config
+from lst_cli.modeling.zoo_files import require_network
 from lst_cli.settings.diff import ChangedSetting, differences, unused_by_pasting, unused_sections
 from lst_cli.settings.models import EXTEND_REPLACES, Settings
 from lst_cli.settings.nested import toml_value
@@ -68,7 +68,7 @@ def dry_run(
     the phase cannot be trained now.
     """
     require_trainable(workspace, phase, settings)
-    require_config(settings.model.config)
+    require_network(settings)
     job = plan_job(workspace, phase, settings, image_passes)
     missing = job.inputs.paths.find_missing(workspace.split.train.path)
     if warn is not None and missing:
@@ -103,6 +103,7 @@ def train_phase(
             _note_generator(workspace, phase, events)
         # A library that does not work is found before the images are read, which takes long.
         trainer = load_trainer()
+        require_network(job.settings)
         if phase > 0 or begun:
             # The same files as before, whose digests were compared.
             parts, paths = job.inputs.dataset.parts, job.inputs.paths

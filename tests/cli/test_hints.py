@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,3 +216,36 @@ def test_a_dry_run_counts_images_and_refuses_a_config_that_the_run_would_refuse(
     outcome = here(f"train-base --dry-run --set model.config={config}")
     assert "model.config" in outcome.error
     assert words in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("model.config=gone.yaml", "gone.yaml: no such file"),
+        ("model.config={}/list.yaml", "list.yaml: holds no table of plain values"),
+        ("model.config={}/other.yaml", "NUM_FC = 0: the classifier reads a linear layer"),
+        ("detectron2.MODEL.ROI_BOX_HEAD.NUM_FC=0", "NUM_FC = 0"),
+        ("model.head=softmax", "model.head = softmax: new classes need model.head = cosine"),
+        ("step.mwg=true", "mwg.background_share = 0.5: classes of model.class_loss = sigmoid"),
+    ],
+)
+def test_a_split_refuses_what_no_training_could_use(lst, small_lvis, tmp_path, setting, words):
+    if configs() is None and re.search("config|NUM_FC", setting):
+        pytest.skip("no detectron2, whose configs these stand beside")
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "other.yaml").write_text("MODEL: {META_ARCHITECTURE: RetinaNet}")
+    at = ["-w", tmp_path / "new", "--preset", "lite", "--set", "model.class_loss=sigmoid"]
+    outcome = lst(*small_lvis.split_words(), *at, "--set", setting.format(tmp_path))
+    assert words in outcome.error
+    assert not (tmp_path / "new" / "split.json").exists()
+
+
+def test_joint_training_may_have_what_phases_may_not(lst, small_lvis, tmp_path, no_plots):
+    lst(*small_lvis.joint_words(), "-w", tmp_path / "new", "--set", "model.head=softmax").ok()
+
+
+@pytest.mark.engine
+def test_training_refuses_an_unknown_network_before_it_reads_images(here, small_lvis):
+    shutil.rmtree(small_lvis.images)
+    outcome = here("train-base --set model.config=timm/resnett")
+    assert "timm has no such network; did you mean resnet" in outcome.error
