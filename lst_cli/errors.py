@@ -19,3 +19,7 @@ class LstError(Exception):
 
 class InterruptionError(LstError):
     """The user asked to stop, and what was done so far is kept."""
+
+
+class LostProcessError(LstError):
+    """Another process that trains with this one has ended."""

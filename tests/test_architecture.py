@@ -28,7 +28,7 @@ HELP = help_contexts(cli)
 # Imports point down, never up. Rooms on one floor may see each other as long as no two need
 # each other, except that the workspace is apart: no engine beside it may know the directory.
 _FLOORS = (
-    ("errors", "text", "progress", "libraries", "files"),
+    ("errors", "text", "progress", "libraries", "files", "ranks"),
     ("settings",),
     ("phases",),
     ("annotations", "images", "samples", "check", "weights", "modeling", "engine", "ap", "display",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -47,5 +48,10 @@ def describe_device(device: torch.device) -> str:
 
 def seed_iteration(seed: int, phase: int, iteration: int) -> None:
     """Seed torch for one iteration, so that a run continues after a crash with the same numbers."""
-    state = np.random.SeedSequence([seed, phase, iteration]).generate_state(1, np.uint64)
-    torch.manual_seed(int(state[0]) % 2**63)
+    torch.manual_seed(torch_seed([seed, phase, iteration]))
+
+
+def torch_seed(words: Sequence[int]) -> int:
+    """A seed for torch that a few numbers decide."""
+    state = np.random.SeedSequence(list(words)).generate_state(1, np.uint64)
+    return int(state[0]) % 2**63

@@ -66,26 +66,27 @@ class Teacher(nn.Module):
         region = self.box_head(pooled)
         return cosines(region, self.classifier.class_rows)
 
+    def boxes_of(self, targets: list[Instances], sampled: list[Instances]) -> list[Boxes]:
+        """The boxes that are compared, image by image.
+
+        Targets are annotated objects, with `gt_labels`; the `sampled` regions train the heads.
+        """
+        if self.regions == "sampled":
+            return [one.proposal_boxes for one in sampled]
+        # All objects of these classes, also those that do not count in their sample.
+        first = len(self.classifier.class_rows) if self.regions == "new" else 0
+        return [one.gt_boxes[one.gt_labels >= first] for one in targets]
+
     def losses(
         self,
         heads: LstROIHeads,
         images: Tensor,
         bottom_up: dict[str, Tensor],
         features: dict[str, Tensor],
-        targets: list[Instances],
-        sampled: list[Instances],
+        boxes: list[Boxes],
     ) -> dict[str, Tensor]:
-        """Compare a model in training with its teacher; see `forward`.
-
-        Targets are annotated objects, with `gt_labels`; the `sampled` regions train the heads.
-        """
+        """Compare a model in training with its teacher; see `forward`."""
         old = len(self.classifier.class_rows)
-        if self.regions == "sampled":
-            boxes = [one.proposal_boxes for one in sampled]
-        else:
-            # All objects of these classes, also those that do not count in their sample.
-            first = old if self.regions == "new" else 0
-            boxes = [one.gt_boxes[one.gt_labels >= first] for one in targets]
         region = heads.box_features(features, boxes)
         known = self(images, bottom_up, features, boxes)
         classifier, class_loss = heads.box_predictor.cls_score, heads.box_predictor.class_loss

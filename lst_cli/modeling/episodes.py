@@ -18,7 +18,10 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import Tensor, nn
 
+from lst_cli import ranks
+from lst_cli.engine import processes
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
+from lst_cli.modeling.parts import NO_SEEDS, Seed, drawn_from
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
 
 SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
@@ -125,22 +128,33 @@ class Episodes(nn.Module):
         features: dict[str, Tensor],
         targets: list[Instances],
         proposals: list[Boxes],
+        object_seeds: Iterator[Seed] = NO_SEEDS,
+        box_seeds: Iterator[Seed] = NO_SEEDS,
     ) -> None:
         """Keep what the query batch shows of new classes, also what does not count in its sample.
 
-        `features` is the pyramid of the batch, `proposals` are those of the network.
+        `features` is the pyramid of the batch, `proposals` are those of the network; seeds are
+        those of the images, for the choice of objects and for their boxes.
         """
         if self.kept is None:
             return
         # A crowd of one class in one image must not push out what other images showed.
         most = max(1, self.kept.places // 2)
-        targets = [target[_some_of_each(target.gt_labels, most)] for target in targets]
-        labels, boxes = self.choose(targets, proposals)
-        if len(labels):
-            self.kept.add(labels, heads.pooled_boxes(features, boxes))
+        chosen = []
+        for target in targets:
+            with drawn_from(next(object_seeds, None)):
+                chosen.append(target[_some_of_each(target.gt_labels, most)])
+        labels, boxes = self.choose(chosen, proposals, box_seeds)
+        if not len(labels) and ranks.world() == 1:
+            return
+        pooled = heads.pooled_boxes(features, boxes)
+        self.kept.add(processes.gather(labels), processes.gather(pooled))
 
     def choose(
-        self, targets: list[Instances], proposals: list[Boxes]
+        self,
+        targets: list[Instances],
+        proposals: list[Boxes],
+        seeds: Iterator[Seed] = NO_SEEDS,
     ) -> tuple[Tensor, list[Boxes]]:
         """Choose support boxes of the new classes in a batch.
 
@@ -151,7 +165,8 @@ class Episodes(nn.Module):
             mine = (target.gt_labels >= self.new.start) & (target.gt_labels < self.new.stop)
             target = target[mine]
             labels.append(target.gt_labels - self.new.start)
-            boxes.append(support_boxes(target.gt_boxes, regions, self.boxes))
+            with drawn_from(next(seeds, None)):
+                boxes.append(support_boxes(target.gt_boxes, regions, self.boxes))
         return torch.cat(labels), boxes
 
     def _compute(

@@ -17,6 +17,18 @@ from lst_cli.modeling.distillation import Teacher
 from lst_cli.modeling.episodes import Episodes
 from lst_cli.modeling.frozen import FrozenPart
 from lst_cli.modeling.heads.roi_heads import FUTURE
+from lst_cli.modeling.parts import (
+    ANCHORS,
+    KEPT_BOXES,
+    KEPT_OBJECTS,
+    NO_SEEDS,
+    PROPOSALS,
+    Counts,
+    Part,
+    Seed,
+    drawn_from,
+    seeds_of,
+)
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -54,16 +66,21 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         batch: list[dict[str, Any]],
         teacher: Teacher | None = None,
         support: list[dict[str, Any]] | None = None,
+        part: Part | None = None,
     ) -> dict[str, Tensor]:
-        """All losses of a batch, whose dicts are those of `samples.mapper`.
+        """All losses of a batch, whose dicts are those of `samples.mapper`, or of a part of one.
 
         With `episodes`, the batch is the query, scored with the old rows and with rows written from
         kept features or else from the images `support`.
         """
         images = self.preprocess_image(batch)
+        if part is not None:
+            images = part.pad(images, self.backbone.size_divisibility)
         targets = [item["instances"].to(self.device) for item in batch]
         negatives = [item["negatives"] for item in batch] if "negatives" in batch[0] else None
         proposals, losses = None, {}
+        self.proposal_generator.seeds = seeds_of(batch, part, ANCHORS)
+        self.roi_heads.seeds = seeds_of(batch, part, PROPOSALS)
         with capture_outputs(self.backbone.bottom_up) as bottom_up:
             if self.frozen is not None:
                 features, proposals = self.frozen(images, batch)
@@ -77,12 +94,14 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             with self.episodes.rows_of(self, support):
                 sampled, of_heads = self.roi_heads(images, features, proposals, targets, negatives)
             regions = [found.proposal_boxes for found in proposals]
-            self.episodes.refresh(self.roi_heads, features, targets, regions)
-        losses = {**losses, **of_heads}
+            seeds = [seeds_of(batch, part, use) for use in (KEPT_OBJECTS, KEPT_BOXES)]
+            self.episodes.refresh(self.roi_heads, features, targets, regions, *seeds)
+        losses, distilled = {**losses, **of_heads}, []
         if teacher is not None:
-            losses |= teacher.losses(
-                self.roi_heads, images.tensor, bottom_up, features, targets, sampled
-            )
+            distilled = teacher.boxes_of(targets, sampled)
+            losses |= teacher.losses(self.roi_heads, images.tensor, bottom_up, features, distilled)
+        if part is not None:
+            losses = part.share(losses, Counts.of(sampled, self.classes, distilled))
         return losses
 
 
@@ -101,6 +120,13 @@ def detect_with(model: GeneralizedRCNN, batch: list[dict[str, Any]]) -> list[Ins
 
 class LstRPN(RPN):  # type: ignore[misc]
     """detectron2's network; an object of the future is neither object nor background."""
+
+    seeds: Iterator[Seed] = NO_SEEDS  # of images whose anchors are drawn; none: from torch's stream
+
+    def _subsample_labels(self, label: Tensor) -> Tensor:
+        with drawn_from(next(self.seeds, None)):
+            sampled: Tensor = super()._subsample_labels(label)
+        return sampled
 
     @torch.no_grad()
     def label_and_sample_anchors(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from lst_cli import ranks
 from lst_cli.annotations.read import Images
 from lst_cli.errors import LstError
 from lst_cli.phases.replay import ALL_CLASSES
@@ -52,10 +53,12 @@ class SampleReader:
     pin_memory: bool = False  # whether images lie in page-locked memory, for a GPU
 
     def batches(self, iterations: range, batch_size: int) -> Iterator[Batch]:
-        """The batch of each iteration; earlier ones are not read."""
+        """The batch of each iteration, of which this process has a share; earlier ones not read."""
+        share = batch_size // ranks.world()
 
         def positions(iteration: int) -> list[Key]:
-            return list(range(iteration * batch_size, (iteration + 1) * batch_size))
+            first = iteration * batch_size + ranks.rank() * share
+            return list(range(first, first + share))
 
         return self._read(_Lazy(positions, iterations))
 

@@ -62,9 +62,9 @@ class Mapper:
         """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
         It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again
-        (None where they are drawn afresh), and `instances` with `gt_boxes` (absolute XYXY),
-        `gt_masks` (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is the label where
-        the object counts; and the `negatives` of the sample, if it has them.
+        (None where they are drawn afresh), its `position`, and `instances` with `gt_boxes`
+        (absolute XYXY), `gt_masks` (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is
+        the label where the object counts; and the `negatives` of the sample, if it has them.
 
         Raises an `LstError` if the image is missing, unreadable, or of another size than stated.
         """
@@ -107,6 +107,7 @@ class Mapper:
             "instances": instances,
             "height": sample.height,
             "width": sample.width,
+            "position": sample.position,
             "view": None if sample.pasted or jittered else (sample.image, *size, bool(flip)),
         }
         if sample.negatives is not None:

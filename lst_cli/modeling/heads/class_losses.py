@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lst_cli.engine import processes
 from lst_cli.phases.partial_labels import ALWAYS, IF_DRAWN
 from lst_cli.settings.models import ClassLossName
 
@@ -144,7 +145,7 @@ class BinaryLoss(ClassLoss):
         weights = self.instances.clamp(min=1).double().sqrt()
         there = torch.zeros(len(weights) + 1, dtype=torch.bool)
         there[classes.cpu()] = True
-        there = there[:-1]
+        there = torch.tensor(processes.largest(there[:-1].tolist())) > 0  # in the whole batch
         weights[there] = 0
         count = min(self.drawn - int(there.sum()), int(weights.count_nonzero()))
         if count > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,8 @@ from detectron2.layers import ROIAlign
 from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_proposals
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
 from torch import Tensor
+
+from lst_cli.modeling.parts import NO_SEEDS, Seed, drawn_from
 
 IGNORED = -1
 """`gt_classes` of an annotated object that does not count in the entry at hand.
@@ -52,6 +54,7 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
     """detectron2's heads; masks are made from classifier rows."""
 
     pooled_shape: tuple[int, int, int]  # of what the box head reads of a box: (channels, 7, 7)
+    seeds: Iterator[Seed] = NO_SEEDS  # of images whose regions are drawn; none: from torch's stream
 
     def forward(
         self,
@@ -89,6 +92,12 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
                 fields = {**fields, "gt_masks": _MasksOfRegions(one.gt_masks, objects)}
             shared.append(Instances(one.image_size, **fields))
         return list(super().label_and_sample_proposals(proposals, shared))
+
+    def _sample_proposals(
+        self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with drawn_from(next(self.seeds, None)):
+            return tuple(super()._sample_proposals(matched_idxs, matched_labels, gt_classes))
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """Feature of each box, image by image: fc7 before its ReLU, shape (R, D)."""
