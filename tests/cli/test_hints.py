@@ -18,9 +18,14 @@ from lst_cli.cli.main import COMMANDS, cli
 from lst_cli.modeling.zoo_files import configs
 
 PACKAGE = Path(lst_cli.__file__).parent
-NODES = {file: list(ast.walk(ast.parse(file.read_text()))) for file in PACKAGE.rglob("*.py")}
 # Where a command ends in a sentence.
 _END = re.compile(r"""[`;)]|\.$|, |\.\.\.|: | (?=with the |or |and |in |to |that |which |again)""")
+
+
+@pytest.fixture(scope="module")
+def nodes() -> dict[Path, list[ast.AST]]:
+    """The nodes of each file of the package."""
+    return {file: list(ast.walk(ast.parse(file.read_text()))) for file in PACKAGE.rglob("*.py")}
 
 
 def texts(nodes: list[ast.AST]) -> Iterator[str]:
@@ -55,11 +60,11 @@ def refuse_unknown(words: list[str]) -> None:
     parser.parse_args(list(words[1:]))
 
 
-def test_every_command_in_the_source_exists_with_its_options():
+def test_every_command_in_the_source_exists_with_its_options(nodes):
     found = [
         (file, words)
-        for file, nodes in NODES.items()
-        for text in texts(nodes)
+        for file, own in nodes.items()
+        for text in texts(own)
         for words in commands_in(text)
     ]
     assert len(found) > 60
@@ -77,11 +82,11 @@ def test_every_command_in_the_source_exists_with_its_options():
     ]  # fmt: skip
 
 
-def test_paths_in_printed_commands_are_quoted():
+def test_paths_in_printed_commands_are_quoted(nodes):
     """`-w {root}` breaks where the directory's name has a space."""
     bare = re.compile(r"(-w|--train|--val|--images|--with|-o|--dir) $")
-    for file, nodes in NODES.items():
-        for node in nodes:
+    for file, own in nodes.items():
+        for node in own:
             if isinstance(node, ast.JoinedStr):
                 for before, value in zip(node.values, node.values[1:], strict=False):
                     if isinstance(before, ast.Constant) and bare.search(str(before.value)):
