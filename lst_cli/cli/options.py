@@ -135,7 +135,8 @@ weights_option = click.option(
     "--weights",
     metavar="FILE|URL|DIR",
     help="Initial weights: a COCO-trained Mask R-CNN of detectron2's model zoo, a workspace, whose "
-    "last phase is taken, or a network of timm. Class-specific layers are not loaded.",
+    "last phase is taken, or a network of timm. Class-specific layers are loaded only from a "
+    "workspace with the same training file, classes and network.",
 )
 
 train_option = file_option(

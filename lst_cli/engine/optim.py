@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.solver.build import get_default_optimizer_params
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lst_cli.errors import LstError
@@ -28,6 +28,21 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
             )
         for name in chosen:
             names[name].requires_grad_(False)
+
+
+def freeze_other_rows(weight: Tensor, trained: range) -> None:
+    """Let training change only some rows of a weight, if it is trained at all.
+
+    Weight decay still shortens the others, which a cosine does not see.
+    """
+
+    def keep(gradient: Tensor) -> Tensor:
+        kept = torch.zeros_like(gradient)
+        kept[trained.start : trained.stop] = gradient[trained.start : trained.stop]
+        return kept
+
+    if weight.requires_grad:
+        weight.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
 def build_optimizer(model: nn.Module, settings: ScheduleSettings) -> torch.optim.Optimizer:

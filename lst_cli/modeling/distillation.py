@@ -22,7 +22,8 @@ class Teacher(nn.Module):
     from the student's pass and not computed again.
 
     The `regions` are the boxes that are compared: annotated objects of new classes (Eq. 2), of all
-    seen classes, or the regions that train the heads. `weight` is that of `loss_distill`.
+    seen classes, or the regions that train the heads. `weight` is that of `loss_distill`, and
+    `classes` is how many are compared, in class order; by default all that it knows.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Teacher(nn.Module):
         *,
         weight: float = 1.0,
         regions: DistillRegions = "new",
+        classes: int | None = None,
     ) -> None:
         super().__init__()
         self.weight, self.regions = weight, regions
@@ -45,6 +47,7 @@ class Teacher(nn.Module):
         self.box_pooler = deepcopy(heads.box_pooler)
         self.box_head = deepcopy(heads.box_head)
         self.classifier = deepcopy(heads.box_predictor.cls_score)
+        self.classes = len(self.classifier.class_rows) if classes is None else classes
         self.requires_grad_(False)
         self.eval()
 
@@ -64,7 +67,7 @@ class Teacher(nn.Module):
             features = self.backbone(bottom_up if self.shares_bottom_up else images)
         pooled = self.box_pooler([features[name] for name in self.box_in_features], boxes)
         region = self.box_head(pooled)
-        return cosines(region, self.classifier.class_rows)
+        return cosines(region, self.classifier.class_rows[: self.classes])
 
     def boxes_of(self, targets: list[Instances], sampled: list[Instances]) -> list[Boxes]:
         """The boxes that are compared, image by image.
@@ -74,7 +77,7 @@ class Teacher(nn.Module):
         if self.regions == "sampled":
             return [one.proposal_boxes for one in sampled]
         # All objects of these classes, also those that do not count in their sample.
-        first = len(self.classifier.class_rows) if self.regions == "new" else 0
+        first = self.classes if self.regions == "new" else 0
         return [one.gt_boxes[one.gt_labels >= first] for one in targets]
 
     def losses(
@@ -86,7 +89,7 @@ class Teacher(nn.Module):
         boxes: list[Boxes],
     ) -> dict[str, Tensor]:
         """Compare a model in training with its teacher; see `forward`."""
-        old = len(self.classifier.class_rows)
+        old = self.classes
         region = heads.box_features(features, boxes)
         known = self(images, bottom_up, features, boxes)
         classifier, class_loss = heads.box_predictor.cls_score, heads.box_predictor.class_loss

@@ -184,13 +184,17 @@ def base_data(
     seed: int,
     sampling: Sampling = "uniform",
     repeat_threshold: float = 0.001,
+    few_instances: int = 30,
 ) -> PhaseData:
     """D_0: every image with an instance of a base class, all base classes counting in it.
 
-    Repeat-factor sampling repeats classes in less than `repeat_threshold` of the images.
+    Repeat-factor sampling repeats classes in less than `repeat_threshold` of the images. Few images
+    are some that show `few_instances` objects of each class, or all it has.
     """
     images = tuple(occurrences.images[label] for label in base)
     unique = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *images]))
+    if sampling == "few":
+        unique = choose_few(occurrences, base.stop, few_instances, seed)
     fixed = Entries.of({ALL_CLASSES: unique})
     sampler = choose_sampler(sampling, unique, images, seed, repeat_threshold)
     return PhaseData(fixed, occurrences, np.zeros(0, dtype=np.int64), seed, 0, sampler)

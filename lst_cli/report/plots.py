@@ -22,7 +22,7 @@ from lst_cli.errors import LstError
 from lst_cli.figures.attention import attention_caption, attention_size, compose_attention, lay_out
 from lst_cli.progress import Progress, silent
 from lst_cli.report.data import ReportData
-from lst_cli.settings.models import Sampling
+from lst_cli.settings.models import StepSampling
 
 BIN_SIZE = (640, 400)
 OLD_NEW_SIZE = (440, 400)
@@ -132,7 +132,7 @@ def _replay_clause(balances: Sequence[ReplayBalance]) -> str:
     ways = sorted({balance.replay for balance in balances if balance.phase})
     if ways == ["balanced"]:
         return ", where old classes are replayed until they have as many instances as the new ones."
-    keys = ("step.sampler" if way in get_args(Sampling) else "step.replay" for way in ways)
+    keys = ("step.sampler" if way in get_args(StepSampling) else "step.replay" for way in ways)
     words = [f"{key} = {way}" for key, way in zip(keys, ways, strict=True)]
     return f" ({', '.join(words)})." if words else "."
 

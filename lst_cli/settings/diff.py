@@ -62,6 +62,14 @@ def differences(
     ]
 
 
+def network_differences(
+    before: Settings | Mapping[str, Any], now: Settings | Mapping[str, Any]
+) -> list[ChangedSetting]:
+    """Settings of the network that are not the same: weights fit a network of one make only."""
+    found = differences(before, now, "weights")
+    return [one for one in found if one.key.startswith(("model.", "detectron2."))]
+
+
 def unused_sections(
     mwg: bool, *, base: bool = True, later: bool = True, extend: bool = False
 ) -> tuple[str, ...]:

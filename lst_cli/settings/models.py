@@ -16,7 +16,7 @@ Replay = Literal["none", "balanced", "all"]
 ExtendReplay = Literal["none", "balanced", "all", "few", "bank"]
 NewRows = Literal["random", "mean-feature"]
 ExtendRows = Literal["random", "mean-feature", "fitted"]
-Sampling = Literal["uniform", "class-aware", "repeat-factor"]
+Sampling = Literal["uniform", "class-aware", "repeat-factor", "few"]
 StepSampling = Literal["samples", "uniform", "class-aware", "repeat-factor"]
 Head = Literal["cosine", "softmax"]
 ClassLossName = Literal["softmax", "sigmoid", "gumbel", "seesaw"]
@@ -234,16 +234,24 @@ class BaseSettings(ScheduleSettings):
 
     reported = ("sampler", "repeat_threshold", "epochs", "lr")
     reported_if_changed = (
+        "few_instances", "distill_weight",
         "image_passes", "ema", "future_classes", "paste_objects", "paste_classes", "freeze",
     )  # fmt: skip
 
     sampler: Sampling = _setting(
         "uniform",
-        "images of an epoch: each once, class-aware (Shen et al. 2016), or repeated by the rarest "
-        "class in them (repeat-factor, Gupta et al. 2019)",
+        "images of an epoch: each once, class-aware (Shen et al. 2016), repeated by the rarest "
+        "class in them (repeat-factor, Gupta et al. 2019), or few images that show some objects of "
+        "each class",
     )
     repeat_threshold: Share = _setting(
         0.001, "repeat-factor: share of images below which a class is repeated"
+    )
+    few_instances: Count = _setting(30, "objects of each class in the images of few")
+    distill_weight: Rate = _setting(
+        0.0,
+        "weight of a distillation loss from the initial weights, a model of the same classes, for "
+        "classes with more than few_instances training instances; 0: no loss",
     )
 
 
@@ -254,6 +262,7 @@ class StepSettings(ScheduleSettings):
     reported_if_changed = (
         "sampler",
         "image_passes", "other_objects", "future_classes", "distill_regions", "ema",
+        "freeze_old_rows",
         "paste_objects", "paste_classes",
     )  # fmt: skip
 
@@ -292,6 +301,9 @@ class StepSettings(ScheduleSettings):
     )
     new_row_samples: Count = _setting(64, "boxes of a class at most for new_rows = mean-feature")
     freeze: Prefixes = ("backbone.bottom_up",)
+    freeze_old_rows: bool = _setting(
+        False, "whether classifier rows of old classes and of the background are not trained"
+    )
     mwg: bool = _setting(
         False, "whether the meta weight generator computes the rows of new classes (see [mwg])"
     )

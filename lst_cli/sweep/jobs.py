@@ -24,14 +24,15 @@ from lst_cli.images.finder import HERE
 from lst_cli.inputs import TrainingInput
 from lst_cli.modeling.zoo_files import require_config
 from lst_cli.phases.bins import parse_bins
-from lst_cli.settings.diff import unused_sections, values
+from lst_cli.settings.diff import network_differences, unused_sections, values
 from lst_cli.settings.load import load_settings
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import make_split, plan_phases
 from lst_cli.sweep.plan import PlannedRun, SweepPlan
+from lst_cli.train.initial import require_teacher
 from lst_cli.train.plan import phase_data, require_growable, scheduled
 from lst_cli.train.train import changed_settings, weights_file
-from lst_cli.workspace.layout import SweepLayout
+from lst_cli.workspace.layout import Layout, SweepLayout
 from lst_cli.workspace.manifest import Split
 from lst_cli.workspace.store import Workspace
 
@@ -58,6 +59,7 @@ class Job:
     inputs: TrainingInput
     phases: tuple[PhaseLength, ...]
     base: Job | None = None  # the job whose base phase it takes over
+    start: Job | None = None  # the job whose model it goes on from
     root: Path = Path()  # its workspace
     users: tuple[str, ...] = ()  # names of the jobs that take over its base phase
     same_as: str = ""  # name of an earlier job that is the same and has the same directory
@@ -66,6 +68,11 @@ class Job:
     def name(self) -> str:
         """Its name in messages."""
         return f"{self.run.name if self.run else f'base-{self.digest}'}-seed{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
+        return self.run.title if self.run else self.name
 
     @property
     def kind(self) -> str:
@@ -86,9 +93,26 @@ class Job:
         return " + ".join(sizes)
 
     @property
+    def chain(self) -> tuple[Job, ...]:
+        """The jobs that its model went through, the first one first, and this one last."""
+        return (*self.start.chain, self) if self.start else (self,)
+
+    @property
     def image_passes(self) -> int:
-        """Images that all its phases show together, a shared one included."""
-        return sum(phase.shown for phase in self.phases)
+        """Images that all phases show together, a shared one and those of its start included."""
+        return sum(phase.shown for job in self.chain for phase in job.phases)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the same phases."""
+        return sum(phase.iterations for job in self.chain for phase in job.phases)
+
+    @property
+    def initial(self) -> str | None:
+        """The file or address of its initial weights; None for the network's own."""
+        if self.start is None:
+            return self.weights
+        return str(Layout(self.start.root).phase(len(self.start.phases) - 1).model)
 
     @property
     def used(self) -> dict[str, Any]:
@@ -108,7 +132,8 @@ class Job:
         # Evaluation is not training: with another `eval` a run stays where it is.
         trained = {key: value for key, value in self.used.items() if not key.startswith("eval.")}
         budgets = [phase.image_passes for phase in self.phases]
-        return digest_of([self.split.digest, self.weights, trained, budgets])
+        weights = self.start.digest if self.start else self.weights
+        return digest_of([self.split.digest, weights, trained, budgets])
 
 
 @dataclass(frozen=True)
@@ -155,7 +180,8 @@ def plan_jobs(
     chosen: dict[Path, Job] = {}  # a workspace that two runs have in common is made once
     for (run, _), job in zip(asked, every, strict=True):
         if not only or run.name in only:
-            chosen.setdefault(job.root, job)
+            for one in job.chain:  # what it goes on from is needed too
+                chosen.setdefault(one.root, one)
     jobs: dict[Path, Job] = {}
     for job in chosen.values():
         if (base := job.base) is not None:
@@ -187,7 +213,7 @@ def _is_trained_so(root: Path, job: Job) -> bool:
         begun = [one for phase in range(len(job.phases)) if (one := workspace.manifest(phase))]
         if not begun or (job.kind == "lst" and begun[-1].phase == 0):
             return False  # of a base phase alone nobody knows what is to follow
-        return weights_file(begun[0]) == job.weights and not any(
+        return weights_file(begun[0]) == job.initial and not any(
             changed_settings(one, job.phases[one.phase].settings) for one in begun
         )
     except LstError:
@@ -215,6 +241,7 @@ def run_differences(sweep: Sweep) -> dict[str, tuple[str, tuple[Setting, ...]]]:
 def _described(job: Job, other: Job) -> dict[str, str]:
     """What decides the results of a run, to be compared with the same of another."""
     table = {"classes of the phases": " + ".join(str(len(group)) for group in job.split.groups)}
+    table["goes on from"] = job.start.title if job.start else "no run"
     lengths: tuple[str, ...] = ()
     if any(phase.image_passes for phase in (*job.phases, *other.phases)):
         # Where one has a budget, images are compared, and not the epochs that they make.
@@ -274,7 +301,12 @@ class _Planner:
                 base = max(1, round(base * len(np.unique(rows))))
             phases = run.phases or self.plan.common.phases
             split, inputs = self._split(base, phases, settings)
+        start = self._start_of(run, seed, settings)
+        if start is None:
+            require_teacher(self.plan.data.weights, split, settings)
         first, *later = _budgets(run, model, len(split.groups))
+        if start is not None and run.share_of_base is not None:
+            first = max(1, round(run.share_of_base * start.chain[0].phases[0].shown))
         lengths = [_length(split, inputs, 0, settings, first)]
         if run.share_of_base is not None:
             later = [max(1, round(run.share_of_base * lengths[0].shown))] * len(later)
@@ -284,8 +316,21 @@ class _Planner:
         ]
         words, weights = self.plan.words_of(run, seed), self.plan.data.weights
         shared = self._base_of(run, seed, split.base_classes) if run.kind == "lst" else None
-        job = Job(run, settings, words, weights, split, inputs, tuple(lengths), shared)
+        job = Job(run, settings, words, weights, split, inputs, tuple(lengths), shared, start)
         return replace(job, root=self.layout.run(run.name, job.digest, seed))
+
+    def _start_of(self, run: PlannedRun, seed: int, settings: Settings) -> Job | None:
+        """The job whose model a run goes on from, which has the same network."""
+        if run.weights_of is None:
+            return None
+        start = self.place(self.plan.select([run.weights_of])[0], seed)
+        if changed := network_differences(start.settings, settings):
+            raise LstError(
+                f"weights-of: it needs the network of run {run.weights_of}: "
+                + "; ".join(map(str, changed)),
+                "give both the same settings of the network",
+            )
+        return start
 
     def _base_of(self, run: PlannedRun, seed: int, base_classes: int) -> Job:
         """The base phase of a run; one phase after it stands for however many there are."""

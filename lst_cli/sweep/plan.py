@@ -32,8 +32,8 @@ _SETTING_KEYS = frozenset(Settings.model_fields) - {"seed"}
 _PLANS = resources.files("lst_cli").joinpath("plans")
 _FILES = ("train", "val")
 _ONLY_FOR = {
-    "joint": ("row", "sampler", "head", "mask", "image_passes"),
-    "lst": ("b", "phases", "share_of_base"),
+    "joint": ("row", "sampler", "head", "mask", "image_passes", "weights_of"),
+    "lst": ("b", "phases"),
     "extend": ("rows", "fitted"),
 }
 
@@ -133,6 +133,7 @@ class PlannedRun(_WithSettings):
     # phase by phase, all classes at once, or classes added to the run of kind lst
     kind: Literal["lst", "joint", "extend"]
     label: str = ""  # in tables; the name, if empty
+    like: str | None = None  # a run above that says everything that this one does not
     # joint: a row of Table 1, short for the three below it, which count more
     row: str | None = None
     sampler: Sampling | None = None
@@ -141,7 +142,10 @@ class PlannedRun(_WithSettings):
     # Another run that shows as many images: in all, or, where both go phase by phase, in each
     # phase after the base, which the settings of [base] decide.
     budget_of: str | None = None
-    # lst: images of each phase after the base, as a share of those of the base phase
+    # joint: the run above whose model it goes on from, the classifier included
+    weights_of: str | None = None
+    # lst: images of each phase after the base, as a share of those of the base phase; joint with
+    # weights-of: its images, as a share of those of the phase that all began with
     share_of_base: Annotated[float, Field(gt=0, le=100)] | None = None
     # joint: images to show in all
     image_passes: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] | None = None
@@ -154,6 +158,8 @@ class PlannedRun(_WithSettings):
 
     @model_validator(mode="after")
     def _check_kind(self) -> PlannedRun:
+        if self.like is not None:  # else it is filled in
+            raise ValueError(f"like: there is no run {self.like!r} above")
         for kind, keys in _ONLY_FOR.items():
             for key in keys:
                 if kind != self.kind and getattr(self, key) is not None:
@@ -161,9 +167,15 @@ class PlannedRun(_WithSettings):
                     raise ValueError(f"{shown} is for runs of kind {kind}, not {self.kind}")
         if self.row is not None and self.row not in JOINT_ROWS:
             raise ValueError(f"row: {self.row!r} is not one of {', '.join(JOINT_ROWS)}")
-        if self.budget_of is not None and (self.image_passes or self.share_of_base):
-            other = "image-passes" if self.image_passes else "share-of-base"
-            raise ValueError(f"budget-of and {other} both set the budget")
+        if self.share_of_base and self.kind != "lst" and self.weights_of is None:
+            raise ValueError(f"share-of-base is for runs of kind lst, not {self.kind}")
+        given = (self.budget_of, self.image_passes, self.share_of_base)
+        keys = ("budget-of", "image-passes", "share-of-base")
+        budgets = [key for key, value in zip(keys, given, strict=True) if value is not None]
+        if len(budgets) > 1:
+            raise ValueError(f"{' and '.join(budgets)} both set the budget")
+        if self.weights_of is not None and self.budget_of is not None:
+            raise ValueError("budget-of: with weights-of, give share-of-base or image-passes")
         return self
 
     @property
@@ -266,6 +278,7 @@ def parse_plan(
     if not isinstance(given.get("run"), list) or not given["run"]:
         lines.append("[[run]]: a plan lists one run or more")
         given["run"] = []
+    given["run"] = _filled(given["run"])
     try:
         plan = SweepPlan.model_validate({"name": name, "source": source, **given})
     except ValidationError as error:
@@ -276,6 +289,21 @@ def parse_plan(
         count = f"{len(lines)} problems: " if len(lines) > 1 else ""
         raise LstError(f"{source}: {count}{nested.first_few(lines)}", f"correct {source}")
     return plan.model_copy(update={"data": _absolute(plan.data, directory)})
+
+
+def _filled(tables: Sequence[Any]) -> list[Any]:
+    """Runs with all that the ones above say that they are `like`, but for the label."""
+    named: dict[Any, Mapping[str, Any]] = {}
+    found = []
+    for table in tables:
+        if isinstance(table, Mapping):
+            if (model := named.get(str(table.get("like")))) is not None:
+                shared = {key: value for key, value in model.items() if key != "label"}
+                own = {key: value for key, value in table.items() if key != "like"}
+                table = nested.merge(shared, own)
+            named.setdefault(table.get("name"), table)
+        found.append(table)
+    return found
 
 
 def choose(
@@ -362,7 +390,13 @@ def _problems_between(plan: SweepPlan) -> list[str]:
     by_name, names = {run.name: run for run in runs}, [run.name for run in runs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         lines.append(f"run {name}: the name comes {names.count(name)} times")
-    for run in runs:
+    for place, run in enumerate(runs):
+        above = names[:place]
+        if run.weights_of is not None and run.weights_of not in above:
+            meant = did_you_mean(run.weights_of, above)
+            lines.append(
+                f"run {run.name}: weights-of: there is no run {run.weights_of!r} above{meant}"
+            )
         if run.budget_of is None:
             continue
         other, where = by_name.get(run.budget_of), f"run {run.name}: budget-of: "
@@ -378,6 +412,8 @@ def _problems_between(plan: SweepPlan) -> list[str]:
         lines.append("[new-classes] and runs of kind extend need each other")
     elif "extend" in kinds and kinds.count("lst") != 1:
         lines.append("runs of kind extend need one run of kind lst, whose model they extend")
+    elif "extend" in kinds and any(run.weights_of for run in runs):
+        lines.append("weights-of is not for plans with runs of kind extend")
     return lines
 
 

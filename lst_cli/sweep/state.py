@@ -76,6 +76,7 @@ def read_result(job: Job) -> SeedResult | None:
     """Read the result of a run with one seed; None if it is not finished."""
     try:
         done = done_manifests(job.root)
+        every = [one for part in job.chain for one in done_manifests(part.root)]
     except LstError:
         return None
     if len(done) < len(job.phases) or (metrics := find_metrics(job, done[-1].phase)) is None:
@@ -84,10 +85,10 @@ def read_result(job: Job) -> SeedResult | None:
         seed=job.seed,
         workspace=str(job.root),
         metrics=metrics,
-        image_passes=sum(one.image_passes for one in done),
-        iterations=sum(one.iterations for one in done),
-        seconds=sum(one.seconds or 0.0 for one in done),
-        shares_base=done[0].shared_from is not None,
+        image_passes=sum(one.image_passes for one in every),
+        iterations=sum(one.iterations for one in every),
+        seconds=sum(one.seconds or 0.0 for one in every),
+        shares_base=every[0].shared_from is not None,
     )
 
 

@@ -115,9 +115,10 @@ def _try(
     sweep: Sweep, job: Job, failed: Mapping[Path, tables.Failure], events: SweepEvents
 ) -> tables.Failure | None:
     """Do a job, and return what went wrong."""
-    if job.base is not None and job.base.root in failed:
-        message = f"its base phase, {job.base.name}, failed"
-        return tables.Failure(name=job.name, error=message)
+    for needed, what in ((job.base, "its base phase"), (job.start, "what it goes on from")):
+        if needed is not None and needed.root in failed:
+            message = f"{what}, {needed.name}, failed"
+            return tables.Failure(name=job.name, error=message)
     return attempt(job.name, job.root, sweep.plan, lambda: _do(sweep, job, events))
 
 
@@ -151,7 +152,7 @@ def _do(sweep: Sweep, job: Job, events: SweepEvents) -> None:
     for phase, length in enumerate(job.phases):
         if phase not in workspace.done_phases():
             options = train.TrainingOptions(
-                weights=job.weights if phase == 0 else None, image_passes=length.image_passes
+                weights=job.initial if phase == 0 else None, image_passes=length.image_passes
             )
             train.train_phase(workspace, phase, job.settings, options, events=events.training(job))
     for phase in state.left_to_evaluate(sweep, job):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from lst_cli.engine.device import (
     seed_iteration,
 )
 from lst_cli.engine.loop import Report, Span, train
-from lst_cli.engine.optim import Learner, freeze
+from lst_cli.engine.optim import Learner, freeze, freeze_other_rows
 from lst_cli.engine.tensorboard import scalars
 from lst_cli.errors import LstError
 from lst_cli.modeling.build import build_model, input_format
@@ -40,10 +41,10 @@ from lst_cli.samples.loading import SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.bank import leave_bank
-from lst_cli.train.initial import name_networks
+from lst_cli.train.initial import is_of_same_classes, name_networks
 from lst_cli.train.network import load_generator, load_network
 from lst_cli.train.pasting import Pasting, load_pasting
-from lst_cli.train.plan import Job, shown_per_epoch
+from lst_cli.train.plan import Job, classes_with_more, shown_per_epoch
 from lst_cli.train.support import Support, save_attention
 from lst_cli.weights.load import load_weights
 from lst_cli.workspace.training_log import logged_iterations
@@ -75,9 +76,12 @@ class PhaseRun:
         if phase > 0:
             file = job.workspace.phase(phase - 1).model
             previous = place(load_network(file, settings, old), self._device)
+        elif settings.base.distill_weight:
+            file = Path(job.weights or "")
+            previous = place(load_network(file, settings, plan.seen_classes), self._device)
         model = build_model(settings, plan.seen_classes, rois_per_image=schedule.rois_per_image)
         state = self._saved_state()
-        if state is None and previous is None:
+        if state is None and phase == 0:
             self._initialise(model)
         elif state is None and previous is not None:
             model.load_state_dict(self._grown(previous))
@@ -89,19 +93,13 @@ class PhaseRun:
             )
         place(model, self._device)
         freeze(model, schedule.freeze)
+        if phase > 0 and step.freeze_old_rows:
+            freeze_other_rows(model.roi_heads.box_predictor.cls_score.weight, self._support.new)
         if job.quick:
             model.frozen = find_frozen(model, settings.extend.feature_cache)
         if state is None and model.episodes is not None:
             self._fill_bank(model, model.episodes)
-        self._teacher = None
-        if previous is not None and step.distill_weight:
-            self._teacher = Teacher(
-                previous.backbone,
-                previous.roi_heads,
-                model.backbone,
-                weight=step.distill_weight,
-                regions=step.distill_regions,
-            ).to(self._device)
+        self._teacher = None if previous is None else self._build_teacher(previous, model)
         self._model: LstRCNN = model
         self._learner = Learner.of(model, schedule)
         self.start, self._seconds = 0, 0.0
@@ -198,7 +196,9 @@ class PhaseRun:
         weights, note = self._job.weights, self._job.events.note
         settings, bottom_up = self._job.settings, model.backbone.bottom_up
         if weights is not None:
-            report = load_weights(model, weights, name_networks(weights, settings))
+            same = is_of_same_classes(weights, self._job.workspace.split, settings)
+            networks = name_networks(weights, settings)
+            report = load_weights(model, weights, networks, same_classes=same)
             self.weight_report = asdict(report)
             note(str(report))
         elif settings.model.pretrained and hasattr(bottom_up, "load_imagenet"):
@@ -227,6 +227,24 @@ class PhaseRun:
             generator,
             class_agnostic_boxes=settings.model.class_agnostic_boxes,
         )
+
+    def _build_teacher(self, previous: LstRCNN, model: LstRCNN) -> Teacher | None:
+        """What distils the phase before, or in phase 0 the initial weights; None for nothing."""
+        base, step = self._job.settings.base, self._job.settings.step
+        weight, regions, classes = step.distill_weight, step.distill_regions, None
+        if self._job.plan.phase == 0:
+            weight, regions = base.distill_weight, "sampled"
+            classes = classes_with_more(self._job, base.few_instances)
+        if not weight:
+            return None
+        return Teacher(
+            previous.backbone,
+            previous.roi_heads,
+            model.backbone,
+            weight=weight,
+            regions=regions,
+            classes=classes,
+        ).to(self._device)
 
     def _build_episodes(self, model: LstRCNN) -> Episodes:
         """What writes rows in this phase; its generator goes on from the phase before."""

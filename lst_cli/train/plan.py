@@ -157,7 +157,8 @@ def phase_data(split: Split, occurrences: Occurrences, phase: int, settings: Set
     new, seed = split.labels_of(phase), settings.seed
     if phase == 0:
         base = settings.base
-        return base_data(occurrences, new, seed, base.sampler, base.repeat_threshold)
+        rules = base.sampler, base.repeat_threshold, base.few_instances
+        return base_data(occurrences, new, seed, *rules)
     if settings.step.sampler != "samples":
         sampling, threshold = settings.step.sampler, settings.step.repeat_threshold
         data = base_data(occurrences, range(new.stop), seed, sampling, threshold)
@@ -208,6 +209,12 @@ def shown_per_epoch(job: Job) -> npt.NDArray[np.float64]:
     elif settings.schedule(job.plan.phase).paste_objects:
         shown += pasted_per_epoch(job.data, new, settings, counted)
     return shown
+
+
+def classes_with_more(job: Job, instances: int) -> int:
+    """Seen classes with more training instances than this: the first ones in class order."""
+    counts = job.inputs.occurrences.instance_counts()[: job.plan.seen_classes]
+    return int(np.count_nonzero(counts > instances))
 
 
 def _seconds_per_iteration(

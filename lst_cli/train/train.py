@@ -15,12 +15,18 @@ from lst_cli import __version__
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
 from lst_cli.modeling.zoo_files import require_network
-from lst_cli.settings.diff import ChangedSetting, differences, unused_by_pasting, unused_sections
+from lst_cli.settings.diff import (
+    ChangedSetting,
+    differences,
+    network_differences,
+    unused_by_pasting,
+    unused_sections,
+)
 from lst_cli.settings.models import EXTEND_REPLACES, Settings
 from lst_cli.settings.nested import toml_value
 from lst_cli.settings.renamed import REMOVED, WHY_REMOVED
 from lst_cli.train.before_training import check_before_training, check_found_images, in_split
-from lst_cli.train.initial import find_weights
+from lst_cli.train.initial import find_weights, require_teacher
 from lst_cli.train.plan import (
     Events,
     Job,
@@ -101,6 +107,9 @@ def train_phase(
             _refuse_another_start(job, manifest, previous, options.weights)
         elif job.settings.step.mwg and phase > 0:
             _note_generator(workspace, phase, events)
+        if phase == 0:
+            source = options.weights or (weights_file(manifest) if manifest else None)
+            require_teacher(source, workspace.split, job.settings)
         # A library that does not work is found before the images are read, which takes long.
         trainer = load_trainer()
         require_network(job.settings)
@@ -326,12 +335,8 @@ def next_training_command(workspace: Workspace) -> str | None:
 def refuse_another_network(
     workspace: Workspace, phase: int, previous: PhaseManifest, settings: Settings
 ) -> None:
-    """See that a phase grows the network it finds: weights fit a network of one make only."""
-    changed = [
-        str(one)
-        for one in differences(completed(previous), settings, "weights")
-        if one.key.startswith(("model.", "detectron2."))
-    ]
+    """See that a phase grows the network it finds."""
+    changed = list(map(str, network_differences(completed(previous), settings)))
     if changed:
         raise LstError(
             f"phase {phase} needs the network of phase {previous.phase}: " + "; ".join(changed),

@@ -88,20 +88,26 @@ class WeightReport:
 
 
 def load_weights(
-    model: nn.Module, source: str, networks: tuple[str, str] | None = None
+    model: nn.Module,
+    source: str,
+    networks: tuple[str, str] | None = None,
+    *,
+    same_classes: bool = False,
 ) -> WeightReport:
     """Fill a model, in place, from a checkpoint of detectron2 or Caffe2, or from a torch file.
 
     The source is a file (.pkl, .pth, .pt, .safetensors), or an address that detectron2's path
     manager knows, such as `detectron2://...` or `https://...`. `networks` are the names of its
-    network and of the model's, if lst wrote it: then only masks may be of another kind.
+    network and of the model's, if lst wrote it: then only masks may be of another kind. Parts for
+    single classes are dropped, unless the file is of the `same_classes`.
     Raises an `LstError` if the file cannot be read, would execute code, fits nothing, or is of
     another backbone.
     """
     state = model.state_dict()
     found = read_named(source, state)
-    dropped = sorted(name for name in found if name.startswith(CLASS_SPECIFIC))
-    kept = {name: tensor for name, tensor in found.items() if not name.startswith(CLASS_SPECIFIC)}
+    specific = () if same_classes else CLASS_SPECIFIC
+    dropped = sorted(name for name in found if name.startswith(specific))
+    kept = {name: tensor for name, tensor in found.items() if not name.startswith(specific)}
     fitting = {
         name: tensor
         for name, tensor in kept.items()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lst_cli.errors import InterruptionError, LstError
+from lst_cli.sweep.plan import read_plan, shipped_plans
 from lst_cli.workspace.store import Workspace
 from tests.fixtures.reports import read_csv
 from tests.fixtures.sweeps import plain_name
@@ -88,6 +89,57 @@ def test_runs_of_a_base_phase_that_failed_are_not_trained(sweep):
     assert "diverged" in outcome.err
     assert "try: change the settings of the run in few.toml" in outcome.err
     assert "lst-seed0: its base phase, base-" in outcome.err
+
+
+CHAIN = """[[run]]
+name = "tuned"
+kind = "joint"
+weights-of = "lst"
+share-of-base = 0.1
+seeds = [0]
+[[run]]
+name = "mwg"
+"""
+
+
+def test_a_run_starts_from_the_model_of_another_and_is_not_trained_where_that_failed(sweep):
+    sweep.edit('[[run]]\nname = "mwg"\n', CHAIN)
+    sweep.trainer.fail_in_prepare = LstError("diverged", "try again")
+    outcome = sweep("--only tuned")
+    assert "tuned-seed0: what it goes on from, lst-seed0, failed" in outcome.err
+    sweep("--only tuned").ok()
+    models = [weights for _, _, weights in sweep.trainer.runs]
+    lst = sweep.workspace("lst-seed0")
+    assert models == [None, None, None, str(lst.phase(2).model)]
+    record = {run["name"]: run for run in sweep.read("sweep.json")["runs"]}
+    before, after = (record[name]["seeds"][0] for name in ("lst", "tuned"))
+    own = sweep.workspace("tuned-seed0").require_done(0)
+    assert after["image_passes"] == before["image_passes"] + own.image_passes
+    assert after["seconds"] == before["seconds"] + own.seconds
+    assert sweep.done_by("--only tuned") == (0, [])
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_plans()) - {"extend"}))
+def test_every_shipped_plan_fits_a_set_of_classes(name, lst, small_lvis):
+    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json, "--b", 4]
+    outcome = lst("sweep", name, *words, "--phases", 1, "--preset", "lite", "--dry-run", "--json")
+    runs = {run.name: run for run in read_plan(name).runs}
+    jobs = [job for job in outcome.ok().json["jobs"] if job["run"]]
+    made = {job["run"] for job in jobs}
+    assert made <= runs.keys()
+    assert len({run.title for run in runs.values()}) == len(runs)
+    for job in jobs:
+        assert len(runs[job["run"]].title) <= 45, "a label has room in a terminal"
+
+
+def test_methods_of_the_plan_of_successors_show_as_many_images(lst, small_lvis):
+    words = ["--train", small_lvis.train_json, "--val", small_lvis.val_json, "--preset", "lite"]
+    words += ["--set", "base.image_passes=800", "--dry-run", "--json"]
+    jobs = lst("sweep", "successors", *words).ok().json["jobs"]
+    shown = {job["run"]: job["image_passes"] for job in jobs if job["run"]}
+    methods = {"lst", "repeat-factor", "seesaw", "step-wise", "simltd"}
+    assert {shown[name + end] for name in methods for end in ("", "-paste")} == {960}
+    assert [shown[name] for name in ("step-wise-1", "step-wise-2", "simltd-2")] == [800, 880, 880]
 
 
 def test_a_dry_run_counts_and_writes_nothing(sweep):

@@ -6,12 +6,15 @@ import re
 from importlib import resources
 
 import pytest
+import torch
 from filelock import FileLock
+from safetensors.torch import load_file
 
 from lst_cli.demo.draw import Parameters, draw_demo
 from lst_cli.figures import FIGURES
-from lst_cli.sweep.plan import read_plan, shipped_plans
+from lst_cli.sweep.plan import read_plan
 from lst_cli.workspace.store import Workspace
+from tests.fixtures.kills import losses
 
 pytestmark = pytest.mark.engine
 
@@ -31,9 +34,9 @@ def test_a_base_phase_does_not_depend_on_later_phases(tiny, run, base_folder, tm
 
 # One iteration a phase: enough to pass through everything once.
 SHORT = ("base.image_passes=2", "step.image_passes=2", "step.decay_epochs=[]")
-# Runs of table 3 that stand for the others: they differ from these in sizes alone.
-SIZES = ("b590-2x320", "b270-1x960")
-AFTER_A_BASE = ("finetune-5-paste",)
+# Runs that stand for those of all plans, which tests/cli looks at without training: what figures
+# are drawn of, and methods of several stages, with pasting and without.
+WHOLE: dict[str, tuple[str, ...]] = {"figures": (), "successors": ("step-wise-paste", "simltd")}
 # Figure, the run it is drawn of, and the runs beside it.
 DRAWN = {
     "balance": ("lst",),
@@ -55,17 +58,19 @@ def dozen(shared):
         )
 
 
-def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, tiny, run, tmp_path):
+def test_shipped_plans_end_in_their_tables_and_every_figure_is_drawn(
+    dozen, tiny, run, base_folder, tmp_path
+):
     root = tmp_path / "sweep"  # one for all plans: what two of them have in common is trained once
     words = tiny.split_words(tmp_path, *SHORT)
     data = (
         "--train", dozen.train_json, "--val", dozen.val_json, "--images", dozen.images_dir,
         "--dir", root, "--b", 3, "--phases", 1, "--seed", 0, *words[words.index("--set") :],
     )  # fmt: skip
-    # extend needs more classes, and table1-strong is table1 with other settings.
-    for plan in sorted(shipped_plans().keys() - {"extend", "table1-strong"}):
-        only = {"table3": SIZES, "tail": AFTER_A_BASE}.get(plan, ())
-        chosen = (word for one in only for word in ("--only", one))
+    for plan, only in WHOLE.items():
+        chosen = [word for one in only for word in ("--only", one)]
+        if plan == "successors":  # from a detector of other classes
+            chosen += ["--weights", base_folder]
         outcome = run("sweep", plan, *data, *chosen, "--json")
         assert outcome.code == 0, f"{plan}: {outcome.err}"
         record = outcome.json
@@ -76,13 +81,29 @@ def test_every_shipped_plan_ends_in_its_table_and_every_figure_is_drawn(dozen, t
         assert all(one["numbers"]["AP"]["mean"] is not None for one in made)
         table = (root / "sweep.md").read_text()
         assert all(one["label"] in table for one in record["runs"])
-    assert len(list((root / "bases").iterdir())) == 3, (
-        "one for each size of the base, one with pasting"
-    )
-    sharing = [Workspace(next(root.glob(f"{name}-seed0-*"))) for name in ("lst", "lst-mwg")]
-    models = [one.phase(0).model.read_bytes() for one in sharing]
+    assert len(list((root / "bases").iterdir())) == 2, "one of them from other weights"
+
+    def workspace(name: str) -> Workspace:
+        return Workspace(next(root.glob(f"{name}-seed0-*")))
+
+    models = [workspace(name).phase(0).model.read_bytes() for name in ("lst", "lst-mwg")]
     assert models[0] == models[1]
-    assert sharing[1].require_done(0).shared_from is not None
+    assert workspace("lst-mwg").require_done(0).shared_from is not None
+
+    # Class-specific parts are dropped of other classes' weights, and kept from stage to stage.
+    dropped = {
+        name: len((workspace(name).require_done(0).weights or {})["dropped"])
+        for name in ("step-wise-1-paste", "step-wise-2-paste", "step-wise-paste", "simltd")
+    }
+    assert list(dropped.values()) == [4, 0, 0, 0]
+    assert all("loss_distill" in one for one in losses(workspace("step-wise-paste"), 0))
+    assert not any("loss_distill" in one for one in losses(workspace("simltd"), 0))
+    tail = workspace("simltd-2")
+    rows = [
+        load_file(tail.phase(phase).model)["roi_heads.box_predictor.cls_score.weight"]
+        for phase in (0, 1)
+    ]
+    torch.testing.assert_close(rows[0], torch.cat([rows[1][:3], rows[1][-1:]]))
 
     assert set(DRAWN) == set(FIGURES)
     for figure, runs in DRAWN.items():

@@ -234,7 +234,7 @@ def _show_outlook(sweep: Sweep, as_json: bool) -> None:
             job.name,
             job.kind,
             job.classes,
-            f"{sum(phase.iterations for phase in job.phases):,}",
+            f"{job.iterations:,}",
             f"{job.image_passes:,}",
             state,
             format_seconds(seconds),

@@ -48,8 +48,9 @@ def train_base(workspace: options.Workspace, overrides: tuple[str, ...], **how: 
 )
 @options.choice(
     "--sampler",
-    ["uniform", "class-aware", "repeat-factor"],
-    "Images of an epoch: each once, all classes equally often, or images of rare classes repeated.",
+    ["uniform", "class-aware", "repeat-factor", "few"],
+    "Images of an epoch: each once, all classes equally often, images of rare classes repeated, or "
+    "few that show some objects of each class.",
 )
 @options.choice(
     "--head", ["cosine", "softmax"], "Classifier: cosine (LST) or softmax (Mask R-CNN)."

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from lst_cli.engine.optim import Learner, WeightAverage, build_optimizer, freeze, lr_factor
+from lst_cli.engine.optim import (
+    Learner,
+    WeightAverage,
+    build_optimizer,
+    freeze,
+    freeze_other_rows,
+    lr_factor,
+)
 from lst_cli.errors import LstError
 from lst_cli.settings.models import BaseSettings, StepSettings
 
@@ -52,6 +59,22 @@ def test_a_prefix_that_fits_nothing_is_named_with_the_ones_that_exist():
         freeze(Network(), ["backbone.fpn", "backbon.fpn"])
     assert "backbone.bottom_up" in str(caught.value.hint)
     assert "heads.weight" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_of_a_weight_only_some_rows_can_be_trained(optimizer):
+    model = nn.Linear(3, 4, bias=False)
+    before = model.weight.detach().clone()
+    freeze_other_rows(model.weight, range(1, 3))
+    learner = build_optimizer(model, BaseSettings(optimizer=optimizer, weight_decay=0.0))
+    for _ in range(2):
+        model(torch.ones(2, 3)).square().sum().backward()
+        learner.step()
+    changed = (model.weight != before).any(dim=1)
+    assert changed.tolist() == [False, True, True, False]
+    frozen = nn.Parameter(before, requires_grad=False)
+    freeze_other_rows(frozen, range(1))
+    assert not frozen.requires_grad
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adamw", "AdamW")])

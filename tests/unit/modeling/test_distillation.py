@@ -126,6 +126,21 @@ def test_captured_outputs_are_those_that_are_returned_and_no_hook_stays(five):
     assert outputs["stride32"] is given["stride32"]
 
 
+def test_only_the_first_classes_are_compared_where_so_many_are_given(five, make_model, make_batch):
+    student = make_model(5, seed=9)
+    batch = make_batch((0, 1))
+
+    def loss(classes: int | None) -> Any:
+        teacher = Teacher(
+            five.backbone, five.roi_heads, student.backbone, regions="sampled", classes=classes
+        )
+        torch.manual_seed(0)  # of the regions that are sampled
+        with EventStorage():
+            return student.losses(batch, teacher)["loss_distill"].item()
+
+    assert loss(None) == loss(5) > loss(2) > loss(0) == 0.0
+
+
 # --- the loss ------------------------------------------------------------------------------------
 
 

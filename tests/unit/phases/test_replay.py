@@ -143,3 +143,10 @@ def test_few_data_balances_old_and_new_classes_by_instances():
     data = few_data(occurrences_of(FREQUENT, RARE), range(1, 2), 1, 0, 0)
     assert data.fixed.images.tolist() == [1, 2]
     assert data.replay_entries == 0
+
+
+def test_few_images_of_a_base_phase_show_every_class_and_all_classes_count_in_them():
+    occurrences = occurrences_of(FREQUENT, MIDDLE, RARE, {5: 1})
+    data = base_data(occurrences, range(3), 0, "few", few_instances=4)
+    assert data.images().tolist() == [0, 1, 2]
+    assert (len(data), set(data.epoch_entries(1).labels.tolist())) == (3, {ALL_CLASSES})

@@ -132,6 +132,46 @@ def test_a_budget_can_be_a_share_of_the_base(plan):
     assert [phase.shown for phase in job.phases] == [64, 32, 32]
 
 
+def test_a_run_that_goes_on_from_another_counts_its_images_too_and_needs_it_first(plan):
+    lst = {**LST, "phases": 1, "share-of-base": 0.5, "base": {"image_passes": 64}}
+    tuned = {"kind": "joint", "share-of-base": 0.25, "base": {"sampler": "few"}}
+    runs = (
+        lst,
+        {**tuned, "name": "a", "weights-of": "lst"},
+        {**tuned, "name": "b", "weights-of": "a"},
+    )
+    sweep = plan(*runs, only=("b",), seeds=[0, 1])
+    jobs = named(sweep)
+    assert [job.name for job in sweep.jobs if job.run] == [
+        f"{name}-seed{seed}" for seed in (0, 1) for name in ("lst", "a", "b")
+    ]
+    assert bases(sweep)[0].users == ("lst-seed0",)
+    last = jobs["b-seed0"]
+    assert [phase.shown for phase in last.phases] == [16]
+    assert (last.image_passes, last.iterations) == (64 + 32 + 16 + 16, 8 + 4 + 2 + 2)
+    start = jobs["a-seed0"]
+    assert (last.start, last.initial) == (start, f"{start.root}/phases/00-base/model.safetensors")
+    assert start.initial == f"{jobs['lst-seed0'].root}/phases/01/model.safetensors"
+    others = named(plan({**lst, "step": {"lr": 0.5}}, *runs[1:]))
+    assert others["b-seed0"].root != last.root
+    found = run_differences(sweep)["b"]
+    assert [(one.key, one.first, one.this) for one in found[1]] == [("goes on from", "lst", "a")]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"weights-of": "lst", "model": {"head": "softmax"}}, "run of: weights-of: it needs the "
+         "network of run lst: model.head was 'cosine', is now 'softmax'"),
+        ({"base": {"distill_weight": 1.0}}, "run of: base.distill_weight: the initial weights are"),
+    ],
+)  # fmt: skip
+def test_a_run_that_cannot_go_on_from_another_is_refused(plan, run, message):
+    plan(LST, {"name": "of", "kind": "joint", "weights-of": "lst", "base": {"distill_weight": 1.0}})
+    with pytest.raises(LstError, match=message):
+        plan(LST, {"name": "of", "kind": "joint", **run})
+
+
 def test_budgets_of_unlike_phases_are_refused(plan):
     with pytest.raises(LstError, match=r"run lst has 3 phase.* after the base phase, this one 2"):
         plan(LST, {**LST, "name": "two", "phases": 2, "budget-of": "lst"})

@@ -75,12 +75,32 @@ def test_a_row_is_short_for_its_settings_and_what_is_said_beside_it_counts_more(
         ({**JOINT, "budget-of": "a", "image-passes": 3}, "both set the budget"),
         ({**LST, "budget-of": "a", "share-of-base": 0.2}, "share-of-base both set the budget"),
         ({**JOINT, "share-of-base": 0.2}, "share-of-base is for runs of kind lst, not joint"),
+        ({**LST, "weights-of": "a"}, "weights-of is for runs of kind joint, not lst"),
+        ({**JOINT, "weights-of": "joint"}, "weights-of: there is no run 'joint' above"),
+        ({**JOINT, "weights-of": "a", "budget-of": "a"}, "budget-of: with weights-of, give share-"),
+        (
+            {**JOINT, "weights-of": "a", "image-passes": 3, "share-of-base": 0.2},
+            "image-passes and share-of-base both set the budget",
+        ),
+        ({"name": "b", "like": "a"}, "run b: kind is missing"),
+        ({**LST, "like": "lst"}, "run lst: like: there is no run 'lst' above"),
         ({**LST, "step": {"lrr": 1}}, "run lst: step.lrr: unknown setting; did you mean step.lr?"),
         ({**LST, "step": {"lr": -1}}, "run lst: step.lr: should be greater than 0, got -1"),
     ],
 )
 def test_a_slip_is_told_with_its_run_and_key(run, message):
     assert message in refused(run)
+
+
+def test_a_run_says_what_the_one_says_that_it_is_like_but_for_the_label():
+    first = {**LST, "label": "LST", "phases": 2, "step": {"lr": 0.3, "replay": "few"}}
+    second = {"name": "b", "like": "lst", "phases": 3, "step": {"lr": 0.1}}
+    plan = parse(first, second, {"name": "c", "like": "b", "label": "C"})
+    assert [(run.title, run.kind, run.phases) for run in plan.runs] == [
+        ("LST", "lst", 2), ("b", "lst", 3), ("C", "lst", 3),
+    ]  # fmt: skip
+    steps = [plan.settings_of(run, 0).step for run in plan.runs]
+    assert [(step.lr, step.replay) for step in steps] == [(0.3, "few"), (0.1, "few"), (0.1, "few")]
 
 
 def test_slips_beside_the_runs_are_told_too():
@@ -150,8 +170,8 @@ def test_what_the_command_line_says_is_checked(more, message):
 
 def test_every_plan_that_comes_with_the_package_can_be_read():
     plans = shipped_plans()
-    assert list(plans) == ["ablations", "extend", "figures", "table1", "table1-strong", "table2",
-        "table3", "tail",
+    assert list(plans) == ["ablations", "extend", "figures", "successors", "table1",
+        "table1-strong", "table2", "table3", "tail",
     ]  # fmt: skip
     assert all(plans.values())
     assert [run.name for run in read_plan("table1").runs] == [*JOINT_ROWS, "lst", "lst-mwg"]

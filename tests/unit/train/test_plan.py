@@ -12,7 +12,13 @@ from lst_cli.phases.replay import ALL_CLASSES, instances_per_class
 from lst_cli.settings.load import build_settings
 from lst_cli.settings.models import Settings
 from lst_cli.split.split import plan_phases
-from lst_cli.train.plan import image_passes_of, plan_job, scheduled, shown_per_epoch
+from lst_cli.train.plan import (
+    classes_with_more,
+    image_passes_of,
+    plan_job,
+    scheduled,
+    shown_per_epoch,
+)
 from lst_cli.train.train import dry_run, train_phase
 from lst_cli.workspace.store import Workspace
 
@@ -72,6 +78,12 @@ def test_objects_that_count_in_an_epoch_are_those_of_its_samples_and_those_paste
     assert (shown(1, "step.other_objects=count") >= once).all()
     assert shown(1, "step.other_objects=count").sum() > once.sum()
     assert shown(1, "step.paste_objects=4").sum() > once.sum()
+
+
+def test_classes_with_more_instances_are_the_first_seen_ones(split_workspace):
+    job = plan_job(split_workspace, 0, split_workspace.settings())
+    *more, least = [record.instances for record in split_workspace.split.classes[:5]]
+    assert [classes_with_more(job, one) for one in (0, least, more[-1], more[0])] == [5, 4, 3, 0]
 
 
 def test_a_phase_can_be_trained_on_all_images_of_seen_classes(split_workspace, fake_trainer):

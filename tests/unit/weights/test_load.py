@@ -160,6 +160,15 @@ def test_predictors_of_as_many_classes_as_ours_are_dropped_too(make_model, pickl
     assert "roi_heads.box_predictor.bbox_pred.bias" in report.dropped
 
 
+def test_predictors_of_the_same_classes_are_loaded_too(make_model, pickled):
+    trained, model = make_model(5, seed=1), make_model(5, seed=2)
+    arrays = {name: tensor.numpy() for name, tensor in trained.state_dict().items()}
+    report = load_weights(model, pickled({"model": arrays}), same_classes=True)
+    assert (report.dropped, report.missing) == ((), ())
+    row = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(model.state_dict()[row], trained.state_dict()[row])
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_caffe2_checkpoint_matches_but_for_its_predictors(wrapped, thin, coco, pickled):
     extra = {"conv1_w_momentum": np.zeros(3), "kps_score_w": np.zeros((2, 2)), "lr": 0.1}
