@@ -23,3 +23,7 @@ class InterruptionError(LstError):
 
 class LostProcessError(LstError):
     """Another process that trains with this one has ended."""
+
+
+class LstWarning(UserWarning):
+    """What a user should know, and work goes on; the command line shows it as a note."""

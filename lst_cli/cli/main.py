@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import resource
 import shlex
 import signal
 import sys
@@ -19,9 +20,8 @@ import click
 
 from lst_cli import __version__
 from lst_cli.cli.options import examples
-from lst_cli.errors import LstError
-from lst_cli.libraries import explain_import
-from lst_cli.settings.renamed import OldSettingWarning
+from lst_cli.cli.problems import known_problem
+from lst_cli.errors import LstError, LstWarning
 from lst_cli.text import did_you_mean
 
 # Room and summary of each command. The module of the room is imported when one of its commands is
@@ -49,6 +49,7 @@ COMMANDS = {
 }
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_MOST_FILES = 2**16
 
 # Options that have become commands.
 _MOVED = {
@@ -98,17 +99,17 @@ class LstGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; old names of settings become a note."""
+        """Run a command; our own warnings become notes."""
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("default", category=OldSettingWarning)  # each once
-                warnings.showwarning = _note_old_settings(warnings.showwarning)
+                warnings.filterwarnings("default", category=LstWarning)  # each once
+                warnings.showwarning = _note_ours(warnings.showwarning)
                 return super().invoke(ctx)
         except BrokenPipeError:
             _drop_output()  # the reader (head, a pager) has seen enough
             ctx.exit(0)
         except Exception as error:
-            known = _known_problem(error)
+            known = known_problem(error)
             if known is None:
                 raise
             with suppress(ImportError):  # of the library that the message is about
@@ -130,11 +131,11 @@ def _refuse_moved(words: Sequence[str]) -> None:
             raise LstError(f"lst {command} {option} is now lst {new}", hint)
 
 
-def _note_old_settings(show: Callable[..., None]) -> Callable[..., None]:
-    """Show warnings about old settings as notes, others as before."""
+def _note_ours(show: Callable[..., None]) -> Callable[..., None]:
+    """Show our own warnings as notes, others as before."""
 
     def show_or_note(message: Warning | str, category: type[Warning], *more: Any) -> None:
-        if issubclass(category, OldSettingWarning):
+        if issubclass(category, LstWarning):
             from lst_cli.cli.console import note
 
             note(str(message))
@@ -142,23 +143,6 @@ def _note_old_settings(show: Callable[..., None]) -> Callable[..., None]:
             show(message, category, *more)
 
     return show_or_note
-
-
-def _known_problem(error: Exception) -> LstError | None:
-    """The error to show for a known problem; None for a bug, which keeps its traceback."""
-    if isinstance(error, LstError):
-        return error
-    if (library := explain_import(error)) is not None:
-        return library
-    if isinstance(error, OSError):
-        where = error.filename or "reading or writing failed"
-        hint = "check that the path is right and can be read" if error.filename else None
-        return LstError(f"{where}: {error.strerror or error}", hint)
-    # torch's own errors are recognized by name and text: importing torch here would take seconds.
-    names = ("MemoryError", "OutOfMemoryError")
-    if type(error).__name__ in names or "can't allocate memory" in str(error):
-        return LstError("not enough memory", "use a smaller batch_size or image size")
-    return None
 
 
 class StoppedError(BaseException):
@@ -273,3 +257,11 @@ def _prepare_process() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries about each other
     logging.disable(logging.WARNING)
+    raise_file_limit()
+
+
+def raise_file_limit() -> None:
+    """Raise the limit of open files: each tensor that a worker hands over is one for a while."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _MOST_FILES)), hard))

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from lst_cli.errors import LstError
+from lst_cli.errors import LstError, LstWarning
 
 Network = TypeVar("Network", bound=nn.Module)
 
+# One of these is there where a GPU has a driver: of Linux, and of Linux under Windows.
+_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/dxg"))
+
 
 def choose_device(wanted: str) -> torch.device:
-    """The device `cpu` or `cuda`, or for `auto` a GPU if there is one; an `LstError` if not."""
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise LstError("device cuda: torch finds no usable GPU", "use --device cpu")
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
+    """The device `cpu` or `cuda`, or for `auto` a GPU if there is one.
+
+    A machine with a GPU that cannot be used gives an `LstWarning` for `auto`. For `cuda` no usable
+    GPU is an `LstError`.
+    """
+    if wanted == "cpu":
+        return torch.device("cpu")
+    try:
+        # One operation: a GPU may be known to torch and still be unable to compute.
+        torch.ones(1, device="cuda").add_(1).item()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
+        reason = str(error).partition("\n")[0].partition(". Please")[0][:200]
+        if wanted == "cuda":
+            raise LstError(
+                f"device cuda: torch finds no usable GPU: {reason}", "use --device cpu"
+            ) from error
+        if any(driver.exists() for driver in _DRIVERS):
+            text = f"the GPU is not used, and the CPU is slower: {reason}"
+            warnings.warn(text, LstWarning, stacklevel=2)
+        return torch.device("cpu")
+    return torch.device("cuda")
 
 
 def choose_workers(wanted: int, device: torch.device) -> int:
     """Processes that read images: as wanted, or for -1 what suits the device."""
     if wanted >= 0:
         return wanted
-    return 4 if device.type == "cuda" else 0
+    return min(4, len(os.sched_getaffinity(0))) if device.type == "cuda" else 0
 
 
 def place(network: Network, device: torch.device) -> Network:

@@ -100,7 +100,7 @@ class DataSettings(Section):
     )
     flip: float = _setting(0.5, "probability of a horizontal flip", ge=0, le=1)
     workers: Annotated[int, Field(ge=-1, le=1_000)] = _setting(
-        -1, "processes that read images; -1: 4 with a GPU, none with a CPU only", "speed"
+        -1, "processes that read images; -1: up to 4 with a GPU, else none", "speed"
     )
 
     @model_validator(mode="after")

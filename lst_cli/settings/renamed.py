@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from lst_cli.errors import LstWarning
+
 RENAMED: Mapping[str, str] = {
     "base.future": "base.future_classes",
     "step.future": "step.future_classes",
@@ -30,7 +32,7 @@ REMOVED: Mapping[str, Any] = {
 WHY_REMOVED = "was removed, because it gained nothing (docs/benchmarks/options.md)"
 
 
-class OldSettingWarning(UserWarning):
+class OldSettingWarning(LstWarning):
     """A setting was given by an old name, or has no effect any more."""
 
 

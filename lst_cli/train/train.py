@@ -135,6 +135,7 @@ def train_phase(
             seconds = run.estimate()
             plan = job.plan if seconds is None else replace(job.plan, seconds=seconds, timed=True)
             events.plan(plan, run.start)
+            events.note(f"device: {run.device_name}")
             # Only now has the phase begun: weights that could not be read must not bind the next
             # try.
             found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import re
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lst_cli.engine import device
 from lst_cli.engine.device import (
     choose_device,
     choose_workers,
@@ -12,24 +17,63 @@ from lst_cli.engine.device import (
     place,
     seed_iteration,
 )
-from lst_cli.errors import LstError
+from lst_cli.errors import LstError, LstWarning
 
 
-def test_auto_takes_a_gpu_where_there_is_one_and_cuda_needs_one(monkeypatch):
-    for there, expected in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert choose_device("auto").type == expected
-        assert choose_device("cpu").type == "cpu"
-    with pytest.raises(LstError, match="no usable GPU") as caught:
+@pytest.fixture
+def gpu(monkeypatch):
+    """Say what torch answers where it is asked for something on a GPU: a tensor, or an error."""
+
+    def answer(answer: Any) -> None:
+        def ones(*_: Any, **__: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(torch, "ones", ones)
+
+    return answer
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_a_gpu_that_can_compute_is_taken_unless_the_cpu_is_wanted(gpu, wanted, found):
+    gpu(torch.zeros(1))
+    assert choose_device(wanted).type == found
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("The driver is too old (version 11040). Please update it"),
+         "The driver is too old (version 11040)"),
+        (RuntimeError("CUDA error: no kernel image is available\nCUDA kernel errors might be"),
+         "CUDA error: no kernel image is available"),
+        (AssertionError("Torch not compiled with CUDA enabled"),
+         "Torch not compiled with CUDA enabled"),
+    ],
+)  # fmt: skip
+def test_why_a_gpu_cannot_be_used_is_told_where_there_is_one(gpu, monkeypatch, error, reason):
+    gpu(error)
+    with pytest.raises(LstError) as caught:
         choose_device("cuda")
+    assert caught.value.message == f"device cuda: torch finds no usable GPU: {reason}"
     assert caught.value.hint == "use --device cpu"
+    monkeypatch.setattr(device, "_DRIVERS", (Path(__file__),))
+    with pytest.warns(LstWarning, match=f"not used.*: {re.escape(reason)}$"):
+        assert choose_device("auto").type == "cpu"
+    monkeypatch.setattr(device, "_DRIVERS", ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_device("auto").type == "cpu"
 
 
-def test_workers_are_as_wanted_or_suit_the_device_which_has_a_name():
+def test_workers_are_as_wanted_or_suit_the_device_which_has_a_name(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert describe_device(cpu).startswith("cpu, ")
     assert [choose_workers(n, cpu) for n in (-1, 0, 3)] == [0, 0, 3]
-    assert [choose_workers(n, cuda) for n in (-1, 0, 3)] == [4, 0, 3]
+    for cores, workers in ((2, 2), (16, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert [choose_workers(n, cuda) for n in (-1, 0, 9)] == [workers, 0, 9]
 
 
 def test_on_a_cpu_convolutions_keep_the_channels_of_a_pixel_together():
