@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -28,19 +30,29 @@ def read_ahead(
 ) -> DataLoader[Any]:
     """A loader with no more workers than batches to read ahead, each so many `ahead`.
 
-    A worker ignores the signals that stop a run: this process ends it when an update is whole. One
-    that cannot send what it has read says nothing, so that waiting for it raises an error in time.
+    Workers are ended by this process alone, so that a signal to a whole job leaves time to finish
+    an update. One that cannot send what it has read says nothing: waiting for it ends in an error.
     """
     workers = max(0, min(workers, len(batches) - 1))
     if workers:
         options |= {"prefetch_factor": ahead, "timeout": _PATIENCE}
-    return DataLoader(data, num_workers=workers, worker_init_fn=_ignore_signals, **options)
+    return DataLoader(data, num_workers=workers, worker_init_fn=_obey_its_parent, **options)
 
 
-def _ignore_signals(worker: int) -> None:
+def _obey_its_parent(worker: int) -> None:
+    """Ignore the signals to a whole job, and end by that of the process that began this worker."""
     del worker
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_by(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -94,16 +94,31 @@ def test_samples_are_read_when_they_are_asked_for_and_none_before_the_start():
     assert len(samples.read) == 7
 
 
-def test_workers_read_on_when_a_signal_stops_the_whole_job():
+SENDER = """
+import os, sys
+for number in (1, 2, 15):
+    for worker in sys.argv[1:]:
+        os.kill(int(worker), number)
+"""
+
+
+def test_workers_read_on_when_others_than_their_parent_stop_them():
     stream = reader(workers=2).batches(range(40), 3)
-    read = [next(stream)]
+    read = [next(stream), next(stream)]  # one of each worker
     workers = multiprocessing.active_children()
-    assert len(workers) == 2
-    for worker in workers:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(worker.pid or 0, number)
+    numbers = [str(worker.pid) for worker in workers]
+    subprocess.run([sys.executable, "-S", "-c", SENDER, *numbers], check=True)
     read += stream
     assert found(read) == [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(40)]
+
+
+def test_a_worker_ends_when_its_parent_ends_it():
+    stream = reader(workers=1).batches(range(40), 3)
+    next(stream)
+    [worker] = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_a_worker_that_sends_nothing_is_not_waited_for_without_end(monkeypatch):
