@@ -30,7 +30,7 @@ from lst_cli.errors import LstError
 from lst_cli.modeling.heads.box_predictor import CosineBoxPredictor, SoftmaxBoxPredictor
 from lst_cli.modeling.heads.class_losses import build_class_loss
 from lst_cli.modeling.heads.mask_head import FcnMaskHead, TransferMaskHead
-from lst_cli.modeling.heads.roi_heads import LstROIHeads
+from lst_cli.modeling.heads.roi_heads import LstROIHeads, in_single_precision
 from lst_cli.modeling.rcnn import LstRCNN, LstRPN
 from lst_cli.modeling.zoo_files import read_config
 from lst_cli.settings.models import Settings
@@ -212,6 +212,7 @@ def build_lst_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> LstR
     parts: dict[str, Any] = StandardROIHeads.from_config(cfg, input_shape)
     for pooler in ("box_pooler", "mask_pooler"):
         parts[pooler].canonical_box_size = cfg.LST.CANONICAL_BOX_SIZE
+        parts[pooler].register_forward_pre_hook(in_single_precision)
     box = cfg.MODEL.ROI_BOX_HEAD
     shape = parts["box_head"].output_shape
     options: dict[str, Any] = {

@@ -106,7 +106,9 @@ class DetectingOutputLayers(FastRCNNOutputLayers):  # type: ignore[misc]
         candidates = int(eligible.count_nonzero())
         wanted = self.test_topk_per_image
         few = _AT_ONCE_ON_CPU if scores.device.type == "cpu" else _AT_ONCE_ON_GPU
-        limit = candidates if candidates <= few or wanted < 0 else max(few, _FIRST * wanted)
+        limit = (
+            candidates if candidates <= few or wanted < 0 else max(_AT_ONCE_ON_CPU, _FIRST * wanted)
+        )
         while True:
             if limit < candidates:
                 # All that tie with the last are in: what is chosen then depends on no order.
@@ -165,8 +167,10 @@ def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: 
     The threshold is the highest IoU with a better box of the class. Gives the places of what is
     kept, the best first, of equal scores the earlier first.
     """
-    # A GPU would be asked once a class for a handful of boxes.
     device = scores.device
+    if device.type == "cuda" and len(scores) <= _AT_ONCE_ON_GPU:
+        return suppress_at_once(boxes, scores, labels, threshold)
+    # A GPU would be asked once a class for a handful of boxes.
     boxes, scores, labels = boxes.float().cpu(), scores.float().cpu(), labels.cpu()
     best_first = scores.sort(descending=True, stable=True).indices
     grouped = best_first[labels[best_first].sort(stable=True).indices]
@@ -177,3 +181,12 @@ def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: 
     for places, own_boxes, own_scores in zip(*groups, strict=True):
         kept[places if len(places) == 1 else places[nms(own_boxes, own_scores, threshold)]] = True
     return best_first[kept[best_first]].to(device)
+
+
+def suppress_at_once(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """The same in one call, with the boxes of each class moved apart, in double precision."""
+    if not len(boxes):
+        return labels
+    boxes = boxes.double()
+    apart = labels[:, None] * (boxes.max() - boxes.min() + 1)
+    return torch.as_tensor(nms(boxes + apart, scores.double(), threshold))

@@ -22,6 +22,7 @@ from lst_cli import ranks
 from lst_cli.engine import processes
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.parts import NO_SEEDS, Seed, drawn_from
+from lst_cli.modeling.transfer import boxes_to_device
 from lst_cli.modeling.weight_generator import WeightGenerator, average_by_class
 
 SupportBoxes = Literal["ground-truth", "jittered", "proposals"]
@@ -49,20 +50,20 @@ class FeatureBank(nn.Module):
     @torch.no_grad()
     def add(self, labels: Tensor, pooled: Tensor) -> None:
         """Keep boxes of classes 0 ... C - 1, each in place of the oldest of its class."""
-        places = self.places
         added = self.added.tolist()
         newest: dict[tuple[int, int], int] = {}
         for box, label in enumerate(labels.tolist()):
-            newest[label, added[label] % places] = box
+            newest[label, added[label] % self.places] = box
             added[label] += 1
-        rows, columns = zip(*newest, strict=True) if newest else ((), ())
-        self.pooled[list(rows), list(columns)] = pooled[list(newest.values())].to(self.pooled)
-        self.added.copy_(torch.tensor(added))
+        places = torch.tensor([(*at, box) for at, box in newest.items()], dtype=torch.int64)
+        rows, columns, boxes = places.reshape(-1, 3).T.to(self.pooled.device, non_blocking=True)
+        self.pooled[rows, columns] = pooled[boxes].to(self.pooled)
+        self.added.copy_(torch.tensor(added), non_blocking=True)
 
     def draw(self, shots: int) -> tuple[Tensor, Tensor]:
         """Draw so many boxes of every class, none twice; all there are, where there are fewer.
 
-        Gives the class of each box, shape (R,), and its pooled features, shape (R, ...).
+        Gives the class of each box, shape (R,), on the CPU, and its pooled features, (R, ...).
         """
         classes, places = len(self.pooled), self.places
         filled = self.added.clamp(max=places).cpu()  # (C,)
@@ -71,9 +72,9 @@ class FeatureBank(nn.Module):
         lots[torch.arange(places) >= filled[:, None]] = 2.0  # empty places come last
         chosen = lots.argsort(dim=1)[:, :shots]  # (C, shots)
         labels, shot = torch.nonzero(torch.arange(chosen.shape[1]) < filled[:, None], as_tuple=True)
-        drawn = chosen[labels, shot].to(self.pooled.device)
-        labels = labels.to(self.pooled.device)
-        return labels, self.pooled[labels, drawn]
+        drawn = torch.stack([labels, chosen[labels, shot]])
+        rows, columns = drawn.to(self.pooled.device, non_blocking=True)
+        return labels, self.pooled[rows, columns]
 
 
 class Episodes(nn.Module):
@@ -115,6 +116,7 @@ class Episodes(nn.Module):
         written = self.generator(
             heads.box_head(pooled), weight[: self.generator.base_classes], weight[-1]
         )
+        labels = labels.to(written.device, non_blocking=True)
         rows = average_by_class(written, labels, len(self.new))
         if self.offsets is not None:
             rows = rows + self.offsets
@@ -133,8 +135,9 @@ class Episodes(nn.Module):
     ) -> None:
         """Keep what the query batch shows of new classes, also what does not count in its sample.
 
-        `features` is the pyramid of the batch, `proposals` are those of the network; seeds are
-        those of the images, for the choice of objects and for their boxes.
+        `features` is the pyramid of the batch, `proposals` are those of the network; targets are
+        annotated objects, on the CPU; seeds are those of the images, for the choice of objects and
+        for their boxes.
         """
         if self.kept is None:
             return
@@ -156,17 +159,18 @@ class Episodes(nn.Module):
         proposals: list[Boxes],
         seeds: Iterator[Seed] = NO_SEEDS,
     ) -> tuple[Tensor, list[Boxes]]:
-        """Choose support boxes of the new classes in a batch.
+        """Choose support boxes of the new classes in a batch, whose targets are on the CPU.
 
-        Gives the class of each box, 0 ... C - 1, shape (R,), and the boxes, image by image.
+        Gives the class of each box, 0 ... C - 1, shape (R,), on the CPU, and the boxes, image by
+        image, on the device of the proposals.
         """
         labels, boxes = [], []
         for target, regions in zip(targets, proposals, strict=True):
             mine = (target.gt_labels >= self.new.start) & (target.gt_labels < self.new.stop)
-            target = target[mine]
-            labels.append(target.gt_labels - self.new.start)
+            labels.append(target.gt_labels[mine] - self.new.start)
+            truth = boxes_to_device(target.gt_boxes[mine], regions.device)
             with drawn_from(next(seeds, None)):
-                boxes.append(support_boxes(target.gt_boxes, regions, self.boxes))
+                boxes.append(support_boxes(truth, regions, self.boxes))
         return torch.cat(labels), boxes
 
     def _compute(
@@ -174,13 +178,13 @@ class Episodes(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Pool the support boxes of images, with gradients wherever something is trained."""
         images = model.preprocess_image(support)
-        targets = [item["instances"].to(model.device) for item in support]
-        wanted = torch.arange(self.new.start, self.new.stop, device=model.device)
+        targets = [item["instances"] for item in support]
+        wanted = torch.arange(self.new.start, self.new.stop)
         # Only the class that an entry stands for: others have their own entries.
         # (An object that is background in the entry has a class behind the last one.)
         targets = [target[torch.isin(target.gt_classes, wanted)] for target in targets]
         features = model.backbone(images.tensor)
-        proposals = [target.gt_boxes for target in targets]
+        proposals = [boxes_to_device(target.gt_boxes, model.device) for target in targets]
         if self.boxes == "proposals":
             proposals = regions_of(model, images, features)
         labels, boxes = self.choose(targets, proposals)
@@ -200,14 +204,17 @@ def regions_of(
 
 
 def _some_of_each(labels: Tensor, most: int) -> Tensor:
-    """Positions of a few objects of each label, drawn by lot, in their order, shape (R,)."""
+    """Positions of a few objects of each label, drawn by lot, in their order, shape (R,).
+
+    Labels are on the CPU.
+    """
     found, chosen = labels.tolist(), []
     counts: Counter[int] = Counter()
     for place in torch.randperm(len(labels)).tolist():
         counts[found[place]] += 1
         if counts[found[place]] <= most:
             chosen.append(place)
-    return torch.tensor(sorted(chosen), dtype=torch.int64, device=labels.device)
+    return torch.tensor(sorted(chosen), dtype=torch.int64)
 
 
 def support_boxes(truth: Boxes, proposals: Boxes, choice: SupportBoxes) -> Boxes:

@@ -29,6 +29,7 @@ from lst_cli.modeling.parts import (
     drawn_from,
     seeds_of,
 )
+from lst_cli.modeling.transfer import boxes_to_device, to_device
 
 
 class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -53,6 +54,9 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """D, length of a box feature and of a classifier row."""
         return int(self.roi_heads.box_predictor.cls_score.weight.shape[1])
 
+    def _move_to_current_device(self, x: Tensor) -> Tensor:
+        return x.to(self.device, non_blocking=True)
+
     def detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
         """What the model finds in images; `height` and `width` in their dicts are as stored.
 
@@ -76,7 +80,8 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
         images = self.preprocess_image(batch)
         if part is not None:
             images = part.pad(images, self.backbone.size_divisibility)
-        targets = [item["instances"].to(self.device) for item in batch]
+        annotated = [item["instances"] for item in batch]
+        targets = [to_device(one, self.device) for one in annotated]
         negatives = [item["negatives"] for item in batch] if "negatives" in batch[0] else None
         proposals, losses = None, {}
         self.proposal_generator.seeds = seeds_of(batch, part, ANCHORS)
@@ -87,7 +92,11 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
             else:
                 features = self.backbone(images.tensor)
         if proposals is None:
-            proposals, losses = self.proposal_generator(images, features, targets)
+            shown = targets
+            if not any((one.gt_labels == FUTURE).any() for one in annotated):
+                # Without labels it need not look for such objects, image by image, on the device.
+                shown = [Instances(one.image_size, gt_boxes=one.gt_boxes) for one in targets]
+            proposals, losses = self.proposal_generator(images, features, shown)
         if self.episodes is None:
             sampled, of_heads = self.roi_heads(images, features, proposals, targets, negatives)
         else:
@@ -95,10 +104,11 @@ class LstRCNN(GeneralizedRCNN):  # type: ignore[misc]
                 sampled, of_heads = self.roi_heads(images, features, proposals, targets, negatives)
             regions = [found.proposal_boxes for found in proposals]
             seeds = [seeds_of(batch, part, use) for use in (KEPT_OBJECTS, KEPT_BOXES)]
-            self.episodes.refresh(self.roi_heads, features, targets, regions, *seeds)
+            self.episodes.refresh(self.roi_heads, features, annotated, regions, *seeds)
         losses, distilled = {**losses, **of_heads}, []
         if teacher is not None:
-            distilled = teacher.boxes_of(targets, sampled)
+            chosen = teacher.boxes_of(annotated, sampled)
+            distilled = [boxes_to_device(one, self.device) for one in chosen]
             losses |= teacher.losses(self.roi_heads, images.tensor, bottom_up, features, distilled)
         if part is not None:
             losses = part.share(losses, Counts.of(sampled, self.classes, distilled))

@@ -11,9 +11,10 @@ from typing import Any
 import timm
 import torch
 from detectron2.modeling import Backbone
-from timm.layers import Format, freeze_batch_norm_2d
+from timm.layers import Format, FrozenBatchNormAct2d, freeze_batch_norm_2d
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from lst_cli.errors import LstError
 from lst_cli.modeling.efficientnet import PACKAGES, load_package
@@ -35,6 +36,9 @@ class FeatureNetwork(Backbone):  # type: ignore[misc]
         super().__init__()
         # Batches of eight are too small for batch statistics.
         self.network: nn.Module = freeze_batch_norm_2d(network)
+        for module in self.network.modules():
+            # Not another function on the module, which a copy of the network would not have.
+            module.__class__ = _FROZEN.get(type(module), type(module))
         strides, channels = network.feature_info.reduction(), network.feature_info.channels()
         self._out_features = [f"stride{stride}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
@@ -47,6 +51,27 @@ class FeatureNetwork(Backbone):  # type: ignore[misc]
         if self._channels_last:
             maps = [one.permute(0, 3, 1, 2).contiguous() for one in maps]
         return dict(zip(self._out_features, maps, strict=True))
+
+
+def _normalised(norm: Any, x: Tensor) -> Tensor:
+    """What timm computes, in the precision of the features: it would turn half into single."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    scale, shift = (one.to(x.dtype).reshape(1, -1, 1, 1) for one in (scale, shift))
+    return torch.as_tensor(x * scale + shift)
+
+
+class _FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> Tensor:
+        return _normalised(self, x)
+
+
+class _FrozenNormAct(FrozenBatchNormAct2d):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.act(self.drop(_normalised(self, x))))
+
+
+_FROZEN = {FrozenBatchNorm2d: _FrozenNorm, FrozenBatchNormAct2d: _FrozenNormAct}
 
 
 class EfficientNetLite(FeatureNetwork):

@@ -61,7 +61,7 @@ class Mapper:
     ) -> dict[str, Any]:
         """detectron2's dict of a sample, at the test size and unflipped without `augment`.
 
-        It has the `image`, float32 (3, H, W), its `view`, by which the same pixels are known again
+        It has the `image`, uint8 (3, H, W), its `view`, by which the same pixels are known again
         (None where they are drawn afresh), its `position`, and `instances` with `gt_boxes`
         (absolute XYXY), `gt_masks` (bitmaps, if asked for), `gt_labels`, and `gt_classes`, which is
         the label where the object counts; and the `negatives` of the sample, if it has them.
@@ -103,7 +103,8 @@ class Mapper:
             image = image[:, :, ::-1]
         jittered = augment and (self._data.color_jitter or self._data.scale_jitter != (1.0, 1.0))
         item = {
-            "image": torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1))).float(),
+            # Bytes as far as the device: as floats they would fill the shared memory of workers.
+            "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
             "instances": instances,
             "height": sample.height,
             "width": sample.width,

@@ -129,7 +129,7 @@ def cut_objects(
                 raise
             unusable(image, error)
             continue
-        picture = item["image"].numpy().astype(np.uint8).transpose(1, 2, 0)
+        picture = item["image"].numpy().transpose(1, 2, 0)
         masks = item["instances"].gt_masks.tensor.numpy().astype(bool)
         for mask, label in zip(masks, inputs.labels[mine].tolist(), strict=True):
             if mask.any():

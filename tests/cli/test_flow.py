@@ -120,6 +120,7 @@ def test_phases_are_trained_one_by_one_to_the_last(here, workspace, fake_trainer
     at = f"-w {workspace.root}"
     outcome = here("train-base")
     assert "base phase begun: 5 classes, 24 images, 30 iterations" in outcome.err
+    assert "device: a fake device" in outcome.err
     assert outcome.out == f"next: lst step {at}\n"
     twice = here("train-base")
     assert "the base phase is done already" in twice.error

@@ -9,7 +9,7 @@ import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_proposals
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances, PolygonMasks
-from torch import Tensor
+from torch import Tensor, nn
 
 from lst_cli.modeling.parts import NO_SEEDS, Seed, drawn_from
 
@@ -50,6 +50,18 @@ class _MasksOfRegions:
         return cropped >= 0.5
 
 
+def in_single_precision(
+    pooler: nn.Module, inputs: tuple[list[Tensor], list[Boxes]]
+) -> tuple[list[Tensor], list[Boxes]]:
+    """What detectron2's poolers are to read, as a hook before them.
+
+    They round boxes to the precision of the features: half precision has whole pixels from 1024 on.
+    """
+    del pooler
+    features, boxes = inputs
+    return [one.float() for one in features], boxes
+
+
 class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
     """detectron2's heads; masks are made from classifier rows."""
 
@@ -73,7 +85,9 @@ class LstROIHeads(StandardROIHeads):  # type: ignore[misc]
         assert targets is not None
         sampled = self.label_and_sample_proposals(proposals, targets)
         for one, of_image in zip(sampled, negatives, strict=True):
-            one.gt_negatives = of_image.to(one.gt_classes.device).expand(len(one), -1)
+            one.gt_negatives = of_image.to(one.gt_classes.device, non_blocking=True).expand(
+                len(one), -1
+            )
         losses = self._forward_box(features, sampled) | self._forward_mask(features, sampled)
         return sampled, losses
 

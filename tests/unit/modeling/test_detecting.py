@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lst_cli.modeling import detecting
-from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_by_class
+from lst_cli.modeling.detecting import DetectingOutputLayers, suppress_at_once, suppress_by_class
 from lst_cli.modeling.heads.class_losses import ClassLoss, GumbelLoss, SigmoidLoss, SoftmaxLoss
 
 pytestmark = pytest.mark.engine
@@ -147,6 +147,23 @@ def test_whatever_comes_gives_detectron2s_detections(
         test_topk_per_image=wanted,
     )
     assert_detectron2s(layers, *make_input(layers, *counts, seed=seed, confidence=confidence))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(0, 300),
+    classes=st.sampled_from([1, 3, 1230]),
+    overlap=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+)
+def test_suppression_of_all_classes_at_once_is_that_class_by_class(seed, count, classes, overlap):
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=generator) * 1333
+    boxes = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    scores = torch.randint(0, 99, (count,), generator=generator) / 99  # of which some are equal
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    alone = suppress_by_class(boxes, scores, labels, overlap)
+    assert suppress_at_once(boxes, scores, labels, overlap).tolist() == alone.tolist()
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])

@@ -37,6 +37,25 @@ def test_without_a_teacher_the_losses_are_detectron2s(five, make_batch):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_images_of_bytes_are_normalised_as_floats_are_to_the_bit(five):
+    image = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
+    ours, theirs = (five.preprocess_image([{"image": x}]).tensor for x in (image, image.float()))
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("label", [0, FUTURE])
+def test_the_proposal_network_looks_for_the_future_only_where_there_is_some(
+    five, make_batch, label
+):
+    asked: list[bool] = []
+    five.proposal_generator.register_forward_pre_hook(
+        lambda _, given: asked.extend(one.has("gt_labels") for one in given[2])
+    )
+    losses_of(lambda: five.losses(make_batch((0, 1), (2, 3), labels=(label, 1))))
+    assert asked == [label == FUTURE] * 2
+
+
 @pytest.mark.parametrize("class_loss", ["sigmoid", "gumbel"])
 def test_what_an_image_is_not_annotated_for_does_not_reach_the_loss(
     class_loss, make_model, make_batch

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,16 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.layers import freeze_batch_norm_2d
 
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
-from lst_cli.modeling.timm_network import EfficientNetLite, TimmNetwork, timm_config
+from lst_cli.modeling.timm_network import (
+    EfficientNetLite,
+    FeatureNetwork,
+    TimmNetwork,
+    timm_config,
+)
 from lst_cli.weights.load import load_weights
 
 pytestmark = pytest.mark.engine
@@ -70,6 +77,23 @@ def test_normalisation_keeps_its_pretrained_state_in_training():
     assert torch.equal(first, network.eval()(images())["stride32"])
     assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
     assert all(parameter.ndim == 4 for parameter in network.parameters())  # convolutions only
+
+
+# With and without the activation in one module with the normalisation.
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "test_resnet"])
+def test_normalisation_is_timms_to_the_bit_and_stays_in_half_precision(name):
+    plain: Any = timm.create_model(name, features_only=True)
+    for module in plain.modules():
+        if hasattr(module, "running_var"):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    network = deepcopy(FeatureNetwork(deepcopy(plain)))
+    for ours, theirs in zip(
+        network(images()).values(), freeze_batch_norm_2d(plain)(images()), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {one.dtype for one in network(images()).values()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("freeze_at", range(6))

@@ -85,7 +85,8 @@ def bitmaps(instances: Any) -> np.ndarray:
 
 def test_nothing_is_changed_where_nothing_is_asked(make, pixels):
     item = make()(sample(RECTANGLE, labels=np.array([4]), counts=np.array([False])))
-    assert torch.equal(item["image"], torch.from_numpy(pixels).permute(2, 0, 1).float())
+    assert torch.equal(item["image"], torch.from_numpy(pixels).permute(2, 0, 1))
+    assert item["image"].dtype == torch.uint8
     assert (item["height"], item["width"]) == (HEIGHT, WIDTH)
     instances = item["instances"]
     assert instances.image_size == (HEIGHT, WIDTH)

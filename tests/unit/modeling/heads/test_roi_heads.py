@@ -66,6 +66,21 @@ def test_features_of_boxes_are_fc7_before_its_relu(five, make_batch):
     assert five.roi_heads.box_features(features, [boxes[0][:0], boxes[1][:0]]).shape == (0, 32)
 
 
+def test_boxes_are_not_rounded_to_the_precision_of_the_features(five):
+    # In half precision the edges would lie on whole pixels.
+    boxes = [Boxes(torch.tensor([[1100.3, 1030.4, 1180.6, 1110.7]]))]
+    heads = five.roi_heads
+    half = {
+        name: torch.rand(1, 16, 1280 // stride, 1280 // stride).bfloat16()
+        for name, stride in zip(heads.box_in_features, (8, 16, 32), strict=True)
+    }
+    single = {name: one.float() for name, one in half.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(heads.pooled_boxes(half, boxes), heads.pooled_boxes(single, boxes))
+    maps = [half[name] for name in heads.mask_in_features]
+    assert heads.mask_pooler(maps, boxes).dtype == torch.float32
+
+
 @pytest.mark.parametrize("kind", [PolygonMasks, BitMasks])
 def test_polygons_are_copied_for_foreground_alone_bitmaps_never_and_losses_are_detectron2s(
     five, make_batch, monkeypatch, kind
