@@ -63,6 +63,10 @@ def build_from_config(cfg: CfgNode, hint: str | None) -> Any:
     """
     try:
         return build_from_registry(cfg)
+    except ImportError as error:  # of what detectron2 compiles, such as deformable convolutions
+        raise LstError(
+            f"detectron2 cannot build the network: {_one_line(error)}", "choose another config"
+        ) from error
     except _UNBUILDABLE as error:
         if hint is None:
             raise

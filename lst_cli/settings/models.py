@@ -401,7 +401,7 @@ class GeneratorSettings(Section):
     background_share: Rate = _setting(
         0.0,
         "initial share of a support feature along the background's row that is subtracted; it is "
-        "trained. 0: never subtracted (paper)",
+        "trained. 0: never subtracted (paper), as class_loss = sigmoid and gumbel need it",
     )
     learn_offsets: bool = _setting(
         False, "learn an offset of each new class on top of its generated row"

@@ -45,6 +45,15 @@ def test_a_network_too_large_for_memory_is_not_blamed_on_the_batch(error, monkey
     assert "MODEL.FPN.OUT_CHANNELS" in (caught.value.hint or "")
 
 
+def test_what_this_detectron2_was_not_compiled_with_is_one_line(monkeypatch):
+    def fail(_cfg: object) -> None:
+        raise ImportError("Cannot import 'detectron2._C',\ntherefore 'DeformConv' is not available")
+
+    monkeypatch.setattr(build, "build_from_registry", fail)
+    with pytest.raises(LstError, match=r"network: Cannot import .* therefore 'DeformConv' is not"):
+        build.build_model(load_settings(None), 3)
+
+
 def test_an_alias_of_a_short_list_is_read_as_detectron2_writes_it(tmp_path):
     written = get_cfg().dump()
     assert "*id" in written

@@ -12,7 +12,8 @@ from lst_cli.errors import LstError
 from lst_cli.inputs import read_training_input
 from lst_cli.phases.replay import instances_per_class
 from lst_cli.samples.bank import ObjectBank
-from lst_cli.samples.paste import CutOut
+from lst_cli.samples.paste import CutOut, paste
+from lst_cli.split.split import SplitRequest, split_dataset
 from lst_cli.train import bank as banks
 from lst_cli.train.bank import (
     choose_objects,
@@ -65,6 +66,10 @@ def test_objects_of_three_pixels_at_the_test_size_are_left_out(split_workspace, 
     inputs = read_training_input(split_workspace)  # images of 80 x 60, the smallest box of 9 x 9
     settings = split_workspace.settings(["data.min_size_test=27", word])
     assert choose_objects(inputs, 0, 5, settings).tolist() == []
+    words = ["data.min_size_test=27", word, "base.paste_objects=3"]
+    pasting = load_pasting(plan_job(split_workspace, 0, split_workspace.settings(words)))
+    assert pasting is not None
+    assert pasting(0) == pasting(1) == ()
     larger = split_workspace.settings(["data.min_size_test=60"])
     assert len(choose_objects(inputs, 0, 5, larger)) == 5
 
@@ -264,3 +269,35 @@ def test_a_phase_that_continues_pastes_the_same_objects_or_says_which_image_is_m
         load_pasting(replace(job, left_out=()))
     assert file.name in bad.value.message
     assert "lst step --restart" in (bad.value.hint or "")
+
+
+@pytest.mark.parametrize(("side", "found"), [(60, {"speck", "wall"}), (45, {"wall"})])
+def test_the_only_object_of_a_class_is_pasted_be_it_a_speck_or_as_large_as_its_image(
+    small_lvis, tmp_path, no_plots, side, found
+):
+    objects = {one["category_id"]: one for one in small_lvis.train["annotations"]}
+    speck, wall = objects[3], objects[8]  # both have one instance, in images of 80 x 60
+    x, y = speck["bbox"][:2]
+    outline = [[x, y, x + 5, y, x + 5, y + 4, x, y + 4]]
+    speck |= {"bbox": [x, y, 5.0, 4.0], "area": 20.0, "segmentation": outline}
+    whole = {"size": [60, 80], "counts": [0, 4800]}
+    wall |= {"bbox": [0.0, 0.0, 80.0, 60.0], "area": 4800.0, "segmentation": whole}
+    small_lvis.save()
+    workspace = Workspace(tmp_path / "joint")
+    words = ["preset=lite", "base.paste_objects=9", f"data.min_size_test={side}"]
+    settings = workspace.settings(words)
+    files = small_lvis.train_json, small_lvis.val_json, [small_lvis.images]
+    split, _ = split_dataset(workspace, SplitRequest(*files, None, 0), settings)
+    pasting = load_pasting(plan_job(workspace, 0, settings))
+    assert pasting is not None
+    names = {3: "speck", 8: "wall"}
+    labels = {split.class_order.index(number): name for number, name in names.items()}
+    drawn = [one for position in range(60) for one in pasting(position) if one.label in labels]
+    assert {labels[one.label] for one in drawn} == found
+    pixels = {one.mask.shape: int(one.mask.sum()) for one in drawn}
+    assert pixels[side, side * 4 // 3] == side * side * 4 // 3
+    picture, nothing = np.zeros((60, 80, 3), np.uint8), np.zeros((0, 60, 80), dtype=bool)
+    rng = np.random.default_rng(0)
+    for one in drawn:
+        [mask] = paste(picture, nothing, [one], rng, settings.paste).masks
+        assert 0 < mask.sum() < 0.4 * mask.size
