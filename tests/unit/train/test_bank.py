@@ -255,7 +255,8 @@ def test_a_phase_that_continues_pastes_the_same_objects_or_says_which_image_is_m
     begun = load_pasting(job)
     assert begun is not None
     assert begun.left_out == (row,)
-    assert re.match(rf"no objects are cut out of 1 image that cannot be used: {file}: ", notes[0])
+    assert notes[0].startswith("no objects are cut out of 1 image that cannot be used: ")
+    assert file.name in notes[0]
     file.write_bytes(content)
     continued = load_pasting(replace(job, left_out=begun.left_out))
     assert continued is not None
