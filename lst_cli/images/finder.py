@@ -17,7 +17,6 @@ from pathlib import Path
 
 from lst_cli.errors import LstError
 from lst_cli.files import require_regular
-from lst_cli.images.decode import ImageSizeError, check_image_size
 from lst_cli.images.names import COCO_NAME, ImageName, part_of
 from lst_cli.images.tree import ImageTree
 
@@ -251,6 +250,8 @@ def _same(first: Path, other: Path) -> bool:
 
 
 def _has_size(path: Path, size: tuple[int, int] | None) -> bool:
+    from lst_cli.images.decode import ImageSizeError, check_image_size  # help needs no Pillow
+
     try:
         if size is not None:
             check_image_size(path, size)
