@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def read_ahead(
     """A loader with no more workers than batches to read ahead, each so many `ahead`.
 
     Workers are ended by this process alone, so that a signal to a whole job leaves time to finish
-    an update. One that cannot send what it has read says nothing: waiting for it ends in an error.
+    an update. A worker that cannot send what it has read ends, and none is waited for for ever.
     """
     workers = max(0, min(workers, len(batches) - 1))
     if workers:
@@ -47,12 +49,20 @@ def _obey_its_parent(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_by, args=(os.getppid(),), daemon=True).start()
+    # By itself it would print a traceback and go on, and its parent would wait.
+    Queue._on_queue_feeder_error = staticmethod(_end_with)  # type: ignore[attr-defined]
 
 
 def _end_by(parent: int) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
     os._exit(0)
+
+
+def _end_with(error: Exception, unsent: object) -> None:
+    del unsent
+    sys.stderr.write(f"what a worker has read cannot be sent: {error}\n")
+    os._exit(1)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,15 @@ def test_a_worker_ends_when_its_parent_ends_it():
     assert worker.exitcode == 0
 
 
+def test_a_worker_that_cannot_send_what_it_has_read_ends_with_the_reason(capfd):
+    def no_pickle(sample: int, *, augment: bool) -> Any:
+        return lambda: sample
+
+    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.* exited unexpectedly"):
+        next(reader(workers=1, mapper=no_pickle).batches(range(4), 1))
+    assert "what a worker has read cannot be sent: " in capfd.readouterr().err
+
+
 def test_a_worker_that_sends_nothing_is_not_waited_for_without_end(monkeypatch):
     monkeypatch.setattr(loading, "_PATIENCE", 0.1)
 
