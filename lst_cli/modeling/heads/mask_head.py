@@ -107,8 +107,8 @@ class TransferMaskHead(_OwnClassMasks):
 
     def mask_logits(self, x: Tensor, classes: Tensor, class_rows: Tensor) -> Tensor:
         """Logits of each region's own class, shape (R, 1, 2H, 2H)."""
-        # Not class_rows[classes]: its gradient adds up in whatever order threads come, and
-        # no run on a CPU would repeat.
+        # Not class_rows[classes]: on a CPU its gradient adds up in whatever order threads come, and
+        # no run would repeat. (On a GPU it is the other way round, but there others add so too.)
         rows = class_rows.index_select(0, classes)  # (R, D)
         for layer in self.conv_norm_relus:
             x = layer(x)
@@ -134,7 +134,7 @@ class FcnMaskHead(_OwnClassMasks):
         for layer in self.conv_norm_relus:
             x = layer(x)
         upsampled = self.deconv_relu(self.deconv(x))  # (R, M, 2H, 2H)
-        # Not weight[classes], whose gradient adds up in no fixed order.
+        # Not weight[classes], see above.
         weights = self.predictor.weight.flatten(1).index_select(0, classes)  # (R, M)
         bias = self.predictor.bias.index_select(0, classes)  # (R,)
         logits: Tensor = class_mask_logits(upsampled, weights) + bias[:, None, None, None]
