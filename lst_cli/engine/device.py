@@ -65,7 +65,8 @@ def describe_device(device: torch.device) -> str:
     """Name of the device, for manifests."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"cpu, {torch.get_num_threads()} thread(s)"
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' * (threads != 1)}"
 
 
 def seed_iteration(seed: int, phase: int, iteration: int) -> None:
