@@ -13,9 +13,9 @@ python := .venv/bin/python
 pytest := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(python) -m pytest
 
 # Tests that build no network and take no data from elsewhere.
-fast := not engine and not slow and not bench and not acceptance
+fast := not engine and not slow and not bench and not acceptance and not processes
 
-.PHONY: help setup demo test test-fast test-second lint format type check bench acceptance golden \
+.PHONY: help setup demo test test-fast test-second test-processes lint format type check bench acceptance golden \
 	docs release clean
 
 help: ## list the targets
@@ -35,6 +35,9 @@ test-fast: setup ## the tests that build no detectron2 model
 
 test-second: setup ## those that need no torch, with another Python if there is one
 	@OMP_NUM_THREADS=1 $(python) .ci/second_python.py -n $(WORKERS) -m "$(fast)" $(ARGS)
+
+test-processes: setup ## those that run lst as several processes; two minutes
+	@$(pytest) -m processes $(ARGS)
 
 lint: setup ## look at format, style and spelling, change nothing
 	@$(python) -m ruff format --check .

@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 
 import click
 
-from lst_cli import __version__
+from lst_cli import __version__, ranks
 from lst_cli.cli.options import examples
 from lst_cli.cli.problems import known_problem
-from lst_cli.errors import LstError, LstWarning
+from lst_cli.cli.processes import is_first_to_fail, with_other_processes
+from lst_cli.errors import LostProcessError, LstError, LstWarning
 from lst_cli.text import did_you_mean
 
 # Room and summary of each command. The module of the room is imported when one of its commands is
@@ -60,6 +61,8 @@ _MOVED = {
 
 
 def _show_error(message: str, hint: str | None) -> None:
+    if not is_first_to_fail():
+        return
     try:
         from lst_cli.cli.console import show_error
     except Exception:  # where rich is missing or broken, which the message says
@@ -207,7 +210,7 @@ def main() -> NoReturn:
     """Run `lst`; the entry point of the package."""
     _prepare_process()
     try:
-        with stop_by_signal():
+        with stop_by_signal(), with_other_processes(sys.argv[1:]):
             _refuse_odd_bytes(sys.argv[1:])
             code = cli(prog_name="lst", standalone_mode=False)
             sys.stdout.flush()
@@ -217,8 +220,12 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         _show_error("interrupted", "run the same command again")
         code = 130
-    except LstError as error:
+    except LostProcessError as error:
         _show_error(error.message, error.hint)
+        code = 1
+    except LstError as error:
+        where = "" if ranks.is_first() else f"process {ranks.rank()}: "
+        _show_error(where + error.message, error.hint)
         code = 1
     except click.ClickException as error:
         code = error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -208,8 +209,39 @@ def settings_options(command: Command) -> Command:
     return with_options(device_option, set_option)(call)
 
 
+def gpus_option(command: Command) -> Command:
+    """`--gpus`: the command runs as so many processes."""
+
+    @wraps(command)
+    def call(*, gpus: int | None, **others: Any) -> None:
+        if gpus is None:
+            command(**others)
+            return
+        from lst_cli.cli.processes import run_on_gpus
+
+        click.get_current_context().exit(run_on_gpus(gpus, _without("--gpus", sys.argv[1:])))
+
+    option = click.option(
+        "--gpus",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Use N GPUs of this machine, each by a process of its own; see also torchrun.",
+    )
+    return option(call)
+
+
+def _without(option: str, words: Sequence[str]) -> list[str]:
+    """Words of a command line without an option and its value."""
+    kept = [word for word in words if not word.startswith(f"{option}=")]
+    if option in kept:
+        at = kept.index(option)
+        del kept[at : at + 2]
+    return kept
+
+
 training_options = with_options(
     settings_options,
+    gpus_option,
     flag("--restart", "Discard an unfinished phase and start it again."),
     flag("--dry-run", "Print classes, samples, iterations and estimated time; train nothing."),
     json_option,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lst_cli import ranks
 from lst_cli.errors import LstError, LstWarning
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -21,13 +22,18 @@ _DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/dxg"))
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device `cpu` or `cuda`, or for `auto` a GPU if there is one.
+    """The device `cpu` or `cuda`, or for `auto` a GPU if there is one: the one of the process.
 
     A machine with a GPU that cannot be used gives an `LstWarning` for `auto`. For `cuda` no usable
     GPU is an `LstError`.
     """
     if wanted == "cpu":
         return torch.device("cpu")
+    if 0 < torch.cuda.device_count() <= ranks.local_rank():
+        raise LstError(
+            f"{ranks.local_world()} processes on a machine with {torch.cuda.device_count()} GPUs",
+            "start one process for each GPU, or use --device cpu",
+        )
     try:
         # One operation: a GPU may be known to torch and still be unable to compute.
         torch.ones(1, device="cuda").add_(1).item()
@@ -48,7 +54,8 @@ def choose_workers(wanted: int, device: torch.device) -> int:
     """Processes that read images: as wanted, or for -1 what suits the device."""
     if wanted >= 0:
         return wanted
-    return min(4, len(os.sched_getaffinity(0))) if device.type == "cuda" else 0
+    cores = len(os.sched_getaffinity(0)) // ranks.local_world()
+    return max(1, min(4, cores)) if device.type == "cuda" else 0
 
 
 def place(network: Network, device: torch.device) -> Network:

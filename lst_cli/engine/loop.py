@@ -17,6 +17,8 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
+from lst_cli import ranks
+from lst_cli.engine import processes
 from lst_cli.engine.device import seed_iteration
 from lst_cli.engine.optim import Learner, lr_factor
 from lst_cli.errors import InterruptionError, LstError
@@ -80,6 +82,8 @@ def train(
                     raise ValueError(f"batches end before iteration {iteration}")
                 seed_iteration(span.seed, phase, iteration)
                 values, norm = _find_gradient(learner, batch, losses_of)
+                *each, asked = processes.sums([*values.values(), stop.requested])
+                values = dict(zip(values, each, strict=True))
             except FloatingPointError as error:
                 # Raised by detectron2 for proposals that are no numbers.
                 raise _diverged("proposals are not finite", iteration, phase) from error
@@ -108,9 +112,10 @@ def train(
             values["total"] = sum(values.values())
             on_iteration(Report(done, iterations, values, schedule.lr * factor, spent, details))
             # A request to stop in the last iteration stops the next phase too.
-            if stop.requested or (done < iterations and done % schedule.save_every == 0):
+            stopping = stop.requested if ranks.world() == 1 else asked > 0
+            if stopping or (done < iterations and done % schedule.save_every == 0):
                 save(done, spent)
-            if stop.requested:
+            if stopping:
                 raise InterruptionError(
                     f"interrupted after iteration {done} of {iterations} of phase {phase}; "
                     "the state is saved",
@@ -130,8 +135,9 @@ def _find_gradient(
         total = each.sum()
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-    scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    processes.add_gradients(parameters)
+    scaler.unscale_(optimizer)
     clip = learner.schedule.clip_gradients or math.inf
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
     # In one transfer, because each waits for all that the device has to do.
@@ -163,6 +169,8 @@ class StopRequest:
 def deferred_interrupt() -> Iterator[StopRequest]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
 
+    Processes of torchrun wait for the end of the iteration whatever comes.
+
     An update that is interrupted half-way leaves weights that no run ever had. A SIGHUP that
     `nohup` ignores stays ignored; worker processes keep the default of each signal.
     """
@@ -176,7 +184,7 @@ def deferred_interrupt() -> Iterator[StopRequest]:
         if os.getpid() != process:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif stop.requested:
+        elif stop.requested and not ranks.is_launched():  # a launcher repeats a terminal's signal
             raise KeyboardInterrupt
         else:
             stop.requested = True

@@ -30,7 +30,10 @@ _waiting: Any = None  # the group of those that wait
 def join() -> None:
     """Find the other processes; an `LstError` if that fails."""
     global _store, _waiting
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if ranks.local_rank() < torch.cuda.device_count():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(ranks.local_rank())
     try:
         store, rank, world = next(iter(rendezvous("env://")))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world)
@@ -56,8 +59,8 @@ def is_first_to_fail() -> bool:
         return ranks.is_first()
     try:
         return bool(_store.add("failed", 1) == 1)
-    except RuntimeError:  # the process that held the store is gone, with an error of its own
-        return False
+    except RuntimeError:  # without torchrun the first process has the store, and it is gone
+        return ranks.rank() == 1
 
 
 @contextmanager

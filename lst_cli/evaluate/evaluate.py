@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lst_cli import ranks
 from lst_cli.annotations.read import Dataset
 from lst_cli.ap.detections import FIXED_AP, Cap
 from lst_cli.ap.ground_truth import GroundTruth, build_ground_truth, truth_notes
@@ -247,16 +248,10 @@ def run_detector(
 
     The header says what they depend on; images that an earlier run did under the same are kept.
     """
-    workspace, images = against.workspace, against.dataset.images
-
-    def detect(rows: Sequence[int]) -> Iterable[tuple[int, Detections]]:
-        return detector().detect(images, against.paths, rows)
-
     require_writable(*files[:3])
-    with workspace.locked():
+    with against.workspace.locked():
         against.check_images(progress)
-        part = PartialDetections(files.part, header, len(images))
-        part.finish(detect, progress)
+        part = _detect(against, files.part, header, detector, progress)
         with replacing(files.detections) as written:
             digest = part.collect(written)
             source = ResultsFile(written, progress)
@@ -265,8 +260,45 @@ def run_detector(
             update={"made_with": header.made_with, "detections_sha256": digest}
         )
         save_record(metrics, files.metrics)
-        files.part.unlink(missing_ok=True)
+        part.remove()
     return metrics, measured
+
+
+def _detect(
+    against: Validation,
+    path: Path,
+    header: Header,
+    detector: Callable[[], Detector],
+    progress: Progress,
+) -> PartialDetections:
+    """Run a model on the images of this process, and wait for those of the others."""
+    images = against.dataset.images
+
+    def detect(rows: Sequence[int]) -> Iterable[tuple[int, Detections]]:
+        return detector().detect(images, against.paths, rows)
+
+    part = PartialDetections(path, header, len(images))
+    part.finish(detect, progress)
+    if ranks.world() > 1:
+        from lst_cli.engine.processes import wait
+
+        wait()
+    return part
+
+
+def detect_share(
+    workspace: Workspace, phase: int, settings: Settings, *, fixed_ap: bool = False
+) -> None:
+    """Do the images of this process in an evaluation that the first process ends."""
+    path = evaluation_files(workspace, phase, fixed_ap).part
+    against = prepare_validation(workspace, phase, settings, fixed_ap=fixed_ap, progress=silent)
+    _detect(
+        against,
+        path,
+        against.header(phase),
+        lambda: open_detector(workspace, phase, against.settings),
+        silent,
+    )
 
 
 def check_phases(

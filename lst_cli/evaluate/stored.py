@@ -6,13 +6,14 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from lst_cli import __version__
+from lst_cli import __version__, ranks
 from lst_cli.ap.metrics import Metrics
 from lst_cli.ap.results_file import ResultsFile
 from lst_cli.errors import LstError
@@ -125,7 +126,7 @@ _Any = TypeVar("_Any")
 
 
 class Kept(NamedTuple):
-    """What an earlier run left."""
+    """What an earlier run left in a file."""
 
     lines: dict[int, tuple[int, int]]  # where that of each image begins and its length, by row
     size: int = 0  # bytes of the file that are whole lines; 0 if it has to be started again
@@ -147,9 +148,13 @@ def make_header(model_sha256: str | None, images_sha256: str, use: Settings) -> 
 
 @dataclass(frozen=True)
 class PartialDetections:
-    """A file with the detections of those of N images that are done."""
+    """A file with the detections of those of N images that are done.
 
-    path: Path  # the caller removes it once the detections are elsewhere
+    Each of several processes does a share of the images and writes a file of its own beside it. An
+    image is done once, also if another number of processes goes on.
+    """
+
+    path: Path
     header: Header
     images: int  # N
 
@@ -158,32 +163,54 @@ class PartialDetections:
         detect: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
         progress: Progress,
     ) -> None:
-        """Run `detect` on the rows of all images that no earlier run has done, if there are any."""
-        kept = self.read()
-        left = [row for row in range(self.images) if row not in kept.lines]
-        what, done = "images", len(kept.lines)
+        """Run `detect` on the rows of the images of this process that no earlier run has done."""
+        rows = range(ranks.rank(), self.images, ranks.world())
+        kept, everything = self.read(), self._lines()
+        left = [row for row in rows if row not in everything]
+        what, done = "images", len(rows) - len(left)
         if kept.refused:
             what = f"images, again: {kept.refused}"
         elif done:
             what = f"images, {done:,} kept"
-        with explain_os_error(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch()
-            os.truncate(self.path, kept.size)
+        with explain_os_error(self._own):
+            self._own.parent.mkdir(parents=True, exist_ok=True)
+            self._own.touch()
+            os.truncate(self._own, kept.size)
         if not kept.size:
             self._append(self.header)
         found = detect(left) if left else ()
-        progress(what, done, self.images)  # after the network is loaded: time is counted from here
+        progress(what, done, len(rows))  # after the network is loaded: time is counted from here
         for row, detections in found:
             self._append({"row": row, "detections": detections})
             done += 1
-            progress(what, done, self.images)
+            progress(what, done, len(rows))
 
     def _append(self, record: object) -> None:
         """Write a line that outlives this process."""
         text = msgspec.json.encode(record)
-        with explain_os_error(self.path), self.path.open("ab") as file:
+        with explain_os_error(self._own), self._own.open("ab") as file:
             file.write(_checksum(text) + b" " + text + b"\n")
+
+    @property
+    def _own(self) -> Path:
+        """The file of this process."""
+        number = ranks.rank()
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
+
+    def _files(self) -> list[Path]:
+        return [self.path, *self.path.parent.glob(f"{self.path.name}.*")]
+
+    def _lines(self) -> dict[int, tuple[Path, int, int]]:
+        """The file of each image that is done, and where in it; by row."""
+        found: dict[int, tuple[Path, int, int]] = {}
+        for path in self._files():
+            found |= {row: (path, *place) for row, place in self._read(path).lines.items()}
+        return found
+
+    def remove(self) -> None:
+        """Remove the files, once the detections are elsewhere."""
+        for path in self._files():
+            path.unlink(missing_ok=True)
 
     def collect(self, to: Path) -> str:
         """Write the detections of all images as a results file and give its SHA-256.
@@ -191,8 +218,9 @@ class PartialDetections:
         One image at a time is in memory: at LVIS's size all detections are gigabytes.
         """
         digest = hashlib.sha256()
-        lines = self.read().lines
-        with explain_os_error(to), self.path.open("rb") as source, to.open("wb") as target:
+        lines = self._lines()
+        with explain_os_error(to), to.open("wb") as target, ExitStack() as stack:
+            sources = {path: stack.enter_context(path.open("rb")) for path in self._files()}
 
             def write(text: bytes) -> None:
                 digest.update(text)
@@ -200,11 +228,11 @@ class PartialDetections:
 
             separator = b"["
             for row in range(self.images):
-                begin, length = lines[row]
-                source.seek(begin)
-                line = _verified(source.read(length), _LINE)
+                path, begin, length = lines[row]
+                sources[path].seek(begin)
+                line = _verified(sources[path].read(length), _LINE)
                 if line is None:
-                    changed = f"{self.path}: changed while it was read"
+                    changed = f"{path}: changed while it was read"
                     raise LstError(changed, "run the same command again")
                 for detection in line.detections:
                     write(separator + bytes(detection))
@@ -213,10 +241,13 @@ class PartialDetections:
         return digest.hexdigest()
 
     def read(self) -> Kept:
-        """Read what an earlier run left; there may be no file."""
+        """Read what an earlier run left for this process; there may be no file."""
+        return self._read(self._own)
+
+    def _read(self, path: Path) -> Kept:
         lines: dict[int, tuple[int, int]] = {}
         try:
-            with open_regular(self.path) as file:
+            with open_regular(path) as file:
                 first = file.readline()
                 theirs = _verified(first, _HEADER)
                 if theirs is None:
@@ -234,8 +265,8 @@ class PartialDetections:
         except FileNotFoundError:
             return Kept({})
         except OSError as error:
-            why = f"{self.path}: cannot be read: {error.strerror}"
-            raise LstError(why, f"move {self.path} elsewhere") from error
+            why = f"{path}: cannot be read: {error.strerror}"
+            raise LstError(why, f"move {path} elsewhere") from error
         return Kept(lines, end)
 
 

@@ -18,7 +18,6 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import Tensor, nn
 
-from lst_cli import ranks
 from lst_cli.engine import processes
 from lst_cli.modeling.heads.roi_heads import LstROIHeads
 from lst_cli.modeling.parts import NO_SEEDS, Seed, drawn_from
@@ -98,6 +97,7 @@ class Episodes(nn.Module):
         self.generator = generator
         self.new, self.shots, self.boxes = new, shots, boxes
         self.kept = kept  # the name is in saved training states
+        self._found: list[tuple[Tensor, Tensor]] = []  # to be kept
         offsets = torch.zeros(len(new), generator.features)  # (C, D)
         self.offsets = nn.Parameter(offsets) if learn_offsets else None
 
@@ -133,7 +133,7 @@ class Episodes(nn.Module):
         object_seeds: Iterator[Seed] = NO_SEEDS,
         box_seeds: Iterator[Seed] = NO_SEEDS,
     ) -> None:
-        """Keep what the query batch shows of new classes, also what does not count in its sample.
+        """Find what the query batch shows of new classes, also what does not count in its sample.
 
         `features` is the pyramid of the batch, `proposals` are those of the network; targets are
         annotated objects, on the CPU; seeds are those of the images, for the choice of objects and
@@ -148,10 +148,17 @@ class Episodes(nn.Module):
             with drawn_from(next(object_seeds, None)):
                 chosen.append(target[_some_of_each(target.gt_labels, most)])
         labels, boxes = self.choose(chosen, proposals, box_seeds)
-        if not len(labels) and ranks.world() == 1:
-            return
-        pooled = heads.pooled_boxes(features, boxes)
-        self.kept.add(processes.gather(labels), processes.gather(pooled))
+        self._found.append((labels, heads.pooled_boxes(features, boxes)))
+
+    def keep(self) -> None:
+        """Keep what was found since the last call, by all processes: after each update.
+
+        An update that fails then leaves no trace, and the iteration can be repeated.
+        """
+        if self.kept is not None:
+            labels, pooled = (torch.cat(each) for each in zip(*self._found, strict=True))
+            self.kept.add(processes.gather(labels), processes.gather(pooled))
+            self._found.clear()
 
     def choose(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 
 import torch
 from detectron2.utils.events import EventStorage
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from lst_cli import ranks
+from lst_cli.engine import processes
 from lst_cli.engine.checkpoint import (
     TrainingState,
     load_training_state,
@@ -36,8 +40,9 @@ from lst_cli.modeling.episodes import Episodes, FeatureBank
 from lst_cli.modeling.frozen import find_frozen
 from lst_cli.modeling.grow import grow_state, random_rows
 from lst_cli.modeling.heads.roi_heads import IGNORED
+from lst_cli.modeling.parts import Counts, Part
 from lst_cli.modeling.rcnn import LstRCNN
-from lst_cli.samples.loading import SampleReader
+from lst_cli.samples.loading import Batch, SampleReader
 from lst_cli.samples.mapper import Mapper
 from lst_cli.samples.phase_dataset import PhaseDataset
 from lst_cli.train.bank import leave_bank
@@ -80,10 +85,18 @@ class PhaseRun:
             file = Path(job.weights or "")
             previous = place(load_network(file, settings, plan.seen_classes), self._device)
         model = build_model(settings, plan.seen_classes, rois_per_image=schedule.rois_per_image)
+        if ranks.world() > 1 and any(isinstance(one, _BatchNorm) for one in model.modules()):
+            raise LstError(
+                "batch normalisation that is trained depends on how processes share a batch",
+                "use FrozenBN or GN for the keys of [detectron2] that end in NORM, or one process",
+            )
         state = self._saved_state()
-        if state is None and phase == 0:
+        found = {"saved state": state and (state.iteration, state.seconds)}
+        processes.require_same({**found, "images to paste objects of": self.left_out})
+        begins = state is None and ranks.is_first()  # the other processes get what it makes
+        if begins and phase == 0:
             self._initialise(model)
-        elif state is None and previous is not None:
+        elif begins and previous is not None:
             model.load_state_dict(self._grown(previous))
         if phase > 0 and step.mwg:
             model.episodes = self._build_episodes(model)
@@ -97,8 +110,9 @@ class PhaseRun:
             freeze_other_rows(model.roi_heads.box_predictor.cls_score.weight, self._support.new)
         if job.quick:
             model.frozen = find_frozen(model, settings.extend.feature_cache)
-        if state is None and model.episodes is not None:
+        if begins and model.episodes is not None:
             self._fill_bank(model, model.episodes)
+        processes.copy_from_first(model)
         self._teacher = None if previous is None else self._build_teacher(previous, model)
         self._model: LstRCNN = model
         self._learner = Learner.of(model, schedule)
@@ -142,16 +156,21 @@ class PhaseRun:
             support: Any = self._reader.episodes(left, new, shots=mwg.shots, seed=settings.seed)
         else:
             support = repeat(None, len(left))
-        with scalars(self._files.tensorboard, self.start, self._job.events.note) as write:
+        curves: Any = nullcontext(lambda result: None)
+        if ranks.is_first():
+            curves = scalars(self._files.tensorboard, self.start, self._job.events.note)
+        with curves as write:
 
             def report(result: Report) -> None:
+                if episodes is not None:
+                    episodes.keep()
                 write(result)
                 on_iteration(result)
 
             seconds = train(
                 self._learner,
                 zip(batches, support, strict=True),
-                lambda pair: model.losses(pair[0], self._teacher, pair[1]),
+                lambda pair: model.losses(pair[0], self._teacher, pair[1], self._part(pair[0])),
                 span,
                 on_iteration=report,
                 save=self._save_state,
@@ -159,12 +178,25 @@ class PhaseRun:
             if episodes is not None and left:
                 # Writing the rows reads all images once more: a crash there loses no training.
                 self._save_state(span.iterations, seconds)
+            if not ranks.is_first():
+                return seconds
             if self._learner.average is not None:
                 self._learner.average.replace_weights()
             if episodes is not None:
                 self._detach(episodes)
         save_model(self._files.model, model.state_dict())
         return seconds
+
+    def _part(self, batch: Batch) -> Part | None:
+        """How the images of this process are a part of a batch."""
+        if not self._job.by_image:
+            return None
+        sizes = [item["image"].shape[-2:] for item in batch]
+        height, width = processes.largest([max(side) for side in zip(*sizes, strict=True)])
+        seed = (self._job.settings.seed, self._job.plan.phase)
+        return Part(
+            seed, (int(height), int(width)), lambda own: Counts(*map(int, processes.sums(own)))
+        )
 
     def leave_bank(self) -> str | None:
         """Write the bank of the finished phase; its digest, None where none is wanted."""
@@ -173,7 +205,8 @@ class PhaseRun:
         return leave_bank(*given, job.events.prepare)
 
     def _save_state(self, iteration: int, seconds: float) -> None:
-        save_training_state(self._files.training_state, self._learner, iteration, seconds)
+        if ranks.is_first():
+            save_training_state(self._files.training_state, self._learner, iteration, seconds)
 
     def _saved_state(self) -> TrainingState | None:
         path = self._files.training_state

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lst_cli import ranks
 from lst_cli.errors import LstError
 from lst_cli.inputs import TrainingInput, read_training_input
 from lst_cli.phases.replay import (
@@ -90,6 +91,7 @@ class Job:
     # Rows of the images that no objects could be cut out of when the phase was begun; None: now.
     left_out: tuple[int, ...] | None = None
     events: Events = Events()
+    by_image: bool = False  # as in the manifest
     # What writes the rows of new classes for new_rows = fitted; None if that cannot be.
     fitted_rows: Callable[[Job], Tensor] | None = None
 
@@ -317,6 +319,18 @@ def require_trainable(workspace: Workspace, phase: int, settings: Settings) -> N
         raise LstError(f"{name} {why}", workspace.training_command(upcoming))
     if phase > 0 or not workspace.split.joint:
         require_growable(settings)
+
+
+def require_divisible(settings: Settings, phase: int) -> None:
+    """Raise an `LstError` if the processes cannot share the batches of a phase evenly."""
+    size, key = settings.schedule(phase).batch_size, "base" if phase == 0 else "step"
+    processes = ranks.world()
+    if size % processes:
+        raise LstError(
+            f"{key}.batch_size = {size} cannot be shared evenly by {processes} processes",
+            f"start {size} processes or a number that divides {size}, or --set "
+            f"{key}.batch_size={processes * max(1, round(size / processes))}",
+        )
 
 
 def require_joint(workspace: Workspace, *, joint: bool) -> None:

@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lst_cli import __version__
+from lst_cli import __version__, ranks
 from lst_cli.errors import LstError
 from lst_cli.files import sha256_of
 from lst_cli.modeling.zoo_files import require_network
@@ -33,6 +34,7 @@ from lst_cli.train.plan import (
     TrainingPlan,
     image_budget,
     plan_job,
+    require_divisible,
     require_trainable,
 )
 from lst_cli.workspace.atomic import require_writable
@@ -47,6 +49,10 @@ if TYPE_CHECKING:
 
     from lst_cli.train.phase_run import PhaseRun
 
+ANOTHER_STREAM = (
+    "the phase was begun by one process without torchrun: from here on regions are drawn image by "
+    "image, so its weights will not be those of a run that was not interrupted"
+)
 USEFUL_BASE_CLASSES = 110  # the smallest base of the paper's Table 3
 
 
@@ -74,6 +80,7 @@ def dry_run(
     the phase cannot be trained now.
     """
     require_trainable(workspace, phase, settings)
+    require_divisible(settings, phase)
     require_network(settings)
     job = plan_job(workspace, phase, settings, image_passes)
     missing = job.inputs.paths.find_missing(workspace.split.train.path)
@@ -93,6 +100,9 @@ def train_phase(
     """Train the next phase to its end, from its start or from where it stopped: its manifest."""
     options, events = options or TrainingOptions(), events or Events()
     require_trainable(workspace, phase, settings)
+    require_divisible(settings, phase)
+    if not ranks.is_first():
+        return _follow(workspace, phase, settings, options)
     if options.weights is not None and phase > 0:
         raise LstError("--weights: only the base phase takes initial weights", "lst step")
     options = replace(options, weights=find_weights(options.weights))
@@ -121,6 +131,9 @@ def train_phase(
             check_before_training(workspace.split, events.prepare)
         if manifest is None:
             manifest = _first_manifest(job, options, previous)
+        by_image = manifest.by_image or ranks.is_launched()
+        if begun and by_image and not manifest.by_image:
+            events.note(ANOTHER_STREAM)
         for text in job.notes:
             events.note(text)
         directory = workspace.phase(phase)
@@ -131,6 +144,8 @@ def train_phase(
         try:
             rows, left_out = options.fitted_rows, manifest.left_out if begun else None
             job = replace(job, weights=weights, events=events, fitted_rows=rows, left_out=left_out)
+            job = replace(job, by_image=by_image)
+            _compare(job, previous)
             run = trainer(job)
             seconds = run.estimate()
             plan = job.plan if seconds is None else replace(job.plan, seconds=seconds, timed=True)
@@ -139,7 +154,8 @@ def train_phase(
             # Only now has the phase begun: weights that could not be read must not bind the next
             # try.
             found = {"device": run.device_name, "weights": run.weight_report or manifest.weights}
-            manifest = manifest.model_copy(update={**found, "left_out": run.left_out})
+            more = {"left_out": run.left_out, "by_image": by_image}
+            manifest = manifest.model_copy(update={**found, **more})
             workspace.save_manifest(manifest)
         except BaseException:
             put_back(aside, directory.root)
@@ -147,6 +163,48 @@ def train_phase(
         if (moved := drop(aside)) is not None:
             events.note(moved)
         return _run(workspace, run, manifest, events)
+
+
+def _follow(
+    workspace: Workspace, phase: int, settings: Settings, options: TrainingOptions
+) -> PhaseManifest:
+    """Train a phase together with the first process, which alone writes."""
+    job = plan_job(workspace, phase, settings, options.image_passes)
+    previous = _require_previous(workspace, phase, job.settings)
+    _compare(job, previous)  # and wait: the first process moves files before it comes here
+    begun = workspace.manifest(phase)
+    weights, left_out = find_weights(options.weights), None
+    if begun is not None:
+        weights, left_out = weights or weights_file(begun), begun.left_out
+    run = load_trainer()(replace(job, by_image=True, weights=weights, left_out=left_out))
+    run.train(lambda report: None)
+    _wait()
+    return workspace.require_done(phase)
+
+
+def _compare(job: Job, previous: PhaseManifest | None) -> None:
+    """See that all processes train the same phase, from the same model."""
+    if ranks.world() > 1:
+        from lst_cli.engine.processes import require_same
+
+        code = sorted(Path(__file__).parents[1].rglob("*.py"))
+        require_same(
+            {
+                "code of lst": [sha256_of(path) for path in code],
+                "versions of libraries": versions(),
+                "settings": job.settings.model_dump(mode="json"),
+                "split": job.workspace.split.digest_at(job.plan.phase),
+                "model of the phase before": previous and previous.model_sha256,
+            }
+        )
+
+
+def _wait() -> None:
+    """Wait for the other processes."""
+    if ranks.world() > 1:
+        from lst_cli.engine.processes import wait
+
+        wait()
 
 
 def load_trainer() -> Callable[[Job], PhaseRun]:
@@ -173,6 +231,7 @@ def _run(
     workspace.save_manifest(done)
     remove_other_banks(directory, done.bank_sha256)
     directory.training_state.unlink(missing_ok=True)
+    _wait()
     return done
 
 

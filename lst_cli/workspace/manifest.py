@@ -312,6 +312,7 @@ class PhaseManifest(Record):
         "adopted",
         "left_out",
         "banks",
+        "by_image",
     )
 
     format: int = FORMAT
@@ -352,6 +353,9 @@ class PhaseManifest(Record):
     # Rows of the training images that no objects to paste could be cut out of.
     left_out: tuple[Count, ...] = ()
     banks: tuple[str, ...] = ()  # digests of those of all phases before, where they are pasted
+    # Whether random numbers of regions are a stream for each image, so that any number of
+    # processes repeats them, and not one for the batch.
+    by_image: bool = False
 
     def find_problem(self, phase: int, split: Split) -> str | None:
         """What contradicts itself or the split: the key and why; None if nothing does."""

@@ -81,6 +81,8 @@ def build(work: Work) -> Callable[[], object]:
             sum(losses.values(), torch.zeros(())).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
+        if model.episodes is not None:
+            model.episodes.keep()
 
     return update
 

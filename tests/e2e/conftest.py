@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import pkgutil
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -32,6 +34,13 @@ TINY = (
     "detectron2.MODEL.ROI_MASK_HEAD.CONV_DIM=16", "model.mask_mlp_hidden=8",
 )  # fmt: skip
 
+ENVIRONMENT = """
+os.environ |= {{
+    "RANK": "{0}", "LOCAL_RANK": "{0}", "WORLD_SIZE": "{1}", "LOCAL_WORLD_SIZE": "{1}",
+    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "{2}",
+    "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+}}
+"""
 RUN = """
 import os, signal, sys
 
@@ -51,16 +60,30 @@ main()
 """
 
 
+@dataclass
+class Started:
+    """A process of `lst`."""
+
+    process: Any
+    out: Path
+    err: Path
+
+    def outcome(self, timeout: float = 100) -> Outcome:
+        self.process.join(timeout=timeout)
+        assert self.process.exitcode is not None, "the run hangs"
+        return Outcome(self.process.exitcode, self.out.read_text(), self.err.read_text())
+
+
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """Run `lst` in another process; `first` is Python to run there before."""
+def start(tmp_path_factory):
+    """Start `lst` in another process; `first` is Python to run there before."""
     processes = multiprocessing.get_context("forkserver")
     ours = [module.name for module in pkgutil.walk_packages(lst_cli.__path__, "lst_cli.")]
     drawing = ["figure", "backends.backend_agg", "backends.backend_pdf"]
     plots = [f"matplotlib.{module}" for module in drawing]
     processes.set_forkserver_preload([*ours, *plots, "torch.utils.tensorboard"])
 
-    def call(*words: object, first: str = NO_PLOTS) -> Outcome:
+    def call(*words: object, first: str = NO_PLOTS) -> Started:
         folder = tmp_path_factory.mktemp("run")
         out, err = folder / "out", folder / "err"
         source = RUN.format(
@@ -68,9 +91,44 @@ def run(tmp_path_factory):
         )
         process = processes.Process(target=exec, args=(source, {}))
         process.start()
-        process.join(timeout=100)
-        assert process.exitcode is not None, "the run hangs"
-        return Outcome(process.exitcode, out.read_text(), err.read_text())
+        return Started(process, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """Run `lst` in another process, see `start`."""
+
+    def call(*words: object, first: str = NO_PLOTS) -> Outcome:
+        return start(*words, first=first).outcome()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def run_together(start):
+    """Run `lst` as so many processes, as torchrun does; `first` is for all or a list for each."""
+
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    def call(count: int, *words: object, first: str | list[str] = "") -> list[Outcome]:
+        # Kept here, as torchrun does, and not by the first process, which may be killed.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        before = [first] * count if isinstance(first, str) else first
+        started = [
+            start(*words, first=ENVIRONMENT.format(rank, count, store.port) + source)
+            for rank, source in enumerate(before)
+        ]
+        left = [one.process for one in started]
+        while left:
+            multiprocessing.connection.wait([one.sentinel for one in left], timeout=100)
+            if any(one.exitcode for one in left):  # one failed: torchrun ends the others
+                for one in left:
+                    one.join(timeout=10)
+                    one.terminate()
+            left = [one for one in left if one.exitcode is None]
+        return [one.outcome() for one in started]
 
     return call
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lst_cli import ranks
 from lst_cli.cli import options
 from lst_cli.cli.console import Meter, meter, note, print_json, print_table, show_next
 from lst_cli.errors import LstError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @options.bins_option("the setting eval.bins")
 @options.closer_look_options
 @options.settings_options
+@options.gpus_option
 @options.json_option
 def evaluate(
     workspace: options.Workspace,
@@ -59,19 +61,34 @@ def evaluate(
     if all_phases and phase is not None:
         raise LstError("--phase and --all-phases cannot be used together", "give one of them")
     require(*NETWORK, *(["lvis"] if how["reference"] else []))
-    from lst_cli.evaluate.evaluate import EvalOptions, check_phases, evaluate_phase
+    from lst_cli.evaluate.evaluate import (
+        EvalOptions,
+        check_phases,
+        detect_share,
+        evaluate_phase,
+    )
 
     if bins is not None:
         parse_bins(bins, "--bins")
     settings = workspace.settings(options.words(overrides, eval__bins=bins))
     newest = workspace.newest_phase()
     phases = list(range(newest + 1)) if all_phases else [newest if phase is None else phase]
+    one_alone = [name for name, given in (("instant", instant), *how.items()) if given]
+    one_alone = [name for name in one_alone if name != "fixed_ap"]
+    if ranks.world() > 1 and one_alone:
+        raise LstError(
+            f"lst eval --{one_alone[0]} runs as one process", "run it without torchrun or --gpus"
+        )
     if instant:
         for name in (name for name, given in how.items() if given):
             option = "--" + name.replace("_", "-")
             raise LstError(f"{option} cannot be used with --instant", "lst eval --help")
         later = [one for one in phases if one > 0] if all_phases else phases
         _eval_instant(workspace, later, settings, as_json)
+        return
+    if not ranks.is_first():
+        for one in phases:
+            detect_share(workspace, one, settings, fixed_ap=how["fixed_ap"])
         return
     with meter() as tell:
         if len(phases) > 1:

@@ -109,7 +109,9 @@ def test_an_episode_trains_the_generator_by_classes_and_by_masks(five, make_batc
     assert all(found.values()), found
     # The stored rows of new classes, which the written ones stand for, play no part.
     assert five.roi_heads.box_predictor.cls_score.weight.grad[3:5].abs().sum() == 0
-    # The batch showed objects of both new classes: three boxes joined the two that were there.
+    # The batch showed objects of both new classes: three boxes join the two that were there.
+    assert kept.added.tolist() == [1, 1]  # not before the weights are updated
+    five.episodes.keep()
     assert kept.added.tolist() == [3, 2]
 
 
@@ -136,6 +138,7 @@ def test_kept_and_exact_support_write_the_same_rows_from_the_same_boxes(five, ma
         features = five.backbone(images.tensor)
         none = [Boxes(torch.zeros(0, 4))]
         episodes.refresh(five.roi_heads, features, found, none)
+        episodes.keep()
     classifier = five.roi_heads.box_predictor.cls_score
     rows = []
     for one in (episodes, exact):
@@ -201,6 +204,7 @@ def refreshed(found: list[Instances], *, places: int, seed: int = 0) -> tuple[An
     )
     torch.manual_seed(seed)
     episodes.refresh(heads, {}, found, [one.gt_boxes for one in found])
+    episodes.keep()
     return tuple(sorted(of_class) for of_class in kept.pooled[:, :, 0].tolist())
 
 
