@@ -116,6 +116,7 @@ def train(
             if stopping or (done < iterations and done % schedule.save_every == 0):
                 save(done, spent)
             if stopping:
+                processes.wait()  # for the first one, which saves
                 raise InterruptionError(
                     f"interrupted after iteration {done} of {iterations} of phase {phase}; "
                     "the state is saved",

@@ -273,6 +273,10 @@ def _detect(
 ) -> PartialDetections:
     """Run a model on the images of this process, and wait for those of the others."""
     images = against.dataset.images
+    if ranks.world() > 1:
+        from lst_cli.engine.processes import wait
+
+        wait()  # until the first process has checked the images and locked the workspace
 
     def detect(rows: Sequence[int]) -> Iterable[tuple[int, Detections]]:
         return detector().detect(images, against.paths, rows)
@@ -280,8 +284,6 @@ def _detect(
     part = PartialDetections(path, header, len(images))
     part.finish(detect, progress)
     if ranks.world() > 1:
-        from lst_cli.engine.processes import wait
-
         wait()
     return part
 

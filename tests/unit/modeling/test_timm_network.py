@@ -205,7 +205,7 @@ def test_weights_that_cannot_be_fetched_are_one_line_with_both_ways_out(
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     network = TimmNetwork("test_resnet", NEEDED, freeze_at=0)
     capfd.readouterr()
-    with pytest.raises(LstError, match=r"cannot be fetched from huggingface\.co/timm/te") as caught:
+    with pytest.raises(LstError, match=r"cannot be fetched from .*timm/test") as caught:
         network.load_imagenet()
     assert reason in caught.value.message
     assert "\n" not in caught.value.message
